@@ -1,0 +1,65 @@
+/** The seam between a virtual machine (processor, VMM, devices) and the process that hosts it. */
+
+/** What a VM is made of, with every file already read: the host side resolves paths and validates sizes. */
+export interface MachineConfig {
+  /** Guest RAM in bytes, a multiple of 1 MiB. */
+  readonly memoryBytes: number;
+  readonly cpus: number;
+  /** Name of a row in core/cpu/models.ts. */
+  readonly cpuModel: string;
+  readonly boot: BootSource;
+  /** `interpreter` emits no regions; `always` compiles every region on first sight. */
+  readonly jit: 'off' | 'on' | 'always';
+  readonly clock: 'wall' | 'instructions';
+}
+
+export type BootSource =
+  | { readonly kind: 'image'; readonly kernel: Uint8Array; readonly initrd?: Uint8Array; readonly append: string; readonly modules: readonly BootModule[] }
+  | { readonly kind: 'monitor' };
+
+export interface BootModule {
+  readonly data: Uint8Array;
+  readonly commandLine: string;
+}
+
+/** Why a machine stopped for good. */
+export type MachineExit =
+  | { readonly reason: 'power-off' }
+  | { readonly reason: 'reset' }
+  /** A write to the debug-exit port 0xf4; the process's exit status is `(value << 1) | 1`. */
+  | { readonly reason: 'debug-exit'; readonly value: number }
+  | { readonly reason: 'triple-fault'; readonly state: string }
+  | { readonly reason: 'internal-error'; readonly message: string };
+
+export type SliceResult =
+  /** The guest used its slice; call again. */
+  | { readonly kind: 'ran' }
+  /** Every vCPU is halted. Sleep until input arrives or until `wakeInNs` nanoseconds have passed (null: no timer is armed). */
+  | { readonly kind: 'halted'; readonly wakeInNs: number | null }
+  | { readonly kind: 'stopped'; readonly exit: MachineExit };
+
+/** Callbacks from the machine into its process; called on the machine's own thread, within `runSlice`. */
+export interface MachineHost {
+  serialOutput(port: number, bytes: Uint8Array): void;
+}
+
+export interface MachineStatistics {
+  readonly instructions: number;
+  /** VM exits by the name of the SDM's basic exit reason. */
+  readonly exits: Readonly<Record<string, number>>;
+  readonly memoryBytes: number;
+  readonly engine: Readonly<Record<string, number>>;
+}
+
+export interface Machine {
+  /** Runs the guest for about a millisecond of host time, or less when it halts or stops. */
+  runSlice(): SliceResult;
+  /** Offers received bytes to a UART (0 to 3); returns how many were taken. The rest is offered again later: back-pressure. */
+  serialInput(port: number, bytes: Uint8Array): number;
+  /** Presses the ACPI power button. */
+  powerButton(): void;
+  reset(): void;
+  statistics(): MachineStatistics;
+  /** Registers and the like as text, for people. */
+  describe(): string;
+}

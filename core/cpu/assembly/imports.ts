@@ -1,0 +1,33 @@
+/** What the host (TypeScript) provides. An exit handler runs in root mode, synchronously, while the instruction waits for its data. */
+
+/** Reads `size` (1, 2, 4, 8) bytes of MMIO at a guest-physical address: an EPT violation handled by root mode. */
+// @ts-ignore: decorator
+@external('host', 'mmioRead')
+export declare function mmioRead(gpaLow: u32, gpaHigh: u32, size: i32): f64;
+/** Upper 32 bits of the last 8-byte `mmioRead`, whose return value then holds the lower 32 bits only. */
+// @ts-ignore: decorator
+@external('host', 'mmioReadHigh')
+export declare function mmioReadHigh(): u32;
+// @ts-ignore: decorator
+@external('host', 'mmioWrite')
+export declare function mmioWrite(gpaLow: u32, gpaHigh: u32, size: i32, low: u32, high: u32): void;
+/** The processor's time-stamp counter before offset, as a double (exact below 2^53). */
+// @ts-ignore: decorator
+@external('host', 'timestamp')
+export declare function timestamp(): f64;
+/** Decodes instructions at guest-physical `gpa`, linear address given by RIP and CS, into records; returns the first record's address,
+ *  or 0 when an exception is pending in FAULT (for example a page fault on the second page of an instruction). */
+// @ts-ignore: decorator
+@external('host', 'decode')
+export declare function decode(gpa: u32, descriptor: u32): u32;
+/** Writes to or reads from a port, one unit of a string I/O instruction, handled by root mode. */
+// @ts-ignore: decorator
+@external('host', 'portRead')
+export declare function portRead(port: u32, size: i32): u32;
+// @ts-ignore: decorator
+@external('host', 'portWrite')
+export declare function portWrite(port: u32, size: i32, value: u32): void;
+/** Random 32 bits for RDRAND and RDSEED. */
+// @ts-ignore: decorator
+@external('host', 'random')
+export declare function random(): u32;

@@ -1,0 +1,230 @@
+/**
+ * Where everything lives in a vCPU's linear memory. Read by TypeScript (emitters, decoder, views) and by the AssemblyScript
+ * helpers alike, hence plain integer constants: one number, one place.
+ *
+ * Linear memory:
+ *   0x00000000  64 KiB   static data of the AssemblyScript helpers
+ *   0x00010000  64 KiB   processor state (this file)
+ *   0x00100000  512 KiB  translation look-aside tables, supervisor then user
+ *   0x00200000  8 MiB    one word and one attribute byte per guest-physical page below 4 GiB
+ *   0x01000000  112 MiB  decoded code
+ *   0x08000000           guest RAM
+ */
+
+// ---- general registers ---------------------------------------------------------------------------------------------------
+export const STATE = 0x10000;
+/** RAX RCX RDX RBX RSP RBP RSI RDI R8..R15, 8 bytes each; AH..BH are bytes 1 of the first four. */
+export const GPR = 0x10000;
+/** Reads as zero: the base or index of an address that has none. */
+export const ZERO = 0x10080;
+export const RIP = 0x10088;
+/** RIP of the instruction after the current one; valid inside helpers that are called with the instruction pointer spilled. */
+export const NEXT_RIP = 0x10090;
+
+// ---- flags ------------------------------------------------------------------------------------------------------------------
+// The six status flags are lazy and kind-free:
+//   ZF = (F_RES == 0), SF = (F_RES < 0), PF = even parity of the low byte of F_RES (xor F_PARITY's low byte),
+//   CF = (F_CX <u F_CY), OF = (F_OV < 0), AF = bit 4 of (F_AUX ^ F_RES).
+// F_RES and F_OV are sign-extended from the operand size to 64 bits; F_CX and F_CY are zero-extended.
+export const F_RES = 0x10098;
+export const F_CX = 0x100a0;
+export const F_CY = 0x100a8;
+export const F_OV = 0x100b0;
+/** 32-bit. */
+export const F_AUX = 0x100b8;
+/** 32-bit; only bits 7:0 matter; nonzero only when flags were loaded from an image (POPF, SAHF, IRET...). */
+export const F_PARITY = 0x100bc;
+/** 32-bit: every RFLAGS bit except CF PF AF ZF SF OF, which are zero here; bit 1 is set. */
+export const EFLAGS = 0x100c0;
+/** 32-bit: current privilege level. */
+export const CPL = 0x100c4;
+/** 32-bit: 0 = 16-bit code, 1 = 32-bit code, 2 = 64-bit code (CS.L with EFER.LMA). */
+export const CODE_SIZE = 0x100c8;
+/** 32-bit: base of the look-aside tables for the current CPL (TLB_SUPERVISOR or TLB_USER). */
+export const TLB_BASE = 0x100cc;
+/** 32-bit: mask of the stack pointer's width: 0 = 16 bits, 1 = 32 bits, 2 = 64 bits. */
+export const STACK_SIZE = 0x100d0;
+/** 32-bit: nonzero when the processor is in real mode (CR0.PE = 0) or virtual-8086 mode. */
+export const REAL_SEGMENTS = 0x100d4;
+
+// ---- segment registers ------------------------------------------------------------------------------------------------------
+/** ES CS SS DS FS GS LDTR TR, SEGMENT_SIZE bytes each, in the encoding's order. */
+export const SEGMENTS = 0x10100;
+export const SEGMENT_SIZE = 32;
+/** u64. */
+export const SEG_BASE = 0;
+/** u32, byte-granular (scaled by G). */
+export const SEG_LIMIT = 8;
+/** u16. */
+export const SEG_SELECTOR = 12;
+/** u32 in the format of the VMCS access-rights field: type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16. */
+export const SEG_ACCESS = 16;
+/** u32: bit 0 = every 32-bit offset may be read without a check, bit 1 = may be written. Kept by whoever loads the register. */
+export const SEG_FLAT = 20;
+export const ES = 0;
+export const CS = 1;
+export const SS = 2;
+export const DS = 3;
+export const FS = 4;
+export const GS = 5;
+export const LDTR = 6;
+export const TR = 7;
+
+/** u64 base, then u32 limit. */
+export const GDTR_BASE = 0x10200;
+export const GDTR_LIMIT = 0x10208;
+export const IDTR_BASE = 0x10210;
+export const IDTR_LIMIT = 0x10218;
+
+// ---- control, debug and model-specific registers ----------------------------------------------------------------------------
+export const CR0 = 0x10220;
+export const CR2 = 0x10228;
+export const CR3 = 0x10230;
+export const CR4 = 0x10238;
+export const CR8 = 0x10240;
+export const EFER = 0x10248;
+export const XCR0 = 0x10250;
+/** DR0..DR3, DR6, DR7: u64 each, indexed by number times 8. */
+export const DR0 = 0x10260;
+export const DR6 = 0x10290;
+export const DR7 = 0x10298;
+/** 32-bit PKRU. */
+export const PKRU = 0x102a0;
+export const MSR_STAR = 0x102a8;
+export const MSR_LSTAR = 0x102b0;
+export const MSR_CSTAR = 0x102b8;
+export const MSR_SFMASK = 0x102c0;
+export const MSR_KERNEL_GS_BASE = 0x102c8;
+export const MSR_SYSENTER_CS = 0x102d0;
+export const MSR_SYSENTER_ESP = 0x102d8;
+export const MSR_SYSENTER_EIP = 0x102e0;
+export const MSR_PAT = 0x102e8;
+export const MSR_TSC_AUX = 0x102f0;
+export const MSR_XSS = 0x102f8;
+/** PAE page-directory-pointer entries, 4 u64, loaded by MOV CR3 and friends (@sdm 3A 4.4.1). */
+export const PDPTE = 0x10300;
+/** u64: guest-physical address mask of bits 51..MAXPHYADDR that are reserved in paging entries. */
+export const PHYS_RESERVED = 0x10320;
+/** u64 each: what CR4, EFER and XCR0 may hold; set from the CPUID model. */
+export const CR4_ALLOWED = 0x10328;
+export const EFER_ALLOWED = 0x10330;
+export const XCR0_ALLOWED = 0x10338;
+/** u64: TSC offset of the VMCS. */
+export const TSC_OFFSET = 0x10340;
+
+// ---- events and exits -------------------------------------------------------------------------------------------------------
+/** 32-bit: 0 = none; else a fault is pending for the current instruction, which must be unwound. Bits 7:0 vector, bit 8 set
+ *  (FAULT_PENDING), bit 11 = an error code is delivered. FAULT_EXIT instead: a VM exit is pending. */
+export const FAULT = 0x10400;
+export const FAULT_PENDING = 0x100;
+export const FAULT_HAS_ERROR = 0x800;
+export const FAULT_EXIT = 0x10000;
+/** 32-bit error code of the pending fault. */
+export const FAULT_ERROR = 0x10404;
+/** u64: the linear address of a page fault (goes to CR2 on delivery). */
+export const FAULT_ADDRESS = 0x10408;
+/** 32-bit: bit 0 = blocking by STI, bit 1 = blocking by MOV SS, bit 3 = blocking by NMI (VMCS interruptibility state). */
+export const INTERRUPTIBILITY = 0x10410;
+/** 32-bit: 0 = active, 1 = HLT, 2 = shutdown, 3 = wait-for-SIPI (VMCS activity state). */
+export const ACTIVITY = 0x10414;
+/** u64: pending debug exceptions in the VMCS format: B3:B0, bit 12 = enabled breakpoint, bit 14 = BS. */
+export const PENDING_DEBUG = 0x10418;
+/** 32-bit: basic exit reason (SDM 3C, appendix C), valid after a VM exit. */
+export const EXIT_REASON = 0x10420;
+/** 32-bit: VM-exit instruction length. */
+export const EXIT_LENGTH = 0x10424;
+/** u64. */
+export const EXIT_QUALIFICATION = 0x10428;
+/** u64: guest-physical address of an EPT violation. */
+export const EXIT_GPA = 0x10430;
+/** u64: guest-linear address. */
+export const EXIT_LINEAR = 0x10438;
+/** 32-bit VM-exit instruction information. */
+export const EXIT_INFO = 0x10440;
+/** 32-bit VM-entry interruption information to inject at the next entry (bit 31 valid), its error code and instruction length. */
+export const ENTRY_INTR_INFO = 0x10444;
+export const ENTRY_ERROR = 0x10448;
+export const ENTRY_LENGTH = 0x1044c;
+/** 32-bit: IDT-vectoring information (an event whose delivery was interrupted). */
+export const IDT_VECTORING_INFO = 0x10450;
+export const IDT_VECTORING_ERROR = 0x10454;
+/** 32-bit: nonzero asks for a VM exit (reason 7) as soon as external interrupts can be taken. */
+export const INTERRUPT_WINDOW = 0x10458;
+/** 32-bit: NMI-window exiting, likewise (reason 8). */
+export const NMI_WINDOW = 0x1045c;
+/** i64: instructions that may still run in this slice; the loop ends when it is no longer positive. */
+export const BUDGET = 0x10460;
+/** u64: instructions retired since reset. */
+export const INSTRUCTIONS = 0x10468;
+/** 32-bit: nonzero when a slow path is needed before the next instruction: TF, debug breakpoints, interrupt shadow to expire. */
+export const STEP_REASON = 0x10470;
+/** 32-bit: nesting depth of event delivery, for double- and triple-fault promotion; 0 outside delivery. */
+export const DELIVERY = 0x10474;
+/** 64-byte scratch: bounce buffer of accesses that cross pages or reach MMIO. */
+export const BOUNCE = 0x10480;
+/** Description of the write that BOUNCE holds until it is committed: u64 linear address, u32 size. */
+export const BOUNCE_LINEAR = 0x104c0;
+export const BOUNCE_SIZE = 0x104c8;
+/** 32-bit: exclusive end of guest RAM in bytes of guest-physical address space (page aligned). */
+export const RAM_SIZE = 0x104cc;
+/** 32-bit: entries in the log of installed look-aside entries. */
+export const TLB_LOG_COUNT = 0x104d0;
+/** 32-bit: next free byte of the decoded-code arena. */
+export const CODE_NEXT = 0x104d4;
+/** 32-bit: incremented whenever decoded code is dropped. */
+export const CODE_GENERATION = 0x104d8;
+/** Arguments of instruction helpers that need more than they can be passed: four u64. */
+export const ARGUMENTS = 0x104e0;
+
+// ---- x87, SSE ---------------------------------------------------------------------------------------------------------------
+/** R0..R7 (physical registers, not the stack order), 16 bytes each: u64 significand, u16 sign and exponent. MMX aliases these. */
+export const X87 = 0x10500;
+/** u16 each. FTW is the full 2-bit-a-register tag word only when stored; here: one byte, bit i set = Ri is not empty. */
+export const FCW = 0x10580;
+export const FSW = 0x10582;
+export const FTAGS = 0x10584;
+export const FOP = 0x10586;
+/** u64 FIP, FDP; u16 FCS, FDS. */
+export const FIP = 0x10588;
+export const FDP = 0x10590;
+export const FCS = 0x10598;
+export const FDS = 0x1059a;
+/** 32-bit. */
+export const MXCSR = 0x1059c;
+/** XMM0..XMM15, 16 bytes each. */
+export const XMM = 0x10600;
+/** Scratch space for SIMD helpers, 256 bytes. */
+export const XSCRATCH = 0x10700;
+
+/** Local state of helpers that must survive between calls (string instructions, task switch), 1 KiB. */
+export const HELPER_STATE = 0x10800;
+
+// ---- look-aside tables ------------------------------------------------------------------------------------------------------
+/** Per privilege: a read table and a write table of 4,096 entries of 16 bytes, an execute table of 1,024 entries.
+ *  Data entry: u64 tag (linear address of the page; TLB_EMPTY when none), u32 addend: host = low 32 bits of address + addend.
+ *  Execute entry: u64 tag, u32 pointer to the code page's record table.
+ *  A write entry exists only for pages that are dirty (D set in the leaf) and hold no decoded code. */
+export const TLB_SUPERVISOR = 0x100000;
+export const TLB_USER = 0x140000;
+export const TLB_READ = 0;
+export const TLB_WRITE = 0x10000;
+export const TLB_EXECUTE = 0x20000;
+export const TLB_DATA_MASK = 0xfff0;
+export const TLB_EXECUTE_MASK = 0x3ff0;
+export const TLB_SPACE = 0x40000;
+/** Addresses of installed entries that are not global (u32 each), so that a flush costs what was used; when full, flush all. */
+export const TLB_LOG = 0x180000;
+export const TLB_LOG_CAPACITY = 16384;
+
+// ---- guest-physical pages ---------------------------------------------------------------------------------------------------
+/** u32 per 4 KiB page below 4 GiB: pointer to its code-page descriptor, 0 when it holds no decoded code. */
+export const PAGE_CODE = 0x200000;
+/** u8 per page below 4 GiB: PAGE_RAM (backed by RAM_BASE + gpa), PAGE_ROM (backed, writes are dropped), 0 = MMIO. */
+export const PAGE_KIND = 0x600000;
+export const PAGE_MMIO = 0;
+export const PAGE_RAM = 1;
+export const PAGE_ROM = 2;
+
+export const CODE_ARENA = 0x1000000;
+export const CODE_ARENA_END = 0x8000000;
+export const RAM_BASE = 0x8000000;

@@ -1,0 +1,71 @@
+/** The one shape of every error a person can cause, on every side of the contract. */
+import { z } from 'zod';
+
+/** Codes are stable: scripts and the GUI decide by them, people read `message` and `hint`. */
+export const errorCodes = [
+  'bad-request', 'bad-field', 'unknown-operation', 'not-found', 'name-taken', 'wrong-state', 'bad-image', 'file-unreadable',
+  'library-unusable', 'library-locked', 'library-newer', 'engine-unreachable', 'engine-stopping', 'vm-crashed', 'forbidden', 'internal',
+] as const;
+
+export const errorCode = z.enum(errorCodes);
+export type ErrorCode = z.infer<typeof errorCode>;
+
+export const errorShape = z.strictObject({
+  code: errorCode,
+  /** What is wrong, and where. */
+  message: z.string().min(1),
+  /** What to do about it. */
+  hint: z.string(),
+  /** Path of the input field at fault, such as `memoryBytes` or `boot.kernel`. */
+  field: z.string().optional(),
+});
+export type ErrorShape = z.infer<typeof errorShape>;
+
+/** An error of the contract; everything else that is thrown is a defect and travels as `internal`. */
+export class ContractError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string;
+  readonly field: string | undefined;
+
+  constructor(code: ErrorCode, message: string, hint: string, field?: string) {
+    super(message);
+    this.name = 'ContractError';
+    this.code = code;
+    this.hint = hint;
+    this.field = field;
+  }
+
+  /** The plain object that travels. */
+  toShape(): ErrorShape {
+    const shape = { code: this.code, message: this.message, hint: this.hint };
+    return this.field === undefined ? shape : { ...shape, field: this.field };
+  }
+
+  static fromShape(shape: ErrorShape): ContractError {
+    return new ContractError(shape.code, shape.message, shape.hint, shape.field);
+  }
+}
+
+/** Turns anything thrown into a contract error. What is not one already becomes `internal`, with its message and no stack. */
+export function asContractError(thrown: unknown): ContractError {
+  if (thrown instanceof ContractError) return thrown;
+  if (thrown instanceof z.ZodError) return fromZod(thrown);
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new ContractError('internal', message || 'Something failed without saying why.', 'This is a defect of Vanderpool; the engine log has more.');
+}
+
+/** Names the first field that a schema refused. */
+export function fromZod(error: z.ZodError): ContractError {
+  const issue = error.issues[0];
+  const field = issue?.path.map(String).join('.') ?? '';
+  const reason = issue?.message ?? 'the value is not valid';
+  if (field === '') return new ContractError('bad-request', `The request is not valid: ${reason}.`, 'Check the arguments against the documentation.');
+  return new ContractError('bad-field', `${field}: ${reason}.`, `Correct ${field} and try again.`, field);
+}
+
+/** Parses with a schema and throws a `ContractError` that names the field at fault. */
+export function parseWith<T extends z.ZodType>(schema: T, value: unknown): z.output<T> {
+  const result = schema.safeParse(value);
+  if (!result.success) throw fromZod(result.error);
+  return result.data;
+}

@@ -1,0 +1,10 @@
+/** The one typed, validated API that the GUI, the CLI and the local server all use. */
+export * from './client.ts';
+export * from './errors.ts';
+export * from './limits.ts';
+export * from './memory.ts';
+export * from './operations.ts';
+export * from './settings.ts';
+export * from './streams.ts';
+export * from './vm.ts';
+export * from './wire.ts';

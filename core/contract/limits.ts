@@ -1,0 +1,21 @@
+/** Bounds that every side of the contract checks. */
+export const MIB = 1024 * 1024;
+export const GIB = 1024 * MIB;
+
+/** Guest RAM: below 16 MiB no supported guest starts; above 3 GiB RAM would meet the 32-bit PCI hole, which is not split yet. */
+export const MEMORY_MINIMUM = 16 * MIB;
+export const MEMORY_MAXIMUM = 3 * GIB;
+export const MEMORY_DEFAULT = 512 * MIB;
+
+export const CPUS_MAXIMUM = 1;
+export const SERIAL_PORTS = 4;
+export const NAME_LENGTH = 64;
+export const APPEND_LENGTH = 2047;
+export const MODULES_MAXIMUM = 16;
+
+/** Bytes of each serial port's output that are kept for replay. */
+export const SCROLLBACK_BYTES = MIB;
+/** Bytes of a console stream that may be on their way to one viewer before it has acknowledged any. */
+export const CONSOLE_WINDOW = 256 * 1024;
+/** The longest piece of input one `console.write` takes. */
+export const CONSOLE_WRITE_BYTES = 64 * 1024;

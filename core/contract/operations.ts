@@ -1,0 +1,110 @@
+/** Every request of the contract: its name, what it takes and what it answers. */
+import { z } from 'zod';
+import { CONSOLE_WRITE_BYTES } from './limits.ts';
+import { settings, settingsChanges } from './settings.ts';
+import { bootConfig, newVm, portNumber, vm, vmChanges, vmReference } from './vm.ts';
+
+const nothing = z.strictObject({});
+const bytes = z.instanceof(Uint8Array);
+const onVm = z.strictObject({ vm: vmReference });
+
+export const auditEvent = z.strictObject({
+  id: z.int(),
+  at: z.int(),
+  vmId: z.string().nullable(),
+  vmName: z.string().nullable(),
+  /** What happened, such as `created`, `started` or `crashed`. */
+  kind: z.string(),
+  detail: z.string(),
+});
+export type AuditEvent = z.infer<typeof auditEvent>;
+
+export const serverInfo = z.strictObject({
+  running: z.boolean(),
+  /** Address with the run's token, ready to open; null when no server runs. */
+  url: z.string().nullable(),
+  port: z.int().nullable(),
+});
+export type ServerInfo = z.infer<typeof serverInfo>;
+
+export const engineStatus = z.strictObject({
+  version: z.string(),
+  processId: z.int(),
+  library: z.string(),
+  startedAt: z.int(),
+  running: z.int(),
+  vms: z.int(),
+  server: serverInfo,
+});
+export type EngineStatus = z.infer<typeof engineStatus>;
+
+export const hostInfo = z.strictObject({
+  platform: z.string(),
+  hostname: z.string(),
+  hostCpus: z.int(),
+  hostMemoryBytes: z.int(),
+  memoryMinimum: z.int(),
+  memoryMaximum: z.int(),
+  memoryDefault: z.int(),
+  cpusMaximum: z.int(),
+  cpuModels: z.array(z.strictObject({ name: z.string(), description: z.string(), isDefault: z.boolean() })),
+  homeFolder: z.string(),
+});
+export type HostInfo = z.infer<typeof hostInfo>;
+
+export const folderEntry = z.strictObject({ name: z.string(), path: z.string(), kind: z.enum(['folder', 'file']), size: z.int() });
+export type FolderEntry = z.infer<typeof folderEntry>;
+
+export const operations = {
+  'vm.list': { input: nothing, output: z.array(vm) },
+  'vm.get': { input: onVm, output: vm },
+  'vm.create': { input: z.strictObject({ config: newVm }), output: vm },
+  /** A running VM may change its name and notes; the rest waits until it is stopped. */
+  'vm.edit': { input: z.strictObject({ vm: vmReference, changes: vmChanges }), output: vm },
+  'vm.remove': { input: onVm, output: nothing },
+  'vm.start': { input: onVm, output: vm },
+  /** Presses the power button; with `force` pulls the plug. */
+  'vm.stop': { input: z.strictObject({ vm: vmReference, force: z.boolean() }), output: vm },
+  'vm.reset': { input: onVm, output: vm },
+  'vm.pause': { input: onVm, output: vm },
+  'vm.resume': { input: onVm, output: vm },
+  /** Registers and the like as text. */
+  'vm.describe': { input: onVm, output: z.strictObject({ text: z.string() }) },
+  'vm.move': { input: z.strictObject({ vm: vmReference, position: z.int().min(0) }), output: z.array(vm) },
+  /** Types into a serial port. Answers how many bytes were taken; the rest is to be offered again. */
+  'console.write': {
+    input: z.strictObject({ vm: vmReference, port: portNumber, data: bytes.refine((data) => data.length <= CONSOLE_WRITE_BYTES, 'too much input at once') }),
+    output: z.strictObject({ taken: z.int() }),
+  },
+  /** What the port has shown so far, as far as it is kept. */
+  'console.history': {
+    input: z.strictObject({ vm: vmReference, port: portNumber }),
+    output: z.strictObject({ data: bytes, truncated: z.boolean() }),
+  },
+  'console.clear': { input: z.strictObject({ vm: vmReference, port: portNumber }), output: nothing },
+  /** Says whether an image and its companions could boot, before anything runs. */
+  'boot.check': {
+    input: z.strictObject({ boot: bootConfig, memoryBytes: z.int() }),
+    output: z.strictObject({ description: z.string() }),
+  },
+  'events.list': { input: z.strictObject({ vm: vmReference.optional(), limit: z.int().min(1).max(1000) }), output: z.array(auditEvent) },
+  'settings.get': { input: nothing, output: settings },
+  'settings.set': { input: z.strictObject({ changes: settingsChanges }), output: settings },
+  'host.info': { input: nothing, output: hostInfo },
+  /** Lists a folder of the engine's host for file choosers; null means the home folder. */
+  'host.folder': {
+    input: z.strictObject({ path: z.string().max(4096).nullable() }),
+    output: z.strictObject({ path: z.string(), parent: z.string().nullable(), entries: z.array(folderEntry) }),
+  },
+  'server.start': { input: z.strictObject({ port: z.int().min(0).max(65535) }), output: serverInfo },
+  'server.status': { input: nothing, output: serverInfo },
+  'server.stop': { input: nothing, output: serverInfo },
+  'engine.status': { input: nothing, output: engineStatus },
+  /** Stops the engine; refused while VMs run unless `force`. */
+  'engine.stop': { input: z.strictObject({ force: z.boolean() }), output: nothing },
+} as const;
+
+export type Operations = typeof operations;
+export type OperationName = keyof Operations;
+export type OperationInput<N extends OperationName> = z.input<Operations[N]['input']>;
+export type OperationOutput<N extends OperationName> = z.output<Operations[N]['output']>;

@@ -1,0 +1,120 @@
+/** What a virtual machine is, to people: its configuration, its state and how it last ended. */
+import { z } from 'zod';
+import {
+  APPEND_LENGTH, CPUS_MAXIMUM, MEMORY_DEFAULT, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB, MODULES_MAXIMUM, NAME_LENGTH, SERIAL_PORTS,
+} from './limits.ts';
+import { formatMemory } from './memory.ts';
+
+export const vmName = z.string().trim().min(1, 'a name is needed').max(NAME_LENGTH, `a name has at most ${NAME_LENGTH} characters`)
+  .regex(/^[\p{L}\p{N}][\p{L}\p{N} ._+()-]*$/u, 'a name starts with a letter or digit and has letters, digits, spaces and . _ + - ( ) only');
+
+const filePath = z.string().min(1, 'a file is needed').max(4096).refine((path) => !path.includes('\0'), 'a path has no NUL character');
+const commandLine = z.string().max(APPEND_LENGTH, `a command line has at most ${APPEND_LENGTH} characters`)
+  .refine((text) => !text.includes('\0'), 'a command line has no NUL character');
+
+export const bootModule = z.strictObject({ path: filePath, commandLine });
+export type BootModulePath = z.infer<typeof bootModule>;
+
+export const bootConfig = z.discriminatedUnion('kind', [
+  /** The built-in monitor: needs no file. */
+  z.strictObject({ kind: z.literal('monitor') }),
+  /** A bzImage or a multiboot image, recognised by its content. */
+  z.strictObject({
+    kind: z.literal('image'),
+    kernel: filePath,
+    initrd: filePath.nullable(),
+    append: commandLine,
+    modules: z.array(bootModule).max(MODULES_MAXIMUM),
+  }),
+]);
+export type BootConfig = z.infer<typeof bootConfig>;
+
+/** `console`: the engine keeps its output and viewers may attach; `none`: the UART is there with nothing behind it. */
+export const serialPort = z.strictObject({ attach: z.enum(['console', 'none']), label: z.string().max(40) });
+export type SerialPortConfig = z.infer<typeof serialPort>;
+
+export const jitMode = z.enum(['off', 'on', 'always']);
+export const clockPolicy = z.enum(['wall', 'instructions']);
+
+const fields = {
+  name: vmName,
+  memoryBytes: z.int()
+    .min(MEMORY_MINIMUM, `at least ${formatMemory(MEMORY_MINIMUM)} of guest memory is needed`)
+    .max(MEMORY_MAXIMUM, `at most ${formatMemory(MEMORY_MAXIMUM)} of guest memory is supported`)
+    .multipleOf(MIB, 'guest memory is a whole number of MiB'),
+  cpus: z.int().min(1, 'at least one processor is needed').max(CPUS_MAXIMUM, `at most ${CPUS_MAXIMUM} processor is supported`),
+  /** Name of a processor model; empty means the default model. */
+  cpuModel: z.string().max(64),
+  jit: jitMode,
+  clock: clockPolicy,
+  boot: bootConfig,
+  /** COM1 to COM4. */
+  serial: z.array(serialPort).length(SERIAL_PORTS),
+  notes: z.string().max(10_000),
+};
+
+export const vmConfig = z.strictObject(fields);
+export type VmConfig = z.infer<typeof vmConfig>;
+
+export const vmChanges = z.strictObject(fields).partial();
+export type VmChanges = z.infer<typeof vmChanges>;
+
+/** A new VM needs a name; everything else has a sensible default. */
+export const newVm = vmChanges.required({ name: true });
+export type NewVm = z.infer<typeof newVm>;
+
+export const defaultSerial: readonly SerialPortConfig[] = [
+  { attach: 'console', label: 'COM1' }, { attach: 'none', label: 'COM2' }, { attach: 'none', label: 'COM3' }, { attach: 'none', label: 'COM4' },
+];
+
+/** The configuration that a new VM gets where the person chose nothing. */
+export const vmDefaults: Omit<VmConfig, 'name'> = {
+  memoryBytes: MEMORY_DEFAULT,
+  cpus: 1,
+  cpuModel: '',
+  jit: 'on',
+  clock: 'wall',
+  boot: { kind: 'monitor' },
+  serial: [...defaultSerial],
+  notes: '',
+};
+
+/** Lays changes over a configuration and leaves out what is undefined. */
+export function withChanges(base: VmConfig, changes: VmChanges): VmConfig {
+  const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+  return vmConfig.parse({ ...base, ...given });
+}
+
+export const vmState = z.enum(['stopped', 'starting', 'running', 'paused', 'stopping', 'crashed']);
+export type VmState = z.infer<typeof vmState>;
+
+/** How a VM last ended. */
+export const vmExit = z.strictObject({
+  reason: z.enum(['power-off', 'debug-exit', 'triple-fault', 'stopped', 'killed', 'crashed', 'failed-to-start']),
+  /** Text for people: the guest's last registers, or what went wrong. */
+  detail: z.string(),
+  /** The value written to the debug-exit port. */
+  value: z.int().optional(),
+  /** Milliseconds since 1970. */
+  at: z.int(),
+});
+export type VmExit = z.infer<typeof vmExit>;
+
+export const vm = z.strictObject({
+  id: z.uuid(),
+  config: vmConfig,
+  state: vmState,
+  exit: vmExit.nullable(),
+  /** Position in the library's list. */
+  position: z.int(),
+  createdAt: z.int(),
+  /** When the running guest was started; null when none runs. */
+  startedAt: z.int().nullable(),
+  /** Process that runs the guest; null when none runs. */
+  processId: z.int().nullable(),
+});
+export type Vm = z.infer<typeof vm>;
+
+/** A VM by its id or its name. */
+export const vmReference = z.string().min(1).max(NAME_LENGTH);
+export const portNumber = z.int().min(0).max(SERIAL_PORTS - 1);

@@ -23,7 +23,7 @@ export const NEXT_RIP = 0x10090;
 
 // ---- flags ------------------------------------------------------------------------------------------------------------------
 // The six status flags are lazy and kind-free:
-//   ZF = (F_RES == 0), SF = (F_RES < 0), PF = even parity of the low byte of F_RES (xor F_PARITY's low byte),
+//   ZF = (F_RES == 0), SF = bit 63 of F_RES xor bit 31 of F_PARITY, PF = even parity of (low byte of F_RES xor low byte of F_PARITY),
 //   CF = (F_CX <u F_CY), OF = (F_OV < 0), AF = bit 4 of (F_AUX ^ F_RES).
 // F_RES and F_OV are sign-extended from the operand size to 64 bits; F_CX and F_CY are zero-extended.
 export const F_RES = 0x10098;
@@ -32,7 +32,8 @@ export const F_CY = 0x100a8;
 export const F_OV = 0x100b0;
 /** 32-bit. */
 export const F_AUX = 0x100b8;
-/** 32-bit; only bits 7:0 matter; nonzero only when flags were loaded from an image (POPF, SAHF, IRET...). */
+/** 32-bit, right behind F_AUX so that one 64-bit store writes both; nonzero only when flags were loaded from an image (POPF, SAHF,
+ *  IRET...) in a combination that no result has: bits 7:0 turn PF, bit 31 turns SF. */
 export const F_PARITY = 0x100bc;
 /** 32-bit: every RFLAGS bit except CF PF AF ZF SF OF, which are zero here; bit 1 is set. */
 export const EFLAGS = 0x100c0;

@@ -1,0 +1,125 @@
+/** Builds the parts named on the command line, or all that are stale: `node build/build.ts [core|wasm|renderer|electron]... [--force]`. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import type { BuildOptions } from 'esbuild';
+import { newestSource, parts, root, staleParts } from './parts.mjs';
+
+const dist = join(root, 'dist');
+const LOCK_STALE_MS = 120_000;
+
+/** Bundled CommonJS code asks for Node's own modules by `require`. */
+const banner = { js: "import { createRequire as vanderpoolRequire } from 'node:module'; const require = vanderpoolRequire(import.meta.url);" };
+
+const shared: BuildOptions = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  format: 'esm',
+  sourcemap: 'linked',
+  legalComments: 'none',
+  logLevel: 'warning',
+  define: { 'process.env.VANDERPOOL_VERSION': JSON.stringify(version()) },
+  external: ['electron', 'better-sqlite3'],
+};
+
+const builders: Readonly<Record<string, () => Promise<void>>> = {
+  core: async () => {
+    const entryPoints = existing({
+      cli: 'core/cli/main.ts', engine: 'core/engine/main.ts', vm: 'core/machine/process.ts', worker: 'core/machine/worker.ts',
+    });
+    await build({ ...shared, entryPoints, outdir: dist, splitting: true, chunkNames: 'chunks/[name]-[hash]', banner });
+  },
+  wasm: () => {
+    const entry = 'core/cpu/assembly/index.ts';
+    if (!existsSync(join(root, entry))) return Promise.resolve();
+    run('asc', [
+      entry, '--outFile', 'dist/cpu.wasm.part', '-O3', '--noAssert', '--runtime', 'stub', '--importMemory', '--sharedMemory',
+      '--initialMemory', '65', '--maximumMemory', '65536', '--memoryBase', '4096',
+      '--enable', 'threads', '--enable', 'simd', '--enable', 'bulk-memory', '--enable', 'sign-extension', '--use', 'abort=',
+    ]);
+    renameSync(join(dist, 'cpu.wasm.part'), join(dist, 'cpu.wasm'));
+    return Promise.resolve();
+  },
+  renderer: () => {
+    const config = ['renderer/vite.config.ts', 'build/vite.config.ts'].find((path) => existsSync(join(root, path)));
+    if (config) run('vite', ['build', '--config', config, '--logLevel', 'warn']);
+    return Promise.resolve();
+  },
+  electron: async () => {
+    const main = existing({ main: 'electron/main.ts' });
+    if (main.length > 0) await build({ ...shared, entryPoints: main, outdir: join(dist, 'electron'), banner });
+    // A sandboxed preload script is CommonJS.
+    const preload = existing({ preload: 'electron/preload.ts' });
+    if (preload.length > 0) {
+      await build({ ...shared, entryPoints: preload, outdir: join(dist, 'electron'), format: 'cjs', outExtension: { '.js': '.cjs' } });
+    }
+  },
+};
+
+const args = process.argv.slice(2);
+const named = args.filter((name) => name in builders);
+const unknown = args.filter((name) => !(name in builders) && name !== '--force');
+if (unknown.length > 0) {
+  console.error(`There is no part "${unknown.join(' ')}" to build. Parts: ${Object.keys(parts).join(', ')}.`);
+  process.exit(2);
+}
+const wanted = named.length > 0 ? named : Object.keys(builders);
+mkdirSync(dist, { recursive: true });
+await locked(async () => {
+  for (const name of args.includes('--force') ? wanted : staleParts(wanted)) {
+    const stamp = newestSource(name);
+    const started = performance.now();
+    await builders[name]?.();
+    record(name, stamp);
+    if (stamp > 0) console.log(`built ${name} in ${Math.round(performance.now() - started)} ms`);
+  }
+});
+
+/** One build at a time in a checkout: commands that start together wait for the first. */
+async function locked(action: () => Promise<void>): Promise<void> {
+  const lock = join(dist, '.lock');
+  for (;;) {
+    try {
+      mkdirSync(lock);
+      break;
+    } catch {
+      const age = Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+      if (age > LOCK_STALE_MS) rmSync(lock, { recursive: true, force: true });
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+  try {
+    await action();
+  } finally {
+    rmSync(lock, { recursive: true, force: true });
+  }
+}
+
+function record(name: string, stamp: number): void {
+  const file = join(dist, 'build.json');
+  const built = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Record<string, number>) : {};
+  writeFileSync(`${file}.part`, JSON.stringify({ ...built, [name]: stamp }));
+  renameSync(`${file}.part`, file);
+}
+
+function existing(entries: Readonly<Record<string, string>>): { in: string; out: string }[] {
+  return Object.entries(entries).filter(([, path]) => existsSync(join(root, path))).map(([out, path]) => ({ in: path, out }));
+}
+
+function run(tool: string, toolArgs: readonly string[]): void {
+  const script = { asc: 'assemblyscript/bin/asc.js', vite: 'vite/bin/vite.js' }[tool] ?? tool;
+  const result = spawnSync(process.execPath, [join(root, 'node_modules', script), ...toolArgs], { cwd: root, stdio: 'inherit' });
+  if (result.status !== 0) {
+    rmSync(join(dist, '.lock'), { recursive: true, force: true });
+    console.error(`${tool} failed; what it said is above.`);
+    process.exit(1);
+  }
+}
+
+function version(): string {
+  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { readonly version: string };
+  return manifest.version;
+}

@@ -1,1 +1,5 @@
 export * from './status';
+export * from './tlb';
+export * from './paging';
+export * from './memory';
+export * from './address';

@@ -1,0 +1,280 @@
+/**
+ * The look-aside tables: entries, the log of entries that are not global, and the flushes.
+ *
+ * An entry is 16 bytes: u64 tag, u32 addend or code pointer, u32 ENTRY_* bits. An access of n bytes at `va` hits when
+ * `(tag ^ (va + n - 1)) <= 4095`, or when `tag == page(va)` and the access stays inside the page; the tag of an empty entry satisfies
+ * neither in its own slot or the one before it, because it names a page 512 slots away.
+ */
+import {
+  EFLAGS,
+  TLB_DATA_MASK,
+  TLB_EXECUTE,
+  TLB_EXECUTE_MASK,
+  TLB_LOG,
+  TLB_LOG_CAPACITY,
+  TLB_LOG_COUNT,
+  TLB_READ,
+  TLB_SPACE,
+  TLB_SUPERVISOR,
+  TLB_USER,
+  TLB_WRITE,
+  RAM_BASE,
+} from '../layout';
+
+/** u8 per page below 4 GiB: nonzero when a write entry of the page may be installed. */
+export const PAGE_WRITE_ENTRY: u32 = 0x700000;
+
+/** The entry's address is in TLB_LOG. */
+const ENTRY_LOGGED: u32 = 1;
+/** The translation is global (CR4.PGE and G). */
+export const ENTRY_GLOBAL: u32 = 2;
+/** A piece of a page of 2 or 4 MiB, or of 1 GiB. */
+export const ENTRY_LARGE: u32 = 4;
+export const ENTRY_HUGE: u32 = 8;
+/** A user page in the supervisor tables while CR4.SMAP is 1. */
+const ENTRY_GUARDED: u32 = 16;
+
+/** Page number bit that no address of a slot has where the slot's own number does not: makes a tag that never matches. */
+const ELSEWHERE: u64 = 0x200000;
+const LOG_OVERFLOWED: u32 = TLB_LOG_CAPACITY + 1;
+
+/** One bit for each hash of a 4 MiB region from which a piece of a large page was installed: INVLPG scans only those. */
+const LARGE_REGIONS: usize = memory.data(256);
+/** The same for regions of 1 GiB: 64 bits. */
+const HUGE_REGIONS: usize = memory.data(8, 8);
+
+/** Supervisor entries of user pages, usable only while EFLAGS.AC is set (SMAP): count, then addresses. */
+const GUARDED_CAPACITY: u32 = 16;
+const GUARDED: usize = memory.data(64, 4);
+const GUARDED_COUNT: usize = memory.data(4, 4);
+/** Nonzero while the guarded entries are switched off. */
+const GUARDED_PARKED: usize = memory.data(4, 4);
+
+// @ts-ignore: decorator
+@inline
+function slotOf(entry: u32): u64 {
+  return <u64>(entry & TLB_DATA_MASK) << 8;
+}
+
+// @ts-ignore: decorator
+@inline
+function clearEntry(entry: u32): void {
+  store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+  store<u64>(entry, 0, 8);
+}
+
+// @ts-ignore: decorator
+@inline
+export function dataEntry(base: u32, la: u64): u32 {
+  return base + ((<u32>la >>> 8) & TLB_DATA_MASK);
+}
+
+// @ts-ignore: decorator
+@inline
+export function executeEntry(base: u32, la: u64): u32 {
+  return base + TLB_EXECUTE + ((<u32>la >>> 8) & TLB_EXECUTE_MASK);
+}
+
+function clearTable(start: u32, size: u32): void {
+  const end = start + size;
+  for (let entry = start; entry < end; entry += 16) clearEntry(entry);
+}
+
+/** Empties every table. Must be called at reset, before the first access: tables of zeros are not empty. */
+export function flushAll(): void {
+  clearTable(TLB_SUPERVISOR + TLB_READ, 0x10000);
+  clearTable(TLB_SUPERVISOR + TLB_WRITE, 0x10000);
+  clearTable(TLB_SUPERVISOR + TLB_EXECUTE, TLB_EXECUTE_MASK + 16);
+  clearTable(TLB_USER + TLB_READ, 0x10000);
+  clearTable(TLB_USER + TLB_WRITE, 0x10000);
+  clearTable(TLB_USER + TLB_EXECUTE, TLB_EXECUTE_MASK + 16);
+  store<u32>(TLB_LOG_COUNT, 0);
+  memory.fill(LARGE_REGIONS, 0, 256);
+  store<u64>(HUGE_REGIONS, 0);
+  store<u32>(GUARDED_COUNT, 0);
+  store<u32>(GUARDED_PARKED, 0);
+}
+
+/** Empties the entries whose translation is not global: MOV to CR3 (@sdm 3A 4.10.4.1). */
+export function flushNonGlobal(): void {
+  const count = load<u32>(TLB_LOG_COUNT);
+  if (count == 0) return;
+  if (count == LOG_OVERFLOWED) {
+    flushAll();
+    return;
+  }
+  const end = <u32>TLB_LOG + (count << 2);
+  for (let item: u32 = TLB_LOG; item < end; item += 4) {
+    const entry = load<u32>(item);
+    if (load<u32>(entry, 12) & ENTRY_GLOBAL) store<u32>(entry, load<u32>(entry, 12) & ~ENTRY_LOGGED, 12);
+    else clearEntry(entry);
+  }
+  store<u32>(TLB_LOG_COUNT, 0);
+  dropGuarded();
+}
+
+/** Fills an entry. `kind` is of ENTRY_GLOBAL, ENTRY_LARGE, ENTRY_HUGE. */
+export function installEntry(entry: u32, page: u64, value: u32, kind: u32): void {
+  const logged = load<u32>(entry, 12) & ENTRY_LOGGED;
+  store<u64>(entry, page);
+  store<u32>(entry, value, 8);
+  if (kind & (ENTRY_LARGE | ENTRY_HUGE)) noteLarge(page, kind);
+  if (kind & ENTRY_GLOBAL || logged) {
+    store<u32>(entry, kind | logged, 12);
+    return;
+  }
+  const count = load<u32>(TLB_LOG_COUNT);
+  if (count >= <u32>TLB_LOG_CAPACITY) {
+    store<u32>(TLB_LOG_COUNT, LOG_OVERFLOWED);
+    store<u32>(entry, kind, 12);
+    return;
+  }
+  store<u32>(TLB_LOG + (count << 2), entry);
+  store<u32>(TLB_LOG_COUNT, count + 1);
+  store<u32>(entry, kind | ENTRY_LOGGED, 12);
+}
+
+function noteLarge(page: u64, kind: u32): void {
+  if (kind & ENTRY_HUGE) {
+    store<u64>(HUGE_REGIONS, load<u64>(HUGE_REGIONS) | ((<u64>1) << ((page >> 30) & 63)));
+    return;
+  }
+  const bit = <u32>(page >> 22) & 2047;
+  const byte = LARGE_REGIONS + (bit >>> 3);
+  store<u8>(byte, load<u8>(byte) | (<u8>1 << <u8>(bit & 7)));
+}
+
+// @ts-ignore: decorator
+@inline
+function dropExact(entry: u32, page: u64): void {
+  const tag = load<u64>(entry);
+  if (tag == page || tag == (page ^ ELSEWHERE)) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+}
+
+/** Drops `count` entries of a table from `first` on, wrapping, that belong to a large page in the region of `la` of `1 << shift` bytes. */
+function dropRegion(table: u32, mask: u32, la: u64, shift: u64, kind: u32): void {
+  const region = la >> shift;
+  let slot = (<u32>(region << shift) >>> 8) & mask;
+  let left = min(<u32>((<u64>1) << (shift - 12)), (mask >>> 4) + 1);
+  while (left--) {
+    const entry = table + slot;
+    if (load<u32>(entry, 12) & kind) {
+      const tag = load<u64>(entry);
+      // A parked tag differs in a bit inside the region.
+      if (tag >> shift == region) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+    }
+    slot = (slot + 16) & mask;
+  }
+}
+
+function dropLarge(la: u64, shift: u64, kind: u32): void {
+  dropRegion(TLB_SUPERVISOR + TLB_READ, TLB_DATA_MASK, la, shift, kind);
+  dropRegion(TLB_SUPERVISOR + TLB_WRITE, TLB_DATA_MASK, la, shift, kind);
+  dropRegion(TLB_SUPERVISOR + TLB_EXECUTE, TLB_EXECUTE_MASK, la, shift, kind);
+  dropRegion(TLB_USER + TLB_READ, TLB_DATA_MASK, la, shift, kind);
+  dropRegion(TLB_USER + TLB_WRITE, TLB_DATA_MASK, la, shift, kind);
+  dropRegion(TLB_USER + TLB_EXECUTE, TLB_EXECUTE_MASK, la, shift, kind);
+}
+
+/** Drops the translations of the page that holds `la`, whatever its size, global or not: INVLPG (@sdm 3A 4.10.4.1). */
+export function flushPage(la: u64): void {
+  const page = la & ~0xfff;
+  const data = dataEntry(0, la);
+  const execute = executeEntry(0, la);
+  for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
+    dropExact(base + TLB_READ + data, page);
+    dropExact(base + TLB_WRITE + data, page);
+    dropExact(base + execute, page);
+  }
+  const bit = <u32>(la >> 22) & 2047;
+  if (load<u8>(LARGE_REGIONS + (bit >>> 3)) & (1 << (bit & 7))) dropLarge(la, 22, ENTRY_LARGE);
+  if ((load<u64>(HUGE_REGIONS) >> ((la >> 30) & 63)) & 1) dropLarge(la, 30, ENTRY_HUGE);
+}
+
+/** Drops the write entries of guest-physical page `page` (gpa >> 12), because it now holds decoded code. */
+export function dropPageWrites(page: u32): void {
+  if (!load<u8>(PAGE_WRITE_ENTRY + page)) return;
+  store<u8>(PAGE_WRITE_ENTRY + page, 0);
+  const host = RAM_BASE + (page << 12);
+  for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
+    const end = base + TLB_WRITE + 0x10000;
+    for (let entry = base + TLB_WRITE; entry < end; entry += 16) {
+      const tag = load<u64>(entry);
+      // Bit 21 of a parked tag is inverted, so its host page is off by 2 MiB either way.
+      const at = (<u32>tag & ~0xfff) + load<u32>(entry, 8);
+      if (at == host || at - host == <u32>ELSEWHERE || host - at == <u32>ELSEWHERE) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+    }
+  }
+}
+
+/** Drops the execute entries that hold `pointer`, a code page's record table that is about to be freed. */
+export function dropExecuteEntries(pointer: u32): void {
+  for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
+    const end = base + TLB_EXECUTE + TLB_EXECUTE_MASK + 16;
+    for (let entry = base + TLB_EXECUTE; entry < end; entry += 16) {
+      if (load<u32>(entry, 8) == pointer) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+    }
+  }
+}
+
+/** Empties both execute tables: every code page's record table is being dropped. */
+export function flushExecute(): void {
+  for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
+    const end = base + TLB_EXECUTE + TLB_EXECUTE_MASK + 16;
+    for (let entry = base + TLB_EXECUTE; entry < end; entry += 16) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+  }
+}
+
+// ---- supervisor access to user pages under SMAP -------------------------------------------------------------------------------
+// Such entries may be used only while EFLAGS.AC is 1. CLAC parks them (their tags are made to match nothing), STAC puts them back, so a
+// kernel that copies to the same few user pages does not walk again each time. The log is short: both cost a loop over it.
+
+const EFLAGS_AC: u32 = 1 << 18;
+
+// @ts-ignore: decorator
+@inline
+export function hasGuarded(): bool {
+  return load<u32>(GUARDED_COUNT) != 0;
+}
+
+/** Must be called after every change of EFLAGS.AC, at any privilege level: switches the guarded entries on or off. */
+export function acChanged(): void {
+  const count = load<u32>(GUARDED_COUNT);
+  if (count == 0) return;
+  const parked = !(load<u32>(EFLAGS) & EFLAGS_AC);
+  if (parked == (load<u32>(GUARDED_PARKED) != 0)) return;
+  store<u32>(GUARDED_PARKED, parked ? 1 : 0);
+  for (let i: u32 = 0; i < count; i++) {
+    const entry = load<u32>(GUARDED + (i << 2));
+    if (!(load<u32>(entry, 12) & ENTRY_GUARDED)) continue;
+    const tag = load<u64>(entry);
+    const isParked = ((tag ^ slotOf(entry)) & ELSEWHERE) != 0;
+    if (!(tag & 1) && isParked != parked) store<u64>(entry, tag ^ ELSEWHERE);
+  }
+}
+
+/** Records that the entry just installed may be used only while EFLAGS.AC is set. */
+export function noteGuarded(entry: u32): void {
+  acChanged();
+  store<u32>(entry, load<u32>(entry, 12) | ENTRY_GUARDED, 12);
+  let count = load<u32>(GUARDED_COUNT);
+  for (let i: u32 = 0; i < count; i++) if (load<u32>(GUARDED + (i << 2)) == entry) return;
+  if (count == GUARDED_CAPACITY) {
+    const keep = load<u64>(entry);
+    dropGuarded();
+    store<u64>(entry, keep);
+    count = 0;
+  }
+  store<u32>(GUARDED + (count << 2), entry);
+  store<u32>(GUARDED_COUNT, count + 1);
+}
+
+function dropGuarded(): void {
+  const count = load<u32>(GUARDED_COUNT);
+  for (let i: u32 = 0; i < count; i++) {
+    const entry = load<u32>(GUARDED + (i << 2));
+    if (load<u32>(entry, 12) & ENTRY_GUARDED) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+  }
+  store<u32>(GUARDED_COUNT, 0);
+  store<u32>(GUARDED_PARKED, 0);
+}

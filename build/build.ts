@@ -28,9 +28,9 @@ const shared: BuildOptions = {
 const builders: Readonly<Record<string, () => Promise<void>>> = {
   core: async () => {
     const entryPoints = existing({
-      cli: 'core/cli/main.ts', engine: 'core/engine/main.ts', vm: 'core/machine/process.ts', worker: 'core/machine/worker.ts',
+      cli: 'core/cli/main.ts', engine: 'core/engine/main.ts', vm: 'core/machine/process.ts', worker: 'core/machine/worker.ts', machine: 'core/machine/create.ts',
     });
-    await build({ ...shared, entryPoints, outdir: dist, splitting: true, chunkNames: 'chunks/[name]-[hash]', banner });
+    await build({ ...shared, entryPoints, outdir: dist, splitting: true, chunkNames: 'chunk-[hash]', banner });
   },
   wasm: () => {
     const entry = 'core/cpu/assembly/index.ts';

@@ -1,0 +1,85 @@
+/** The options that say what a machine is made of: those of `run`, `vm create` and `vm edit`. */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { parseMemory } from '../contract/memory.ts';
+import type { BootConfig, BootModulePath, VmChanges } from '../contract/vm.ts';
+import { badArgument } from './status.ts';
+
+export interface MachineOptions {
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly module?: readonly string[];
+  readonly append?: string;
+  readonly memory?: string;
+  readonly cpus?: string;
+  readonly cpu?: string;
+  readonly jit?: string;
+  readonly clock?: string;
+}
+
+export function addMachineOptions(command: Command): Command {
+  return command
+    .option('--kernel <file>', 'kernel: a bzImage or a multiboot image; without one the built-in monitor starts')
+    .option('--initrd <file>', 'initial RAM disk')
+    .option("--module <'file arguments'>", 'multiboot module with its command line; may be repeated', collect)
+    .option('--append <string>', "the kernel's command line")
+    .option('--memory <size>', 'guest memory, 16M to 3G (default: 512M)')
+    .option('--cpus <n>', 'processors (default: 1)')
+    .option('--cpu <model>', 'processor model')
+    .option('--jit <mode>', 'translation of hot code: on, off or always (default: on)')
+    .option('--clock <policy>', "guest time: wall, or instructions for runs that repeat exactly (default: wall)");
+}
+
+/** The part of a configuration that the options name; `base` is what a boot option changes when the VM exists already. */
+export function changesFrom(options: MachineOptions, base?: BootConfig): VmChanges {
+  const boot = bootFrom(options, base);
+  // The schema of the contract refuses a value that is none of the words.
+  return {
+    ...(options.memory === undefined ? {} : { memoryBytes: parseMemory(options.memory) }),
+    ...(options.cpus === undefined ? {} : { cpus: wholeNumber('--cpus', options.cpus) }),
+    ...(options.cpu === undefined ? {} : { cpuModel: options.cpu }),
+    ...(options.jit === undefined ? {} : { jit: oneOf('--jit', options.jit, ['off', 'on', 'always']) }),
+    ...(options.clock === undefined ? {} : { clock: oneOf('--clock', options.clock, ['wall', 'instructions']) }),
+    ...(boot === undefined ? {} : { boot }),
+  };
+}
+
+function bootFrom(options: MachineOptions, base?: BootConfig): BootConfig | undefined {
+  const { kernel, initrd, append, module: modules } = options;
+  if (kernel === undefined && initrd === undefined && append === undefined && modules === undefined) return undefined;
+  const before = base?.kind === 'image' ? base : undefined;
+  const kernelPath = kernel === undefined ? before?.kernel : resolve(kernel);
+  if (kernelPath === undefined) {
+    throw badArgument(`--${initrd !== undefined ? 'initrd' : append !== undefined ? 'append' : 'module'} needs a kernel.`, 'Name one with --kernel FILE.');
+  }
+  return {
+    kind: 'image',
+    kernel: kernelPath,
+    initrd: initrd === undefined ? (before?.initrd ?? null) : resolve(initrd),
+    append: append ?? before?.append ?? '',
+    modules: modules?.map(parseModule) ?? before?.modules ?? [],
+  };
+}
+
+/** `FILE ARGUMENTS`: the file ends at the first space, unless the whole text names a file. */
+function parseModule(text: string): BootModulePath {
+  const space = text.indexOf(' ');
+  if (space < 0 || existsSync(text)) return { path: resolve(text), commandLine: '' };
+  return { path: resolve(text.slice(0, space)), commandLine: text.slice(space + 1) };
+}
+
+function collect(value: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}
+
+export function wholeNumber(option: string, text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw badArgument(`${option}: "${text}" is not a whole number.`);
+  return Number(text);
+}
+
+function oneOf<const T extends string>(option: string, text: string, words: readonly T[]): T {
+  const word = words.find((candidate) => candidate === text);
+  if (word === undefined) throw badArgument(`${option}: "${text}" is none of ${words.join(', ')}.`);
+  return word;
+}

@@ -1,0 +1,137 @@
+/** `vanderpool run`: one machine in this very process, with no engine and no library; COM1 on standard input and output. */
+import { writeFileSync } from 'node:fs';
+import { parseWith } from '../contract/errors.ts';
+import type { ContractError } from '../contract/errors.ts';
+import { vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
+import { machineModuleUrl } from '../machine/entries.ts';
+import { readMachineConfig } from '../machine/files.ts';
+import { Runner } from '../machine/runner.ts';
+import type { MachineExit, MachineStatistics } from '../machine/types.ts';
+import { changesFrom } from './machine-options.ts';
+import type { MachineOptions } from './machine-options.ts';
+import { badArgument, reportError, Status } from './status.ts';
+import { Terminal } from './terminal.ts';
+
+export interface RunOptions extends MachineOptions {
+  readonly timeout?: string;
+  readonly stats?: string;
+  readonly json?: boolean;
+}
+
+interface Ending {
+  readonly reason: MachineExit['reason'] | 'timeout' | 'quit';
+  readonly status: number;
+  /** For standard error; empty when there is nothing to say. */
+  readonly message: string;
+  readonly statistics: MachineStatistics | null;
+}
+
+const OUTPUT_PIECE = 64 * 1024;
+
+/** Runs to the guest's end, the timeout or Ctrl-A x. @throws ContractError for bad options and files, before anything starts. */
+export async function run(options: RunOptions): Promise<number> {
+  const timeoutSeconds = parseTimeout(options.timeout);
+  const settings = withChanges(parseWith(vmConfig, { name: 'run', ...vmDefaults }), changesFrom(options));
+  const config = readMachineConfig(settings);
+  if (options.stats !== undefined) writeFile(options.stats, '');
+  const started = performance.now();
+  const ending = await runMachine(config, timeoutSeconds);
+  if (typeof ending !== 'object' || !('status' in ending)) return reportError(ending, options.json === true);
+  if (ending.message !== '') process.stderr.write(`${ending.message}\n`);
+  if (options.stats !== undefined) writeFile(options.stats, `${JSON.stringify(summary(ending, (performance.now() - started) / 1000), null, 2)}\n`);
+  if (options.json === true) process.stderr.write(`${JSON.stringify(summary(ending, (performance.now() - started) / 1000))}\n`);
+  return ending.status;
+}
+
+function runMachine(config: ReturnType<typeof readMachineConfig>, timeoutSeconds: number | null): Promise<Ending | ContractError> {
+  return new Promise((resolve) => {
+    let blocked = false;
+    let ended = false;
+    let timer: NodeJS.Timeout | undefined;
+    const pump = (): void => {
+      while (!blocked && runner.outputLength(0) > 0) {
+        if (process.stdout.write(runner.readOutput(0, OUTPUT_PIECE))) continue;
+        blocked = true;
+        process.stdout.once('drain', () => {
+          blocked = false;
+          pump();
+        });
+      }
+    };
+    const finish = (ending: Ending | ContractError): void => {
+      if (ended) return;
+      ended = true;
+      clearTimeout(timer);
+      terminal.stop();
+      // What the guest said last is shown even when the reader is slow.
+      process.stdout.write(runner.readOutput(0, OUTPUT_PIECE), () => {
+        void runner.terminate().then(() => resolve(ending));
+      });
+    };
+    const cut = (reason: 'timeout' | 'quit', status: number, message: string): void => {
+      void runner.statistics().then((statistics) => finish({ reason, status, message, statistics }));
+    };
+    const runner = new Runner({
+      config, attached: [true, false, false, false], machineModule: machineModuleUrl(),
+      events: {
+        started: () => undefined,
+        failed: finish,
+        output: pump,
+        paused: () => undefined,
+        stopped: (exit, statistics) => finish({ ...endingOf(exit), reason: exit.reason, statistics }),
+      },
+    });
+    const terminal = new Terminal({ send: (bytes) => runner.writeInput(0, bytes), quit: () => cut('quit', Status.ok, '') });
+    if (timeoutSeconds !== null) {
+      timer = setTimeout(() => cut('timeout', Status.timeout, `vanderpool: the guest did not end within ${timeoutSeconds} s.`), timeoutSeconds * 1000);
+    }
+    process.stdout.on('error', () => process.exit(Status.refused)); // The reader of the output went away.
+    for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]] as const) {
+      process.once(signal, () => cut('quit', 128 + number, ''));
+    }
+  });
+}
+
+function endingOf(exit: MachineExit): { status: number; message: string } {
+  switch (exit.reason) {
+    case 'power-off': case 'reset': return { status: Status.ok, message: '' };
+    case 'debug-exit': return { status: ((exit.value << 1) | 1) & 0xff, message: '' };
+    case 'triple-fault': return { status: Status.tripleFault, message: `vanderpool: the guest ended in a triple fault. Its last state:\n${exit.state}` };
+    case 'internal-error': return { status: Status.refused, message: `vanderpool: the machine failed: ${exit.message}\n  This is a defect of Vanderpool.` };
+  }
+}
+
+function summary(ending: Ending, wallSeconds: number): object {
+  const usage = process.resourceUsage();
+  const seconds = { user: usage.userCPUTime / 1e6, system: usage.systemCPUTime / 1e6 };
+  return {
+    ending: { reason: ending.reason, status: ending.status },
+    wallSeconds,
+    cpuSeconds: seconds.user + seconds.system,
+    userSeconds: seconds.user,
+    systemSeconds: seconds.system,
+    instructions: ending.statistics?.instructions ?? null,
+    exits: ending.statistics?.exits ?? {},
+    /** Of the whole process: guest memory that was touched, and the machine itself. */
+    peakMemoryBytes: usage.maxRSS * 1024,
+    guestMemoryBytes: ending.statistics?.memoryBytes ?? null,
+    engine: ending.statistics?.engine ?? {},
+  };
+}
+
+/** Opens the statistics file before the guest starts, too: hours of work are not lost to a wrong path. */
+function writeFile(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    throw badArgument(`--stats: "${path}" cannot be written: ${error instanceof Error ? error.message : String(error)}.`, 'Choose a file in a folder you may write to.');
+  }
+}
+
+function parseTimeout(text: string | undefined): number | null {
+  if (text === undefined) return null;
+  const seconds = /^\d+(\.\d+)?$/.test(text) ? Number(text) : 0;
+  // The longest time a timer can count is 2^31 - 1 ms.
+  if (!(seconds > 0 && seconds <= 2_000_000)) throw badArgument(`--timeout: "${text}" is not a number of seconds.`, 'Write a number above 0, such as 60.');
+  return seconds;
+}

@@ -1,0 +1,27 @@
+/** Exit statuses of the command line, and how failures are shown. */
+import { asContractError, ContractError } from '../contract/errors.ts';
+import type { ErrorCode } from '../contract/errors.ts';
+
+export const Status = {
+  ok: 0,
+  /** The engine refused: no such VM, wrong state, name taken. */
+  refused: 1,
+  timeout: 124,
+  /** A bad argument, image or file; nothing was started. */
+  badArgument: 125,
+  tripleFault: 126,
+} as const;
+
+const badArgumentCodes: readonly ErrorCode[] = ['bad-request', 'bad-field', 'bad-image', 'file-unreadable'];
+
+/** Prints an error for a person, or as JSON, on standard error and returns the exit status. No stack: it helps nobody here. */
+export function reportError(thrown: unknown, json: boolean): number {
+  const error = asContractError(thrown);
+  if (json) process.stderr.write(`${JSON.stringify({ error: error.toShape() })}\n`);
+  else process.stderr.write(`vanderpool: ${error.message}\n${error.hint === '' ? '' : `  ${error.hint}\n`}`);
+  return badArgumentCodes.includes(error.code) ? Status.badArgument : Status.refused;
+}
+
+export function badArgument(message: string, hint = 'See `vanderpool --help`.'): ContractError {
+  return new ContractError('bad-request', message, hint);
+}

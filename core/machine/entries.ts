@@ -1,0 +1,19 @@
+/** Where the programs of a build lie: beside one another in dist/, or as sources when Node runs those. */
+
+const sources = {
+  engine: '../engine/main.ts',
+  vm: './process.ts',
+  worker: './worker.ts',
+  machine: './create.ts',
+} as const;
+
+/** URL of a program's first file. */
+export function entryUrl(name: keyof typeof sources): URL {
+  const fromSources = import.meta.url.endsWith('.ts');
+  return new URL(fromSources ? sources[name] : `./${name}.js`, import.meta.url);
+}
+
+/** URL of the module that makes machines. `VANDERPOOL_MACHINE` names another one, for tests of everything around the machine. */
+export function machineModuleUrl(): string {
+  return process.env['VANDERPOOL_MACHINE'] ?? entryUrl('machine').href;
+}

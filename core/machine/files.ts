@@ -1,0 +1,69 @@
+/** Reads a VM's boot files and makes the machine's configuration of them, with every refusal a person can act on. */
+import { closeSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
+import { ContractError } from '../contract/errors.ts';
+import { formatMemory } from '../contract/memory.ts';
+import type { VmConfig } from '../contract/vm.ts';
+import type { BootSource, MachineConfig } from './types.ts';
+
+/** What of a VM's configuration its machine is made of. */
+export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel' | 'jit' | 'clock' | 'boot'>;
+
+/** @throws ContractError `file-unreadable` or `bad-image`, naming the file and the field. */
+export function readMachineConfig(settings: MachineSettings): MachineConfig {
+  const { memoryBytes, cpus, cpuModel, jit, clock } = settings;
+  return { memoryBytes, cpus, cpuModel, jit, clock, boot: readBoot(settings) };
+}
+
+function readBoot({ boot, memoryBytes }: MachineSettings): BootSource {
+  if (boot.kind === 'monitor') return boot;
+  const budget = { left: memoryBytes, memoryBytes };
+  const kernel = readImage(boot.kernel, 'kernel', 'boot.kernel', budget);
+  const modules = boot.modules.map((module, index) => ({
+    data: readImage(module.path, 'module', `boot.modules.${index}.path`, budget), commandLine: module.commandLine,
+  }));
+  const source = { kind: 'image', kernel, append: boot.append, modules } as const;
+  return boot.initrd === null ? source : { ...source, initrd: readImage(boot.initrd, 'initrd', 'boot.initrd', budget) };
+}
+
+/** Reads one file whole. Its size is looked at first, so that a huge file is refused and not read. */
+function readImage(path: string, what: string, field: string, budget: { left: number; readonly memoryBytes: number }): Uint8Array {
+  const descriptor = open(path, what, field);
+  try {
+    const status = fstatSync(descriptor);
+    if (status.isDirectory()) throw unreadable(path, what, field, 'it is a folder');
+    if (status.size > budget.left) {
+      const message = `The ${what} "${path}" (${formatMemory(status.size)}) does not fit into the guest's ${formatMemory(budget.memoryBytes)} of memory.`;
+      throw new ContractError('bad-image', message, 'Give the guest more memory, or choose a smaller file.', field);
+    }
+    const data = readFileSync(descriptor);
+    if (data.length === 0) throw new ContractError('bad-image', `The ${what} "${path}" is empty.`, 'Choose another file, or fetch it again.', field);
+    budget.left -= data.length;
+    return data;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function open(path: string, what: string, field: string): number {
+  try {
+    // A named pipe would make the open wait for its writer.
+    if (!statSync(path).isFile() && !statSync(path).isDirectory()) throw unreadable(path, what, field, 'it is no regular file');
+    return openSync(path, 'r');
+  } catch (error) {
+    if (error instanceof ContractError) throw error;
+    throw unreadable(path, what, field, reasonOf(error));
+  }
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file', EACCES: 'permission is denied', ENOTDIR: 'a part of its path is no folder', ELOOP: 'its links go in a circle',
+};
+
+function reasonOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return reasons[code] ?? (error instanceof Error ? error.message : String(error));
+}
+
+function unreadable(path: string, what: string, field: string, reason: string): ContractError {
+  return new ContractError('file-unreadable', `The ${what} "${path}" cannot be read: ${reason}.`, 'Check the path and its permissions.', field);
+}

@@ -1,0 +1,140 @@
+/** The I/O thread's side of a machine: starts the core thread, moves serial bytes, passes commands, reports the end. */
+import { Worker } from 'node:worker_threads';
+import { ContractError } from '../contract/errors.ts';
+import { entryUrl } from './entries.ts';
+import { Command, createLinkBuffer, Link } from './link.ts';
+import type { MachineConfig, MachineExit, MachineStatistics } from './types.ts';
+import type { WorkerMessage, WorkerStart } from './worker.ts';
+
+export interface RunnerEvents {
+  started(): void;
+  /** The machine could not be made, or its thread broke. */
+  failed(error: ContractError): void;
+  /** There may be output to read by `readOutput`. */
+  output(): void;
+  paused(paused: boolean): void;
+  stopped(exit: MachineExit, statistics: MachineStatistics): void;
+}
+
+export interface RunnerOptions {
+  readonly config: MachineConfig;
+  readonly attached: readonly boolean[];
+  readonly machineModule: string;
+  readonly events: RunnerEvents;
+}
+
+/** One machine in one worker thread. */
+export class Runner {
+  readonly #link: Link;
+  readonly #worker: Worker;
+  readonly #events: RunnerEvents;
+  readonly #statisticsWaiters: ((statistics: MachineStatistics | null) => void)[] = [];
+  readonly #descriptionWaiters: ((text: string | null) => void)[] = [];
+  #ended = false;
+
+  constructor(options: RunnerOptions) {
+    const link = createLinkBuffer();
+    this.#link = new Link(link);
+    this.#events = options.events;
+    const { config, attached, machineModule } = options;
+    const start: WorkerStart = { link, config, attached, machineModule };
+    this.#worker = new Worker(entryUrl('worker'), { workerData: start, name: 'core' });
+    this.#worker.on('message', (message: WorkerMessage) => this.#receive(message));
+    this.#worker.on('error', (error) => this.#fail(`The core thread broke: ${error instanceof Error ? error.message : String(error)}`));
+    this.#worker.on('exit', () => this.#fail('The core thread ended by itself.'));
+  }
+
+  /** Takes up to `limit` bytes of a port's output. */
+  readOutput(port: number, limit: number): Uint8Array<ArrayBuffer> {
+    return this.#link.output[port]?.read(limit) ?? new Uint8Array(0);
+  }
+
+  outputLength(port: number): number {
+    return this.#link.output[port]?.length ?? 0;
+  }
+
+  /** Offers input to a port; returns how many bytes found room. */
+  writeInput(port: number, bytes: Uint8Array): number {
+    const taken = this.#link.input[port]?.write(bytes) ?? 0;
+    if (taken > 0) this.#link.wake();
+    return taken;
+  }
+
+  pause(): void {
+    this.#link.raise(Command.pause);
+  }
+
+  resume(): void {
+    this.#link.lower(Command.pause);
+  }
+
+  reset(): void {
+    this.#link.raise(Command.reset);
+  }
+
+  powerButton(): void {
+    this.#link.raise(Command.powerButton);
+  }
+
+  /** Counters of the running machine; null when it does not answer within the time. */
+  statistics(timeoutMs = 500): Promise<MachineStatistics | null> {
+    return this.#ask(Command.statistics, this.#statisticsWaiters, timeoutMs);
+  }
+
+  /** Registers as text; null when the machine does not answer within the time. */
+  describe(timeoutMs = 2000): Promise<string | null> {
+    return this.#ask(Command.describe, this.#descriptionWaiters, timeoutMs);
+  }
+
+  /** Ends the thread at once. No event follows. */
+  async terminate(): Promise<void> {
+    this.#end();
+    this.#link.raise(Command.stop);
+    await this.#worker.terminate();
+  }
+
+  #ask<T>(command: number, waiters: ((answer: T | null) => void)[], timeoutMs: number): Promise<T | null> {
+    if (this.#ended) return Promise.resolve(null);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(null), timeoutMs);
+      waiters.push((answer) => {
+        clearTimeout(timer);
+        resolve(answer);
+      });
+      this.#link.raise(command);
+    });
+  }
+
+  #receive(message: WorkerMessage): void {
+    if (this.#ended) return;
+    switch (message.type) {
+      case 'started': return this.#events.started();
+      case 'bell': return this.#events.output();
+      case 'paused': return this.#events.paused(message.paused);
+      case 'statistics': return answerAll(this.#statisticsWaiters, message.statistics);
+      case 'description': return answerAll(this.#descriptionWaiters, message.text);
+      case 'failed':
+        this.#end();
+        return this.#events.failed(ContractError.fromShape(message.error));
+      case 'stopped':
+        this.#end();
+        return this.#events.stopped(message.exit, message.statistics);
+    }
+  }
+
+  #fail(message: string): void {
+    if (this.#ended) return;
+    this.#end();
+    this.#events.failed(new ContractError('internal', message, 'This is a defect of Vanderpool; please report what the guest did.'));
+  }
+
+  #end(): void {
+    this.#ended = true;
+    answerAll(this.#statisticsWaiters, null);
+    answerAll(this.#descriptionWaiters, null);
+  }
+}
+
+function answerAll<T>(waiters: ((answer: T) => void)[], answer: T): void {
+  for (const waiter of waiters.splice(0)) waiter(answer);
+}

@@ -1,0 +1,169 @@
+/** The core thread: makes the machine and runs it in slices; sleeps while the guest is halted or paused. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { asContractError, ContractError } from '../contract/errors.ts';
+import type { ErrorShape } from '../contract/errors.ts';
+import { Command, Link } from './link.ts';
+import type { Machine, MachineConfig, MachineExit, MachineHost, MachineStatistics } from './types.ts';
+
+/** What the thread is started with. */
+export interface WorkerStart {
+  readonly link: SharedArrayBuffer;
+  readonly config: MachineConfig;
+  /** Ports whose output somebody reads; what the others send is dropped. */
+  readonly attached: readonly boolean[];
+  /** URL of the module that exports `createMachine`. */
+  readonly machineModule: string;
+}
+
+/** What the thread tells the I/O thread. */
+export type WorkerMessage =
+  | { readonly type: 'started' }
+  | { readonly type: 'failed'; readonly error: ErrorShape }
+  /** There is output in a ring. */
+  | { readonly type: 'bell' }
+  | { readonly type: 'paused'; readonly paused: boolean }
+  | { readonly type: 'statistics'; readonly statistics: MachineStatistics }
+  | { readonly type: 'description'; readonly text: string }
+  | { readonly type: 'stopped'; readonly exit: MachineExit; readonly statistics: MachineStatistics };
+
+interface MachineModule {
+  readonly createMachine: (config: MachineConfig, host: MachineHost) => Promise<Machine>;
+}
+
+/** A running guest lets the thread's own tasks (compilation, messages) run this often. */
+const YIELD_MS = 20;
+/** Shorter sleeps cost more than they save. */
+const SLEEP_MINIMUM_MS = 0.02;
+/** How long a guest waits for room in an output ring before the stop command is looked at. */
+const ROOM_WAIT_MS = 50;
+/** A halted guest whose UART is full is looked at again after this time. */
+const STUCK_INPUT_MS = 20;
+const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.describe;
+
+const port = parentPort;
+if (port) {
+  const start = workerData as WorkerStart;
+  const post = (message: WorkerMessage): void => port.postMessage(message);
+  runCore(start, post).catch((thrown: unknown) => post({ type: 'failed', error: describeFailure(thrown) }));
+}
+
+async function runCore(start: WorkerStart, post: (message: WorkerMessage) => void): Promise<void> {
+  const link = new Link(start.link);
+  const host = createHost(link, start.attached, () => post({ type: 'bell' }));
+  const { createMachine } = (await import(start.machineModule)) as MachineModule;
+  const machine = await createMachine(start.config, host);
+  post({ type: 'started' });
+  const exit = await runSlices(machine, link, host, post);
+  host.ring();
+  post({ type: 'stopped', exit, statistics: machine.statistics() });
+}
+
+async function runSlices(machine: Machine, link: Link, host: RingingHost, post: (message: WorkerMessage) => void): Promise<MachineExit> {
+  let yieldedAt = performance.now();
+  for (;;) {
+    const count = link.wakeCount();
+    const commands = link.takeCommands(ONCE);
+    if (commands & Command.stop) return { reason: 'power-off' };
+    obey(commands, machine, post);
+    if (commands & Command.pause) {
+      host.ring();
+      post({ type: 'paused', paused: true });
+      waitWhilePaused(link, machine, post);
+      post({ type: 'paused', paused: false });
+      continue;
+    }
+    const input = deliverInput(machine, link);
+    const result = machine.runSlice();
+    host.ring();
+    if (result.kind === 'stopped') {
+      if (result.exit.reason !== 'reset') return result.exit;
+      machine.reset();
+    }
+    if (performance.now() - yieldedAt > YIELD_MS) {
+      await new Promise((resolve) => setImmediate(resolve));
+      yieldedAt = performance.now();
+    }
+    if (result.kind === 'halted' && input !== 'more') sleepWhileHalted(link, count, result.wakeInNs, input);
+  }
+}
+
+function sleepWhileHalted(link: Link, count: number, wakeInNs: number | null, input: 'none' | 'stuck'): void {
+  const armed = wakeInNs === null ? Number.POSITIVE_INFINITY : wakeInNs / 1e6;
+  const milliseconds = Math.min(armed, input === 'stuck' ? STUCK_INPUT_MS : Number.POSITIVE_INFINITY);
+  if (milliseconds > SLEEP_MINIMUM_MS) link.sleep(count, milliseconds);
+}
+
+function obey(commands: number, machine: Machine, post: (message: WorkerMessage) => void): void {
+  if (commands & Command.reset) machine.reset();
+  if (commands & Command.powerButton) machine.powerButton();
+  if (commands & Command.statistics) post({ type: 'statistics', statistics: machine.statistics() });
+  if (commands & Command.describe) post({ type: 'description', text: machine.describe() });
+}
+
+/** Answers questions while paused; a reset takes effect at once, and so does a stop. */
+function waitWhilePaused(link: Link, machine: Machine, post: (message: WorkerMessage) => void): void {
+  for (;;) {
+    const count = link.wakeCount();
+    const commands = link.takeCommands(ONCE & ~Command.powerButton);
+    if (commands & Command.stop || !(commands & Command.pause)) return;
+    obey(commands & ~Command.powerButton, machine, post);
+    link.sleep(count, null);
+  }
+}
+
+/**
+ * Offers waiting input to the UARTs; what they do not take stays in its ring. `more`: they took some and the guest may take more once it
+ * has read that; `stuck`: there is some and nothing was taken.
+ */
+function deliverInput(machine: Machine, link: Link): 'none' | 'more' | 'stuck' {
+  let state: 'none' | 'more' | 'stuck' = 'none';
+  for (const [number, ring] of link.input.entries()) {
+    if (ring.length === 0) continue;
+    const taken = machine.serialInput(number, ring.peek());
+    ring.drop(taken);
+    if (taken > 0) state = 'more';
+    else if (state === 'none') state = 'stuck';
+  }
+  return state;
+}
+
+interface RingingHost extends MachineHost {
+  /** Tells the I/O thread of output since the last call, once a slice and not once a byte. */
+  ring(): void;
+}
+
+function createHost(link: Link, attached: readonly boolean[], bell: () => void): RingingHost {
+  let pending = false;
+  const ring = (): void => {
+    if (pending) bell();
+    pending = false;
+  };
+  return {
+    ring,
+    serialOutput(number, bytes) {
+      const output = attached[number] ? link.output[number] : undefined;
+      if (!output) return;
+      let rest = bytes.subarray(output.write(bytes));
+      pending = true;
+      // The reader is behind: the guest waits inside its UART, which is what a slow line does.
+      while (rest.length > 0 && !(link.takeCommands(0) & Command.stop)) {
+        ring();
+        output.waitForRoom(ROOM_WAIT_MS);
+        rest = rest.subarray(output.write(rest));
+        pending = true;
+      }
+    },
+  };
+}
+
+/** A refused image arrives as an error that names itself; its class does not cross the module seam. */
+function describeFailure(thrown: unknown): ErrorShape {
+  if (thrown instanceof Error && thrown.name === 'BootError') {
+    const hint = 'hint' in thrown && typeof thrown.hint === 'string' ? thrown.hint : 'Choose a bzImage or a multiboot kernel.';
+    const field = 'field' in thrown && typeof thrown.field === 'string' ? thrown.field : 'boot';
+    return new ContractError('bad-image', thrown.message, hint, field).toShape();
+  }
+  const error = asContractError(thrown);
+  if (error.code === 'internal' && thrown instanceof Error && thrown.stack) console.error(thrown.stack);
+  return error.toShape();
+}

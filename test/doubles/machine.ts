@@ -1,0 +1,101 @@
+/** A machine without a processor, for tests of what surrounds one: it obeys words on COM1 as a guest's programs would cause them. */
+import type { Machine, MachineConfig, MachineExit, MachineHost, MachineStatistics, SliceResult } from '../../core/machine/types.ts';
+
+class BootError extends Error {
+  override readonly name = 'BootError';
+  readonly hint = 'Choose another kernel.';
+  readonly field = 'boot.kernel';
+}
+
+const text = new TextEncoder();
+
+export function createMachine(config: MachineConfig, host: MachineHost): Promise<Machine> {
+  if (config.boot.kind === 'image' && config.boot.kernel[0] === 0xff) return Promise.reject(new BootError('The kernel is neither a bzImage nor a multiboot image.'));
+  return Promise.resolve(new WordMachine(config, host));
+}
+
+class WordMachine implements Machine {
+  readonly #config: MachineConfig;
+  readonly #host: MachineHost;
+  #line = '';
+  #slices = 0;
+  #started = false;
+  #spin = false;
+  #flood = 0;
+  #exit: MachineExit | null = null;
+
+  constructor(config: MachineConfig, host: MachineHost) {
+    this.#config = config;
+    this.#host = host;
+  }
+
+  runSlice(): SliceResult {
+    this.#slices += 1;
+    if (!this.#started) {
+      this.#started = true;
+      this.#print(`READY ${this.#config.memoryBytes / 1048576}M ${this.#config.boot.kind === 'image' ? this.#config.boot.append : 'monitor'}\r\n`);
+    }
+    if (this.#flood > 0) {
+      const count = Math.min(this.#flood, 4096);
+      this.#host.serialOutput(0, new Uint8Array(count).fill(46));
+      this.#flood -= count;
+      return { kind: 'ran' };
+    }
+    if (this.#exit) return { kind: 'stopped', exit: this.#exit };
+    if (this.#spin) {
+      const until = performance.now() + 1;
+      while (performance.now() < until);
+      return { kind: 'ran' };
+    }
+    return { kind: 'halted', wakeInNs: null };
+  }
+
+  serialInput(port: number, bytes: Uint8Array): number {
+    // As small as a UART's FIFO: the rest has to wait.
+    const taken = bytes.subarray(0, 16);
+    for (const byte of taken) {
+      const character = String.fromCharCode(byte);
+      this.#host.serialOutput(port, Uint8Array.of(byte));
+      if (character !== '\n') this.#line += character;
+      else this.#obey(this.#line.trim());
+    }
+    return taken.length;
+  }
+
+  powerButton(): void {
+    this.#print('POWER BUTTON\r\n');
+    this.#exit = { reason: 'power-off' };
+  }
+
+  reset(): void {
+    this.#started = false;
+    this.#exit = null;
+    this.#spin = false;
+  }
+
+  statistics(): MachineStatistics {
+    return { instructions: this.#slices, exits: { HLT: this.#slices }, memoryBytes: this.#config.memoryBytes, engine: {} };
+  }
+
+  describe(): string {
+    return 'RIP=0000000000007c00';
+  }
+
+  #obey(line: string): void {
+    this.#line = '';
+    const [word, argument] = line.split(' ');
+    if (word === 'poweroff') this.#exit = { reason: 'power-off' };
+    else if (word === 'exit') this.#exit = { reason: 'debug-exit', value: Number(argument) };
+    else if (word === 'triple') this.#exit = { reason: 'triple-fault', state: 'RIP=0000000000007c00 CR0=00000010' };
+    else if (word === 'reboot') this.#exit = { reason: 'reset' };
+    else if (word === 'spin') this.#spin = true;
+    else if (word === 'flood') this.#flood = Number(argument);
+    else if (word === 'die') process.kill(process.pid, 'SIGKILL');
+    else if (word === 'throw') throw new Error('the double was told to throw');
+    else if (word === 'say') this.#print(`${line.slice(4)}\r\n`);
+  }
+
+  #print(line: string): void {
+    this.#host.serialOutput(0, text.encode(line));
+  }
+}

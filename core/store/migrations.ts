@@ -1,0 +1,67 @@
+/** The database's history: one row a version, in order and without gaps. A row that was released is never changed. */
+
+export interface Migration {
+  /** `user_version` after this migration. */
+  readonly version: number;
+  readonly what: string;
+  readonly statements: readonly string[];
+}
+
+export const migrations: readonly Migration[] = [
+  {
+    version: 1,
+    what: 'VMs, their boot modules and serial ports, the audit trail, settings',
+    statements: [
+      `CREATE TABLE vms (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL COLLATE NOCASE UNIQUE,
+        position INTEGER NOT NULL,
+        memory_bytes INTEGER NOT NULL CHECK (memory_bytes > 0),
+        cpus INTEGER NOT NULL CHECK (cpus > 0),
+        cpu_model TEXT NOT NULL,
+        jit TEXT NOT NULL CHECK (jit IN ('off', 'on', 'always')),
+        clock TEXT NOT NULL CHECK (clock IN ('wall', 'instructions')),
+        boot_kind TEXT NOT NULL CHECK (boot_kind IN ('monitor', 'image')),
+        kernel TEXT,
+        initrd TEXT,
+        append TEXT NOT NULL DEFAULT '',
+        notes TEXT NOT NULL DEFAULT '',
+        state TEXT NOT NULL CHECK (state IN ('stopped', 'starting', 'running', 'paused', 'stopping', 'crashed')),
+        exit_reason TEXT,
+        exit_detail TEXT,
+        exit_value INTEGER,
+        exit_at INTEGER,
+        created_at INTEGER NOT NULL,
+        started_at INTEGER,
+        CHECK (boot_kind = 'monitor' OR kernel IS NOT NULL)
+      ) STRICT`,
+      `CREATE TABLE boot_modules (
+        vm_id TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        command_line TEXT NOT NULL,
+        PRIMARY KEY (vm_id, position)
+      ) STRICT, WITHOUT ROWID`,
+      `CREATE TABLE serial_ports (
+        vm_id TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
+        port INTEGER NOT NULL CHECK (port BETWEEN 0 AND 3),
+        attach TEXT NOT NULL CHECK (attach IN ('console', 'none')),
+        label TEXT NOT NULL,
+        PRIMARY KEY (vm_id, port)
+      ) STRICT, WITHOUT ROWID`,
+      // The trail outlives its VM: the name is kept beside the reference.
+      `CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        vm_id TEXT REFERENCES vms (id) ON DELETE SET NULL,
+        vm_name TEXT,
+        kind TEXT NOT NULL,
+        detail TEXT NOT NULL
+      ) STRICT`,
+      'CREATE INDEX events_by_vm ON events (vm_id, id)',
+      'CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID',
+    ],
+  },
+];
+
+export const newestVersion = migrations.at(-1)?.version ?? 0;

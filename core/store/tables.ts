@@ -1,0 +1,61 @@
+/** The rows of the database, as the newest migration leaves them. */
+import type { Generated } from 'kysely';
+
+export interface VmRow {
+  readonly id: string;
+  readonly name: string;
+  readonly position: number;
+  readonly memory_bytes: number;
+  readonly cpus: number;
+  readonly cpu_model: string;
+  readonly jit: string;
+  readonly clock: string;
+  readonly boot_kind: string;
+  readonly kernel: string | null;
+  readonly initrd: string | null;
+  readonly append: string;
+  readonly notes: string;
+  readonly state: string;
+  readonly exit_reason: string | null;
+  readonly exit_detail: string | null;
+  readonly exit_value: number | null;
+  readonly exit_at: number | null;
+  readonly created_at: number;
+  readonly started_at: number | null;
+}
+
+export interface BootModuleRow {
+  readonly vm_id: string;
+  readonly position: number;
+  readonly path: string;
+  readonly command_line: string;
+}
+
+export interface SerialPortRow {
+  readonly vm_id: string;
+  readonly port: number;
+  readonly attach: string;
+  readonly label: string;
+}
+
+export interface EventRow {
+  readonly id: Generated<number>;
+  readonly at: number;
+  readonly vm_id: string | null;
+  readonly vm_name: string | null;
+  readonly kind: string;
+  readonly detail: string;
+}
+
+export interface SettingRow {
+  readonly name: string;
+  readonly value: string;
+}
+
+export interface Tables {
+  vms: VmRow;
+  boot_modules: BootModuleRow;
+  serial_ports: SerialPortRow;
+  events: EventRow;
+  settings: SettingRow;
+}

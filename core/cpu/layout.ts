@@ -174,6 +174,8 @@ export const TLB_LOG_COUNT = 0x104d0;
 export const CODE_NEXT = 0x104d4;
 /** 32-bit: incremented whenever decoded code is dropped. */
 export const CODE_GENERATION = 0x104d8;
+/** 32-bit: code size that the execute tables were filled for. */
+export const CODE_TABLES_FOR = 0x104dc;
 /** Arguments of instruction helpers that need more than they can be passed: four u64. */
 export const ARGUMENTS = 0x104e0;
 
@@ -196,6 +198,12 @@ export const MXCSR = 0x1059c;
 export const XMM = 0x10600;
 /** Scratch space for SIMD helpers, 256 bytes. */
 export const XSCRATCH = 0x10700;
+
+/** What `lookup` found besides the record: u32 record table of the page, u64 RIP of the page's first byte. */
+export const CODE_TABLE = 0x10c00;
+export const CODE_PAGE_RIP = 0x10c08;
+/** A decoded instruction and a stop, for single steps: records live here instead of in a page's table. */
+export const STEP_RECORDS = 0x10c20;
 
 /** Local state of helpers that must survive between calls (string instructions, task switch), 1 KiB. */
 export const HELPER_STATE = 0x10800;

@@ -3,3 +3,4 @@ export * from './tlb';
 export * from './paging';
 export * from './memory';
 export * from './address';
+export * from './code';

@@ -19,7 +19,7 @@ import {
   TLB_SUPERVISOR,
   TLB_WRITE,
 } from '../layout';
-import { writeToCode } from './code-seam';
+import { writeToCode } from './code';
 import { mmioRead, mmioReadHigh, mmioWrite } from './imports';
 import { canonical, fillRead, fillWrite, IMPLICIT, pageKind, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
 import { raiseError } from './status';

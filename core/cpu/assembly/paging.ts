@@ -23,7 +23,7 @@ import {
   TLB_USER,
   TLB_WRITE,
 } from '../layout';
-import { writeToCode } from './code-seam';
+import { writeToCode } from './code';
 import { raise, raiseError, raisePageFault } from './status';
 import { dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded, PAGE_WRITE_ENTRY } from './tlb';
 

@@ -1,0 +1,609 @@
+/**
+ * Turns a definition's program (core/isa/ir.ts) into WebAssembly. What differs between the interpreter (operands in a predecoded record)
+ * and regions (operands constant) is behind `Target`.
+ *
+ * Register and state reads are evaluated where they are used when nothing in between may change them; loads, segment checks and helper
+ * calls are evaluated where they stand. A value that is used twice is kept in a local.
+ */
+import type { FunctionWriter, ValueType } from '../wasm/writer.ts';
+import type { BinaryOp, Fact, Node, Program, Slot, Statement, Width } from '../isa/ir.ts';
+import { children, isImpure, operands } from '../isa/ir.ts';
+import { I32, I64, V128, op, v } from '../wasm/opcodes.ts';
+import { BOUNCE, STATE, TLB_READ, TLB_WRITE, XMM, SEG_FLAT, SEG_BASE } from './layout.ts';
+
+/** What the surrounding function provides. */
+export interface Target {
+  readonly code: FunctionWriter;
+  /** Local that holds the base of the look-aside tables of the current privilege level. */
+  readonly tlb: number;
+  /** Pushes the address operand of a register access and returns the memarg offset to use with it. */
+  slotBase(slot: Slot): number;
+  fact(fact: Fact, width: Width): void;
+  /** Index of an imported helper. */
+  helper(name: string): number;
+  /** Branches when a helper or slow path has left a fault or exit pending. */
+  faultLabel(): number;
+  /** Spills RIP and NEXT_RIP for an instruction helper. */
+  spill(): void;
+  /** Emits the handling of the STATUS on the wasm stack; falls through when it is OK. */
+  status(): void;
+  /** The target is on the wasm stack (i64). */
+  jump(): void;
+  branch(): void;
+  allocate(type: ValueType): number;
+  release(type: ValueType, local: number): void;
+}
+
+export function valueType(width: Width): ValueType {
+  if (width === 64) return I64;
+  return width === 128 ? V128 : I32;
+}
+
+const BINARY_32: Record<BinaryOp, number> = {
+  add: op.i32Add, sub: op.i32Sub, mul: op.i32Mul, and: op.i32And, or: op.i32Or, xor: op.i32Xor, shl: op.i32Shl, shrU: op.i32ShrU,
+  shrS: op.i32ShrS, rotl: op.i32Rotl, rotr: op.i32Rotr, divU: op.i32DivU, remU: op.i32RemU, divS: op.i32DivS, remS: op.i32RemS,
+  eq: op.i32Eq, ne: op.i32Ne, ltU: op.i32LtU, ltS: op.i32LtS, leU: op.i32LeU, leS: op.i32LeS,
+};
+const BINARY_64: Record<BinaryOp, number> = {
+  add: op.i64Add, sub: op.i64Sub, mul: op.i64Mul, and: op.i64And, or: op.i64Or, xor: op.i64Xor, shl: op.i64Shl, shrU: op.i64ShrU,
+  shrS: op.i64ShrS, rotl: op.i64Rotl, rotr: op.i64Rotr, divU: op.i64DivU, remU: op.i64RemU, divS: op.i64DivS, remS: op.i64RemS,
+  eq: op.i64Eq, ne: op.i64Ne, ltU: op.i64LtU, ltS: op.i64LtS, leU: op.i64LeU, leS: op.i64LeS,
+};
+
+export class Emitter {
+  private readonly code: FunctionWriter;
+  private readonly target: Target;
+  private readonly uses = new Map<number, number>();
+  private readonly locals = new Map<number, number>();
+  /** Host pointers of read-modify-writes by node. */
+  private readonly pointers = new Map<number, number>();
+  private readonly taken: { type: ValueType; local: number }[] = [];
+  private pending: Node[] = [];
+
+  constructor(target: Target) {
+    this.code = target.code;
+    this.target = target;
+  }
+
+  program(program: Program): void {
+    count(program.statements, this.uses);
+    this.statements(program.statements);
+    for (const { type, local } of this.taken) this.target.release(type, local);
+  }
+
+  private take(type: ValueType): number {
+    const local = this.target.allocate(type);
+    this.taken.push({ type, local });
+    return local;
+  }
+
+  private statements(list: readonly Statement[]): void {
+    const outer = this.pending;
+    this.pending = [];
+    for (const statement of list) this.statement(statement);
+    this.pending = outer;
+  }
+
+  private statement(statement: Statement): void {
+    if (statement.kind === 'let') {
+      const node = statement.node;
+      if (node.kind === 'slot' || node.kind === 'state') {
+        if (this.uses.has(node.id)) this.pending.push(node);
+      } else this.evaluateToLocal(node);
+      return;
+    }
+    this.settle(statement);
+    switch (statement.kind) {
+      case 'setSlot': this.setSlot(statement.slot, statement.value); break;
+      case 'setState':
+        this.code.i32Const(0);
+        this.value(statement.value);
+        this.storeOp(statement.bytes, statement.offset, statement.value.width === 64);
+        break;
+      case 'store': this.store(statement.address, statement.bytes, statement.value); break;
+      case 'commit': this.commit(statement.modify, statement.value); break;
+      case 'when': this.when(statement); break;
+      case 'raise':
+        if (statement.error) {
+          this.code.i32Const(statement.vector);
+          this.value(statement.error);
+          this.code.call(this.target.helper('raiseError'));
+        } else {
+          this.code.i32Const(statement.vector);
+          this.code.call(this.target.helper('raise'));
+        }
+        this.code.op(op.drop);
+        this.code.br(this.target.faultLabel());
+        break;
+      case 'instruction':
+        this.target.spill();
+        for (const argument of statement.args) this.value(argument);
+        this.code.call(this.target.helper(statement.helper));
+        this.target.status();
+        break;
+      case 'jump':
+        this.value(statement.target);
+        this.target.jump();
+        break;
+      case 'branch': this.target.branch(); break;
+    }
+  }
+
+  /** Before an effect: evaluates those pending reads that it could change and that something after it, or twice, needs. */
+  private settle(statement: Exclude<Statement, { kind: 'let' }>): void {
+    if (this.pending.length === 0) return;
+    const inside = new Map<number, number>();
+    countRoots(operands(statement), inside, this.locals);
+    const rest: Node[] = [];
+    for (const node of this.pending) {
+      if (this.locals.has(node.id)) continue;
+      const here = inside.get(node.id) ?? 0;
+      const total = this.uses.get(node.id) ?? 0;
+      const onlyHere = here === total && here === 1;
+      if (statement.kind === 'when') {
+        // Its uses may lie in a branch that is not taken, or behind one that changes it: evaluate now.
+        if (!(here === total && here === 1)) this.evaluateToLocal(node);
+      } else if (onlyHere || !mayChange(statement, node)) {
+        if (!onlyHere) rest.push(node);
+      } else this.evaluateToLocal(node);
+    }
+    this.pending = rest;
+  }
+
+  private when(statement: Extract<Statement, { kind: 'when' }>): void {
+    // A pure value that is needed both inside and outside is computed before the branch, so that its local is set on every path.
+    const inThen = new Map<number, number>();
+    const inOtherwise = new Map<number, number>();
+    count(statement.then, inThen, this.locals);
+    count(statement.otherwise, inOtherwise, this.locals);
+    const hoist = (list: readonly Statement[], own: Map<number, number>): void => {
+      for (const node of nodesOf(list, this.locals)) {
+        if (node.kind === 'const' || node.kind === 'fact' || node.kind === 'slotAddress' || isImpure(node)) continue;
+        const total = this.uses.get(node.id) ?? 0;
+        if ((own.get(node.id) ?? 0) < total && !dependsOnLater(node, this.locals)) this.evaluateToLocal(node);
+      }
+    };
+    hoist(statement.then, inThen);
+    hoist(statement.otherwise, inOtherwise);
+    this.value(statement.condition);
+    this.code.if();
+    this.branchBody(statement.then);
+    if (statement.otherwise.length > 0) {
+      this.code.else();
+      this.branchBody(statement.otherwise);
+    }
+    this.code.end();
+  }
+
+  private branchBody(list: readonly Statement[]): void {
+    const before = new Set(this.locals.keys());
+    this.statements(list);
+    // Locals set in a branch hold nothing on the other path.
+    for (const id of [...this.locals.keys()]) if (!before.has(id)) this.locals.delete(id);
+  }
+
+  private evaluateToLocal(node: Node): void {
+    if (this.locals.has(node.id)) return;
+    this.compute(node);
+    if (!this.uses.has(node.id)) {
+      this.code.op(op.drop);
+      return;
+    }
+    const local = this.take(valueType(node.width));
+    this.code.set(local);
+    this.locals.set(node.id, local);
+  }
+
+  /** Pushes a node's value. */
+  value(node: Node): void {
+    const local = this.locals.get(node.id);
+    if (local !== undefined) {
+      this.code.get(local);
+      return;
+    }
+    this.compute(node);
+    if ((this.uses.get(node.id) ?? 0) > 1 && node.kind !== 'const' && node.kind !== 'fact' && node.kind !== 'slotAddress') {
+      const kept = this.take(valueType(node.width));
+      this.code.tee(kept);
+      this.locals.set(node.id, kept);
+    }
+  }
+
+  private compute(node: Node): void {
+    const code = this.code;
+    switch (node.kind) {
+      case 'const':
+        if (node.width === 64) code.i64Const(node.low, node.high);
+        else code.i32Const(node.low);
+        break;
+      case 'fact': this.target.fact(node.fact, node.width); break;
+      case 'slot': {
+        const offset = this.target.slotBase(node.slot);
+        this.loadOp(node.width, offset, false);
+        break;
+      }
+      case 'slotAddress': {
+        const offset = this.target.slotBase(node.slot);
+        code.i32Const(offset);
+        code.op(op.i32Add);
+        break;
+      }
+      case 'state':
+        code.i32Const(0);
+        this.loadOp(node.width === 1 ? 32 : node.width, node.offset, node.signed);
+        break;
+      case 'binary': this.binary(node.op, node.a, node.b); break;
+      case 'unary': {
+        this.value(node.a);
+        this.unary(node.op, node.a.width);
+        break;
+      }
+      case 'zeroExtend': this.zeroExtend(node.a, node.width); break;
+      case 'signExtend': this.signExtend(node.a, node.width); break;
+      case 'truncate':
+        this.value(node.a);
+        if (node.a.width === 64) code.op(op.i32WrapI64);
+        else if (node.a.width === 128) {
+          code.simd(node.width === 64 ? v.i64x2Extract : v.i32x4Extract);
+          code.u8(0);
+        }
+        break;
+      case 'select':
+        this.value(node.a);
+        this.value(node.b);
+        this.value(node.condition);
+        code.op(op.select);
+        break;
+      case 'load': this.load(node.address, node.bytes, node.width); break;
+      case 'segment': this.segment(node); break;
+      case 'modify': this.modify(node); break;
+      case 'call':
+        for (const argument of node.args) this.value(argument);
+        code.call(this.target.helper(node.helper));
+        break;
+      case 'vector':
+        for (const argument of node.args) this.value(argument);
+        code.simd(node.code);
+        for (const byte of node.immediate ?? []) code.u8(byte);
+        break;
+    }
+  }
+
+  private binary(kind: BinaryOp, a: Node, b: Node): void {
+    if (a.width === 128) throw new Error('binary on a vector');
+    this.value(a);
+    this.value(b);
+    this.code.op(a.width === 64 ? BINARY_64[kind] : BINARY_32[kind]);
+  }
+
+  private unary(kind: 'clz' | 'ctz' | 'popcnt' | 'eqz', width: Width): void {
+    const wide = width === 64;
+    const code = this.code;
+    switch (kind) {
+      case 'eqz': code.op(wide ? op.i64Eqz : op.i32Eqz); break;
+      case 'popcnt': code.op(wide ? op.i64Popcnt : op.i32Popcnt); break;
+      case 'ctz':
+        if (width < 32) {
+          code.i32Const(1 << width);
+          code.op(op.i32Or);
+        }
+        code.op(wide ? op.i64Ctz : op.i32Ctz);
+        break;
+      case 'clz':
+        code.op(wide ? op.i64Clz : op.i32Clz);
+        if (width < 32) {
+          code.i32Const(32 - width);
+          code.op(op.i32Sub);
+        }
+        break;
+    }
+  }
+
+  private zeroExtend(a: Node, width: Width): void {
+    this.value(a);
+    if (a.width < 32 && !a.clean) {
+      this.code.i32Const((1 << a.width) - 1);
+      this.code.op(op.i32And);
+    }
+    if (width === 64) this.code.op(op.i64ExtendI32U);
+    if (width === 128) {
+      if (a.width < 64) this.code.op(op.i64ExtendI32U);
+      this.code.simd(v.i64x2Splat);
+      this.code.simd(v.const);
+      for (let i = 0; i < 16; i++) this.code.u8(i < 8 ? 0xff : 0);
+      this.code.simd(v.and);
+    }
+  }
+
+  private signExtend(a: Node, width: Width): void {
+    const code = this.code;
+    if (a.width === 1) {
+      code.i32Const(0);
+      this.value(a);
+      code.op(op.i32Sub);
+    } else {
+      this.value(a);
+      if (a.width === 8) code.op(op.i32Extend8S);
+      else if (a.width === 16) code.op(op.i32Extend16S);
+    }
+    if (width === 64) code.op(op.i64ExtendI32S);
+  }
+
+  // ---- register and state access ----------------------------------------------------------------------------------------------
+
+  private loadOp(width: Width, offset: number, signed: boolean): void {
+    const code = this.code;
+    switch (width) {
+      case 8: code.memory(signed ? op.i32Load8S : op.i32Load8U, offset); break;
+      case 16: code.memory(signed ? op.i32Load16S : op.i32Load16U, offset); break;
+      case 32: code.memory(op.i32Load, offset); break;
+      case 64: code.memory(op.i64Load, offset); break;
+      case 128: code.simdMemory(v.load, offset); break;
+      default: throw new Error(`load of width ${width}`);
+    }
+  }
+
+  private storeOp(bytes: number, offset: number, wide: boolean): void {
+    const code = this.code;
+    switch (bytes) {
+      case 1: code.memory(op.i32Store8, offset); break;
+      case 2: code.memory(op.i32Store16, offset); break;
+      case 4: code.memory(wide ? op.i64Store32 : op.i32Store, offset); break;
+      case 8: code.memory(op.i64Store, offset); break;
+      case 16: code.simdMemory(v.store, offset); break;
+      default: throw new Error(`store of ${bytes} bytes`);
+    }
+  }
+
+  private setSlot(slot: Slot, value: Node): void {
+    const offset = this.target.slotBase(slot);
+    this.value(value);
+    if (value.width === 32 && !isVectorSlot(slot)) {
+      this.code.op(op.i64ExtendI32U);
+      this.code.memory(op.i64Store, offset);
+    } else this.storeOp(value.width / 8, offset, false);
+  }
+
+  // ---- memory -------------------------------------------------------------------------------------------------------------------
+
+  /** Leaves the entry's address in local `entry`; pushes a truth value: nonzero when the access misses. */
+  private miss(table: number, address: number, entry: number, bytes: number): void {
+    const code = this.code;
+    code.get(address);
+    code.op(op.i32WrapI64);
+    code.i32Const(8);
+    code.op(op.i32ShrU);
+    code.i32Const(0xfff0);
+    code.op(op.i32And);
+    code.get(this.target.tlb);
+    code.op(op.i32Add);
+    code.tee(entry);
+    code.memory(op.i64Load, table);
+    code.get(address);
+    if (bytes > 1) {
+      code.i64Const(bytes - 1);
+      code.op(op.i64Add);
+    }
+    code.op(op.i64Xor);
+    code.i64Const(4095);
+    code.op(op.i64GtU);
+  }
+
+  private addressLocal(address: Node): number {
+    const known = this.locals.get(address.id);
+    if (known !== undefined) return known;
+    this.compute(address);
+    const local = this.take(I64);
+    this.code.set(local);
+    this.locals.set(address.id, local);
+    return local;
+  }
+
+  private slow(helper: string, address: number, bytes: number, pointer: number): void {
+    const code = this.code;
+    code.get(address);
+    code.i32Const(bytes);
+    code.call(this.target.helper(helper));
+    code.tee(pointer);
+    code.op(op.i32Eqz);
+    code.brIf(this.target.faultLabel());
+  }
+
+  private hitPointer(table: number, address: number, entry: number): void {
+    const code = this.code;
+    code.get(address);
+    code.op(op.i32WrapI64);
+    code.get(entry);
+    code.memory(op.i32Load, table + 8);
+    code.op(op.i32Add);
+  }
+
+  private load(address: Node, bytes: number, width: Width): void {
+    const code = this.code;
+    const local = this.addressLocal(address);
+    const pointer = this.take(I32);
+    this.miss(TLB_READ, local, pointer, bytes);
+    code.if();
+    this.slow('slowRead', local, bytes, pointer);
+    code.else();
+    this.hitPointer(TLB_READ, local, pointer);
+    code.set(pointer);
+    code.end();
+    code.get(pointer);
+    this.loadOp(width, 0, false);
+  }
+
+  private store(address: Node, bytes: number, value: Node): void {
+    const code = this.code;
+    const local = this.addressLocal(address);
+    if (!this.locals.has(value.id) && value.kind !== 'const') {
+      this.compute(value);
+      const kept = this.take(valueType(value.width));
+      code.set(kept);
+      this.locals.set(value.id, kept);
+    }
+    const pointer = this.take(I32);
+    this.miss(TLB_WRITE, local, pointer, bytes);
+    code.if();
+    this.slow('slowWrite', local, bytes, pointer);
+    code.get(pointer);
+    this.value(value);
+    this.storeOp(bytes, 0, value.width === 64);
+    this.commitIfBounced(pointer);
+    code.else();
+    this.hitPointer(TLB_WRITE, local, pointer);
+    this.value(value);
+    this.storeOp(bytes, 0, value.width === 64);
+    code.end();
+  }
+
+  private modify(node: Extract<Node, { kind: 'modify' }>): void {
+    const code = this.code;
+    const local = this.addressLocal(node.address);
+    const pointer = this.take(I32);
+    this.miss(TLB_WRITE, local, pointer, node.bytes);
+    code.if();
+    this.slow('slowWrite', local, node.bytes, pointer);
+    code.else();
+    this.hitPointer(TLB_WRITE, local, pointer);
+    code.set(pointer);
+    code.end();
+    this.pointers.set(node.id, pointer);
+    code.get(pointer);
+    this.loadOp(node.width, 0, false);
+  }
+
+  private commit(modify: Node, value: Node): void {
+    const pointer = this.pointers.get(modify.id);
+    if (pointer === undefined) throw new Error('commit before modify');
+    this.code.get(pointer);
+    this.value(value);
+    this.storeOp(value.width / 8, 0, false);
+    this.commitIfBounced(pointer);
+  }
+
+  private commitIfBounced(pointer: number): void {
+    this.code.get(pointer);
+    this.code.i32Const(BOUNCE);
+    this.code.op(op.i32Eq);
+    this.code.if();
+    this.code.call(this.target.helper('commitWrite'));
+    this.code.end();
+  }
+
+  /** Legacy segmentation: flat segments take the short arm. */
+  private segment(node: Extract<Node, { kind: 'segment' }>): void {
+    const code = this.code;
+    const offset = this.addressLocal(node.offset);
+    const base = this.take(I32);
+    const result = this.take(I64);
+    const displacement = this.target.slotBase(node.segment);
+    code.set(base);
+    code.get(base);
+    code.memory(op.i32Load, displacement + SEG_FLAT);
+    code.i32Const(node.write ? 2 : 1);
+    code.op(op.i32And);
+    code.if();
+    code.get(offset);
+    code.op(op.i32WrapI64);
+    code.get(base);
+    code.memory(op.i32Load, displacement + SEG_BASE);
+    code.op(op.i32Add);
+    code.op(op.i64ExtendI32U);
+    code.set(result);
+    code.else();
+    code.get(base);
+    code.i32Const(displacement);
+    code.op(op.i32Add);
+    code.get(offset);
+    code.i32Const(node.bytes);
+    code.i32Const(node.write ? 1 : 0);
+    code.call(this.target.helper('segmentSlot'));
+    code.set(result);
+    this.faultCheck();
+    code.end();
+    code.get(result);
+  }
+
+  private faultCheck(): void {
+    this.code.call(this.target.helper('faulted'));
+    this.code.brIf(this.target.faultLabel());
+  }
+}
+
+function isVectorSlot(slot: Slot): boolean {
+  return typeof slot === 'number' && slot + STATE >= XMM;
+}
+
+/** Whether an effect may change what a register or state read yields. */
+function mayChange(statement: Statement, read: Node): boolean {
+  switch (statement.kind) {
+    case 'store': case 'commit': case 'raise': case 'jump': case 'branch': return false;
+    case 'setState':
+      if (read.kind === 'state') return read.offset < statement.offset + statement.bytes && statement.offset < read.offset + read.bytes;
+      return false;
+    case 'setSlot':
+      if (read.kind === 'slot') return true;
+      return read.kind === 'state' && typeof statement.slot === 'number' && overlaps(statement.slot + STATE, read);
+    default: return true;
+  }
+}
+
+function overlaps(offset: number, read: Extract<Node, { kind: 'state' }>): boolean {
+  return offset < read.offset + read.bytes && read.offset < offset + 16;
+}
+
+/** Counts, over whole statement lists, how often each node is used. */
+function count(statements: readonly Statement[], uses: Map<number, number>, known?: ReadonlyMap<number, number>): void {
+  for (const statement of statements) {
+    if (statement.kind === 'let') {
+      // The `let` itself is no use; its operands are used when it is evaluated.
+      if (!uses.has(-1 - statement.node.id)) {
+        uses.set(-1 - statement.node.id, 1);
+        countRoots(children(statement.node), uses, known);
+      }
+      continue;
+    }
+    countRoots(operands(statement), uses, known);
+    if (statement.kind === 'when') {
+      count(statement.then, uses, known);
+      count(statement.otherwise, uses, known);
+    }
+  }
+}
+
+function countRoots(roots: readonly Node[], uses: Map<number, number>, known?: ReadonlyMap<number, number>): void {
+  for (const node of roots) {
+    const before = uses.get(node.id) ?? 0;
+    uses.set(node.id, before + 1);
+    if (before === 0 && !known?.has(node.id) && !uses.has(-1 - node.id)) {
+      uses.set(-1 - node.id, 1);
+      countRoots(children(node), uses, known);
+    }
+  }
+}
+
+function* nodesOf(statements: readonly Statement[], known: ReadonlyMap<number, number>): Generator<Node> {
+  const seen = new Set<number>();
+  const walk = function* (node: Node): Generator<Node> {
+    if (seen.has(node.id) || known.has(node.id)) return;
+    seen.add(node.id);
+    for (const child of children(node)) yield* walk(child);
+    yield node;
+  };
+  for (const statement of statements) {
+    if (statement.kind === 'let') for (const child of children(statement.node)) yield* walk(child);
+    else for (const node of operands(statement)) yield* walk(node);
+    if (statement.kind === 'when') {
+      yield* nodesOf(statement.then, known);
+      yield* nodesOf(statement.otherwise, known);
+    }
+  }
+}
+
+/** Whether a node needs an impure value that has not been evaluated yet (one that belongs to the branch). */
+function dependsOnLater(node: Node, known: ReadonlyMap<number, number>): boolean {
+  if (known.has(node.id)) return false;
+  if (isImpure(node)) return true;
+  return children(node).some(child => dependsOnLater(child, known));
+}

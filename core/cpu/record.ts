@@ -1,0 +1,26 @@
+/**
+ * A predecoded instruction: 32 bytes in the code arena. Records of one run lie one behind the other; a page's record table maps the
+ * offset of an instruction within its page to its record.
+ */
+export const RECORD_SIZE = 32;
+export const RECORD_SHIFT = 5;
+
+/** Byte offsets of the fields. Register fields are offsets from STATE. */
+export const R_OP = 0; // u16: case of the switch, or from HOT_LIMIT on index into the table of cold functions
+export const R_OFFSET = 2; // u16: offset of the instruction in its page
+export const R_LENGTH = 4; // u8
+export const R_G = 6; // u16
+export const R_E = 8; // u16: register operand, or base register of the memory operand
+export const R_INDEX = 10; // u16
+export const R_SEGMENT = 12; // u16: segment register structure, or ZERO
+export const R_SCALE = 14; // u8
+export const R_IMMEDIATE = 16; // i64
+export const R_DISPLACEMENT = 24; // i32; for direct branches the target relative to the page's first byte
+export const R_AUX = 28; // u32
+
+/** Pseudo-operations. */
+export const OP_RELOOKUP = 0; // the run ends here (or was invalidated): find the instruction at this offset again
+export const OP_GOTO = 1; // R_AUX holds the record that follows
+export const OP_STOP = 2; // ends a single step
+export const OP_CROSS = 3; // the next record's instruction continues on the next page: verify it
+export const OP_FIRST = 4;

@@ -1,0 +1,128 @@
+/** A configuration as it is being typed: text where people type text, and what is wrong with it field by field. */
+import { asContractError, ContractError, formatMemory, parseMemory, vmConfig, vmDefaults } from '../../core/contract/index.ts';
+import type { BootModulePath, ErrorShape, SerialPortConfig, VmConfig } from '../../core/contract/index.ts';
+import type { FieldProblem } from '../controls/field.tsx';
+import { fileName } from '../state/format.ts';
+
+export interface BootDraft {
+  readonly kind: 'monitor' | 'image';
+  readonly kernel: string;
+  readonly initrd: string;
+  readonly append: string;
+  readonly modules: readonly BootModulePath[];
+}
+
+export interface Draft {
+  readonly name: string;
+  /** As people write sizes: `512M`, `1G`. */
+  readonly memory: string;
+  readonly cpus: string;
+  readonly cpuModel: string;
+  readonly jit: VmConfig['jit'];
+  readonly clock: VmConfig['clock'];
+  readonly boot: BootDraft;
+  readonly serial: readonly SerialPortConfig[];
+  readonly notes: string;
+}
+
+/** Problems by the contract's name of the field: `memoryBytes`, `boot.kernel`. */
+export type Problems = Readonly<Record<string, FieldProblem>>;
+
+/** Linux speaks on the serial port only when told to. */
+export const DEFAULT_APPEND = 'console=ttyS0';
+
+const emptyImage: Omit<BootDraft, 'kind'> = { kernel: '', initrd: '', append: DEFAULT_APPEND, modules: [] };
+
+export function draftOf(config: VmConfig): Draft {
+  const { boot } = config;
+  return {
+    name: config.name,
+    memory: formatMemory(config.memoryBytes),
+    cpus: String(config.cpus),
+    cpuModel: config.cpuModel,
+    jit: config.jit,
+    clock: config.clock,
+    boot: boot.kind === 'monitor'
+      ? { kind: 'monitor', ...emptyImage }
+      : { kind: 'image', kernel: boot.kernel, initrd: boot.initrd ?? '', append: boot.append, modules: boot.modules },
+    serial: config.serial,
+    notes: config.notes,
+  };
+}
+
+/** The draft that a new VM starts from. */
+export function newDraft(name: string): Draft {
+  return draftOf({ ...vmDefaults, name });
+}
+
+export type ReadDraft = { readonly config: VmConfig; readonly problems: null } | { readonly config: null; readonly problems: Problems };
+
+/** Reads a draft by the contract's own schema, so that the form refuses what the engine would refuse. */
+export function readDraft(draft: Draft): ReadDraft {
+  const problems: Record<string, FieldProblem> = {};
+  let memoryBytes = 0;
+  try {
+    memoryBytes = parseMemory(draft.memory);
+  } catch (thrown) {
+    problems['memoryBytes'] = problemOf(asContractError(thrown));
+  }
+  const { boot } = draft;
+  const result = vmConfig.safeParse({
+    name: draft.name,
+    memoryBytes,
+    cpus: /^\d+$/.test(draft.cpus.trim()) ? Number(draft.cpus) : 0,
+    cpuModel: draft.cpuModel,
+    jit: draft.jit,
+    clock: draft.clock,
+    boot: boot.kind === 'monitor'
+      ? { kind: 'monitor' }
+      : { kind: 'image', kernel: boot.kernel.trim(), initrd: boot.initrd.trim() || null, append: boot.append.trim(), modules: boot.modules },
+    serial: draft.serial,
+    notes: draft.notes,
+  });
+  for (const issue of result.error?.issues ?? []) {
+    const field = issue.path.map(String).join('.');
+    problems[field] ??= { message: sentence(issue.message) };
+  }
+  if (result.success && Object.keys(problems).length === 0) return { config: result.data, problems: null };
+  return { config: null, problems };
+}
+
+/** An error of the engine at the field that it is about, or null when it is about none. */
+export function fieldProblem(error: ErrorShape | ContractError): Problems | null {
+  if (error.field === undefined) return null;
+  return { [error.field.replace(/^(config|changes)\./, '')]: problemOf(error) };
+}
+
+function problemOf(error: ErrorShape | ContractError): FieldProblem {
+  return { message: error.message, hint: error.hint };
+}
+
+function sentence(text: string): string {
+  const capital = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
+}
+
+/** What differs between two configurations, as the changes to send. */
+export function changesBetween(before: VmConfig, after: VmConfig): Partial<VmConfig> {
+  const keys = Object.keys(after) as (keyof VmConfig)[];
+  return Object.fromEntries(keys.filter((key) => JSON.stringify(before[key]) !== JSON.stringify(after[key])).map((key) => [key, after[key]]));
+}
+
+/** A name for a new VM that no other bears: `Monitor`, `Monitor 2`. */
+export function freeName(wanted: string, taken: readonly string[]): string {
+  const lower = new Set(taken.map((name) => name.toLowerCase()));
+  if (!lower.has(wanted.toLowerCase())) return wanted;
+  for (let number = 2; ; number++) {
+    if (!lower.has(`${wanted} ${number}`.toLowerCase())) return `${wanted} ${number}`;
+  }
+}
+
+/** A name for a VM from its kernel's file: `vmlinuz-6.1.0-18-cloud-amd64` becomes `Linux 6.1.0-18-cloud-amd64`. */
+export function nameForKernel(path: string): string {
+  const file = fileName(path.trim());
+  if (file === '') return 'Linux';
+  const linux = /^(?:vmlinuz|bzimage|linux)[-_.]?(.*)$/i.exec(file);
+  const name = linux ? `Linux ${linux[1] ?? ''}` : file.replace(/\.(elf|bin|flat|img)$/i, '');
+  return name.replace(/[^\p{L}\p{N} ._+()-]/gu, '').trim().slice(0, 60) || 'Linux';
+}

@@ -1,0 +1,118 @@
+import { useEffect, useState } from 'react';
+import type { ReactNode } from 'react';
+import { asContractError } from '../../core/contract/index.ts';
+import type { ErrorShape, Vm } from '../../core/contract/index.ts';
+import { Button } from '../controls/button.tsx';
+import { Callout } from '../controls/callout.tsx';
+import { Field } from '../controls/field.tsx';
+import { Segments } from '../controls/segments.tsx';
+import { Select } from '../controls/select.tsx';
+import { engine } from '../engine/engine.ts';
+import { isAlive } from '../state/library.ts';
+import { changesBetween, draftOf, fieldProblem, readDraft } from './draft.ts';
+import type { Draft, Problems } from './draft.ts';
+import { ImageFields, MemoryField, ModuleFields, NameField, ProcessorFields, SerialFields } from './fields.tsx';
+import { useRecognised } from './use-recognised.ts';
+
+/** Edits a VM's configuration. While it runs only name and notes can change, and the page says so. */
+export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
+  const [draft, setDraft] = useState<Draft>(() => draftOf(vm.config));
+  const [refused, setRefused] = useState<Problems>({});
+  const [error, setError] = useState<ErrorShape | null>(null);
+  const [busy, setBusy] = useState(false);
+  const recognised = useRecognised(draft);
+  const saved = JSON.stringify(vm.config);
+  useEffect(() => setDraft(draftOf(vm.config)), [saved]);
+
+  const read = readDraft(draft);
+  const changes = read.config ? changesBetween(vm.config, read.config) : null;
+  const dirty = changes === null || Object.keys(changes).length > 0;
+  const locked = isAlive(vm);
+  const problems: Problems = { ...recognised.problems, ...refused, ...(dirty ? read.problems : {}) };
+  const change = (part: Partial<Draft>): void => {
+    setDraft((old) => ({ ...old, ...part }));
+    setRefused({});
+    setError(null);
+  };
+  const save = async (): Promise<void> => {
+    if (!changes || busy) return;
+    setBusy(true);
+    try {
+      await engine.call('vm.edit', { vm: vm.id, changes });
+    } catch (thrown) {
+      const contractError = asContractError(thrown);
+      const atField = fieldProblem(contractError);
+      if (atField) setRefused(atField);
+      else setError(contractError.toShape());
+    } finally {
+      setBusy(false);
+    }
+  };
+  const fields = { draft, problems, onChange: change, disabled: locked };
+  return (
+    <form className="tab-panel" aria-label="Configuration" noValidate onSubmit={(event) => { event.preventDefault(); void save(); }}>
+      <div className="page">
+        <div className="page-inner" style={{ gap: 0 }}>
+          {locked && <div style={{ marginBottom: 16 }}><Callout kind="info" title="The machine runs." hint="Name and notes can change now; stop it to change its hardware." /></div>}
+          {error && <div style={{ marginBottom: 16 }}><Callout kind="error" title={error.message} hint={error.hint} /></div>}
+          <Section title="General" about="How you find the machine again.">
+            <NameField {...fields} />
+            <Field label="Notes" optional problem={problems['notes']}>
+              {(ties) => <textarea {...ties} className="input" rows={3} value={draft.notes} onChange={(event) => change({ notes: event.target.value })} />}
+            </Field>
+          </Section>
+          <Section title="Boot" about="What runs when the machine starts.">
+            <Segments label="Boot from" value={draft.boot.kind} onPick={(kind) => { if (!locked) change({ boot: { ...draft.boot, kind } }); }}
+              segments={[{ value: 'monitor', label: 'Built-in monitor' }, { value: 'image', label: 'Kernel' }]} />
+            {draft.boot.kind === 'image' && (
+              <>
+                <ImageFields {...fields} recognised={recognised.description} />
+                <ModuleFields {...fields} />
+              </>
+            )}
+          </Section>
+          <Section title="Processor and memory" about="What the guest sees, whatever the host is.">
+            <MemoryField {...fields} />
+            <ProcessorFields {...fields} />
+          </Section>
+          <Section title="Serial ports" about="Each port that has a console gets a tab.">
+            <SerialFields {...fields} />
+          </Section>
+          <Section title="Execution" about="How the processor is emulated, and where its time comes from.">
+            <Field label="Compiler" hint="Off interprets every instruction; always compiles each region on first sight, for tests.">
+              {(ties) => (
+                <Select ties={ties} value={draft.jit} disabled={locked} onPick={(jit) => change({ jit: jit as Draft['jit'] })}
+                  options={[{ value: 'on', label: 'On' }, { value: 'off', label: 'Off' }, { value: 'always', label: 'Always' }]} />
+              )}
+            </Field>
+            <Field label="Clock">
+              {(ties) => (
+                <Select ties={ties} value={draft.clock} disabled={locked} onPick={(clock) => change({ clock: clock as Draft['clock'] })}
+                  options={[
+                    { value: 'wall', label: 'Host time', detail: 'Guest clocks follow the host.' },
+                    { value: 'instructions', label: 'Instruction count', detail: 'The same start and input give the same run, bit for bit.' },
+                  ]} />
+              )}
+            </Field>
+          </Section>
+        </div>
+      </div>
+      {dirty && (
+        <footer className="form-foot">
+          <span className="note">{read.config ? 'Changes are not saved yet.' : 'Correct the marked fields to save.'}</span>
+          <Button onClick={() => { setDraft(draftOf(vm.config)); setRefused({}); setError(null); }}>Discard</Button>
+          <Button look="primary" type="submit" busy={busy} disabled={!read.config}>Save changes</Button>
+        </footer>
+      )}
+    </form>
+  );
+}
+
+function Section({ title, about, children }: { readonly title: string; readonly about: string; readonly children: ReactNode }): ReactNode {
+  return (
+    <section className="form-section" aria-label={title}>
+      <div><h2>{title}</h2><p className="about">{about}</p></div>
+      <div className="form-fields">{children}</div>
+    </section>
+  );
+}

@@ -1,0 +1,122 @@
+/** The fields that the create wizard and the configuration editor share. */
+import { Plus, X } from 'lucide-react';
+import type { ReactNode } from 'react';
+import { formatMemory, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB } from '../../core/contract/index.ts';
+import { Button, IconButton } from '../controls/button.tsx';
+import { Field, TextInput } from '../controls/field.tsx';
+import { Select } from '../controls/select.tsx';
+import type { Option } from '../controls/select.tsx';
+import { Switch } from '../controls/switch.tsx';
+import { useLibrary } from '../state/library.ts';
+import type { BootDraft, Draft, Problems } from './draft.ts';
+import { PathField } from './path-field.tsx';
+
+export interface FieldsProps {
+  readonly draft: Draft;
+  readonly problems: Problems;
+  readonly onChange: (change: Partial<Draft>) => void;
+  readonly disabled?: boolean;
+}
+
+const memorySteps: readonly number[] = [64, 128, 256, 512, 1024, 2048, 3072].map((mebibytes) => mebibytes * MIB);
+
+export function NameField({ draft, problems, onChange, placeholder }: FieldsProps & { readonly placeholder?: string }): ReactNode {
+  return (
+    <Field label="Name" problem={problems['name']}>
+      {(ties) => <TextInput {...ties} value={draft.name} maxLength={64} placeholder={placeholder} onText={(name) => onChange({ name })} />}
+    </Field>
+  );
+}
+
+export function MemoryField({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
+  const hint = `From ${formatMemory(MEMORY_MINIMUM)} to ${formatMemory(MEMORY_MAXIMUM)}. The host gives only what the guest touches.`;
+  return (
+    <Field label="Memory" hint={hint} problem={problems['memoryBytes']}>
+      {(ties) => (
+        <>
+          <TextInput {...ties} className="numeric" list="memory-sizes" value={draft.memory} onText={(memory) => onChange({ memory })} disabled={disabled} />
+          <datalist id="memory-sizes">{memorySteps.map((bytes) => <option key={bytes} value={formatMemory(bytes)} />)}</datalist>
+        </>
+      )}
+    </Field>
+  );
+}
+
+export function ProcessorFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
+  const host = useLibrary((state) => state.host);
+  const fallback = host?.cpuModels.find((model) => model.isDefault)?.name ?? '';
+  const models: readonly Option[] = host?.cpuModels.map(({ name, description }) => ({ value: name, label: name, detail: description })) ?? [];
+  return (
+    <>
+      <Field label="Processor model" problem={problems['cpuModel']}>
+        {(ties) => <Select ties={ties} value={draft.cpuModel || fallback} options={models} disabled={disabled} onPick={(cpuModel) => onChange({ cpuModel })} />}
+      </Field>
+      <Field label="Processors" problem={problems['cpus']} hint={host?.cpusMaximum === 1 ? 'One for now; more follow with a later version.' : undefined}>
+        {(ties) => (
+          <TextInput {...ties} className="numeric" type="number" min={1} max={host?.cpusMaximum ?? 1} value={draft.cpus} disabled={disabled}
+            onText={(cpus) => onChange({ cpus })} />
+        )}
+      </Field>
+    </>
+  );
+}
+
+/** Kernel, initrd and command line, with what the engine recognised in the files. */
+export function ImageFields({ draft, problems, onChange, disabled = false, recognised }: FieldsProps & { readonly recognised: string | null }): ReactNode {
+  const boot = (change: Partial<BootDraft>): void => onChange({ boot: { ...draft.boot, ...change } });
+  return (
+    <>
+      <PathField label="Kernel" value={draft.boot.kernel} placeholder="/boot/vmlinuz" problem={problems['boot.kernel']} disabled={disabled}
+        hint={recognised ?? 'A Linux bzImage or a multiboot image; which of the two is seen by itself.'} onPath={(kernel) => boot({ kernel })} />
+      <PathField label="Initial RAM disk" optional value={draft.boot.initrd} placeholder="/boot/initrd.img" problem={problems['boot.initrd']} disabled={disabled}
+        onPath={(initrd) => boot({ initrd })} />
+      <Field label="Kernel command line" hint="console=ttyS0 brings Linux to the first serial console." problem={problems['boot.append']}>
+        {(ties) => <TextInput {...ties} className="mono" value={draft.boot.append} disabled={disabled} onText={(append) => boot({ append })} />}
+      </Field>
+    </>
+  );
+}
+
+/** Modules of a multiboot image. */
+export function ModuleFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
+  const { modules } = draft.boot;
+  const set = (next: BootDraft['modules']): void => onChange({ boot: { ...draft.boot, modules: next } });
+  const change = (index: number, part: Partial<BootDraft['modules'][number]>): void =>
+    set(modules.map((module, at) => (at === index ? { ...module, ...part } : module)));
+  return (
+    <>
+      {modules.map((module, index) => (
+        <div className="field" key={index} role="group" aria-label={`Module ${index + 1}`}>
+          <PathField label={`Module ${index + 1}`} value={module.path} problem={problems[`boot.modules.${index}.path`]} disabled={disabled}
+            onPath={(path) => change(index, { path })} />
+          <div className="input-row">
+            <TextInput className="mono" aria-label={`Arguments of module ${index + 1}`} placeholder="arguments" value={module.commandLine} disabled={disabled}
+              onText={(commandLine) => change(index, { commandLine })} />
+            <IconButton icon={X} label={`Remove module ${index + 1}`} disabled={disabled} onClick={() => set(modules.filter((_one, at) => at !== index))} />
+          </div>
+        </div>
+      ))}
+      <div><Button icon={Plus} disabled={disabled} onClick={() => set([...modules, { path: '', commandLine: '' }])}>Add a multiboot module</Button></div>
+    </>
+  );
+}
+
+/** The four UARTs: which of them has a console behind it, and what it is called. */
+export function SerialFields({ draft, onChange, disabled = false }: FieldsProps): ReactNode {
+  return (
+    <div style={{ display: 'grid', gap: 8 }}>
+      {draft.serial.map((port, index) => {
+        const set = (part: Partial<typeof port>): void => onChange({ serial: draft.serial.map((old, at) => (at === index ? { ...old, ...part } : old)) });
+        return (
+          <div className="port-row" key={index}>
+            <span className="mono">COM{index + 1}</span>
+            <Switch label={`Console on COM${index + 1}`} on={port.attach === 'console'} disabled={disabled}
+              onTurn={(on) => set({ attach: on ? 'console' : 'none' })} />
+            <TextInput aria-label={`Name of COM${index + 1}`} value={port.label} maxLength={40} disabled={disabled || port.attach === 'none'}
+              onText={(label) => set({ label })} />
+          </div>
+        );
+      })}
+    </div>
+  );
+}

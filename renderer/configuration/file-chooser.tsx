@@ -1,0 +1,93 @@
+import { ArrowUp, File, Folder, House } from 'lucide-react';
+import { useEffect, useRef, useState } from 'react';
+import type { KeyboardEvent, ReactNode } from 'react';
+import { asContractError } from '../../core/contract/index.ts';
+import type { ContractError, FolderEntry, OperationOutput } from '../../core/contract/index.ts';
+import { Button, IconButton } from '../controls/button.tsx';
+import { Callout } from '../controls/callout.tsx';
+import { Dialog } from '../controls/dialog.tsx';
+import { TextInput } from '../controls/field.tsx';
+import { engine } from '../engine/engine.ts';
+import { formatBytes } from '../state/format.ts';
+
+interface FileChooserProps {
+  readonly title: string;
+  /** The path in the field: its folder is shown first. */
+  readonly start: string;
+  readonly onChoose: (path: string) => void;
+  readonly onClose: () => void;
+}
+
+type Listing = OperationOutput<'host.folder'>;
+
+/** The folder of a path, or null when it has none. */
+export function folderOf(path: string): string | null {
+  const at = Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\'));
+  return at > 0 ? path.slice(0, at) : at === 0 ? '/' : null;
+}
+
+/** Chooses a file among those of the engine's host, which may not be the browser's. */
+export function FileChooser({ title, start, onChoose, onClose }: FileChooserProps): ReactNode {
+  const [listing, setListing] = useState<Listing | null>(null);
+  const [typed, setTyped] = useState('');
+  const [active, setActive] = useState(0);
+  const [error, setError] = useState<ContractError | null>(null);
+  const list = useRef<HTMLDivElement>(null);
+
+  const show = (path: string | null): Promise<void> => engine.call('host.folder', { path }).then((found) => {
+    setListing(found);
+    setTyped(found.path);
+    setActive(0);
+    setError(null);
+  });
+  useEffect(() => {
+    show(folderOf(start)).catch(() => show(null)).catch((thrown: unknown) => setError(asContractError(thrown)));
+  }, []);
+  const go = (path: string | null): void => void show(path).catch((thrown: unknown) => setError(asContractError(thrown)));
+  const pick = (entry: FolderEntry | undefined): void => {
+    if (!entry) return;
+    if (entry.kind === 'file') return onChoose(entry.path);
+    go(entry.path);
+    list.current?.focus();
+  };
+  const entries = listing?.entries ?? [];
+  const key = (event: KeyboardEvent): void => {
+    const moves: Readonly<Record<string, number>> = { ArrowDown: active + 1, ArrowUp: active - 1, Home: 0, End: entries.length - 1 };
+    const to = moves[event.key];
+    if (to !== undefined) {
+      const next = Math.min(entries.length - 1, Math.max(0, to));
+      setActive(next);
+      list.current?.children[next]?.scrollIntoView({ block: 'nearest' });
+    } else if (event.key === 'Backspace' && listing?.parent != null) go(listing.parent);
+    else if (event.key === 'Enter') pick(entries[active]);
+    else return;
+    event.preventDefault();
+  };
+  const chosen = entries[active];
+  return (
+    <Dialog title={title} description="Files of the machine that runs the engine." wide bodyClass="chooser" onClose={onClose} onSubmit={() => go(typed)}
+      footer={<>
+        <Button size="large" onClick={onClose}>Cancel</Button>
+        <Button look="primary" size="large" disabled={!chosen} onClick={() => pick(chosen)}>{chosen?.kind === 'folder' ? 'Open folder' : 'Choose'}</Button>
+      </>}>
+      <div className="chooser-bar">
+        <IconButton icon={ArrowUp} label="Parent folder" disabled={listing?.parent == null} onClick={() => go(listing?.parent ?? null)} />
+        <IconButton icon={House} label="Home folder" onClick={() => go(null)} />
+        <TextInput aria-label="Folder" className="mono" value={typed} onText={setTyped} />
+      </div>
+      {error && <div style={{ padding: '0 16px 10px' }}><Callout kind="error" title={error.message} hint={error.hint} /></div>}
+      <div className="chooser-list" role="listbox" aria-label="Files" tabIndex={0} ref={list} onKeyDown={key}
+        aria-activedescendant={chosen ? `chooser-${active}` : undefined}>
+        {entries.map((entry, index) => (
+          <div key={entry.path} id={`chooser-${index}`} className={`chooser-row ${entry.kind}`} role="option" aria-selected={index === active}
+            onClick={() => setActive(index)} onDoubleClick={() => pick(entry)}>
+            {entry.kind === 'folder' ? <Folder size={14} aria-hidden /> : <File size={14} aria-hidden />}
+            <span className="name">{entry.name}</span>
+            {entry.kind === 'file' && <span className="size numeric">{formatBytes(entry.size)}</span>}
+          </div>
+        ))}
+        {listing && entries.length === 0 && <div className="palette-empty">This folder is empty</div>}
+      </div>
+    </Dialog>
+  );
+}

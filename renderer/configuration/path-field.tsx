@@ -1,0 +1,44 @@
+import { FolderOpen } from 'lucide-react';
+import { useState } from 'react';
+import type { ReactNode } from 'react';
+import { Button } from '../controls/button.tsx';
+import { Field, TextInput } from '../controls/field.tsx';
+import type { FieldProblem } from '../controls/field.tsx';
+import { shell } from '../engine/shell.ts';
+import { FileChooser } from './file-chooser.tsx';
+
+interface PathFieldProps {
+  readonly label: string;
+  readonly value: string;
+  readonly onPath: (path: string) => void;
+  readonly optional?: boolean;
+  readonly hint?: ReactNode;
+  readonly placeholder?: string;
+  readonly problem?: FieldProblem | undefined;
+  readonly disabled?: boolean;
+}
+
+/** A file of the engine's host: typed, or chosen in the system's dialog or in our own. */
+export function PathField({ label, value, onPath, optional = false, hint, placeholder, problem, disabled = false }: PathFieldProps): ReactNode {
+  const [choosing, setChoosing] = useState(false);
+  const browse = (): void => {
+    if (!shell) return setChoosing(true);
+    void shell.chooseFile(label).then((path) => { if (path !== null) onPath(path); });
+  };
+  return (
+    <Field label={label} optional={optional} hint={hint} problem={problem}>
+      {(ties) => (
+        <>
+          <div className="input-row">
+            <TextInput {...ties} className="mono" value={value} onText={onPath} placeholder={placeholder} disabled={disabled} />
+            <Button icon={FolderOpen} size="large" aria-label={`Browse for ${label.toLowerCase()}`} onClick={browse} disabled={disabled}>Browse…</Button>
+          </div>
+          {choosing && (
+            <FileChooser title={`Choose ${label.toLowerCase()}`} start={value} onClose={() => setChoosing(false)}
+              onChoose={(path) => { setChoosing(false); onPath(path); }} />
+          )}
+        </>
+      )}
+    </Field>
+  );
+}

@@ -1,0 +1,73 @@
+/** What the Electron shell lends to the page; absent in a browser. */
+import { ContractError } from '../../core/contract/index.ts';
+import type { Transport } from '../../core/contract/index.ts';
+
+/** Set by electron/preload.ts. */
+export interface Shell {
+  readonly platform: string;
+  readonly version: string;
+  /** Asks for a port to the engine; it arrives as a window message `vanderpool:port`. */
+  connect(): void;
+  /** Opens the system's file dialog; null when it was left without a choice. */
+  chooseFile(title: string): Promise<string | null>;
+  /** The text on the clipboard; the page itself is not permitted to read it. */
+  readClipboard(): Promise<string>;
+}
+
+declare global {
+  interface Window {
+    readonly vanderpool?: Shell;
+  }
+}
+
+export const shell: Shell | undefined = globalThis.window?.vanderpool;
+
+const PORT_WAIT = 15_000;
+
+/** Opens a port to the engine. @throws ContractError `engine-unreachable` when the shell gives none. */
+export function openPort(): Promise<Transport> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      window.removeEventListener('message', receive);
+      reject(new ContractError('engine-unreachable', 'The engine did not start.', 'Quit Vanderpool and open it again; its log says more.'));
+    }, PORT_WAIT);
+    const receive = (event: MessageEvent): void => {
+      const port = event.ports[0];
+      if (event.source !== window || event.data !== 'vanderpool:port' || !port) return;
+      clearTimeout(timer);
+      window.removeEventListener('message', receive);
+      resolve(portTransport(port));
+    };
+    window.addEventListener('message', receive);
+    shell?.connect();
+  });
+}
+
+/** Carries the contract's messages over a message port, byte arrays and all. */
+export function portTransport(port: MessagePort): Transport {
+  const queue: unknown[] = [];
+  let deliver: ((message: unknown) => void) | null = null;
+  port.onmessage = (event) => (deliver ? deliver(event.data) : queue.push(event.data));
+  const closeListeners: (() => void)[] = [];
+  let closed = false;
+  const end = (): void => {
+    if (closed) return;
+    closed = true;
+    for (const listener of closeListeners) listener();
+  };
+  port.addEventListener('close', end);
+  return {
+    send: (message) => {
+      if (!closed) port.postMessage(message);
+    },
+    onMessage: (listener) => {
+      deliver = listener;
+      for (const message of queue.splice(0)) listener(message);
+    },
+    onClose: (listener) => void closeListeners.push(listener),
+    close: () => {
+      port.close();
+      end();
+    },
+  };
+}

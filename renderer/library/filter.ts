@@ -1,0 +1,25 @@
+import type { Vm } from '../../core/contract/index.ts';
+
+/** VMs whose name, notes or boot files contain every word of the query. */
+export function searchVms(vms: readonly Vm[], query: string): readonly Vm[] {
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  if (words.length === 0) return vms;
+  return vms.filter((vm) => {
+    const { name, notes, boot } = vm.config;
+    const files = boot.kind === 'image' ? `${boot.kernel} ${boot.initrd ?? ''}` : 'monitor';
+    const text = `${name} ${notes} ${files} ${vm.state}`.toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
+}
+
+/** A name cut into pieces, those that match a word of the query marked. */
+export function markMatches(name: string, query: string): readonly { readonly text: string; readonly marked: boolean }[] {
+  const word = query.toLowerCase().split(/\s+/).find((candidate) => candidate !== '' && name.toLowerCase().includes(candidate));
+  if (word === undefined) return [{ text: name, marked: false }];
+  const at = name.toLowerCase().indexOf(word);
+  return [
+    { text: name.slice(0, at), marked: false },
+    { text: name.slice(at, at + word.length), marked: true },
+    { text: name.slice(at + word.length), marked: false },
+  ].filter(({ text }) => text !== '');
+}

@@ -1,0 +1,89 @@
+/** What a person can do to a VM: when it is possible, and the requests that do it. */
+import { asContractError } from '../../core/contract/index.ts';
+import type { Vm } from '../../core/contract/index.ts';
+import { engine } from '../engine/engine.ts';
+import { changeVmLayout, layoutOf, openDialog, portTab } from '../state/layout.ts';
+import { isAlive, setError, useLibrary } from '../state/library.ts';
+
+export type VmActionName = 'start' | 'stop' | 'force-stop' | 'pause' | 'resume' | 'reset' | 'remove';
+
+/** The actions that make sense in the VM's state. */
+export function possibleActions(vm: Vm): ReadonlySet<VmActionName> {
+  switch (vm.state) {
+    case 'stopped':
+    case 'crashed': return new Set(['start', 'remove']);
+    case 'starting': return new Set(['force-stop']);
+    case 'running': return new Set(['stop', 'force-stop', 'pause', 'reset']);
+    case 'paused': return new Set(['resume', 'force-stop', 'reset']);
+    case 'stopping': return new Set(['force-stop']);
+  }
+}
+
+/** Runs a request on a VM; its error is shown in the VM's own view. */
+async function onVm(id: string, request: () => Promise<unknown>): Promise<boolean> {
+  setError(id, null);
+  try {
+    await request();
+    return true;
+  } catch (thrown) {
+    setError(id, asContractError(thrown).toShape());
+    return false;
+  }
+}
+
+/** Starts the VM and shows its first console, where it will speak. */
+export async function startVm(vm: Vm): Promise<void> {
+  const port = vm.config.serial.findIndex((serial) => serial.attach === 'console');
+  const { tab } = layoutOf(vm.id);
+  if (port >= 0 && !tab.startsWith('com')) changeVmLayout(vm.id, { tab: portTab(port) });
+  await onVm(vm.id, () => engine.call('vm.start', { vm: vm.id }));
+}
+
+export function stopVm(vm: Vm): Promise<boolean> {
+  return onVm(vm.id, () => engine.call('vm.stop', { vm: vm.id, force: false }));
+}
+
+export function forceStopVm(vm: Vm): Promise<boolean> {
+  return onVm(vm.id, () => engine.call('vm.stop', { vm: vm.id, force: true }));
+}
+
+export function pauseVm(vm: Vm): Promise<boolean> {
+  return onVm(vm.id, () => engine.call('vm.pause', { vm: vm.id }));
+}
+
+export function resumeVm(vm: Vm): Promise<boolean> {
+  return onVm(vm.id, () => engine.call('vm.resume', { vm: vm.id }));
+}
+
+export function resetVm(vm: Vm): Promise<boolean> {
+  return onVm(vm.id, () => engine.call('vm.reset', { vm: vm.id }));
+}
+
+export function removeVm(vm: Vm): Promise<boolean> {
+  return onVm(vm.id, () => engine.call('vm.remove', { vm: vm.id }));
+}
+
+/** Stops as the settings say: asks first, or presses the power button at once. */
+export function requestStop(vm: Vm): void {
+  if (useLibrary.getState().settings.confirmStop) openDialog({ kind: 'stop', vm: vm.id });
+  else void stopVm(vm);
+}
+
+export function togglePause(vm: Vm): void {
+  if (vm.state === 'paused') void resumeVm(vm);
+  else if (vm.state === 'running') void pauseVm(vm);
+}
+
+/** One line about a VM for lists: what it does, or how it ended. */
+export function stateLine(vm: Vm): string {
+  if (isAlive(vm)) return vm.state.charAt(0).toUpperCase() + vm.state.slice(1);
+  if (vm.state === 'crashed') return 'Crashed';
+  switch (vm.exit?.reason) {
+    case 'power-off': return 'Powered off';
+    case 'debug-exit': return `Ended by its exit port${vm.exit.value === undefined ? '' : `, value ${vm.exit.value}`}`;
+    case 'triple-fault': return 'Ended by a triple fault';
+    case 'failed-to-start': return 'Failed to start';
+    case 'killed': return 'Stopped by force';
+    default: return 'Stopped';
+  }
+}

@@ -1,0 +1,91 @@
+/** Dialogs that ask before something is lost. */
+import { useState } from 'react';
+import type { ReactNode } from 'react';
+import { asContractError, vmName } from '../../core/contract/index.ts';
+import type { Vm } from '../../core/contract/index.ts';
+import { Button } from '../controls/button.tsx';
+import { Dialog } from '../controls/dialog.tsx';
+import { Field, TextInput } from '../controls/field.tsx';
+import type { FieldProblem } from '../controls/field.tsx';
+import { engine } from '../engine/engine.ts';
+import { openDialog } from '../state/layout.ts';
+import { forceStopVm, removeVm, resetVm, stopVm } from './actions.ts';
+
+interface Question {
+  readonly title: (name: string) => string;
+  readonly text: string;
+  readonly confirm: string;
+  readonly danger: boolean;
+  readonly act: (vm: Vm) => Promise<unknown>;
+}
+
+export const questions: Readonly<Record<'stop' | 'force-stop' | 'reset' | 'remove', Question>> = {
+  stop: {
+    title: (name) => `Stop ${name}?`,
+    text: 'Presses the power button: a guest that listens to it shuts down by itself. One that does not, such as a kernel without ACPI, can be stopped by force.',
+    confirm: 'Press the power button', danger: false, act: stopVm,
+  },
+  'force-stop': {
+    title: (name) => `Force ${name} to stop?`,
+    text: 'Pulls the plug at once. What the guest has not written to its disks is lost.',
+    confirm: 'Force stop', danger: true, act: forceStopVm,
+  },
+  reset: {
+    title: (name) => `Reset ${name}?`,
+    text: 'Presses the reset button: the guest starts over at once. What it has not written to its disks is lost.',
+    confirm: 'Reset', danger: true, act: resetVm,
+  },
+  remove: {
+    title: (name) => `Delete ${name}?`,
+    text: 'Its configuration, its console history and its folder in the library go for good. Kernels and other files outside the library stay.',
+    confirm: 'Delete', danger: true, act: removeVm,
+  },
+};
+
+export function AskDialog({ kind, vm }: { readonly kind: keyof typeof questions; readonly vm: Vm }): ReactNode {
+  const question = questions[kind];
+  const close = (): void => openDialog(null);
+  const act = (run: (vm: Vm) => Promise<unknown>): void => {
+    close();
+    void run(vm);
+  };
+  return (
+    <Dialog alert title={question.title(vm.config.name)} description={question.text} onClose={close}
+      footer={<>
+        <Button look="plain" size="large" onClick={close}>Cancel</Button>
+        {kind === 'stop' && <Button size="large" onClick={() => act(forceStopVm)}>Force stop</Button>}
+        <Button look={question.danger ? 'danger' : 'primary'} size="large" autoFocus onClick={() => act(question.act)}>{question.confirm}</Button>
+      </>} />
+  );
+}
+
+export function RenameDialog({ vm }: { readonly vm: Vm }): ReactNode {
+  const [name, setName] = useState(vm.config.name);
+  const [problem, setProblem] = useState<FieldProblem | undefined>();
+  const close = (): void => openDialog(null);
+  const save = async (): Promise<void> => {
+    const parsed = vmName.safeParse(name);
+    if (!parsed.success) return setProblem({ message: parsed.error.issues[0]?.message ?? 'This name is not possible.' });
+    try {
+      if (parsed.data !== vm.config.name) await engine.call('vm.edit', { vm: vm.id, changes: { name: parsed.data } });
+      close();
+    } catch (thrown) {
+      const error = asContractError(thrown);
+      setProblem({ message: error.message, hint: error.hint });
+    }
+  };
+  return (
+    <Dialog title={`Rename ${vm.config.name}`} onClose={close} onSubmit={() => void save()}
+      footer={<>
+        <Button look="plain" size="large" onClick={close}>Cancel</Button>
+        <Button look="primary" size="large" type="submit">Rename</Button>
+      </>}>
+      <Field label="Name" problem={problem}>
+        {(ties) => (
+          <TextInput {...ties} autoFocus maxLength={64} value={name} onFocus={(event) => event.target.select()}
+            onText={(text) => { setName(text); setProblem(undefined); }} />
+        )}
+      </Field>
+    </Dialog>
+  );
+}

@@ -1,0 +1,102 @@
+import { Activity as ActivityIcon, Ellipsis, LayoutDashboard, Pause, Play, Power, RotateCcw, SlidersHorizontal, SquareTerminal } from 'lucide-react';
+import type { LucideIcon } from 'lucide-react';
+import { Tabs } from 'radix-ui';
+import type { ReactNode } from 'react';
+import type { Vm } from '../../core/contract/index.ts';
+import { shortcutOf } from '../commands/commands.ts';
+import { ConfigurationEditor } from '../configuration/editor.tsx';
+import { ConsolePanes } from '../console/panes.tsx';
+import { Button, IconButton } from '../controls/button.tsx';
+import { Callout } from '../controls/callout.tsx';
+import { ButtonMenu } from '../controls/menu.tsx';
+import { StateDot, stateNames } from '../controls/state-dot.tsx';
+import { Tip } from '../controls/tooltip.tsx';
+import { changeVmLayout, defaultVmLayout, openDialog, portTab, tabPort, useLayout } from '../state/layout.ts';
+import type { TabName } from '../state/layout.ts';
+import { setError, useLibrary } from '../state/library.ts';
+import { forceStopVm, possibleActions, requestStop, startVm, togglePause } from './actions.ts';
+import { Activity } from './activity.tsx';
+import { vmMenu } from './menu.ts';
+import { Overview } from './overview.tsx';
+
+interface TabRow {
+  readonly name: TabName;
+  readonly label: string;
+  readonly icon: LucideIcon;
+  readonly shortcut: string | undefined;
+}
+
+function tabsOf(vm: Vm): readonly TabRow[] {
+  const consoles = vm.config.serial.flatMap((serial, port): TabRow[] => (serial.attach === 'console'
+    ? [{ name: portTab(port), label: serial.label || `COM${port + 1}`, icon: SquareTerminal, shortcut: shortcutOf(`com${port + 1}`) }]
+    : []));
+  return [
+    { name: 'overview', label: 'Overview', icon: LayoutDashboard, shortcut: shortcutOf('overview') },
+    ...consoles,
+    { name: 'configuration', label: 'Configuration', icon: SlidersHorizontal, shortcut: shortcutOf('configuration') },
+    { name: 'activity', label: 'Activity', icon: ActivityIcon, shortcut: shortcutOf('activity') },
+  ];
+}
+
+/** The machine in the centre: its head with what can be done, and its tabs. */
+export function VmView({ vm }: { readonly vm: Vm }): ReactNode {
+  const layout = useLayout((state) => state.vms[vm.id] ?? defaultVmLayout);
+  const error = useLibrary((state) => state.errors[vm.id]);
+  const tabs = tabsOf(vm);
+  const tab = tabs.some(({ name }) => name === layout.tab) ? layout.tab : 'overview';
+  const open = (name: string): void => {
+    const row = tabs.find((candidate) => candidate.name === name);
+    if (row) changeVmLayout(vm.id, { tab: row.name });
+  };
+  return (
+    <main className="main" aria-label={vm.config.name}>
+      <Head vm={vm} />
+      <Tabs.Root className="tabs-root" value={tab} onValueChange={open} activationMode="manual">
+        <Tabs.List className="tabs" aria-label="Views of the machine">
+          {tabs.map(({ name, label, icon: Icon, shortcut }) => (
+            <Tip key={name} text={label} shortcut={shortcut}>
+              <Tabs.Trigger className="tab" value={name} data-state={name === tab ? 'active' : 'inactive'}><Icon size={14} aria-hidden />{label}</Tabs.Trigger>
+            </Tip>
+          ))}
+        </Tabs.List>
+        {error && (
+          <div className="vm-error" style={{ paddingBottom: 12 }}>
+            <Callout kind="error" title={error.message} hint={error.hint} actions={<Button onClick={() => setError(vm.id, null)}>Dismiss</Button>} />
+          </div>
+        )}
+        {tabs.map(({ name }) => (
+          <Tabs.Content className="tab-panel" value={name} key={name} tabIndex={-1}>{name === tab && <TabBody vm={vm} tab={name} />}</Tabs.Content>
+        ))}
+      </Tabs.Root>
+    </main>
+  );
+}
+
+function TabBody({ vm, tab }: { readonly vm: Vm; readonly tab: TabName }): ReactNode {
+  const port = tabPort(tab);
+  if (port !== null) return <ConsolePanes key={`${vm.id}/${port}`} vm={vm} port={port} />;
+  if (tab === 'configuration') return <ConfigurationEditor key={vm.id} vm={vm} />;
+  if (tab === 'activity') return <Activity vm={vm} />;
+  return <Overview vm={vm} />;
+}
+
+function Head({ vm }: { readonly vm: Vm }): ReactNode {
+  const can = possibleActions(vm);
+  return (
+    <header className="vm-head">
+      <h1 title={vm.config.name}>{vm.config.name}</h1>
+      <span className="state-badge" role="status" aria-label={`State: ${stateNames[vm.state]}`}><StateDot state={vm.state} />{stateNames[vm.state]}</span>
+      <span className="spacer" />
+      <div className="button-group" role="toolbar" aria-label="Machine">
+        {can.has('start') && <Tip text="Start" shortcut={shortcutOf('start')}><Button look="primary" icon={Play} onClick={() => void startVm(vm)}>Start</Button></Tip>}
+        {vm.state === 'starting' && <Button busy>Starting</Button>}
+        {can.has('resume') && <Tip text="Resume" shortcut={shortcutOf('resume')}><Button look="primary" icon={Play} onClick={() => togglePause(vm)}>Resume</Button></Tip>}
+        {can.has('pause') && <IconButton icon={Pause} label="Pause" shortcut={shortcutOf('pause')} onClick={() => togglePause(vm)} />}
+        {can.has('reset') && <IconButton icon={RotateCcw} label="Reset" shortcut={shortcutOf('reset')} onClick={() => openDialog({ kind: 'reset', vm: vm.id })} />}
+        {can.has('stop') && <Tip text="Stop" shortcut={shortcutOf('stop')}><Button icon={Power} onClick={() => requestStop(vm)}>Stop</Button></Tip>}
+        {vm.state === 'stopping' && <Button look="danger" icon={Power} onClick={() => void forceStopVm(vm)}>Force stop</Button>}
+        <ButtonMenu rows={vmMenu(vm)}><button type="button" className="button icon plain" aria-label="More actions"><Ellipsis size={15} aria-hidden /></button></ButtonMenu>
+      </div>
+    </header>
+  );
+}

@@ -1,0 +1,105 @@
+import { Cpu, SquareTerminal } from 'lucide-react';
+import type { LucideIcon } from 'lucide-react';
+import { useState } from 'react';
+import type { KeyboardEvent, ReactNode } from 'react';
+import { asContractError } from '../../core/contract/index.ts';
+import type { ErrorShape } from '../../core/contract/index.ts';
+import { fieldProblem, freeName, nameForKernel, newDraft, readDraft } from '../configuration/draft.ts';
+import type { BootDraft, Draft, Problems } from '../configuration/draft.ts';
+import { ImageFields, MemoryField, NameField, ProcessorFields } from '../configuration/fields.tsx';
+import { useRecognised } from '../configuration/use-recognised.ts';
+import { Button } from '../controls/button.tsx';
+import { Callout } from '../controls/callout.tsx';
+import { Dialog } from '../controls/dialog.tsx';
+import { engine } from '../engine/engine.ts';
+import { openDialog, select } from '../state/layout.ts';
+import { useLibrary } from '../state/library.ts';
+import { startVm } from '../vm/actions.ts';
+
+interface Source {
+  readonly kind: BootDraft['kind'];
+  readonly icon: LucideIcon;
+  readonly title: string;
+  readonly detail: string;
+}
+
+const sources: readonly Source[] = [
+  { kind: 'monitor', icon: SquareTerminal, title: 'Built-in monitor', detail: 'A small guest with a prompt of its own: inventory, memory test, VM exits. Needs no file.' },
+  { kind: 'image', icon: Cpu, title: 'Kernel and initrd', detail: 'A Linux bzImage or a multiboot image from this host, with an optional RAM disk.' },
+];
+
+/** Creates a VM on one page: what it runs, and the rest filled in sensibly. */
+export function CreateWizard(): ReactNode {
+  const taken = useLibrary((state) => state.vms).map((vm) => vm.config.name);
+  const [draft, setDraft] = useState<Draft>(() => newDraft(''));
+  const [tried, setTried] = useState(false);
+  const [refused, setRefused] = useState<Problems>({});
+  const [error, setError] = useState<ErrorShape | null>(null);
+  const [busy, setBusy] = useState<'create' | 'start' | null>(null);
+  const recognised = useRecognised(draft);
+
+  const suggested = freeName(draft.boot.kind === 'monitor' ? 'Monitor' : nameForKernel(draft.boot.kernel), taken);
+  const named: Draft = { ...draft, name: draft.name.trim() === '' ? suggested : draft.name };
+  const read = readDraft(named);
+  const problems: Problems = { ...(tried ? read.problems : {}), ...recognised.problems, ...refused };
+  const change = (part: Partial<Draft>): void => {
+    setDraft((old) => ({ ...old, ...part }));
+    setRefused({});
+    setError(null);
+  };
+  const create = async (start: boolean): Promise<void> => {
+    setTried(true);
+    if (!read.config || busy) return;
+    setBusy(start ? 'start' : 'create');
+    try {
+      const vm = await engine.call('vm.create', { config: read.config });
+      select(vm.id);
+      openDialog(null);
+      if (start) void startVm(vm);
+    } catch (thrown) {
+      const contractError = asContractError(thrown);
+      const atField = fieldProblem(contractError);
+      if (atField) setRefused(atField);
+      else setError(contractError.toShape());
+      setBusy(null);
+    }
+  };
+  const fields = { draft, problems, onChange: change };
+  return (
+    <Dialog title="New virtual machine" description="Choose what it runs. Everything else has a default and can change later." wide
+      onClose={() => openDialog(null)} onSubmit={() => void create(true)}
+      footer={<>
+        <Button look="plain" size="large" onClick={() => openDialog(null)}>Cancel</Button>
+        <Button size="large" busy={busy === 'create'} disabled={busy !== null} onClick={() => void create(false)}>Create</Button>
+        <Button look="primary" size="large" type="submit" busy={busy === 'start'} disabled={busy !== null}>Create and start</Button>
+      </>}>
+      {error && <Callout kind="error" title={error.message} hint={error.hint} />}
+      <Sources value={draft.boot.kind} onPick={(kind) => change({ boot: { ...draft.boot, kind } })} />
+      {draft.boot.kind === 'image' && <ImageFields {...fields} recognised={recognised.description} />}
+      <NameField {...fields} placeholder={suggested} />
+      <div className="columns"><MemoryField {...fields} /><ProcessorFields {...fields} /></div>
+    </Dialog>
+  );
+}
+
+function Sources({ value, onPick }: { readonly value: BootDraft['kind']; readonly onPick: (kind: BootDraft['kind']) => void }): ReactNode {
+  const key = (event: KeyboardEvent<HTMLDivElement>): void => {
+    if (!event.key.startsWith('Arrow')) return;
+    event.preventDefault();
+    const next = sources.find((source) => source.kind !== value);
+    if (!next) return;
+    onPick(next.kind);
+    event.currentTarget.querySelector<HTMLElement>(`[data-kind="${next.kind}"]`)?.focus();
+  };
+  return (
+    <div className="choices two" role="radiogroup" aria-label="What it runs" onKeyDown={key}>
+      {sources.map(({ kind, icon: Icon, title, detail }) => (
+        <button type="button" className="choice" role="radio" key={kind} data-kind={kind} aria-checked={kind === value} tabIndex={kind === value ? 0 : -1}
+          onClick={() => onPick(kind)}>
+          <span className="glyph"><Icon size={17} aria-hidden /></span>
+          <span><span className="title">{title}</span><div className="detail">{detail}</div></span>
+        </button>
+      ))}
+    </div>
+  );
+}

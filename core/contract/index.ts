@@ -5,6 +5,7 @@ export * from './limits.ts';
 export * from './memory.ts';
 export * from './operations.ts';
 export * from './settings.ts';
+export * from './shell.ts';
 export * from './streams.ts';
 export * from './vm.ts';
 export * from './wire.ts';

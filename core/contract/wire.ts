@@ -34,7 +34,11 @@ export interface Transport {
 
 /** JSON in which a byte array is `{"$bytes": base64}`. */
 export function encodeText(message: unknown): string {
-  return JSON.stringify(message, (_key, value: unknown) => (value instanceof Uint8Array ? { $bytes: toBase64(value) } : value));
+  return JSON.stringify(message, function (this: Readonly<Record<string, unknown>>, key, value: unknown) {
+    // Node's Buffer has a JSON form of its own, which would come first: look at what stood there before.
+    const original = this[key];
+    return original instanceof Uint8Array ? { $bytes: toBase64(original) } : value;
+  });
 }
 
 /** @throws ContractError `bad-request` when the text is no JSON. */

@@ -16,6 +16,8 @@ export interface FieldsProps {
   readonly problems: Problems;
   readonly onChange: (change: Partial<Draft>) => void;
   readonly disabled?: boolean;
+  /** Leaves out what explains. */
+  readonly brief?: boolean;
 }
 
 const memorySteps: readonly number[] = [64, 128, 256, 512, 1024, 2048, 3072].map((mebibytes) => mebibytes * MIB);
@@ -28,8 +30,9 @@ export function NameField({ draft, problems, onChange, placeholder }: FieldsProp
   );
 }
 
-export function MemoryField({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
-  const hint = `From ${formatMemory(MEMORY_MINIMUM)} to ${formatMemory(MEMORY_MAXIMUM)}. The host gives only what the guest touches.`;
+export function MemoryField({ draft, problems, onChange, disabled = false, brief = false }: FieldsProps): ReactNode {
+  const range = `${formatMemory(MEMORY_MINIMUM)} to ${formatMemory(MEMORY_MAXIMUM)}.`;
+  const hint = brief ? range : `${range} The host gives only what the guest touches.`;
   return (
     <Field label="Memory" hint={hint} problem={problems['memoryBytes']}>
       {(ties) => (
@@ -42,7 +45,7 @@ export function MemoryField({ draft, problems, onChange, disabled = false }: Fie
   );
 }
 
-export function ProcessorFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
+export function ProcessorFields({ draft, problems, onChange, disabled = false, brief = false }: FieldsProps): ReactNode {
   const host = useLibrary((state) => state.host);
   const fallback = host?.cpuModels.find((model) => model.isDefault)?.name ?? '';
   const models: readonly Option[] = host?.cpuModels.map(({ name, description }) => ({ value: name, label: name, detail: description })) ?? [];
@@ -51,7 +54,7 @@ export function ProcessorFields({ draft, problems, onChange, disabled = false }:
       <Field label="Processor model" problem={problems['cpuModel']}>
         {(ties) => <Select ties={ties} value={draft.cpuModel || fallback} options={models} disabled={disabled} onPick={(cpuModel) => onChange({ cpuModel })} />}
       </Field>
-      <Field label="Processors" problem={problems['cpus']} hint={host?.cpusMaximum === 1 ? 'One for now; more follow with a later version.' : undefined}>
+      <Field label="Processors" problem={problems['cpus']} hint={host?.cpusMaximum === 1 && !brief ? 'One for now; more follow with a later version.' : undefined}>
         {(ties) => (
           <TextInput {...ties} className="numeric" type="number" min={1} max={host?.cpusMaximum ?? 1} value={draft.cpus} disabled={disabled}
             onText={(cpus) => onChange({ cpus })} />

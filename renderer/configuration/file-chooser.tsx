@@ -58,7 +58,7 @@ export function FileChooser({ title, start, onChoose, onClose }: FileChooserProp
       const next = Math.min(entries.length - 1, Math.max(0, to));
       setActive(next);
       list.current?.children[next]?.scrollIntoView({ block: 'nearest' });
-    } else if (event.key === 'Backspace' && listing?.parent != null) go(listing.parent);
+    } else if (event.key === 'Backspace' && listing && listing.parent !== null) go(listing.parent);
     else if (event.key === 'Enter') pick(entries[active]);
     else return;
     event.preventDefault();
@@ -71,12 +71,12 @@ export function FileChooser({ title, start, onChoose, onClose }: FileChooserProp
         <Button look="primary" size="large" disabled={!chosen} onClick={() => pick(chosen)}>{chosen?.kind === 'folder' ? 'Open folder' : 'Choose'}</Button>
       </>}>
       <div className="chooser-bar">
-        <IconButton icon={ArrowUp} label="Parent folder" disabled={listing?.parent == null} onClick={() => go(listing?.parent ?? null)} />
+        <IconButton icon={ArrowUp} label="Parent folder" disabled={!listing || listing.parent === null} onClick={() => go(listing?.parent ?? null)} />
         <IconButton icon={House} label="Home folder" onClick={() => go(null)} />
         <TextInput aria-label="Folder" className="mono" value={typed} onText={setTyped} />
       </div>
       {error && <div style={{ padding: '0 16px 10px' }}><Callout kind="error" title={error.message} hint={error.hint} /></div>}
-      <div className="chooser-list" role="listbox" aria-label="Files" tabIndex={0} ref={list} onKeyDown={key}
+      <div className="chooser-list" role="listbox" aria-label="Files" tabIndex={0} data-first-focus ref={list} onKeyDown={key}
         aria-activedescendant={chosen ? `chooser-${active}` : undefined}>
         {entries.map((entry, index) => (
           <div key={entry.path} id={`chooser-${index}`} className={`chooser-row ${entry.kind}`} role="option" aria-selected={index === active}

@@ -16,6 +16,17 @@ interface DialogProps {
   readonly children?: ReactNode;
 }
 
+/** What gets the focus first: the first thing to fill in or to choose, else the button that confirms; never the one that closes. */
+const firstFocus = ['[data-first-focus]', ':is(.dialog-body, .chooser) :is(input, textarea, button, [tabindex="0"]):not(:disabled)', '.dialog-foot button:last-child'];
+
+function focusFirst(event: Event): void {
+  const dialog = event.currentTarget;
+  if (!(dialog instanceof HTMLElement)) return;
+  event.preventDefault();
+  const first = firstFocus.map((selector) => dialog.querySelector<HTMLElement>(selector)).find((found) => found !== null);
+  (first ?? dialog).focus();
+}
+
 /** A modal dialog: named for screen readers, closed by Escape, focus kept inside and given back afterwards. */
 export function Dialog({ title, description, wide = false, onClose, onSubmit, footer, bodyClass = 'dialog-body', alert = false, children }: DialogProps): ReactNode {
   const submit = (event: FormEvent): void => {
@@ -41,7 +52,7 @@ export function Dialog({ title, description, wide = false, onClose, onSubmit, fo
     <Primitive.Root open onOpenChange={(open) => { if (!open) onClose(); }}>
       <Primitive.Portal>
         <Primitive.Overlay className="scrim" />
-        <Primitive.Content className={`dialog ${wide ? 'wide' : ''}`} role={alert ? 'alertdialog' : 'dialog'} {...withoutDescription}
+        <Primitive.Content className={`dialog ${wide ? 'wide' : ''}`} role={alert ? 'alertdialog' : 'dialog'} {...withoutDescription} onOpenAutoFocus={focusFirst}
           onPointerDownOutside={(event) => event.preventDefault()} onInteractOutside={(event) => event.preventDefault()} asChild={onSubmit !== undefined}>
           {onSubmit ? <form onSubmit={submit} noValidate>{inside}</form> : inside}
         </Primitive.Content>

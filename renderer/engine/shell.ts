@@ -1,21 +1,10 @@
 /** What the Electron shell lends to the page; absent in a browser. */
-import { ContractError } from '../../core/contract/index.ts';
-import type { Transport } from '../../core/contract/index.ts';
-
-/** Set by electron/preload.ts. */
-export interface Shell {
-  readonly platform: string;
-  readonly version: string;
-  /** Asks for a port to the engine; it arrives as a window message `vanderpool:port`. */
-  connect(): void;
-  /** Opens the system's file dialog; null when it was left without a choice. */
-  chooseFile(title: string): Promise<string | null>;
-  /** The text on the clipboard; the page itself is not permitted to read it. */
-  readClipboard(): Promise<string>;
-}
+import { ContractError, SHELL_PORT_MESSAGE } from '../../core/contract/index.ts';
+import type { Shell, Transport } from '../../core/contract/index.ts';
 
 declare global {
   interface Window {
+    /** Set by the shell's preload script. */
     readonly vanderpool?: Shell;
   }
 }
@@ -33,7 +22,7 @@ export function openPort(): Promise<Transport> {
     }, PORT_WAIT);
     const receive = (event: MessageEvent): void => {
       const port = event.ports[0];
-      if (event.source !== window || event.data !== 'vanderpool:port' || !port) return;
+      if (event.source !== window || event.data !== SHELL_PORT_MESSAGE || !port) return;
       clearTimeout(timer);
       window.removeEventListener('message', receive);
       resolve(portTransport(port));

@@ -60,7 +60,7 @@ export function ShortcutsDialog(): ReactNode {
   const rows = commands.flatMap((command) => (command.shortcut === undefined ? [] : [{ ...command, shortcut: command.shortcut }]));
   const groups = [...new Set(rows.map((row) => row.group))];
   return (
-    <Dialog title="Keyboard shortcuts" description="While a console has the focus, every other key goes to the guest." wide onClose={() => openDialog(null)}>
+    <Dialog title="Keyboard shortcuts" description="While a console has the focus, those of View, Console and Alt+arrows stay the window’s; every other key goes to the guest." wide onClose={() => openDialog(null)}>
       <div className="columns">
         {groups.map((group) => (
           <section key={group} aria-label={group} style={{ display: 'grid', gap: 6 }}>

@@ -54,7 +54,7 @@ export function AskDialog({ kind, vm }: { readonly kind: keyof typeof questions;
       footer={<>
         <Button look="plain" size="large" onClick={close}>Cancel</Button>
         {kind === 'stop' && <Button size="large" onClick={() => act(forceStopVm)}>Force stop</Button>}
-        <Button look={question.danger ? 'danger' : 'primary'} size="large" autoFocus onClick={() => act(question.act)}>{question.confirm}</Button>
+        <Button look={question.danger ? 'danger' : 'primary'} size="large" onClick={() => act(question.act)}>{question.confirm}</Button>
       </>} />
   );
 }
@@ -82,7 +82,7 @@ export function RenameDialog({ vm }: { readonly vm: Vm }): ReactNode {
       </>}>
       <Field label="Name" problem={problem}>
         {(ties) => (
-          <TextInput {...ties} autoFocus maxLength={64} value={name} onFocus={(event) => event.target.select()}
+          <TextInput {...ties} maxLength={64} value={name} onFocus={(event) => event.target.select()}
             onText={(text) => { setName(text); setProblem(undefined); }} />
         )}
       </Field>

@@ -77,7 +77,7 @@ export function CreateWizard(): ReactNode {
       <Sources value={draft.boot.kind} onPick={(kind) => change({ boot: { ...draft.boot, kind } })} />
       {draft.boot.kind === 'image' && <ImageFields {...fields} recognised={recognised.description} />}
       <NameField {...fields} placeholder={suggested} />
-      <div className="columns"><MemoryField {...fields} /><ProcessorFields {...fields} /></div>
+      <div className="columns three"><MemoryField {...fields} brief /><ProcessorFields {...fields} brief /></div>
     </Dialog>
   );
 }

@@ -4,7 +4,7 @@ import { defineConfig } from 'vite';
 
 /** Builds the interface into dist/renderer: one page with relative addresses, so that a custom scheme and a server can both host it. */
 export default defineConfig({
-  root: fileURLToPath(new URL('.', import.meta.url)),
+  root: fileURLToPath(new URL('../renderer', import.meta.url)),
   base: './',
   plugins: [react()],
   build: {

@@ -1,0 +1,172 @@
+/** Puts a PC together: clock, buses, interrupt controllers, devices, firmware tables. The processor and root mode are not part of it. */
+
+import { AcpiPm, sciIrq } from '../platform/acpiPm.ts';
+import { DebugExit, Port92, PostPort } from '../platform/systemPorts.ts';
+import { Hpet } from '../platform/hpet.ts';
+import { InterruptSystem } from '../platform/interruptSystem.ts';
+import { KeyboardController } from '../platform/i8042.ts';
+import { LpcBridge, PciHost, deviceFunction, hostBridge } from '../platform/pciHost.ts';
+import { MemoryBus, PortBus } from '../platform/bus.ts';
+import { Pit } from '../platform/pit.ts';
+import { Rtc } from '../platform/rtc.ts';
+import { StateError } from '../platform/state.ts';
+import { Uart16550, comPorts } from '../devices/uart16550.ts';
+import { applyWrites } from '../boot/loader.ts';
+import { buildAcpiTables } from '../platform/acpi/tables.ts';
+import { buildSmbios } from '../platform/smbios.ts';
+import { conventionalEnd, memoryMap } from '../platform/memoryLayout.ts';
+import { loadImage } from '../boot/image.ts';
+import type { BootImages } from '../boot/image.ts';
+import type { Component, Device } from '../platform/device.ts';
+import type { InitialVcpuState } from '../boot/loader.ts';
+import type { MachineExit } from './types.ts';
+import type { VirtualClock } from '../platform/clock.ts';
+
+export interface PcConfig {
+  /** Guest RAM from guest-physical address 0; a multiple of 1 MiB, at most 3 GiB. */
+  readonly memory: Uint8Array;
+  readonly vcpus: number;
+  readonly clock: VirtualClock;
+  /** MAXPHYADDR of the processor model: bounds the local APIC's base. */
+  readonly physicalAddressBits: number;
+  /** What the real-time clock shows at power-on: milliseconds since 1970, UTC. */
+  readonly wallMs: number;
+  readonly keyboard: boolean;
+  /** Takes what the guest sent to a serial port (0 to 3). */
+  readonly serialOutput: (port: number, bytes: Uint8Array) => void;
+}
+
+const ioApicIdLimit = 16;
+
+export class Pc {
+  readonly clock: VirtualClock;
+  readonly ports = new PortBus();
+  readonly memoryBus = new MemoryBus();
+  readonly interrupts: InterruptSystem;
+  readonly pci: PciHost;
+  readonly uarts: readonly Uart16550[];
+  readonly rtc: Rtc;
+  readonly power: AcpiPm;
+  /** Set when the guest asked to stop: root mode looks at it after each exit it handled. */
+  exit: MachineExit | null = null;
+  private readonly config: PcConfig;
+  private readonly pit: Pit;
+  /** In the order in which states are loaded: the clock first, the interrupt controllers after those that drive their lines. */
+  private readonly components: readonly Component[];
+
+  constructor(config: PcConfig) {
+    this.config = config;
+    this.clock = config.clock;
+    const events = {
+      powerOff: () => this.stop({ reason: 'power-off' }),
+      reset: () => this.stop({ reason: 'reset' }),
+      debugExit: (value: number) => this.stop({ reason: 'debug-exit', value }),
+    };
+    const interrupts = new InterruptSystem(this.clock, config.vcpus, config.physicalAddressBits);
+    this.interrupts = interrupts;
+    this.pit = new Pit(this.clock, interrupts.isaWire(0));
+    this.rtc = new Rtc(this.clock, interrupts.isaWire(8), config.wallMs, config.memory.length);
+    const hpet = new Hpet(this.clock, {
+      pin: number => interrupts.pinWire(number),
+      timer: interrupts.isaWire(0),
+      rtc: interrupts.isaWire(8),
+      legacyReplacement: active => {
+        this.pit.connect(!active);
+        this.rtc.connect(!active);
+      },
+    });
+    this.power = new AcpiPm(this.clock, interrupts.isaWire(sciIrq), events);
+    this.uarts = comPorts.map((row, port) => new Uart16550(row, this.clock, interrupts.isaWire(row.irq), bytes => config.serialOutput(port, bytes)));
+    this.pci = new PciHost(events);
+    this.pci.plug(deviceFunction(0, 0), hostBridge());
+    this.pci.plug(deviceFunction(31, 0), new LpcBridge());
+    const keyboard = new KeyboardController(interrupts.isaWire(1), events, config.keyboard);
+    const others: readonly Device[] = [this.rtc, hpet, this.power, ...this.uarts, this.pci, keyboard, new DebugExit(events), new PostPort(), new Port92(events)];
+    const devices: readonly Device[] = [this.pit, ...others, interrupts.pic, interrupts.ioApic];
+    for (const device of devices) {
+      this.ports.attach(device);
+      this.memoryBus.attach(device);
+    }
+    this.components = [this.clock, this.pit, ...others, ...this.pci.list().map(({ fn }) => fn), interrupts.pic, interrupts.ioApic, ...interrupts.localApics];
+    this.startFirmware();
+  }
+
+  /**
+   * Validates the images, puts them and the firmware tables into RAM, and returns the state of the first vCPU; the others wait for SIPI.
+   * @throws BootError naming what is wrong; nothing has changed then
+   */
+  boot(images: BootImages): InitialVcpuState {
+    const { memory, vcpus, keyboard } = this.config;
+    const acpi = buildAcpiTables({ vcpus, keyboard, ioApicId: vcpus % ioApicIdLimit });
+    const image = loadImage(images, { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address });
+    applyWrites({ bytes: memory }, [biosDataArea(), acpi, buildSmbios(memory.length, vcpus), ...image.writes]);
+    return image.vcpu;
+  }
+
+  /** Everything to its power-on state, then what firmware sets up. RAM is left alone. */
+  reset(): void {
+    this.exit = null;
+    for (const component of this.components) component.reset();
+    this.startFirmware();
+  }
+
+  /** Runs the timers that are due and hands on what the guest has sent. Call between slices. */
+  poll(): void {
+    this.clock.runDue();
+    for (const uart of this.uarts) uart.flush();
+  }
+
+  /** Offers received bytes to a serial port; returns how many it took. */
+  serialInput(port: number, bytes: Uint8Array): number {
+    return this.uarts[port]?.receive(bytes) ?? 0;
+  }
+
+  powerButton(): void {
+    this.power.pressPowerButton();
+  }
+
+  /** The state of every component by its name. */
+  saveState(): Record<string, unknown> {
+    return Object.fromEntries(this.components.map(component => [component.name, component.saveState()]));
+  }
+
+  /**
+   * Restores what `saveState` returned.
+   * @throws StateError naming the component; the machine must then be reset or thrown away
+   */
+  loadState(state: unknown): void {
+    if (typeof state !== 'object' || state === null) throw new StateError('the saved machine is not an object');
+    const states = new Map(Object.entries(state));
+    for (const component of this.components) {
+      if (!states.has(component.name)) throw new StateError(`the saved machine has no state of ${component.name}`);
+      component.loadState(states.get(component.name));
+    }
+  }
+
+  private stop(exit: MachineExit): void {
+    this.exit ??= exit;
+  }
+
+  /** What firmware leaves behind: the 8259A pair at its customary vectors and masked, PCI interrupts level-triggered, the 18.2 Hz tick, virtual wire mode. */
+  private startFirmware(): void {
+    const { pic, localApics } = this.interrupts;
+    for (const [base, vectors, cascade] of [[0, 0x08, 0x04], [2, 0x70, 0x02]] as const) {
+      pic.write(base, 1, 0x11);
+      for (const word of [vectors, cascade, 0x01, 0xff]) pic.write(base + 1, 1, word);
+    }
+    // Interrupts 9 to 11: the SCI and PCI.
+    pic.write(5, 1, 0x0e);
+    this.pit.startFirmwareTick();
+    localApics[0]?.enterVirtualWireMode();
+  }
+}
+
+/** The words of the BIOS data area that systems read: the ports of the UARTs, the extended area's segment, conventional memory in KB. */
+function biosDataArea() {
+  const data = new Uint8Array(0x100);
+  const view = new DataView(data.buffer);
+  comPorts.forEach(({ base }, index) => view.setUint16(index * 2, base, true));
+  view.setUint16(0x0e, conventionalEnd >> 4, true);
+  view.setUint16(0x13, conventionalEnd >> 10, true);
+  return { address: 0x400, data };
+}

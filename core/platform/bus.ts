@@ -1,0 +1,170 @@
+/** The port bus and the memory bus: they find the device that answers an address and cut accesses to its width. */
+
+import { isWideDevice, sizeMask } from './device.ts';
+import type { AccessSize, Device, DeviceRange, WideValue } from './device.ts';
+
+interface Mapping extends DeviceRange {
+  readonly device: Device;
+}
+
+function overlap(a: DeviceRange, b: DeviceRange): boolean {
+  return a.base < b.base + b.length && b.base < a.base + a.length;
+}
+
+function describe(device: Device, range: DeviceRange): string {
+  return `${device.name} at ${range.space} 0x${range.base.toString(16)}`;
+}
+
+function half(size: AccessSize): AccessSize {
+  return size === 4 ? 2 : 1;
+}
+
+/** What both buses share: reads of nothing give all ones, writes to nothing are lost. */
+abstract class Bus {
+  private readonly space: DeviceRange['space'];
+  /** Accesses that no device answered; for people who look for a missing device. */
+  unclaimed = 0;
+
+  constructor(space: DeviceRange['space']) {
+    this.space = space;
+  }
+
+  /**
+   * Attaches those of the device's ranges that belong to this bus.
+   * @throws Error when a range overlaps one that is attached already: a machine put together wrongly
+   */
+  attach(device: Device, ranges: readonly DeviceRange[] = device.ranges): void {
+    for (const range of ranges) if (range.space === this.space) this.add({ ...range, device });
+  }
+
+  /** Detaches every range of a device. */
+  detach(device: Device): void {
+    this.remove(device);
+  }
+
+  read(address: number, size: AccessSize): number {
+    const mapping = this.find(address);
+    if (mapping !== undefined && size <= mapping.width && address + size <= mapping.base + mapping.length) {
+      return mapping.device.read(mapping.offset + address - mapping.base, size);
+    }
+    if (mapping === undefined && size === 1) {
+      this.unclaimed++;
+      return 0xff;
+    }
+    const part = half(size);
+    const low = this.read(address, part);
+    return (low | (this.read(this.wrap(address + part), part) << (part * 8))) >>> 0;
+  }
+
+  write(address: number, size: AccessSize, value: number): void {
+    const mapping = this.find(address);
+    if (mapping !== undefined && size <= mapping.width && address + size <= mapping.base + mapping.length) {
+      mapping.device.write(mapping.offset + address - mapping.base, size, value);
+    } else if (size === 1) {
+      this.unclaimed++;
+    } else {
+      const part = half(size);
+      this.write(address, part, (value & sizeMask(part)) >>> 0);
+      this.write(this.wrap(address + part), part, (value >>> (part * 8)) & sizeMask(part));
+    }
+  }
+
+  protected abstract find(address: number): Mapping | undefined;
+  protected abstract wrap(address: number): number;
+  protected abstract add(mapping: Mapping): void;
+  protected abstract remove(device: Device): void;
+}
+
+/** The 64 Ki I/O ports. */
+export class PortBus extends Bus {
+  private readonly mappings: (Mapping | undefined)[] = [undefined];
+  /** For each port an index into `mappings`; 0: nothing there. */
+  private readonly index = new Uint16Array(0x10000);
+
+  constructor() {
+    super('port');
+  }
+
+  protected find(port: number): Mapping | undefined {
+    return this.mappings[this.index[port] ?? 0];
+  }
+
+  protected wrap(port: number): number {
+    return port & 0xffff;
+  }
+
+  protected add(mapping: Mapping): void {
+    if (mapping.base < 0 || mapping.length < 1 || mapping.base + mapping.length > 0x10000) throw new Error(`${describe(mapping.device, mapping)} lies outside the port space`);
+    const other = this.mappings.find(present => present !== undefined && overlap(present, mapping));
+    if (other !== undefined) throw new Error(`${describe(mapping.device, mapping)} overlaps ${describe(other.device, other)}`);
+    this.index.fill(this.mappings.push(mapping) - 1, mapping.base, mapping.base + mapping.length);
+  }
+
+  protected remove(device: Device): void {
+    this.mappings.forEach((mapping, position) => {
+      if (mapping?.device !== device) return;
+      this.index.fill(0, mapping.base, mapping.base + mapping.length);
+      this.mappings[position] = undefined;
+    });
+  }
+}
+
+/** Guest-physical addresses that are not RAM. */
+export class MemoryBus extends Bus {
+  private readonly mappings: Mapping[] = [];
+  /** Accesses come in runs: the last mapping found is tried first. */
+  private last: Mapping | undefined;
+
+  constructor() {
+    super('memory');
+  }
+
+  /** Eight bytes in one piece where the device has 64-bit registers, in two pieces elsewhere. */
+  readWide(address: number): WideValue {
+    const mapping = this.wide(address);
+    if (mapping !== undefined) return mapping.device.readWide(address - mapping.shift);
+    const low = this.read(address, 4);
+    return { low, high: this.read(address + 4, 4) };
+  }
+
+  writeWide(address: number, low: number, high: number): void {
+    const mapping = this.wide(address);
+    if (mapping !== undefined) {
+      mapping.device.writeWide(address - mapping.shift, low, high);
+      return;
+    }
+    this.write(address, 4, low);
+    this.write(address + 4, 4, high);
+  }
+
+  private wide(address: number) {
+    const mapping = this.find(address);
+    if (mapping === undefined || address % 8 !== 0 || address + 8 > mapping.base + mapping.length || !isWideDevice(mapping.device)) return undefined;
+    return { device: mapping.device, shift: mapping.base - mapping.offset };
+  }
+
+  protected find(address: number): Mapping | undefined {
+    const last = this.last;
+    if (last !== undefined && address >= last.base && address < last.base + last.length) return last;
+    const found = this.mappings.find(({ base, length }) => address >= base && address < base + length);
+    if (found !== undefined) this.last = found;
+    return found;
+  }
+
+  protected wrap(address: number): number {
+    return address;
+  }
+
+  protected add(mapping: Mapping): void {
+    const other = this.mappings.find(present => overlap(present, mapping));
+    if (other !== undefined) throw new Error(`${describe(mapping.device, mapping)} overlaps ${describe(other.device, other)}`);
+    this.mappings.push(mapping);
+  }
+
+  protected remove(device: Device): void {
+    this.last = undefined;
+    for (let index = this.mappings.length - 1; index >= 0; index--) {
+      if (this.mappings[index]?.device === device) this.mappings.splice(index, 1);
+    }
+  }
+}

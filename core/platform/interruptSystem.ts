@@ -1,0 +1,105 @@
+/** The interrupt controllers of one machine, connected: 8259A pair, I/O APIC, a local APIC for each vCPU. */
+
+import { IoApic } from './ioApic.ts';
+import { LocalApic } from './localApic.ts';
+import { Pic } from './pic.ts';
+import { SharedWire, deliveryMode, messageFromMsi } from './interrupts.ts';
+import type { ApicFabric } from './localApic.ts';
+import type { InterruptMessage, LevelInterrupt } from './interrupts.ts';
+import type { VirtualClock } from './clock.ts';
+
+/** The I/O APIC pin of each ISA interrupt: the timer sits on pin 2, as the MADT's override says; 2 is the cascade. */
+export function isaPin(irq: number): number {
+  return irq === 0 ? 2 : irq;
+}
+
+export class InterruptSystem implements ApicFabric {
+  readonly pic: Pic;
+  readonly ioApic: IoApic;
+  readonly localApics: readonly LocalApic[];
+  private readonly isa: readonly SharedWire[];
+  private readonly pins: readonly SharedWire[];
+  /** Where the search for a lowest-priority target begins: ties go round. */
+  private turn = 0;
+
+  constructor(clock: VirtualClock, vcpus: number, physicalAddressBits: number) {
+    this.localApics = Array.from({ length: vcpus }, (_, index) => new LocalApic(index, clock, this, physicalAddressBits));
+    this.ioApic = new IoApic(vcpus & 0xf, message => this.deliver(message));
+    const lint0 = this.localApics.map(apic => apic.pin(0));
+    this.pic = new Pic({ set: asserted => lint0.forEach(pin => pin.set(asserted)) });
+    // Pin 0 of the I/O APIC has no wire: the 8259A reaches the processors through LINT0.
+    this.pins = Array.from({ length: 24 }, (_, pin) => new SharedWire(this.ioApic.pin(pin)));
+    this.isa = Array.from({ length: 16 }, (_, irq) => {
+      const pic = this.pic.input(irq);
+      const apic = this.pins[isaPin(irq)]?.source();
+      return new SharedWire({
+        set: asserted => {
+          pic.set(asserted);
+          apic?.set(asserted);
+        },
+      });
+    });
+  }
+
+  /** A wire of its own to an ISA interrupt, on both the 8259A and the I/O APIC. */
+  isaWire(irq: number): LevelInterrupt {
+    const wire = this.isa[irq];
+    if (wire === undefined || irq === 2) throw new Error(`no ISA interrupt ${irq}`);
+    return wire.source();
+  }
+
+  /** A wire of its own to an I/O APIC pin, without the 8259A. */
+  pinWire(pin: number): LevelInterrupt {
+    const wire = this.pins[pin];
+    if (wire === undefined) throw new Error(`no I/O APIC pin ${pin}`);
+    return wire.source();
+  }
+
+  /** A device's write to the interrupt address range. Returns false for any other address. */
+  writeMsi(address: number, data: number): boolean {
+    const message = messageFromMsi(address, data);
+    if (message === null) return false;
+    this.deliver(message);
+    return true;
+  }
+
+  /** Delivers to every local APIC the message names, or to one of them for lowest priority. Returns whether any accepted. */
+  deliver(message: InterruptMessage): boolean {
+    return this.deliverTo(this.localApics.filter(apic => apic.matches(message)), message);
+  }
+
+  send(message: InterruptMessage, from: LocalApic, shorthand: 'none' | 'self' | 'all' | 'others'): void {
+    if (shorthand === 'none') this.deliver(message);
+    else if (shorthand === 'self') from.accept(message);
+    else this.deliverTo(this.localApics.filter(apic => apic !== from || shorthand === 'all'), message);
+  }
+
+  endOfInterrupt(vector: number): void {
+    this.ioApic.endOfInterrupt(vector);
+  }
+
+  acknowledgeExternal(): number {
+    return this.pic.acknowledge();
+  }
+
+  peekExternal(): number {
+    return this.pic.peek();
+  }
+
+  private deliverTo(targets: readonly LocalApic[], message: InterruptMessage): boolean {
+    if (message.mode !== deliveryMode.lowestPriority) {
+      // Each target gets its copy: no short circuit.
+      return targets.filter(apic => apic.accept(message)).length > 0;
+    }
+    return this.arbitrate(targets.filter(apic => apic.acceptsVectors), message.vector)?.accept(message) ?? false;
+  }
+
+  /** The focus processor, else the one with the lowest processor priority, in turn among equals. @sdm 3A 11.6.2.4 */
+  private arbitrate(targets: readonly LocalApic[], vector: number): LocalApic | undefined {
+    const focus = targets.find(apic => apic.isFocus(vector));
+    if (focus !== undefined) return focus;
+    const ordered = [...targets.slice(this.turn % (targets.length || 1)), ...targets.slice(0, this.turn % (targets.length || 1))];
+    this.turn = (this.turn + 1) & 0xff;
+    return ordered.reduce<LocalApic | undefined>((best, apic) => (best === undefined || apic.ppr < best.ppr ? apic : best), undefined);
+  }
+}

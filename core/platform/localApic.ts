@@ -1,0 +1,591 @@
+/** One vCPU's local APIC, by both of its interfaces: the xAPIC register page and the x2APIC MSRs. @sdm 3A 11 */
+
+import { LocalApicTimer } from './localApicTimer.ts';
+import { VectorSet } from './vectorSet.ts';
+import { StateReader } from './state.ts';
+import { extract } from './device.ts';
+import { deliveryMode } from './interrupts.ts';
+import {
+  apicBaseBit, apicError, apicRegister, apicVersion, lvtActiveLow, lvtLevel, lvtMasked, lvtRemoteIrr, lvtRows, msrApicBase, msrTscDeadline, msrX2apicFirst,
+  msrX2apicLast, x2apicRows,
+} from './localApicRegisters.ts';
+import type { AccessSize, Component, DeviceState, WideValue } from './device.ts';
+import type { InterruptMessage, LevelInterrupt, VcpuInterrupts } from './interrupts.ts';
+import type { VirtualClock } from './clock.ts';
+
+/** What a local APIC is connected to. */
+export interface ApicFabric {
+  /** Sends an IPI. `self` and `others` are the shorthands. */
+  send(message: InterruptMessage, from: LocalApic, shorthand: 'none' | 'self' | 'all' | 'others'): void;
+  /** Broadcasts the end of a level-triggered interrupt to the I/O APICs. */
+  endOfInterrupt(vector: number): void;
+  /** The INTA cycles for an external (8259A) interrupt. */
+  acknowledgeExternal(): number;
+  /** The vector those cycles would give. */
+  peekExternal(): number;
+}
+
+const shorthands = ['none', 'self', 'all', 'others'] as const;
+const svrEnable = 0x100;
+const svrSuppressEoi = 0x1000;
+const defaultBase = 0xfee00000;
+const pageMask = 0xfffff000;
+
+export class LocalApic implements Component, VcpuInterrupts {
+  readonly name: string;
+  readonly version = 1;
+  /** The initial APIC ID: the vCPU's index. */
+  readonly index: number;
+  onInterruptRequest: () => void = () => {};
+  onApicPageChange: () => void = () => {};
+  readonly irr = new VectorSet();
+  readonly isr = new VectorSet();
+  readonly tmr = new VectorSet();
+  private readonly fabric: ApicFabric;
+  private readonly timer: LocalApicTimer;
+  private readonly baseHighMask: number;
+  private baseLow = 0;
+  private baseHigh = 0;
+  private id = 0;
+  private tpr = 0;
+  private ldr = 0;
+  private dfr = 0xffffffff;
+  private svr = 0xff;
+  /** Errors as ESR shows them, and those gathered since it was last written. */
+  private esr = 0;
+  private errors = 0;
+  private icrLow = 0;
+  private icrHigh = 0;
+  private readonly lvt = new Uint32Array(lvtRows.length).fill(lvtMasked);
+  /** The levels on the two local interrupt pins, and an ExtINT message from an I/O APIC. */
+  private readonly pins = [false, false];
+  private extInt = false;
+  private nmi = false;
+  private init = false;
+  private smi = false;
+  private startUp = -1;
+  /** What `pendingVector` returns for IRR, kept up to date by `update`. */
+  private deliverable = -1;
+
+  constructor(index: number, clock: VirtualClock, fabric: ApicFabric, physicalAddressBits: number) {
+    this.index = index;
+    this.name = `local-apic-${index}`;
+    this.fabric = fabric;
+    this.baseHighMask = 2 ** Math.max(0, physicalAddressBits - 32) - 1;
+    this.timer = new LocalApicTimer(clock, `${this.name} timer`, () => this.deliverLocal(0));
+    this.reset();
+  }
+
+  // ---- What the vCPU sees -------------------------------------------------------------------------------------------
+
+  pendingVector(): number {
+    return this.externalPending() ? this.fabric.peekExternal() : this.deliverable;
+  }
+
+  acknowledge(): number {
+    if (this.externalPending()) {
+      this.extInt = false;
+      return this.fabric.acknowledgeExternal();
+    }
+    const vector = this.deliverable;
+    // Gone since it was announced: the spurious vector, with no in-service bit. @sdm 3A 11.9
+    if (vector < 0) return this.svr & 0xff;
+    this.irr.clear(vector);
+    this.isr.set(vector);
+    this.update();
+    return vector;
+  }
+
+  get nmiPending(): boolean {
+    return this.nmi;
+  }
+
+  takeNmi(): boolean {
+    const pending = this.nmi;
+    this.nmi = false;
+    return pending;
+  }
+
+  takeInit(): boolean {
+    const pending = this.init;
+    this.init = false;
+    return pending;
+  }
+
+  takeStartUp(): number {
+    const vector = this.startUp;
+    this.startUp = -1;
+    return vector;
+  }
+
+  takeSmi(): boolean {
+    const pending = this.smi;
+    this.smi = false;
+    return pending;
+  }
+
+  get eventPending(): boolean {
+    return this.nmi || this.init || this.smi || this.startUp >= 0 || this.deliverable >= 0 || this.externalPending();
+  }
+
+  readCr8(): number {
+    return this.tpr >> 4;
+  }
+
+  writeCr8(value: number): void {
+    this.tpr = (value & 0xf) << 4;
+    this.update();
+  }
+
+  setTscOffset(offset: bigint): void {
+    this.timer.setTscOffset(offset);
+  }
+
+  get apicPage(): number {
+    return this.enabled && !this.x2apic ? this.baseHigh * 2 ** 32 + ((this.baseLow & pageMask) >>> 0) : -1;
+  }
+
+  // ---- MSRs ---------------------------------------------------------------------------------------------------------
+
+  ownsMsr(msr: number): boolean {
+    return msr === msrApicBase || msr === msrTscDeadline || (msr >= msrX2apicFirst && msr <= msrX2apicLast);
+  }
+
+  readMsr(msr: number): WideValue | null {
+    if (msr === msrApicBase) return { low: this.baseLow, high: this.baseHigh };
+    if (msr === msrTscDeadline) {
+      const deadline = this.timer.readDeadline();
+      return { low: Number(deadline & 0xffffffffn), high: Number(deadline >> 32n) };
+    }
+    const register = msr - msrX2apicFirst;
+    if (!this.x2apic || x2apicRows.get(register)?.read !== true) return null;
+    return { low: this.readApic(register), high: register === apicRegister.icrLow ? this.icrHigh : 0 };
+  }
+
+  writeMsr(msr: number, low: number, high: number): boolean {
+    if (msr === msrApicBase) return this.writeBase(low >>> 0, high >>> 0);
+    if (msr === msrTscDeadline) {
+      this.timer.writeDeadline((BigInt(high >>> 0) << 32n) | BigInt(low >>> 0));
+      return true;
+    }
+    const register = msr - msrX2apicFirst;
+    const row = this.x2apic ? x2apicRows.get(register) : undefined;
+    if (row?.write !== true || (low & ~row.writable) !== 0) return false;
+    if (register === apicRegister.icrLow) {
+      this.icrHigh = high >>> 0;
+    } else if (high !== 0) {
+      return false;
+    }
+    if (register === apicRegister.selfIpi) this.accept({ mode: deliveryMode.fixed, vector: low & 0xff, level: false });
+    else this.writeApic(register, low >>> 0);
+    return true;
+  }
+
+  /** @sdm 3A 11.12.5: which transitions between disabled, xAPIC and x2APIC mode are legal. */
+  private writeBase(low: number, high: number): boolean {
+    if ((low & 0x2ff) !== 0 || (high & ~this.baseHighMask) !== 0) return false;
+    const enable = (low & apicBaseBit.enable) !== 0;
+    const x2apic = (low & apicBaseBit.x2apic) !== 0;
+    if (x2apic && (!enable || !this.enabled)) return false;
+    if (this.x2apic && enable && !x2apic) return false;
+    const before = this.apicPage;
+    const wasEnabled = this.enabled;
+    const wasX2apic = this.x2apic;
+    this.baseLow = low;
+    this.baseHigh = high;
+    if (wasEnabled && !enable) this.resetRegisters();
+    if (x2apic && !wasX2apic) this.enterX2apic();
+    this.update();
+    if (this.apicPage !== before) this.onApicPageChange();
+    return true;
+  }
+
+  /** The logical ID derives from the initial ID; ICR's destination widens. */
+  private enterX2apic(): void {
+    this.id = this.index;
+    this.ldr = (((this.index >>> 4) << 16) | (1 << (this.index & 15))) >>> 0;
+    this.icrHigh = 0;
+  }
+
+  private get enabled(): boolean {
+    return (this.baseLow & apicBaseBit.enable) !== 0;
+  }
+
+  private get x2apic(): boolean {
+    return (this.baseLow & apicBaseBit.x2apic) !== 0;
+  }
+
+  private get softwareEnabled(): boolean {
+    return this.enabled && (this.svr & svrEnable) !== 0;
+  }
+
+  // ---- Registers ----------------------------------------------------------------------------------------------------
+
+  /** A read of the register page. Registers are 32 bits wide on 16-byte boundaries; the rest of the page reads zero. */
+  readRegister(offset: number, size: AccessSize): number {
+    const byte = offset & 0xf;
+    return byte + size > 4 ? 0 : extract(this.readApic(offset >> 4), byte, size);
+  }
+
+  /** A write of the register page. Only aligned 32-bit writes are defined; others are ignored. */
+  writeRegister(offset: number, size: AccessSize, value: number): void {
+    if (size === 4 && (offset & 0xf) === 0) this.writeApic(offset >> 4, value >>> 0);
+  }
+
+  private readApic(register: number): number {
+    if (register >= apicRegister.isr && register < apicRegister.esr) {
+      const set = register < apicRegister.tmr ? this.isr : register < apicRegister.irr ? this.tmr : this.irr;
+      return set.word(register & 7);
+    }
+    if (register >= apicRegister.lvtTimer && register <= apicRegister.lvtError) return this.lvt[register - apicRegister.lvtTimer] ?? 0;
+    switch (register) {
+      case apicRegister.id: return this.x2apic ? this.id : (this.id << 24) >>> 0;
+      case apicRegister.version: return apicVersion;
+      case apicRegister.tpr: return this.tpr;
+      case apicRegister.apr: return 0;
+      case apicRegister.ppr: return this.ppr;
+      case apicRegister.ldr: return this.ldr;
+      case apicRegister.dfr: return this.dfr;
+      case apicRegister.svr: return this.svr;
+      case apicRegister.esr: return this.esr;
+      case apicRegister.icrLow: return this.icrLow;
+      case apicRegister.icrHigh: return this.icrHigh;
+      case apicRegister.initialCount: return this.timer.initialCount;
+      case apicRegister.currentCount: return this.timer.currentCount;
+      case apicRegister.divide: return this.timer.divide;
+      case apicRegister.eoi:
+      case apicRegister.rrd: return 0;
+      default:
+        this.raiseError(apicError.illegalRegister);
+        return 0;
+    }
+  }
+
+  private writeApic(register: number, value: number): void {
+    if (register >= apicRegister.lvtTimer && register <= apicRegister.lvtError) {
+      this.writeLvt(register - apicRegister.lvtTimer, value);
+      return;
+    }
+    switch (register) {
+      case apicRegister.id:
+        this.id = value >>> 24;
+        break;
+      case apicRegister.tpr:
+        this.tpr = value & 0xff;
+        this.update();
+        break;
+      case apicRegister.eoi:
+        this.endOfInterrupt();
+        break;
+      case apicRegister.ldr:
+        this.ldr = (value & 0xff000000) >>> 0;
+        break;
+      case apicRegister.dfr:
+        this.dfr = (value | 0x0fffffff) >>> 0;
+        break;
+      case apicRegister.svr:
+        this.writeSvr(value & 0x13ff);
+        break;
+      case apicRegister.esr:
+        this.esr = this.errors;
+        this.errors = 0;
+        break;
+      case apicRegister.icrLow:
+        this.icrLow = value & 0xccfff;
+        this.sendIcr();
+        break;
+      case apicRegister.icrHigh:
+        this.icrHigh = (value & 0xff000000) >>> 0;
+        break;
+      case apicRegister.initialCount:
+        this.timer.writeInitialCount(value);
+        break;
+      case apicRegister.divide:
+        this.timer.writeDivide(value);
+        break;
+      case apicRegister.version:
+      case apicRegister.apr:
+      case apicRegister.ppr:
+      case apicRegister.rrd:
+      case apicRegister.currentCount:
+        break;
+      default:
+        if (register < apicRegister.isr || register >= apicRegister.esr) this.raiseError(apicError.illegalRegister);
+    }
+  }
+
+  private writeSvr(value: number): void {
+    this.svr = value;
+    // While software-disabled every LVT entry is held masked. @sdm 3A 11.4.7.2
+    if ((value & svrEnable) === 0) for (let entry = 0; entry < this.lvt.length; entry++) this.lvt[entry] = (this.lvt[entry] ?? 0) | lvtMasked;
+  }
+
+  private writeLvt(entry: number, value: number): void {
+    const row = lvtRows[entry];
+    if (row === undefined) return;
+    const before = this.lvt[entry] ?? 0;
+    let next = (value & row.writable) >>> 0;
+    if ((this.svr & svrEnable) === 0) next |= lvtMasked;
+    if ((next & lvtLevel) !== 0) next |= before & lvtRemoteIrr;
+    this.lvt[entry] = next;
+    if (entry === 0) this.timer.setMode((next >> 17) & 3);
+    // A level that waits on an unmasked pin is delivered now.
+    if (entry === 3 || entry === 4) this.pinLevel(entry);
+  }
+
+  // ---- Priorities and acceptance ------------------------------------------------------------------------------------
+
+  /** @sdm 3A 11.8.3.1 */
+  get ppr(): number {
+    const inService = this.isr.highest;
+    return this.tpr >> 4 >= inService >> 4 ? this.tpr : inService & 0xf0;
+  }
+
+  private update(): void {
+    const request = this.irr.highest;
+    this.deliverable = this.enabled && request >> 4 > this.ppr >> 4 ? request : -1;
+    if (this.deliverable >= 0) this.onInterruptRequest();
+  }
+
+  private endOfInterrupt(): void {
+    const vector = this.isr.highest;
+    if (vector < 0) return;
+    this.isr.clear(vector);
+    this.update();
+    if (!this.tmr.has(vector)) return;
+    for (const entry of [3, 4]) {
+      if (((this.lvt[entry] ?? 0) & 0xff) === vector) {
+        this.lvt[entry] = (this.lvt[entry] ?? 0) & ~lvtRemoteIrr;
+        this.pinLevel(entry);
+      }
+    }
+    if ((this.svr & svrSuppressEoi) === 0) this.fabric.endOfInterrupt(vector);
+  }
+
+  /** Whether a message's destination names this APIC. @sdm 3A 11.6.2 */
+  matches({ logical, destination, wide }: Pick<InterruptMessage, 'logical' | 'destination' | 'wide'>): boolean {
+    if (!this.enabled) return false;
+    if (destination === (wide ? 0xffffffff : 0xff)) return true;
+    if (!logical) return destination === this.id;
+    if (this.x2apic) return destination >>> 16 === this.ldr >>> 16 && (destination & this.ldr & 0xffff) !== 0;
+    const address = destination & 0xff;
+    const ldr = this.ldr >>> 24;
+    if (this.dfr >>> 28 === 0xf) return (address & ldr) !== 0;
+    return (address >> 4 === ldr >> 4 || address >> 4 === 0xf) && (address & ldr & 0xf) !== 0;
+  }
+
+  /** Takes a message that is addressed to this APIC. Returns false when it was not accepted. */
+  accept({ mode, vector, level }: Pick<InterruptMessage, 'mode' | 'vector' | 'level'>): boolean {
+    switch (mode) {
+      case deliveryMode.fixed:
+      case deliveryMode.lowestPriority:
+        return this.acceptVector(vector, level);
+      case deliveryMode.smi:
+        this.smi = true;
+        break;
+      case deliveryMode.nmi:
+        this.nmi = true;
+        break;
+      case deliveryMode.init:
+        this.init = true;
+        this.startUp = -1;
+        this.initReset();
+        break;
+      case deliveryMode.startUp:
+        this.startUp = vector;
+        break;
+      case deliveryMode.extInt:
+        this.extInt = true;
+        break;
+      default:
+        return false;
+    }
+    this.onInterruptRequest();
+    return true;
+  }
+
+  private acceptVector(vector: number, level: boolean): boolean {
+    if (!this.softwareEnabled) return false;
+    if (vector < 16) {
+      this.raiseError(apicError.receiveIllegalVector);
+      return false;
+    }
+    this.irr.set(vector);
+    if (level) this.tmr.set(vector);
+    else this.tmr.clear(vector);
+    this.update();
+    return true;
+  }
+
+  /** A focus processor holds the vector already. @sdm 3A 11.6.2.4 */
+  isFocus(vector: number): boolean {
+    return (this.svr & 0x200) === 0 && (this.irr.has(vector) || this.isr.has(vector));
+  }
+
+  get acceptsVectors(): boolean {
+    return this.softwareEnabled;
+  }
+
+  private sendIcr(): void {
+    const low = this.icrLow;
+    const mode = (low >> 8) & 7;
+    const shorthand = shorthands[(low >> 18) & 3] ?? 'none';
+    const level = (low & lvtLevel) !== 0;
+    // INIT level de-assert only set arbitration IDs, which no longer exist. @sdm 3A 11.6.1
+    if (mode === deliveryMode.init && level && (low & 0x4000) === 0) return;
+    if (mode === deliveryMode.extInt || mode === 3) return;
+    if ((mode === deliveryMode.fixed || mode === deliveryMode.lowestPriority) && (low & 0xff) < 16) {
+      this.raiseError(apicError.sendIllegalVector);
+      return;
+    }
+    this.fabric.send(
+      {
+        mode,
+        vector: low & 0xff,
+        // IPIs are edge-triggered whatever the trigger bit says. @sdm 3A 11.6.1
+        level: false,
+        logical: (low & 0x800) !== 0,
+        destination: this.x2apic ? this.icrHigh : this.icrHigh >>> 24,
+        wide: this.x2apic,
+      },
+      this,
+      shorthand,
+    );
+  }
+
+  private raiseError(bit: number): void {
+    const fresh = (this.errors & bit) === 0;
+    this.errors |= bit;
+    if (fresh) this.deliverLocal(5);
+  }
+
+  // ---- Local sources ------------------------------------------------------------------------------------------------
+
+  /** LINT0 (0) or LINT1 (1). */
+  pin(number: 0 | 1): LevelInterrupt {
+    return {
+      set: asserted => {
+        if (this.pins[number] === asserted) return;
+        this.pins[number] = asserted;
+        const entry = 3 + number;
+        const lvt = this.lvt[entry] ?? 0;
+        if (number === 0 && this.externalPending()) this.onInterruptRequest();
+        const active = asserted === ((lvt & lvtActiveLow) === 0);
+        if (active && (lvt & lvtLevel) === 0) this.deliverLocal(entry);
+        else this.pinLevel(entry);
+      },
+    };
+  }
+
+  /** Delivers a level-triggered fixed interrupt of a pin that is active, unless one is on its way already. */
+  private pinLevel(entry: number): void {
+    const lvt = this.lvt[entry] ?? 0;
+    const active = this.pins[entry - 3] === ((lvt & lvtActiveLow) === 0);
+    const waits = lvtMasked | lvtRemoteIrr;
+    if (!active || (lvt & lvtLevel) === 0 || (lvt & waits) !== 0 || ((lvt >> 8) & 7) !== deliveryMode.fixed) return;
+    if (this.acceptVector(lvt & 0xff, true)) this.lvt[entry] = lvt | lvtRemoteIrr;
+  }
+
+  private deliverLocal(entry: number): void {
+    const lvt = this.lvt[entry] ?? 0;
+    if ((lvt & lvtMasked) !== 0 || !this.enabled) return;
+    // The timer and error entries have no delivery mode: those bits are reserved, so this reads as fixed.
+    const mode = (lvt >> 8) & 7;
+    // ExtINT follows the pin's level: see externalPending.
+    if (mode !== deliveryMode.extInt) this.accept({ mode, vector: lvt & 0xff, level: false });
+  }
+
+  /** Whether the 8259A's request reaches this vCPU: through LINT0 as ExtINT, or directly while the APIC is disabled. */
+  private externalPending(): boolean {
+    if (this.extInt && this.enabled) return true;
+    if (this.pins[0] !== true) return false;
+    if (!this.enabled) return true;
+    const lint0 = this.lvt[3] ?? lvtMasked;
+    return (lint0 & lvtMasked) === 0 && ((lint0 >> 8) & 7) === deliveryMode.extInt;
+  }
+
+  // ---- Reset and state ----------------------------------------------------------------------------------------------
+
+  reset(): void {
+    const before = this.apicPage;
+    this.baseLow = (defaultBase | apicBaseBit.enable | (this.index === 0 ? apicBaseBit.bsp : 0)) >>> 0;
+    this.baseHigh = 0;
+    this.id = this.index;
+    this.nmi = false;
+    this.init = false;
+    this.smi = false;
+    this.startUp = -1;
+    this.resetRegisters();
+    this.timer.setTscOffset(0n);
+    if (this.apicPage !== before) this.onApicPageChange();
+  }
+
+  /** The state that firmware leaves on the boot processor: the 8259A wired through LINT0, NMI on LINT1. */
+  enterVirtualWireMode(): void {
+    this.writeApic(apicRegister.svr, svrEnable | 0xff);
+    this.writeApic(apicRegister.lvtLint0, deliveryMode.extInt << 8);
+    this.writeApic(apicRegister.lvtLint1, deliveryMode.nmi << 8);
+  }
+
+  /** INIT keeps the base MSR and the ID. @sdm 3A 11.4.7.3 */
+  private initReset(): void {
+    this.resetRegisters();
+    if (this.x2apic) this.enterX2apic();
+  }
+
+  private resetRegisters(): void {
+    this.irr.empty();
+    this.isr.empty();
+    this.tmr.empty();
+    this.tpr = 0;
+    this.ldr = 0;
+    this.dfr = 0xffffffff;
+    this.svr = 0xff;
+    this.esr = 0;
+    this.errors = 0;
+    this.icrLow = 0;
+    this.icrHigh = 0;
+    this.extInt = false;
+    this.lvt.fill(lvtMasked);
+    this.timer.reset();
+    this.update();
+  }
+
+  saveState(): DeviceState {
+    return {
+      version: this.version, baseLow: this.baseLow, baseHigh: this.baseHigh, id: this.id, tpr: this.tpr, ldr: this.ldr, dfr: this.dfr, svr: this.svr,
+      esr: this.esr, errors: this.errors, icrLow: this.icrLow, icrHigh: this.icrHigh, lvt: [...this.lvt], irr: this.irr.save(), isr: this.isr.save(),
+      tmr: this.tmr.save(), lint0: this.pins[0], lint1: this.pins[1], extInt: this.extInt, nmi: this.nmi, init: this.init, smi: this.smi,
+      startUp: this.startUp, timer: this.timer.save(),
+    };
+  }
+
+  loadState(state: unknown): void {
+    const reader = StateReader.open(this, state);
+    const next = {
+      baseLow: reader.uint('baseLow', 32), baseHigh: reader.integer('baseHigh', 0, this.baseHighMask), id: reader.uint('id', 32), tpr: reader.uint('tpr', 8),
+      ldr: reader.uint('ldr', 32), dfr: reader.uint('dfr', 32), svr: reader.uint('svr', 13), esr: reader.uint('esr', 8), errors: reader.uint('errors', 8),
+      icrLow: reader.uint('icrLow', 20), icrHigh: reader.uint('icrHigh', 32), extInt: reader.boolean('extInt'), nmi: reader.boolean('nmi'),
+      init: reader.boolean('init'), smi: reader.boolean('smi'), startUp: reader.integer('startUp', -1, 255),
+    };
+    if ((next.baseLow & 0xc00) === apicBaseBit.x2apic) reader.refuse('baseLow', 'x2APIC mode only while the APIC is enabled');
+    const lvt = reader.uints('lvt', 19, lvtRows.length);
+    const sets = (['irr', 'isr', 'tmr'] as const).map(field => [this[field], reader.uints(field, 32, 8)] as const);
+    const pins = [reader.boolean('lint0'), reader.boolean('lint1')];
+    const loadTimer = this.timer.load(reader.record('timer'));
+    const before = this.apicPage;
+    Object.assign(this, next);
+    this.lvt.set(lvt);
+    for (const [set, words] of sets) set.load(words);
+    pins.forEach((level, index) => (this.pins[index] = level));
+    loadTimer();
+    this.update();
+    if (this.apicPage !== before) this.onApicPageChange();
+  }
+
+  /** For the people who look at a machine: the registers in one line. */
+  describe(): string {
+    const hex = (value: number) => value.toString(16);
+    return `${this.name}: base ${hex(this.baseLow)} svr ${hex(this.svr)} tpr ${hex(this.tpr)} ppr ${hex(this.ppr)} irr ${this.irr.highest} isr ${this.isr.highest} lvt ${[...this.lvt].map(hex).join(' ')} timer ${this.timer.currentCount}`;
+  }
+}

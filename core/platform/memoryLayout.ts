@@ -1,0 +1,42 @@
+/** The guest-physical address map: what is RAM, what is not, and where firmware's tables lie. */
+
+export const oneMegabyte = 0x100000;
+
+/** Where the extended BIOS data area begins: conventional memory ends here. */
+export const conventionalEnd = 0x9fc00;
+/** Display memory, had this PC a display: no RAM answers here. */
+export const displayWindow = { base: 0xa0000, end: 0xc0000 } as const;
+/** ACPI and SMBIOS tables; guests search this range for their anchors. */
+export const tableArea = { base: 0xe0000, smbios: 0xf0000, end: oneMegabyte } as const;
+/** RAM ends below, PCI devices are mapped within. */
+export const pciHole = { base: 0xc0000000, end: 0xfec00000 } as const;
+export const hpetBase = 0xfed00000;
+export const localApicBase = 0xfee00000;
+
+/** I/O APIC pins of PIRQA to PIRQD, and their ISA interrupts on the 8259A pair. */
+export const pciInterruptPins = [16, 17, 18, 19] as const;
+export const pciLegacyIrqs = [10, 11, 10, 11] as const;
+
+/** An entry of the e820 map. */
+interface MapEntry {
+  readonly base: number;
+  readonly length: number;
+  readonly type: number;
+}
+
+const usable = 1;
+const reserved = 2;
+
+/** The memory map that firmware reports, in ascending order. */
+export function memoryMap(memoryBytes: number): readonly MapEntry[] {
+  const range = (base: number, end: number, type: number): MapEntry => ({ base, length: end - base, type });
+  return [
+    range(0, conventionalEnd, usable),
+    range(conventionalEnd, displayWindow.base, reserved),
+    range(tableArea.base, tableArea.end, reserved),
+    range(oneMegabyte, memoryBytes, usable),
+    range(0xfec00000, 0xfec01000, reserved),
+    range(hpetBase, hpetBase + 0x1000, reserved),
+    range(localApicBase, localApicBase + 0x1000, reserved),
+  ];
+}

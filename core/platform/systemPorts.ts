@@ -1,0 +1,102 @@
+/** Single ports of a PC: debug exit, POST codes, the debug console, the delay port, A20 and fast reset. */
+
+import { StateReader } from './state.ts';
+import type { AccessSize, Device, DeviceRange, DeviceState } from './device.ts';
+import type { MachineEvents } from './machineEvents.ts';
+
+/** Port F4H: a write ends the machine; the process's exit status is (value << 1) | 1. */
+export class DebugExit implements Device {
+  readonly name = 'debug-exit';
+  readonly version = 1;
+  readonly ranges: readonly DeviceRange[] = [{ space: 'port', base: 0xf4, length: 4, offset: 0, width: 4 }];
+  private readonly events: MachineEvents;
+
+  constructor(events: MachineEvents) {
+    this.events = events;
+  }
+
+  reset(): void {}
+
+  read(_offset: number, _size: AccessSize): number {
+    return 0;
+  }
+
+  write(offset: number, _size: AccessSize, value: number): void {
+    if (offset === 0) this.events.debugExit(value);
+  }
+
+  saveState(): DeviceState {
+    return { version: this.version };
+  }
+
+  loadState(state: unknown): void {
+    StateReader.open(this, state);
+  }
+}
+
+/** Port 80H: power-on self-test codes. Guests also write it for the delay of a bus cycle. */
+export class PostPort implements Device {
+  readonly name = 'post';
+  readonly version = 1;
+  readonly ranges: readonly DeviceRange[] = [
+    { space: 'port', base: 0x80, length: 1, offset: 0, width: 1 },
+    { space: 'port', base: 0xed, length: 1, offset: 1, width: 1 },
+  ];
+  /** The code written last. */
+  code = 0;
+
+  reset(): void {
+    this.code = 0;
+  }
+
+  read(offset: number, _size: AccessSize): number {
+    return offset === 0 ? this.code : 0xff;
+  }
+
+  write(offset: number, _size: AccessSize, value: number): void {
+    if (offset === 0) this.code = value;
+  }
+
+  saveState(): DeviceState {
+    return { version: this.version, code: this.code };
+  }
+
+  loadState(state: unknown): void {
+    this.code = StateReader.open(this, state).uint('code', 8);
+  }
+}
+
+/** Port 92H: bit 0 rising resets the machine, bit 1 is the A20 gate. The gate is remembered; addresses are never masked. */
+export class Port92 implements Device {
+  readonly name = 'port92';
+  readonly version = 1;
+  readonly ranges: readonly DeviceRange[] = [{ space: 'port', base: 0x92, length: 1, offset: 0, width: 1 }];
+  private readonly events: MachineEvents;
+  private value = 2;
+
+  constructor(events: MachineEvents) {
+    this.events = events;
+  }
+
+  reset(): void {
+    this.value = 2;
+  }
+
+  read(_offset: number, _size: AccessSize): number {
+    return this.value;
+  }
+
+  write(_offset: number, _size: AccessSize, value: number): void {
+    const rising = (value & ~this.value & 1) !== 0;
+    this.value = value & 3;
+    if (rising) this.events.reset();
+  }
+
+  saveState(): DeviceState {
+    return { version: this.version, value: this.value };
+  }
+
+  loadState(state: unknown): void {
+    this.value = StateReader.open(this, state).uint('value', 2);
+  }
+}

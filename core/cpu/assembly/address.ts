@@ -12,7 +12,7 @@ import {
   SS,
   STACK_SIZE,
 } from '../layout';
-import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from './memory';
+import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from './access';
 import { canonical } from './paging';
 import { faulted, raiseError } from './status';
 
@@ -41,18 +41,22 @@ export function segmentAllows(segment: i32, offset: u64, size: u64, write: i32):
   return last <= limit || limit == 0xffffffff;
 }
 
+/** Base plus offset with no check at all. */
+// @ts-ignore: decorator
+@inline
+export function linearAddress(segment: i32, offset: u64): u64 {
+  const descriptor = SEGMENTS + segment * SEGMENT_SIZE;
+  if (load<u32>(CODE_SIZE) != 2) return <u64>(<u32>(load<u64>(descriptor, SEG_BASE) + offset));
+  return segment >= FS ? load<u64>(descriptor, SEG_BASE) + offset : offset;
+}
+
 /**
  * Linear address of `size` bytes at `segment`:`offset`; the offset is already truncated to the address size. Sets FAULT to #GP(0), or
  * #SS(0) for SS, when the segment or, in 64-bit mode, the canonical form does not allow the access; the result is then 0.
  */
 export function segmentAddress(segment: i32, offset: u64, size: i32, write: i32): u64 {
-  const descriptor = SEGMENTS + segment * SEGMENT_SIZE;
-  if (load<u32>(CODE_SIZE) == 2) {
-    const la = segment >= FS ? load<u64>(descriptor, SEG_BASE) + offset : offset;
-    if (canonical(la) && canonical(la + size - 1)) return la;
-  } else if (segmentAllows(segment, offset, size, write)) {
-    return <u64>(<u32>(load<u64>(descriptor, SEG_BASE) + offset));
-  }
+  const la = linearAddress(segment, offset);
+  if (load<u32>(CODE_SIZE) == 2 ? canonical(la) && canonical(la + size - 1) : segmentAllows(segment, offset, size, write)) return la;
   raiseError(segment == SS ? 12 : 13, 0);
   return 0;
 }

@@ -1,6 +1,4 @@
 export * from './status';
-export * from './tlb';
-export * from './paging';
 export * from './memory';
-export * from './address';
 export * from './code';
+export * from './strings';

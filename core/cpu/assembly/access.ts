@@ -1,0 +1,378 @@
+/** Access to linear memory: the look-aside fast paths, and the slow paths behind them and behind emitted code. */
+import {
+  BOUNCE,
+  BOUNCE_LINEAR,
+  BOUNCE_SIZE,
+  CODE_SIZE,
+  CPL,
+  DR0,
+  DR7,
+  EFER,
+  PAGE_CODE,
+  PAGE_MMIO,
+  PAGE_RAM,
+  PENDING_DEBUG,
+  RAM_BASE,
+  STEP_REASON,
+  TLB_BASE,
+  TLB_READ,
+  TLB_SUPERVISOR,
+  TLB_WRITE,
+} from '../layout';
+import { writeToCode } from './code';
+import { mmioRead, mmioReadHigh, mmioWrite } from './imports';
+import { canonical, fillRead, fillWrite, IMPLICIT, pageKind, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
+import { raiseError } from './status';
+import { acChanged, dataEntry, hasGuarded } from './tlb';
+
+const GENERAL_PROTECTION: u32 = 13;
+const STACK_FAULT: u32 = 12;
+const EFER_LMA: u32 = 1 << 10;
+/** PENDING_DEBUG: an enabled breakpoint was met. */
+const ENABLED_BREAKPOINT: u64 = 1 << 12;
+/** STEP_REASON: a debug exception is pending after the current instruction. */
+export const STEP_DATA_BREAKPOINT: u32 = 2;
+
+// The write that BOUNCE holds: where its two parts go. The second is empty unless the access crosses pages.
+let firstTarget: u64 = 0;
+let firstSize: u32 = 0;
+let secondTarget: u64 = 0;
+
+// @ts-ignore: decorator
+@inline
+function currentAccess(): u32 {
+  return load<u32>(CPL) == 3 ? USER : READ;
+}
+
+/** Whether linear addresses of the access have 64 bits; otherwise they wrap at 4 GiB. */
+// @ts-ignore: decorator
+@inline
+function wide(access: u32): bool {
+  return access & IMPLICIT ? (load<u32>(EFER) & EFER_LMA) != 0 : load<u32>(CODE_SIZE) == 2;
+}
+
+/** Checks that the linear addresses of an access are canonical, else makes `vector` pending. */
+function checkCanonical(la: u64, size: i32, vector: u32): bool {
+  if (canonical(la) && canonical(la + size - 1)) return true;
+  raiseError(vector, 0);
+  return false;
+}
+
+// ---- data breakpoints ---------------------------------------------------------------------------------------------------------
+
+/** Records the data breakpoints an access meets; they are reported after the instruction. @sdm 3B 18.2.5 */
+function noteBreakpoints(la: u64, size: i32, write: bool): void {
+  const dr7 = load<u32>(DR7);
+  let hits: u64 = 0;
+  for (let i: u32 = 0; i < 4; i++) {
+    if (!((dr7 >>> (i << 1)) & 3)) continue;
+    const control = (dr7 >>> (16 + (i << 2))) & 15;
+    // R/W: 1 = writes, 3 = reads and writes. LEN: 1, 2, 8 and 4 bytes.
+    if (!(control & 1) || (!write && (control & 3) == 1)) continue;
+    const length: u64 = control >>> 2 == 2 ? 8 : (control >>> 2) + 1;
+    const start = load<u64>(DR0 + (i << 3)) & ~(length - 1);
+    if (start < la + size && la < start + length) hits |= <u64>1 << i;
+  }
+  if (!hits) return;
+  store<u64>(PENDING_DEBUG, load<u64>(PENDING_DEBUG) | hits | ENABLED_BREAKPOINT);
+  store<u32>(STEP_REASON, load<u32>(STEP_REASON) | STEP_DATA_BREAKPOINT);
+}
+
+// @ts-ignore: decorator
+@inline
+function watch(la: u64, size: i32, write: bool): void {
+  if (load<u32>(DR7) & 0xff) noteBreakpoints(la, size, write);
+}
+
+// ---- guest-physical pieces ----------------------------------------------------------------------------------------------------
+
+/** Largest unit of MMIO for `left` bytes. */
+// @ts-ignore: decorator
+@inline
+function unit(left: u32): u32 {
+  return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+function readMmio(gpa: u64, to: u32, size: u32): void {
+  while (size) {
+    const n = unit(size);
+    const low = <u32>(<u64>mmioRead(<u32>gpa, <u32>(gpa >> 32), n));
+    if (n == 8) {
+      store<u32>(to, low);
+      store<u32>(to, mmioReadHigh(), 4);
+    } else if (n == 4) store<u32>(to, low);
+    else if (n == 2) store<u16>(to, low);
+    else store<u8>(to, low);
+    gpa += n;
+    to += n;
+    size -= n;
+  }
+}
+
+function writeMmio(gpa: u64, from: u32, size: u32): void {
+  while (size) {
+    const n = unit(size);
+    const low = n >= 4 ? load<u32>(from) : n == 2 ? load<u16>(from) : load<u8>(from);
+    mmioWrite(<u32>gpa, <u32>(gpa >> 32), n, low, n == 8 ? load<u32>(from, 4) : 0);
+    gpa += n;
+    from += n;
+    size -= n;
+  }
+}
+
+function readPhysical(gpa: u64, to: u32, size: u32): void {
+  if (pageKind(gpa) == PAGE_MMIO) readMmio(gpa, to, size);
+  else memory.copy(to, RAM_BASE + <u32>gpa, size);
+}
+
+function writePhysical(gpa: u64, from: u32, size: u32): void {
+  const kind = pageKind(gpa);
+  if (kind == PAGE_MMIO) {
+    writeMmio(gpa, from, size);
+  } else if (kind == PAGE_RAM) {
+    dropCode(gpa, size);
+    memory.copy(RAM_BASE + <u32>gpa, from, size);
+  }
+}
+
+/** Before a write to RAM: drops what was decoded from these bytes. Returns whether the page still holds decoded code. */
+// @ts-ignore: decorator
+@inline
+function dropCode(gpa: u64, size: u32): bool {
+  return load<u32>(PAGE_CODE + (<u32>gpa >>> 12 << 2)) != 0 && writeToCode(<u32>gpa, size);
+}
+
+// ---- slow paths ---------------------------------------------------------------------------------------------------------------
+
+/** Translates every page of an access, lowest first, and leaves its two parts in firstTarget, firstSize and secondTarget. */
+function translateAll(la: u64, size: i32, access: u32): bool {
+  const room: u32 = 4096 - (<u32>la & 0xfff);
+  if (<u32>size <= room) {
+    if (!translate(la, access)) return false;
+    firstTarget = walkPage | (la & 0xfff);
+    firstSize = size;
+    return true;
+  }
+  let second = la + room;
+  if (!wide(access)) second &= 0xffffffff;
+  if (!translate(la, access)) return false;
+  const first = walkPage | (la & 0xfff);
+  if (!translate(second, access)) return false;
+  firstTarget = first;
+  firstSize = room;
+  secondTarget = walkPage;
+  return true;
+}
+
+function readSlow(la: u64, size: i32, access: u32, vector: u32): u32 {
+  if (!wide(access)) la &= 0xffffffff;
+  else if (!checkCanonical(la, size, vector)) return 0;
+  if (!translateAll(la, size, access)) return 0;
+  watch(la, size, false);
+  if (firstSize == size) {
+    if (pageKind(firstTarget) != PAGE_MMIO) {
+      fillRead(la, access);
+      return RAM_BASE + <u32>firstTarget;
+    }
+    readMmio(firstTarget, BOUNCE, size);
+    return BOUNCE;
+  }
+  readPhysical(firstTarget, BOUNCE, firstSize);
+  readPhysical(secondTarget, BOUNCE + firstSize, size - firstSize);
+  return BOUNCE;
+}
+
+/** `fetch`: whether BOUNCE must hold the current bytes even when reading them may have an effect (MMIO). */
+function writeSlow(la: u64, size: i32, access: u32, vector: u32, fetch: bool): u32 {
+  access |= WRITE;
+  if (!wide(access)) la &= 0xffffffff;
+  else if (!checkCanonical(la, size, vector)) return 0;
+  if (!translateAll(la, size, access)) return 0;
+  watch(la, size, true);
+  if (firstSize == size && pageKind(firstTarget) == PAGE_RAM) {
+    if (!dropCode(firstTarget, size)) fillWrite(la, access);
+    return RAM_BASE + <u32>firstTarget;
+  }
+  store<u64>(BOUNCE_LINEAR, la);
+  store<u32>(BOUNCE_SIZE, size);
+  if (fetch) {
+    readPhysical(firstTarget, BOUNCE, firstSize);
+    if (firstSize < <u32>size) readPhysical(secondTarget, BOUNCE + firstSize, size - firstSize);
+  }
+  return BOUNCE;
+}
+
+/** Host address of `size` bytes (1 to 64) at `la` for a read at the current privilege, or BOUNCE with a copy; 0 with a fault pending. */
+export function slowRead(la: u64, size: i32): u32 {
+  return readSlow(la, size, currentAccess(), GENERAL_PROTECTION);
+}
+
+/** slowRead of a stack reference: a non-canonical address is #SS(0). */
+export function slowReadStack(la: u64, size: i32): u32 {
+  return readSlow(la, size, currentAccess(), STACK_FAULT);
+}
+
+/**
+ * Host address of `size` bytes at `la` for a read-modify-write, or BOUNCE holding the current bytes, to which commitWrite must
+ * follow; 0 with a fault pending.
+ */
+export function slowWrite(la: u64, size: i32): u32 {
+  return writeSlow(la, size, currentAccess(), GENERAL_PROTECTION, true);
+}
+
+export function slowWriteStack(la: u64, size: i32): u32 {
+  return writeSlow(la, size, currentAccess(), STACK_FAULT, true);
+}
+
+/** slowWrite of an instruction that only writes: MMIO is not read, and what BOUNCE holds is undefined. */
+export function slowStore(la: u64, size: i32): u32 {
+  return writeSlow(la, size, currentAccess(), GENERAL_PROTECTION, false);
+}
+
+export function slowStoreStack(la: u64, size: i32): u32 {
+  return writeSlow(la, size, currentAccess(), STACK_FAULT, false);
+}
+
+/** Carries out the write that was prepared in BOUNCE. No other access may come between. */
+export function commitWrite(): void {
+  const size = load<u32>(BOUNCE_SIZE);
+  writePhysical(firstTarget, BOUNCE, firstSize);
+  if (firstSize < size) writePhysical(secondTarget, BOUNCE + firstSize, size - firstSize);
+}
+
+/** Makes the fault pending, and returns false, that a write at the current privilege would meet. */
+export function probeWrite(la: u64, size: i32): bool {
+  const access = currentAccess() | WRITE;
+  if (!wide(access)) la &= 0xffffffff;
+  else if (!checkCanonical(la, size, GENERAL_PROTECTION)) return false;
+  return translateAll(la, size, access);
+}
+
+/** The same for a read. */
+export function probeRead(la: u64, size: i32): bool {
+  const access = currentAccess();
+  if (!wide(access)) la &= 0xffffffff;
+  else if (!checkCanonical(la, size, GENERAL_PROTECTION)) return false;
+  return translateAll(la, size, access);
+}
+
+// ---- accessors at the current privilege ----------------------------------------------------------------------------------------
+
+// @ts-ignore: decorator
+@inline
+function readHost(la: u64, size: i32): u32 {
+  const entry = dataEntry(load<u32>(TLB_BASE), la);
+  if ((load<u64>(entry, TLB_READ) ^ (la + size - 1)) <= 4095) return <u32>la + load<u32>(entry, TLB_READ + 8);
+  return slowRead(la, size);
+}
+
+export function readU8(la: u64): u32 {
+  const host = readHost(la, 1);
+  return host ? load<u8>(host) : 0;
+}
+
+export function readU16(la: u64): u32 {
+  const host = readHost(la, 2);
+  return host ? load<u16>(host) : 0;
+}
+
+export function readU32(la: u64): u32 {
+  const host = readHost(la, 4);
+  return host ? load<u32>(host) : 0;
+}
+
+export function readU64(la: u64): u64 {
+  const host = readHost(la, 8);
+  return host ? load<u64>(host) : 0;
+}
+
+// @ts-ignore: decorator
+@inline
+function write<T>(la: u64, value: T): void {
+  const entry = dataEntry(load<u32>(TLB_BASE), la);
+  if ((load<u64>(entry, TLB_WRITE) ^ (la + sizeof<T>() - 1)) <= 4095) {
+    store<T>(<u32>la + load<u32>(entry, TLB_WRITE + 8), value);
+    return;
+  }
+  const host = slowStore(la, sizeof<T>());
+  if (!host) return;
+  store<T>(host, value);
+  if (host == BOUNCE) commitWrite();
+}
+
+export function writeU8(la: u64, value: u32): void {
+  write<u8>(la, <u8>value);
+}
+
+export function writeU16(la: u64, value: u32): void {
+  write<u16>(la, <u16>value);
+}
+
+export function writeU32(la: u64, value: u32): void {
+  write<u32>(la, value);
+}
+
+export function writeU64(la: u64, value: u64): void {
+  write<u64>(la, value);
+}
+
+/** Must be called after every change of EFLAGS.AC, at any privilege level. */
+export function flushAccessCheck(): void {
+  acChanged();
+}
+
+// ---- implicit supervisor accesses ------------------------------------------------------------------------------------------------
+
+// @ts-ignore: decorator
+@inline
+function sysReadHost(la: u64, size: i32): u32 {
+  const entry = dataEntry(TLB_SUPERVISOR, la);
+  // EFLAGS.AC does not open user pages to these accesses, but may have opened the table's entries.
+  if ((load<u64>(entry, TLB_READ) ^ (la + size - 1)) <= 4095 && !hasGuarded()) return <u32>la + load<u32>(entry, TLB_READ + 8);
+  return readSlow(la, size, IMPLICIT, GENERAL_PROTECTION);
+}
+
+export function sysReadU8(la: u64): u32 {
+  const host = sysReadHost(la, 1);
+  return host ? load<u8>(host) : 0;
+}
+
+export function sysReadU16(la: u64): u32 {
+  const host = sysReadHost(la, 2);
+  return host ? load<u16>(host) : 0;
+}
+
+export function sysReadU32(la: u64): u32 {
+  const host = sysReadHost(la, 4);
+  return host ? load<u32>(host) : 0;
+}
+
+export function sysReadU64(la: u64): u64 {
+  const host = sysReadHost(la, 8);
+  return host ? load<u64>(host) : 0;
+}
+
+// @ts-ignore: decorator
+@inline
+function sysWrite<T>(la: u64, value: T): void {
+  const host = writeSlow(la, sizeof<T>(), IMPLICIT, GENERAL_PROTECTION, false);
+  if (!host) return;
+  store<T>(host, value);
+  if (host == BOUNCE) commitWrite();
+}
+
+export function sysWriteU8(la: u64, value: u32): void {
+  sysWrite<u8>(la, <u8>value);
+}
+
+export function sysWriteU16(la: u64, value: u32): void {
+  sysWrite<u16>(la, <u16>value);
+}
+
+export function sysWriteU32(la: u64, value: u32): void {
+  sysWrite<u32>(la, value);
+}
+
+export function sysWriteU64(la: u64, value: u64): void {
+  sysWrite<u64>(la, value);
+}

@@ -194,6 +194,8 @@ export const FCS = 0x10598;
 export const FDS = 0x1059a;
 /** 32-bit. */
 export const MXCSR = 0x1059c;
+/** 32-bit: nonzero while an unmasked x87 exception is reported by FERR# (CR0.NE = 0) rather than by #MF. */
+export const FERR = 0x105a0;
 /** XMM0..XMM15, 16 bytes each. */
 export const XMM = 0x10600;
 /** Scratch space for SIMD helpers, 256 bytes. */

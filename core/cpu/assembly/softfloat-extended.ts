@@ -1,6 +1,6 @@
 import {
   addMagnitudes, DE, DEFAULT_NAN, divideMagnitudes, DOWN, EXTENDED_BIAS, IE, increments, INTEGER_BIT, isUnmasked, low,
-  multiplyMagnitudes, PE, QUIET_BIT, raiseFlags, resultExp, roundExtended, roundingMode, setRoundedUp,
+  multiplyMagnitudes, PE, QUIET_BIT, raiseFlags, resultExp, roundExtended, roundingMode, setFlags, setRoundedUp,
   setSignExponent, shiftRightJam128, squareRootMagnitude, subtractMagnitudes, ZE,
 } from './softfloat';
 
@@ -36,7 +36,7 @@ function isNormal(sig: u64, se: u32): bool {
 }
 
 export function invalid(): u64 {
-  raiseFlags(IE);
+  setFlags(IE);
   setSignExponent(0xffff);
   return DEFAULT_NAN;
 }
@@ -49,7 +49,8 @@ function give(sig: u64, se: u32): u64 {
 /** Result for operands of which at least one is a NaN or unsupported. @sdm 1 table 4-7 */
 export function propagate(classA: u32, sigA: u64, seA: u32, classB: u32, sigB: u64, seB: u32): u64 {
   if (classA == CLASS_UNSUPPORTED || classB == CLASS_UNSUPPORTED) return invalid();
-  if (classA == CLASS_SNAN || classB == CLASS_SNAN) raiseFlags(IE);
+  // A denormal operand beside the NaN is not reported, even when its conversion noticed it. @sdm 1 4.9.2
+  setFlags(classA == CLASS_SNAN || classB == CLASS_SNAN ? IE : 0);
   const nanA = classA >= CLASS_QNAN;
   const nanB = classB >= CLASS_QNAN;
   let first = nanA;
@@ -158,7 +159,7 @@ export function extendedDivide(sigA: u64, seA: u32, sigB: u64, seB: u32): u64 {
     if (a >= CLASS_QNAN || b >= CLASS_QNAN) return propagate(a, sigA, seA, b, sigB, seB);
     if (a == b && (a == CLASS_INFINITY || a == CLASS_ZERO)) return invalid();
     if (b == CLASS_ZERO && a != CLASS_INFINITY) {
-      raiseFlags(ZE);
+      setFlags(ZE);
       return give(INTEGER_BIT, (sign << 15) | 0x7fff);
     }
     if (a == CLASS_DENORMAL || b == CLASS_DENORMAL) {
@@ -198,7 +199,7 @@ export function extendedCompare(sigA: u64, seA: u32, sigB: u64, seB: u32, quiet:
   const a = classify(sigA, seA);
   const b = classify(sigB, seB);
   if (a >= CLASS_QNAN || b >= CLASS_QNAN) {
-    if (!quiet || a > CLASS_QNAN || b > CLASS_QNAN) raiseFlags(IE);
+    setFlags(!quiet || a > CLASS_QNAN || b > CLASS_QNAN ? IE : 0);
     return UNORDERED;
   }
   if (a == CLASS_DENORMAL || b == CLASS_DENORMAL) raiseFlags(DE);
@@ -278,6 +279,12 @@ export function extendedScale(sigA: u64, seA: u32, sigB: u64, seB: u32): u64 {
 let quotientBits: u64 = 0;
 let partial: bool = false;
 
+let finished: bool = false;
+
+/** Whether the last remainder has a quotient, or a partial one: not for NaNs and invalid operands. */
+export function remainderFinished(): bool {
+  return finished;
+}
 /** Low bits of the quotient of the last remainder. */
 export function remainderQuotient(): u64 {
   return quotientBits;
@@ -291,6 +298,7 @@ export function remainderPartial(): bool {
 export function extendedRemainder(sigA: u64, seA: u32, sigB: u64, seB: u32, nearest: bool): u64 {
   quotientBits = 0;
   partial = false;
+  finished = false;
   const a = classify(sigA, seA);
   const b = classify(sigB, seB);
   if (a >= CLASS_QNAN || b >= CLASS_QNAN) return propagate(a, sigA, seA, b, sigB, seB);
@@ -299,6 +307,7 @@ export function extendedRemainder(sigA: u64, seA: u32, sigB: u64, seB: u32, near
     raiseFlags(DE);
     if (isUnmasked(DE)) return 0;
   }
+  finished = true;
   if (a == CLASS_ZERO) return give(sigA, seA);
   const sign = seA >> 15;
   const expA = normalExponent(sigA, seA);

@@ -2,7 +2,7 @@ import { FSW } from '../layout';
 import {
   extendedAdd, extendedCompare, extendedDivide, extendedExponent, extendedMultiply, extendedRemainder, extendedRoundToInteger,
   extendedScale, extendedSquareRoot, extendedSubtract, CLASS_DENORMAL, CLASS_INFINITY, CLASS_QNAN, CLASS_SNAN, CLASS_UNSUPPORTED,
-  CLASS_ZERO, classify, normalSignificand, propagateOne, remainderPartial, remainderQuotient, UNORDERED,
+  CLASS_ZERO, classify, normalSignificand, propagateOne, remainderFinished, remainderPartial, remainderQuotient, UNORDERED,
 } from './softfloat-extended';
 import { DE, INTEGER_BIT, raiseFlags, signExponent, ZE } from './softfloat';
 import {
@@ -109,12 +109,8 @@ export function compareFlags(i: u32, quiet: bool, popping: bool): void {
 export function loadRegister(i: u32): void {
   const source = st(i);
   const missing = isEmpty(i);
-  if (!isEmpty(7)) {
-    if (!stackFault(true)) return;
-    push(0xc000000000000000, 0xffff);
-  } else if (missing) {
-    if (!stackFault(false)) return;
-    push(0xc000000000000000, 0xffff);
+  if (missing || !isEmpty(7)) {
+    if (stackFault(!missing)) push(0xc000000000000000, 0xffff);
   } else {
     push(sigOf(source), seOf(source));
     clearC1();
@@ -162,18 +158,15 @@ export function exchange(i: u32): void {
   put(b, sig, se);
 }
 
-/** FCMOVcc with the condition already evaluated. */
+/** FCMOVcc with the condition already evaluated; an empty register faults whatever the condition. */
 export function conditionalMove(i: u32, condition: bool): void {
   const target = st(0);
   if (isEmpty(0) || isEmpty(i)) {
     if (!stackFault(false)) return;
-    if (condition) {
-      putDefault(target);
-      setFull(0);
-    }
+    putDefault(target);
+    setFull(0);
     return;
   }
-  clearC1();
   if (condition) put(target, sigOf(st(i)), seOf(st(i)));
 }
 
@@ -252,13 +245,14 @@ export function scale(): void {
   if (settle()) put(target, result, signExponent());
 }
 
-/** FPREM and FPREM1: C2 = partial, else C0 C3 C1 = quotient bits 2, 1, 0. */
+/** FPREM and FPREM1: C2 = partial, else C0 C3 C1 = quotient bits 2, 1, 0; without a quotient C0 and C3 stay. */
 export function remainder(nearest: bool): void {
   const target = st(0);
   if (isEmpty(0) || isEmpty(1)) {
     if (stackFault(false)) {
       putDefault(target);
       setFull(0);
+      store<u16>(FSW, load<u16>(FSW) & ~C2);
     }
     return;
   }
@@ -267,9 +261,12 @@ export function remainder(nearest: bool): void {
   if (!settle()) return;
   put(target, result, signExponent());
   const quotient = <u32>remainderQuotient();
-  let bits = C2;
-  if (!remainderPartial()) bits = (quotient & 1 ? C1 : 0) | (quotient & 2 ? C3 : 0) | (quotient & 4 ? C0 : 0);
-  store<u16>(FSW, (load<u16>(FSW) & ~(C0 | C1 | C2 | C3)) | bits);
+  let status = <u32>load<u16>(FSW) & ~C2;
+  if (remainderFinished()) {
+    status &= ~(C0 | C1 | C3);
+    status |= remainderPartial() ? C2 : (quotient & 1 ? C1 : 0) | (quotient & 2 ? C3 : 0) | (quotient & 4 ? C0 : 0);
+  }
+  store<u16>(FSW, status);
 }
 
 /** FXTRACT: exponent to ST(0), then the significand is pushed. */

@@ -36,13 +36,13 @@ export function isEmpty(i: u32): bool {
 // @ts-ignore: decorator
 @inline
 export function setFull(i: u32): void {
-  store<u8>(FTAGS, load<u8>(FTAGS) | 1 << (top() + i & 7));
+  store<u8>(FTAGS, <u32>load<u8>(FTAGS) | (<u32>1) << (top() + i & 7));
 }
 
 // @ts-ignore: decorator
 @inline
 export function setEmpty(i: u32): void {
-  store<u8>(FTAGS, load<u8>(FTAGS) & ~(1 << (top() + i & 7)));
+  store<u8>(FTAGS, <u32>load<u8>(FTAGS) & ~((<u32>1) << (top() + i & 7)));
 }
 
 // @ts-ignore: decorator

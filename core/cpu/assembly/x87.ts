@@ -285,8 +285,8 @@ function executeRegister(row: u32, operation: u32, i: u32): void {
     case 0x0d: constant(i); break;
     case 0x0e: functions(i); break;
     case 0x0f: moreFunctions(i); break;
-    case 0x28: setEmpty(i); break;
-    case 0x38: setEmpty(i); pop(); break;
+    case 0x28: setEmpty(i); clearC1(); break;
+    case 0x38: setEmpty(i); clearC1(); pop(); break;
     default: conditionalMove(i, condition(row));
   }
 }

@@ -5,7 +5,7 @@ import {
   MXCSR_DEFINED, MXCSR_RESET, readable, restoreX87, restoreXmm, saveMxcsr, saveX87, saveXmm, vectorRegisters,
 } from './fxsave';
 import { readU32, readU64, writeU64 } from './memory';
-import { flushAll } from './paging';
+import { flushAll } from './tlb';
 import { faulted, FAULTED, OK, raise, raiseError, SYNC } from './status';
 import { initialize, probeRange } from './x87-environment';
 

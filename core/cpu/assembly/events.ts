@@ -1,0 +1,269 @@
+/**
+ * Exceptions and interrupts: what the outer loop calls when FAULT is set, when an event is injected, and around single steps.
+ *
+ * The outer loop, while STEP_REASON is nonzero, runs one instruction at a time:
+ *   1. status = beginStep(): FAULTED is an instruction breakpoint, to be delivered at once (deliverPending);
+ *   2. run one instruction;
+ *   3. FAULTED: deliverPending() (which ends the shadow); EXIT: leave, and root mode calls endInstruction() when it has completed the
+ *      instruction and moved RIP; otherwise, with RIP at the next instruction, status = singleStep(): OK, or JUMP after it delivered
+ *      the #DB trap that was due (RIP is then the handler's), or EXIT.
+ */
+import { RF, TF } from './bits';
+import { linear, refreshFlatness, refreshSizes, setPrivilege } from './descriptors';
+import { RESUME_SET, SHADOW_RIP, STEPPED, STEP_BREAKPOINTS, iopl, updateStepReason, virtual8086 } from './flags';
+import { DELIVER_GATED, DELIVER_RESUME, deliver, redirectVirtual } from './gates';
+import { EXIT, FAULTED, JUMP, OK, exit, raise, raiseError } from './status';
+import {
+  ACTIVITY, CODE_SIZE, CPL, CR0, CR2, CS, DELIVERY, DR0, DR6, DR7, EFLAGS, ENTRY_ERROR, ENTRY_INTR_INFO, ENTRY_LENGTH, FAULT, FAULT_ADDRESS, FAULT_ERROR,
+  FAULT_EXIT, FAULT_HAS_ERROR, F_OV, HELPER_STATE, IDT_VECTORING_ERROR, IDT_VECTORING_INFO, INTERRUPTIBILITY, NEXT_RIP, PENDING_DEBUG, REAL_SEGMENTS,
+  RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
+} from '../layout';
+
+/** u32: the interrupt shadow as it was before the instruction being stepped. */
+const STEPPED_SHADOW: usize = HELPER_STATE + 0x20c;
+
+/** Recomputes everything derived from CR0, CR4, EFER, EFLAGS.VM and the segment registers. */
+export function updateMode(): void {
+  const v86 = virtual8086();
+  const real = !(load<u64>(CR0) & 1);
+  if (real) store<u32>(CPL, 0);
+  else if (v86) store<u32>(CPL, 3);
+  store<u32>(REAL_SEGMENTS, u32(real || v86));
+  setPrivilege(load<u32>(CPL));
+  refreshSizes();
+  refreshFlatness();
+  updateStepReason();
+}
+
+/** How a vector counts for double faults: 0 benign, 1 contributory, 2 page fault, 3 double fault. @sdm 3A 6.15, table 6-4 */
+function severity(vector: u32): i32 {
+  if (vector == 8) return 3;
+  if (vector == 14 || vector == 20) return 2;
+  return vector == 0 || (vector >= 10 && vector <= 13) || vector == 21 ? 1 : 0;
+}
+
+/** What a new exception does that happens while another is delivered. @sdm 3A table 6-5 */
+function combination(first: i32, second: i32): i32 {
+  if (first == 3) return second > 0 ? TRIPLE : SECOND;
+  if (first == 2) return second > 0 ? DOUBLE : SECOND;
+  return first == 1 && second == 1 ? DOUBLE : SECOND;
+}
+
+const SECOND: i32 = 0;
+const DOUBLE: i32 = 1;
+const TRIPLE: i32 = 2;
+
+/** Interruption types of the VM-entry and IDT-vectoring information fields. @sdm 3C 25.8.3 */
+const TYPE_EXTERNAL: u32 = 0;
+const TYPE_NMI: u32 = 2;
+const TYPE_HARDWARE: u32 = 3;
+const TYPE_SOFTWARE_INTERRUPT: u32 = 4;
+const TYPE_PRIVILEGED_SOFTWARE: u32 = 5;
+const TYPE_SOFTWARE_EXCEPTION: u32 = 6;
+const INFO_ERROR: u32 = 0x800;
+const INFO_VALID: u32 = 0x80000000;
+
+/** DR6 and DR7 as a #DB is delivered. @sdm 3B 18.2.3 */
+function recordDebug(): void {
+  const pending = load<u64>(PENDING_DEBUG);
+  store<u64>(PENDING_DEBUG, 0);
+  store<u64>(DR6, (load<u64>(DR6) & ~0xf) | (pending & 0xe00f));
+  // GD is cleared on entry to the handler.
+  store<u64>(DR7, load<u64>(DR7) & ~0x2000);
+}
+
+/** True when the pushed image has RF set: faults, but for instruction breakpoints and traps. @sdm 3B 18.3.1.1 */
+function resumes(vector: u32): bool {
+  return vector != 1 || (load<u64>(PENDING_DEBUG) & 0x2000) != 0;
+}
+
+/**
+ * Delivers an event and whatever exceptions arise from that, to JUMP or EXIT. `info` is in the format of interruption information,
+ * `returnTo` the RIP that is pushed; a nested exception pushes that of the instruction.
+ */
+function deliverEvent(infoIn: u32, errorIn: u32, returnTo: u64, optionsIn: u32): i32 {
+  let info = infoIn;
+  let error = errorIn;
+  let rip = returnTo;
+  let options = optionsIn;
+  for (;;) {
+    const vector = info & 0xff;
+    store<u32>(DELIVERY, load<u32>(DELIVERY) + 1);
+    if (deliver(vector, info, error, rip, options) != FAULTED) {
+      store<u32>(DELIVERY, 0);
+      endShadow();
+      return JUMP;
+    }
+    const fault = load<u32>(FAULT);
+    if (fault & FAULT_EXIT) {
+      store<u32>(IDT_VECTORING_INFO, info | INFO_VALID);
+      store<u32>(IDT_VECTORING_ERROR, error);
+      store<u32>(DELIVERY, 0);
+      return EXIT;
+    }
+    const next = fault & 0xff;
+    if (next == 14) store<u64>(CR2, load<u64>(FAULT_ADDRESS));
+    const first = (info >>> 8) & 7;
+    const outcome = combination(first == TYPE_HARDWARE ? severity(vector) : 0, severity(next));
+    if (outcome == TRIPLE) {
+      store<u32>(DELIVERY, 0);
+      return exit(2, 0);
+    }
+    store<u32>(FAULT, 0);
+    rip = load<u64>(RIP);
+    options = resumes(next) ? DELIVER_RESUME : 0;
+    if (next == 1) recordDebug();
+    if (outcome == DOUBLE) {
+      info = 8 | (TYPE_HARDWARE << 8) | INFO_ERROR;
+      error = 0;
+    } else {
+      info = next | (TYPE_HARDWARE << 8) | (fault & FAULT_HAS_ERROR);
+      error = load<u32>(FAULT_ERROR);
+    }
+  }
+}
+
+/** Delivers the exception pending in FAULT. JUMP, or EXIT (triple fault: reason 2; or a VM exit was pending already). */
+export function deliverPending(): i32 {
+  const fault = load<u32>(FAULT);
+  if (fault & FAULT_EXIT) return EXIT;
+  store<u32>(FAULT, 0);
+  const vector = fault & 0xff;
+  const options: u32 = resumes(vector) ? DELIVER_RESUME : 0;
+  if (vector == 14) store<u64>(CR2, load<u64>(FAULT_ADDRESS));
+  else if (vector == 1) recordDebug();
+  return deliverEvent(vector | (TYPE_HARDWARE << 8) | (fault & FAULT_HAS_ERROR), load<u32>(FAULT_ERROR), load<u64>(RIP), options);
+}
+
+/** Delivers ENTRY_INTR_INFO at VM entry and invalidates it. JUMP or EXIT; OK when there is nothing to inject. @sdm 3C 27.6.1 */
+export function injectEvent(): i32 {
+  const info = load<u32>(ENTRY_INTR_INFO);
+  if (!(info & INFO_VALID)) return OK;
+  store<u32>(ENTRY_INTR_INFO, 0);
+  store<u32>(ACTIVITY, 0);
+  const type = (info >>> 8) & 7;
+  let rip = load<u64>(RIP);
+  let options: u32 = 0;
+  if (type == TYPE_NMI) store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) | 8);
+  if (type >= TYPE_SOFTWARE_INTERRUPT) {
+    rip += u64(load<u32>(ENTRY_LENGTH));
+    if (load<u32>(CODE_SIZE) != 2) rip &= 0xffffffff;
+    if (type != TYPE_PRIVILEGED_SOFTWARE) options = DELIVER_GATED;
+  }
+  return deliverEvent(info & 0xfff, load<u32>(ENTRY_ERROR), rip, options);
+}
+
+// ---- software interrupts ------------------------------------------------------------------------------------------------------
+function software(vector: u32, type: u32, options: u32): i32 {
+  const status = deliver(vector, vector | (type << 8), 0, load<u64>(NEXT_RIP), options);
+  return status == FAULTED ? (load<u32>(FAULT) & FAULT_EXIT ? EXIT : FAULTED) : JUMP;
+}
+
+/** INT n. @sdm 2A INT n */
+export function interrupt(vector: i32): i32 {
+  if (virtual8086()) {
+    const status = redirectVirtual(u32(vector));
+    if (status != OK) return status;
+    if (iopl() < 3) return raiseError(13, 0);
+  }
+  return software(u32(vector), TYPE_SOFTWARE_INTERRUPT, DELIVER_GATED);
+}
+
+/** INT3: no IOPL check and no redirection in virtual-8086 mode. */
+export function int3(): i32 {
+  return software(3, TYPE_SOFTWARE_EXCEPTION, DELIVER_GATED);
+}
+
+/** INTO; #UD in 64-bit mode is the opcode table's. The lazy overflow flag is the sign of F_OV. */
+export function into(): i32 {
+  if (load<i64>(F_OV) >= 0) return OK;
+  return software(4, TYPE_SOFTWARE_EXCEPTION, DELIVER_GATED);
+}
+
+/** INT1 (ICEBP): the gate's DPL is not checked. */
+export function int1(): i32 {
+  return software(1, TYPE_PRIVILEGED_SOFTWARE, 0);
+}
+
+// ---- shadows and single steps -------------------------------------------------------------------------------------------------
+function endShadow(): void {
+  store<u64>(SHADOW_RIP, 0);
+  const blocking = load<u32>(INTERRUPTIBILITY);
+  if (blocking & 3) {
+    store<u32>(INTERRUPTIBILITY, blocking & ~3);
+    updateStepReason();
+  }
+}
+
+/**
+ * For root mode, between slices: nonzero when the next instruction is still protected by STI or MOV SS. Then INTERRUPTIBILITY and
+ * STEP_REASON say so too, and the shadow ends with that instruction.
+ */
+export function interruptShadow(): i32 {
+  if (load<u64>(SHADOW_RIP) == load<u64>(RIP) && load<u64>(SHADOW_RIP) != 0) {
+    store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) | 1);
+    updateStepReason();
+  }
+  store<u64>(SHADOW_RIP, 0);
+  return i32(load<u32>(INTERRUPTIBILITY) & 3);
+}
+
+/** After root mode completed an instruction that exited: its shadow and RF end. */
+export function endInstruction(): void {
+  endShadow();
+  clearResume();
+}
+
+function clearResume(): void {
+  const flags = load<u32>(EFLAGS);
+  if (flags & RF) {
+    store<u32>(EFLAGS, flags & ~RF);
+    updateStepReason();
+  }
+}
+
+/** Breakpoints of DR0 to DR3 that are enabled for execution at a linear address, as B3:B0. @sdm 3B 18.2.4 */
+function instructionBreakpoints(address: u64): u32 {
+  const control = u32(load<u64>(DR7));
+  let hit: u32 = 0;
+  for (let i: u32 = 0; i < 4; i++) {
+    const enabled = (control >>> (i * 2)) & 3;
+    const kind = (control >>> (16 + i * 4)) & 15;
+    if (enabled && kind == 0 && load<u64>(DR0 + (i << 3)) == address) hit |= 1 << i;
+  }
+  return hit;
+}
+
+/** Before an instruction while STEP_REASON is nonzero: OK, or FAULTED with #DB when an instruction breakpoint is at RIP. */
+export function beginStep(): i32 {
+  store<u32>(STEPPED, load<u32>(EFLAGS) & TF);
+  store<u32>(STEPPED_SHADOW, load<u32>(INTERRUPTIBILITY) & 3);
+  if (!(load<u32>(STEP_REASON) & STEP_BREAKPOINTS) || load<u32>(EFLAGS) & RF) return OK;
+  // POP SS and MOV SS hold breakpoints back for one instruction.
+  if (load<u32>(INTERRUPTIBILITY) & 2) return OK;
+  const hit = instructionBreakpoints(linear(load<u64>(SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE) * u64(load<u32>(CODE_SIZE) != 2) + load<u64>(RIP)));
+  if (hit == 0) return OK;
+  store<u64>(PENDING_DEBUG, u64(hit));
+  return raise(1);
+}
+
+/** After an instruction that beginStep() preceded completed, RIP being the next one: ends the shadow it ran in and raises its traps. */
+export function singleStep(): i32 {
+  const shadow = load<u32>(STEPPED_SHADOW);
+  const trap = load<u32>(STEPPED);
+  store<u32>(STEPPED, 0);
+  store<u32>(STEPPED_SHADOW, 0);
+  if (shadow) store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & ~shadow);
+  if (load<u32>(RESUME_SET)) store<u32>(RESUME_SET, 0);
+  else if (load<u32>(EFLAGS) & RF) store<u32>(EFLAGS, load<u32>(EFLAGS) & ~RF);
+  updateStepReason();
+  let pending = load<u64>(PENDING_DEBUG);
+  if (trap) pending |= 0x4000;
+  if ((pending & 0xf00f) == 0 || load<u32>(INTERRUPTIBILITY) & 2) {
+    store<u64>(PENDING_DEBUG, pending & ~0x4000);
+    return OK;
+  }
+  store<u64>(PENDING_DEBUG, pending);
+  recordDebug();
+  return deliverEvent(1 | (TYPE_HARDWARE << 8), 0, load<u64>(RIP), 0);
+}

@@ -21,7 +21,7 @@ export function setExternal(value: u32): void {
 // @ts-ignore: decorator
 @inline
 export function segment(index: i32): usize {
-  return SEGMENTS + usize(index) * SEGMENT_SIZE;
+  return usize(SEGMENTS + index * SEGMENT_SIZE);
 }
 
 // @ts-ignore: decorator

@@ -86,14 +86,12 @@ function deliverEvent(infoIn: u32, errorIn: u32, returnTo: u64, optionsIn: u32):
   let error = errorIn;
   let rip = returnTo;
   let options = optionsIn;
-  for (;;) {
+  let status = FAULTED;
+  while (status == FAULTED) {
     const vector = info & 0xff;
     store<u32>(DELIVERY, load<u32>(DELIVERY) + 1);
-    if (deliver(vector, info, error, rip, options) != FAULTED) {
-      store<u32>(DELIVERY, 0);
-      endShadow();
-      return JUMP;
-    }
+    status = deliver(vector, info, error, rip, options);
+    if (status != FAULTED) break;
     const fault = load<u32>(FAULT);
     if (fault & FAULT_EXIT) {
       store<u32>(IDT_VECTORING_INFO, info | INFO_VALID);
@@ -121,6 +119,9 @@ function deliverEvent(infoIn: u32, errorIn: u32, returnTo: u64, optionsIn: u32):
       error = load<u32>(FAULT_ERROR);
     }
   }
+  store<u32>(DELIVERY, 0);
+  endShadow();
+  return status;
 }
 
 /** Delivers the exception pending in FAULT. JUMP, or EXIT (triple fault: reason 2; or a VM exit was pending already). */

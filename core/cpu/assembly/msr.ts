@@ -45,7 +45,8 @@ function place(index: u32): usize {
   if (index == 0xc0000081) return MSR_STAR;
   if (index == 0x174) return MSR_SYSENTER_CS;
   check = MEMORY_TYPES;
-  return index == 0x277 ? MSR_PAT : 0;
+  if (index == 0x277) return MSR_PAT;
+  return 0;
 }
 
 /** EDX:EAX, both zero-extended. */

@@ -112,7 +112,8 @@ export function taskSwitch(kind: i32, selector: u32, eip: u64, flags: u64): bool
   const base = descriptorBase();
   const limit = descriptorLimit();
   const access = descriptorAccess();
-  if (limit < (wide ? TSS32_LIMIT : TSS16_LIMIT)) {
+  const needed = wide ? TSS32_LIMIT : TSS16_LIMIT;
+  if (limit < needed) {
     selectorFault(10, selector);
     return false;
   }

@@ -35,7 +35,7 @@ export function readFlags(): u64 {
   flags |= u32(~popcnt((u32(result) ^ image) & 0xff) & 1) << 2;
   flags |= (load<u32>(F_AUX) ^ u32(result)) & 0x10;
   flags |= u32(result == 0) << 6;
-  flags |= (u32(u64(result) >>> 63) | (image >>> 31)) << 7;
+  flags |= (u32(u64(result) >>> 63) ^ (image >>> 31)) << 7;
   flags |= u32(u64(load<i64>(F_OV)) >>> 63) << 11;
   return u64(flags);
 }

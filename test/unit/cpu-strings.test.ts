@@ -179,7 +179,7 @@ describe('STOS', () => {
         const step = df ? -size : size;
         for (let i = 0; i < count; i++) bytes.set(new Uint8Array(view.buffer, 0, size), at + i * step);
         set({ rax: value, rcx: BigInt(count), rdi: BigInt(base + at), df });
-        expect(finish('stos', size, 4, 1)).toBe(OK);
+        expect(finish('stos', size, 4, L.DS, 1)).toBe(OK);
         expect([cpu.read64(RCX), cpu.read64(RDI)]).toEqual([0n, BigInt(base + at + count * step)]);
         expect(Buffer.compare(Buffer.from(cpu.bytes.slice(ram(base), ram(base) + area)), Buffer.from(bytes))).toBe(0);
       }),
@@ -193,7 +193,7 @@ describe('STOS', () => {
     tables.map(0x1_1000n, 0x30_1000n, P | U);
     privilege(cpu, 3);
     set({ rax: 0x1_0203n, rcx: 0x2000n, rdi: 0x1_0000n });
-    expect(finish('stos', 4, 4, 1)).toBe(FAULTED);
+    expect(finish('stos', 4, 4, L.DS, 1)).toBe(FAULTED);
     expect(takeFault(cpu)).toEqual({ vector: 14, error: 7, address: 0x1_1000n });
     expect([cpu.read64(RCX), cpu.read64(RDI)]).toEqual([0x2000n - 0x400n, 0x1_1000n]);
     expect(cpu.read32(ram(0x30_0ffc))).toBe(0x1_0203);
@@ -235,7 +235,7 @@ describe('CMPS and SCAS', () => {
         expect(flags()).toEqual(expected);
         expect(BigInt.asUintN(size * 8, cpu.read64(L.F_RES))).toBe(BigInt.asUintN(Number(bits), a - b));
         set({ rdi: 0x2000n, rax: x });
-        expect(cpu.call('scas', size, 4, 0)).toBe(OK);
+        expect(cpu.call('scas', size, 4, L.DS, 0)).toBe(OK);
         expect(flags()).toEqual(expected);
       }),
       { numRuns: 200 },
@@ -259,7 +259,7 @@ describe('CMPS and SCAS', () => {
         const state = { rcx: BigInt(count), rsi: BigInt(a), rdi: BigInt(b), rax: 0x7777_7777_7777_7777n, df };
         for (const scan of [false, true]) {
           set(state);
-          expect(scan ? finish('scas', size, 4, rep) : finish('cmps', size, 4, L.DS, rep)).toBe(OK);
+          expect(scan ? finish('scas', size, 4, L.DS, rep) : finish('cmps', size, 4, L.DS, rep)).toBe(OK);
           expect(cpu.read64(RCX)).toBe(state.rcx - done);
           expect(cpu.read64(RDI)).toBe(state.rdi + done * BigInt(step));
           expect(flags().zf).toBe((rep === 1) === odd >= count);
@@ -273,7 +273,7 @@ describe('CMPS and SCAS', () => {
     set({ rcx: 0n });
     cpu.write64(L.F_RES, 0x1234n);
     expect(cpu.call('cmps', 1, 4, L.DS, 1)).toBe(OK);
-    expect(cpu.call('scas', 1, 4, 2)).toBe(OK);
+    expect(cpu.call('scas', 1, 4, L.DS, 2)).toBe(OK);
     expect(cpu.read64(L.F_RES)).toBe(0x1234n);
   });
 

@@ -316,6 +316,15 @@ export function writeU64(la: u64, value: u64): void {
   write<u64>(la, value);
 }
 
+/** Host address of `size` bytes for a read-modify-write, as slowWrite gives it. */
+// @ts-ignore: decorator
+@inline
+export function hostForUpdate(la: u64, size: i32): u32 {
+  const entry = dataEntry(load<u32>(TLB_BASE), la);
+  if ((load<u64>(entry, TLB_WRITE) ^ (la + size - 1)) <= 4095) return <u32>la + load<u32>(entry, TLB_WRITE + 8);
+  return slowWrite(la, size);
+}
+
 /** Must be called after every change of EFLAGS.AC, at any privilege level. */
 export function flushAccessCheck(): void {
   acChanged();

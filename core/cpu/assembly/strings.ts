@@ -1,6 +1,6 @@
 /**
- * MOVS, STOS, LODS, CMPS, SCAS (@sdm 2 chapters 3 and 4). `size`: bytes of an element; `addressSize`: 2, 4, 8; `segment`: of the source;
- * `rep`: 0 none, 1 REP or REPE, 2 REPNE. A repeated instruction does a bounded share and returns JUMP, RIP still its own, while iterations
+ * MOVS, STOS, LODS, CMPS, SCAS (@sdm 2 chapters 3 and 4). `size`: bytes of an element; `addressSize`: 2, 4, 8; `segment`: of the
+ * source, for those that have one at SI; `rep`: 0 none, 1 REP or REPE, 2 REPNE. A repeated instruction does a bounded share and returns JUMP, RIP still its own, while iterations
  * remain. A fault leaves RCX, RSI and RDI as the completed iterations left them.
  */
 import { ES, GPR } from '../layout';
@@ -118,7 +118,7 @@ function fillRun(host: u32, bytes: u32, repeated: u64): void {
   if (bytes & 2) store<u16>(host, <u16>repeated);
 }
 
-export function stos(size: i32, addressSize: i32, rep: i32): i32 {
+export function stos(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
   const down = backward();
   const value = load<u64>(RAX);
   let count: u64 = rep ? index(RCX, addressSize) : 1;
@@ -232,7 +232,7 @@ export function cmps(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
   return resume(rep != 0 && count != 0 && (a == b) == (rep == REPE));
 }
 
-export function scas(size: i32, addressSize: i32, rep: i32): i32 {
+export function scas(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
   const down = backward();
   let count: u64 = rep ? index(RCX, addressSize) : 1;
   if (count == 0) return OK;

@@ -15,3 +15,5 @@ export * from './control';
 export * from './msr';
 export * from './io';
 export * from './stack';
+export * from './string-io';
+export * from './compare-exchange';

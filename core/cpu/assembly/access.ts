@@ -364,6 +364,11 @@ export function sysReadU64(la: u64): u64 {
 // @ts-ignore: decorator
 @inline
 function sysWrite<T>(la: u64, value: T): void {
+  const entry = dataEntry(TLB_SUPERVISOR, la);
+  if ((load<u64>(entry, TLB_WRITE) ^ (la + sizeof<T>() - 1)) <= 4095 && !hasGuarded()) {
+    store<T>(<u32>la + load<u32>(entry, TLB_WRITE + 8), value);
+    return;
+  }
   const host = writeSlow(la, sizeof<T>(), IMPLICIT, GENERAL_PROTECTION, false);
   if (!host) return;
   store<T>(host, value);

@@ -5,14 +5,14 @@
  * lines that hold decoded bytes, u32 page. Run: u32 next run, u32 count, then the records.
  */
 import {
-  CODE_ARENA, CODE_ARENA_END, CODE_GENERATION, CODE_NEXT, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CODE_TABLES_FOR, CS, PAGE_CODE,
-  RIP, SEG_BASE, SEG_LIMIT, SEGMENTS, SEGMENT_SIZE, TLB_SUPERVISOR, TLB_USER, TLB_WRITE, RAM_BASE,
+  CODE_ARENA, CODE_ARENA_END, CODE_GENERATION, CODE_NEXT, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CODE_TABLES_FOR, CS, PAGE_CODE, RAM_BASE,
+  RIP, SEG_BASE, SEG_LIMIT, SEGMENTS, SEGMENT_SIZE,
 } from '../layout';
 import { OP_RELOOKUP, RECORD_SIZE, R_OP } from '../record';
 import { decode } from './imports';
 import { canonical, fillExecute, translateExecute } from './paging';
 import { raiseError } from './status';
-import { clearEntry, flushExecute } from './tlb';
+import { dropPageWrites, flushExecute } from './tlb';
 
 const TABLE_BYTES: u32 = 4096 * 4;
 const DESCRIPTOR_BYTES: u32 = 32;
@@ -120,7 +120,7 @@ export function lookup(): u32 {
     descriptor = allocateCode(DESCRIPTOR_BYTES);
     store<u32>(descriptor, page, PAGE);
     store<u32>(PAGE_CODE + (page << 2), descriptor);
-    dropWriteEntries(page);
+    dropPageWrites(page);
   }
   let table = load<u32>(descriptor + (size << 2));
   if (table == 0) {
@@ -134,20 +134,6 @@ export function lookup(): u32 {
   let record = load<u32>(table + (offset << 2));
   if (record == 0) record = decode(gpa, descriptor);
   return record;
-}
-
-/** Removes the write entries that reach a guest-physical page: from now on writes to it are seen. */
-export function dropWriteEntries(page: u32): void {
-  const host = RAM_BASE + (page << 12);
-  dropWritesOf(TLB_SUPERVISOR + TLB_WRITE, host);
-  dropWritesOf(TLB_USER + TLB_WRITE, host);
-}
-
-function dropWritesOf(table: u32, host: u32): void {
-  for (let entry = table; entry < table + 0x10000; entry += 16) {
-    const tag = load<u64>(entry);
-    if ((tag & 0xfff) == 0 && <u32>tag + load<u32>(entry, 8) == host) clearEntry(entry);
-  }
 }
 
 /**
@@ -165,4 +151,25 @@ export function checkCross(record: u32, rip: u64): i32 {
     if (load<u8>(record + 6 + i) != load<u8>(RAM_BASE + gpa + i)) return 2;
   }
   return 1;
+}
+
+/** Decodes the page-crossing instruction at RIP anew, its tail having changed. Returns its record, 0 when a fault is pending. */
+export function decodeCross(): u32 {
+  const rip = load<u64>(RIP);
+  const linear = load<u32>(CODE_SIZE) == 2 ? rip : (rip + load<u64>(SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE)) & 0xffffffff;
+  const gpa = translateExecute(linear);
+  if (gpa == 0xffffffff) return 0;
+  const descriptor = load<u32>(PAGE_CODE + ((gpa >> 12) << 2));
+  if (descriptor != 0) {
+    const table = load<u32>(descriptor + (load<u32>(CODE_SIZE) << 2));
+    if (table != 0) store<u32>(table + ((gpa & 0xfff) << 2), 0);
+  }
+  return lookup();
+}
+
+/** Guest-physical address of the instruction byte at RIP + delta; 0xffffffff when a fault is pending. */
+export function fetchAddress(delta: u32): u32 {
+  const rip = load<u64>(RIP) + delta;
+  const linear = load<u32>(CODE_SIZE) == 2 ? rip : (rip + load<u64>(SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE)) & 0xffffffff;
+  return translateExecute(linear);
 }

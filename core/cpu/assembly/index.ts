@@ -17,3 +17,8 @@ export * from './io';
 export * from './stack';
 export * from './string-io';
 export * from './compare-exchange';
+export * from './tlb';
+export * from './paging';
+export * from './address';
+export * from './integer';
+export * from './glue';

@@ -58,7 +58,7 @@ function slotOf(entry: u32): u64 {
 
 // @ts-ignore: decorator
 @inline
-export function clearEntry(entry: u32): void {
+function clearEntry(entry: u32): void {
   store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
   store<u64>(entry, 0, 8);
 }

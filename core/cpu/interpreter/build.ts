@@ -10,7 +10,7 @@ import { I32, I64, op } from '../../wasm/opcodes.ts';
 import type { Program } from '../../isa/ir.ts';
 import { Emitter } from '../emitter.ts';
 import {
-  BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CS, FAULT, FAULT_EXIT, INSTRUCTIONS, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE,
+  BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CS, EFLAGS, FAULT, FAULT_EXIT, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
   TLB_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK,
 } from '../layout.ts';
 import { OP_CROSS, OP_FIRST, OP_GOTO, OP_RELOOKUP, OP_STOP, R_AUX, R_DISPLACEMENT, R_IMMEDIATE, R_OFFSET, R_OP, RECORD_SHIFT, RECORD_SIZE } from '../record.ts';
@@ -27,6 +27,13 @@ const STATUS_FAULT = 1;
 const STATUS_JUMP = 2;
 const STATUS_EXIT = 3;
 const STATUS_SYNC = 4;
+
+export interface InterpreterOptions {
+  /** 64-bit code, or all other: each has its own switch, as their hot forms differ. */
+  readonly long: boolean;
+  /** Address of a table of u32 counters by operation, incremented at each dispatch; 0 = do not count. */
+  readonly profile: number;
+}
 
 const COLD: FunctionType = { parameters: [I32, I64, I32], results: [I32] };
 
@@ -126,7 +133,7 @@ function branchTarget(code: FunctionWriter, record: number, pageRip: number): vo
 }
 
 /** The main module: `run(record) → code`; `record` 0 starts with a look-up of CS:RIP. */
-export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSignatures): Uint8Array<ArrayBuffer> {
+export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSignatures, options: InterpreterOptions): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importMemory('host', 'memory', 1);
   module.importTable('host', 'cold');
@@ -215,6 +222,29 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
     code.if();
     leaveWith(RUN_BUDGET, exit);
     code.end();
+    code.i32Const(0);
+    code.memory(op.i32Load, CODE_SIZE);
+    code.i32Const(2);
+    code.op(options.long ? op.i32Ne : op.i32Eq);
+    code.if();
+    leaveWith(RUN_SYNC, exit);
+    code.end();
+    // Somebody waits for the interrupt window, or instructions must be stepped: the outer loop goes on.
+    code.i32Const(0);
+    code.memory(op.i32Load, INTERRUPT_WINDOW);
+    code.i32Const(0);
+    code.memory(op.i32Load, EFLAGS);
+    code.i32Const(0x200);
+    code.op(op.i32And);
+    code.i32Const(0);
+    code.op(op.i32Ne);
+    code.op(op.i32And);
+    code.i32Const(0);
+    code.memory(op.i32Load, STEP_REASON);
+    code.op(op.i32Or);
+    code.if();
+    leaveWith(RUN_SYNC, exit);
+    code.end();
     code.call(helper('lookup'));
     code.tee(record);
     code.op(op.i32Eqz);
@@ -244,6 +274,18 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
   const caseCount = OP_FIRST + hot.length;
   for (let i = 0; i < caseCount; i++) cases.push(code.block());
   cases.reverse();
+  if (options.profile) {
+    code.get(record);
+    code.memory(op.i32Load16U, R_OP);
+    code.i32Const(2);
+    code.op(op.i32Shl);
+    code.tee(at);
+    code.get(at);
+    code.memory(op.i32Load, options.profile);
+    code.i32Const(1);
+    code.op(op.i32Add);
+    code.memory(op.i32Store, options.profile);
+  }
   code.get(record);
   code.memory(op.i32Load16U, R_OP);
   code.brTable(cases, cold);
@@ -302,7 +344,6 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
         code.op(op.i32Eqz);
         code.brIf(fault);
         account(0);
-        code.get(record);
         code.call(helper('decodeCross'));
         code.tee(record);
         code.op(op.i32Eqz);
@@ -468,20 +509,14 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
     code.i64Const(0);
     code.op(op.i64LeS);
     code.brIf(slow);
-    code.i32Const(0);
-    code.memory(op.i32Load, CODE_SIZE);
-    code.i32Const(2);
-    code.op(op.i32Eq);
-    code.if(I64);
     code.get(target);
-    code.else();
-    code.get(target);
-    code.i32Const(0);
-    code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
-    code.op(op.i64Add);
-    code.i64Const(-1, 0);
-    code.op(op.i64And);
-    code.end();
+    if (!options.long) {
+      code.i32Const(0);
+      code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
+      code.op(op.i64Add);
+      code.i64Const(-1, 0);
+      code.op(op.i64And);
+    }
     code.tee(linear);
     code.op(op.i32WrapI64);
     code.i32Const(8);

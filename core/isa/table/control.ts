@@ -138,7 +138,7 @@ export const controlRows: readonly RowSpec[] = [
   ...['18', '19', '1A', '1B', '1C', '1D', '1E', '0D'].map(byte => row(`0F ${byte}`, 'NOP', 'Ev', 'modrm nomem', nothing)),
   row('0F A2', 'CPUID', '', '', call('cpuid')),
   row('0F 31', 'RDTSC', '', '', call('rdtsc')), row('0F 01 =F9', 'RDTSCP', '', 'modrm', call('rdtscp')),
-  row('F3 0F C7 /7', 'RDPID', 'Rq', 'reg', o => o.instruction('rdpid', [o.slotAddress('E')]), { feature: 'rdpid' }),
+  row('F3 0F C7 /7', 'RDPID', 'Rq', 'reg', o => o.instruction('readProcessorId', [o.slotAddress('E')]), { feature: 'rdpid' }),
   row('0F 33', 'RDPMC', '', '', call('rdpmc')),
   row('0F C7 /6', 'RDRAND', 'Ev', 'reg', o => { o.instruction('rdrand', [o.slotAddress('E'), o.const(32, o.opSize / 8)]); }, { feature: 'rdrand' }),
   row('0F C7 /7', 'RDSEED', 'Ev', 'reg', o => { o.instruction('rdrand', [o.slotAddress('E'), o.const(32, o.opSize / 8)]); }, { feature: 'rdseed' }),

@@ -1,0 +1,266 @@
+/**
+ * One emulated vCPU: its linear memory, the compiled helpers, the interpreter, and what root mode needs to enter and leave it.
+ *
+ * `enter` is VM entry: it runs the guest until a VM exit and returns the SDM's basic exit reason; the exit's qualification and the
+ * rest are in the state (core/cpu/layout.ts).
+ */
+import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT } from './interpreter/build.ts';
+import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
+import { hotPrograms } from './interpreter/hotPrograms.ts';
+import { exportedSignatures } from './helpers.ts';
+import type { HelperSignatures } from './helpers.ts';
+import { Translator } from './translator.ts';
+import type { Program } from '../isa/ir.ts';
+import {
+  BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, EFLAGS, ENTRY_INTR_INFO, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPTIBILITY, INTERRUPT_WINDOW,
+  NEXT_RIP, PAGE_KIND, PAGE_RAM, PAGE_ROM, RAM_BASE, RAM_SIZE, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED, PHYS_RESERVED,
+} from './layout.ts';
+
+/** Basic exit reasons that this processor raises. @sdm 3D appendix C */
+export const exitReason = {
+  externalInterrupt: 1, tripleFault: 2, interruptWindow: 7, cpuid: 10, hlt: 12, invlpg: 14, controlRegister: 28, io: 30, rdmsr: 31, wrmsr: 32,
+  mwait: 36, eptViolation: 48, preemptionTimer: 52,
+} as const;
+
+/** What the processor asks of root mode while an instruction waits for its data. */
+export interface ProcessorHost {
+  mmioRead(gpaLow: number, gpaHigh: number, size: number): number;
+  /** Upper half of the last 8-byte read. */
+  mmioReadHigh(): number;
+  mmioWrite(gpaLow: number, gpaHigh: number, size: number, low: number, high: number): void;
+  portRead(port: number, size: number): number;
+  portWrite(port: number, size: number, value: number): void;
+  /** Time-stamp counter before the VMCS offset. */
+  timestamp(): number;
+  random(): number;
+}
+
+interface HelperExports {
+  readonly [name: string]: WebAssembly.ExportValue;
+}
+type HelperFunction = (...args: (number | bigint)[]) => number;
+
+const COLD_FIRST = 1024;
+const COLD_LIMIT = 16384;
+const HIGH_PAGES = (RAM_BASE >>> 16) + 1;
+
+export interface ProcessorOptions {
+  /** The compiled helpers (dist/cpu.wasm). */
+  readonly helpers: WebAssembly.Module;
+  /** Bytes of the same module: signatures are read from them. */
+  readonly helperBytes: Uint8Array;
+  readonly ramBytes: number;
+  readonly host: ProcessorHost;
+  /** Counts executed operations, for the choice of hot forms. */
+  readonly profile?: boolean;
+}
+
+export class Processor {
+  readonly memory: WebAssembly.Memory;
+  readonly view: DataView;
+  readonly bytes: Uint8Array;
+  readonly ram: Uint8Array;
+  readonly translator: Translator;
+  readonly helpers: HelperExports;
+  private readonly signatures: HelperSignatures;
+  private readonly table: WebAssembly.Table;
+  private readonly runs: { long: HelperFunction | null; legacy: HelperFunction | null } = { long: null, legacy: null };
+  private readonly hot: ReturnType<typeof hotPrograms>;
+  private readonly profileTable: number;
+  private nextCold = COLD_FIRST;
+  formsCompiled = 0;
+
+  constructor(options: ProcessorOptions) {
+    const pages = HIGH_PAGES + Math.ceil(options.ramBytes / 65536);
+    // The maximum is a reservation of address space alone.
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });
+    this.view = new DataView(this.memory.buffer);
+    this.bytes = new Uint8Array(this.memory.buffer);
+    this.ram = new Uint8Array(this.memory.buffer, RAM_BASE, options.ramBytes);
+    this.signatures = new Map([...exportedSignatures(options.helperBytes)]);
+    this.table = new WebAssembly.Table({ element: 'anyfunc', initial: COLD_LIMIT });
+    const { host } = options;
+    const instance = new WebAssembly.Instance(options.helpers, {
+      env: { memory: this.memory },
+      host: {
+        mmioRead: (low: number, high: number, size: number) => host.mmioRead(low >>> 0, high >>> 0, size),
+        mmioReadHigh: () => host.mmioReadHigh(),
+        mmioWrite: (low: number, high: number, size: number, valueLow: number, valueHigh: number) => host.mmioWrite(low >>> 0, high >>> 0, size, valueLow >>> 0, valueHigh >>> 0),
+        portRead: (port: number, size: number) => host.portRead(port, size),
+        portWrite: (port: number, size: number, value: number) => host.portWrite(port, size, value >>> 0),
+        timestamp: () => host.timestamp(),
+        random: () => host.random(),
+        decode: (gpa: number, descriptor: number) => this.translator.decode(gpa >>> 0, descriptor >>> 0),
+      },
+    });
+    this.helpers = instance.exports;
+    this.hot = hotPrograms({ long: HOT_LONG, legacy: HOT_LEGACY });
+    this.profileTable = options.profile ? 0xf00000 : 0;
+    this.translator = new Translator(this.memory, {
+      allocateRun: (descriptor, count) => this.call('allocateRun', descriptor, count) >>> 0,
+      markDecoded: (descriptor, from, to) => { this.call('markDecoded', descriptor, from, to); },
+      fetchAddress: delta => this.call('fetchAddress', delta),
+      raiseError: (vector, error) => this.call('raiseError', vector, error),
+    }, this.hot.operations, (program, name) => this.compileCold(program, name));
+    this.view.setUint32(RAM_SIZE, options.ramBytes, true);
+    this.bytes.fill(PAGE_RAM, PAGE_KIND, PAGE_KIND + (options.ramBytes >>> 12));
+  }
+
+  /** Calls a helper by name. */
+  call(name: string, ...args: (number | bigint)[]): number {
+    const helper = this.helpers[name];
+    if (typeof helper !== 'function') throw new Error(`no helper named ${name}`);
+    return (helper as HelperFunction)(...args);
+  }
+
+  /** Sets what the CPUID model allows in control registers. */
+  setLimits(limits: { cr4: bigint; efer: bigint; xcr0: bigint; physicalAddressBits: number }): void {
+    this.view.setBigUint64(CR4_ALLOWED, limits.cr4, true);
+    this.view.setBigUint64(EFER_ALLOWED, limits.efer, true);
+    this.view.setBigUint64(XCR0_ALLOWED, limits.xcr0, true);
+    this.view.setBigUint64(PHYS_RESERVED, ((1n << 52n) - 1n) & ~((1n << BigInt(limits.physicalAddressBits)) - 1n), true);
+  }
+
+  /** Marks guest-physical pages as MMIO, RAM or ROM. */
+  setPageKind(gpa: number, bytes: number, kind: number): void {
+    this.bytes.fill(kind, PAGE_KIND + (gpa >>> 12), PAGE_KIND + ((gpa + bytes + 4095) >>> 12));
+    if (kind !== PAGE_ROM) this.call('flushAll');
+  }
+
+  private compileCold(program: Program, name: string): number {
+    if (this.nextCold >= COLD_LIMIT) throw new Error('too many instruction forms');
+    const code = buildColdForms([program], this.signatures);
+    let instance: WebAssembly.Instance;
+    try {
+      instance = new WebAssembly.Instance(new WebAssembly.Module(code), { host: { memory: this.memory }, helpers: this.helpers as WebAssembly.ModuleImports });
+    } catch (error) {
+      throw new Error(`the code of '${name}' is not valid: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    this.table.set(this.nextCold, instance.exports['f0'] as () => void);
+    this.formsCompiled++;
+    return this.nextCold++;
+  }
+
+  private run(long: boolean): HelperFunction {
+    const mode = long ? 'long' : 'legacy';
+    const existing = this.runs[mode];
+    if (existing) return existing;
+    const code = buildInterpreter(this.hot[mode], this.signatures, { long, profile: this.profileTable });
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(code), {
+      host: { memory: this.memory, cold: this.table }, helpers: this.helpers as WebAssembly.ModuleImports,
+    });
+    const run = instance.exports['run'] as HelperFunction;
+    this.runs[mode] = run;
+    return run;
+  }
+
+  get instructions(): number {
+    return Number(this.view.getBigUint64(INSTRUCTIONS, true));
+  }
+
+  get interruptible(): boolean {
+    return (this.view.getUint32(EFLAGS, true) & 0x200) !== 0 && this.call('interruptShadow') === 0;
+  }
+
+  get nmiBlocked(): boolean {
+    return (this.view.getUint32(INTERRUPTIBILITY, true) & 0xb) !== 0;
+  }
+
+  /** Makes an event pending for the next VM entry (VM-entry interruption information without error code). */
+  inject(type: number, vector: number): void {
+    this.view.setUint32(ENTRY_INTR_INFO, (0x80000000 | (type << 8) | vector) >>> 0, true);
+  }
+
+  get injectionPending(): boolean {
+    return (this.view.getUint32(ENTRY_INTR_INFO, true) & 0x80000000) !== 0;
+  }
+
+  /**
+   * VM entry: runs at most about `budget` instructions. Returns the basic exit reason; `preemptionTimer` when the budget is used up,
+   * `interruptWindow` when the guest can take an interrupt that INTERRUPT_WINDOW announced, 0 when root mode should only look again.
+   */
+  enter(budget: number): number {
+    const { view } = this;
+    if (this.injectionPending && this.call('injectEvent') === 3) return this.leave();
+    view.setBigInt64(BUDGET, BigInt(budget), true);
+    for (;;) {
+      const long = view.getUint32(CODE_SIZE, true) === 2;
+      const stepping = view.getUint32(STEP_REASON, true) !== 0;
+      const code = stepping ? this.step(long) : this.run(long)(0);
+      if (code === RUN_EXIT) return this.leave();
+      if (code === RUN_BUDGET && !stepping) return exitReason.preemptionTimer;
+      if (view.getUint32(INTERRUPT_WINDOW, true) !== 0) {
+        if (this.interruptible) return exitReason.interruptWindow;
+      }
+      if (view.getBigInt64(CR8, true) !== this.lastCr8) {
+        this.lastCr8 = view.getBigInt64(CR8, true);
+        return exitReason.controlRegister;
+      }
+      if (view.getBigInt64(BUDGET, true) <= 0n) return exitReason.preemptionTimer;
+    }
+  }
+
+  private lastCr8 = 0n;
+
+  /** Root mode's own change of the task priority. */
+  setCr8(value: number): void {
+    this.lastCr8 = BigInt(value);
+    this.view.setBigInt64(CR8, this.lastCr8, true);
+  }
+
+  private leave(): number {
+    const { view } = this;
+    view.setUint32(FAULT, 0, true);
+    view.setUint32(EXIT_LENGTH, Number(view.getBigUint64(NEXT_RIP, true) - view.getBigUint64(RIP, true)) >>> 0, true);
+    return view.getUint32(EXIT_REASON, true);
+  }
+
+  /** One instruction with all the checks of STEP_REASON: breakpoints before it, traps and the end of shadows after it. */
+  private step(long: boolean): number {
+    const { view } = this;
+    const remaining = view.getBigInt64(BUDGET, true);
+    if (this.call('beginStep') !== 0) return this.deliver();
+    const gpa = this.call('fetchAddress', 0) >>> 0;
+    const record = gpa === 0xffffffff ? 0 : this.translator.decodeStep(gpa);
+    if (record === 0) return this.deliver();
+    // `run` takes RIP of the page from the state: it starts in the middle of a page.
+    view.setBigUint64(CODE_PAGE_RIP, BigInt.asUintN(64, view.getBigUint64(RIP, true) - BigInt(gpa & 4095)), true);
+    const before = view.getBigUint64(INSTRUCTIONS, true);
+    view.setBigInt64(BUDGET, 1n, true);
+    const code = this.run(long)(record);
+    const done = view.getBigUint64(INSTRUCTIONS, true) !== before;
+    view.setBigInt64(BUDGET, remaining - 1n, true);
+    if (code === RUN_EXIT) return code;
+    if (done && this.call('singleStep') === 1) return this.deliver();
+    return code;
+  }
+
+  private deliver(): number {
+    return this.call('deliverPending') === 3 ? RUN_EXIT : 2;
+  }
+
+  /** Completes an instruction that exited: RIP goes behind it. */
+  skip(): void {
+    const { view } = this;
+    view.setBigUint64(RIP, view.getBigUint64(NEXT_RIP, true), true);
+    view.setBigUint64(INSTRUCTIONS, view.getBigUint64(INSTRUCTIONS, true) + 1n, true);
+    this.call('endInstruction');
+  }
+
+  /** Raises #GP(0) at the instruction that exited. */
+  generalProtection(): void {
+    this.call('raiseError', 13, 0);
+    this.call('deliverPending');
+  }
+
+  /** Executed operations since start, most frequent first; needs `profile`. */
+  profile(): { name: string; count: number }[] {
+    const result: { name: string; count: number }[] = [];
+    for (let i = 0; i < COLD_LIMIT; i++) {
+      const count = this.view.getUint32(this.profileTable + i * 4, true);
+      if (count > 0) result.push({ name: this.translator.nameOf(i), count });
+    }
+    return result.sort((a, b) => b.count - a.count);
+  }
+}
+

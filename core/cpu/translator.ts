@@ -1,0 +1,204 @@
+/**
+ * Fills the code arena: decodes runs of instructions into records, and finds or emits the code of each form.
+ */
+import { Decoder, DecodeFault, NeedMoreBytes } from '../isa/decoder.ts';
+import type { CodeSize, Decoded } from '../isa/decoder.ts';
+import type { Program } from '../isa/ir.ts';
+import { invalidRow, rows } from '../isa/table/index.ts';
+import { buildProgram, formName, formOf } from './forms.ts';
+import { CODE_SIZE, RAM_BASE, STEP_RECORDS } from './layout.ts';
+import {
+  OP_CROSS, OP_GOTO, OP_RELOOKUP, OP_STOP, RECORD_SIZE, R_AUX, R_DISPLACEMENT, R_E, R_G, R_IMMEDIATE, R_INDEX, R_LENGTH, R_OFFSET, R_OP,
+  R_SCALE, R_SEGMENT,
+} from './record.ts';
+
+/** Instructions that one run holds at most. */
+const RUN_LIMIT = 64;
+const PAGE_SIZE = 4096;
+const SIZES: readonly CodeSize[] = [16, 32, 64];
+
+export interface TranslatorHelpers {
+  allocateRun(descriptor: number, count: number): number;
+  markDecoded(descriptor: number, from: number, to: number): void;
+  /** Guest-physical address of the instruction byte at RIP + delta, 0xffffffff when a fault is pending. */
+  fetchAddress(delta: number): number;
+  raiseError(vector: number, error: number): number;
+}
+
+/** Emits a form and returns its operation number. */
+export type FormCompiler = (program: Program, name: string) => number;
+
+export class Translator {
+  private readonly decoder = new Decoder(rows, invalidRow);
+  private readonly operations = new Map<number, number>();
+  private readonly names = new Map<number, string>();
+  private readonly bytes: Uint8Array;
+  private readonly view: DataView;
+  private readonly helpers: TranslatorHelpers;
+  private readonly compile: FormCompiler;
+  private readonly hot: ReadonlyMap<string, number>;
+  private readonly scratch = new DataView(new ArrayBuffer(RECORD_SIZE * (RUN_LIMIT + 2)));
+  private readonly straddle = new Uint8Array(32);
+  instructionsDecoded = 0;
+
+  /** `hot` maps form names to cases of the interpreter's switch. */
+  constructor(memory: WebAssembly.Memory, helpers: TranslatorHelpers, hot: ReadonlyMap<string, number>, compile: FormCompiler) {
+    this.bytes = new Uint8Array(memory.buffer);
+    this.view = new DataView(memory.buffer);
+    this.helpers = helpers;
+    this.hot = hot;
+    this.compile = compile;
+  }
+
+  /** The name of an operation, for profiles and dumps. */
+  nameOf(operation: number): string {
+    return this.names.get(operation) ?? `operation ${operation}`;
+  }
+
+  private operation(decoded: Decoded, codeSize: CodeSize): number {
+    const shape = formOf(decoded, codeSize);
+    const known = this.operations.get(shape.key);
+    if (known !== undefined) return known;
+    const name = formName(decoded, shape, codeSize);
+    const operation = this.hot.get(name) ?? this.compile(buildProgram(decoded, shape, codeSize), name);
+    this.operations.set(shape.key, operation);
+    this.names.set(operation, name);
+    return operation;
+  }
+
+  /**
+   * Decodes from guest-physical `gpa` up to the end of the run. Returns the first record's address, 0 when a fault is pending.
+   * `descriptor` is that of the page.
+   */
+  decode(gpa: number, descriptor: number): number {
+    const codeSize = SIZES[this.view.getUint32(CODE_SIZE, true)]!;
+    const page = gpa & ~(PAGE_SIZE - 1);
+    const start = gpa & (PAGE_SIZE - 1);
+    const host = RAM_BASE + (page >>> 0);
+    const table = this.view.getUint32(descriptor + this.view.getUint32(CODE_SIZE, true) * 4, true);
+    const offsets: number[] = [];
+    let count = 0;
+    let at = start;
+    let ended = false;
+    while (!ended && count < RUN_LIMIT && at < PAGE_SIZE) {
+      const existing = this.view.getUint32(table + at * 4, true);
+      if (existing !== 0) {
+        this.pseudo(count++, OP_GOTO, at, existing);
+        ended = true;
+        break;
+      }
+      let decoded: Decoded;
+      try {
+        decoded = this.decoder.decode(this.bytes, host + at, host + PAGE_SIZE, codeSize);
+      } catch (error) {
+        if (error instanceof NeedMoreBytes && count === 0) return this.decodeAcross(page, start, codeSize, descriptor, table);
+        if (!(error instanceof NeedMoreBytes || error instanceof DecodeFault)) throw error;
+        if (count === 0) {
+          this.helpers.raiseError(13, 0);
+          return 0;
+        }
+        break;
+      }
+      this.record(count, decoded, at, codeSize);
+      offsets[count++] = at;
+      at += decoded.length;
+      ended = decoded.row.has.has('ends');
+    }
+    if (this.scratch.getUint16((count - 1) * RECORD_SIZE + R_OP, true) !== OP_GOTO) this.pseudo(count++, OP_RELOOKUP, at, 0);
+    const first = this.place(descriptor, count);
+    for (let i = 0; i < offsets.length; i++) this.view.setUint32(table + offsets[i]! * 4, first + i * RECORD_SIZE, true);
+    this.helpers.markDecoded(descriptor, start, at);
+    this.instructionsDecoded += offsets.length;
+    return first;
+  }
+
+  /** An instruction that goes on behind the page: a guard record in front of it checks the tail each time. */
+  private decodeAcross(page: number, offset: number, codeSize: CodeSize, descriptor: number, table: number): number {
+    const here = PAGE_SIZE - offset;
+    const next = this.helpers.fetchAddress(here) >>> 0;
+    if (next === 0xffffffff) return 0;
+    const host = RAM_BASE + (page >>> 0) + offset;
+    this.straddle.set(this.bytes.subarray(host, host + here));
+    this.straddle.set(this.bytes.subarray(RAM_BASE + next, RAM_BASE + next + 16), here);
+    let decoded: Decoded;
+    try {
+      decoded = this.decoder.decode(this.straddle, 0, here + 16, codeSize);
+    } catch {
+      this.helpers.raiseError(13, 0);
+      return 0;
+    }
+    const tail = Math.max(0, decoded.length - here);
+    this.pseudo(0, OP_CROSS, offset, next);
+    this.scratch.setUint8(5, tail);
+    for (let i = 0; i < tail; i++) this.scratch.setUint8(6 + i, this.straddle[here + i]!);
+    this.record(1, decoded, offset, codeSize);
+    this.pseudo(2, OP_RELOOKUP, offset + decoded.length, 0);
+    const first = this.place(descriptor, 3);
+    this.view.setUint32(table + offset * 4, first, true);
+    this.helpers.markDecoded(descriptor, offset, PAGE_SIZE);
+    return first;
+  }
+
+  /** Decodes the one instruction at RIP, guest-physical `gpa`, followed by a stop. Returns its record, 0 when a fault is pending. */
+  decodeStep(gpa: number): number {
+    const codeSize = SIZES[this.view.getUint32(CODE_SIZE, true)]!;
+    const offset = gpa & (PAGE_SIZE - 1);
+    const here = PAGE_SIZE - offset;
+    const host = RAM_BASE + (gpa >>> 0);
+    let decoded: Decoded;
+    try {
+      try {
+        decoded = this.decoder.decode(this.bytes, host, host + here, codeSize);
+      } catch (error) {
+        if (!(error instanceof NeedMoreBytes)) throw error;
+        const next = this.helpers.fetchAddress(here) >>> 0;
+        if (next === 0xffffffff) return 0;
+        this.straddle.set(this.bytes.subarray(host, host + here));
+        this.straddle.set(this.bytes.subarray(RAM_BASE + next, RAM_BASE + next + 16), here);
+        decoded = this.decoder.decode(this.straddle, 0, here + 16, codeSize);
+      }
+    } catch (error) {
+      if (!(error instanceof DecodeFault || error instanceof NeedMoreBytes)) throw error;
+      this.helpers.raiseError(13, 0);
+      return 0;
+    }
+    this.record(0, decoded, offset, codeSize);
+    this.pseudo(1, OP_STOP, offset + decoded.length, 0);
+    this.bytes.set(new Uint8Array(this.scratch.buffer, 0, 2 * RECORD_SIZE), STEP_RECORDS);
+    return STEP_RECORDS;
+  }
+
+  private place(descriptor: number, count: number): number {
+    const first = this.helpers.allocateRun(descriptor, count) + RECORD_SIZE;
+    this.bytes.set(new Uint8Array(this.scratch.buffer, 0, count * RECORD_SIZE), first);
+    return first;
+  }
+
+  private pseudo(index: number, operation: number, offset: number, aux: number): void {
+    const base = index * RECORD_SIZE;
+    for (let i = 0; i < RECORD_SIZE; i += 4) this.scratch.setUint32(base + i, 0, true);
+    this.scratch.setUint16(base + R_OP, operation, true);
+    this.scratch.setUint16(base + R_OFFSET, offset, true);
+    this.scratch.setUint32(base + R_AUX, aux, true);
+  }
+
+  private record(index: number, decoded: Decoded, offset: number, codeSize: CodeSize): void {
+    const base = index * RECORD_SIZE;
+    const view = this.scratch;
+    const { row } = decoded;
+    view.setUint16(base + R_OP, this.operation(decoded, codeSize), true);
+    view.setUint16(base + R_OFFSET, offset, true);
+    view.setUint16(base + R_LENGTH, decoded.length, true);
+    view.setUint16(base + R_G, decoded.g, true);
+    view.setUint16(base + R_E, decoded.e, true);
+    view.setUint16(base + R_INDEX, decoded.index, true);
+    view.setUint16(base + R_SEGMENT, decoded.segment, true);
+    view.setUint16(base + R_SCALE, decoded.scale, true);
+    view.setInt32(base + R_IMMEDIATE, decoded.immediateLow, true);
+    view.setInt32(base + R_IMMEDIATE + 4, decoded.immediateHigh, true);
+    const fromPage = row.has.has('relative') || decoded.ripRelative;
+    view.setInt32(base + R_DISPLACEMENT, fromPage ? decoded.displacement + offset : decoded.displacement, true);
+    view.setUint32(base + R_AUX, row.has.has('string') ? decoded.segmentNumber : decoded.aux, true);
+  }
+}
+

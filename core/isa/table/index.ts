@@ -1,0 +1,13 @@
+/** All rows. */
+import type { Row, RowSpec } from '../rows.ts';
+import { parseRows, row } from '../rows.ts';
+import { arithmeticRows } from './arithmetic.ts';
+import { bitRows } from './bits.ts';
+import { controlRows } from './control.ts';
+import { dataRows } from './data.ts';
+
+/** What undefined encodings decode to. */
+const invalidSpec: RowSpec = row('0F 0A', 'UD', '', 'ends', o => o.raise(6));
+
+export const rows: readonly Row[] = parseRows([...arithmeticRows, ...bitRows, ...dataRows, ...controlRows, invalidSpec]);
+export const invalidRow: Row = rows[rows.length - 1]!;

@@ -1,0 +1,88 @@
+/** A virtual machine put together: processor, root mode, PC, images. */
+import { readFileSync } from 'node:fs';
+import { DEFAULT_MODEL, findModel } from '../cpu/models.ts';
+import type { CpuModel, Feature } from '../cpu/models.ts';
+import { Processor } from '../cpu/processor.ts';
+import { Cpuid } from '../vmm/cpuid.ts';
+import { Vmm } from '../vmm/vmm.ts';
+import { resetProcessor } from '../vmm/resetState.ts';
+import { VirtualClock, instructionTimeSource, wallTimeSource, tscPerNs } from '../platform/clock.ts';
+import { BootError } from '../boot/loader.ts';
+import { helperFile } from './helperFile.ts';
+import { Pc } from './pc.ts';
+import type { Machine, MachineConfig, MachineHost } from './types.ts';
+import { PAGE_MMIO } from '../cpu/layout.ts';
+
+const CR4_BITS: readonly (readonly [Feature | null, number])[] = [
+  ['vme', 0], ['vme', 1], ['tsc', 2], ['de', 3], ['pse', 4], ['pae', 5], ['mce', 6], ['pge', 7], [null, 8], ['fxsr', 9], ['sse', 10], ['umip', 11],
+  ['la57', 12], ['fsgsbase', 16], ['pcid', 17], ['xsave', 18], ['smep', 20], ['smap', 21], ['pku', 22],
+];
+
+function allowedCr4(model: CpuModel): bigint {
+  return CR4_BITS.reduce((bits, [feature, bit]) => feature === null || model.features.includes(feature) ? bits | (1n << BigInt(bit)) : bits, 0n);
+}
+
+function allowedEfer(model: CpuModel): bigint {
+  let bits = 0n;
+  if (model.features.includes('syscall')) bits |= 1n;
+  if (model.features.includes('lm')) bits |= 0x500n;
+  if (model.features.includes('nx')) bits |= 0x800n;
+  return bits;
+}
+
+/** @throws BootError when the configuration or an image is wrong; the message names it */
+export async function createMachine(config: MachineConfig, host: MachineHost): Promise<Machine> {
+  const model = findModel(config.cpuModel || DEFAULT_MODEL);
+  if (!model) throw new BootError(`there is no CPU model '${config.cpuModel}'`);
+  const helperBytes = readFileSync(helperFile());
+  const helpers = await WebAssembly.compile(helperBytes);
+  let vmm: Vmm | null = null;
+  let retired = (): number => 0;
+  const clock = new VirtualClock(config.clock === 'instructions' ? instructionTimeSource(() => retired()) : wallTimeSource());
+  const cpu = new Processor({
+    helpers, helperBytes, ramBytes: config.memoryBytes,
+    profile: process.env['VANDERPOOL_PROFILE'] !== undefined,
+    host: {
+      mmioRead: (low, high, size) => vmm!.mmioRead(low, high, size),
+      mmioReadHigh: () => vmm!.mmioReadHigh(),
+      mmioWrite: (low, high, size, valueLow, valueHigh) => vmm!.mmioWrite(low, high, size, valueLow, valueHigh),
+      portRead: (port, size) => vmm!.portRead(port, size),
+      portWrite: (port, size, value) => vmm!.portWrite(port, size, value),
+      timestamp: () => Math.floor(clock.nowNs() * tscPerNs),
+      random: () => crypto.getRandomValues(new Uint32Array(1))[0]! | 0,
+    },
+  });
+  retired = () => cpu.instructions;
+  cpu.setLimits({ cr4: allowedCr4(model), efer: allowedEfer(model), xcr0: BigInt(new Cpuid(model).xcr0Allowed), physicalAddressBits: model.physicalAddressBits });
+  cpu.setPageKind(0xa0000, 0x20000, PAGE_MMIO);
+  const pc = new Pc({
+    memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: Date.now(), keyboard: false,
+    serialOutput: (port, bytes) => host.serialOutput(port, bytes),
+  });
+  const root = new Vmm(cpu, pc, model, config.cpus);
+  vmm = root;
+  if (config.boot.kind !== 'image') throw new BootError('the built-in monitor is not assembled yet');
+  const { boot } = config;
+  const start = (): void => {
+    const state = pc.boot({ kernel: boot.kernel, ...(boot.initrd ? { initrd: boot.initrd } : {}), append: boot.append, modules: boot.modules });
+    resetProcessor(cpu, state, model);
+  };
+  start();
+  return {
+    runSlice: () => root.runSlice(),
+    serialInput: (port, bytes) => pc.serialInput(port, bytes),
+    powerButton: () => pc.powerButton(),
+    reset: () => {
+      cpu.ram.fill(0);
+      pc.reset();
+      root.reset();
+      start();
+    },
+    statistics: () => ({
+      instructions: cpu.instructions, exits: root.exits, memoryBytes: config.memoryBytes,
+      engine: { formsCompiled: cpu.formsCompiled, instructionsDecoded: cpu.translator.instructionsDecoded },
+    }),
+    describe: () => (process.env['VANDERPOOL_PROFILE'] ? JSON.stringify(cpu.profile()) : root.describe()),
+  };
+}
+

@@ -1,0 +1,142 @@
+/** What CPUID returns for a model; root mode answers the CPUID exit with it. @sdm 2A CPUID */
+import { tscHz, crystalHz } from '../platform/clock.ts';
+import { FEATURES } from '../cpu/models.ts';
+import type { CpuModel, Feature } from '../cpu/models.ts';
+
+export interface CpuidResult {
+  eax: number;
+  ebx: number;
+  ecx: number;
+  edx: number;
+}
+
+/** Processor state that shows in CPUID. */
+export interface CpuidContext {
+  readonly apicId: number;
+  readonly cpus: number;
+  readonly apicEnabled: boolean;
+  readonly osxsave: boolean;
+  readonly ospke: boolean;
+  readonly xcr0: number;
+}
+
+const XSAVE_AREAS = [{ bit: 9, size: 8, offset: 2688 }] as const;
+
+function registersOf(text: string): [number, number, number] {
+  const bytes = new TextEncoder().encode(text.padEnd(12, '\0'));
+  const view = new DataView(bytes.buffer);
+  return [view.getUint32(0, true), view.getUint32(4, true), view.getUint32(8, true)];
+}
+
+export class Cpuid {
+  private readonly model: CpuModel;
+  private readonly has: ReadonlySet<Feature>;
+
+  constructor(model: CpuModel) {
+    this.model = model;
+    this.has = new Set(model.features);
+  }
+
+  /** State components that XCR0 may enable. */
+  get xcr0Allowed(): number {
+    return 3 | (this.has.has('pku') ? 0x200 : 0);
+  }
+
+  private features(leaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx'): number {
+    let value = 0;
+    for (const name of this.model.features) {
+      const [at, where, bit] = FEATURES[name];
+      if (at === leaf && where === register) value |= 1 << bit;
+    }
+    return value;
+  }
+
+  query(leaf: number, subleaf: number, context: CpuidContext): CpuidResult {
+    const result: CpuidResult = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+    const maximum = this.has.has('lm') ? 0x16 : 5;
+    let asked = leaf >>> 0;
+    if (asked >= 0x40000000 && asked < 0x40000100) {
+      if (asked === 0x40000000) {
+        result.eax = 0x40000000;
+        [result.ebx, result.ecx, result.edx] = registersOf('VanderpoolVM');
+      }
+      return result;
+    }
+    // Above the last basic leaf the data of the last one is returned.
+    if (asked > maximum && asked < 0x80000000) asked = maximum;
+    switch (asked) {
+      case 0: {
+        const [b, d, c] = registersOf('GenuineIntel');
+        return { eax: maximum, ebx: b, ecx: c, edx: d };
+      }
+      case 1: {
+        const { family, model, stepping } = this.model;
+        result.eax = stepping | ((model & 15) << 4) | (family << 8) | ((model >> 4) << 16);
+        result.ebx = (context.apicId << 24) | (context.cpus << 16) | (8 << 8);
+        result.ecx = this.features(1, 'ecx') | (context.osxsave ? 1 << 27 : 0);
+        result.edx = this.features(1, 'edx') | (context.cpus > 1 ? 1 << 28 : 0);
+        if (!context.apicEnabled) result.edx &= ~(1 << 9);
+        return result;
+      }
+      case 2: return { eax: 0x00feff01, ebx: 0, ecx: 0, edx: 0 };
+      case 4: return this.cache(subleaf, context);
+      case 6: return { ...result, eax: 4 };
+      case 7:
+        if (subleaf === 0) {
+          result.ebx = this.features(7, 'ebx');
+          result.ecx = this.features(7, 'ecx') | (context.ospke ? 1 << 4 : 0);
+          result.edx = this.features(7, 'edx');
+        }
+        return result;
+      case 0xb: return this.topology(subleaf, context);
+      case 0xd: return this.xsave(subleaf, context);
+      case 0x15: return { eax: 1, ebx: tscHz / crystalHz, ecx: crystalHz, edx: 0 };
+      case 0x16: return { eax: tscHz / 1e6, ebx: tscHz / 1e6, ecx: 100, edx: 0 };
+      case 0x80000000: return { ...result, eax: 0x80000008 | 0 };
+      case 0x80000001: return { ...result, ecx: this.features(0x80000001, 'ecx'), edx: this.features(0x80000001, 'edx') };
+      case 0x80000002: case 0x80000003: case 0x80000004: {
+        const text = new Uint8Array(48);
+        text.set(new TextEncoder().encode(this.model.brand).subarray(0, 47));
+        const view = new DataView(text.buffer, (asked - 0x80000002) * 16, 16);
+        return { eax: view.getInt32(0, true), ebx: view.getInt32(4, true), ecx: view.getInt32(8, true), edx: view.getInt32(12, true) };
+      }
+      case 0x80000006: return { ...result, ecx: (256 << 16) | (6 << 12) | 64 };
+      case 0x80000007: return { ...result, edx: this.features(0x80000007, 'edx') };
+      case 0x80000008: return { ...result, eax: this.model.physicalAddressBits | ((this.has.has('la57') ? 57 : 48) << 8) };
+      default: return result;
+    }
+  }
+
+  /** Leaf 4: 32 KB data and instruction caches, 1 MB second level. */
+  private cache(subleaf: number, context: CpuidContext): CpuidResult {
+    const rows = [{ type: 1, level: 1, ways: 8, sets: 64 }, { type: 2, level: 1, ways: 8, sets: 64 }, { type: 3, level: 2, ways: 16, sets: 1024 }] as const;
+    const row = rows[subleaf];
+    if (!row) return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+    return {
+      eax: row.type | (row.level << 5) | (1 << 8) | ((context.cpus - 1) << 26),
+      ebx: 63 | ((row.ways - 1) << 22), ecx: row.sets - 1, edx: 0,
+    };
+  }
+
+  private topology(subleaf: number, context: CpuidContext): CpuidResult {
+    const coreBits = Math.ceil(Math.log2(Math.max(1, context.cpus)));
+    const edx = context.apicId;
+    if (subleaf === 0) return { eax: 0, ebx: 1, ecx: 0x100, edx };
+    if (subleaf === 1) return { eax: coreBits, ebx: context.cpus, ecx: 0x201, edx };
+    return { eax: 0, ebx: 0, ecx: subleaf & 0xff, edx };
+  }
+
+  private xsave(subleaf: number, context: CpuidContext): CpuidResult {
+    const result: CpuidResult = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+    if (!this.has.has('xsave')) return result;
+    const sizeFor = (xcr0: number): number => XSAVE_AREAS.reduce((size, area) => (xcr0 >> area.bit) & 1 ? Math.max(size, area.offset + area.size) : size, 576);
+    if (subleaf === 0) return { eax: this.xcr0Allowed, ebx: sizeFor(context.xcr0), ecx: sizeFor(this.xcr0Allowed), edx: 0 };
+    if (subleaf === 1) {
+      const compact = XSAVE_AREAS.reduce((size, area) => (context.xcr0 >> area.bit) & 1 ? size + area.size : size, 576);
+      return { ...result, eax: 3, ebx: compact };
+    }
+    const area = XSAVE_AREAS.find(({ bit }) => bit === subleaf);
+    if (area && (this.xcr0Allowed >> area.bit) & 1) return { ...result, eax: area.size, ebx: area.offset };
+    return result;
+  }
+}

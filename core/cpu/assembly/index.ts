@@ -22,3 +22,6 @@ export * from './paging';
 export * from './address';
 export * from './integer';
 export * from './glue';
+export * from './sse-float';
+export * from './sse-convert';
+export * from './sse-round';

@@ -21,6 +21,8 @@ export const INTEGER_BIT: u64 = 0x8000000000000000;
 export const QUIET_BIT: u64 = 0x4000000000000000;
 export const DEFAULT_NAN: u64 = 0xc000000000000000;
 export const EXTENDED_BIAS: i32 = 16383;
+/** What the exponent of an unmasked overflow or underflow is adjusted by. @sdm 1 4.9.1.4, 4.9.1.5 */
+const BIAS_ADJUSTMENT: i32 = 24576;
 
 // ---- environment of the operation in progress
 let rounding: u32 = 0;
@@ -307,7 +309,14 @@ export function increments(sign: u32, odd: bool, rest: u64): bool {
 function overflowExtended(sign: u32, exp: i32, sig: u64): u64 {
   flags |= OE;
   if (isUnmasked(OE)) {
-    resultExponent = (sign << 15) | u32((exp - 24576) & 0x7fff);
+    if (exp - BIAS_ADJUSTMENT >= 0x7fff) {
+      // FSCALE alone gets here: beyond what the adjustment brings back.
+      flags |= PE;
+      roundedUp = true;
+      resultExponent = (sign << 15) | 0x7fff;
+      return INTEGER_BIT;
+    }
+    resultExponent = (sign << 15) | u32((exp - BIAS_ADJUSTMENT) & 0x7fff);
     return sig;
   }
   flags |= PE;
@@ -376,12 +385,17 @@ function roundTiny(sign: u32, exp: i32, sig: u64, rest: u64): u64 {
   const tiny = exp < 0 || !carries(sign, sig, rest, precision);
   if (tiny && isUnmasked(UE)) {
     flags |= UE;
+    if (exp + BIAS_ADJUSTMENT <= 0) {
+      flags |= PE;
+      resultExponent = sign << 15;
+      return 0;
+    }
     const rounded = roundWidth(sign, sig, rest, precision);
     if (roundedUp && (<i64>rounded >= 0)) {
-      resultExponent = (sign << 15) | u32((exp + 1 + 24576) & 0x7fff);
+      resultExponent = (sign << 15) | u32((exp + 1 + BIAS_ADJUSTMENT) & 0x7fff);
       return INTEGER_BIT;
     }
-    resultExponent = (sign << 15) | u32((exp + 24576) & 0x7fff);
+    resultExponent = (sign << 15) | u32((exp + BIAS_ADJUSTMENT) & 0x7fff);
     return rounded;
   }
   const before = flags;
@@ -412,13 +426,19 @@ function roundPacked(sign: u32, exp: i32, sig: u64, rest: u64, width: i32, bits:
       flags |= UE | PE;
       return signBit;
     }
+    if (tiny && isUnmasked(UE)) {
+      // The result that would be delivered has an unbounded exponent: it alone decides on PE.
+      flags |= UE;
+      if (((sig << width) | rest) != 0) flags |= PE;
+      return signBit;
+    }
     sig = shiftRightJam128(sig, rest, 1 - exp);
     rest = resultLow;
     exp = 0;
   }
   rest = (sig << width) | (rest >> cut) | u64((rest << width) != 0);
   sig = sig >> cut;
-  if (tiny && (rest != 0 || isUnmasked(UE))) flags |= UE;
+  if (tiny && rest != 0) flags |= UE;
   if (rest != 0) {
     flags |= PE;
     roundedUp = increments(sign, (sig & 1) != 0, rest);

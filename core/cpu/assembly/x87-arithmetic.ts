@@ -42,15 +42,16 @@ export function arithmeticOperand(operation: u32, sig: u64, se: u32): void {
   if (settle()) put(destination, result, signExponent());
 }
 
+/** The order is reported even when an unmasked exception keeps the instruction from popping. */
 function compareOperand(sig: u64, se: u32, popping: bool): void {
   if (isEmpty(0)) {
-    if (!stackFault(false)) return;
+    const masked = stackFault(false);
     setConditions(UNORDERED);
+    if (!masked) return;
   } else {
     const source = st(0);
-    const order = extendedCompare(sigOf(source), seOf(source), sig, se, false);
+    setConditions(extendedCompare(sigOf(source), seOf(source), sig, se, false));
     if (!settle()) return;
-    setConditions(order);
   }
   if (popping) pop();
 }
@@ -76,15 +77,15 @@ export function arithmeticRegisters(operation: u32, i: u32, destination: u32, po
 /** FCOM and FUCOM (quiet) of ST(0) with ST(i), with up to two pops. */
 export function compareRegisters(i: u32, quiet: bool, pops: i32): void {
   if (isEmpty(0) || isEmpty(i)) {
-    if (!stackFault(false)) return;
+    const masked = stackFault(false);
     setConditions(UNORDERED);
+    if (!masked) return;
   } else {
     beginExtended();
     const source = st(0);
     const other = st(i);
-    const order = extendedCompare(sigOf(source), seOf(source), sigOf(other), seOf(other), quiet);
+    setConditions(extendedCompare(sigOf(source), seOf(source), sigOf(other), seOf(other), quiet));
     if (!settle()) return;
-    setConditions(order);
   }
   if (pops > 0) pop();
   if (pops > 1) pop();
@@ -93,15 +94,15 @@ export function compareRegisters(i: u32, quiet: bool, pops: i32): void {
 /** FCOMI and FUCOMI. */
 export function compareFlags(i: u32, quiet: bool, popping: bool): void {
   if (isEmpty(0) || isEmpty(i)) {
-    if (!stackFault(false)) return;
+    const masked = stackFault(false);
     setFlagsFromOrder(UNORDERED);
+    if (!masked) return;
   } else {
     beginExtended();
     const source = st(0);
     const other = st(i);
-    const order = extendedCompare(sigOf(source), seOf(source), sigOf(other), seOf(other), quiet);
+    setFlagsFromOrder(extendedCompare(sigOf(source), seOf(source), sigOf(other), seOf(other), quiet));
     if (!settle()) return;
-    setFlagsFromOrder(order);
   }
   if (popping) pop();
 }
@@ -248,11 +249,11 @@ export function scale(): void {
 /** FPREM and FPREM1: C2 = partial, else C0 C3 C1 = quotient bits 2, 1, 0; without a quotient C0 and C3 stay. */
 export function remainder(nearest: bool): void {
   const target = st(0);
+  store<u16>(FSW, load<u16>(FSW) & ~C2);
   if (isEmpty(0) || isEmpty(1)) {
     if (stackFault(false)) {
       putDefault(target);
       setFull(0);
-      store<u16>(FSW, load<u16>(FSW) & ~C2);
     }
     return;
   }
@@ -261,7 +262,7 @@ export function remainder(nearest: bool): void {
   if (!settle()) return;
   put(target, result, signExponent());
   const quotient = <u32>remainderQuotient();
-  let status = <u32>load<u16>(FSW) & ~C2;
+  let status = <u32>load<u16>(FSW);
   if (remainderFinished()) {
     status &= ~(C0 | C1 | C3);
     status |= remainderPartial() ? C2 : (quotient & 1 ? C1 : 0) | (quotient & 2 ? C3 : 0) | (quotient & 4 ? C0 : 0);

@@ -1,6 +1,6 @@
 import { CR0, F_CX, F_CY, F_PARITY, F_RES, FCW, FSW, FTAGS, GPR } from '../layout';
 import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from './memory';
-import { signExponent, setRoundingMode, ZERO } from './softfloat';
+import { IE, PE, raised, setFlags, setRoundedUp, setRoundingMode, signExponent, ZERO } from './softfloat';
 import {
   doubleToExtended, extendedToDouble, extendedToInteger, extendedToPackedDecimal, extendedToSingle, integerToExtended,
   packedDecimalToExtended, singleToExtended, doubleOperand, singleOperand,
@@ -131,13 +131,15 @@ function transferMemory(row: u32, linear: u64): void {
   }
 }
 
-/** Pushes a converted operand; the conversion may have raised IE or DE. */
+/** Pushes a converted operand; the conversion may have raised IE, which withholds it when unmasked, or DE, which never does. */
 function loadReal(sig: u64, se: u32): void {
   if (!isEmpty(7)) {
     if (stackFault(true)) push(INDEFINITE, 0xffff);
     return;
   }
-  if (settle()) push(sig, se);
+  const invalid = (raised() & IE & ~(<u32>load<u16>(FCW))) != 0;
+  settle();
+  if (!invalid) push(sig, se);
 }
 
 function loadInteger(value: i64): void {
@@ -157,6 +159,11 @@ function finishStore(empty: bool, withheld: bool, popping: bool): void {
   if (empty) {
     if (stackFault(false) && popping) pop();
     return;
+  }
+  if (withheld) {
+    // Nothing has been rounded that could be inexact.
+    setFlags(raised() & ~PE);
+    setRoundedUp(false);
   }
   settle();
   if (popping && !withheld) pop();

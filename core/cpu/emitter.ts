@@ -95,6 +95,12 @@ export class Emitter {
     this.settle(statement);
     switch (statement.kind) {
       case 'setSlot': this.setSlot(statement.slot, statement.value); break;
+      case 'setPart': {
+        const offset = this.target.slotBase(statement.slot);
+        this.value(statement.value);
+        this.storeOp(statement.value.width / 8, offset + statement.at, false);
+        break;
+      }
       case 'setState':
         this.code.i32Const(0);
         this.value(statement.value);
@@ -219,7 +225,7 @@ export class Emitter {
       case 'fact': this.target.fact(node.fact, node.width); break;
       case 'slot': {
         const offset = this.target.slotBase(node.slot);
-        this.loadOp(node.width, offset, false);
+        this.loadOp(node.width, offset + node.at, false);
         break;
       }
       case 'slotAddress': {
@@ -542,7 +548,7 @@ function mayChange(statement: Statement, read: Node): boolean {
     case 'setState':
       if (read.kind === 'state') return read.offset < statement.offset + statement.bytes && statement.offset < read.offset + read.bytes;
       return false;
-    case 'setSlot':
+    case 'setSlot': case 'setPart':
       if (read.kind === 'slot') return true;
       return read.kind === 'state' && typeof statement.slot === 'number' && overlaps(statement.slot + STATE, read);
     default: return true;

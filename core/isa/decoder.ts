@@ -239,7 +239,7 @@ export class Decoder {
     for (const letter of row.letters) {
       if ('GVPSCD'.includes(letter[0]!) && letter.length > 1 && letter !== 'DX' && letter !== 'CL') out.g = this.registerSlot(letter, reg, rex);
     }
-    if (row.has.has('auxmodrm')) out.aux = modrm;
+    if (row.has.has('xreg')) out.g = reg;
     if (row.modrm >= 0) return;
     // Control and debug registers ignore mod (SDM 2B, MOV).
     if (mod === 3 || row.letters.some(letter => letter[0] === 'C' || (letter[0] === 'D' && letter !== 'DX'))) {

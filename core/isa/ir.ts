@@ -23,7 +23,8 @@ export type Fact = 'immediate' | 'displacement' | 'scale' | 'length' | 'rip' | '
 export type NodeKind =
   | { readonly kind: 'const'; readonly low: number; readonly high: number }
   | { readonly kind: 'fact'; readonly fact: Fact }
-  | { readonly kind: 'slot'; readonly slot: Slot }
+  /** `at`: byte offset in the register, for parts of vector registers. */
+  | { readonly kind: 'slot'; readonly slot: Slot; readonly at: number }
   | { readonly kind: 'slotAddress'; readonly slot: Slot }
   | { readonly kind: 'state'; readonly offset: number; readonly signed: boolean; readonly bytes: 1 | 2 | 4 | 8 | 16 }
   | { readonly kind: 'binary'; readonly op: BinaryOp; readonly a: Node; readonly b: Node }
@@ -54,6 +55,8 @@ export type Statement =
   /** An impure value (register, state or memory read, helper call): its place in the order of effects. */
   | { readonly kind: 'let'; readonly node: Node }
   | { readonly kind: 'setSlot'; readonly slot: Slot; readonly value: Node }
+  /** Writes just the value's bytes, `at` bytes into the register: parts of vector registers. */
+  | { readonly kind: 'setPart'; readonly slot: Slot; readonly at: number; readonly value: Node }
   | { readonly kind: 'setState'; readonly offset: number; readonly bytes: 1 | 2 | 4 | 8 | 16; readonly value: Node }
   | { readonly kind: 'store'; readonly address: Node; readonly bytes: number; readonly value: Node }
   | { readonly kind: 'commit'; readonly modify: Node; readonly value: Node }
@@ -88,7 +91,7 @@ export function children(node: Node): readonly Node[] {
 export function operands(statement: Statement): readonly Node[] {
   switch (statement.kind) {
     case 'let': return [statement.node];
-    case 'setSlot': case 'setState': return [statement.value];
+    case 'setSlot': case 'setPart': case 'setState': return [statement.value];
     case 'store': return [statement.address, statement.value];
     case 'commit': return [statement.modify, statement.value];
     case 'when': return [statement.condition];

@@ -84,7 +84,17 @@ export class Ops {
   }
 
   slot(slot: Slot, width: Width): V {
-    return this.node(width, true, { kind: 'slot', slot });
+    return this.node(width, true, { kind: 'slot', slot, at: 0 });
+  }
+
+  /** `width` bits of a register, `at` bytes into it. */
+  slotPart(slot: Slot, at: number, width: Width): V {
+    return this.node(width, true, { kind: 'slot', slot, at });
+  }
+
+  /** Writes just the value's bits, `at` bytes into a register; the rest of the register stays. */
+  setPart(slot: Slot, at: number, value: V): void {
+    this.emit({ kind: 'setPart', slot, at, value });
   }
 
   /** Host address of a register operand, for helpers that work on it in place. */

@@ -17,8 +17,6 @@
  *   x87 mmx sse   availability checks (#UD, #NM) before anything else
  *   hot      a case of the interpreter's switch
  *   ends     ends a run of decoded instructions (control goes elsewhere, or translations may change)
- *   string   the helper is told the segment of the source (in R_AUX); auxmodrm: it is told the ModRM byte
- *   nomem    the memory operand is not accessed
  *   relative the immediate is a branch displacement
  */
 import type { Slot, Width } from './ir.ts';

@@ -3,6 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
+import type { HelperSignatures } from '../../core/cpu/helpers.ts';
+import { exportedSignatures } from '../../core/cpu/helpers.ts';
 import * as L from '../../core/cpu/layout.ts';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -28,7 +30,7 @@ function compiledHelpers(): string {
   return path;
 }
 
-let compiled: WebAssembly.Module | undefined;
+let compiled: { readonly module: WebAssembly.Module; readonly signatures: HelperSignatures } | undefined;
 
 export interface Access {
   readonly kind: 'read' | 'write' | 'in' | 'out';
@@ -41,6 +43,8 @@ export interface Access {
 export type Helper = (...args: (number | bigint)[]) => number | bigint | undefined;
 
 export interface CpuWasm {
+  readonly memory: WebAssembly.Memory;
+  readonly signatures: HelperSignatures;
   readonly view: DataView<SharedArrayBuffer>;
   readonly bytes: Uint8Array<SharedArrayBuffer>;
   readonly exports: Readonly<Record<string, WebAssembly.ExportValue>>;
@@ -59,7 +63,10 @@ export interface CpuWasm {
 
 /** Instantiates the helpers; `ram` bytes of guest RAM, a flat 32-bit ring-0 state, look-aside tables empty. */
 export function instantiate(ram = 16 << 20): CpuWasm {
-  compiled ??= new WebAssembly.Module(readFileSync(compiledHelpers()));
+  if (!compiled) {
+    const code = readFileSync(compiledHelpers());
+    compiled = { module: new WebAssembly.Module(code), signatures: exportedSignatures(code) };
+  }
   const memory = new WebAssembly.Memory({ initial: 4096, maximum: 65536, shared: true });
   const buffer = memory.buffer as unknown as SharedArrayBuffer;
   const view = new DataView(buffer);
@@ -106,7 +113,7 @@ export function instantiate(ram = 16 << 20): CpuWasm {
   };
   // Imports that tests do not name do nothing; the helpers of other chapters may ask for them.
   const anything = new Proxy(host as Record<string, WebAssembly.ImportValue>, { get: (target, name: string) => target[name] ?? (() => 0) });
-  const instance = new WebAssembly.Instance(compiled, { env: { memory }, host: anything });
+  const instance = new WebAssembly.Instance(compiled.module, { env: { memory }, host: anything });
   const exports = instance.exports;
   const invoke = (name: string, args: (number | bigint)[]): number | bigint | undefined => {
     const helper = exports[name];
@@ -117,6 +124,8 @@ export function instantiate(ram = 16 << 20): CpuWasm {
   invoke('flushAll', []);
   return {
     ...cpu,
+    memory,
+    signatures: compiled.signatures,
     exports,
     call: (name, ...args) => Number(invoke(name, args) ?? 0),
     callBig: (name, ...args) => BigInt.asUintN(64, BigInt(invoke(name, args) ?? 0)),

@@ -1,0 +1,125 @@
+/** Runs single decoded instructions through the functions that the interpreter uses for cold forms, over a state of their own. */
+import type { CpuWasm } from './cpu-wasm.ts';
+import { instantiate } from './cpu-wasm.ts';
+import { NativeCase } from './native.ts';
+import { Decoder } from '../../core/isa/decoder.ts';
+import type { Row } from '../../core/isa/rows.ts';
+import { parseRows, row } from '../../core/isa/rows.ts';
+import { buildColdForms } from '../../core/cpu/interpreter/build.ts';
+import type { HelperSignatures } from '../../core/cpu/helpers.ts';
+import { buildProgram, formOf } from '../../core/cpu/forms.ts';
+import * as L from '../../core/cpu/layout.ts';
+import * as R from '../../core/cpu/record.ts';
+
+const invalid = parseRows([row('FF =FF', 'UD', '', '', o => o.raise(6))])[0]!;
+const RECORD = L.CODE_ARENA;
+const PAGE = 0x100000n;
+
+type ColdForm = (record: number, pageRip: bigint, tlb: number) => number;
+
+export class FormRunner {
+  readonly cpu: CpuWasm;
+  private readonly decoder: Decoder;
+  private readonly signatures: HelperSignatures;
+  private readonly memory: WebAssembly.Memory;
+  private readonly compiled = new Map<number, ColdForm>();
+
+  constructor(rows: readonly Row[]) {
+    this.cpu = instantiate();
+    this.decoder = new Decoder(rows, invalid);
+    this.signatures = this.cpu.signatures;
+    this.memory = this.cpu.memory;
+    this.longMode();
+  }
+
+  /** 64-bit code at privilege 0, linear addresses equal to physical ones, SSE enabled. */
+  private longMode(): void {
+    const { cpu } = this;
+    cpu.write32(L.CODE_SIZE, 2);
+    cpu.write32(L.STACK_SIZE, 2);
+    cpu.write32(L.CR0, 0x31);
+    cpu.write32(L.CR4, 0x600);
+    cpu.write64(L.XCR0, 3n);
+  }
+
+  /** The function of the instruction's form. */
+  private form(code: readonly number[]): ColdForm {
+    const decoded = this.decoder.decode(Uint8Array.from([...code, ...new Array<number>(16).fill(0x90)]), 0, 32, 64);
+    if (decoded.row === invalid) throw new Error(`not decoded: ${code.map(byte => byte.toString(16)).join(' ')}`);
+    if (decoded.length !== code.length) throw new Error(`${decoded.row.name}: decoded ${decoded.length} of ${code.length} bytes`);
+    const shape = formOf(decoded, 64);
+    let found = this.compiled.get(shape.key);
+    if (!found) {
+      const module = new WebAssembly.Module(buildColdForms([buildProgram(decoded, shape, 64)], this.signatures));
+      const instance = new WebAssembly.Instance(module, { host: { memory: this.memory }, helpers: this.cpu.exports as WebAssembly.ModuleImports });
+      found = instance.exports['f0'] as ColdForm;
+      this.compiled.set(shape.key, found);
+    }
+    const { view } = this.cpu;
+    view.setUint16(RECORD + R.R_OFFSET, 0, true);
+    view.setUint8(RECORD + R.R_LENGTH, decoded.length);
+    view.setUint16(RECORD + R.R_G, decoded.g, true);
+    view.setUint16(RECORD + R.R_E, decoded.e, true);
+    view.setUint16(RECORD + R.R_INDEX, decoded.index, true);
+    view.setUint16(RECORD + R.R_SEGMENT, decoded.segment, true);
+    view.setUint16(RECORD + R.R_SCALE, decoded.scale, true);
+    view.setInt32(RECORD + R.R_IMMEDIATE, decoded.immediateLow, true);
+    view.setInt32(RECORD + R.R_IMMEDIATE + 4, decoded.immediateHigh, true);
+    view.setInt32(RECORD + R.R_DISPLACEMENT, decoded.displacement, true);
+    view.setUint32(RECORD + R.R_AUX, decoded.row.has.has('string') ? decoded.segmentNumber : decoded.aux, true);
+    return found;
+  }
+
+  /** Runs one case; the result has the pending fault's vector plus 1000 as its signal, 0 when there is none. */
+  run(input: NativeCase, code: readonly number[], dataAddress: number): NativeCase {
+    const { cpu } = this;
+    const { view, bytes } = cpu;
+    const f = this.form(code);
+    this.load(input);
+    bytes.set(input.memory, L.RAM_BASE + dataAddress);
+    cpu.write32(L.FAULT, 0);
+    cpu.write32(L.CPL, 0);
+    const status = f(RECORD, PAGE, view.getUint32(L.TLB_BASE, true));
+    const out = new NativeCase(new Uint8Array(input.bytes));
+    this.store(out);
+    out.memory.set(bytes.subarray(L.RAM_BASE + dataAddress, L.RAM_BASE + dataAddress + 64));
+    const fault = cpu.read32(L.FAULT);
+    if ((status === 1) !== (fault !== 0)) throw new Error(`status ${status} with fault ${fault}`);
+    out.view.setUint32(664, fault === 0 ? 0 : 1000 + (fault & 0xff), true);
+    return out;
+  }
+
+  private load(input: NativeCase): void {
+    const { view, bytes } = this.cpu;
+    const { fx } = input;
+    const fxView = new DataView(fx.buffer, fx.byteOffset, 512);
+    for (let i = 0; i < 16; i++) view.setBigUint64(L.GPR + i * 8, input.gpr(i), true);
+    this.cpu.callBig('writeFlags', BigInt(input.flags), 0xcd5n);
+    view.setUint16(L.FCW, fxView.getUint16(0, true), true);
+    view.setUint16(L.FSW, fxView.getUint16(2, true), true);
+    view.setUint8(L.FTAGS, fx[4]!);
+    view.setUint32(L.MXCSR, fxView.getUint32(24, true), true);
+    const top = (fxView.getUint16(2, true) >> 11) & 7;
+    for (let i = 0; i < 8; i++) bytes.set(fx.subarray(32 + i * 16, 42 + i * 16), L.X87 + ((top + i) & 7) * 16);
+    bytes.set(fx.subarray(160, 416), L.XMM);
+  }
+
+  private store(out: NativeCase): void {
+    const { view, bytes } = this.cpu;
+    const { fx } = out;
+    const fxView = new DataView(fx.buffer, fx.byteOffset, 512);
+    for (let i = 0; i < 16; i++) out.setGpr(i, view.getBigUint64(L.GPR + i * 8, true));
+    out.flags = Number(this.cpu.callBig('readFlags'));
+    fxView.setUint16(0, view.getUint16(L.FCW, true), true);
+    fxView.setUint16(2, view.getUint16(L.FSW, true), true);
+    fx[4] = view.getUint8(L.FTAGS);
+    fxView.setUint32(24, view.getUint32(L.MXCSR, true), true);
+    const top = (view.getUint16(L.FSW, true) >> 11) & 7;
+    for (let i = 0; i < 8; i++) {
+      const from = L.X87 + ((top + i) & 7) * 16;
+      fx.set(bytes.subarray(from, from + 10), 32 + i * 16);
+    }
+    fx.set(bytes.subarray(L.XMM, L.XMM + 256), 160);
+  }
+}
+

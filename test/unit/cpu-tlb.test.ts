@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as L from '../../core/cpu/layout.ts';
 import { instantiate } from '../helpers/cpu-wasm.ts';
@@ -250,5 +251,64 @@ describe('SMAP', () => {
     ac(true);
     ac(false);
     expect(reads(cpu, LA)).toBe(true);
+  });
+});
+
+describe('remapping', () => {
+  const MIB2 = 0x20_0000n;
+  /** Regions of 2 MiB; the first pages of all of them share their slots. */
+  const regions = [0n, 1n << 24n, 2n << 24n, 0x7f00_0000_0000n, 0xffff_8000_0000_0000n].map((base) => base + 0x4000_0000n);
+
+  const step = fc.record({
+    region: fc.nat(regions.length - 1),
+    page: fc.constantFrom(0n, 1n, 5n, 511n),
+    frame: fc.nat(7),
+    large: fc.boolean(),
+    global: fc.boolean(),
+    flush: fc.constantFrom('flushPage', 'flushNonGlobal', 'flushAll'),
+    elsewhere: fc.constantFrom(0n, 3n, 510n),
+    probes: fc.array(fc.record({ region: fc.nat(regions.length - 1), page: fc.constantFrom(0n, 1n, 5n, 511n), write: fc.boolean() }), { maxLength: 12 }),
+  });
+
+  it('followed by the invalidation it needs is seen by every later access', () => {
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1, maxLength: 30 }), (steps) => {
+        const cpu = instantiate();
+        const tables = paging(cpu, '4-level');
+        cpu.write32(L.CR4, cpu.read32(L.CR4) | CR4.PGE);
+        const where = new Map<bigint, { target: bigint; global: boolean; large: boolean }>();
+        for (const { region, page, frame, large, global, flush, elsewhere, probes } of steps) {
+          const base = regions[region] ?? 0n;
+          const la = large ? base : base + page * 0x1000n;
+          const before = where.get(la);
+          const kept = [...where].filter(([at, entry]) => at >= base && at < base + MIB2 && entry.large);
+          // A page table takes the place of a large page, or the reverse: all of the region goes.
+          if (large || kept.length > 0) for (const at of [...where.keys()]) if (at >= base && at < base + MIB2) where.delete(at);
+          const wasTable = !large && kept.length === 0;
+          if (!wasTable) tables.map(base, 0n, 0n, { level: 2 });
+          const target = large ? BigInt(frame % 4) * MIB2 : 0x80_0000n + BigInt(frame) * 0x1000n;
+          tables.map(la, target, P | W | (large ? PS : 0n) | (global ? G : 0n), large ? { level: 2 } : {});
+          where.set(la, { target, global, large });
+          // INVLPG of any address of the page is enough when a page replaced itself; anything wider needs a full flush.
+          const simple = before !== undefined && before.large === large && wasTable !== large;
+          if (!simple) cpu.call('flushAll');
+          else if (flush === 'flushNonGlobal' && before.global) cpu.call('flushPage', la);
+          else if (flush === 'flushPage') cpu.call('flushPage', large ? base + elsewhere * 0x1000n : la + elsewhere);
+          else cpu.call(flush);
+          for (const probe of probes) {
+            const from = (regions[probe.region] ?? 0n) + probe.page * 0x1000n;
+            const small = where.get(from);
+            const big = where.get(regions[probe.region] ?? 0n);
+            const table = probe.write ? L.TLB_WRITE : L.TLB_READ;
+            const host = hit(cpu, table, from + 0x10n, 4n) ?? cpu.call(probe.write ? 'slowStore' : 'slowRead', from + 0x10n, 4);
+            const fault = takeFault(cpu);
+            const expected = small && !small.large ? small.target : big?.large ? big.target + probe.page * 0x1000n : undefined;
+            if (expected === undefined) expect(fault?.vector).toBe(14);
+            else expect(host).toBe(ram(expected + 0x10n));
+          }
+        }
+      }),
+      { numRuns: 100 },
+    );
   });
 });

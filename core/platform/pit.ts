@@ -78,6 +78,7 @@ export class Pit implements Device {
   }
 
   saveState(): DeviceState {
+    this.update();
     return { version: this.version, counters: this.counters.map(counter => counter.save()), speaker: this.speaker, connected: this.connected };
   }
 

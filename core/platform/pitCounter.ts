@@ -33,6 +33,7 @@ export class PitCounter {
 
   reset(now: number): void {
     this.gate = true;
+    this.reload = 0;
     this.control(0x30, now);
   }
 

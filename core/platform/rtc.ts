@@ -106,6 +106,7 @@ export class Rtc implements Device {
   }
 
   saveState(): DeviceState {
+    this.refresh();
     return {
       version: this.version, index: this.index, nmiMasked: this.nmiMasked, memory: [...this.memory], epochMs: Math.round(this.epochMs), connected: this.connected,
       seenNs: this.seenNs,

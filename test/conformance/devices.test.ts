@@ -1,0 +1,54 @@
+import { AcpiPm } from '../../core/platform/acpiPm.ts';
+import { DebugExit, Port92, PostPort } from '../../core/platform/systemPorts.ts';
+import { Hpet } from '../../core/platform/hpet.ts';
+import { InterruptSystem } from '../../core/platform/interruptSystem.ts';
+import { IoApic } from '../../core/platform/ioApic.ts';
+import { KeyboardController } from '../../core/platform/i8042.ts';
+import { LpcBridge, PciHost, deviceFunction, hostBridge } from '../../core/platform/pciHost.ts';
+import { Pic } from '../../core/platform/pic.ts';
+import { Pit } from '../../core/platform/pit.ts';
+import { Rtc } from '../../core/platform/rtc.ts';
+import { Uart16550, comPorts } from '../../core/devices/uart16550.ts';
+import { Wire } from '../doubles/wire.ts';
+import { componentConformance, deviceConformance } from './device.ts';
+import type { LocalApic } from '../../core/platform/localApic.ts';
+import type { MachineEvents } from '../../core/platform/machineEvents.ts';
+
+const events: MachineEvents = { powerOff() {}, reset() {}, debugExit() {} };
+
+deviceConformance('8259A pair', () => new Pic(new Wire()));
+deviceConformance('8254', clock => new Pit(clock, new Wire()));
+deviceConformance('real-time clock', clock => new Rtc(clock, new Wire(), Date.UTC(2026, 1, 28, 23, 59, 58), 512 << 20));
+deviceConformance('I/O APIC', () => new IoApic(1, () => true));
+deviceConformance('HPET', clock => new Hpet(clock, { pin: () => new Wire(), timer: new Wire(), rtc: new Wire(), legacyReplacement() {} }));
+deviceConformance('ACPI power management', clock => new AcpiPm(clock, new Wire(), events));
+deviceConformance('16550A', clock => new Uart16550(comPorts[0], clock, new Wire(), () => {}));
+deviceConformance('8042 without keyboard', () => new KeyboardController(new Wire(), events, false));
+deviceConformance('8042 with keyboard', () => new KeyboardController(new Wire(), events, true));
+deviceConformance('debug exit', () => new DebugExit(events));
+deviceConformance('POST port', () => new PostPort());
+deviceConformance('port 92H', () => new Port92(events));
+deviceConformance('PCI host', () => {
+  const host = new PciHost(events);
+  host.plug(deviceFunction(0, 0), hostBridge());
+  host.plug(deviceFunction(31, 0), new LpcBridge());
+  return host;
+});
+
+componentConformance('local APIC', clock => localApic(clock), component => {
+  const apic = component as LocalApic;
+  for (let offset = 0; offset < 0x400; offset += 16) apic.writeRegister(offset, 4, (offset * 0x01010101) >>> 0);
+});
+componentConformance('local APIC in x2APIC mode', clock => localApic(clock), component => {
+  const apic = component as LocalApic;
+  apic.writeMsr(0x1b, 0xfee00d00, 0);
+  for (let register = 0; register < 0x100; register++) apic.writeMsr(0x800 + register, register, 0);
+});
+componentConformance('host bridge', () => hostBridge(), () => {});
+componentConformance('LPC bridge', () => new LpcBridge(), () => {});
+
+function localApic(clock: ConstructorParameters<typeof InterruptSystem>[0]): LocalApic {
+  const apic = new InterruptSystem(clock, 1, 40).localApics[0];
+  if (apic === undefined) throw new Error('no local APIC');
+  return apic;
+}

@@ -65,17 +65,24 @@ export class Apt {
     this.options = Object.entries(settings).flatMap(([key, value]) => ['-o', `${key}=${value}`]);
   }
 
-  /** Brings the package lists up to date, unless they are. */
-  async update(progress: Progress): Promise<void> {
+  /**
+   * Brings the package lists up to date, unless they are. A list that apt refused (a mirror that is being updated, say) leaves the
+   * others usable: returns what apt said about it, or null when all is well. apt checks every list and package against signed checksums.
+   */
+  async update(progress: Progress): Promise<string | null> {
     const stamp = join(this.folder, 'updated');
-    if (existsSync(stamp) && Date.now() - statSync(stamp).mtimeMs < listsAgeMs) return;
+    if (existsSync(stamp) && Date.now() - statSync(stamp).mtimeMs < listsAgeMs) return null;
     for (const part of ['lists/partial', 'cache/archives/partial', 'state', 'downloads']) mkdirSync(join(this.folder, part), { recursive: true });
     writeFileSync(join(this.folder, 'status'), '');
     const result = await run('apt-get', [...this.options, 'update', '--error-on=any'], this.folder, progress);
-    if (result.code !== 0) {
+    if (result.code === 0) {
+      writeFileSync(stamp, '');
+      return null;
+    }
+    if (!readdirSync(join(this.folder, 'lists')).some(file => file.includes('_Packages'))) {
       throw new GuestError(`the ${this.architecture} package lists could not be fetched; is there a network, and does /etc/apt name a mirror?\n  ${lastLines(result)}`);
     }
-    writeFileSync(stamp, '');
+    return result.errors.split('\n').find(line => line.startsWith('E: ')) ?? lastLines(result);
   }
 
   /** The versioned package that a kernel's meta package depends on. */

@@ -29,7 +29,11 @@ export async function fetchGuest(root: string, row: GuestRow, bar: ProgressBar):
     bar.done();
   };
 
-  await step('package lists', () => apt.update(percent => bar.report(percent)));
+  let incomplete: string | null = null;
+  await step('package lists', async () => {
+    incomplete = await apt.update(percent => bar.report(percent));
+  });
+  if (incomplete !== null) bar.note(`${row.name}: not every package list could be fetched; going on with the others, which may hold older versions\n  ${String(incomplete)}`);
   const kernelPackage = row.kernel === undefined ? undefined : await apt.kernelPackage(row.kernel);
   for (const name of kernelPackage === undefined ? row.packages : [kernelPackage, ...row.packages]) {
     await step(name, () => apt.unpack(name, join(folder, name), percent => bar.report(percent)));

@@ -23,6 +23,11 @@ export class ProgressBar {
     this.stream.write(`\r[${'#'.repeat(filled)}${'.'.repeat(width - filled)}] ${String(Math.round(percent)).padStart(3)} %  ${this.title}\u001b[K`);
   }
 
+  /** A line of text between two steps. */
+  note(text: string): void {
+    this.stream.write(`${text}\n`);
+  }
+
   done(): void {
     if (!this.stream.isTTY) return;
     this.report(100);

@@ -30,9 +30,11 @@ export function formOf(decoded: Decoded, codeSize: CodeSize): DecodedForm {
   const addressing = !memory ? 'full' : decoded.ripRelative ? 'rip'
     : !decoded.hasIndex && (codeSize !== 64 || decoded.segment === ZERO - STATE) ? 'base' : 'full';
   const repeat = row.has.has('rep') ? decoded.repeat : 0;
-  const key = row.id * 8192 + (SIZE_BITS[opSize] | (SIZE_BITS[addressSize] << 2) | ((memory ? 1 : 0) << 4) | (decoded.rexW ? 32 : 0) | (repeat << 6)
+  const rexW = decoded.rexW && row.wide;
+  // The rows of one `+r` opcode differ in nothing but the register.
+  const key = (row.low > 0 ? row.id - row.low : row.id) * 8192 + (SIZE_BITS[opSize] | (SIZE_BITS[addressSize] << 2) | ((memory ? 1 : 0) << 4) | (rexW ? 32 : 0) | (repeat << 6)
     | ((addressing === 'full' ? 0 : addressing === 'base' ? 1 : 2) << 8) | (SIZE_BITS[codeSize] << 10));
-  return { key, opSize, addressSize, memory, addressing, repeat, rexW: decoded.rexW };
+  return { key, opSize, addressSize, memory, addressing, repeat, rexW };
 }
 
 /** Builds a form's program from its row's definition. */
@@ -50,6 +52,5 @@ export function buildProgram(decoded: Decoded, shape: DecodedForm, codeSize: Cod
 export function formName(decoded: Decoded, shape: DecodedForm, codeSize: CodeSize): string {
   const { row } = decoded;
   const where = shape.memory ? `m:${shape.addressing}${shape.addressSize}` : 'r';
-  const low = row.low >= 0 ? `.${row.low}` : '';
-  return `${codeSize} ${row.opcode}${low} ${row.operands || '-'} ${shape.opSize} ${where}${shape.repeat ? ` rep${shape.repeat}` : ''}${shape.rexW ? ' w' : ''}`;
+  return `${codeSize} ${row.opcode} ${row.operands || '-'} ${shape.opSize} ${where}${shape.repeat ? ` rep${shape.repeat}` : ''}${shape.rexW ? ' w' : ''}`;
 }

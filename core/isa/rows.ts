@@ -51,6 +51,8 @@ export interface Row extends RowSpec {
   readonly low: number;
   readonly hasModrm: boolean;
   readonly sized: boolean;
+  /** Whether REX.W selects another form beyond the operand size. */
+  readonly wide: boolean;
 }
 
 export function row(opcode: string, name: string, operands: string, flags: string, define: Definition, extra: { feature?: string; undefinedFlags?: number } = {}): RowSpec {
@@ -92,9 +94,10 @@ export function parseRows(specs: readonly RowSpec[]): Row[] {
     const has = new Set(spec.flags.split(' ').filter(flag => flag !== ''));
     const hasModrm = digit >= 0 || modrm >= 0 || has.has('modrm') || letters.some(letter => MODRM_LETTERS.test(letter) && letter.length > 1 && !/^(DX|CL|ES|CS|SS|DS|FS|GS)$/.test(letter));
     const sized = has.has('size') || letters.some(letter => /^[A-Zr].*[vzy]$|^rAX$|^Ibs$|^Ap$|^Mp$|^Ma$/.test(letter));
+    const wide = has.has('rexw') || letters.some(letter => letter.endsWith('y'));
     const count = plus === 'r' ? 8 : plus === 'cc' ? 16 : 1;
     for (let low = 0; low < count; low++) {
-      rows.push({ ...spec, id: rows.length, map, byte: byte + low, prefix, w, digit, modrm, letters, has, low: plus ? low : -1, hasModrm, sized });
+      rows.push({ ...spec, id: rows.length, map, byte: byte + low, prefix, w, digit, modrm, letters, has, low: plus ? low : -1, hasModrm, sized, wide });
     }
   }
   return rows;

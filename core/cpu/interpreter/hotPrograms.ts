@@ -18,7 +18,7 @@ export interface HotPrograms {
 export function hotPrograms(names: { readonly long: readonly string[]; readonly legacy: readonly string[] }): HotPrograms {
   const byName = new Map<string, Row>();
   for (const row of rows) {
-    const key = `${row.opcode}${row.low >= 0 ? `.${row.low}` : ''} ${row.operands || '-'}`;
+    const key = `${row.opcode} ${row.operands || '-'}`;
     if (!byName.has(key)) byName.set(key, row);
   }
   const operations = new Map<string, number>();

@@ -451,7 +451,7 @@ export class Emitter {
     const pointer = this.take(I32);
     this.miss(TLB_WRITE, local, pointer, bytes);
     code.if();
-    this.slow('slowWrite', local, bytes, pointer);
+    this.slow('slowStore', local, bytes, pointer);
     code.get(pointer);
     this.value(value);
     this.storeOp(bytes, 0, value.width === 64);

@@ -23,7 +23,7 @@ import { writeToCode } from './code';
 import { mmioRead, mmioReadHigh, mmioWrite } from './imports';
 import { canonical, fillRead, fillWrite, IMPLICIT, pageKind, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
 import { raiseError } from './status';
-import { acChanged, dataEntry, hasGuarded } from './tlb';
+import { dataEntry, hasGuarded } from './tlb';
 
 const GENERAL_PROTECTION: u32 = 13;
 const STACK_FAULT: u32 = 12;
@@ -323,11 +323,6 @@ export function hostForUpdate(la: u64, size: i32): u32 {
   const entry = dataEntry(load<u32>(TLB_BASE), la);
   if ((load<u64>(entry, TLB_WRITE) ^ (la + size - 1)) <= 4095) return <u32>la + load<u32>(entry, TLB_WRITE + 8);
   return slowWrite(la, size);
-}
-
-/** Must be called after every change of EFLAGS.AC, at any privilege level. */
-export function flushAccessCheck(): void {
-  acChanged();
 }
 
 // ---- implicit supervisor accesses ------------------------------------------------------------------------------------------------

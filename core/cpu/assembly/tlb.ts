@@ -238,7 +238,7 @@ export function hasGuarded(): bool {
 }
 
 /** Must be called after every change of EFLAGS.AC, at any privilege level: switches the guarded entries on or off. */
-export function acChanged(): void {
+export function flushAccessCheck(): void {
   const count = load<u32>(GUARDED_COUNT);
   if (count == 0) return;
   const parked = !(load<u32>(EFLAGS) & EFLAGS_AC);
@@ -255,7 +255,7 @@ export function acChanged(): void {
 
 /** Records that the entry just installed may be used only while EFLAGS.AC is set. */
 export function noteGuarded(entry: u32): void {
-  acChanged();
+  flushAccessCheck();
   store<u32>(entry, load<u32>(entry, 12) | ENTRY_GUARDED, 12);
   let count = load<u32>(GUARDED_COUNT);
   for (let i: u32 = 0; i < count; i++) if (load<u32>(GUARDED + (i << 2)) == entry) return;

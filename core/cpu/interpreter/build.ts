@@ -56,7 +56,7 @@ function importer(module: ModuleWriter, signatures: HelperSignatures, names: Rea
   };
 }
 
-const COMMON = ['slowRead', 'slowWrite', 'commitWrite', 'faulted', 'segmentSlot', 'raise', 'raiseError'] as const;
+const COMMON = ['slowRead', 'slowWrite', 'slowStore', 'commitWrite', 'faulted', 'segmentSlot', 'raise', 'raiseError'] as const;
 
 /** Names of the helpers that programs call. */
 function helpersOf(programs: readonly Program[]): Set<string> {

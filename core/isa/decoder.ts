@@ -242,7 +242,7 @@ export class Decoder {
     if (row.has.has('xreg')) out.g = reg;
     if (row.modrm >= 0) return;
     // Control and debug registers ignore mod (SDM 2B, MOV).
-    if (mod === 3 || row.letters.some(letter => letter[0] === 'C' || (letter[0] === 'D' && letter !== 'DX'))) {
+    if (mod === 3 || row.letters.some(letter => letter === 'Cq' || letter === 'Dq')) {
       const number = (modrm & 7) | ((rex & 1) << 3);
       out.e = number * 8;
       for (const letter of row.letters) {

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { ContractError } from '../contract/errors.ts';
 import { addMachineOptions } from './machine-options.ts';
+import { addCommonOptions } from './session.ts';
 import { reportError, Status } from './status.ts';
 
 const exitStatuses = `
@@ -64,5 +65,84 @@ function createProgram(done: (status: number) => void): Command {
       const { run } = await import('./run.ts');
       done(await run(options));
     });
+  addVmCommands(program);
+  addConsole(program, done);
+  addEngineCommands(program, done);
   return program;
+}
+
+const vmExamples = `
+Examples:
+  vanderpool vm create debian --kernel vmlinuz --initrd initrd.img --append 'console=ttyS0' --memory 1G
+  vanderpool vm start debian && vanderpool console debian
+  vanderpool vm stop debian            press the power button
+  vanderpool vm stop debian --force    pull the plug
+  vanderpool vm list --json`;
+
+function addVmCommands(program: Command): void {
+  const vm = program.command('vm').description('the VMs of the library').addHelpText('after', vmExamples);
+  const sub = (usage: string, description: string): Command => addCommonOptions(vm.command(usage).description(description));
+  const editing = (command: Command): Command => addMachineOptions(command)
+    .option('--notes <text>', 'notes for people')
+    .option('--console <port>', 'serial port that has a console, COM1 to COM4; may be repeated (default: COM1)', (port: string, before: string[] = []) => [...before, port]);
+
+  editing(sub('create <name>', 'create a VM; without --kernel it starts the built-in monitor')).action(async (name: string, options: object) => {
+    await (await import('./vm.ts')).createVm(name, options);
+  });
+  editing(sub('edit <vm>', 'change the configuration of a VM'))
+    .option('--name <name>', 'a new name')
+    .option('--monitor', 'start the built-in monitor instead of a kernel')
+    .action(async (name: string, options: object) => {
+      await (await import('./vm.ts')).editVm(name, options);
+    });
+  sub('list', 'list the VMs').alias('ls').action(async (options: object) => {
+    await (await import('./vm.ts')).listVms(options);
+  });
+  sub('show <vm>', 'show the configuration and the state of a VM').action(async (name: string, options: object) => {
+    await (await import('./vm.ts')).showVm(name, options);
+  });
+  const verbs = { start: 'start a VM', reset: 'press the reset button of a VM', pause: 'pause a VM', resume: 'resume a paused VM' } as const;
+  for (const verb of ['start', 'reset', 'pause', 'resume'] as const) {
+    sub(`${verb} <vm>`, verbs[verb]).action(async (name: string, options: object) => {
+      await (await import('./vm.ts')).commandVm(verb, name, options);
+    });
+  }
+  sub('stop <vm>', 'press the power button of a VM').option('--force', 'pull its plug').action(async (name: string, options: object) => {
+    await (await import('./vm.ts')).stopVm(name, options);
+  });
+  sub('rm <vm>', 'remove a VM that does not run, with its folder').action(async (name: string, options: object) => {
+    await (await import('./vm.ts')).removeVm(name, options);
+  });
+  sub('registers <vm>', 'print the registers of a running VM').action(async (name: string, options: object) => {
+    await (await import('./vm.ts')).describeMachine(name, options);
+  });
+  addCommonOptions(program.command('events [vm]').description('what happened in the library, or to one VM'))
+    .option('--limit <n>', 'how many', '50')
+    .action(async (name: string | undefined, options: { readonly limit: string }) => {
+      await (await import('./vm.ts')).listEvents(name, options);
+    });
+}
+
+function addConsole(program: Command, done: (status: number) => void): void {
+  addCommonOptions(program.command('console <vm>').description('attach to a serial port of a VM; Ctrl-A x detaches'))
+    .option('--history', 'print what the port has shown so far, and end')
+    .option('--port <port>', 'COM1 to COM4', 'COM1')
+    .action(async (name: string, options: object) => {
+      done(await (await import('./console.ts')).openConsole(name, options));
+    });
+}
+
+function addEngineCommands(program: Command, done: (status: number) => void): void {
+  const engine = program.command('engine').description('the background process that owns the library');
+  addCommonOptions(engine.command('status').description('whether it runs, and what it does')).action(async (options: object) => {
+    done(await (await import('./engine.ts')).engineStatus(options));
+  });
+  addCommonOptions(engine.command('stop').description('stop it; refused while VMs run')).option('--force', 'pull the plug of every VM first').action(async (options: object) => {
+    done(await (await import('./engine.ts')).stopEngine(options));
+  });
+  addCommonOptions(program.command('serve').description('serve the graphical interface to a browser on this machine'))
+    .option('--port <port>', 'port on 127.0.0.1; 0 lets the system choose', '0')
+    .action(async (options: object) => {
+      done(await (await import('./engine.ts')).serve(options));
+    });
 }

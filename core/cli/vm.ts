@@ -1,0 +1,113 @@
+/** `vanderpool vm ...`: the library's VMs. */
+import type { Client } from '../contract/client.ts';
+import { formatMemory } from '../contract/memory.ts';
+import type { Vm, VmChanges } from '../contract/vm.ts';
+import { changesFrom } from './machine-options.ts';
+import type { MachineOptions } from './machine-options.ts';
+import { list, show, table, time } from './output.ts';
+import { withEngine } from './session.ts';
+import type { CommonOptions } from './session.ts';
+import { badArgument } from './status.ts';
+
+export interface EditOptions extends MachineOptions, CommonOptions {
+  readonly name?: string;
+  readonly notes?: string;
+  readonly monitor?: boolean;
+  readonly console?: readonly string[];
+}
+
+export async function createVm(name: string, options: EditOptions): Promise<void> {
+  const config = { ...changes(options), name };
+  await answerWithVm(options, (client) => client.call('vm.create', { config }), (vm) => `Created "${vm.config.name}".`);
+}
+
+export async function editVm(reference: string, options: EditOptions): Promise<void> {
+  await answerWithVm(options, async (client) => {
+    const before = await client.call('vm.get', { vm: reference });
+    const given = changes(options, before);
+    if (Object.keys(given).length === 0) throw badArgument('There is nothing to change.', 'Name what to change, such as --memory 1G; see `vanderpool vm edit --help`.');
+    return client.call('vm.edit', { vm: before.id, changes: given });
+  }, (vm) => `Changed "${vm.config.name}".`);
+}
+
+export async function listVms(options: CommonOptions): Promise<void> {
+  const vms = await withEngine(options, (client) => client.call('vm.list', {}));
+  show(vms, options.json === true, (all) => {
+    if (all.length === 0) return 'The library is empty. Create a VM with `vanderpool vm create NAME`.';
+    return table(['NAME', 'STATE', 'MEMORY', 'BOOTS'], all.map(({ config, state }) => [config.name, state, formatMemory(config.memoryBytes), bootText(config.boot)]));
+  });
+}
+
+export async function showVm(reference: string, options: CommonOptions): Promise<void> {
+  const vm = await withEngine(options, (client) => client.call('vm.get', { vm: reference }));
+  show(vm, options.json === true, describeVm);
+}
+
+type Verb = 'start' | 'reset' | 'pause' | 'resume';
+const verbs: Readonly<Record<Verb, string>> = { start: 'Started', reset: 'Reset', pause: 'Paused', resume: 'Resumed' };
+
+export async function commandVm(verb: Verb, reference: string, options: CommonOptions): Promise<void> {
+  await answerWithVm(options, (client) => client.call(`vm.${verb}`, { vm: reference }), (vm) => `${verbs[verb]} "${vm.config.name}".`);
+}
+
+export async function stopVm(reference: string, options: CommonOptions & { readonly force?: boolean }): Promise<void> {
+  const force = options.force === true;
+  await answerWithVm(options, (client) => client.call('vm.stop', { vm: reference, force }), (vm) => {
+    return force ? `Stopped "${vm.config.name}".` : `Pressed the power button of "${vm.config.name}"; --force pulls its plug.`;
+  });
+}
+
+export async function removeVm(reference: string, options: CommonOptions): Promise<void> {
+  await withEngine(options, (client) => client.call('vm.remove', { vm: reference }));
+  show({ removed: reference }, options.json === true, () => `Removed "${reference}".`);
+}
+
+export async function describeMachine(reference: string, options: CommonOptions): Promise<void> {
+  const answer = await withEngine(options, (client) => client.call('vm.describe', { vm: reference }));
+  show(answer, options.json === true, ({ text }) => text);
+}
+
+export async function listEvents(reference: string | undefined, options: CommonOptions & { readonly limit: string }): Promise<void> {
+  const input = { limit: Number(options.limit), ...(reference === undefined ? {} : { vm: reference }) };
+  const events = await withEngine(options, (client) => client.call('events.list', input));
+  const rows = events.toReversed().map(({ at, vmName, kind, detail }) => [time(at), vmName ?? '', kind, detail.split('\n')[0] ?? '']);
+  show(events, options.json === true, () => table(['TIME', 'VM', 'WHAT', 'DETAIL'], rows));
+}
+
+async function answerWithVm(options: CommonOptions, action: (client: Client) => Promise<Vm>, text: (vm: Vm) => string): Promise<void> {
+  show(await withEngine(options, action), options.json === true, text);
+}
+
+function changes(options: EditOptions, before?: Vm): VmChanges {
+  if (options.monitor === true && options.kernel !== undefined) throw badArgument('--monitor and --kernel exclude each other.');
+  const serial = options.console === undefined ? undefined : (before?.config.serial ?? []).length === 4 ? before?.config.serial : undefined;
+  const ports = options.console?.map((text) => (/^COM[1-4]$/i.test(text) ? Number(text.at(-1)) - 1 : Number.NaN));
+  if (ports?.some(Number.isNaN)) throw badArgument('--console names a serial port: COM1, COM2, COM3 or COM4.');
+  return {
+    ...changesFrom(options, before?.config.boot),
+    ...(options.monitor === true ? { boot: { kind: 'monitor' as const } } : {}),
+    ...(options.name === undefined ? {} : { name: options.name }),
+    ...(options.notes === undefined ? {} : { notes: options.notes }),
+    ...(ports === undefined ? {} : {
+      serial: Array.from({ length: 4 }, (_, port) => ({ attach: ports.includes(port) ? 'console' as const : 'none' as const, label: serial?.[port]?.label ?? `COM${port + 1}` })),
+    }),
+  };
+}
+
+function bootText(boot: Vm['config']['boot']): string {
+  return boot.kind === 'monitor' ? 'built-in monitor' : boot.kernel;
+}
+
+function describeVm({ id, config, state, exit, startedAt, createdAt, processId }: Vm): string {
+  const { boot, serial } = config;
+  const image = boot.kind === 'image' ? boot : null;
+  return list([
+    ['Name', config.name], ['State', state], ['Started', time(startedAt)], ['Process', processId === null ? '' : String(processId)],
+    ['Last end', exit ? `${exit.reason}, ${time(exit.at)}${exit.detail === '' ? '' : `\n${exit.detail}`}` : ''],
+    ['Memory', formatMemory(config.memoryBytes)], ['Processors', `${config.cpus}${config.cpuModel === '' ? '' : ` ${config.cpuModel}`}`],
+    ['JIT', config.jit], ['Clock', config.clock], ['Boots', bootText(boot)], ['Initrd', image?.initrd ?? ''], ['Command line', image?.append ?? ''],
+    ['Modules', image?.modules.map(({ path, commandLine }) => `${path} ${commandLine}`.trim()).join('\n') ?? ''],
+    ['Consoles', serial.flatMap(({ attach }, port) => (attach === 'console' ? [`COM${port + 1}`] : [])).join(', ')],
+    ['Notes', config.notes], ['Created', time(createdAt)], ['Id', id],
+  ]);
+}

@@ -1,0 +1,117 @@
+/** The engine: one a library. Owns its database and its VM processes, and serves the contract to any number of clients. */
+import { mkdirSync, rmSync } from 'node:fs';
+import type { Server } from 'node:net';
+import { resolve } from 'node:path';
+import { ContractError } from '../contract/errors.ts';
+import type { EngineStatus } from '../contract/operations.ts';
+import type { Transport } from '../contract/wire.ts';
+import { ContractServer } from '../server/server.ts';
+import { asLibraryError } from '../store/database.ts';
+import { Library } from '../store/library.ts';
+import { lockLibrary } from '../store/lock.ts';
+import type { LibraryLock } from '../store/lock.ts';
+import { serveClient } from './dispatch.ts';
+import type { OperationHandlers, StreamHandlers } from './dispatch.ts';
+import { createOperations, createStreams } from './operations.ts';
+import { listen, socketPath } from './socket.ts';
+import { Supervisor } from './supervisor.ts';
+import type { VmProcessLauncher } from './vm-process.ts';
+
+export interface EngineOptions {
+  readonly folder: string;
+  readonly launch: VmProcessLauncher;
+  readonly machineModule: string;
+  /** Called when a client has asked for the end, after everything was stopped. */
+  readonly stopped: () => void;
+}
+
+export class Engine {
+  readonly supervisor: Supervisor;
+  readonly library: Library;
+  readonly server: ContractServer;
+  readonly #options: EngineOptions;
+  readonly #lock: LibraryLock;
+  readonly #handlers: OperationHandlers;
+  readonly #streams: StreamHandlers;
+  readonly #startedAt = Date.now();
+  readonly #clients = new Set<Transport>();
+  #socket: Server | null = null;
+  #stopping = false;
+
+  /** Takes the library's lock and opens its database. @throws ContractError `library-locked`, `library-newer`, `library-unusable`. */
+  constructor(options: EngineOptions) {
+    const folder = resolve(options.folder);
+    this.#options = { ...options, folder };
+    makeFolder(folder);
+    this.#lock = lockLibrary(folder);
+    try {
+      this.library = new Library(folder);
+    } catch (error) {
+      this.#lock.release();
+      throw error;
+    }
+    this.supervisor = new Supervisor(this.library, options.launch, options.machineModule);
+    this.server = new ContractServer((transport) => this.serve(transport));
+    this.#handlers = createOperations(this);
+    this.#streams = createStreams(this);
+  }
+
+  /** Clears up after an engine that died, then opens the local socket. */
+  async open(): Promise<void> {
+    await this.library.recordLostVms(Date.now());
+    this.#socket = await listen(socketPath(this.#options.folder), (transport) => this.serve(transport));
+  }
+
+  serve(transport: Transport): void {
+    this.#clients.add(transport);
+    transport.onClose(() => void this.#clients.delete(transport));
+    serveClient(transport, this.#handlers, this.#streams);
+  }
+
+  async status(): Promise<EngineStatus> {
+    const vms = await this.supervisor.list();
+    return {
+      version: process.env.VANDERPOOL_VERSION ?? 'development', processId: process.pid, library: this.#options.folder, startedAt: this.#startedAt,
+      running: this.supervisor.running, vms: vms.length, server: this.server.status(),
+    };
+  }
+
+  refuseWhenStopping(): void {
+    if (this.#stopping) throw new ContractError('engine-stopping', 'The engine is stopping.', 'Wait a moment and try again.');
+  }
+
+  /** Stops after the answer has left. @throws ContractError `wrong-state` while VMs run, unless forced. */
+  async requestStop(force: boolean): Promise<void> {
+    const { running } = this.supervisor;
+    if (running > 0 && !force) {
+      const message = `${running} VM${running === 1 ? ' runs' : 's run'} in this library.`;
+      throw new ContractError('wrong-state', message, 'Stop them first, or pull their plugs with --force.');
+    }
+    this.#stopping = true;
+    await this.supervisor.stopAll();
+    setTimeout(() => void this.close().then(this.#options.stopped), 50);
+  }
+
+  /** Ends every VM, closes everything and gives the library free. */
+  async close(): Promise<void> {
+    this.#stopping = true;
+    await this.supervisor.stopAll();
+    await this.server.stop();
+    const { folder } = this.#options;
+    if (this.#socket) {
+      this.#socket.close();
+      if (process.platform !== 'win32') rmSync(socketPath(folder), { force: true });
+    }
+    for (const client of this.#clients) client.close();
+    await this.library.close();
+    this.#lock.release();
+  }
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw asLibraryError(error, folder);
+  }
+}

@@ -1,0 +1,188 @@
+/** One VM while its process lives: its state, its commands, and what its process reports. */
+import { join } from 'node:path';
+import { ContractError } from '../contract/errors.ts';
+import { SERIAL_PORTS } from '../contract/limits.ts';
+import type { MetricsEvent } from '../contract/streams.ts';
+import type { Vm, VmExit, VmState } from '../contract/vm.ts';
+import { fromVmProcess } from '../machine/messages.ts';
+import type { FromVmProcess, ToVmProcess } from '../machine/messages.ts';
+import type { MachineExit } from '../machine/types.ts';
+import type { Console } from './console.ts';
+import { createMeter } from './metrics.ts';
+import type { VmProcess, VmProcessLauncher } from './vm-process.ts';
+
+export interface GuestEvents {
+  /** The state changed while the process lives. */
+  state(state: VmState): void;
+  metrics(sample: MetricsEvent): void;
+  /** The process is gone. `error` is set when that is nobody's wish. */
+  ended(exit: VmExit, error: ContractError | null): void;
+}
+
+export interface GuestOptions {
+  readonly vm: Vm;
+  readonly folder: string;
+  readonly launch: VmProcessLauncher;
+  readonly machineModule: string;
+  readonly consoles: readonly Console[];
+  readonly events: GuestEvents;
+}
+
+const START_MS = 60_000;
+const DESCRIBE_MS = 3000;
+
+export class Guest {
+  readonly #process: VmProcess;
+  readonly #events: GuestEvents;
+  readonly #consoles: readonly Console[];
+  readonly #measure = createMeter();
+  readonly #starting: PromiseWithResolvers<void> = Promise.withResolvers();
+  #describing: ((text: string | null) => void)[] = [];
+  #state: VmState = 'starting';
+  /** Why the process is about to end, when it said so or was told to. */
+  #lastWord: { readonly exit: VmExit; readonly error: ContractError | null } | null = null;
+
+  constructor(options: GuestOptions) {
+    const { vm, folder, launch, machineModule, consoles, events } = options;
+    this.#events = events;
+    this.#consoles = consoles;
+    this.#process = launch(join(folder, 'process.log'));
+    this.#process.onMessage((raw) => this.#receive(raw));
+    this.#process.onExit((how) => this.#ended(how));
+    for (const [port, console] of consoles.entries()) {
+      console.connect({ grant: (bytes) => this.#send({ type: 'credit', port, bytes }), input: (data) => this.#send({ type: 'input', port, data }) });
+    }
+    this.#starting.promise.catch(() => undefined); // Whoever asked for the start hears of it; nobody else has to.
+    this.#send({ type: 'start', config: vm.config, machineModule });
+  }
+
+  get processId(): number | null {
+    return this.#process.processId;
+  }
+
+  get state(): VmState {
+    return this.#state;
+  }
+
+  /** Done when the machine runs. @throws ContractError when it could not be made. */
+  async started(): Promise<void> {
+    const late = new ContractError('vm-crashed', `The VM did not start within ${START_MS / 1000} s.`, 'Look at process.log in its folder.');
+    const timer = setTimeout(() => {
+      this.#lastWord ??= { exit: exitNow('failed-to-start', late.message), error: late };
+      this.#process.kill();
+    }, START_MS);
+    try {
+      await this.#starting.promise;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  pause(): void {
+    this.#send({ type: 'command', command: 'pause' });
+  }
+
+  resume(): void {
+    this.#send({ type: 'command', command: 'resume' });
+  }
+
+  reset(): void {
+    this.#send({ type: 'command', command: 'reset' });
+  }
+
+  powerButton(): void {
+    this.#send({ type: 'command', command: 'power-button' });
+    // A paused guest cannot see its button.
+    if (this.#state === 'paused') this.resume();
+    this.#become('stopping');
+  }
+
+  /** Pulls the plug. */
+  kill(detail = 'Its plug was pulled.'): void {
+    this.#lastWord ??= { exit: exitNow('killed', detail), error: null };
+    this.#process.kill();
+  }
+
+  describe(): Promise<string | null> {
+    return new Promise((resolve) => {
+      setTimeout(() => resolve(null), DESCRIBE_MS).unref();
+      this.#describing.push(resolve);
+      this.#send({ type: 'describe' });
+    });
+  }
+
+  #send(message: ToVmProcess): void {
+    this.#process.send(message);
+  }
+
+  #receive(raw: unknown): void {
+    const parsed = fromVmProcess.safeParse(raw);
+    // A process that speaks nonsense was broken, perhaps by its guest: the VM ends, the library lives on.
+    if (!parsed.success) return this.kill('Its process sent what is not of the protocol.');
+    this.#obey(parsed.data);
+  }
+
+  #obey(message: FromVmProcess): void {
+    switch (message.type) {
+      case 'started':
+        this.#become('running');
+        return this.#starting.resolve();
+      case 'failed': {
+        const error = ContractError.fromShape(message.error);
+        const reason = this.#state === 'starting' ? 'failed-to-start' : 'crashed';
+        this.#lastWord ??= { exit: exitNow(reason, error.message), error };
+        return;
+      }
+      case 'paused':
+        if (this.#state !== 'stopping') this.#become(message.paused ? 'paused' : 'running');
+        return;
+      case 'output': return this.#consoles[message.port]?.output(message.data);
+      case 'taken': return this.#consoles[message.port]?.inputTaken(message.bytes);
+      case 'metrics': return this.#events.metrics(this.#measure(message));
+      case 'description':
+        for (const resolve of this.#describing.splice(0)) resolve(message.text);
+        return;
+      case 'stopped':
+        this.#lastWord ??= describeExit(message.exit);
+        return;
+    }
+  }
+
+  #become(state: VmState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.#events.state(state);
+  }
+
+  #ended(how: string): void {
+    for (let port = 0; port < SERIAL_PORTS; port += 1) this.#consoles[port]?.connect(null);
+    for (const resolve of this.#describing.splice(0)) resolve(null);
+    const { exit, error } = this.#lastWord ?? crash(how);
+    this.#starting.reject(error ?? new ContractError('vm-crashed', 'The VM ended before it ran.', 'Start it again.'));
+    this.#events.ended(exit, error);
+  }
+}
+
+function crash(how: string): { exit: VmExit; error: ContractError } {
+  const message = `The VM's process ended unexpectedly (${how}).`;
+  return { exit: exitNow('crashed', message), error: new ContractError('vm-crashed', message, 'Start the VM again; its process.log may say more.') };
+}
+
+function describeExit(exit: MachineExit): { exit: VmExit; error: ContractError | null } {
+  switch (exit.reason) {
+    case 'power-off': case 'reset': return { exit: exitNow('power-off', ''), error: null };
+    case 'debug-exit': return { exit: { ...exitNow('debug-exit', `The guest wrote ${exit.value} to the debug-exit port.`), value: exit.value }, error: null };
+    case 'triple-fault': {
+      const error = new ContractError('vm-crashed', 'The guest ended in a triple fault.', 'Its last registers are shown with the VM.');
+      return { exit: exitNow('triple-fault', exit.state), error };
+    }
+    case 'internal-error': {
+      const error = new ContractError('vm-crashed', `The machine failed: ${exit.message}`, 'This is a defect of Vanderpool; please report what the guest did.');
+      return { exit: exitNow('crashed', exit.message), error };
+    }
+  }
+}
+
+function exitNow(reason: VmExit['reason'], detail: string): VmExit {
+  return { reason, detail, at: Date.now() };
+}

@@ -1,0 +1,117 @@
+/** The engine's answer to each operation and stream of the contract. */
+import { ContractError, parseWith } from '../contract/errors.ts';
+import { checkMemory } from '../contract/memory.ts';
+import { vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
+import { checkBoot } from '../machine/boot-check.ts';
+import type { OperationHandlers, StreamHandlers } from './dispatch.ts';
+import type { Engine } from './engine.ts';
+import { hostInfo, listFolder } from './host.ts';
+
+export function createOperations(engine: Engine): OperationHandlers {
+  const { supervisor, library, server } = engine;
+  return {
+    'vm.list': () => supervisor.list(),
+    'vm.get': ({ vm }) => supervisor.get(vm),
+    'vm.create': ({ config }) => supervisor.create(withChanges(parseWith(vmConfig, { ...vmDefaults, name: config.name }), config)),
+    'vm.edit': ({ vm, changes }) => supervisor.edit(vm, changes),
+    'vm.remove': async ({ vm }) => {
+      await supervisor.remove(vm);
+      return {};
+    },
+    'vm.start': ({ vm }) => {
+      engine.refuseWhenStopping();
+      return supervisor.start(vm);
+    },
+    'vm.stop': ({ vm, force }) => supervisor.stop(vm, force),
+    'vm.reset': ({ vm }) => supervisor.reset(vm),
+    'vm.pause': ({ vm }) => supervisor.pause(vm),
+    'vm.resume': ({ vm }) => supervisor.resume(vm),
+    'vm.describe': async ({ vm }) => ({ text: await supervisor.describe(vm) }),
+    'vm.move': ({ vm, position }) => supervisor.move(vm, position),
+    'console.write': async ({ vm, port, data }) => {
+      const { id, config, state, processId } = await supervisor.get(vm);
+      if (processId === null) throw new ContractError('wrong-state', `The VM "${config.name}" is ${state}: nobody listens on its console.`, 'Start it first.');
+      return { taken: consoleOf(engine, id, port).write(data) };
+    },
+    'console.history': async ({ vm, port }) => consoleOf(engine, (await supervisor.get(vm)).id, port).scrollback.read(),
+    'console.clear': async ({ vm, port }) => {
+      consoleOf(engine, (await supervisor.get(vm)).id, port).scrollback.clear();
+      return {};
+    },
+    'boot.check': async ({ boot, memoryBytes }) => ({ description: await checkBoot({ ...vmDefaults, boot, memoryBytes: checkMemory(memoryBytes) }) }),
+    'events.list': async ({ vm, limit }) => library.events(vm === undefined ? null : (await supervisor.get(vm)).id, limit),
+    'settings.get': () => library.settings(),
+    'settings.set': async ({ changes }) => {
+      const settings = await library.changeSettings(changes);
+      supervisor.tell({ kind: 'settings-changed', settings });
+      return settings;
+    },
+    'host.info': () => Promise.resolve(hostInfo()),
+    'host.folder': ({ path }) => Promise.resolve(listFolder(path)),
+    'server.start': ({ port }) => server.start(port),
+    'server.status': () => Promise.resolve(server.status()),
+    'server.stop': () => server.stop(),
+    'engine.status': () => engine.status(),
+    'engine.stop': async ({ force }) => {
+      await engine.requestStop(force);
+      return {};
+    },
+  };
+}
+
+/** Events that a subscriber may leave unacknowledged before it is cut off: it does not read. */
+const UNREAD_MAXIMUM = 10_000;
+/** Samples it may leave unacknowledged before further ones are left out. */
+const UNREAD_SAMPLES = 3;
+
+export function createStreams(engine: Engine): StreamHandlers {
+  const { supervisor, library } = engine;
+  return {
+    library: async (_input, sink) => {
+      let unread = 0;
+      const send: typeof sink.send = (event) => {
+        unread += 1;
+        if (unread <= UNREAD_MAXIMUM) return sink.send(event);
+        stop();
+        sink.end(new ContractError('engine-unreachable', 'The subscriber does not read its events.', 'Subscribe again.'));
+      };
+      const [vms, settings] = await Promise.all([supervisor.list(), library.settings()]);
+      send({ kind: 'all', vms, settings });
+      const stop = supervisor.onLibrary(send);
+      return { acknowledge: (count) => void (unread -= count), close: stop };
+    },
+    console: async ({ vm, port }, sink) => {
+      const { id } = await supervisor.get(vm);
+      const viewer = consoleOf(engine, id, port).attach((event) => sink.send(event));
+      const stop = supervisor.onLibrary((event) => {
+        if (event.kind !== 'vm-removed' || event.id !== id) return;
+        stop();
+        viewer.close();
+        sink.end(new ContractError('not-found', 'The VM was removed.', ''));
+      });
+      return {
+        acknowledge: (count) => viewer.acknowledge(count),
+        close: () => {
+          stop();
+          viewer.close();
+        },
+      };
+    },
+    metrics: async ({ vm }, sink) => {
+      const { id } = await supervisor.get(vm);
+      let unread = 0;
+      const stop = supervisor.onMetrics(id, (sample) => {
+        if (unread >= UNREAD_SAMPLES) return;
+        unread += 1;
+        sink.send(sample);
+      });
+      return { acknowledge: (count) => void (unread -= count), close: stop };
+    },
+  };
+}
+
+function consoleOf(engine: Engine, id: string, port: number): ReturnType<Engine['supervisor']['consoles']>[number] {
+  const console = engine.supervisor.consoles(id)[port];
+  if (!console) throw new ContractError('bad-field', `There is no serial port ${port}.`, 'Ports are 0 to 3.', 'port');
+  return console;
+}

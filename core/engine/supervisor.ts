@@ -1,0 +1,231 @@
+/** Every VM of a library: what is stored of it, its process while one lives, its consoles, and the news about it. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { asContractError, ContractError } from '../contract/errors.ts';
+import { SERIAL_PORTS } from '../contract/limits.ts';
+import type { LibraryEvent, MetricsEvent } from '../contract/streams.ts';
+import { withChanges } from '../contract/vm.ts';
+import type { Vm, VmChanges, VmConfig, VmExit, VmState } from '../contract/vm.ts';
+import type { Library } from '../store/library.ts';
+import { Console } from './console.ts';
+import { Guest } from './guest.ts';
+import { Scrollback } from './scrollback.ts';
+import type { VmProcessLauncher } from './vm-process.ts';
+
+/** Where a guest's fresh start begins in a console that has history. */
+const freshLine = new TextEncoder().encode('\x1b[0m\r\n');
+const STOP_MS = 10_000;
+
+type Listener<E> = (event: E) => void;
+
+export class Supervisor {
+  readonly #library: Library;
+  readonly #launch: VmProcessLauncher;
+  readonly #machineModule: string;
+  readonly #guests = new Map<string, Guest>();
+  readonly #consoles = new Map<string, Console[]>();
+  readonly #libraryListeners = new Set<Listener<LibraryEvent>>();
+  readonly #metricsListeners = new Map<string, Set<Listener<MetricsEvent>>>();
+  readonly #endWaiters = new Map<string, (() => void)[]>();
+
+  constructor(library: Library, launch: VmProcessLauncher, machineModule: string) {
+    this.#library = library;
+    this.#launch = launch;
+    this.#machineModule = machineModule;
+  }
+
+  get running(): number {
+    return this.#guests.size;
+  }
+
+  async list(): Promise<Vm[]> {
+    return (await this.#library.list()).map((vm) => this.#withProcess(vm));
+  }
+
+  async get(reference: string): Promise<Vm> {
+    return this.#withProcess(await this.#library.get(reference));
+  }
+
+  async create(config: VmConfig): Promise<Vm> {
+    return this.#changed(await this.#library.create(config));
+  }
+
+  async edit(reference: string, changes: VmChanges): Promise<Vm> {
+    const vm = await this.get(reference);
+    const frozen = Object.entries(changes).filter(([key, value]) => value !== undefined && key !== 'name' && key !== 'notes').map(([key]) => key);
+    if (this.#guests.has(vm.id) && frozen.length > 0) {
+      throw wrongState(vm, `its ${frozen.join(', ')} cannot be changed now`, 'Stop it first; name and notes can be changed at any time.');
+    }
+    return this.#changed(await this.#library.edit(vm, withChanges(vm.config, changes)));
+  }
+
+  async remove(reference: string): Promise<void> {
+    const vm = await this.get(reference);
+    if (this.#guests.has(vm.id)) throw wrongState(vm, 'it cannot be removed', 'Stop it first.');
+    await this.#library.remove(vm);
+    for (const console of this.#consoles.get(vm.id) ?? []) console.close();
+    this.#consoles.delete(vm.id);
+    rmSync(this.#library.vmFolder(vm.id), { recursive: true, force: true });
+    this.#tell({ kind: 'vm-removed', id: vm.id });
+  }
+
+  async move(reference: string, position: number): Promise<Vm[]> {
+    const before = new Map((await this.list()).map((vm) => [vm.id, vm.position]));
+    const vms = (await this.#library.move(await this.get(reference), position)).map((vm) => this.#withProcess(vm));
+    for (const vm of vms) if (before.get(vm.id) !== vm.position) this.#tell({ kind: 'vm-changed', vm });
+    return vms;
+  }
+
+  /** Starts a VM and answers when it runs. @throws ContractError `wrong-state`, or why the machine could not be made. */
+  async start(reference: string): Promise<Vm> {
+    const vm = await this.get(reference);
+    if (this.#guests.has(vm.id)) throw wrongState(vm, 'it cannot be started again', 'Stop or reset it.');
+    const consoles = this.consoles(vm.id);
+    for (const console of consoles) if (!console.scrollback.isEmpty) console.output(freshLine.slice());
+    const guest = new Guest({
+      vm, folder: this.#library.vmFolder(vm.id), launch: this.#launch, machineModule: this.#machineModule, consoles,
+      events: {
+        state: (state) => void this.#becomes(vm.id, state),
+        metrics: (sample) => {
+          for (const listener of this.#metricsListeners.get(vm.id) ?? []) listener(sample);
+        },
+        ended: (exit, error) => void this.#ended(vm.id, exit, error),
+      },
+    });
+    // Before anything is awaited: a second start finds the first.
+    this.#guests.set(vm.id, guest);
+    await this.#becomes(vm.id, 'starting', 'started');
+    await guest.started();
+    return this.get(vm.id);
+  }
+
+  async stop(reference: string, force: boolean): Promise<Vm> {
+    const { vm, guest } = await this.#live(reference, 'stopped');
+    if (!force) {
+      guest.powerButton();
+      return this.get(vm.id);
+    }
+    const ended = new Promise<void>((resolve) => this.#endWaiters.set(vm.id, [...(this.#endWaiters.get(vm.id) ?? []), resolve]));
+    guest.kill();
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, STOP_MS).unref())]);
+    return this.get(vm.id);
+  }
+
+  async reset(reference: string): Promise<Vm> {
+    const { vm, guest } = await this.#live(reference, 'reset');
+    guest.reset();
+    await this.#library.record(vm.id, { state: guest.state }, 'reset');
+    return this.get(vm.id);
+  }
+
+  async pause(reference: string): Promise<Vm> {
+    const { vm, guest } = await this.#live(reference, 'paused');
+    if (guest.state !== 'running') throw wrongState(vm, 'it cannot be paused', 'Only a running VM can.');
+    guest.pause();
+    return this.#settled(vm.id, guest, 'paused');
+  }
+
+  async resume(reference: string): Promise<Vm> {
+    const { vm, guest } = await this.#live(reference, 'resumed');
+    if (guest.state !== 'paused') throw wrongState(vm, 'it cannot be resumed', 'Only a paused VM can.');
+    guest.resume();
+    return this.#settled(vm.id, guest, 'running');
+  }
+
+  async describe(reference: string): Promise<string> {
+    const { vm, guest } = await this.#live(reference, 'looked into');
+    const text = await guest.describe();
+    if (text === null) throw wrongState(vm, 'it does not answer', 'Try again, or stop it by force.');
+    return text;
+  }
+
+  /** The consoles of a VM's four serial ports, with what they have shown before. */
+  consoles(id: string): Console[] {
+    const known = this.#consoles.get(id);
+    if (known) return known;
+    const folder = this.#library.vmFolder(id);
+    const made = Array.from({ length: SERIAL_PORTS }, (_, port) => new Console(new Scrollback(join(folder, `console-${port}.log`))));
+    this.#consoles.set(id, made);
+    return made;
+  }
+
+  onLibrary(listener: Listener<LibraryEvent>): () => void {
+    this.#libraryListeners.add(listener);
+    return () => void this.#libraryListeners.delete(listener);
+  }
+
+  onMetrics(id: string, listener: Listener<MetricsEvent>): () => void {
+    const listeners = this.#metricsListeners.get(id) ?? new Set();
+    this.#metricsListeners.set(id, listeners.add(listener));
+    return () => void listeners.delete(listener);
+  }
+
+  /** Tells everybody who follows the library. */
+  tell(event: LibraryEvent): void {
+    this.#tell(event);
+  }
+
+  /** Ends every guest at once and records it. */
+  async stopAll(): Promise<void> {
+    await Promise.all([...this.#guests.keys()].map((id) => this.stop(id, true)));
+    for (const console of [...this.#consoles.values()].flat()) console.close();
+  }
+
+  async #live(reference: string, verb: string): Promise<{ vm: Vm; guest: Guest }> {
+    const vm = await this.get(reference);
+    const guest = this.#guests.get(vm.id);
+    if (guest) return { vm, guest };
+    throw wrongState(vm, `it cannot be ${verb}`, `Start it first: vanderpool vm start "${vm.config.name}".`);
+  }
+
+  /** Waits a moment for the guest's word that it is so; a guest that is busy says it later. */
+  async #settled(id: string, guest: Guest, state: VmState): Promise<Vm> {
+    for (let left = 50; left > 0 && guest.state !== state; left -= 1) await new Promise((resolve) => setTimeout(resolve, 10));
+    return this.get(id);
+  }
+
+  async #becomes(id: string, state: VmState, kind?: string): Promise<void> {
+    try {
+      for (const console of this.consoles(id)) console.setState(state);
+      const startedAt = kind === 'started' ? { startedAt: Date.now() } : {};
+      await this.#changed(await this.#library.record(id, { state, ...startedAt }, kind));
+    } catch (error) {
+      this.#tell({ kind: 'error', vmId: id, error: asContractError(error).toShape() });
+    }
+  }
+
+  async #ended(id: string, exit: VmExit, error: ContractError | null): Promise<void> {
+    this.#guests.delete(id);
+    const state = error && exit.reason !== 'failed-to-start' ? 'crashed' : 'stopped';
+    try {
+      for (const console of this.consoles(id)) console.setState(state);
+      const vm = await this.#library.record(id, { state, exit, startedAt: null }, state === 'crashed' ? 'crashed' : 'ended', `${exit.reason} ${exit.detail}`.trim());
+      await this.#changed(vm);
+      if (error) this.#tell({ kind: 'error', vmId: id, error: error.toShape() });
+    } catch (failure) {
+      this.#tell({ kind: 'error', vmId: id, error: asContractError(failure).toShape() });
+    }
+    for (const waiter of this.#endWaiters.get(id) ?? []) waiter();
+    this.#endWaiters.delete(id);
+  }
+
+  async #changed(vm: Vm): Promise<Vm> {
+    const shown = this.#withProcess(vm);
+    this.#tell({ kind: 'vm-changed', vm: shown });
+    return Promise.resolve(shown);
+  }
+
+  #tell(event: LibraryEvent): void {
+    for (const listener of this.#libraryListeners) listener(event);
+  }
+
+  /** What is stored says what was last recorded; a live process knows better. */
+  #withProcess(vm: Vm): Vm {
+    const guest = this.#guests.get(vm.id);
+    return guest ? { ...vm, state: guest.state, processId: guest.processId } : vm;
+  }
+}
+
+function wrongState(vm: Vm, what: string, hint: string): ContractError {
+  return new ContractError('wrong-state', `The VM "${vm.config.name}" is ${vm.state}: ${what}.`, hint);
+}

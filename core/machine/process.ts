@@ -1,0 +1,156 @@
+/** The VM process: this thread moves bytes and messages between the engine and the machine's core thread. One guest a process. */
+import { asContractError } from '../contract/errors.ts';
+import { SERIAL_PORTS } from '../contract/limits.ts';
+import { readMachineConfig } from './files.ts';
+import { INPUT_PENDING, OUTPUT_CREDIT, toVmProcess } from './messages.ts';
+import type { FromVmProcess, ToVmProcess } from './messages.ts';
+import { openParentPort } from './parent.ts';
+import type { ParentPort } from './parent.ts';
+import { Runner } from './runner.ts';
+
+const METRICS_MS = 1000;
+/** A guest that takes no input is offered it again after this time. */
+const INPUT_RETRY_MS = 20;
+const OUTPUT_PIECE = 32 * 1024;
+/** Time for the last messages to leave before the process ends. */
+const FAREWELL_MS = 200;
+
+const parent = openParentPort();
+if (parent) serve(parent);
+else {
+  process.stderr.write('This program is started by the Vanderpool engine.\n');
+  process.exitCode = 125;
+}
+
+function serve(engine: ParentPort): void {
+  let guest: Guest | null = null;
+  // Without its engine a guest has neither console nor supervisor: it ends, and the library shows it as crashed.
+  engine.onClose(() => process.exit(0));
+  process.on('SIGINT', () => undefined); // Ctrl-C in the terminal that started the engine is not for the guests.
+  engine.onMessage((raw) => {
+    const parsed = toVmProcess.safeParse(raw);
+    if (!parsed.success) return;
+    if (parsed.data.type !== 'start') guest?.obey(parsed.data);
+    else guest ??= startGuest(engine, parsed.data);
+  });
+}
+
+function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type: 'start' }>): Guest | null {
+  const send = (message: FromVmProcess): void => engine.send(message);
+  try {
+    return new Guest(send, start);
+  } catch (error) {
+    end(send, { type: 'failed', error: asContractError(error).toShape() });
+    return null;
+  }
+}
+
+/** Says the last word and ends the process. */
+function end(send: (message: FromVmProcess) => void, message: FromVmProcess): void {
+  send(message);
+  setTimeout(() => process.exit(0), FAREWELL_MS);
+}
+
+class Guest {
+  readonly #send: (message: FromVmProcess) => void;
+  readonly #runner: Runner;
+  readonly #credit: number[] = Array.from({ length: SERIAL_PORTS }, () => OUTPUT_CREDIT);
+  readonly #input: Uint8Array[][] = Array.from({ length: SERIAL_PORTS }, () => []);
+  #retry: NodeJS.Timeout | undefined;
+  #metrics: NodeJS.Timeout | undefined;
+
+  constructor(send: (message: FromVmProcess) => void, start: Extract<ToVmProcess, { type: 'start' }>) {
+    this.#send = send;
+    this.#runner = new Runner({
+      config: readMachineConfig(start.config),
+      attached: start.config.serial.map(({ attach }) => attach === 'console'),
+      machineModule: start.machineModule,
+      events: {
+        started: () => {
+          this.#metrics = setInterval(() => void this.#measure(), METRICS_MS);
+          send({ type: 'started' });
+        },
+        failed: (error) => this.#finish({ type: 'failed', error: error.toShape() }),
+        output: () => this.#pump(),
+        paused: (paused) => send({ type: 'paused', paused }),
+        stopped: (exit) => this.#finish({ type: 'stopped', exit }),
+      },
+    });
+  }
+
+  obey(message: Exclude<ToVmProcess, { type: 'start' }>): void {
+    switch (message.type) {
+      case 'credit':
+        this.#credit[message.port] = (this.#credit[message.port] ?? 0) + message.bytes;
+        return this.#pump();
+      case 'input':
+        this.#queue(message.port, message.data);
+        return this.#offer();
+      case 'describe':
+        return void this.#runner.describe().then((text) => this.#send({ type: 'description', text }));
+      case 'command': return this.#command(message.command);
+    }
+  }
+
+  #command(command: 'pause' | 'resume' | 'reset' | 'power-button'): void {
+    if (command === 'pause') this.#runner.pause();
+    else if (command === 'resume') this.#runner.resume();
+    else if (command === 'reset') this.#runner.reset();
+    else this.#runner.powerButton();
+  }
+
+  /** Sends as much output as the engine has granted; the rest stays in the ring, and then in the guest's UART. */
+  #pump(): void {
+    for (let port = 0; port < SERIAL_PORTS; port += 1) {
+      for (;;) {
+        const data = this.#runner.readOutput(port, Math.min(this.#credit[port] ?? 0, OUTPUT_PIECE));
+        if (data.length === 0) break;
+        this.#credit[port] = (this.#credit[port] ?? 0) - data.length;
+        this.#send({ type: 'output', port, data });
+      }
+    }
+  }
+
+  #queue(port: number, data: Uint8Array): void {
+    const queue = this.#input[port];
+    const waiting = queue?.reduce((sum, piece) => sum + piece.length, 0) ?? 0;
+    // The engine counts and sends no more than fits.
+    if (queue && waiting + data.length <= INPUT_PENDING) queue.push(data);
+  }
+
+  #offer(): void {
+    let waiting = false;
+    for (const [port, queue] of this.#input.entries()) {
+      let taken = 0;
+      for (let first = queue[0]; first; first = queue[0]) {
+        const count = this.#runner.writeInput(port, first);
+        taken += count;
+        if (count < first.length) {
+          queue[0] = first.subarray(count);
+          waiting = true;
+          break;
+        }
+        queue.shift();
+      }
+      if (taken > 0) this.#send({ type: 'taken', port, bytes: taken });
+    }
+    clearTimeout(this.#retry);
+    if (waiting) this.#retry = setTimeout(() => this.#offer(), INPUT_RETRY_MS);
+  }
+
+  async #measure(): Promise<void> {
+    const statistics = await this.#runner.statistics();
+    if (!statistics) return;
+    const { user, system } = process.cpuUsage();
+    const { instructions, exits, engine } = statistics;
+    this.#send({ type: 'metrics', cpuMicroseconds: user + system, residentBytes: process.memoryUsage.rss(), instructions, exits: { ...exits }, engine: { ...engine } });
+  }
+
+  #finish(message: FromVmProcess): void {
+    clearInterval(this.#metrics);
+    clearTimeout(this.#retry);
+    this.#credit.fill(Number.MAX_SAFE_INTEGER); // What is left fits the rings, so it is little.
+    this.#pump();
+    end(this.#send, message);
+  }
+}

@@ -231,7 +231,8 @@ export class Processor {
     const done = view.getBigUint64(INSTRUCTIONS, true) !== before;
     view.setBigInt64(BUDGET, remaining - 1n, true);
     if (code === RUN_EXIT) return code;
-    if (done && this.call('singleStep') === 1) return this.deliver();
+    // It delivers its own traps; 3 is a triple fault on the way.
+    if (done && this.call('singleStep') === 3) return RUN_EXIT;
     return code;
   }
 

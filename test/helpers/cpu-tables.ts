@@ -124,15 +124,19 @@ export class Bench {
     this.cpu.write64(L.CR0, 0x10n);
     this.cpu.write64(L.IDTR_BASE, 0n);
     this.cpu.write32(L.IDTR_LIMIT, 0x3ff);
-    for (let index = 0; index < 6; index++) this.segment(index, { selector: 0x100 * index, base: 0x1000 * index, limit: 0xffff, access: 0x93 });
+    this.realSegments(0x93);
     this.cpu.call('updateMode');
   }
 
   setVirtual(iopl: number): void {
-    for (let index = 0; index < 6; index++) this.segment(index, { selector: 0x100 * index, base: 0x1000 * index, limit: 0xffff, access: 0xf3 });
+    this.realSegments(0xf3);
     this.cpu.write32(L.EFLAGS, 0x2_0202 | (iopl << 12));
     this.setGpr(SP, 0x800);
     this.cpu.call('updateMode');
+  }
+
+  private realSegments(access: number): void {
+    for (let i = 0; i < 6; i++) this.segment(i, { selector: 0x100 * i, base: 0x1000 * i, limit: 0xffff, access });
   }
 
   segment(index: number, value: { selector: number; base: number; limit: number; access: number }): void {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import * as L from '../../core/cpu/layout.ts';
-import { AX, Bench, CODE0_64, CX, DX, EXIT, FAULTED, OK, SYNC, TSS } from '../helpers/cpu-tables.ts';
+import { AX, Bench, CODE0_64, CX, DX, EXIT, FAULTED, OK, SP, SYNC, TSS } from '../helpers/cpu-tables.ts';
 
 const CR0 = 0;
 const CR3 = 3;
@@ -275,7 +275,8 @@ describe('port access', () => {
     bench.setProgram(3);
     bench.poke16(TSS + 102, 104);
     bench.poke16(TSS + 104 + (0x3f8 >> 3), 0x00fe);
-    expect([port(bench, 0x3f8, 1), port(bench, 0x3f8, 2), port(bench, 0x3f9, 1), port(bench, 0x3ff, 1)]).toEqual(['exit 30', '13(0x0)', '13(0x0)', '13(0x0)']);
+    const answers = [port(bench, 0x3f8, 1), port(bench, 0x3f8, 2), port(bench, 0x3f9, 1), port(bench, 0x3ff, 1)];
+    expect(answers).toEqual(['exit 30', '13(0x0)', '13(0x0)', '13(0x0)']);
     expect(port(bench, 0x400, 4)).toBe('exit 30');
     bench.poke16(TSS + 104 + 0x7f, 0x0180);
     expect([port(bench, 0x3fe, 1), port(bench, 0x3fe, 2), port(bench, 0x400, 1)]).toEqual(['exit 30', '13(0x0)', '13(0x0)']);
@@ -352,11 +353,12 @@ describe('fast system calls', () => {
     bench.cpu.write64(L.MSR_SYSENTER_ESP, 0x9_0000n);
     bench.cpu.write64(L.MSR_SYSENTER_EIP, 0xc000_1000n);
     expect(bench.cpu.call('sysenter')).toBe(2);
-    expect([bench.cpl, bench.rip, bench.gpr(4), bench.selector(L.CS), bench.selector(L.SS), bench.flags]).toEqual([0, 0xc000_1000, 0x9_0000n, 0x60, 0x68, 2]);
+    expect([bench.cpl, bench.rip, bench.gpr(SP), bench.flags]).toEqual([0, 0xc000_1000, 0x9_0000n, 2]);
+    expect([bench.selector(L.CS), bench.selector(L.SS)]).toEqual([0x60, 0x68]);
     bench.setGpr(CX, 0x7000);
     bench.setGpr(DX, 0x4000);
     expect(bench.cpu.call('sysexit', 4)).toBe(2);
-    expect([bench.cpl, bench.rip, bench.gpr(4), bench.selector(L.CS), bench.selector(L.SS)]).toEqual([3, 0x4000, 0x7000n, 0x73, 0x7b]);
+    expect([bench.cpl, bench.rip, bench.gpr(SP), bench.selector(L.CS), bench.selector(L.SS)]).toEqual([3, 0x4000, 0x7000n, 0x73, 0x7b]);
     bench.cpu.call('sysexit', 8);
     expect([bench.selector(L.CS), bench.selector(L.SS)]).toEqual([0x83, 0x8b]);
   });

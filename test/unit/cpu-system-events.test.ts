@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import * as L from '../../core/cpu/layout.ts';
 import {
-  Bench, CODE0, CODE0_64, CODE1, CODE3, CODE3_64, DATA1, DATA3, EXIT, FAULTED, IDT, JUMP, OK, SP, STACK0, STACK1, STACK3, TSS, TSS2, TSS2_SELECTOR,
-  TSS_SELECTOR, CONFORMING,
+  Bench, CODE0, CODE0_64, CODE1, CODE3, CODE3_64, DATA1, DATA3, EXIT, FAULTED, IDT, JUMP, OK, SP, STACK0, STACK1, STACK3, TSS, TSS2,
+  TSS2_SELECTOR, TSS_SELECTOR, CONFORMING,
 } from '../helpers/cpu-tables.ts';
 
 describe('interrupt and exception delivery in protected mode', () => {

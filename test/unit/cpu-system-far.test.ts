@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import * as L from '../../core/cpu/layout.ts';
 import {
-  Bench, CODE0, CODE0_16, CODE0_64, CODE1, CODE3, CODE3_64, CONFORMING, DATA0, DATA1, DATA3, FAULTED, FREE, GDT, JUMP, SP, STACK0, STACK1, STACK3,
-  SYNC, TSS2_SELECTOR,
+  Bench, CODE0, CODE0_16, CODE0_64, CODE1, CODE3, CODE3_64, CONFORMING, DATA0, DATA1, DATA3, FAULTED, FREE, GDT, JUMP, SP, STACK0,
+  STACK1, STACK3, SYNC, TSS2_SELECTOR,
 } from '../helpers/cpu-tables.ts';
 
 const GATE = FREE;
@@ -196,7 +196,8 @@ describe('IRET', () => {
     push32(bench, [0x5000, 0x1234, 0x2_3202, 0x800, 0x200, 1, 2, 3, 4]);
     expect(bench.cpu.call('iret', 4)).toBe(JUMP);
     expect([bench.cpl, bench.cpu.read32(L.REAL_SEGMENTS), bench.rip, bench.gpr(SP)]).toEqual([3, 1, 0x5000, 0x800n]);
-    expect([L.ES, L.CS, L.SS, L.DS, L.FS, L.GS].map((index) => bench.base(index))).toEqual([0x10n, 0x1_2340n, 0x2000n, 0x20n, 0x30n, 0x40n]);
+    const bases = [L.ES, L.CS, L.SS, L.DS, L.FS, L.GS].map((index) => bench.base(index));
+    expect(bases).toEqual([0x10n, 0x1_2340n, 0x2000n, 0x20n, 0x30n, 0x40n]);
     expect([bench.cpu.read32(L.CODE_SIZE), bench.cpu.read32(L.STACK_SIZE)]).toEqual([0, 0]);
   });
 

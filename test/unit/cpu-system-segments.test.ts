@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import * as L from '../../core/cpu/layout.ts';
 import {
-  Bench, CODE0, CODE3, CODE3_64, CONFORMING, DATA0, DATA3, FAULTED, FREE, GDT, LDT, LDT_SELECTOR, OK, SYNC, TSS2, TSS2_SELECTOR, TSS_SELECTOR,
+  Bench, CODE0, CODE3, CODE3_64, CONFORMING, DATA0, DATA3, FAULTED, FREE, GDT, LDT, LDT_SELECTOR, OK, SYNC, TSS2, TSS2_SELECTOR,
+  TSS_SELECTOR,
 } from '../helpers/cpu-tables.ts';
 import type { Descriptor } from '../helpers/cpu-tables.ts';
 

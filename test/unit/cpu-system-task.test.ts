@@ -24,7 +24,8 @@ describe('task switches', () => {
     expect(bench.cpu.call('farJump', TSS2_SELECTOR, 0n, 4)).toBe(JUMP);
     expect([bench.rip, bench.gpr(SP), bench.gpr(DI), bench.flags]).toEqual([0x7000, BigInt(STACK1), 0x7777_7777n, 0x202]);
     expect([bench.selector(L.TR), bench.selector(L.CS), bench.selector(L.FS)]).toEqual([TSS2_SELECTOR, CODE0, 0]);
-    expect([bench.peek32(TSS + 0x20), bench.peek32(TSS + 0x24), bench.peek32(TSS + 0x28), bench.peek16(TSS + 0x4c)]).toEqual([0x1002, 0x246, 0xabcd, CODE0]);
+    const saved = [bench.peek32(TSS + 0x20), bench.peek32(TSS + 0x24), bench.peek32(TSS + 0x28), bench.peek16(TSS + 0x4c)];
+    expect(saved).toEqual([0x1002, 0x246, 0xabcd, CODE0]);
     expect([busy(bench, TSS_SELECTOR), busy(bench, TSS2_SELECTOR)]).toEqual([false, true]);
     expect(bench.cpu.read64(L.CR0) & 8n).toBe(8n);
   });

@@ -1,7 +1,7 @@
 /** Control and debug registers, INVLPG and INVPCID. Privilege is checked by the opcode table. @sdm 2B MOV; 3A 2.5, 2.8; 3B 18.2 */
 import {
-  CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_DE, CR4_LA57, CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP,
-  EFER_LMA, EFER_LME, ACCESS_L,
+  CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_DE, CR4_LA57, CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_PKE, CR4_PSE, CR4_SMAP,
+  CR4_SMEP, EFER_LMA, EFER_LME, ACCESS_L,
 } from './bits';
 import { accessOf, longModeActive } from './descriptors';
 import { updateMode } from './events';
@@ -39,7 +39,8 @@ function writeCr0(valueIn: u64): i32 {
   if (changed & CR0_PG) {
     if (value & CR0_PG) {
       // Entering IA-32e mode: PAE, no 64-bit CS yet, no 16-bit TSS. @sdm 3A 10.8.5
-      if (efer & EFER_LME && (!(load<u64>(CR4) & CR4_PAE) || accessOf(CS) & ACCESS_L || (accessOf(TR) & 0x1000f) == 3)) return raiseError(13, 0);
+      const refused = !(load<u64>(CR4) & CR4_PAE) || accessOf(CS) & ACCESS_L || (accessOf(TR) & 0x1000f) == 3;
+      if (efer & EFER_LME && refused) return raiseError(13, 0);
     } else if (load<u64>(CR4) & CR4_PCIDE || load<u32>(CODE_SIZE) == 2) {
       return raiseError(13, 0);
     }

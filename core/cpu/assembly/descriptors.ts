@@ -1,5 +1,7 @@
 /** Segment descriptors in the GDT and LDT, and the hidden parts of segment registers. @sdm 3A 3.4.5 */
-import { ACCESS_CODE, ACCESS_DB, ACCESS_EXPAND_DOWN, ACCESS_L, ACCESS_P, ACCESS_READ_WRITE, ACCESS_S, ACCESS_UNUSABLE, EFER_LMA } from './bits';
+import {
+  ACCESS_CODE, ACCESS_DB, ACCESS_EXPAND_DOWN, ACCESS_L, ACCESS_P, ACCESS_READ_WRITE, ACCESS_S, ACCESS_UNUSABLE, EFER_LMA,
+} from './bits';
 import { faulted, raiseError } from './status';
 import { sysReadU64, sysWriteU8 } from './memory';
 import {

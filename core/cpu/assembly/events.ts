@@ -14,9 +14,9 @@ import { RESUME_SET, SHADOW_RIP, STEPPED, STEP_BREAKPOINTS, iopl, updateStepReas
 import { DELIVER_GATED, DELIVER_RESUME, deliver, redirectVirtual } from './gates';
 import { EXIT, FAULTED, JUMP, OK, exit, raise, raiseError } from './status';
 import {
-  ACTIVITY, CODE_SIZE, CPL, CR0, CR2, CS, DELIVERY, DR0, DR6, DR7, EFLAGS, ENTRY_ERROR, ENTRY_INTR_INFO, ENTRY_LENGTH, FAULT, FAULT_ADDRESS, FAULT_ERROR,
-  FAULT_EXIT, FAULT_HAS_ERROR, F_OV, HELPER_STATE, IDT_VECTORING_ERROR, IDT_VECTORING_INFO, INTERRUPTIBILITY, NEXT_RIP, PENDING_DEBUG, REAL_SEGMENTS,
-  RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
+  ACTIVITY, CODE_SIZE, CPL, CR0, CR2, CS, DELIVERY, DR0, DR6, DR7, EFLAGS, ENTRY_ERROR, ENTRY_INTR_INFO, ENTRY_LENGTH, FAULT,
+  FAULT_ADDRESS, FAULT_ERROR, FAULT_EXIT, FAULT_HAS_ERROR, F_OV, HELPER_STATE, IDT_VECTORING_ERROR, IDT_VECTORING_INFO,
+  INTERRUPTIBILITY, NEXT_RIP, PENDING_DEBUG, REAL_SEGMENTS, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
 } from '../layout';
 
 /** u32: the interrupt shadow as it was before the instruction being stepped. */
@@ -209,18 +209,14 @@ export function interruptShadow(): i32 {
   return i32(load<u32>(INTERRUPTIBILITY) & 3);
 }
 
-/** After root mode completed an instruction that exited: its shadow and RF end. */
-export function endInstruction(): void {
-  endShadow();
-  clearResume();
-}
-
-function clearResume(): void {
-  const flags = load<u32>(EFLAGS);
-  if (flags & RF) {
-    store<u32>(EFLAGS, flags & ~RF);
-    updateStepReason();
-  }
+/**
+ * After root mode completed an instruction that exited and moved RIP behind it: its shadow and RF end, and a single-step trap that is due
+ * is delivered. OK, JUMP or EXIT, as singleStep.
+ */
+export function endInstruction(): i32 {
+  const status = singleStep();
+  if (status == OK) endShadow();
+  return status;
 }
 
 /** Breakpoints of DR0 to DR3 that are enabled for execution at a linear address, as B3:B0. @sdm 3B 18.2.4 */
@@ -238,11 +234,13 @@ function instructionBreakpoints(address: u64): u32 {
 /** Before an instruction while STEP_REASON is nonzero: OK, or FAULTED with #DB when an instruction breakpoint is at RIP. */
 export function beginStep(): i32 {
   store<u32>(STEPPED, load<u32>(EFLAGS) & TF);
+  store<u32>(RESUME_SET, 0);
   store<u32>(STEPPED_SHADOW, load<u32>(INTERRUPTIBILITY) & 3);
   if (!(load<u32>(STEP_REASON) & STEP_BREAKPOINTS) || load<u32>(EFLAGS) & RF) return OK;
   // POP SS and MOV SS hold breakpoints back for one instruction.
   if (load<u32>(INTERRUPTIBILITY) & 2) return OK;
-  const hit = instructionBreakpoints(linear(load<u64>(SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE) * u64(load<u32>(CODE_SIZE) != 2) + load<u64>(RIP)));
+  const base = load<u32>(CODE_SIZE) == 2 ? 0 : load<u64>(SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
+  const hit = instructionBreakpoints(linear(base + load<u64>(RIP)));
   if (hit == 0) return OK;
   store<u64>(PENDING_DEBUG, u64(hit));
   return raise(1);
@@ -260,7 +258,8 @@ export function singleStep(): i32 {
   updateStepReason();
   let pending = load<u64>(PENDING_DEBUG);
   if (trap) pending |= 0x4000;
-  if ((pending & 0xf00f) == 0 || load<u32>(INTERRUPTIBILITY) & 2) {
+  // Due are an enabled breakpoint, BS and BT; B3:B0 alone only say what matched.
+  if ((pending & 0xd000) == 0 || load<u32>(INTERRUPTIBILITY) & 2) {
     store<u64>(PENDING_DEBUG, pending & ~0x4000);
     return OK;
   }

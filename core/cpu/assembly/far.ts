@@ -1,11 +1,12 @@
 /** Far jumps and calls. @sdm 2A CALL, JMP; 3A 5.8 */
 import { DIRECT, GATE, checkCode, checkFetchedCode, enterCode, targetFits, transferred } from './code-segments';
 import {
-  descriptorDpl, descriptorHigh, descriptorLow, descriptorPresent, descriptorType, fetchDescriptor, fetchUpperBase, limitOf, loadNull,
-  loadRealSegment, longModeActive, refreshSizes, selectorFault, selectorOf, writeSegment,
+  descriptorDpl, descriptorHigh, descriptorLow, descriptorPresent, descriptorType, fetchDescriptor, fetchUpperBase, limitOf,
+  loadNull, loadRealSegment, longModeActive, refreshSizes, selectorFault, selectorOf, writeSegment,
 } from './descriptors';
 import {
-  frameBegin, frameFits, frameFits64, frameFitsHere, framePush, frameStore, frameStore64, frameStoreHere, frameTop, stackPeek, writeStackPointer,
+  frameBegin, frameFits, frameFits64, frameFitsHere, framePush, frameStore, frameStore64, frameStoreHere, frameTop, stackPeek,
+  writeStackPointer,
 } from './frame';
 import { virtual8086 } from './flags';
 import { innerAccess, innerBase, innerLimit, innerPointer, innerSelector, readInnerStack, readLongStack } from './stacks';

@@ -79,7 +79,9 @@ export function frameFits64(pointer: u64, size: i32, error: u32): bool {
 /** Stores the frame, which fits, below a 64-bit stack pointer. */
 export function frameStore64(pointer: u64, size: i32, supervisor: bool): bool {
   const top = pointer - u64(count * size);
-  if (!onePage(top, pointer - 1) && (!probe(pointer - size, size, supervisor) || !probe(top, size, supervisor))) return false;
+  if (!onePage(top, pointer - 1)) {
+    for (let slot = pointer - size; slot >= top && slot < pointer; slot -= size) if (!probe(slot, size, supervisor)) return false;
+  }
   let at = pointer;
   for (let i = 0; i < count; i++) {
     at -= size;

@@ -1,9 +1,9 @@
 /** Delivery of one event through the IVT or a gate of the IDT. Nothing but the stack frame is written before every check has passed. */
 import { AC, CR4_VME, IF, IOPL, NT, RF, TF, VIF, VM } from './bits';
 import {
-  accessOf, baseOf, descriptorAccess, descriptorBase, descriptorDpl, descriptorHigh, descriptorLimit, descriptorLow, descriptorPresent,
-  descriptorType, external, fetchDescriptor, limitOf, linear, loadNull, longModeActive, markAccessed, refreshSizes, segment, selectorFault,
-  selectorOf, setExternal, setPrivilege, writeSegment,
+  accessOf, baseOf, descriptorAccess, descriptorBase, descriptorDpl, descriptorHigh, descriptorLimit, descriptorPresent,
+  descriptorType, external, fetchDescriptor, limitOf, linear, loadNull, longModeActive, markAccessed, refreshSizes, segment,
+  selectorFault, selectorOf, setExternal, setPrivilege, writeSegment,
 } from './descriptors';
 import { canonical } from './paging';
 import {
@@ -14,9 +14,7 @@ import { innerAccess, innerBase, innerLimit, innerPointer, innerSelector, readIn
 import { FAULTED, JUMP, OK, faulted, raiseError } from './status';
 import { TASK_INTERRUPT, taskSwitch, taskTrap } from './task';
 import { sysReadU16, sysReadU64, sysReadU8 } from './memory';
-import {
-  CODE_SIZE, CPL, CR0, CR4, CS, DS, EFLAGS, ES, FS, GPR, GS, IDTR_BASE, IDTR_LIMIT, NEXT_RIP, REAL_SEGMENTS, RIP, SEG_SELECTOR, SS, TR,
-} from '../layout';
+import { CPL, CR0, CR4, CS, DS, EFLAGS, ES, FS, GPR, GS, IDTR_BASE, IDTR_LIMIT, NEXT_RIP, REAL_SEGMENTS, RIP, SS, TR } from '../layout';
 
 /** The gate's DPL is checked against CPL (INT n, INT3, INTO). */
 export const DELIVER_GATED: u32 = 1;

@@ -86,7 +86,9 @@ export function wrmsr(): i32 {
   if (index == 0xc0000080) return writeEfer(value);
   const at = place(index);
   if (!at) return exit(EXIT_WRMSR, 0);
-  if (check == CANONICAL ? !canonical(value) : check == LOW_32 ? value >> 32 != 0 : check == MEMORY_TYPES && !memoryTypes(value)) return raiseError(13, 0);
+  if (check == CANONICAL && !canonical(value)) return raiseError(13, 0);
+  if (check == LOW_32 && value >> 32) return raiseError(13, 0);
+  if (check == MEMORY_TYPES && !memoryTypes(value)) return raiseError(13, 0);
   store<u64>(at, value);
   return OK;
 }

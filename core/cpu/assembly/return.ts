@@ -2,8 +2,8 @@
 import { AC, CR4_VME, ID, IF, IOPL, NT, RF, STATUS_FLAGS, TF, DF, VIF, VIP, VM } from './bits';
 import { RETURN, checkCode, enterCode, targetFits, targetLong, transferred } from './code-segments';
 import {
-  accessOf, baseOf, descriptorAccess, descriptorBase, descriptorDpl, descriptorLimit, descriptorPresent, descriptorType, fetchDescriptor, limitOf,
-  linear, loadNull, loadRealSegment, longModeActive, markAccessed, refreshSizes, selectorFault, setPrivilege, writeSegment,
+  accessOf, baseOf, descriptorAccess, descriptorBase, descriptorDpl, descriptorLimit, descriptorPresent, descriptorType, fetchDescriptor,
+  limitOf, linear, loadNull, loadRealSegment, longModeActive, markAccessed, refreshSizes, selectorFault, setPrivilege, writeSegment,
 } from './descriptors';
 import { enterRealCode } from './far';
 import { RESUME_SET, iopl, virtual8086, writeFlags } from './flags';

@@ -35,7 +35,7 @@ export function popa(opSize: i32): i32 {
   return OK;
 }
 
-/** ENTER: the display of `level` - 1 outer frames, then `size` bytes of locals. RSP and RBP change only when nothing faults. @sdm 2A ENTER */
+/** ENTER: the display of `level` - 1 outer frames, then `size` bytes of locals. A fault changes neither RSP nor RBP. @sdm 2A ENTER */
 export function enter(size: i32, levelIn: i32, opSize: i32): i32 {
   const level = levelIn & 31;
   const before = load<u64>(RSP);

@@ -25,6 +25,7 @@ export const MSRS: readonly MsrRow[] = [
   { msr: 0x17, name: 'IA32_PLATFORM_ID' },
   { msr: 0x3b, name: 'IA32_TSC_ADJUST', writable: ALL },
   { msr: 0x48, name: 'IA32_SPEC_CTRL', writable: [7, 0] },
+  { msr: 0x49, name: 'IA32_PRED_CMD', writable: [1, 0] },
   { msr: 0x79, name: 'IA32_BIOS_UPDT_TRIG', writable: ALL },
   { msr: 0x8b, name: 'IA32_BIOS_SIGN_ID', reset: [0, 1], writable: ALL },
   { msr: 0xce, name: 'MSR_PLATFORM_INFO', reset: [20 << 8, 0] },

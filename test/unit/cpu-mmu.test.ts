@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import * as L from '../../core/cpu/layout.ts';
 import { instantiate } from '../helpers/cpu-wasm.ts';
 import type { CpuWasm } from '../helpers/cpu-wasm.ts';
-import { A, AC, CR0_WP, CR4, D, EFER_NXE, G, P, PS, U, W, XD, paging, privilege, ram, takeFault } from '../helpers/page-tables.ts';
+import { A, AC, CR0_WP, CR4, D, EFER_NXE, P, PS, U, W, XD, paging, privilege, ram, takeFault } from '../helpers/page-tables.ts';
 import type { Mode, Tables } from '../helpers/page-tables.ts';
 
 const PAGED: readonly Mode[] = ['32-bit', 'PAE', '4-level', '5-level'];
@@ -345,8 +345,8 @@ describe('accesses across pages', () => {
     tables.map(second, 0x7000n, P | W);
     cpu.call('writeU64', LA + 0xffdn, 0x1122_3344_5566_7788n);
     expect(takeFault(cpu)).toBeUndefined();
-    expect([...cpu.bytes.slice(ram(0x9ffd), ram(0xa000))]).toEqual([0x88, 0x77, 0x66]);
-    expect([...cpu.bytes.slice(ram(0x7000), ram(0x7005))]).toEqual([0x55, 0x44, 0x33, 0x22, 0x11]);
+    expect(Array.from(cpu.bytes.subarray(ram(0x9ffd), ram(0xa000)))).toEqual([0x88, 0x77, 0x66]);
+    expect(Array.from(cpu.bytes.subarray(ram(0x7000), ram(0x7005)))).toEqual([0x55, 0x44, 0x33, 0x22, 0x11]);
     expect(cpu.callBig('readU64', LA + 0xffdn)).toBe(0x1122_3344_5566_7788n);
     expect(tables.get(second, 1) & D).toBe(D);
   });
@@ -377,7 +377,7 @@ describe('accesses across pages', () => {
     for (let i = 0; i < 32; i++) cpu.bytes[ram(0x9fe0 + i)] = i;
     for (let i = 0; i < 32; i++) cpu.bytes[ram(0x7000 + i)] = 32 + i;
     const host = cpu.call('slowRead', LA + 0xfe0n, 64);
-    expect([...cpu.bytes.slice(host, host + 64)]).toEqual(Array.from({ length: 64 }, (_, i) => i));
+    expect(Array.from(cpu.bytes.subarray(host, host + 64))).toEqual(Array.from({ length: 64 }, (_, i) => i));
   });
 });
 

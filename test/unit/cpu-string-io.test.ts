@@ -27,7 +27,7 @@ describe('INS and OUTS', () => {
     cpu.write64(RDX, 0x1_01f0n);
     cpu.write64(RDI, 0x2000n);
     expect(cpu.call('ins', 1, 4, L.DS, 1)).toBe(OK);
-    expect([...cpu.bytes.slice(ram(0x2000), ram(0x2004))]).toEqual([0x11, 0x12, 0x13, 0]);
+    expect(Array.from(cpu.bytes.subarray(ram(0x2000), ram(0x2004)))).toEqual([0x11, 0x12, 0x13, 0]);
     expect([cpu.read64(RCX), cpu.read64(RDI)]).toEqual([0n, 0x2003n]);
     cpu.log.length = 0;
     cpu.write32(ram(0x3000), 0x4433_2211);

@@ -109,7 +109,7 @@ describe('MOVS', () => {
     cpu.bytes.set([1, 2], ram(0xfffe));
     cpu.bytes.set([3, 4], ram(0));
     expect(finish('movs', 1, 2, L.DS, 1)).toBe(OK);
-    expect([...cpu.bytes.slice(ram(0x1000), ram(0x1004))]).toEqual([1, 2, 3, 4]);
+    expect(Array.from(cpu.bytes.subarray(ram(0x1000), ram(0x1004)))).toEqual([1, 2, 3, 4]);
     expect([cpu.read64(RCX), cpu.read64(RSI), cpu.read64(RDI)]).toEqual([0xaaaa_0000n, 0xbbbb_0002n, 0xcccc_1004n]);
   });
 

@@ -283,7 +283,7 @@ describe('remapping', () => {
           const before = where.get(la);
           const kept = [...where].filter(([at, entry]) => at >= base && at < base + MIB2 && entry.large);
           // A page table takes the place of a large page, or the reverse: all of the region goes.
-          if (large || kept.length > 0) for (const at of [...where.keys()]) if (at >= base && at < base + MIB2) where.delete(at);
+          if (large || kept.length > 0) for (const at of where.keys()) if (at >= base && at < base + MIB2) where.delete(at);
           const wasTable = !large && kept.length === 0;
           if (!wasTable) tables.map(base, 0n, 0n, { level: 2 });
           const target = large ? BigInt(frame % 4) * MIB2 : 0x80_0000n + BigInt(frame) * 0x1000n;

@@ -1,6 +1,7 @@
 export * from './status';
 export * from './memory';
 export * from './code';
+export * from './lookup';
 export * from './strings';
 export * from './x87';
 export * from './fxsave';

@@ -3,6 +3,7 @@
  * (SDM 2A, chapter 2).
  */
 import type { Row } from './rows.ts';
+import { spreadSelectors } from './selectors.ts';
 import { CS, DS, ES, FS, GS, SEGMENTS, SEGMENT_SIZE, SS, STATE, XMM, X87, ZERO } from '../cpu/layout.ts';
 
 export const MAX_LENGTH = 15;
@@ -350,6 +351,7 @@ export class Decoder {
       if (first) {
         out.immediateLow = low;
         out.immediateHigh = high ?? low >> 31;
+        if (row.has.has('selectors')) [out.immediateLow, out.immediateHigh] = spreadSelectors(low);
         first = false;
       } else out.aux = low;
     }

@@ -17,6 +17,7 @@
  *   x87 mmx sse   availability checks (#UD, #NM) before anything else
  *   hot      a case of the interpreter's switch
  *   ends     ends a run of decoded instructions (control goes elsewhere, or translations may change)
+ *   selectors  the immediate holds four 2-bit selectors; the record gets each as a pair of byte indexes: core/isa/selectors.ts
  *   relative the immediate is a branch displacement
  */
 import type { Slot, Width } from './ir.ts';

@@ -5,7 +5,7 @@
 import type { Definition, Ops } from './ops.ts';
 import type { Slot, V } from './ir.ts';
 import { v } from '../wasm/opcodes.ts';
-import { FSW, FTAGS } from '../cpu/layout.ts';
+import { FSW, FTAGS, F_AUX, F_CX, F_CY, F_OV, F_RES, XSCRATCH } from '../cpu/layout.ts';
 
 /** A function of vectors: (a, b) → result, `a` being the destination. */
 export type Lanes = (o: Ops, a: V, b: V) => V;
@@ -46,6 +46,23 @@ export function vectorSource(o: Ops, i: number): V {
 export function byteImmediate(o: Ops): V {
   return o.and(o.immediate(32), o.const(32, 0xff));
 }
+
+/**
+ * Host address of the bytes of operand `i`: the register itself, or XSCRATCH with a copy of the memory operand, whose faults come first.
+ * `aligned` false: a 128-bit memory operand may lie anywhere.
+ */
+export function sourceAddress(o: Ops, i: number, aligned = true): V {
+  const operand = o.operand(i);
+  if (operand.type === 'register') return o.slotAddress(operand.slot);
+  o.setState(XSCRATCH, aligned ? source(o, i) : o.src(i));
+  return o.const(32, XSCRATCH);
+}
+
+/** An instruction helper of (…, address of the destination register, address of the source). */
+export const byAddress = (helper: string, first: (o: Ops) => readonly V[] = () => []): Definition => o => {
+  const address = sourceAddress(o, 1);
+  o.instruction(helper, [...first(o), o.slotAddress('G'), address]);
+};
 
 /** What every MMX instruction does to the x87 state once it can no longer fault: TOP = 0, every register in use. @sdm 1 9.5.1 */
 export function enterMmx(o: Ops): void {
@@ -110,4 +127,14 @@ export function interleave(size: 1 | 2 | 4 | 8, upper: boolean): readonly number
 /** Every second lane of `size` bytes of the two operands, from lane `first` on. */
 export function everySecond(size: 1 | 2 | 4, first: 0 | 1): readonly number[] {
   return repeat(16 / size, i => repeat(size, j => [(2 * i + first) * size + j]));
+}
+
+/** ZF and CF as given, the other status flags clear: PTEST. A zero result would set PF, which F_PARITY turns back. */
+export function setZeroAndCarry(o: Ops, isZero: V, carry: V): void {
+  const nothing = o.const(64, 0);
+  o.setState(F_RES, o.zeroExtend(o.isZero(isZero), 64));
+  o.setState(F_AUX, o.shl(o.zeroExtend(isZero, 64), o.const(32, 32)));
+  o.setState(F_CX, nothing);
+  o.setState(F_CY, o.zeroExtend(carry, 64));
+  o.setState(F_OV, nothing);
 }

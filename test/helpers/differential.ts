@@ -95,6 +95,7 @@ function randomCase(random: Random, options: Options, row: Row): NativeCase {
     options.fill(random, register);
   }
   item.setGpr(6, BigInt(DATA_ADDRESS));
+  item.setGpr(7, BigInt(DATA_ADDRESS + 32));
   item.flags = 0x202 | (random.u32() & ALL_FLAGS);
   options.prepare?.(random, item, row);
   return item;

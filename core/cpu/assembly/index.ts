@@ -26,3 +26,4 @@ export * from './glue';
 export * from './sse-float';
 export * from './sse-convert';
 export * from './sse-round';
+export * from './simd-integer';

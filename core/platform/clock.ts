@@ -1,6 +1,6 @@
 /** The machine's one clock: every timer, counter and time stamp a guest can see derives from it. */
 
-import { StateReader } from './state.ts';
+import { StateReader, latestTimeNs } from './state.ts';
 import type { Component, DeviceState } from './device.ts';
 
 /** The crystal that clocks the local APIC timers (CPUID leaf 15H ECX): one tick a nanosecond. */
@@ -53,7 +53,7 @@ export class Timer {
 
   /** (Re)arms the timer. A deadline in the past is due at once, at the next `runDue`. */
   arm(deadlineNs: number): void {
-    this.deadlineNs = Math.max(0, Math.min(deadlineNs, Number.MAX_SAFE_INTEGER));
+    this.deadlineNs = Math.max(0, Math.min(deadlineNs, latestTimeNs));
     this.clock.timerChanged();
   }
 

@@ -1,5 +1,8 @@
 /** Reading saved state as hostile input: every field is checked before anything of a device changes. */
 
+/** Times lie below this: 36 years. From 104 days on a nanosecond count loses its last bit, and then further ones. */
+export const latestTimeNs = 2 ** 60;
+
 /** A saved state was refused. The message names the component, the field and what was expected. */
 export class StateError extends Error {
   override readonly name = 'StateError';
@@ -47,7 +50,7 @@ export class StateReader {
 
   /** A point of virtual time in nanoseconds. */
   time(field: string): number {
-    return this.integer(field, 0, Number.MAX_SAFE_INTEGER);
+    return this.integer(field, 0, latestTimeNs);
   }
 
   /** A point of virtual time, or null where none is set. */

@@ -121,7 +121,7 @@ export function componentConformance(title: string, make: (clock: VirtualClock) 
       const { component } = setUp();
       const before = component.saveState();
       for (const path of leaves(before)) {
-        for (const hostile of [Number.NaN, Number.POSITIVE_INFINITY, -(2 ** 60), 0.5, 2 ** 60, 'x', {}, undefined]) {
+        for (const hostile of [Number.NaN, Number.POSITIVE_INFINITY, -(2 ** 62), 0.5, 2 ** 62, 'x', {}, undefined]) {
           const attempt = replaced(before, path, hostile);
           expect(() => component.loadState(attempt), `${path.join('.')} = ${String(hostile)}`).toThrow(StateError);
         }

@@ -154,12 +154,12 @@ function buildMadt({ vcpus, ioApicId }: AcpiOptions): Uint8Array {
     Uint8Array.from([
       ...dword(localApicBase), ...dword(legacyPics),
       ...Array.from({ length: vcpus }, (_, index) => [0, 8, index, index, ...dword(enabled)]).flat(),
-      ...[1, 12, ioApicId, 0, ...dword(ioApicBase), ...dword(0)],
+      1, 12, ioApicId, 0, ...dword(ioApicBase), ...dword(0),
       // The timer's interrupt 0 is on pin 2.
-      ...[2, 10, 0, 0, ...dword(2), 0, 0],
-      ...[2, 10, 0, sciIrq, ...dword(sciIrq), sciFlags, 0],
+      2, 10, 0, 0, ...dword(2), 0, 0,
+      2, 10, 0, sciIrq, ...dword(sciIrq), sciFlags, 0,
       // NMI is on LINT1 of every processor.
-      ...[4, 6, 0xff, 0, 0, 1],
+      4, 6, 0xff, 0, 0, 1,
     ]),
   );
 }

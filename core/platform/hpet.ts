@@ -132,7 +132,7 @@ export class Hpet implements WideDevice {
     switch (offset) {
       case 0x00:
         // Period, vendor, legacy replacement, 64 bits, number of the last timer, revision 1.
-        return (BigInt(tickFemtoseconds) << 32n) | BigInt(0x8086a001 | ((timerCount - 1) << 8));
+        return (BigInt(tickFemtoseconds) << 32n) | BigInt(0x8086a001 + ((timerCount - 1) << 8));
       case 0x10:
         return BigInt(this.general);
       case 0x20:

@@ -104,7 +104,7 @@ export class PitCounter {
           if (this.held !== null) this.start = now - this.held;
           this.held = null;
         } else if (this.start !== null) {
-          this.held = now - this.start;
+          this.held = Math.max(0, now - this.start);
           this.start = null;
         }
         break;

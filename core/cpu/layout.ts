@@ -235,6 +235,8 @@ export const PAGE_KIND = 0x600000;
 export const PAGE_MMIO = 0;
 export const PAGE_RAM = 1;
 export const PAGE_ROM = 2;
+/** u8 per page below 4 GiB: nonzero when a write entry of the page may be installed in a look-aside table. */
+export const PAGE_WRITE_ENTRY = 0x700000;
 
 export const CODE_ARENA = 0x1000000;
 export const CODE_ARENA_END = 0x8000000;

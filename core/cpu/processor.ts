@@ -13,7 +13,7 @@ import { Translator } from './translator.ts';
 import type { Program } from '../isa/ir.ts';
 import {
   BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, EFLAGS, ENTRY_INTR_INFO, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPTIBILITY, INTERRUPT_WINDOW,
-  NEXT_RIP, PAGE_KIND, PAGE_RAM, PAGE_ROM, RAM_BASE, RAM_SIZE, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED, PHYS_RESERVED,
+  NEXT_RIP, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED, PHYS_RESERVED,
 } from './layout.ts';
 
 /** Basic exit reasons that this processor raises. @sdm 3D appendix C */
@@ -124,7 +124,7 @@ export class Processor {
   /** Marks guest-physical pages as MMIO, RAM or ROM. */
   setPageKind(gpa: number, bytes: number, kind: number): void {
     this.bytes.fill(kind, PAGE_KIND + (gpa >>> 12), PAGE_KIND + ((gpa + bytes + 4095) >>> 12));
-    if (kind !== PAGE_ROM) this.call('flushAll');
+    this.call('flushAll');
   }
 
   private compileCold(program: Program, name: string): number {

@@ -23,7 +23,7 @@ import { writeToCode } from './code';
 import { mmioRead, mmioReadHigh, mmioWrite } from './imports';
 import { canonical, fillRead, fillWrite, IMPLICIT, pageKind, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
 import { raiseError } from './status';
-import { dataEntry, hasGuarded } from './tlb';
+import { dataEntry, guardedOpen } from './tlb';
 
 const GENERAL_PROTECTION: u32 = 13;
 const STACK_FAULT: u32 = 12;
@@ -332,7 +332,7 @@ export function hostForUpdate(la: u64, size: i32): u32 {
 function sysReadHost(la: u64, size: i32): u32 {
   const entry = dataEntry(TLB_SUPERVISOR, la);
   // EFLAGS.AC does not open user pages to these accesses, but may have opened the table's entries.
-  if ((load<u64>(entry, TLB_READ) ^ (la + size - 1)) <= 4095 && !hasGuarded()) return <u32>la + load<u32>(entry, TLB_READ + 8);
+  if ((load<u64>(entry, TLB_READ) ^ (la + size - 1)) <= 4095 && !guardedOpen()) return <u32>la + load<u32>(entry, TLB_READ + 8);
   return readSlow(la, size, IMPLICIT, GENERAL_PROTECTION);
 }
 
@@ -360,7 +360,7 @@ export function sysReadU64(la: u64): u64 {
 @inline
 function sysWrite<T>(la: u64, value: T): void {
   const entry = dataEntry(TLB_SUPERVISOR, la);
-  if ((load<u64>(entry, TLB_WRITE) ^ (la + sizeof<T>() - 1)) <= 4095 && !hasGuarded()) {
+  if ((load<u64>(entry, TLB_WRITE) ^ (la + sizeof<T>() - 1)) <= 4095 && !guardedOpen()) {
     store<T>(<u32>la + load<u32>(entry, TLB_WRITE + 8), value);
     return;
   }

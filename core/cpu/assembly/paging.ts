@@ -13,6 +13,7 @@ import {
   PAGE_KIND,
   PAGE_MMIO,
   PAGE_RAM,
+  PAGE_WRITE_ENTRY,
   PDPTE,
   PHYS_RESERVED,
   PKRU,
@@ -25,7 +26,7 @@ import {
 } from '../layout';
 import { writeToCode } from './code';
 import { raise, raiseError, raisePageFault } from './status';
-import { dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded, PAGE_WRITE_ENTRY } from './tlb';
+import { dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded } from './tlb';
 
 // What an access is: the bits of the page-fault error code (@sdm 3A 4.7), and IMPLICIT for implicit supervisor-mode accesses.
 export const READ: u32 = 0;

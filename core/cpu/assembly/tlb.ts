@@ -7,6 +7,7 @@
  */
 import {
   EFLAGS,
+  PAGE_WRITE_ENTRY,
   TLB_DATA_MASK,
   TLB_EXECUTE,
   TLB_EXECUTE_MASK,
@@ -20,9 +21,6 @@ import {
   TLB_WRITE,
   RAM_BASE,
 } from '../layout';
-
-/** u8 per page below 4 GiB: nonzero when a write entry of the page may be installed. */
-export const PAGE_WRITE_ENTRY: u32 = 0x700000;
 
 /** The entry's address is in TLB_LOG. */
 const ENTRY_LOGGED: u32 = 1;
@@ -231,10 +229,11 @@ export function flushExecute(): void {
 
 const EFLAGS_AC: u32 = 1 << 18;
 
+/** Whether guarded entries are in use, which do not open user pages to implicit supervisor accesses. */
 // @ts-ignore: decorator
 @inline
-export function hasGuarded(): bool {
-  return load<u32>(GUARDED_COUNT) != 0;
+export function guardedOpen(): bool {
+  return load<u32>(GUARDED_COUNT) != 0 && !load<u32>(GUARDED_PARKED);
 }
 
 /** Must be called after every change of EFLAGS.AC, at any privilege level: switches the guarded entries on or off. */

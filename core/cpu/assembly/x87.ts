@@ -17,6 +17,9 @@ import {
   beginControlled, beginExtended, clearC1, isEmpty, noteOperand, notePointers, pendingException, pop, push, seOf, setEmpty, settle,
   setTop, sigOf, st, stackFault, top, updateSummary, waiting, withholdsStore,
 } from './x87-state';
+import {
+  ARC_TANGENT, COSINE_FUNCTION, LOGARITHM, LOGARITHM_PLUS_ONE, ofTwo, powerMinusOne, SINE_FUNCTION, sineAndCosine, sineOrCosine,
+} from './x87-transcendental';
 
 /** The escape opcodes D8 to DF. @sdm 2D A.5 */
 
@@ -339,21 +342,27 @@ function constant(i: u32): void {
 
 function functions(i: u32): void {
   switch (i) {
+    case 0: powerMinusOne(); break;
+    case 1: ofTwo(LOGARITHM); break;
+    case 2: sineAndCosine(true); break;
+    case 3: ofTwo(ARC_TANGENT); break;
     case 4: extract(); break;
     case 5: remainder(true); break;
     case 6: setTop(top() - 1); clearC1(); break;
-    case 7: setTop(top() + 1); clearC1(); break;
-    default: break;
+    default: setTop(top() + 1); clearC1();
   }
 }
 
 function moreFunctions(i: u32): void {
   switch (i) {
     case 0: remainder(false); break;
+    case 1: ofTwo(LOGARITHM_PLUS_ONE); break;
     case 2: squareRoot(); break;
+    case 3: sineAndCosine(false); break;
     case 4: roundToInteger(); break;
     case 5: scale(); break;
-    default: break;
+    case 6: sineOrCosine(SINE_FUNCTION); break;
+    default: sineOrCosine(COSINE_FUNCTION);
   }
 }
 

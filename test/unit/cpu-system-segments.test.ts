@@ -97,6 +97,12 @@ describe('loading segment registers in protected mode', () => {
     const bench = new Bench();
     load(bench, L.SS, DATA0);
     expect(bench.cpu.read32(L.INTERRUPTIBILITY)).toBe(0);
+    expect(bench.cpu.call('interruptShadow')).toBe(0);
+    // For a slice that ends right behind it.
+    load(bench, L.SS, DATA0);
+    bench.cpu.write64(L.RIP, 0x1002n);
+    expect(bench.cpu.call('interruptShadow')).toBe(1);
+    bench.cpu.call('endInstruction');
     bench.cpu.write32(L.INTERRUPT_WINDOW, 1);
     expect(load(bench, L.SS, DATA0)).toEqual([SYNC, 'none']);
     expect(bench.cpu.read32(L.INTERRUPTIBILITY)).toBe(2);

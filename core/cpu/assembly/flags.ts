@@ -19,7 +19,7 @@ export const STEP_BREAKPOINTS: u32 = 16;
 export const STEP_SHADOW: u32 = 4;
 export const STEP_RESUME: u32 = 8;
 
-/** u64: RIP of the instruction that the last STI protects from interrupts; 0 = none. Offsets 0x200 to 0x3ff of HELPER_STATE are ours. */
+/** u64: RIP of the instruction that the last STI or load of SS protects from interrupts; 0 = none. Offsets 0x200 to 0x3ff of HELPER_STATE are ours. */
 export const SHADOW_RIP: usize = HELPER_STATE + 0x200;
 /** u32: TF as it was before the instruction being stepped; cleared when the instruction is of those that raise no trap. */
 export const STEPPED: usize = HELPER_STATE + 0x208;

@@ -1,6 +1,6 @@
 /** Stack frames that are written whole or not at all: interrupts, far calls, gates. */
 import { ACCESS_DB, ACCESS_EXPAND_DOWN } from './bits';
-import { accessOf, baseOf, limitOf, linear } from './descriptors';
+import { accessOf, baseOf, limitOf } from './descriptors';
 import { canonical } from './paging';
 import { faulted, raiseError } from './status';
 import { segmentAddress } from './address';
@@ -110,17 +110,17 @@ export function frameFits(limit: u32, access: u32, pointer: u64, size: i32, erro
 export function frameStore(base: u64, access: u32, pointer: u64, size: i32, supervisor: bool): bool {
   const mask = stackMask(access);
   const last = (pointer - 1) & mask;
-  if (!onePage(linear(base + ((pointer - u64(count * size)) & mask)), linear(base + last))) {
+  if (!onePage(u64(<u32>(base + ((pointer - u64(count * size)) & mask))), u64(<u32>(base + last)))) {
     let at = pointer;
     for (let i = 0; i < count; i++) {
       at = (at - size) & mask;
-      if (!probe(linear(base + at), size, supervisor)) return false;
+      if (!probe(u64(<u32>(base + at)), size, supervisor)) return false;
     }
   }
   let at = pointer & mask;
   for (let i = 0; i < count; i++) {
     at = (at - size) & mask;
-    put(linear(base + at), load<u64>(FRAME + (usize(i) << 3)), size, supervisor);
+    put(u64(<u32>(base + at)), load<u64>(FRAME + (usize(i) << 3)), size, supervisor);
     if (faulted()) return false;
   }
   frameTop = at;

@@ -6,14 +6,14 @@ import {
   writeSegment,
 } from './descriptors';
 import { canonical } from './paging';
-import { setZF, updateStepReason, virtual8086 } from './flags';
+import { SHADOW_RIP, setZF, updateStepReason, virtual8086 } from './flags';
 import { OK, SYNC, FAULTED, faulted, raiseError } from './status';
 import {
-  ARGUMENTS, CODE_SIZE, CPL, CR4, FAULT, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, INTERRUPT_WINDOW, LDTR, NMI_WINDOW,
+  ARGUMENTS, CODE_SIZE, CPL, CR4, FAULT, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, INTERRUPT_WINDOW, LDTR, NEXT_RIP, NMI_WINDOW,
   REAL_SEGMENTS, SS, STACK_SIZE, STEP_REASON, TR,
 } from '../layout';
 
-/** After SS was loaded: the stack's width, and the shadow where somebody can see it. @sdm 3A 6.8.3 */
+/** After SS was loaded: the stack's width, and the shadow as STI makes it. @sdm 3A 6.8.3 */
 function stackLoaded(): i32 {
   if (load<u32>(CODE_SIZE) != 2) store<u32>(STACK_SIZE, (accessOf(SS) >>> 14) & 1);
   if (load<u32>(INTERRUPT_WINDOW) | load<u32>(NMI_WINDOW) | load<u32>(STEP_REASON)) {
@@ -21,6 +21,7 @@ function stackLoaded(): i32 {
     updateStepReason();
     return SYNC;
   }
+  store<u64>(SHADOW_RIP, load<u64>(NEXT_RIP));
   return OK;
 }
 

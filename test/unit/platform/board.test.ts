@@ -1,0 +1,231 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { AcpiPm } from '../../../core/platform/acpiPm.ts';
+import { DebugExit, Port92 } from '../../../core/platform/systemPorts.ts';
+import { KeyboardController } from '../../../core/platform/i8042.ts';
+import { LpcBridge, PciHost, deviceFunction, hostBridge } from '../../../core/platform/pciHost.ts';
+import { ManualTime } from '../../doubles/manualTime.ts';
+import { PciFunction } from '../../../core/platform/pciFunction.ts';
+import { VirtualClock } from '../../../core/platform/clock.ts';
+import { Wire } from '../../doubles/wire.ts';
+
+let calls: string[];
+const events = { powerOff: () => calls.push('off'), reset: () => calls.push('reset'), debugExit: (value: number) => calls.push(`exit ${value}`) };
+
+beforeEach(() => {
+  calls = [];
+});
+
+describe('ACPI fixed hardware', () => {
+  let time: ManualTime;
+  let clock: VirtualClock;
+  let sci: Wire;
+  let pm: AcpiPm;
+
+  beforeEach(() => {
+    time = new ManualTime();
+    clock = new VirtualClock(time);
+    sci = new Wire();
+    pm = new AcpiPm(clock, sci, events);
+  });
+
+  it('the PM timer runs at 3.579545 MHz and wraps at 32 bits', () => {
+    time.pass(1_000_000_000);
+    expect(pm.read(8, 4)).toBe(3_579_545);
+    time.pass(1_200_000_000_000);
+    expect(pm.read(8, 4)).toBe((3_579_545 * 1201) % 2 ** 32);
+  });
+
+  it('SLP_EN with the type of S5 powers off; other types do not', () => {
+    pm.write(4, 2, 0x2000);
+    expect(calls).toEqual([]);
+    pm.write(4, 2, 0x2000 | (5 << 10));
+    expect(calls).toEqual(['off']);
+  });
+
+  it('SLP_EN powers off by a byte write, too', () => {
+    pm.write(5, 1, 0x34);
+    expect(calls).toEqual(['off']);
+  });
+
+  it('the SMI command switches SCI_EN, and nothing else does', () => {
+    pm.write(4, 2, 1);
+    expect(pm.read(4, 2) & 1).toBe(0);
+    pm.write(0x80, 1, 0xa1);
+    expect(pm.read(4, 2) & 1).toBe(1);
+    pm.write(4, 2, 0);
+    expect(pm.read(4, 2) & 1).toBe(1);
+    pm.write(0x80, 1, 0xa0);
+    expect(pm.read(4, 2) & 1).toBe(0);
+  });
+
+  it('the power button raises SCI until its status is cleared', () => {
+    pm.write(0x80, 1, 0xa1);
+    pm.write(2, 2, 0x0100);
+    pm.pressPowerButton();
+    expect([sci.level, pm.read(0, 2)]).toEqual([true, 0x0100]);
+    pm.write(0, 2, 0x0001);
+    expect(sci.level).toBe(true);
+    pm.write(0, 2, 0x0100);
+    expect([sci.level, pm.read(2, 2)]).toEqual([false, 0x0100]);
+  });
+
+  it('without SCI_EN there is no SCI', () => {
+    pm.write(2, 2, 0x0100);
+    pm.pressPowerButton();
+    expect(sci.level).toBe(false);
+  });
+
+  it('the timer status is set when the top bit changes', () => {
+    pm.write(0x80, 1, 0xa1);
+    pm.write(2, 2, 0x0001);
+    const next = clock.nextDeadlineNs();
+    expect(next).toBe(Math.ceil((2 ** 31 * 1e9) / 3_579_545));
+    time.pass(next ?? 0);
+    clock.runDue();
+    expect([sci.level, pm.read(0, 2)]).toEqual([true, 1]);
+  });
+
+  it('general-purpose events: status by event, cleared by writing ones', () => {
+    pm.write(0x80, 1, 0xa1);
+    pm.write(0x28, 1, 0x04);
+    pm.raiseEvent(2);
+    expect([sci.level, pm.read(0x20, 1)]).toEqual([true, 4]);
+    pm.write(0x20, 1, 4);
+    expect(sci.level).toBe(false);
+  });
+});
+
+describe('ways to reset and to stop', () => {
+  it('port F4H ends the machine with its value', () => {
+    new DebugExit(events).write(0, 4, 0x10);
+    expect(calls).toEqual(['exit 16']);
+  });
+
+  it('port 92H resets when bit 0 rises', () => {
+    const port = new Port92(events);
+    port.write(0, 1, 2);
+    expect(calls).toEqual([]);
+    port.write(0, 1, 3);
+    expect(calls).toEqual(['reset']);
+  });
+
+  it('the keyboard controller pulses the reset line', () => {
+    const controller = new KeyboardController(new Wire(), events, false);
+    controller.write(1, 1, 0xff);
+    expect(calls).toEqual([]);
+    controller.write(1, 1, 0xfe);
+    expect(calls).toEqual(['reset']);
+  });
+
+  it('port CF9H resets when bit 2 rises', () => {
+    const host = new PciHost(events);
+    host.write(1, 1, 0x02);
+    expect(calls).toEqual([]);
+    host.write(1, 1, 0x06);
+    expect(calls).toEqual(['reset']);
+  });
+});
+
+describe('8042', () => {
+  it('passes its self-test and keeps its command byte', () => {
+    const controller = new KeyboardController(new Wire(), events, false);
+    controller.write(1, 1, 0xaa);
+    expect([controller.read(1, 1) & 1, controller.read(0, 1), controller.read(1, 1) & 1]).toEqual([1, 0x55, 0]);
+    controller.write(1, 1, 0x60);
+    controller.write(0, 1, 0x45);
+    controller.write(1, 1, 0x20);
+    expect(controller.read(0, 1)).toBe(0x45);
+  });
+
+  it('a keyboard answers its reset, and interrupts when enabled', () => {
+    const irq = new Wire();
+    const controller = new KeyboardController(irq, events, true);
+    controller.write(1, 1, 0x60);
+    controller.write(0, 1, 0x01);
+    controller.write(0, 1, 0xff);
+    expect(irq.level).toBe(true);
+    expect([controller.read(0, 1), controller.read(0, 1)]).toEqual([0xfa, 0xaa]);
+    expect(irq.level).toBe(false);
+  });
+});
+
+describe('PCI', () => {
+  class Card extends PciFunction {
+    constructor() {
+      super('card', { vendor: 0x1234, device: 0x5678, classCode: 0xff0000, revision: 1, interruptPin: 1 }, [{ space: 'memory', size: 0x1000 }, { space: 'port', size: 0x20 }]);
+    }
+  }
+
+  let host: PciHost;
+  let card: Card;
+
+  function address(device: number, register: number): void {
+    host.write(0, 4, (0x80000000 | (device << 11) | register) >>> 0);
+  }
+
+  function config(device: number, register: number): number {
+    address(device, register);
+    return host.read(4, 4);
+  }
+
+  function setConfig(device: number, register: number, value: number): void {
+    address(device, register);
+    host.write(4, 4, value);
+  }
+
+  beforeEach(() => {
+    host = new PciHost(events);
+    card = new Card();
+    host.plug(deviceFunction(0, 0), hostBridge());
+    host.plug(deviceFunction(31, 0), new LpcBridge());
+    host.plug(deviceFunction(3, 0), card);
+  });
+
+  it('finds what is there, and all ones elsewhere', () => {
+    expect(config(0, 0)).toBe(0x29c08086);
+    expect(config(31, 0)).toBe(0x29188086);
+    expect(config(5, 0)).toBe(0xffffffff);
+    host.write(0, 4, 0x80010000);
+    expect(host.read(4, 4), 'there is no bus 1').toBe(0xffffffff);
+  });
+
+  it('reads parts of registers', () => {
+    address(3, 0);
+    expect([host.read(4, 2), host.read(6, 2), host.read(5, 1)]).toEqual([0x1234, 0x5678, 0x12]);
+  });
+
+  it('base address registers tell their size and decode when enabled', () => {
+    setConfig(3, 0x10, 0xffffffff);
+    expect(config(3, 0x10)).toBe(0xfffff000);
+    setConfig(3, 0x14, 0xffffffff);
+    expect(config(3, 0x14)).toBe(0xffffffe1);
+    setConfig(3, 0x10, 0xc0001000);
+    expect(card.barAddress(0)).toBeNull();
+    setConfig(3, 4, 0x0002);
+    expect(card.barAddress(0)).toBe(0xc0001000);
+  });
+
+  it('tells the function when its mapping changes', () => {
+    let changes = 0;
+    card.onMappingChange = () => changes++;
+    setConfig(3, 0x10, 0xc0001000);
+    setConfig(3, 4, 2);
+    setConfig(3, 0x3c, 11);
+    expect(changes).toBe(2);
+  });
+
+  it('read-only registers stay', () => {
+    setConfig(3, 0, 0);
+    setConfig(3, 8, 0);
+    expect([config(3, 0), config(3, 8)]).toEqual([0x56781234, 0xff000001]);
+  });
+
+  it('a place holds one function', () => {
+    expect(() => host.plug(deviceFunction(3, 0), new Card())).toThrow(/device 3 function 0 is taken/);
+  });
+
+  it('a saved configuration of another card is refused', () => {
+    const saved = hostBridge().saveState();
+    expect(() => card.loadState(saved)).toThrow(/card\.config\[0\]/);
+  });
+});

@@ -178,6 +178,8 @@ export class Decoder {
       out.e = row.letters.includes('Zb') ? this.byteRegister(number, rex) : number * 8;
     }
     this.immediates(row, codeSize);
+    // The x87 instructions record their opcode and operand.
+    if (row.has.has('x87')) out.aux = out.modrm | (out.segmentNumber << 8);
     out.length = this.at - this.start;
     if (row.has.has('relative')) {
       // Relative to the first byte of the page: the caller adds the instruction's offset.

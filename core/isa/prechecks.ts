@@ -15,7 +15,6 @@ const FSW_ES = 1 << 7;
 const UD = 6;
 const NM = 7;
 const GP = 13;
-const MF = 16;
 
 /**
  * The row's definition behind the checks that its flags ask for. In order: #UD outside protected mode (`prot`), #GP(0) unless CPL is 0
@@ -46,13 +45,13 @@ const privileged: Definition = o => o.when(someBit(o, o.state(CPL, 32)), () => o
 /** @sdm 3A 2.5, table 13-1: #NM when the x87 unit is emulated or its state belongs to another task. */
 const x87: Definition = o => o.when(someBit(o, bits(o, CR0, CR0_EM | CR0_TS)), () => o.raise(NM));
 
-/** @sdm 3A 12.1: as for SSE without CR4.OSFXSR; then a pending x87 exception is reported. */
+/** @sdm 3A 12.1: as for SSE without CR4.OSFXSR; then a pending x87 exception is reported: #MF, or FERR# when CR0.NE = 0. */
 const mmx: Definition = o => {
   o.when(someBit(o, bits(o, CR0, CR0_EM | CR0_TS)), () => {
     o.when(someBit(o, bits(o, CR0, CR0_EM)), () => o.raise(UD));
     o.raise(NM);
   });
-  o.when(someBit(o, o.and(o.zeroExtend(o.state(FSW, 16), 32), o.const(32, FSW_ES))), () => o.raise(MF));
+  o.when(someBit(o, o.and(o.zeroExtend(o.state(FSW, 16), 32), o.const(32, FSW_ES))), () => o.instruction('pendingException'));
 };
 
 /** @sdm 3A 13.1, table 13-1: one test on the way through, the reason sorted out behind it. */

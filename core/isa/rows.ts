@@ -14,7 +14,8 @@
  *   rep      a repeat prefix selects another form
  *   addr     the address size selects another form even without a memory operand
  *   size     the operand size selects another form even without a sized operand
- *   x87 mmx sse   availability checks (#UD, #NM) before anything else
+ *   x87 mmx sse   availability checks (#UD, #NM) before anything else; x87 also puts ModRM and segment number into aux
+ *   modrm     there is a ModRM byte although no operand says so
  *   hot      a case of the interpreter's switch
  *   ends     ends a run of decoded instructions (control goes elsewhere, or translations may change)
  *   selectors  the immediate holds four 2-bit selectors; the record gets each as a pair of byte indexes: core/isa/selectors.ts

@@ -4,6 +4,7 @@ export * from './code';
 export * from './lookup';
 export * from './strings';
 export * from './x87';
+export { pendingException } from './x87-state';
 export * from './fxsave';
 export * from './xsave';
 export * from './flags';

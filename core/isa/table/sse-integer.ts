@@ -212,7 +212,7 @@ const blendImmediate = (size: 2 | 4 | 8, splatCode: number, equal: number): Defi
   o.setSlot('G', bitselect(o, b, o.slot('G', 128), chosen));
 };
 
-const sse41 = { feature: 'sse4_1' };
+const sse41 = { feature: 'sse4.1' };
 
 export const sseIntegerRows: readonly RowSpec[] = [
   ...both.flatMap(([opcode, name, f, feature]) => [
@@ -224,7 +224,7 @@ export const sseIntegerRows: readonly RowSpec[] = [
     row(`66 0F 38 ${opcode}`, name, 'Vdq,Wdq', 'sse', xmm(f), { feature: 'ssse3' }),
   ]),
   ...sse4.map(([opcode, name, f]) => row(`66 0F 38 ${opcode}`, name, 'Vdq,Wdq', 'sse', xmm(f), sse41)),
-  row('66 0F 38 37', 'PCMPGTQ', 'Vdq,Wdq', 'sse', xmm(lane(v.i64x2GtS)), { feature: 'sse4_2' }),
+  row('66 0F 38 37', 'PCMPGTQ', 'Vdq,Wdq', 'sse', xmm(lane(v.i64x2GtS)), { feature: 'sse4.2' }),
 
   ...shifts.flatMap(([opcode, immediate, name, shift]) => [
     row(`NP 0F ${opcode}`, name, 'Pq,Qq', 'mmx', shiftMm(shift), { feature: 'mmx' }),

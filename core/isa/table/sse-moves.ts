@@ -75,7 +75,7 @@ export const sseMoveRows: readonly RowSpec[] = [
   row('NP 0F 2B', 'MOVNTPS', 'Mdq,Vdq', 'sse mem', storeAligned, sse), row('66 0F 2B', 'MOVNTPD', 'Mdq,Vdq', 'sse mem', storeAligned, sse2),
   row('66 0F 6F', 'MOVDQA', 'Vdq,Wdq', 'sse', moveAligned, sse2), row('F3 0F 6F', 'MOVDQU', 'Vdq,Wdq', 'sse', moveUnaligned, sse2),
   row('66 0F 7F', 'MOVDQA', 'Wdq,Vdq', 'sse', storeAligned, sse2), row('F3 0F 7F', 'MOVDQU', 'Wdq,Vdq', 'sse', storeUnaligned, sse2),
-  row('66 0F E7', 'MOVNTDQ', 'Mdq,Vdq', 'sse mem', storeAligned, sse2), row('66 0F 38 2A', 'MOVNTDQA', 'Vdq,Mdq', 'sse mem', moveAligned, { feature: 'sse4_1' }),
+  row('66 0F E7', 'MOVNTDQ', 'Mdq,Vdq', 'sse mem', storeAligned, sse2), row('66 0F 38 2A', 'MOVNTDQA', 'Vdq,Mdq', 'sse mem', moveAligned, { feature: 'sse4.1' }),
   row('F2 0F F0', 'LDDQU', 'Vdq,Mdq', 'sse mem', moveUnaligned, sse3),
   row('66 0F 6E', 'MOVD', 'Vdq,Ey', 'sse', moveZeroing, sse2), row('66 0F 7E', 'MOVD', 'Ey,Vdq', 'sse', storeLow, sse2),
   row('F3 0F 7E', 'MOVQ', 'Vdq,Wq', 'sse', moveZeroing, sse2),

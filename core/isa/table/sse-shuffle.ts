@@ -154,7 +154,7 @@ const widen = (steps: readonly number[]): Definition => o => {
 
 const sse = { feature: 'sse' };
 const sse2 = { feature: 'sse2' };
-const sse41 = { feature: 'sse4_1' };
+const sse41 = { feature: 'sse4.1' };
 const mmx = { feature: 'mmx' };
 
 export const sseShuffleRows: readonly RowSpec[] = [

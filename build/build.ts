@@ -1,13 +1,14 @@
 /** Builds the parts named on the command line, or all that are stale: `node build/build.ts [core|wasm|renderer|electron]... [--force]`. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import type { BuildOptions } from 'esbuild';
 import { newestSource, parts, root, staleParts } from './parts.mjs';
 
 const dist = join(root, 'dist');
 const LOCK_STALE_MS = 120_000;
+const CHUNK_KEPT_MS = 3_600_000;
 
 /** Bundled CommonJS code asks for Node's own modules by `require`. */
 const banner = { js: "import { createRequire as vanderpoolRequire } from 'node:module'; const require = vanderpoolRequire(import.meta.url);" };
@@ -30,7 +31,8 @@ const builders: Readonly<Record<string, () => Promise<void>>> = {
     const entryPoints = existing({
       cli: 'core/cli/main.ts', engine: 'core/engine/main.ts', vm: 'core/machine/process.ts', worker: 'core/machine/worker.ts', machine: 'core/machine/create.ts',
     });
-    await build({ ...shared, entryPoints, outdir: dist, splitting: true, chunkNames: 'chunk-[hash]', banner });
+    const { outputs } = (await build({ ...shared, entryPoints, outdir: dist, splitting: true, chunkNames: 'chunk-[hash]', banner, metafile: true })).metafile;
+    sweepChunks(new Set(Object.keys(outputs).map((path) => basename(path))));
   },
   wasm: () => {
     const entry = 'core/cpu/assembly/index.ts';
@@ -95,6 +97,14 @@ async function locked(action: () => Promise<void>): Promise<void> {
     await action();
   } finally {
     rmSync(lock, { recursive: true, force: true });
+  }
+}
+
+/** Removes chunks of earlier builds, but not at once: an engine that runs may load one of them yet. */
+function sweepChunks(current: ReadonlySet<string>): void {
+  for (const name of readdirSync(dist)) {
+    const file = join(dist, name);
+    if (name.startsWith('chunk-') && !current.has(name) && Date.now() - statSync(file).mtimeMs > CHUNK_KEPT_MS) rmSync(file);
   }
 }
 

@@ -4,6 +4,7 @@ import { parseWith } from '../contract/errors.ts';
 import type { ContractError } from '../contract/errors.ts';
 import { vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
 import { machineModuleUrl } from '../machine/entries.ts';
+import { checkCpuModel } from '../machine/cpu-models.ts';
 import { readMachineConfig } from '../machine/files.ts';
 import { Runner } from '../machine/runner.ts';
 import type { MachineExit, MachineStatistics } from '../machine/types.ts';
@@ -32,6 +33,7 @@ const OUTPUT_PIECE = 64 * 1024;
 export async function run(options: RunOptions): Promise<number> {
   const timeoutSeconds = parseTimeout(options.timeout);
   const settings = withChanges(parseWith(vmConfig, { name: 'run', ...vmDefaults }), changesFrom(options));
+  checkCpuModel(settings.cpuModel);
   const config = readMachineConfig(settings);
   if (options.stats !== undefined) writeFile(options.stats, '');
   const started = performance.now();

@@ -1,9 +1,27 @@
 /** Says what an image is before anything runs, or refuses it as the start would. */
+import { loadImage } from '../boot/image.ts';
+import { isLinuxImage } from '../boot/linux.ts';
+import { BootError } from '../boot/loader.ts';
+import { ContractError } from '../contract/errors.ts';
+import { memoryMap, tableArea } from '../platform/memoryLayout.ts';
 import { readMachineConfig } from './files.ts';
 import type { MachineSettings } from './files.ts';
 
 /** @throws ContractError `file-unreadable` or `bad-image`. */
-export function checkBoot(settings: MachineSettings): Promise<string> {
-  const { boot } = readMachineConfig(settings);
-  return Promise.resolve(boot.kind === 'monitor' ? 'the built-in monitor' : 'a kernel image');
+export function checkBoot(settings: MachineSettings): string {
+  const { boot, memoryBytes } = readMachineConfig(settings);
+  if (boot.kind === 'monitor') return 'The built-in monitor';
+  try {
+    loadImage(boot, { memoryBytes, memoryMap: memoryMap(memoryBytes), rsdpAddress: tableArea.base });
+  } catch (error) {
+    if (!(error instanceof BootError)) throw error;
+    throw imageError(error);
+  }
+  return isLinuxImage(boot.kernel) ? 'A Linux kernel (bzImage)' : 'A multiboot image';
+}
+
+/** A loader's refusal as an error of the contract: a whole sentence, with advice. */
+export function imageError(error: Error): ContractError {
+  const message = `${error.message.charAt(0).toUpperCase()}${error.message.slice(1).replace(/\.$/, '')}.`;
+  return new ContractError('bad-image', message, 'Choose another image, or change what the message names.', 'boot');
 }

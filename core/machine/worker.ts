@@ -1,7 +1,8 @@
 /** The core thread: makes the machine and runs it in slices; sleeps while the guest is halted or paused. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { asContractError, ContractError } from '../contract/errors.ts';
+import { asContractError } from '../contract/errors.ts';
 import type { ErrorShape } from '../contract/errors.ts';
+import { imageError } from './boot-check.ts';
 import { Command, Link } from './link.ts';
 import type { Machine, MachineConfig, MachineExit, MachineHost, MachineStatistics } from './types.ts';
 
@@ -156,13 +157,10 @@ function createHost(link: Link, attached: readonly boolean[], bell: () => void):
   };
 }
 
-/** A refused image arrives as an error that names itself; its class does not cross the module seam. */
+/** A refused image is the person's to mend; everything else that is thrown is ours. */
 function describeFailure(thrown: unknown): ErrorShape {
-  if (thrown instanceof Error && thrown.name === 'BootError') {
-    const hint = 'hint' in thrown && typeof thrown.hint === 'string' ? thrown.hint : 'Choose a bzImage or a multiboot kernel.';
-    const field = 'field' in thrown && typeof thrown.field === 'string' ? thrown.field : 'boot';
-    return new ContractError('bad-image', thrown.message, hint, field).toShape();
-  }
+  // By name: the class of the machine's module is another copy of it when a test brings a machine of its own.
+  if (thrown instanceof Error && (thrown.name === 'BootError' || thrown.constructor.name === 'BootError')) return imageError(thrown).toShape();
   const error = asContractError(thrown);
   if (error.code === 'internal' && thrown instanceof Error && thrown.stack) console.error(thrown.stack);
   return error.toShape();

@@ -51,6 +51,7 @@ class WordMachine implements Machine {
   }
 
   serialInput(port: number, bytes: Uint8Array): number {
+    if (this.#flood > 0) return 0; // Busy: its FIFO is full.
     // As small as a UART's FIFO: the rest has to wait.
     const taken = bytes.subarray(0, 16);
     for (const byte of taken) {

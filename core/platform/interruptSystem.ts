@@ -4,6 +4,7 @@ import { IoApic } from './ioApic.ts';
 import { LocalApic } from './localApic.ts';
 import { Pic } from './pic.ts';
 import { SharedWire, deliveryMode, messageFromMsi } from './interrupts.ts';
+import { pciInterruptPins, pciLegacyIrqs } from './memoryLayout.ts';
 import type { ApicFabric } from './localApic.ts';
 import type { InterruptMessage, LevelInterrupt } from './interrupts.ts';
 import type { VirtualClock } from './clock.ts';
@@ -53,6 +54,13 @@ export class InterruptSystem implements ApicFabric {
     const wire = this.pins[pin];
     if (wire === undefined) throw new Error(`no I/O APIC pin ${pin}`);
     return wire.source();
+  }
+
+  /** A wire for INTA# to INTD# (`pin` 0 to 3) of a PCI slot: to the I/O APIC and to the 8259A pair, as _PRT tells. */
+  pciWire(slot: number, pin: number): LevelInterrupt {
+    const line = (slot + pin) & 3;
+    const wires = [this.pinWire(pciInterruptPins[line] ?? 16), this.isaWire(pciLegacyIrqs[line] ?? 10)];
+    return { set: asserted => wires.forEach(wire => wire.set(asserted)) };
   }
 
   /** A device's write to the interrupt address range. Returns false for any other address. */

@@ -1,6 +1,6 @@
 /** Finds the engine of a library, or starts one in the background. */
 import { fork } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +10,7 @@ import { ContractError } from '../contract/errors.ts';
 import type { Transport } from '../contract/wire.ts';
 import { entryUrl } from '../machine/entries.ts';
 import { asLibraryError } from '../store/database.ts';
+import { makeLibraryFolder } from '../store/folder.ts';
 import type { EngineGreeting } from './main.ts';
 import { dial, socketPath } from './socket.ts';
 
@@ -60,7 +61,7 @@ export async function connectEngine(folder: string, launch?: EngineLauncher): Pr
 export const launchEngine: EngineLauncher = (folder) => {
   let log: number;
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeLibraryFolder(folder);
     log = openSync(join(folder, 'engine.log'), 'a', 0o600);
   } catch (error) {
     return Promise.reject(asLibraryError(error, folder));

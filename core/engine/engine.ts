@@ -1,12 +1,12 @@
 /** The engine: one a library. Owns its database and its VM processes, and serves the contract to any number of clients. */
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { resolve } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import type { EngineStatus } from '../contract/operations.ts';
 import type { Transport } from '../contract/wire.ts';
 import { ContractServer } from '../server/server.ts';
-import { asLibraryError } from '../store/database.ts';
+import { makeLibraryFolder } from '../store/folder.ts';
 import { Library } from '../store/library.ts';
 import { lockLibrary } from '../store/lock.ts';
 import type { LibraryLock } from '../store/lock.ts';
@@ -42,7 +42,7 @@ export class Engine {
   constructor(options: EngineOptions) {
     const folder = resolve(options.folder);
     this.#options = { ...options, folder };
-    makeFolder(folder);
+    makeLibraryFolder(folder);
     this.#lock = lockLibrary(folder);
     try {
       this.library = new Library(folder);
@@ -105,13 +105,5 @@ export class Engine {
     for (const client of this.#clients) client.close();
     await this.library.close();
     this.#lock.release();
-  }
-}
-
-function makeFolder(folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw asLibraryError(error, folder);
   }
 }

@@ -1,0 +1,223 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { machineDouble, start, vanderpool } from '../helpers/command-line.ts';
+import { until } from '../helpers/engine.ts';
+
+interface VmAnswer {
+  readonly state: string;
+  readonly processId: number | null;
+  readonly config: { readonly name: string; readonly memoryBytes: number; readonly boot: { readonly kind: string; readonly kernel?: string } };
+  readonly exit: { readonly reason: string } | null;
+}
+
+let home = '';
+let environment: Record<string, string> = {};
+const vp = (...args: readonly string[]) => vanderpool(args, { environment });
+const json = async <T>(...args: readonly string[]): Promise<T> => JSON.parse((await vp(...args, '--json')).stdout) as T;
+const enginePid = async (): Promise<number> => (await json<{ processId: number }>('engine', 'status')).processId;
+
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'vanderpool-home-'));
+  environment = { VANDERPOOL_HOME: home, VANDERPOOL_MACHINE: machineDouble };
+});
+afterEach(async () => {
+  await vp('engine', 'stop', '--force');
+  rmSync(home, { recursive: true, force: true });
+});
+
+async function killHard(pid: number): Promise<void> {
+  process.kill(pid, 'SIGKILL');
+  await until(() => {
+    try {
+      process.kill(pid, 0);
+      return undefined;
+    } catch {
+      return true;
+    }
+  }, `the end of process ${pid}`);
+}
+
+describe('vm commands', () => {
+  it('create, list, show, edit and remove', async () => {
+    const kernel = join(home, 'kernel');
+    writeFileSync(kernel, 'x');
+    expect((await vp('vm', 'create', 'one', '--kernel', kernel, '--append', 'a b', '--memory', '64M')).status).toBe(0);
+    expect((await vp('vm', 'list')).stdout).toMatch(/one +stopped +64M/);
+    const changed = await json<VmAnswer>('vm', 'edit', 'one', '--memory', '1G', '--name', 'two');
+    expect(changed.config).toMatchObject({ name: 'two', memoryBytes: 2 ** 30, boot: { kind: 'image', kernel, append: 'a b' } });
+    expect((await vp('vm', 'show', 'TWO')).stdout).toContain('1G');
+    expect((await json<VmAnswer>('vm', 'edit', 'two', '--monitor')).config.boot).toEqual({ kind: 'monitor' });
+    expect((await vp('vm', 'rm', 'two')).status).toBe(0);
+    expect(await json<VmAnswer[]>('vm', 'list')).toHaveLength(1);
+  });
+
+  it('end with 125 for a bad argument and 1 for a refusal, without a stack', async () => {
+    const outcomes = await Promise.all([
+      vp('vm', 'create', 'x', '--memory', 'banana'), vp('vm', 'create', '../x'), vp('vm', 'create', 'x', '--cpu', 'z80'), vp('vm', 'edit', 'Monitor'),
+      vp('vm', 'start', 'nobody'), vp('vm', 'create', 'monitor'), vp('vm', 'pause', 'Monitor'),
+    ]);
+    expect(outcomes.map(({ status }) => status)).toEqual([125, 125, 125, 125, 1, 1, 1]);
+    for (const { stderr } of outcomes) expect(stderr).toMatch(/^vanderpool: .+\n {2}.+/);
+    const refused = await vp('vm', 'start', 'nobody', '--json');
+    expect(JSON.parse(refused.stderr)).toMatchObject({ error: { code: 'not-found', field: 'vm' } });
+  });
+
+  it('refuse to start what cannot boot, naming the file', async () => {
+    await vp('vm', 'create', 'bad', '--kernel', join(home, 'no-such-kernel'));
+    const { status, stderr } = await vp('vm', 'start', 'bad');
+    expect(status).toBe(125);
+    expect(stderr).toContain('no-such-kernel');
+  });
+});
+
+describe('the console command', () => {
+  it('attaches, types, detaches, and finds the history again', async () => {
+    await vp('vm', 'start', 'Monitor');
+    const child = start(['console', 'Monitor'], environment);
+    let shown = '';
+    child.stdout.on('data', (chunk: Buffer) => void (shown += chunk.toString()));
+    await until(() => shown.includes('READY') || undefined, 'the replay');
+    child.stdin.write('say over the console\n');
+    await until(() => shown.includes('over the console\r\n') || undefined, 'the answer');
+    child.stdin.write('\x01x');
+    expect(await new Promise((resolve) => child.on('close', resolve))).toBe(0);
+    expect((await json<VmAnswer>('vm', 'show', 'Monitor')).state).toBe('running');
+    expect((await vp('console', 'Monitor', '--history')).stdout).toBe(shown);
+  });
+
+  it('ends when the guest does', async () => {
+    await vp('vm', 'start', 'Monitor');
+    const { status, stdout } = await vanderpool(['console', 'Monitor'], { environment, input: 'say bye\npoweroff\n', keepOpen: true });
+    expect(status).toBe(0);
+    expect(stdout).toContain('bye\r\n');
+  });
+});
+
+describe('the engine', () => {
+  it('starts once, however many commands start it together', async () => {
+    const lists = await Promise.all(Array.from({ length: 4 }, () => vp('vm', 'list')));
+    expect(lists.map(({ status }) => status)).toEqual([0, 0, 0, 0]);
+  });
+
+  it('is not started by a question whether it runs', async () => {
+    expect(await json('engine', 'status')).toMatchObject({ running: false });
+    expect(await json('engine', 'status')).toMatchObject({ running: false });
+  });
+
+  it('refuses to stop while a VM runs, unless forced', async () => {
+    await vp('vm', 'start', 'Monitor');
+    expect((await vp('engine', 'stop')).status).toBe(1);
+    expect((await vp('engine', 'stop', '--force')).status).toBe(0);
+    expect((await json<VmAnswer>('vm', 'show', 'Monitor')).exit).toMatchObject({ reason: 'killed' });
+  });
+
+  it('loses nothing to kill -9: the VM shows as crashed, its history is there, and it starts again', async () => {
+    await vp('vm', 'start', 'Monitor');
+    await until(async () => (await vp('console', 'Monitor', '--history')).stdout.includes('READY') || undefined, 'output');
+    const guest = (await json<VmAnswer>('vm', 'show', 'Monitor')).processId ?? 0;
+    await killHard(await enginePid());
+    const after = await json<VmAnswer>('vm', 'show', 'Monitor');
+    expect(after).toMatchObject({ state: 'crashed', processId: null });
+    expect((await vp('console', 'Monitor', '--history')).stdout).toContain('READY');
+    await until(() => {
+      try {
+        process.kill(guest, 0);
+        return undefined;
+      } catch {
+        return true;
+      }
+    }, 'the end of the orphaned VM process');
+    expect((await json<VmAnswer>('vm', 'start', 'Monitor')).state).toBe('running');
+  });
+
+  it('shows a VM whose process was killed as crashed, and starts it again', async () => {
+    const { processId } = await json<VmAnswer>('vm', 'start', 'Monitor');
+    await killHard(processId ?? 0);
+    await until(async () => (await json<VmAnswer>('vm', 'show', 'Monitor')).state === 'crashed' || undefined, 'crashed');
+    expect((await vp('events', 'Monitor')).stdout).toContain('crashed');
+    expect((await json<VmAnswer>('vm', 'start', 'Monitor')).state).toBe('running');
+  });
+});
+
+describe('a library that cannot be used', () => {
+  it('is refused when a newer Vanderpool wrote it', async () => {
+    await vp('vm', 'list');
+    await vp('engine', 'stop');
+    const database = new Database(join(home, 'library.db'));
+    database.pragma('user_version = 4711');
+    database.close();
+    const { status, stderr } = await vp('vm', 'list');
+    expect(status).toBe(1);
+    expect(stderr).toContain('4711');
+    expect(stderr).not.toContain('    at ');
+  });
+
+  it('is refused when it is a file', async () => {
+    const file = join(home, 'file');
+    writeFileSync(file, '');
+    const { status, stderr } = await vp('vm', 'list', '--library', file);
+    expect([status, stderr.includes(file)]).toEqual([1, true]);
+  });
+
+  it.runIf(process.getuid?.() === 0)('is refused when its file system is read-only', async () => {
+    const { status, stderr } = await vp('vm', 'list', '--library', '/proc/vanderpool');
+    expect([status, stderr.includes('/proc/vanderpool')]).toEqual([1, true]);
+    expect(stderr).not.toContain('    at ');
+  });
+
+  it.runIf(process.getuid?.() !== 0)('is refused when its folder is read-only', async () => {
+    chmodSync(home, 0o500);
+    const { status, stderr } = await vp('vm', 'list');
+    chmodSync(home, 0o700);
+    expect([status, stderr.includes(home)]).toEqual([1, true]);
+  });
+
+  it.runIf(process.getuid?.() === 0 && process.platform === 'linux')('is refused when its disk is full, and what was committed stays', async (context) => {
+    const small = mkdtempSync(join(tmpdir(), 'vanderpool-full-'));
+    try {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', small], { stdio: 'ignore' });
+    } catch {
+      rmSync(small, { recursive: true });
+      return context.skip('mounting is not permitted here');
+    }
+    try {
+      const on = (...args: readonly string[]) => vp(...args, '--library', small);
+      expect((await on('vm', 'create', 'kept')).status).toBe(0);
+      try {
+        writeFileSync(join(small, 'filler'), Buffer.alloc(400_000));
+      } catch {
+        // Full is what it was meant to be.
+      }
+      const { status, stderr } = await on('vm', 'create', 'lost', '--notes', 'n'.repeat(9000));
+      expect(stderr).toContain('full');
+      expect(status).toBe(1);
+      rmSync(join(small, 'filler'));
+      expect((await on('vm', 'list')).stdout).toContain('kept');
+      await on('engine', 'stop', '--force');
+    } finally {
+      execFileSync('umount', ['-l', small]);
+      rmSync(small, { recursive: true });
+    }
+    return undefined;
+  });
+});
+
+describe('serve', () => {
+  it('prints an address with a token that answers, and ends with Ctrl-C while the engine goes on', async () => {
+    const child = start(['serve', '--json'], environment);
+    let shown = '';
+    child.stdout.on('data', (chunk: Buffer) => void (shown += chunk.toString()));
+    await until(() => shown.includes('}') || undefined, 'the address');
+    const { url } = JSON.parse(shown) as { readonly url: string };
+    expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/\?token=[\w-]{32}$/);
+    expect((await fetch(url)).headers.get('content-security-policy')).toContain("default-src 'none'");
+    child.kill('SIGINT');
+    expect(await new Promise((resolve) => child.on('close', resolve))).toBe(0);
+    await expect(fetch(url)).rejects.toThrow();
+    expect(await json('engine', 'status')).toMatchObject({ server: { running: false } });
+  });
+});

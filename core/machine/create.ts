@@ -69,7 +69,11 @@ export async function createMachine(config: MachineConfig, host: MachineHost): P
   };
   start();
   return {
-    runSlice: () => root.runSlice(),
+    runSlice: () => {
+      const result = root.runSlice();
+      pc.flushOutput();
+      return result;
+    },
     serialInput: (port, bytes) => pc.serialInput(port, bytes),
     powerButton: () => pc.powerButton(),
     reset: () => {

@@ -110,9 +110,13 @@ export class Pc {
     this.startFirmware();
   }
 
-  /** Runs the timers that are due and hands on what the guest has sent. Call between slices. */
+  /** Runs the timers that are due. Call before each VM entry. */
   poll(): void {
     this.clock.runDue();
+  }
+
+  /** Hands on what the guest has sent to its serial ports. Call after each slice: bytes then travel in batches. */
+  flushOutput(): void {
     for (const uart of this.uarts) uart.flush();
   }
 

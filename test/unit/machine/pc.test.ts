@@ -41,7 +41,7 @@ describe('PC', () => {
 
   it('sends the bytes of each serial port to its own output', () => {
     for (const [port, base] of [0x3f8, 0x2f8, 0x3e8, 0x2e8].entries()) for (const byte of Buffer.from(`com${port + 1}`)) pc.ports.write(base, 1, byte);
-    pc.poll();
+    pc.flushOutput();
     expect(output).toEqual(['com1', 'com2', 'com3', 'com4']);
   });
 

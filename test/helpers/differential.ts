@@ -56,7 +56,9 @@ export function encodings(row: Row): Encoding[] {
   const register = !row.has.has('mem');
   const out: Encoding[] = [];
   if (!row.hasModrm || row.modrm >= 0) return [{}];
-  const wides = row.letters.some(letter => letter.endsWith('y') || letter.endsWith('v')) ? [false, true] : [false];
+  // PCMPESTRx looks at REX.W although no operand says so.
+  const wides = row.name.startsWith('PCMPESTR') ? [false, true] : row.letters.some(letter => letter.endsWith('y') || letter.endsWith('v')) ? [false, true] : [false];
+  if (register && row.letters.some(letter => letter.endsWith('v'))) out.push({ reg: 1, rm: 2, operandPrefix: true });
   for (const rexW of wides) {
     if (register) {
       out.push({ reg: 1, rm: 2, rexW }, { reg: 3, rm: 3, rexW });

@@ -28,3 +28,6 @@ export * from './sse-float';
 export * from './sse-convert';
 export * from './sse-round';
 export * from './simd-integer';
+export * from './simd-aes';
+export * from './simd-hash';
+export * from './simd-string';

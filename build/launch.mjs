@@ -1,7 +1,7 @@
 /** What `npm run vanderpool` runs: the command line from dist/, built first when its sources are newer. Plain JavaScript, so it starts at once. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { enableCompileCache } from 'node:module';
+import * as modules from 'node:module';
 import { join } from 'node:path';
 import { root, staleParts } from './parts.mjs';
 
@@ -11,7 +11,8 @@ if (Number(process.versions.node.split('.')[0]) < NODE_MINIMUM) runOnOurNode();
 else await start();
 
 async function start() {
-  const stale = staleParts(['core', 'wasm']);
+  const needed = process.argv[2] === 'serve' ? ['core', 'wasm', 'renderer'] : ['core', 'wasm'];
+  const stale = staleParts(needed);
   if (stale.length > 0) {
     const built = spawnSync(process.execPath, [join(root, 'build/build.ts'), ...stale], { stdio: ['ignore', 'ignore', 'inherit'] });
     if (built.status !== 0) {
@@ -19,7 +20,9 @@ async function start() {
       process.exit(125);
     }
   }
-  enableCompileCache(join(root, 'dist/.cache'));
+  const cache = join(root, 'dist/.cache');
+  modules.enableCompileCache?.(cache); // By name: older Nodes lack it, and this file has to load there.
+  process.env.NODE_COMPILE_CACHE ??= cache; // For the engine and the VM processes.
   await import('../dist/cli.js');
 }
 

@@ -58,7 +58,23 @@ const TO_GENERAL: readonly Conversion[] = [
   [24, 'CVTSD2SI r32', [0xf2, 0x0f, 0x2d], 64], [25, 'CVTSD2SI r64', [0xf2, 0x48, 0x0f, 0x2d], 64],
   [26, 'CVTTSD2SI r32', [0xf2, 0x0f, 0x2c], 64], [27, 'CVTTSD2SI r64', [0xf2, 0x48, 0x0f, 0x2c], 64],
 ];
+/**
+ * With MMX operands; MM1 is the destination of the latter four. CVTPI2PS from memory enters MMX mode by Intel's manual and does not on
+ * AMD processors: that is left to the definition, and only the conversion is compared.
+ */
+const WITH_MMX: readonly Conversion[] = [
+  [10, 'CVTPI2PS', [0x0f, 0x2a], 32], [12, 'CVTPS2PI', [0x0f, 0x2d], 32], [13, 'CVTTPS2PI', [0x0f, 0x2c], 32],
+  [14, 'CVTPD2PI', [0x66, 0x0f, 0x2d], 64], [15, 'CVTTPD2PI', [0x66, 0x0f, 0x2c], 64],
+];
+function convertMmx(cpu: CpuWasm, op: number): void {
+  const toMmx = op >= 12;
+  if (cpu.call('sseConvert', op, toMmx ? L.X87 + 16 : DESTINATION, SOURCE) !== 0) return;
+  if (!toMmx) return;
+  cpu.call('mmxEnter');
+  cpu.view.setUint16(L.X87 + 24, 0xffff, true);
+}
 const conversions: Row[] = [
+  ...WITH_MMX.map(([op, name, code, bits]): Row => ({ name, code: [...code, XMM1_RDI], width: bits, run: cpu => convertMmx(cpu, op) })),
   ...TO_XMM.map(([op, name, code, bits]): Row => ({
     name, code: [...code, XMM1_RDI], width: bits, run: cpu => cpu.call('sseConvert', op, DESTINATION, SOURCE),
   })),

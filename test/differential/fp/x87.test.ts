@@ -15,7 +15,7 @@ type Operand = 'none' | 'single' | 'double' | 'extended' | 'integer' | 'decimal'
 
 interface Row {
   readonly name: string;
-  readonly code: readonly [number, number];
+  readonly code: readonly number[];
   readonly operand: Operand;
   readonly tolerance?: Tolerance;
 }
@@ -70,6 +70,11 @@ const control: readonly Row[] = [
   registerRow('FRNDINT', 0xd9, 0xfc), registerRow('FSCALE', 0xd9, 0xfd),
 ];
 
+const environments: readonly Row[] = [0, 0x66].flatMap(prefix => {
+  const rows = [memoryRow('FNSTENV', 0xd9, 6, 'none'), memoryRow('FLDENV', 0xd9, 4, 'none'), memoryRow('FNSAVE', 0xdd, 6, 'none'), memoryRow('FRSTOR', 0xdd, 4, 'none')];
+  return prefix === 0 ? rows : rows.map(row => ({ ...row, name: `${row.name} 16-bit`, code: [prefix, ...row.code] }));
+});
+
 // C1 of a transcendental result says which way it was rounded: not the same for results that differ in the last place.
 const approximate: Tolerance = { fsw: C1, units: 1n };
 const transcendental: readonly Row[] = [
@@ -79,10 +84,11 @@ const transcendental: readonly Row[] = [
 ];
 
 function execute(cpu: CpuWasm, one: Case): void {
-  const opcode = one.code[0]! & 7;
-  const modrm = one.code[1]!;
+  const narrow = one.code[0] === 0x66;
+  const [escape, modrm] = one.code.slice(narrow ? 1 : 0) as [number, number];
+  const opcode = escape & 7;
   if (modrm >= 0xc0) cpu.call('x87Register', opcode, modrm);
-  else cpu.call('x87Memory', opcode, (modrm >> 3) & 7, BigInt(OPERAND), 0n, L.DS, 4);
+  else cpu.call('x87Memory', opcode, (modrm >> 3) & 7, BigInt(OPERAND), 0n, L.DS, narrow ? 2 : 4);
 }
 
 function randomCase(values: Values, row: Row, unmasked: boolean, operand?: () => Extended): Case {
@@ -118,7 +124,7 @@ const obstacle = nativeObstacle();
 describe.skipIf(obstacle !== undefined)(`x87 against the native processor${obstacle === undefined ? '' : ` (${obstacle})`}`, () => {
   const cpu = instantiate();
   prepare(cpu);
-  const groups = { arithmetic, transfers, control, transcendental };
+  const groups = { arithmetic, transfers, control, environments, transcendental };
   for (const [group, rows] of Object.entries(groups)) {
     for (const unmasked of [false, true]) {
       test(`${group}, exceptions ${unmasked ? 'partly unmasked' : 'masked'}: results, tags, FSW, flags and memory agree`, () => {

@@ -20,7 +20,7 @@ const COMPACTED: u64 = 0x8000000000000000;
 const HEADER: u64 = 512;
 const EXTENDED: u64 = 576;
 /** Offset of PKRU's 8 bytes in the standard format; CPUID leaf 0DH subleaf 9 must report it. */
-export const XSAVE_PKRU_OFFSET: u32 = 0x340;
+export const XSAVE_PKRU_OFFSET: u32 = 0xa80;
 
 /** Checks that come before any access: #UD, #GP for privilege, #NM, alignment. */
 function admit(linear: u64, supervisor: bool): i32 {

@@ -68,9 +68,9 @@ const WITH_MMX: readonly Conversion[] = [
 ];
 function convertMmx(cpu: CpuWasm, op: number): void {
   const toMmx = op >= 12;
-  if (cpu.call('sseConvert', op, toMmx ? L.X87 + 16 : DESTINATION, SOURCE) !== 0) return;
-  if (!toMmx) return;
-  cpu.call('mmxEnter');
+  // The transition takes place even when #XM follows.
+  if (toMmx) cpu.call('mmxEnter');
+  if (cpu.call('sseConvert', op, toMmx ? L.X87 + 16 : DESTINATION, SOURCE) !== 0 || !toMmx) return;
   cpu.view.setUint16(L.X87 + 24, 0xffff, true);
 }
 const conversions: Row[] = [

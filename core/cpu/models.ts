@@ -59,7 +59,7 @@ export const MODELS: readonly CpuModel[] = [
   },
   {
     name: 'max', description: 'everything that is implemented, 5-level paging and protection keys too',
-    brand: 'Vanderpool max processor', family: 6, model: 0x6a, stepping: 6, physicalAddressBits: 46, features: [...V2, 'la57', 'pku'],
+    brand: 'Vanderpool max processor', family: 6, model: 0x6a, stepping: 6, physicalAddressBits: 46, features: [...V2, 'la57', 'pku', 'bmi1', 'bmi2'],
   },
   {
     name: 'i686', description: '32-bit processor with SSE2 and PAE',

@@ -9,6 +9,13 @@ import { CS, DS, ES, FS, GS, SEGMENTS, SEGMENT_SIZE, SS, STATE, XMM, X87, ZERO }
 export const MAX_LENGTH = 15;
 const ZERO_SLOT = ZERO - STATE;
 const SEGMENT_SLOT = SEGMENTS - STATE;
+/** The opcode maps of VEX-coded instructions lie behind the four legacy ones. */
+const VEX_MAPS = 1024;
+const VEX_L = 4;
+const VEX_VVVV = 0x78;
+const UNDEFINED_VEX = -1;
+const NO_ROWS: readonly Row[] = [];
+const MANDATORY_PREFIXES = ['NP', '66', 'F3', 'F2'] as const;
 
 /** The decoder's result; one object is reused. Register fields are offsets from STATE. */
 export interface Decoded {
@@ -58,8 +65,8 @@ export class Decoder {
 
   /** `invalid` is the row that raises #UD. */
   constructor(rows: readonly Row[], invalid: Row) {
-    for (let i = 0; i < 1024; i++) this.candidates.push([]);
-    for (const row of rows) this.candidates[(row.map << 8) | row.byte]!.push(row);
+    for (let i = 0; i < 2 * VEX_MAPS; i++) this.candidates.push([]);
+    for (const row of rows) this.candidates[(row.vex ? VEX_MAPS : 0) | (row.map << 8) | row.byte]!.push(row);
     // A row with more conditions is asked first.
     const weight = (row: Row): number => (row.modrm >= 0 ? 8 : 0) + (row.digit >= 0 ? 4 : 0) + (row.prefix !== 'none' ? 2 : 0) + (row.w >= 0 ? 1 : 0)
       + (row.has.has('mem') || row.has.has('reg') ? 1 : 0);
@@ -123,7 +130,18 @@ export class Decoder {
       rex = 0; // REX counts only directly before the opcode
     }
     let map = 0;
-    if (byte === 0x0f) {
+    let vex = 0;
+    if ((byte === 0xc4 || byte === 0xc5) && this.isVex(codeSize)) {
+      // No other prefix but those of segment and address size may come before VEX.
+      const allowed = !operandPrefix && repeat === 0 && !out.lock && rex === 0;
+      vex = this.vexPrefix(byte === 0xc4);
+      rex = codeSize === 64 ? (vex >> 16) & 15 : 0;
+      map = (vex >> 8) & 31;
+      byte = this.u8();
+      // The opcode of an undefined map decodes to nothing.
+      if (!allowed || map === 0 || map > 3 || (vex & VEX_L) !== 0) byte = UNDEFINED_VEX;
+      map &= 3;
+    } else if (byte === 0x0f) {
       byte = this.u8();
       map = 1;
       if (byte === 0x38 || byte === 0x3a) {
@@ -135,15 +153,15 @@ export class Decoder {
     out.rexW = rexW;
     out.repeat = repeat;
     out.addressSize = codeSize === 64 ? (addressPrefix ? 32 : 64) : (codeSize === 32) !== addressPrefix ? 32 : 16;
-    const candidates = this.candidates[(map << 8) | byte]!;
+    const candidates = byte === UNDEFINED_VEX ? NO_ROWS : this.candidates[(vex ? VEX_MAPS : 0) | (map << 8) | byte]!;
     let modrm = -1;
     const modrmAt = this.at;
     if (candidates.length > 0 && candidates.some(row => row.hasModrm)) {
       modrm = this.u8();
       this.at = modrmAt;
     }
-    const mandatory = repeat === 1 ? 'F3' : repeat === 2 ? 'F2' : operandPrefix ? '66' : 'NP';
-    const row = this.choose(candidates, modrm, mandatory, operandPrefix, rexW, codeSize);
+    const mandatory = vex ? MANDATORY_PREFIXES[vex & 3]! : repeat === 1 ? 'F3' : repeat === 2 ? 'F2' : operandPrefix ? '66' : 'NP';
+    const row = this.choose(candidates, modrm, mandatory, operandPrefix, rexW, codeSize, vex);
     out.row = row;
     out.memory = false;
     out.ripRelative = false;
@@ -178,6 +196,7 @@ export class Decoder {
       out.e = row.letters.includes('Zb') ? this.byteRegister(number, rex) : number * 8;
     }
     this.immediates(row, codeSize);
+    if (row.vex) out.aux = ((vex >> 3) & (codeSize === 64 ? 15 : 7)) * 8;
     // The x87 instructions record their opcode and operand.
     if (row.has.has('x87')) out.aux = out.modrm | (out.segmentNumber << 8);
     out.length = this.at - this.start;
@@ -195,8 +214,28 @@ export class Decoder {
     return out;
   }
 
-  private choose(candidates: readonly Row[], modrm: number, mandatory: string, operandPrefix: boolean, rexW: boolean, codeSize: CodeSize): Row {
+  /** C4 and C5 are LES and LDS in 16-bit and 32-bit code unless ModRM would name a register. */
+  private isVex(codeSize: CodeSize): boolean {
+    if (codeSize === 64) return true;
+    const next = this.u8();
+    this.at--;
+    return next >= 0xc0;
+  }
+
+  /** pp in bits 1:0, L in 2, vvvv (not inverted) in 6:3, map in 12:8, W R X B as in REX in 19:16, bit 20 set. @sdm 2A 2.3.5 */
+  private vexPrefix(threeBytes: boolean): number {
+    const first = this.u8();
+    const last = threeBytes ? this.u8() : first;
+    const fields = (last & 7) | ((~last & 0x78));
+    const map = threeBytes ? first & 31 : 1;
+    const rex = threeBytes ? ((~first >> 5) & 7) | ((last >> 4) & 8) : (~first >> 5) & 4;
+    return fields | (map << 8) | (rex << 16) | (1 << 20);
+  }
+
+  private choose(candidates: readonly Row[], modrm: number, mandatory: string, operandPrefix: boolean, rexW: boolean, codeSize: CodeSize, vex: number): Row {
     for (const row of candidates) {
+      // VEX.vvvv must be 1111b when it names no operand; it is kept inverted.
+      if (row.vex && !row.usesVvvv && (vex & VEX_VVVV) !== 0) continue;
       if (row.prefix !== 'none') {
         if (row.prefix !== mandatory && !(row.prefix === '66' && operandPrefix && mandatory === '66')) continue;
       }

@@ -2,7 +2,8 @@
  * One row an opcode. The rows are data: the decoder, the interpreter, the assembler, the disassembler, the test generator and the
  * coverage table are all made from them.
  *
- * `opcode`: `[NP|66|F3|F2] [W0|W1] [0F [38|3A]] XX[+r|+cc] [/digit | =ModRM]`. Without a mandatory prefix, 66 is the operand-size prefix.
+ * `opcode`: `[VEX] [NP|66|F3|F2] [W0|W1] [0F [38|3A]] XX[+r|+cc] [/digit | =ModRM]`. Without a mandatory prefix, 66 is the operand-size prefix.
+ * With VEX, the letter B is the general register in VEX.vvvv, and VEX.L must be 0.
  * `operands`: the SDM's letters (SDM 2D, A.2), comma separated; see operandKinds.
  * `flags`, separated by blanks:
  *   lock     LOCK is allowed (with a memory destination)
@@ -16,6 +17,7 @@
  *   size     the operand size selects another form even without a sized operand
  *   x87 mmx sse   availability checks (#UD, #NM) before anything else; x87 also puts ModRM and segment number into aux
  *   modrm     there is a ModRM byte although no operand says so
+ *   rexw      REX.W selects another form although no operand says so
  *   hot      a case of the interpreter's switch
  *   ends     ends a run of decoded instructions (control goes elsewhere, or translations may change)
  *   selectors  the immediate holds four 2-bit selectors; the record gets each as a pair of byte indexes: core/isa/selectors.ts
@@ -55,6 +57,9 @@ export interface Row extends RowSpec {
   readonly sized: boolean;
   /** Whether REX.W selects another form beyond the operand size. */
   readonly wide: boolean;
+  readonly vex: boolean;
+  /** Whether VEX.vvvv names an operand. */
+  readonly usesVvvv: boolean;
 }
 
 export function row(opcode: string, name: string, operands: string, flags: string, define: Definition, extra: { feature?: string; undefinedFlags?: number } = {}): RowSpec {
@@ -75,6 +80,8 @@ export function parseRows(specs: readonly RowSpec[]): Row[] {
     let modrm = -1;
     let byte = -1;
     let plus = '';
+    const vex = words[0] === 'VEX';
+    if (vex) words.shift();
     if (words[0] === 'NP' || words[0] === '66' || words[0] === 'F3' || words[0] === 'F2') {
       if (words.length > 1 && !/^[/=]/.test(words[1]!)) prefix = words.shift() as Row['prefix'];
     }
@@ -99,7 +106,7 @@ export function parseRows(specs: readonly RowSpec[]): Row[] {
     const wide = has.has('rexw') || letters.some(letter => letter.endsWith('y'));
     const count = plus === 'r' ? 8 : plus === 'cc' ? 16 : 1;
     for (let low = 0; low < count; low++) {
-      rows.push({ ...spec, id: rows.length, map, byte: byte + low, prefix, w, digit, modrm, letters, has, low: plus ? low : -1, hasModrm, sized, wide });
+      rows.push({ ...spec, id: rows.length, map, byte: byte + low, prefix, w, digit, modrm, letters, has, low: plus ? low : -1, hasModrm, sized, wide, vex, usesVvvv: letters.includes('By') });
     }
   }
   return rows;
@@ -128,6 +135,7 @@ export function operandKinds(row: Row, form: Pick<Form, 'opSize' | 'rexW' | 'mem
       case 'E': case 'W': case 'Q': return rm;
       case 'M': case 'O': return { type: 'memory', width: width === 64 && letter === 'M' ? 8 : width };
       case 'G': case 'V': case 'P': case 'S': case 'C': case 'D': return { type: 'register', slot: 'G', width: kind === 'S' ? 16 : width };
+      case 'B': return { type: 'register', slot: 'V', width };
       case 'R': case 'N': case 'U': case 'Z': return { type: 'register', slot: 'E', width };
       case 'I':
         if (letter === 'Ibs') return { type: 'immediate', width: form.opSize };

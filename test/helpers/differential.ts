@@ -66,7 +66,9 @@ export function encodings(row: Row): Encoding[] {
     }
     if (memory) out.push({ reg: 1, rm: 6, memory: true, rexW });
   }
-  return out;
+  if (!row.usesVvvv) return out;
+  // VEX.vvvv: another register, the destination, the source.
+  return out.flatMap(how => [{ ...how, vvvv: 11 }, { ...how, vvvv: how.reg ?? 0 }, { ...how, vvvv: how.memory ? 8 : how.rm ?? 0 }]);
 }
 
 export interface Options {

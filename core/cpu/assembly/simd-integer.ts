@@ -30,3 +30,23 @@ export function mpsadbw(control: i32, dst: u32, src: u32): i32 {
   store<u64>(dst, high, 8);
   return OK;
 }
+
+/** PDEP: the low bits of `value` go to the positions of the mask's ones. */
+export function depositBits(value: u64, mask: u64): u64 {
+  let result: u64 = 0;
+  for (; mask != 0; mask &= mask - 1) {
+    if (value & 1) result |= mask & (0 - mask);
+    value >>= 1;
+  }
+  return result;
+}
+
+/** PEXT: the bits at the positions of the mask's ones, gathered. */
+export function extractBits(value: u64, mask: u64): u64 {
+  let result: u64 = 0;
+  for (let bit: u64 = 1; mask != 0; mask &= mask - 1) {
+    if (value & mask & (0 - mask)) result |= bit;
+    bit <<= 1;
+  }
+  return result;
+}

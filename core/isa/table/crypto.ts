@@ -36,8 +36,8 @@ export const cryptoRows: readonly RowSpec[] = [
   row('NP 0F 38 CB', 'SHA256RNDS2', 'Vdq,Wdq', 'sse', byAddress('sha256Rounds'), sha),
   row('NP 0F 38 CC', 'SHA256MSG1', 'Vdq,Wdq', 'sse', byAddress('sha256Message1'), sha), row('NP 0F 38 CD', 'SHA256MSG2', 'Vdq,Wdq', 'sse', byAddress('sha256Message2'), sha),
 
-  row('66 0F 3A 60', 'PCMPESTRM', 'Vdq,Wdq,Ib', 'sse', compareStrings('compareStringsMask', true), sse42),
-  row('66 0F 3A 61', 'PCMPESTRI', 'Vdq,Wdq,Ib', 'sse', compareStrings('compareStringsIndex', true), sse42),
+  row('66 0F 3A 60', 'PCMPESTRM', 'Vdq,Wdq,Ib', 'sse rexw', compareStrings('compareStringsMask', true), sse42),
+  row('66 0F 3A 61', 'PCMPESTRI', 'Vdq,Wdq,Ib', 'sse rexw', compareStrings('compareStringsIndex', true), sse42),
   row('66 0F 3A 62', 'PCMPISTRM', 'Vdq,Wdq,Ib', 'sse', compareStrings('compareStringsMask', false), sse42),
   row('66 0F 3A 63', 'PCMPISTRI', 'Vdq,Wdq,Ib', 'sse', compareStrings('compareStringsIndex', false), sse42),
 

@@ -17,14 +17,14 @@ const xsave = { feature: 'xsave' };
 const sse = { feature: 'sse' };
 
 export const extendedStateRows: readonly RowSpec[] = [
-  row('NP 0F AE /0', 'FXSAVE', 'M', 'x87 mem', area('fxsave', FXSAVE_BYTES, true), fxsr),
-  row('NP 0F AE /1', 'FXRSTOR', 'M', 'x87 mem', area('fxrstor', FXSAVE_BYTES, false), fxsr),
+  row('NP 0F AE /0', 'FXSAVE', 'M', 'x87 mem rexw', area('fxsave', FXSAVE_BYTES, true), fxsr),
+  row('NP 0F AE /1', 'FXRSTOR', 'M', 'x87 mem rexw', area('fxrstor', FXSAVE_BYTES, false), fxsr),
   row('NP 0F AE /2', 'LDMXCSR', 'Md', 'sse mem', o => o.instruction('ldmxcsr', [o.src(0)]), sse),
   row('NP 0F AE /3', 'STMXCSR', 'Md', 'sse mem', o => o.write(0, o.state(MXCSR, 32)), sse),
-  row('NP 0F AE /4', 'XSAVE', 'M', 'mem', area('xsave', XSAVE_BYTES, true), xsave),
-  row('NP 0F AE /5', 'XRSTOR', 'M', 'mem', area('xrstor', XSAVE_BYTES, false), xsave),
-  row('NP 0F AE /6', 'XSAVEOPT', 'M', 'mem', area('xsaveopt', XSAVE_BYTES, true), xsave),
-  row('NP 0F C7 /3', 'XRSTORS', 'M', 'mem', area('xrstors', XSAVE_BYTES, false), xsave),
-  row('NP 0F C7 /4', 'XSAVEC', 'M', 'mem', area('xsavec', XSAVE_BYTES, true), xsave),
-  row('NP 0F C7 /5', 'XSAVES', 'M', 'mem', area('xsaves', XSAVE_BYTES, true), xsave),
+  row('NP 0F AE /4', 'XSAVE', 'M', 'mem rexw', area('xsave', XSAVE_BYTES, true), xsave),
+  row('NP 0F AE /5', 'XRSTOR', 'M', 'mem rexw', area('xrstor', XSAVE_BYTES, false), xsave),
+  row('NP 0F AE /6', 'XSAVEOPT', 'M', 'mem rexw', area('xsaveopt', XSAVE_BYTES, true), xsave),
+  row('NP 0F C7 /3', 'XRSTORS', 'M', 'mem rexw', area('xrstors', XSAVE_BYTES, false), xsave),
+  row('NP 0F C7 /4', 'XSAVEC', 'M', 'mem rexw', area('xsavec', XSAVE_BYTES, true), xsave),
+  row('NP 0F C7 /5', 'XSAVES', 'M', 'mem rexw', area('xsaves', XSAVE_BYTES, true), xsave),
 ];

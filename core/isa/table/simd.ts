@@ -1,5 +1,6 @@
-/** All rows of the MMX, SSE, x87 and related extensions. */
+/** All rows of the MMX, SSE, x87, BMI and related extensions. */
 import type { RowSpec } from '../rows.ts';
+import { bmiRows } from './bmi.ts';
 import { cryptoRows } from './crypto.ts';
 import { extendedStateRows } from './extended-state.ts';
 import { sseFloatRows } from './sse-float.ts';
@@ -9,5 +10,5 @@ import { sseShuffleRows } from './sse-shuffle.ts';
 import { x87Rows } from './x87.ts';
 
 export const simdRows: readonly RowSpec[] = [
-  ...sseMoveRows, ...sseIntegerRows, ...sseShuffleRows, ...sseFloatRows, ...cryptoRows, ...x87Rows, ...extendedStateRows,
+  ...sseMoveRows, ...sseIntegerRows, ...sseShuffleRows, ...sseFloatRows, ...cryptoRows, ...x87Rows, ...extendedStateRows, ...bmiRows,
 ];

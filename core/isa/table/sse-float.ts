@@ -85,8 +85,8 @@ export const sseFloatRows: readonly RowSpec[] = [
 
   ...conversions.map(([opcode, name, operands, operation]) =>
     row(opcode, name, operands, 'sse', convert(operation), sse2)),
-  row('NP 0F 2A', 'CVTPI2PS', 'Vq,Qq', 'mmx sse', convertFromMmx(10), sse), row('66 0F 2A', 'CVTPI2PD', 'Vdq,Qq', 'mmx sse reg', convertFromMmx(11), sse2),
-  row('66 0F 2A', 'CVTPI2PD', 'Vdq,Qq', 'sse mem', convertFromMmx(11), sse2),
+  row('NP 0F 2A', 'CVTPI2PS', 'Vq,Qq', 'mmx sse', convertFromMmx(10), sse), row('66 0F 2A', 'CVTPI2PD', 'Vdq,Nq', 'mmx sse reg', convertFromMmx(11), sse2),
+  row('66 0F 2A', 'CVTPI2PD', 'Vdq,Mq', 'sse mem', convertFromMmx(11), sse2),
   row('NP 0F 2D', 'CVTPS2PI', 'Pq,Wq', 'mmx sse', convertToMmx(12), sse), row('NP 0F 2C', 'CVTTPS2PI', 'Pq,Wq', 'mmx sse', convertToMmx(13), sse),
   row('66 0F 2D', 'CVTPD2PI', 'Pq,Wdq', 'mmx sse', convertToMmx(14), sse2), row('66 0F 2C', 'CVTTPD2PI', 'Pq,Wdq', 'mmx sse', convertToMmx(15), sse2),
   row('F3 0F 2A', 'CVTSI2SS', 'Vd,Ey', 'sse', convertFromGeneral(16), sse), row('F2 0F 2A', 'CVTSI2SD', 'Vq,Ey', 'sse', convertFromGeneral(18), sse2),

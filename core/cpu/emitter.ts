@@ -16,13 +16,24 @@ export interface Target {
   readonly code: FunctionWriter;
   /** Local that holds the base of the look-aside tables of the current privilege level. */
   readonly tlb: number;
-  /** Pushes the address operand of a register access and returns the memarg offset to use with it. */
+  /** Pushes the address operand of a register's place in memory and returns the memarg offset to use with it. */
   slotBase(slot: Slot): number;
+  /** Pushes a register's value. */
+  readSlot(slot: Slot, width: Width, at: number): void;
+  /** Writes a register; `value` pushes what is written. A 32-bit write to a general register clears its upper half. */
+  writeSlot(slot: Slot, width: Width, value: () => void): void;
+  /** Pushes a field of the processor state. */
+  readState(offset: number, width: Width, signed: boolean): void;
+  writeState(offset: number, bytes: number, wide: boolean, value: () => void): void;
   fact(fact: Fact, width: Width): void;
   /** Index of an imported helper. */
   helper(name: string): number;
-  /** Branches when a helper or slow path has left a fault or exit pending. */
-  faultLabel(): number;
+  /** Leaves the instruction: a helper or slow path has left a fault or exit pending. */
+  fault(): void;
+  /** The same when the truth value on the wasm stack is nonzero. */
+  faultIf(): void;
+  /** A store took its slow path: decoded code may have been dropped. */
+  stored(): void;
   /** Spills RIP and NEXT_RIP for an instruction helper. */
   spill(): void;
   /** Emits the handling of the STATUS on the wasm stack; falls through when it is OK. */
@@ -98,13 +109,11 @@ export class Emitter {
       case 'setPart': {
         const offset = this.target.slotBase(statement.slot);
         this.value(statement.value);
-        this.storeOp(statement.value.width / 8, offset + statement.at, false);
+        storeOp(this.code, statement.value.width / 8, offset + statement.at, false);
         break;
       }
       case 'setState':
-        this.code.i32Const(0);
-        this.value(statement.value);
-        this.storeOp(statement.bytes, statement.offset, statement.value.width === 64);
+        this.target.writeState(statement.offset, statement.bytes, statement.value.width === 64, () => this.value(statement.value));
         break;
       case 'store': this.store(statement.address, statement.bytes, statement.value); break;
       case 'commit': this.commit(statement.modify, statement.value); break;
@@ -119,7 +128,7 @@ export class Emitter {
           this.code.call(this.target.helper('raise'));
         }
         this.code.op(op.drop);
-        this.code.br(this.target.faultLabel());
+        this.target.fault();
         break;
       case 'instruction':
         this.target.spill();
@@ -223,11 +232,7 @@ export class Emitter {
         else code.i32Const(node.low);
         break;
       case 'fact': this.target.fact(node.fact, node.width); break;
-      case 'slot': {
-        const offset = this.target.slotBase(node.slot);
-        this.loadOp(node.width, offset + node.at, false);
-        break;
-      }
+      case 'slot': this.target.readSlot(node.slot, node.width, node.at); break;
       case 'slotAddress': {
         const offset = this.target.slotBase(node.slot);
         code.i32Const(offset);
@@ -235,8 +240,7 @@ export class Emitter {
         break;
       }
       case 'state':
-        code.i32Const(0);
-        this.loadOp(node.width === 1 ? 32 : node.width, node.offset, node.signed);
+        this.target.readState(node.offset, node.width === 1 ? 32 : node.width, node.signed);
         break;
       case 'binary': this.binary(node.op, node.a, node.b); break;
       case 'unary': {
@@ -335,39 +339,8 @@ export class Emitter {
     if (width === 64) code.op(op.i64ExtendI32S);
   }
 
-  // ---- register and state access ----------------------------------------------------------------------------------------------
-
-  private loadOp(width: Width, offset: number, signed: boolean): void {
-    const code = this.code;
-    switch (width) {
-      case 8: code.memory(signed ? op.i32Load8S : op.i32Load8U, offset); break;
-      case 16: code.memory(signed ? op.i32Load16S : op.i32Load16U, offset); break;
-      case 32: code.memory(op.i32Load, offset); break;
-      case 64: code.memory(op.i64Load, offset); break;
-      case 128: code.simdMemory(v.load, offset); break;
-      default: throw new Error(`load of width ${width}`);
-    }
-  }
-
-  private storeOp(bytes: number, offset: number, wide: boolean): void {
-    const code = this.code;
-    switch (bytes) {
-      case 1: code.memory(op.i32Store8, offset); break;
-      case 2: code.memory(op.i32Store16, offset); break;
-      case 4: code.memory(wide ? op.i64Store32 : op.i32Store, offset); break;
-      case 8: code.memory(op.i64Store, offset); break;
-      case 16: code.simdMemory(v.store, offset); break;
-      default: throw new Error(`store of ${bytes} bytes`);
-    }
-  }
-
   private setSlot(slot: Slot, value: Node): void {
-    const offset = this.target.slotBase(slot);
-    this.value(value);
-    if (value.width === 32 && !isVectorSlot(slot)) {
-      this.code.op(op.i64ExtendI32U);
-      this.code.memory(op.i64Store, offset);
-    } else this.storeOp(value.width / 8, offset, false);
+    this.target.writeSlot(slot, value.width, () => this.value(value));
   }
 
   // ---- memory -------------------------------------------------------------------------------------------------------------------
@@ -412,7 +385,7 @@ export class Emitter {
     code.call(this.target.helper(helper));
     code.tee(pointer);
     code.op(op.i32Eqz);
-    code.brIf(this.target.faultLabel());
+    this.target.faultIf();
   }
 
   private hitPointer(table: number, address: number, entry: number): void {
@@ -436,7 +409,7 @@ export class Emitter {
     code.set(pointer);
     code.end();
     code.get(pointer);
-    this.loadOp(width, 0, false);
+    loadOp(this.code, width, 0, false);
   }
 
   private store(address: Node, bytes: number, value: Node): void {
@@ -454,12 +427,13 @@ export class Emitter {
     this.slow('slowStore', local, bytes, pointer);
     code.get(pointer);
     this.value(value);
-    this.storeOp(bytes, 0, value.width === 64);
+    storeOp(this.code, bytes, 0, value.width === 64);
     this.commitIfBounced(pointer);
+    this.target.stored();
     code.else();
     this.hitPointer(TLB_WRITE, local, pointer);
     this.value(value);
-    this.storeOp(bytes, 0, value.width === 64);
+    storeOp(this.code, bytes, 0, value.width === 64);
     code.end();
   }
 
@@ -470,13 +444,14 @@ export class Emitter {
     this.miss(TLB_WRITE, local, pointer, node.bytes);
     code.if();
     this.slow('slowWrite', local, node.bytes, pointer);
+    this.target.stored();
     code.else();
     this.hitPointer(TLB_WRITE, local, pointer);
     code.set(pointer);
     code.end();
     this.pointers.set(node.id, pointer);
     code.get(pointer);
-    this.loadOp(node.width, 0, false);
+    loadOp(this.code, node.width, 0, false);
   }
 
   private commit(modify: Node, value: Node): void {
@@ -484,7 +459,7 @@ export class Emitter {
     if (pointer === undefined) throw new Error('commit before modify');
     this.code.get(pointer);
     this.value(value);
-    this.storeOp(value.width / 8, 0, false);
+    storeOp(this.code, value.width / 8, 0, false);
     this.commitIfBounced(pointer);
   }
 
@@ -533,8 +508,40 @@ export class Emitter {
 
   private faultCheck(): void {
     this.code.call(this.target.helper('faulted'));
-    this.code.brIf(this.target.faultLabel());
+    this.target.faultIf();
   }
+}
+
+/** A load of a register or memory value of a width; the address is on the wasm stack. */
+export function loadOp(code: FunctionWriter, width: Width, offset: number, signed: boolean): void {
+  switch (width) {
+    case 8: code.memory(signed ? op.i32Load8S : op.i32Load8U, offset); break;
+    case 16: code.memory(signed ? op.i32Load16S : op.i32Load16U, offset); break;
+    case 32: code.memory(op.i32Load, offset); break;
+    case 64: code.memory(op.i64Load, offset); break;
+    case 128: code.simdMemory(v.load, offset); break;
+    default: throw new Error(`load of width ${width}`);
+  }
+}
+
+/** The matching store; `wide`: a 4-byte store takes its value from an i64. */
+export function storeOp(code: FunctionWriter, bytes: number, offset: number, wide: boolean): void {
+  switch (bytes) {
+    case 1: code.memory(op.i32Store8, offset); break;
+    case 2: code.memory(op.i32Store16, offset); break;
+    case 4: code.memory(wide ? op.i64Store32 : op.i32Store, offset); break;
+    case 8: code.memory(op.i64Store, offset); break;
+    case 16: code.simdMemory(v.store, offset); break;
+    default: throw new Error(`store of ${bytes} bytes`);
+  }
+}
+
+/** A register write in memory: the address is on the wasm stack already when `value` has been pushed. */
+export function storeRegister(code: FunctionWriter, slot: Slot, width: Width, offset: number): void {
+  if (width === 32 && !isVectorSlot(slot)) {
+    code.op(op.i64ExtendI32U);
+    code.memory(op.i64Store, offset);
+  } else storeOp(code, width / 8, offset, false);
 }
 
 function isVectorSlot(slot: Slot): boolean {

@@ -23,4 +23,8 @@ export const OP_RELOOKUP = 0; // the run ends here (or was invalidated): find th
 export const OP_GOTO = 1; // R_AUX holds the record that follows
 export const OP_STOP = 2; // ends a single step
 export const OP_CROSS = 3; // the next record's instruction continues on the next page: verify it
-export const OP_FIRST = 4;
+export const OP_REGION = 4; // R_AUX holds the table index of a compiled region that begins here
+export const OP_FIRST = 5;
+
+/** What a region returns, beside the STATUS values of helpers: go on at the RIP in the state. */
+export const REGION_DONE = 5;

@@ -13,7 +13,7 @@ import {
   BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CS, EFLAGS, FAULT, FAULT_EXIT, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
   TLB_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK,
 } from '../layout.ts';
-import { OP_CROSS, OP_FIRST, OP_GOTO, OP_RELOOKUP, OP_STOP, R_AUX, R_DISPLACEMENT, R_IMMEDIATE, R_OFFSET, R_OP, RECORD_SHIFT, RECORD_SIZE } from '../record.ts';
+import { OP_CROSS, OP_FIRST, OP_GOTO, OP_REGION, OP_RELOOKUP, OP_STOP, REGION_DONE, R_AUX, R_DISPLACEMENT, R_IMMEDIATE, R_OFFSET, R_OP, RECORD_SHIFT, RECORD_SIZE } from '../record.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { LocalPool, recordTarget } from './forms.ts';
 
@@ -57,6 +57,11 @@ function importer(module: ModuleWriter, signatures: HelperSignatures, names: Rea
 }
 
 const COMMON = ['slowRead', 'slowWrite', 'slowStore', 'commitWrite', 'faulted', 'segmentSlot', 'raise', 'raiseError'] as const;
+
+/** Imports what a set of programs calls; returns the index of a helper by name. */
+export function importHelpers(module: ModuleWriter, signatures: HelperSignatures, programs: readonly Program[]): (name: string) => number {
+  return importer(module, signatures, helpersOf(programs));
+}
 
 /** Names of the helpers that programs call. */
 function helpersOf(programs: readonly Program[]): Set<string> {
@@ -363,6 +368,58 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
         code.op(op.i32Add);
         code.set(entry);
         code.br(next);
+        break;
+      case OP_REGION:
+        account(0);
+        code.i32Const(0);
+        code.get(budget);
+        code.memory(op.i64Store, BUDGET);
+        code.get(record);
+        code.get(pageRip);
+        code.get(tlb);
+        code.get(record);
+        code.memory(op.i32Load, R_AUX);
+        code.op(op.callIndirect);
+        code.u32(coldType);
+        code.u8(0);
+        code.set(status);
+        code.i32Const(0);
+        code.memory(op.i64Load, BUDGET);
+        code.set(budget);
+        code.get(status);
+        code.i32Const(REGION_DONE);
+        code.op(op.i32Eq);
+        code.if();
+        code.i32Const(0);
+        code.memory(op.i64Load, RIP);
+        code.set(target);
+        farLookup();
+        code.end();
+        code.get(status);
+        code.i32Const(STATUS_FAULT);
+        code.op(op.i32Eq);
+        code.if();
+        deliver(relookup);
+        code.end();
+        code.get(status);
+        code.i32Const(STATUS_EXIT);
+        code.op(op.i32Eq);
+        code.if();
+        leaveWith(RUN_EXIT, exit);
+        code.end();
+        code.get(status);
+        code.i32Const(STATUS_SYNC);
+        code.op(op.i32Eq);
+        code.if();
+        code.i32Const(0);
+        code.i32Const(0);
+        code.memory(op.i64Load, NEXT_RIP);
+        code.memory(op.i64Store, RIP);
+        leaveWith(RUN_SYNC, exit);
+        code.end();
+        code.i32Const(0);
+        code.set(record);
+        code.br(relookup);
         break;
       default:
         new Emitter(formTarget).program(hot[i - OP_FIRST]!.program);

@@ -5,6 +5,7 @@
 import type { FunctionWriter, ValueType } from '../../wasm/writer.ts';
 import type { Fact, Slot, Width } from '../../isa/ir.ts';
 import type { Target } from '../emitter.ts';
+import { loadOp, storeOp, storeRegister } from '../emitter.ts';
 import { op } from '../../wasm/opcodes.ts';
 import { NEXT_RIP, RIP, STATE } from '../layout.ts';
 import {
@@ -111,8 +112,28 @@ export function recordTarget(code: FunctionWriter, locals: FormLocals, pool: Loc
           break;
       }
     },
+    readSlot(slot: Slot, width: Width, at: number): void {
+      const offset = this.slotBase(slot);
+      loadOp(code, width, offset + at, false);
+    },
+    writeSlot(slot: Slot, width: Width, value: () => void): void {
+      const offset = this.slotBase(slot);
+      value();
+      storeRegister(code, slot, width, offset);
+    },
+    readState(offset: number, width: Width, signed: boolean): void {
+      code.i32Const(0);
+      loadOp(code, width, offset, signed);
+    },
+    writeState(offset: number, bytes: number, wide: boolean, value: () => void): void {
+      code.i32Const(0);
+      value();
+      storeOp(code, bytes, offset, wide);
+    },
     helper,
-    faultLabel: () => ends.faultLabel(),
+    fault: () => code.br(ends.faultLabel()),
+    faultIf: () => code.brIf(ends.faultLabel()),
+    stored: () => {},
     spill(): void {
       code.i32Const(0);
       offsetRip();

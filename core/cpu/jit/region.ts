@@ -1,0 +1,341 @@
+/**
+ * Compiles a region to one wasm function: (record, RIP of the page, look-aside base) → STATUS, or REGION_DONE when control goes on at
+ * the RIP left in the state. Blocks become structured code; general registers and flags live in locals and are written back on the
+ * way out and around helpers.
+ */
+import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
+import { ModuleWriter } from '../../wasm/writer.ts';
+import { I32, I64, op } from '../../wasm/opcodes.ts';
+import type { Fact, Slot, Width } from '../../isa/ir.ts';
+import type { CodeSize, Decoded } from '../../isa/decoder.ts';
+import { Emitter } from '../emitter.ts';
+import type { Target } from '../emitter.ts';
+import type { HelperSignatures } from '../helpers.ts';
+import { importHelpers } from '../interpreter/build.ts';
+import { LocalPool } from '../interpreter/forms.ts';
+import { BUDGET, CODE_GENERATION, NEXT_RIP, RIP, STATE } from '../layout.ts';
+import { REGION_DONE } from '../record.ts';
+import { RegisterFile, StateUse, slotOffset } from './registers.ts';
+import type { RegionBlock, RegionInstruction } from './discover.ts';
+import type { Flow } from './flow.ts';
+
+const TYPE: FunctionType = { parameters: [I32, I64, I32], results: [I32] };
+const PAGE_RIP = 1;
+const TLB = 2;
+const STATUS_FAULT = 1;
+const STATUS_JUMP = 2;
+const STATUS_SYNC = 4;
+
+export function compileRegion(flow: Flow, codeSize: CodeSize, signatures: HelperSignatures): Uint8Array<ArrayBuffer> {
+  const module = new ModuleWriter();
+  module.importMemory('host', 'memory', 1);
+  const helper = importHelpers(module, signatures, flow.order.flatMap(block => block.instructions.map(({ program }) => program)));
+  const { code } = module.function(TYPE, 'region');
+  new RegionCompiler(code, flow, codeSize, helper).compile();
+  return module.finish();
+}
+
+class RegionCompiler {
+  private readonly code: FunctionWriter;
+  private readonly flow: Flow;
+  private readonly legacy: boolean;
+  private readonly helper: (name: string) => number;
+  private readonly registers: RegisterFile;
+  private readonly pool: LocalPool;
+  private readonly budget: number;
+  private readonly exitRip: number;
+  private readonly status: number;
+  private readonly generation: number;
+  private readonly dropped: number;
+  /** Labels of the blocks' code by position: of the loop, and of the end of the wasm block before it. */
+  private readonly loops = new Map<number, number>();
+  private readonly joins = new Map<number, number>();
+  private leave = 0;
+  // The instruction being compiled.
+  private instruction!: RegionInstruction;
+  private block!: RegionBlock;
+  private index = 0;
+
+  constructor(code: FunctionWriter, flow: Flow, codeSize: CodeSize, helper: (name: string) => number) {
+    this.code = code;
+    this.flow = flow;
+    this.legacy = codeSize !== 64;
+    this.helper = helper;
+    const use = new StateUse();
+    for (const block of flow.order) for (const { decoded, program } of block.instructions) use.scan(decoded, program.statements);
+    this.registers = new RegisterFile(code, use);
+    this.pool = new LocalPool(code);
+    this.budget = code.local(I64);
+    this.exitRip = code.local(I64);
+    this.status = code.local(I32);
+    this.generation = code.local(I32);
+    this.dropped = code.local(I32);
+  }
+
+  compile(): void {
+    const { code } = this;
+    this.registers.reload();
+    code.i32Const(0);
+    code.memory(op.i64Load, BUDGET);
+    code.set(this.budget);
+    code.i32Const(0);
+    code.memory(op.i32Load, CODE_GENERATION);
+    code.set(this.generation);
+    this.leave = code.block();
+    this.tree(0);
+    code.op(op.unreachable);
+    code.end();
+    this.registers.spill();
+    code.i32Const(0);
+    code.get(this.exitRip);
+    code.memory(op.i64Store, RIP);
+    this.storeBudget();
+    code.get(this.status);
+  }
+
+  private storeBudget(): void {
+    this.code.i32Const(0);
+    this.code.get(this.budget);
+    this.code.memory(op.i64Store, BUDGET);
+  }
+
+  // ---- control flow -------------------------------------------------------------------------------------------------------------
+
+  /** A block and all that it dominates. */
+  private tree(position: number): void {
+    const { code, flow } = this;
+    if (flow.isLoop[position]) {
+      this.loops.set(position, code.loop());
+      this.within(position, flow.merges[position]!);
+      code.end();
+    } else this.within(position, flow.merges[position]!);
+  }
+
+  private within(position: number, merges: readonly number[]): void {
+    const [merge, ...rest] = merges;
+    if (merge === undefined) {
+      this.body(position);
+      return;
+    }
+    this.joins.set(merge, this.code.block());
+    this.within(position, rest);
+    this.code.end();
+    this.tree(merge);
+  }
+
+  private body(position: number): void {
+    const block = this.flow.order[position]!;
+    const { instructions } = block;
+    const count = instructions.length;
+    instructions.forEach((instruction, index) => {
+      this.block = block;
+      this.instruction = instruction;
+      this.index = index;
+      const last = index === count - 1;
+      const transfers = last && (instruction.decoded.row.has.has('relative') || instruction.decoded.row.has.has('ends'));
+      if (transfers && !hasFaults(instruction)) this.account(count);
+      new Emitter(this.target(instruction, position)).program(instruction.program);
+      this.afterStore(instruction, index);
+    });
+    const final = instructions[count - 1]!;
+    const { row } = final.decoded;
+    if (row.has.has('ends')) {
+      this.code.op(op.unreachable);
+      return;
+    }
+    if (!row.has.has('relative') || hasFaults(final)) this.account(count);
+    if (block.bail) this.leaveAt(() => this.pageAddress(block.next), REGION_DONE);
+    else this.go(position, block.next);
+  }
+
+  /** After an instruction that stores: when code was dropped, this region may be stale. */
+  private afterStore(instruction: RegionInstruction, index: number): void {
+    if (!stores(instruction) || instruction.decoded.row.has.has('ends')) return;
+    const { code } = this;
+    code.get(this.dropped);
+    code.if();
+    this.account(index + 1);
+    this.leaveAt(() => this.pageAddress(instruction.offset + instruction.decoded.length), REGION_DONE);
+    code.end();
+  }
+
+  private account(instructions: number): void {
+    if (instructions === 0) return;
+    this.code.get(this.budget);
+    this.code.i64Const(instructions);
+    this.code.op(op.i64Sub);
+    this.code.set(this.budget);
+  }
+
+  /** Goes from a block to the offset `to`, inside the region where that is possible. */
+  private go(from: number, to: number): void {
+    const { code, flow } = this;
+    const position = flow.position.get(to);
+    const edge = position === undefined ? 'leave' : flow.edge(from, position);
+    if (position === undefined || edge === 'leave') {
+      this.leaveAt(() => this.pageAddress(to), REGION_DONE);
+    } else if (edge === 'back') {
+      code.get(this.budget);
+      code.i64Const(0);
+      code.op(op.i64GtS);
+      code.brIf(this.loops.get(position)!);
+      this.leaveAt(() => this.pageAddress(to), REGION_DONE);
+    } else if (flow.isMerge[position]) code.br(this.joins.get(position)!);
+    else this.tree(position);
+  }
+
+  /** Pushes RIP of an offset relative to the page, wrapped as the mode does. */
+  private pageAddress(offset: number): void {
+    const { code } = this;
+    code.get(PAGE_RIP);
+    code.i64Const(offset);
+    code.op(op.i64Add);
+  }
+
+  private leaveAt(rip: () => void, status: number): void {
+    const { code } = this;
+    rip();
+    code.set(this.exitRip);
+    code.i32Const(status);
+    code.set(this.status);
+    code.br(this.leave);
+  }
+
+  // ---- one instruction --------------------------------------------------------------------------------------------------------
+
+  private target(instruction: RegionInstruction, position: number): Target {
+    const { code, registers } = this;
+    const { decoded, offset } = instruction;
+    const place = (slot: Slot): number => slotOffset(decoded, slot);
+    const completed = this.index;
+    const fault = (): void => {
+      this.account(completed);
+      this.leaveAt(() => this.pageAddress(offset), STATUS_FAULT);
+    };
+    return {
+      code,
+      tlb: TLB,
+      slotBase: slot => {
+        code.i32Const(0);
+        return STATE + place(slot);
+      },
+      readSlot: (slot, width, at) => registers.readSlot(place(slot) + at, width),
+      writeSlot: (slot, width, value) => registers.writeSlot(place(slot), width, value),
+      readState: (at, width, signed) => registers.readState(at, width, signed),
+      writeState: (at, bytes, wide, value) => registers.writeState(at, bytes, wide, value),
+      fact: (fact, width) => this.fact(fact, width, decoded, offset),
+      helper: this.helper,
+      fault,
+      faultIf: () => {
+        code.if();
+        fault();
+        code.end();
+      },
+      stored: () => {
+        code.i32Const(0);
+        code.memory(op.i32Load, CODE_GENERATION);
+        code.get(this.generation);
+        code.op(op.i32Ne);
+        code.set(this.dropped);
+      },
+      spill: () => {
+        registers.spill();
+        code.i32Const(0);
+        this.pageAddress(offset);
+        code.memory(op.i64Store, RIP);
+        code.i32Const(0);
+        this.pageAddress(offset + decoded.length);
+        code.memory(op.i64Store, NEXT_RIP);
+      },
+      status: () => this.helperStatus(completed),
+      jump: () => {
+        // The target is on the stack; the instruction is complete.
+        code.set(this.exitRip);
+        if (hasFaults(instruction)) this.account(completed + 1);
+        code.i32Const(REGION_DONE);
+        code.set(this.status);
+        code.br(this.leave);
+      },
+      branch: () => this.branch(instruction, position, completed),
+      allocate: type => this.pool.allocate(type),
+      release: (type, local) => this.pool.release(type, local),
+    };
+  }
+
+  /** The STATUS is on the stack, the state is in memory. Anything but OK leaves at once, past the write-back. */
+  private helperStatus(completed: number): void {
+    const { code } = this;
+    code.tee(this.status);
+    code.if();
+    // JUMP and SYNC completed the instruction; a fault and an exit did not.
+    code.get(this.budget);
+    code.i64Const(completed);
+    code.op(op.i64Sub);
+    code.get(this.status);
+    code.i32Const(STATUS_JUMP);
+    code.op(op.i32Eq);
+    code.get(this.status);
+    code.i32Const(STATUS_SYNC);
+    code.op(op.i32Eq);
+    code.op(op.i32Or);
+    code.op(op.i64ExtendI32U);
+    code.op(op.i64Sub);
+    code.set(this.budget);
+    this.storeBudget();
+    code.get(this.status);
+    code.return();
+    code.end();
+    this.registers.reload();
+  }
+
+  private branch(instruction: RegionInstruction, position: number, completed: number): void {
+    const { decoded } = instruction;
+    if (hasFaults(instruction)) this.account(completed + 1);
+    if (this.block.taken >= 0 && decoded.row.name !== 'CALL') {
+      this.go(position, this.block.taken);
+      return;
+    }
+    this.leaveAt(() => {
+      this.pageAddress(instruction.offset + decoded.displacement);
+      if (this.legacy) {
+        this.code.i64Const(decoded.immediateLow, decoded.immediateHigh);
+        this.code.op(op.i64And);
+      }
+    }, REGION_DONE);
+  }
+
+  private fact(fact: Fact, width: Width, decoded: Decoded, offset: number): void {
+    const { code } = this;
+    const constant = (low: number, high: number): void => {
+      if (width === 64) code.i64Const(low, high);
+      else code.i32Const(low);
+    };
+    const relative = (to: number): void => {
+      this.pageAddress(to);
+      if (width !== 64) code.op(op.i32WrapI64);
+    };
+    const { row } = decoded;
+    switch (fact) {
+      case 'immediate': constant(decoded.immediateLow, decoded.immediateHigh); break;
+      case 'displacement': constant(decoded.displacement, decoded.displacement >> 31); break;
+      case 'scale': constant(decoded.scale, 0); break;
+      case 'length': constant(decoded.length, 0); break;
+      case 'aux': constant(row.has.has('string') ? decoded.segmentNumber : decoded.aux, 0); break;
+      case 'rip': relative(offset); break;
+      case 'nextRip': relative(offset + decoded.length); break;
+      case 'target': relative(decoded.displacement + offset); break;
+    }
+  }
+}
+
+/** Whether an instruction that transfers control may fault before it does: it is counted behind its checks. */
+function hasFaults(instruction: RegionInstruction): boolean {
+  const { name } = instruction.decoded.row;
+  return !(name === 'J' || (name === 'JMP' && instruction.decoded.row.has.has('relative')) || name === 'JCXZ' || name.startsWith('LOOP'));
+}
+
+function stores(instruction: RegionInstruction): boolean {
+  const walk = (statements: RegionInstruction['program']['statements']): boolean => statements.some(statement =>
+    statement.kind === 'store' || statement.kind === 'commit' || (statement.kind === 'when' && (walk(statement.then) || walk(statement.otherwise))));
+  return walk(instruction.program.statements);
+}

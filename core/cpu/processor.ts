@@ -7,6 +7,7 @@
 import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT } from './interpreter/build.ts';
 import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
 import { hotPrograms } from './interpreter/hotPrograms.ts';
+import { JitManager } from './jit/manager.ts';
 import { exportedSignatures } from './helpers.ts';
 import type { HelperSignatures } from './helpers.ts';
 import { Translator } from './translator.ts';
@@ -42,6 +43,10 @@ type HelperFunction = (...args: (number | bigint)[]) => number;
 
 const COLD_FIRST = 1024;
 const COLD_LIMIT = 16384;
+/** Indexes of the function table above the cold forms belong to regions. */
+const TABLE_SIZE = 65536;
+/** Instructions between two samples of what runs, while the JIT looks for hot code. */
+const SAMPLE_BUDGET = 10_000;
 const HIGH_PAGES = (RAM_BASE >>> 16) + 1;
 
 export interface ProcessorOptions {
@@ -51,6 +56,8 @@ export interface ProcessorOptions {
   readonly helperBytes: Uint8Array;
   readonly ramBytes: number;
   readonly host: ProcessorHost;
+  /** `on` compiles what is hot, `always` whatever is decoded. */
+  readonly jit?: 'off' | 'on' | 'always';
   /** Counts executed operations, for the choice of hot forms. */
   readonly profile?: boolean;
 }
@@ -69,6 +76,7 @@ export class Processor {
   private readonly profileTable: number;
   private nextCold = COLD_FIRST;
   formsCompiled = 0;
+  readonly jit: JitManager | null = null;
 
   constructor(options: ProcessorOptions) {
     const pages = HIGH_PAGES + Math.ceil(options.ramBytes / 65536);
@@ -78,7 +86,7 @@ export class Processor {
     this.bytes = new Uint8Array(this.memory.buffer);
     this.ram = new Uint8Array(this.memory.buffer, RAM_BASE, options.ramBytes);
     this.signatures = new Map([...exportedSignatures(options.helperBytes)]);
-    this.table = new WebAssembly.Table({ element: 'anyfunc', initial: COLD_LIMIT });
+    this.table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
     const { host } = options;
     const instance = new WebAssembly.Instance(options.helpers, {
       env: { memory: this.memory },
@@ -90,7 +98,11 @@ export class Processor {
         portWrite: (port: number, size: number, value: number) => host.portWrite(port, size, value >>> 0),
         timestamp: () => host.timestamp(),
         random: () => host.random(),
-        decode: (gpa: number, descriptor: number) => this.translator.decode(gpa >>> 0, descriptor >>> 0),
+        decode: (gpa: number, descriptor: number) => {
+          const record = this.translator.decode(gpa >>> 0, descriptor >>> 0);
+          if (record !== 0 && options.jit === 'always') this.jit?.compile(gpa >>> 0);
+          return record;
+        },
       },
     });
     this.helpers = instance.exports;
@@ -102,6 +114,12 @@ export class Processor {
       fetchAddress: delta => this.call('fetchAddress', delta),
       raiseError: (vector, error) => this.call('raiseError', vector, error),
     }, this.hot.operations, (program, name) => this.compileCold(program, name));
+    if (options.jit === 'on' || options.jit === 'always') {
+      this.jit = new JitManager({
+        memory: this.memory, table: this.table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures,
+        firstIndex: COLD_LIMIT, lastIndex: TABLE_SIZE - 1, dropAllCode: () => { this.call('dropAllCode'); },
+      });
+    }
     this.view.setUint32(RAM_SIZE, options.ramBytes, true);
     this.bytes.fill(PAGE_RAM, PAGE_KIND, PAGE_KIND + (options.ramBytes >>> 12));
   }
@@ -182,13 +200,23 @@ export class Processor {
   enter(budget: number): number {
     const { view } = this;
     if (this.injectionPending && this.call('injectEvent') === 3) return this.leave();
-    view.setBigInt64(BUDGET, BigInt(budget), true);
+    let rest = budget;
+    const refill = (): void => {
+      const part = this.jit ? Math.min(rest, SAMPLE_BUDGET) : rest;
+      rest -= part;
+      view.setBigInt64(BUDGET, BigInt(part), true);
+    };
+    refill();
     for (;;) {
       const long = view.getUint32(CODE_SIZE, true) === 2;
       const stepping = view.getUint32(STEP_REASON, true) !== 0;
       const code = stepping ? this.step(long) : this.run(long)(0);
       if (code === RUN_EXIT) return this.leave();
-      if (code === RUN_BUDGET && !stepping) return exitReason.preemptionTimer;
+      if (code === RUN_BUDGET && !stepping) {
+        this.jit?.sample(this.call('sampleAddress') >>> 0);
+        if (rest <= 0) return exitReason.preemptionTimer;
+        refill();
+      }
       if (view.getUint32(INTERRUPT_WINDOW, true) !== 0) {
         if (this.interruptible) return exitReason.interruptWindow;
       }
@@ -196,7 +224,8 @@ export class Processor {
         this.lastCr8 = view.getBigInt64(CR8, true);
         return exitReason.controlRegister;
       }
-      if (view.getBigInt64(BUDGET, true) <= 0n) return exitReason.preemptionTimer;
+      if (view.getBigInt64(BUDGET, true) <= 0n && rest <= 0) return exitReason.preemptionTimer;
+      if (view.getBigInt64(BUDGET, true) <= 0n) refill();
     }
   }
 

@@ -40,7 +40,7 @@ export async function createMachine(config: MachineConfig, host: MachineHost): P
   let retired = (): number => 0;
   const clock = new VirtualClock(config.clock === 'instructions' ? instructionTimeSource(() => retired()) : wallTimeSource());
   const cpu = new Processor({
-    helpers, helperBytes, ramBytes: config.memoryBytes,
+    helpers, helperBytes, ramBytes: config.memoryBytes, jit: config.jit,
     profile: process.env['VANDERPOOL_PROFILE'] !== undefined,
     host: {
       mmioRead: (low, high, size) => vmm!.mmioRead(low, high, size),
@@ -84,7 +84,7 @@ export async function createMachine(config: MachineConfig, host: MachineHost): P
     },
     statistics: () => ({
       instructions: cpu.instructions, exits: root.exits, memoryBytes: config.memoryBytes,
-      engine: { formsCompiled: cpu.formsCompiled, instructionsDecoded: cpu.translator.instructionsDecoded },
+      engine: { ...cpu.jit?.counters, formsCompiled: cpu.formsCompiled, instructionsDecoded: cpu.translator.instructionsDecoded },
     }),
     describe: () => (process.env['VANDERPOOL_PROFILE'] ? JSON.stringify(cpu.profile()) : root.describe()),
   };

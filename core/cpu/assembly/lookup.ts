@@ -1,6 +1,6 @@
 /** From CS:RIP to decoded code. */
 import {
-  CODE_ARENA_END, CODE_NEXT, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CODE_TABLES_FOR, CS, PAGE_CODE, RAM_BASE, RIP, SEG_BASE, SEG_LIMIT, SEGMENTS,
+  CODE_ARENA_END, CODE_NEXT, CODE_PAGE_RIP, CODE_SIZE, FAULT, CODE_TABLE, CODE_TABLES_FOR, CS, PAGE_CODE, RAM_BASE, RIP, SEG_BASE, SEG_LIMIT, SEGMENTS,
   SEGMENT_SIZE,
 } from '../layout';
 import { allocateCode, descriptorOf, dropAllCode, TABLE_BYTES } from './code';
@@ -91,4 +91,11 @@ export function fetchAddress(delta: u32): u32 {
   const rip = load<u64>(RIP) + delta;
   const linear = load<u32>(CODE_SIZE) == 2 ? rip : (rip + load<u64>(SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE)) & 0xffffffff;
   return translateExecute(linear);
+}
+
+/** Guest-physical address of the instruction at RIP, 0xffffffff when it cannot be fetched; no fault is left pending. */
+export function sampleAddress(): u32 {
+  const gpa = fetchAddress(0);
+  if (gpa == 0xffffffff) store<u32>(FAULT, 0);
+  return gpa;
 }

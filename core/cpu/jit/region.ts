@@ -140,7 +140,9 @@ class RegionCompiler {
     const final = instructions[count - 1]!;
     const { row } = final.decoded;
     if (row.has.has('ends')) {
-      this.code.op(op.unreachable);
+      // Reached where a helper that may change everything came back with OK.
+      this.account(count);
+      this.leaveAt(() => this.pageAddress(final.offset + final.decoded.length), REGION_DONE);
       return;
     }
     if (!row.has.has('relative') || hasFaults(final)) this.account(count);

@@ -1,0 +1,128 @@
+/**
+ * Decides what is compiled. Hot code is found by sampling: whenever a slice's budget runs out, the block that would run next gets a
+ * mark; a block with enough marks becomes the entry of a region. The interpreter itself counts nothing.
+ */
+import { Decoder } from '../../isa/decoder.ts';
+import type { CodeSize, Decoded } from '../../isa/decoder.ts';
+import type { Program } from '../../isa/ir.ts';
+import { invalidRow, rows } from '../../isa/table/index.ts';
+import type { DecodedForm } from '../forms.ts';
+import { buildProgram } from '../forms.ts';
+import type { HelperSignatures } from '../helpers.ts';
+import { CODE_SIZE, PAGE_CODE, RAM_BASE } from '../layout.ts';
+import { OP_GOTO, OP_REGION, R_AUX, R_OP, OP_CROSS } from '../record.ts';
+import { discover } from './discover.ts';
+import { analyse } from './flow.ts';
+import { compileRegion } from './region.ts';
+
+/** Samples that make a block hot: each stands for a slice of some 25 microseconds in the interpreter; a region costs about a millisecond. */
+const HOT_SAMPLES = 3;
+/** Marks are forgotten now and then, so that code that is merely old does not become hot. */
+const DECAY_SAMPLES = 20_000;
+/** Bytes of WebAssembly kept before everything is dropped and rebuilt from new samples. */
+const BYTE_QUOTA = 24 << 20;
+const SIZES: readonly CodeSize[] = [16, 32, 64];
+
+export interface JitHost {
+  readonly memory: WebAssembly.Memory;
+  readonly table: WebAssembly.Table;
+  readonly helpers: WebAssembly.ModuleImports;
+  readonly signatures: HelperSignatures;
+  /** First and last index of the table that regions may use. */
+  readonly firstIndex: number;
+  readonly lastIndex: number;
+  /** Forgets all decoded code, records that lead to regions included. */
+  dropAllCode(): void;
+}
+
+export class JitManager {
+  private readonly host: JitHost;
+  private readonly decoder = new Decoder(rows, invalidRow);
+  private readonly programs = new Map<number, Program>();
+  private readonly bytes: Uint8Array;
+  private readonly view: DataView;
+  private marks = new Map<number, number>();
+  private samples = 0;
+  private nextIndex: number;
+  private liveBytes = 0;
+  private readonly threshold: number;
+  readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0 };
+
+  constructor(host: JitHost, threshold = HOT_SAMPLES) {
+    this.host = host;
+    this.threshold = threshold;
+    this.bytes = new Uint8Array(host.memory.buffer);
+    this.view = new DataView(host.memory.buffer);
+    this.nextIndex = host.firstIndex;
+  }
+
+  /** Marks the block at a guest-physical address, which is about to run. */
+  sample(gpa: number): void {
+    if (this.nextIndex > this.host.lastIndex || this.liveBytes > BYTE_QUOTA) this.evict();
+    if (gpa === 0xffffffff) return;
+    if (++this.samples >= DECAY_SAMPLES) {
+      this.samples = 0;
+      this.marks = new Map();
+    }
+    const key = gpa * 4 + this.view.getUint32(CODE_SIZE, true);
+    const marks = (this.marks.get(key) ?? 0) + 1;
+    this.marks.set(key, marks);
+    if (marks >= this.threshold) {
+      this.marks.delete(key);
+      this.compile(gpa);
+    }
+  }
+
+  /** Compiles the region that begins at a decoded guest-physical address of the current code size. */
+  compile(gpa: number): void {
+    const { view } = this;
+    const size = view.getUint32(CODE_SIZE, true);
+    const descriptor = view.getUint32(PAGE_CODE + (gpa >>> 12) * 4, true);
+    const table = descriptor === 0 ? 0 : view.getUint32(descriptor + size * 4, true);
+    const record = table === 0 ? 0 : this.follow(view.getUint32(table + (gpa & 4095) * 4, true));
+    if (record === 0) return;
+    const operation = view.getUint16(record + R_OP, true);
+    if (operation === OP_REGION || operation === OP_CROSS) return;
+    const started = performance.now();
+    const codeSize = SIZES[size]!;
+    const blocks = discover(this.bytes, RAM_BASE + (gpa & ~4095) >>> 0, gpa & 4095, codeSize, this.decoder, (d, s, c) => this.programOf(d, s, c));
+    if (blocks.size === 0) {
+      this.counters.refused++;
+      return;
+    }
+    if (this.nextIndex > this.host.lastIndex) return;
+    const code = compileRegion(analyse(blocks, gpa & 4095), codeSize, this.host.signatures);
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(code), { host: { memory: this.host.memory }, helpers: this.host.helpers });
+    this.host.table.set(this.nextIndex, instance.exports['region'] as () => void);
+    view.setUint16(record + R_OP, OP_REGION, true);
+    view.setUint32(record + R_AUX, this.nextIndex++, true);
+    this.liveBytes += code.length;
+    this.counters.regions++;
+    this.counters.regionBytes += code.length;
+    for (const block of blocks.values()) this.counters.regionInstructions += block.instructions.length;
+    this.counters.compileMs += performance.now() - started;
+  }
+
+  /** A record that only leads to another one. */
+  private follow(record: number): number {
+    return record !== 0 && this.view.getUint16(record + R_OP, true) === OP_GOTO ? this.view.getUint32(record + R_AUX, true) : record;
+  }
+
+  private programOf(decoded: Decoded, shape: DecodedForm, codeSize: CodeSize): Program {
+    const known = this.programs.get(shape.key);
+    if (known) return known;
+    const program = buildProgram(decoded, shape, codeSize);
+    this.programs.set(shape.key, program);
+    return program;
+  }
+
+  private evict(): void {
+    for (let index = this.host.firstIndex; index < this.nextIndex; index++) this.host.table.set(index, null);
+    this.nextIndex = this.host.firstIndex;
+    this.liveBytes = 0;
+    this.counters.evictions++;
+    this.marks = new Map();
+    this.host.dropAllCode();
+  }
+}
+

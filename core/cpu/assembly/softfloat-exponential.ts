@@ -1,5 +1,5 @@
 import {
-  addMagnitudes, EXTENDED_BIAS, INTEGER_BIT, low, PE, raiseFlags, resultExp, roundExtended, setResultExp, setSignExponent, subtractMagnitudes,
+  addMagnitudes, EXTENDED_BIAS, INTEGER_BIT, low, PE, raiseFlags, resultExp, roundExtended, setResultExp, setSignExponent, signExponent, subtractMagnitudes, UE,
 } from './softfloat';
 import {
   EXPONENTIAL, LN2_HIGH, LN2_LOW, LOGARITHMS, ODD_RECIPROCALS, POWERS, TWO_OVER_LN2_HIGH, TWO_OVER_LN2_LOW,
@@ -154,9 +154,10 @@ function timesLogarithm(magnitude: u64, signY: u32, expY: i32, sigY: u64): u64 {
     return 0;
   }
   const high = multiplyWide(resultExp(), magnitude, low(), expY, sigY, 0);
-  // The processor reports PE for powers of two as well, whose logarithms are exact.
-  raiseFlags(PE);
-  return roundExtended(sign, resultExp(), high, logarithmExact ? low() : low() | 1);
+  const result = roundExtended(sign, resultExp(), high, logarithmExact ? low() : low() | 1);
+  // The processor reports PE for powers of two as well, whose logarithms are exact, and UE when the result is then a denormal.
+  raiseFlags((signExponent() & 0x7fff) == 0 ? PE | UE : PE);
+  return result;
 }
 
 /** y log2(x) for finite nonzero y and finite positive x. */

@@ -109,12 +109,10 @@ function powerOf(sig: u64, se: u32): u64 {
     raiseFlags(DE);
     if (isUnmasked(DE)) return 0;
   }
-  // Outside -1..1 the manual leaves the result undefined: the operand, inexact, as processors give it.
+  // Outside -1..1 the manual leaves the result undefined: the operand, inexact, as processors give it. They call 1 and -1/2 inexact too.
   if ((se & 0x7fff) >= 0x3fff) {
-    if (sig != INTEGER_BIT || (se & 0x7fff) != 0x3fff) {
-      raiseFlags(PE);
-      return give(sig, se);
-    }
+    raiseFlags(PE);
+    if (sig != INTEGER_BIT || (se & 0x7fff) != 0x3fff) return give(sig, se);
     return sign ? give(INTEGER_BIT, 0xbffe) : give(INTEGER_BIT, 0x3fff);
   }
   return powerLessOne(sign, normalExponent(sig, se), normalSignificand(sig));

@@ -1,14 +1,14 @@
 /** The engine: one a library. Owns its database and its VM processes, and serves the contract to any number of clients. */
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import type { EngineStatus } from '../contract/operations.ts';
 import type { Transport } from '../contract/wire.ts';
 import { ContractServer } from '../server/server.ts';
 import { makeLibraryFolder } from '../store/folder.ts';
 import { Library } from '../store/library.ts';
-import { lockLibrary } from '../store/lock.ts';
+import { LOCK_FILE, lockLibrary } from '../store/lock.ts';
 import type { LibraryLock } from '../store/lock.ts';
 import { serveClient } from './dispatch.ts';
 import type { OperationHandlers, StreamHandlers } from './dispatch.ts';
@@ -21,9 +21,14 @@ export interface EngineOptions {
   readonly folder: string;
   readonly launch: VmProcessLauncher;
   readonly machineModule: string;
-  /** Called when a client has asked for the end, after everything was stopped. */
+  /** Called when a client has asked for the end, or nobody needs the engine any more, after everything was stopped. */
   readonly stopped: () => void;
+  /** An engine without VMs, clients and server ends by itself after this time; absent: never. */
+  readonly idleMs?: number;
 }
+
+/** How often the engine looks whether it is still needed. */
+const HOUSEKEEPING_MS = 10_000;
 
 export class Engine {
   readonly supervisor: Supervisor;
@@ -37,6 +42,8 @@ export class Engine {
   readonly #clients = new Set<Transport>();
   #socket: Server | null = null;
   #stopping = false;
+  #housekeeping: NodeJS.Timeout | undefined;
+  #neededAt = performance.now();
 
   /** Takes the library's lock and opens its database. @throws ContractError `library-locked`, `library-newer`, `library-unusable`. */
   constructor(options: EngineOptions) {
@@ -60,6 +67,9 @@ export class Engine {
   async open(): Promise<void> {
     await this.library.recordLostVms(Date.now());
     this.#socket = await listen(socketPath(this.#options.folder), (transport) => this.serve(transport));
+    const { idleMs } = this.#options;
+    this.#housekeeping = setInterval(() => this.#keepHouse(), Math.min(HOUSEKEEPING_MS, idleMs ?? HOUSEKEEPING_MS));
+    this.#housekeeping.unref();
   }
 
   serve(transport: Transport): void {
@@ -92,15 +102,26 @@ export class Engine {
     setTimeout(() => void this.close().then(this.#options.stopped), 50);
   }
 
+  /** Ends the engine when its library was removed from under it, or when it was idle for long. */
+  #keepHouse(): void {
+    const { folder, idleMs, stopped } = this.#options;
+    const idle = this.supervisor.running === 0 && this.#clients.size === 0 && !this.server.status().running;
+    if (!idle) this.#neededAt = performance.now();
+    const gone = !existsSync(join(folder, LOCK_FILE));
+    const unneeded = idleMs !== undefined && performance.now() - this.#neededAt > idleMs;
+    if ((gone || unneeded) && !this.#stopping) void this.close().finally(stopped);
+  }
+
   /** Ends every VM, closes everything and gives the library free. */
   async close(): Promise<void> {
     this.#stopping = true;
+    clearInterval(this.#housekeeping);
     await this.supervisor.stopAll();
     await this.server.stop();
     const { folder } = this.#options;
     if (this.#socket) {
       this.#socket.close();
-      if (process.platform !== 'win32') rmSync(socketPath(folder), { force: true });
+      if (process.platform !== 'win32' && existsSync(folder)) rmSync(socketPath(folder), { force: true });
     }
     for (const client of this.#clients) client.close();
     await this.library.close();

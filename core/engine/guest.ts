@@ -30,6 +30,8 @@ export interface GuestOptions {
 
 const START_MS = 60_000;
 const DESCRIBE_MS = 3000;
+/** A guest that has not ended so long after its button was pressed has chosen not to. */
+const BUTTON_MS = 30_000;
 
 export class Guest {
   readonly #process: VmProcess;
@@ -39,6 +41,7 @@ export class Guest {
   readonly #starting: PromiseWithResolvers<void> = Promise.withResolvers();
   #describing: ((text: string | null) => void)[] = [];
   #state: VmState = 'starting';
+  #button: NodeJS.Timeout | undefined;
   /** Why the process is about to end, when it said so or was told to. */
   #lastWord: { readonly exit: VmExit; readonly error: ContractError | null } | null = null;
 
@@ -88,6 +91,7 @@ export class Guest {
 
   reset(): void {
     this.#send({ type: 'command', command: 'reset' });
+    if (this.#state === 'stopping') this.#become('running');
   }
 
   powerButton(): void {
@@ -95,6 +99,10 @@ export class Guest {
     // A paused guest cannot see its button.
     if (this.#state === 'paused') this.resume();
     this.#become('stopping');
+    clearTimeout(this.#button);
+    this.#button = setTimeout(() => {
+      if (this.#state === 'stopping') this.#become('running');
+    }, BUTTON_MS);
   }
 
   /** Pulls the plug. */
@@ -155,6 +163,7 @@ export class Guest {
   }
 
   #ended(how: string): void {
+    clearTimeout(this.#button);
     for (let port = 0; port < SERIAL_PORTS; port += 1) this.#consoles[port]?.connect(null);
     for (const resolve of this.#describing.splice(0)) resolve(null);
     const { exit, error } = this.#lastWord ?? crash(how);

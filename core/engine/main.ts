@@ -8,13 +8,16 @@ import { forkVmProcess } from './vm-process.ts';
 
 export type EngineGreeting = { readonly type: 'ready' } | { readonly type: 'failed'; readonly error: ErrorShape };
 
+/** The next command starts another engine in a quarter of a second: waiting longer for it is not worth the memory. */
+const IDLE_MS = 10 * 60_000;
+
 const parent = openParentPort();
 const greet = (greeting: EngineGreeting): void => parent?.send(greeting);
 
 async function main(): Promise<void> {
   const folder = process.argv[2];
   if (folder === undefined) throw new Error('The engine needs the folder of its library.');
-  const engine = new Engine({ folder, launch: forkVmProcess, machineModule: machineModuleUrl(), stopped: () => process.exit(0) });
+  const engine = new Engine({ folder, launch: forkVmProcess, machineModule: machineModuleUrl(), idleMs: IDLE_MS, stopped: () => process.exit(0) });
   await engine.open();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void engine.close().finally(() => process.exit(0)));
   process.on('SIGHUP', () => undefined); // The terminal that it was started from may close.

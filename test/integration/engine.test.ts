@@ -1,9 +1,11 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../core/contract/index.ts';
 import type { ConsoleEvent, LibraryEvent, MetricsEvent } from '../../core/contract/index.ts';
 import { Engine } from '../../core/engine/engine.ts';
+import { dial, socketPath } from '../../core/engine/socket.ts';
 import { forkVmProcess } from '../../core/engine/vm-process.ts';
 import { machineDouble } from '../helpers/command-line.ts';
 import { history, startTestEngine, textOf, type, until, untilShown, untilState } from '../helpers/engine.ts';
@@ -219,6 +221,23 @@ describe('an engine', () => {
     await expect(client.call('host.folder', { path: '/nonexistent' })).rejects.toMatchObject({ code: 'file-unreadable' });
     expect((await client.call('host.folder', { path: test.folder })).entries.map(({ name }) => name)).toContain('library.db');
     expect((await client.call('host.info', {})).cpuModels.filter(({ isDefault }) => isDefault)).toHaveLength(1);
+  });
+
+  it.each([
+    ['nobody has needed it for its idle time', (): void => undefined],
+    ['its library is removed', (folder: string): void => rmSync(folder, { recursive: true })],
+  ])('ends by itself when %s, and not while a client is there', async (_when, cause) => {
+    const folder = mkdtempSync(join(tmpdir(), 'vanderpool-idle-'));
+    let ended = false;
+    const engine = new Engine({ folder, launch: forkVmProcess, machineModule: machineDouble, idleMs: 300, stopped: () => void (ended = true) });
+    await engine.open();
+    const client = await dial(socketPath(folder));
+    await new Promise((resolve) => setTimeout(resolve, 900));
+    expect(ended).toBe(false);
+    client?.close();
+    cause(folder);
+    await until(() => ended || undefined, 'its end');
+    rmSync(folder, { recursive: true, force: true });
   });
 
   it('removes a VM with its folder', async () => {

@@ -7,6 +7,7 @@ import { SharedWire, deliveryMode, messageFromMsi } from './interrupts.ts';
 import { pciInterruptPins, pciLegacyIrqs } from './memoryLayout.ts';
 import type { ApicFabric } from './localApic.ts';
 import type { InterruptMessage, LevelInterrupt } from './interrupts.ts';
+import type { Shorthand } from './localApicMessages.ts';
 import type { VirtualClock } from './clock.ts';
 
 /** The I/O APIC pin of each ISA interrupt: the timer sits on pin 2, as the MADT's override says; 2 is the cascade. */
@@ -76,7 +77,7 @@ export class InterruptSystem implements ApicFabric {
     return this.deliverTo(this.localApics.filter(apic => apic.matches(message)), message);
   }
 
-  send(message: InterruptMessage, from: LocalApic, shorthand: 'none' | 'self' | 'all' | 'others'): void {
+  send(message: InterruptMessage, from: LocalApic, shorthand: Shorthand): void {
     if (shorthand === 'none') this.deliver(message);
     else if (shorthand === 'self') from.accept(message);
     else this.deliverTo(this.localApics.filter(apic => apic !== from || shorthand === 'all'), message);

@@ -5,18 +5,20 @@ import { VectorSet } from './vectorSet.ts';
 import { StateReader } from './state.ts';
 import { extract } from './device.ts';
 import { deliveryMode } from './interrupts.ts';
+import { ipiOf, isAddressed } from './localApicMessages.ts';
+import { LocalVectorTable, lvtEntry } from './localVectorTable.ts';
 import {
-  apicBaseBit, apicError, apicRegister, apicVersion, lvtActiveLow, lvtLevel, lvtMasked, lvtRemoteIrr, lvtRows, msrApicBase, msrTscDeadline, msrX2apicFirst,
-  msrX2apicLast, x2apicRows,
+  apicBaseBit, apicError, apicRegister, apicVersion, msrApicBase, msrTscDeadline, msrX2apicFirst, msrX2apicLast, x2apicRows,
 } from './localApicRegisters.ts';
 import type { AccessSize, Component, DeviceState, WideValue } from './device.ts';
 import type { InterruptMessage, LevelInterrupt, VcpuInterrupts } from './interrupts.ts';
+import type { Shorthand } from './localApicMessages.ts';
 import type { VirtualClock } from './clock.ts';
 
 /** What a local APIC is connected to. */
 export interface ApicFabric {
   /** Sends an IPI. `self` and `others` are the shorthands. */
-  send(message: InterruptMessage, from: LocalApic, shorthand: 'none' | 'self' | 'all' | 'others'): void;
+  send(message: InterruptMessage, from: LocalApic, shorthand: Shorthand): void;
   /** Broadcasts the end of a level-triggered interrupt to the I/O APICs. */
   endOfInterrupt(vector: number): void;
   /** The INTA cycles for an external (8259A) interrupt. */
@@ -25,7 +27,6 @@ export interface ApicFabric {
   peekExternal(): number;
 }
 
-const shorthands = ['none', 'self', 'all', 'others'] as const;
 const svrEnable = 0x100;
 const svrSuppressEoi = 0x1000;
 const defaultBase = 0xfee00000;
@@ -56,9 +57,8 @@ export class LocalApic implements Component, VcpuInterrupts {
   private errors = 0;
   private icrLow = 0;
   private icrHigh = 0;
-  private readonly lvt = new Uint32Array(lvtRows.length).fill(lvtMasked);
-  /** The levels on the two local interrupt pins, and an ExtINT message from an I/O APIC. */
-  private readonly pins = [false, false];
+  private readonly lvt = new LocalVectorTable(message => this.enabled && this.accept(message));
+  /** An ExtINT message from an I/O APIC. */
   private extInt = false;
   private nmi = false;
   private init = false;
@@ -72,7 +72,7 @@ export class LocalApic implements Component, VcpuInterrupts {
     this.name = `local-apic-${index}`;
     this.fabric = fabric;
     this.baseHighMask = 2 ** Math.max(0, physicalAddressBits - 32) - 1;
-    this.timer = new LocalApicTimer(clock, `${this.name} timer`, () => this.deliverLocal(0));
+    this.timer = new LocalApicTimer(clock, `${this.name} timer`, () => this.lvt.deliver(lvtEntry.timer));
     this.reset();
   }
 
@@ -237,7 +237,7 @@ export class LocalApic implements Component, VcpuInterrupts {
       const set = register < apicRegister.tmr ? this.isr : register < apicRegister.irr ? this.tmr : this.irr;
       return set.word(register & 7);
     }
-    if (register >= apicRegister.lvtTimer && register <= apicRegister.lvtError) return this.lvt[register - apicRegister.lvtTimer] ?? 0;
+    if (register >= apicRegister.lvtTimer && register <= apicRegister.lvtError) return this.lvt.read(register - apicRegister.lvtTimer);
     switch (register) {
       case apicRegister.id: return this.x2apic ? this.id : (this.id << 24) >>> 0;
       case apicRegister.version: return apicVersion;
@@ -263,7 +263,8 @@ export class LocalApic implements Component, VcpuInterrupts {
 
   private writeApic(register: number, value: number): void {
     if (register >= apicRegister.lvtTimer && register <= apicRegister.lvtError) {
-      this.writeLvt(register - apicRegister.lvtTimer, value);
+      this.lvt.write(register - apicRegister.lvtTimer, value, (this.svr & svrEnable) === 0);
+      if (register === apicRegister.lvtTimer) this.timer.setMode((value >> 17) & 3);
       return;
     }
     switch (register) {
@@ -316,21 +317,7 @@ export class LocalApic implements Component, VcpuInterrupts {
 
   private writeSvr(value: number): void {
     this.svr = value;
-    // While software-disabled every LVT entry is held masked. @sdm 3A 11.4.7.2
-    if ((value & svrEnable) === 0) for (let entry = 0; entry < this.lvt.length; entry++) this.lvt[entry] = (this.lvt[entry] ?? 0) | lvtMasked;
-  }
-
-  private writeLvt(entry: number, value: number): void {
-    const row = lvtRows[entry];
-    if (row === undefined) return;
-    const before = this.lvt[entry] ?? 0;
-    let next = (value & row.writable) >>> 0;
-    if ((this.svr & svrEnable) === 0) next |= lvtMasked;
-    if ((next & lvtLevel) !== 0) next |= before & lvtRemoteIrr;
-    this.lvt[entry] = next;
-    if (entry === 0) this.timer.setMode((next >> 17) & 3);
-    // A level that waits on an unmasked pin is delivered now.
-    if (entry === 3 || entry === 4) this.pinLevel(entry);
+    if ((value & svrEnable) === 0) this.lvt.maskAll();
   }
 
   // ---- Priorities and acceptance ------------------------------------------------------------------------------------
@@ -353,25 +340,14 @@ export class LocalApic implements Component, VcpuInterrupts {
     this.isr.clear(vector);
     this.update();
     if (!this.tmr.has(vector)) return;
-    for (const entry of [3, 4]) {
-      if (((this.lvt[entry] ?? 0) & 0xff) === vector) {
-        this.lvt[entry] = (this.lvt[entry] ?? 0) & ~lvtRemoteIrr;
-        this.pinLevel(entry);
-      }
-    }
+    this.lvt.endOfInterrupt(vector);
     if ((this.svr & svrSuppressEoi) === 0) this.fabric.endOfInterrupt(vector);
   }
 
-  /** Whether a message's destination names this APIC. @sdm 3A 11.6.2 */
-  matches({ logical, destination, wide }: Pick<InterruptMessage, 'logical' | 'destination' | 'wide'>): boolean {
-    if (!this.enabled) return false;
-    if (destination === (wide ? 0xffffffff : 0xff)) return true;
-    if (!logical) return destination === this.id;
-    if (this.x2apic) return destination >>> 16 === this.ldr >>> 16 && (destination & this.ldr & 0xffff) !== 0;
-    const address = destination & 0xff;
-    const ldr = this.ldr >>> 24;
-    if (this.dfr >>> 28 === 0xf) return (address & ldr) !== 0;
-    return (address >> 4 === ldr >> 4 || address >> 4 === 0xf) && (address & ldr & 0xf) !== 0;
+  /** Whether a message's destination names this APIC. */
+  matches(message: Pick<InterruptMessage, 'logical' | 'destination' | 'wide'>): boolean {
+    const { id, ldr, dfr, x2apic } = this;
+    return this.enabled && isAddressed(message, { id, ldr, dfr, x2apic });
   }
 
   /** Takes a message that is addressed to this APIC. Returns false when it was not accepted. */
@@ -427,36 +403,17 @@ export class LocalApic implements Component, VcpuInterrupts {
   }
 
   private sendIcr(): void {
-    const low = this.icrLow;
-    const mode = (low >> 8) & 7;
-    const shorthand = shorthands[(low >> 18) & 3] ?? 'none';
-    const level = (low & lvtLevel) !== 0;
-    // INIT level de-assert only set arbitration IDs, which no longer exist. @sdm 3A 11.6.1
-    if (mode === deliveryMode.init && level && (low & 0x4000) === 0) return;
-    if (mode === deliveryMode.extInt || mode === 3) return;
-    if ((mode === deliveryMode.fixed || mode === deliveryMode.lowestPriority) && (low & 0xff) < 16) {
-      this.raiseError(apicError.sendIllegalVector);
-      return;
-    }
-    this.fabric.send(
-      {
-        mode,
-        vector: low & 0xff,
-        // IPIs are edge-triggered whatever the trigger bit says. @sdm 3A 11.6.1
-        level: false,
-        logical: (low & 0x800) !== 0,
-        destination: this.x2apic ? this.icrHigh : this.icrHigh >>> 24,
-        wide: this.x2apic,
-      },
-      this,
-      shorthand,
-    );
+    const ipi = ipiOf(this.icrLow, this.icrHigh, this.x2apic);
+    if (ipi === null) return;
+    const { mode, vector } = ipi.message;
+    if ((mode === deliveryMode.fixed || mode === deliveryMode.lowestPriority) && vector < 16) this.raiseError(apicError.sendIllegalVector);
+    else this.fabric.send(ipi.message, this, ipi.shorthand);
   }
 
   private raiseError(bit: number): void {
     const fresh = (this.errors & bit) === 0;
     this.errors |= bit;
-    if (fresh) this.deliverLocal(5);
+    if (fresh) this.lvt.deliver(lvtEntry.error);
   }
 
   // ---- Local sources ------------------------------------------------------------------------------------------------
@@ -465,43 +422,14 @@ export class LocalApic implements Component, VcpuInterrupts {
   pin(number: 0 | 1): LevelInterrupt {
     return {
       set: asserted => {
-        if (this.pins[number] === asserted) return;
-        this.pins[number] = asserted;
-        const entry = 3 + number;
-        const lvt = this.lvt[entry] ?? 0;
-        if (number === 0 && this.externalPending()) this.onInterruptRequest();
-        const active = asserted === ((lvt & lvtActiveLow) === 0);
-        if (active && (lvt & lvtLevel) === 0) this.deliverLocal(entry);
-        else this.pinLevel(entry);
+        if (this.lvt.setPin(number, asserted) && this.externalPending()) this.onInterruptRequest();
       },
     };
   }
 
-  /** Delivers a level-triggered fixed interrupt of a pin that is active, unless one is on its way already. */
-  private pinLevel(entry: number): void {
-    const lvt = this.lvt[entry] ?? 0;
-    const active = this.pins[entry - 3] === ((lvt & lvtActiveLow) === 0);
-    const waits = lvtMasked | lvtRemoteIrr;
-    if (!active || (lvt & lvtLevel) === 0 || (lvt & waits) !== 0 || ((lvt >> 8) & 7) !== deliveryMode.fixed) return;
-    if (this.acceptVector(lvt & 0xff, true)) this.lvt[entry] = lvt | lvtRemoteIrr;
-  }
-
-  private deliverLocal(entry: number): void {
-    const lvt = this.lvt[entry] ?? 0;
-    if ((lvt & lvtMasked) !== 0 || !this.enabled) return;
-    // The timer and error entries have no delivery mode: those bits are reserved, so this reads as fixed.
-    const mode = (lvt >> 8) & 7;
-    // ExtINT follows the pin's level: see externalPending.
-    if (mode !== deliveryMode.extInt) this.accept({ mode, vector: lvt & 0xff, level: false });
-  }
-
   /** Whether the 8259A's request reaches this vCPU: through LINT0 as ExtINT, or directly while the APIC is disabled. */
   private externalPending(): boolean {
-    if (this.extInt && this.enabled) return true;
-    if (this.pins[0] !== true) return false;
-    if (!this.enabled) return true;
-    const lint0 = this.lvt[3] ?? lvtMasked;
-    return (lint0 & lvtMasked) === 0 && ((lint0 >> 8) & 7) === deliveryMode.extInt;
+    return (this.extInt && this.enabled) || this.lvt.external(this.enabled);
   }
 
   // ---- Reset and state ----------------------------------------------------------------------------------------------
@@ -546,46 +474,38 @@ export class LocalApic implements Component, VcpuInterrupts {
     this.icrLow = 0;
     this.icrHigh = 0;
     this.extInt = false;
-    this.lvt.fill(lvtMasked);
+    this.lvt.reset();
     this.timer.reset();
     this.update();
   }
 
   saveState(): DeviceState {
+    const { version, baseLow, baseHigh, id, tpr, ldr, dfr, svr, esr, errors, icrLow, icrHigh, extInt, nmi, init, smi, startUp } = this;
     return {
-      version: this.version, baseLow: this.baseLow, baseHigh: this.baseHigh, id: this.id, tpr: this.tpr, ldr: this.ldr, dfr: this.dfr, svr: this.svr,
-      esr: this.esr, errors: this.errors, icrLow: this.icrLow, icrHigh: this.icrHigh, lvt: [...this.lvt], irr: this.irr.save(), isr: this.isr.save(),
-      tmr: this.tmr.save(), lint0: this.pins[0], lint1: this.pins[1], extInt: this.extInt, nmi: this.nmi, init: this.init, smi: this.smi,
-      startUp: this.startUp, timer: this.timer.save(),
+      version, baseLow, baseHigh, id, tpr, ldr, dfr, svr, esr, errors, icrLow, icrHigh, extInt, nmi, init, smi, startUp,
+      irr: this.irr.save(), isr: this.isr.save(), tmr: this.tmr.save(), timer: this.timer.save(), ...this.lvt.save(),
     };
   }
 
   loadState(state: unknown): void {
     const reader = StateReader.open(this, state);
     const next = {
-      baseLow: reader.uint('baseLow', 32), baseHigh: reader.integer('baseHigh', 0, this.baseHighMask), id: reader.uint('id', 32), tpr: reader.uint('tpr', 8),
-      ldr: reader.uint('ldr', 32), dfr: reader.uint('dfr', 32), svr: reader.uint('svr', 13), esr: reader.uint('esr', 8), errors: reader.uint('errors', 8),
-      icrLow: reader.uint('icrLow', 20), icrHigh: reader.uint('icrHigh', 32), extInt: reader.boolean('extInt'), nmi: reader.boolean('nmi'),
-      init: reader.boolean('init'), smi: reader.boolean('smi'), startUp: reader.integer('startUp', -1, 255),
+      baseLow: reader.uint('baseLow', 32), baseHigh: reader.integer('baseHigh', 0, this.baseHighMask), id: reader.uint('id', 32),
+      tpr: reader.uint('tpr', 8), ldr: reader.uint('ldr', 32), dfr: reader.uint('dfr', 32), svr: reader.uint('svr', 13),
+      esr: reader.uint('esr', 8), errors: reader.uint('errors', 8), icrLow: reader.uint('icrLow', 20), icrHigh: reader.uint('icrHigh', 32),
+      extInt: reader.boolean('extInt'), nmi: reader.boolean('nmi'), init: reader.boolean('init'), smi: reader.boolean('smi'),
+      startUp: reader.integer('startUp', -1, 255),
     };
     if ((next.baseLow & 0xc00) === apicBaseBit.x2apic) reader.refuse('baseLow', 'x2APIC mode only while the APIC is enabled');
-    const lvt = reader.uints('lvt', 19, lvtRows.length);
     const sets = (['irr', 'isr', 'tmr'] as const).map(field => [this[field], reader.uints(field, 32, 8)] as const);
-    const pins = [reader.boolean('lint0'), reader.boolean('lint1')];
+    const loadTable = this.lvt.load(reader);
     const loadTimer = this.timer.load(reader.record('timer'));
     const before = this.apicPage;
     Object.assign(this, next);
-    this.lvt.set(lvt);
     for (const [set, words] of sets) set.load(words);
-    pins.forEach((level, index) => (this.pins[index] = level));
+    loadTable();
     loadTimer();
     this.update();
     if (this.apicPage !== before) this.onApicPageChange();
-  }
-
-  /** For the people who look at a machine: the registers in one line. */
-  describe(): string {
-    const hex = (value: number) => value.toString(16);
-    return `${this.name}: base ${hex(this.baseLow)} svr ${hex(this.svr)} tpr ${hex(this.tpr)} ppr ${hex(this.ppr)} irr ${this.irr.highest} isr ${this.isr.highest} lvt ${[...this.lvt].map(hex).join(' ')} timer ${this.timer.currentCount}`;
   }
 }

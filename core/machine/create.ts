@@ -75,6 +75,7 @@ export async function createMachine(config: MachineConfig, host: MachineHost): P
       return result;
     },
     serialInput: (port, bytes) => pc.serialInput(port, bytes),
+    setPaused: paused => (paused ? clock.pause() : clock.resume()),
     powerButton: () => pc.powerButton(),
     reset: () => {
       cpu.ram.fill(0);

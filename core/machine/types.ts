@@ -56,6 +56,8 @@ export interface Machine {
   runSlice(): SliceResult;
   /** Offers received bytes to a UART (0 to 3); returns how many were taken. The rest is offered again later: back-pressure. */
   serialInput(port: number, bytes: Uint8Array): number;
+  /** Guest time stands still while paused; `runSlice` is not called then. */
+  setPaused(paused: boolean): void;
   /** Presses the ACPI power button. */
   powerButton(): void;
   reset(): void;

@@ -68,8 +68,10 @@ async function runSlices(machine: Machine, link: Link, host: RingingHost, post: 
     obey(commands, machine, post);
     if (commands & Command.pause) {
       host.ring();
+      machine.setPaused(true);
       post({ type: 'paused', paused: true });
       waitWhilePaused(link, machine, post);
+      machine.setPaused(false);
       post({ type: 'paused', paused: false });
       continue;
     }

@@ -63,6 +63,8 @@ class WordMachine implements Machine {
     return taken.length;
   }
 
+  setPaused(): void {}
+
   powerButton(): void {
     this.#print('POWER BUTTON\r\n');
     this.#exit = { reason: 'power-off' };

@@ -310,6 +310,11 @@ export class Emitter {
   }
 
   private zeroExtend(a: Node, width: Width): void {
+    if (width === 128 && a.kind === 'slot' && (a.width === 64 || a.width === 32) && this.uses.get(a.id) === 1 && !this.locals.has(a.id)) {
+      const offset = this.target.slotBase(a.slot);
+      this.code.simdMemory(a.width === 64 ? v.load64Zero : v.load32Zero, offset + a.at);
+      return;
+    }
     this.value(a);
     if (a.width < 32 && !a.clean) {
       this.code.i32Const((1 << a.width) - 1);

@@ -49,4 +49,8 @@ export const v = {
   i32x4ExtmulLowU: 190, i32x4ExtmulHighU: 191, i64x2Bitmask: 196, i64x2ExtendLowS: 199, i64x2ExtendHighS: 200, i64x2ExtendLowU: 201,
   i64x2ExtendHighU: 202, i64x2Shl: 203, i64x2ShrS: 204, i64x2ShrU: 205, i64x2Add: 206, i64x2Sub: 209, i64x2Mul: 213, i64x2Eq: 214,
   i64x2GtS: 217, i64x2ExtmulLowS: 220, i64x2ExtmulLowU: 222,
+  f32x4Eq: 65, f32x4Lt: 67, f32x4Ge: 70, f64x2Eq: 71, f64x2Lt: 73, f64x2Ge: 76,
+  f32x4Abs: 224, f32x4Sqrt: 227, f32x4Add: 228, f32x4Sub: 229, f32x4Mul: 230, f32x4Div: 231, f32x4Pmin: 234, f32x4Pmax: 235,
+  f64x2Abs: 236, f64x2Sqrt: 239, f64x2Add: 240, f64x2Sub: 241, f64x2Mul: 242, f64x2Div: 243, f64x2Pmin: 246, f64x2Pmax: 247,
+  f32x4DemoteF64x2Zero: 94, f64x2PromoteLowF32x4: 95, i32x4TruncSatF64x2SZero: 252, f64x2ConvertLowI32x4S: 254,
 } as const;

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import type { BuildOptions } from 'esbuild';
+import { iconPng } from './packaging/icon.ts';
 import { newestSource, parts, root, staleParts } from './parts.mjs';
 
 const dist = join(root, 'dist');
@@ -53,6 +54,10 @@ const builders: Readonly<Record<string, () => Promise<void>>> = {
   electron: async () => {
     const main = existing({ main: 'electron/main.ts' });
     if (main.length > 0) await build({ ...shared, entryPoints: main, outdir: join(dist, 'electron'), banner });
+    // Beside the programs that it starts, which it finds by its own place.
+    const engine = existing({ 'electron-engine': 'electron/engine.ts' });
+    if (engine.length > 0) await build({ ...shared, entryPoints: engine, outdir: dist, banner });
+    writeFileSync(join(dist, 'icon.png'), iconPng(64));
     // A sandboxed preload script is CommonJS.
     const preload = existing({ preload: 'electron/preload.ts' });
     if (preload.length > 0) {

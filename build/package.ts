@@ -3,7 +3,7 @@
  * Where no Electron can be had, `dir` is made with a stand-in distribution and the report says so. What a package holds is always checked.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build, Platform } from 'electron-builder';
 import { checkPackage } from './packaging/check.ts';
@@ -43,11 +43,8 @@ async function main(): Promise<void> {
   }
 }
 
-/** Builds everything afresh, so that no chunk of an earlier build travels along. */
 function buildAll(): void {
-  const dist = join(root, 'dist');
-  if (existsSync(dist)) for (const name of readdirSync(dist)) if (/^chunk-.*\.js(\.map)?$/.test(name)) rmSync(join(dist, name));
-  const built = spawnSync(process.execPath, [join(root, 'build/build.ts'), '--force'], { cwd: root, stdio: 'inherit' });
+  const built = spawnSync(process.execPath, [join(root, 'build/build.ts')], { cwd: root, stdio: 'inherit' });
   if (built.status !== 0) process.exit(1);
 }
 

@@ -10,8 +10,8 @@ export const parts = {
   core: ['core', '!core/cpu/assembly', 'build/build.ts', 'package.json'],
   /** Helpers of the processor: AssemblyScript to WebAssembly. */
   wasm: ['core/cpu/assembly', 'build/build.ts'],
-  renderer: ['renderer', 'core/contract', 'package.json'],
-  electron: ['electron', 'core', '!core/cpu/assembly', 'package.json'],
+  renderer: ['renderer', 'core/contract', 'build/vite.config.ts', 'package.json'],
+  electron: ['electron', 'core', 'build/packaging/icon.ts', '!core/cpu/assembly', 'package.json'],
 };
 
 /** Newest modification among a part's sources, in milliseconds; folders count too, so that a removed file is seen. 0: it has no sources. */

@@ -26,6 +26,7 @@ const required: readonly (readonly [pattern: RegExp, place: 'packed' | 'unpacked
   [/^dist\/electron-engine\.js$/, 'unpacked', 'the engine'],
   [/^dist\/vm\.js$/, 'unpacked', 'the VM process'],
   [/^dist\/worker\.js$/, 'unpacked', 'the core thread'],
+  [/^dist\/machine\.js$/, 'unpacked', 'the machine'],
   [/^node_modules\/better-sqlite3\/prebuilds\/[\w-]+\.node$/, 'unpacked', 'the native part of SQLite'],
 ];
 

@@ -16,6 +16,7 @@ const tools: readonly Tool[] = [
   { programs: ['chromium', 'chromium-browser', 'google-chrome'], package: 'chromium', why: 'the end-to-end tests drive the interface in a browser' },
   { programs: ['gcc'], package: 'gcc', why: 'the differential tests compile a harness for the native processor' },
   { programs: ['ld'], package: 'binutils', why: 'the differential tests link their harness' },
+  { programs: ['script'], package: 'bsdutils', why: 'the command line is tested on a terminal, too' },
   { programs: ['cpio'], package: 'cpio', why: 'archives made by the image tools are read back' },
 ];
 

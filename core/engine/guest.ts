@@ -4,7 +4,8 @@ import { ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { MetricsEvent } from '../contract/streams.ts';
 import type { Vm, VmExit, VmState } from '../contract/vm.ts';
-import { fromVmProcess } from '../machine/messages.ts';
+import { OUTPUT_RING } from '../machine/link.ts';
+import { fromVmProcess, OUTPUT_CREDIT } from '../machine/messages.ts';
 import type { FromVmProcess, ToVmProcess } from '../machine/messages.ts';
 import type { MachineExit } from '../machine/types.ts';
 import type { Console } from './console.ts';
@@ -40,6 +41,8 @@ export class Guest {
   readonly #measure = createMeter();
   readonly #starting: PromiseWithResolvers<void> = Promise.withResolvers();
   #describing: ((text: string | null) => void)[] = [];
+  /** Bytes of output that the process may still send, by port. */
+  readonly #credit: number[] = Array.from({ length: SERIAL_PORTS }, () => OUTPUT_CREDIT);
   #state: VmState = 'starting';
   #button: NodeJS.Timeout | undefined;
   /** Why the process is about to end, when it said so or was told to. */
@@ -53,7 +56,7 @@ export class Guest {
     this.#process.onMessage((raw) => this.#receive(raw));
     this.#process.onExit((how) => this.#ended(how));
     for (const [port, console] of consoles.entries()) {
-      console.connect({ grant: (bytes) => this.#send({ type: 'credit', port, bytes }), input: (data) => this.#send({ type: 'input', port, data }) });
+      console.connect({ grant: (bytes) => this.#grant(port, bytes), input: (data) => this.#send({ type: 'input', port, data }) });
     }
     this.#starting.promise.catch(() => undefined); // Whoever asked for the start hears of it; nobody else has to.
     this.#send({ type: 'start', config: vm.config, machineModule });
@@ -144,7 +147,7 @@ export class Guest {
       case 'paused':
         if (this.#state !== 'stopping') this.#become(message.paused ? 'paused' : 'running');
         return;
-      case 'output': return this.#consoles[message.port]?.output(message.data);
+      case 'output': return this.#output(message.port, message.data);
       case 'taken': return this.#consoles[message.port]?.inputTaken(message.bytes);
       case 'metrics': return this.#events.metrics(this.#measure(message));
       case 'description':
@@ -154,6 +157,19 @@ export class Guest {
         this.#lastWord ??= describeExit(message.exit);
         return;
     }
+  }
+
+  #grant(port: number, bytes: number): void {
+    this.#credit[port] = (this.#credit[port] ?? 0) + bytes;
+    this.#send({ type: 'credit', port, bytes });
+  }
+
+  /** A process that ends sends what is left in its rings without asking; one that sends more than that would fill the engine's memory. */
+  #output(port: number, data: Uint8Array<ArrayBuffer>): void {
+    const left = (this.#credit[port] ?? 0) - data.length;
+    this.#credit[port] = left;
+    if (left < -OUTPUT_RING) return this.kill('Its process sent more output than it was granted.');
+    this.#consoles[port]?.output(data);
   }
 
   #become(state: VmState): void {

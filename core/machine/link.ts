@@ -14,12 +14,13 @@ export const Command = {
   stop: 32,
 } as const;
 
+/** Bytes of output that a port's ring holds. */
+export const OUTPUT_RING = 64 * 1024;
 const COMMANDS = 0;
 const WAKE = 1;
 const CONTROL_BYTES = 64;
-const OUTPUT_BYTES = 64 * 1024;
 const INPUT_BYTES = 16 * 1024;
-const PORT_BYTES = ringBytes(OUTPUT_BYTES) + ringBytes(INPUT_BYTES);
+const PORT_BYTES = ringBytes(OUTPUT_RING) + ringBytes(INPUT_BYTES);
 
 /** Shared memory for one machine, zeroed. */
 export function createLinkBuffer(): SharedArrayBuffer {
@@ -37,8 +38,8 @@ export class Link {
   constructor(buffer: SharedArrayBuffer) {
     this.#control = new Int32Array(buffer, 0, CONTROL_BYTES / 4);
     const ports = Array.from({ length: SERIAL_PORTS }, (_, port) => CONTROL_BYTES + port * PORT_BYTES);
-    this.output = ports.map((at) => new Ring(buffer, at, OUTPUT_BYTES));
-    this.input = ports.map((at) => new Ring(buffer, at + ringBytes(OUTPUT_BYTES), INPUT_BYTES));
+    this.output = ports.map((at) => new Ring(buffer, at, OUTPUT_RING));
+    this.input = ports.map((at) => new Ring(buffer, at + ringBytes(OUTPUT_RING), INPUT_BYTES));
   }
 
   /** I/O thread: raises command bits and wakes the core. */

@@ -4,7 +4,8 @@ import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
-const launcher = fileURLToPath(new URL('../../build/launch.mjs', import.meta.url));
+/** The script that `npm run vanderpool` runs. */
+export const launcher = fileURLToPath(new URL('../../build/launch.mjs', import.meta.url));
 /** URL of the machine without a processor. */
 export const machineDouble = new URL('../doubles/machine.ts', import.meta.url).href;
 

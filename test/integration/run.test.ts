@@ -1,8 +1,9 @@
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { machineDouble, start, vanderpool } from '../helpers/command-line.ts';
+import { launcher, machineDouble, start, vanderpool } from '../helpers/command-line.ts';
 
 let folder = '';
 const environment = { VANDERPOOL_MACHINE: machineDouble };
@@ -103,6 +104,29 @@ describe('the console of run', () => {
     const status = await new Promise((resolve) => child.on('close', resolve));
     expect(status).toBe(1);
     expect(stderr).toBe('');
+  });
+});
+
+describe.runIf(process.platform === 'linux')('run on a terminal', () => {
+  /** `script` gives the command a terminal and passes on what is typed. */
+  const onTerminal = (steps: { readonly shown: string; readonly typed: string }[]): Promise<string> => {
+    const command = `stty -a | grep -o -- '-\\?icanon'; '${process.execPath}' '${launcher}' run --timeout 20; echo "status=$?"; stty -a | grep -o -- '-\\?icanon'`;
+    const child = spawn('script', ['-qec', command, '/dev/null'], { env: { ...process.env, ...environment } });
+    let stdout = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      stdout += chunk.toString('latin1');
+      const next = steps[0];
+      if (!next || !stdout.includes(next.shown)) return;
+      steps.shift();
+      child.stdin.write(next.typed);
+    });
+    return new Promise((resolve) => child.on('close', () => resolve(stdout)));
+  };
+
+  it('passes Ctrl-C to the guest, quits by Ctrl-A x, and leaves the terminal as it was', async () => {
+    const stdout = await onTerminal([{ shown: 'READY', typed: '\x03' }, { shown: '\x03', typed: '\x01x' }]);
+    expect(stdout).toContain('status=0');
+    expect(stdout.match(/-?icanon/g)).toEqual(['icanon', 'icanon']);
   });
 });
 

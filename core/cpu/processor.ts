@@ -69,7 +69,7 @@ export class Processor {
   readonly ram: Uint8Array;
   readonly translator: Translator;
   readonly helpers: HelperExports;
-  private readonly signatures: HelperSignatures;
+  readonly signatures: HelperSignatures;
   private readonly table: WebAssembly.Table;
   private readonly runs: { long: HelperFunction | null; legacy: HelperFunction | null } = { long: null, legacy: null };
   private readonly hot: ReturnType<typeof hotPrograms>;

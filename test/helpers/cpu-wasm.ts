@@ -33,7 +33,9 @@ function compiledHelpers(): string {
 
 /** Compiled when this module is loaded, so that no test's time limit pays for it. */
 const code = readFileSync(compiledHelpers());
-const compiled = { module: new WebAssembly.Module(code), signatures: exportedSignatures(code) } as const;
+/** Bytes of the compiled helpers. */
+export const helperBytes: Uint8Array<ArrayBuffer> = new Uint8Array(code);
+export const compiled = { module: new WebAssembly.Module(code), signatures: exportedSignatures(code) } as const;
 
 export interface Access {
   readonly kind: 'read' | 'write' | 'in' | 'out';

@@ -1,0 +1,100 @@
+/** Compares outcomes; what the manual leaves undefined, or what this manufacturer does otherwise, is left out with its reason. */
+import type { Row } from '../../../core/isa/rows.ts';
+import { WITH_ERROR } from './emulated.ts';
+import type { Case, Outcome } from './layout.ts';
+import { LINE, memoryAddress, selectorNames } from './layout.ts';
+
+const REGISTERS = ['RAX', 'RCX', 'RDX', 'RBX', 'RSP', 'RBP', 'RSI', 'RDI', 'R8', 'R9', 'R10', 'R11', 'R12', 'R13', 'R14', 'R15'];
+const PAGE_FAULT = 14;
+/** CF PF AF ZF SF TF IF DF OF IOPL NT AC ID. RF is the pushed image's alone. */
+const FLAGS = 0x24_7fd5;
+
+export interface Comparison {
+  /** Flags that the row leaves undefined in this case. */
+  readonly undefinedFlags: number;
+  /** Compare the emulated engines with each other: nothing is undefined. */
+  readonly exact: boolean;
+}
+
+const hex = (value: number | bigint): string => value.toString(16);
+const bytesHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+
+export function undefinedFlagsOf(row: Row): number {
+  return row.undefinedFlags ?? 0;
+}
+
+/** What differs, as lines of text; empty when nothing does. `ours` against `theirs`. */
+export function differences(item: Case, ours: Outcome, theirs: Outcome, comparison: Comparison): string[] {
+  const found: string[] = [];
+  const say = (what: string, a: string, b: string): void => { found.push(`${what}: ${a}, expected ${b}`); };
+  if (theirs.failure !== undefined || ours.failure !== undefined) {
+    if (theirs.failure !== ours.failure) say('end', ours.failure ?? 'well', theirs.failure ?? 'well');
+    return found;
+  }
+  if (ours.vector !== theirs.vector) say('vector', `${ours.vector}`, `${theirs.vector}`);
+  else {
+    if (WITH_ERROR.has(ours.vector) && !sameError(ours, theirs, comparison.exact)) say('error code', hex(ours.error), hex(theirs.error));
+    if (ours.vector === PAGE_FAULT && ours.address !== theirs.address) say('CR2', hex(ours.address), hex(theirs.address));
+  }
+  if (ours.rip !== theirs.rip) say('RIP', hex(ours.rip), hex(theirs.rip));
+  compareRegisters(item, ours, theirs, say);
+  const mask = comparison.exact ? 0x3f_ffff : FLAGS & ~comparison.undefinedFlags;
+  if ((ours.flags & mask) !== (theirs.flags & mask)) say('RFLAGS', hex(ours.flags & mask), hex(theirs.flags & mask));
+  selectorNames.forEach((name, i) => {
+    if (ours.selectors[i] !== theirs.selectors[i]) say(name.toUpperCase(), hex(ours.selectors[i]!), hex(theirs.selectors[i]!));
+  });
+  if (item.codeSize === 64) {
+    if (ours.selectors[4] === 0 && ours.fsBase !== theirs.fsBase) say('FS base', hex(ours.fsBase), hex(theirs.fsBase));
+    if (ours.selectors[5] === 0 && ours.gsBase !== theirs.gsBase) say('GS base', hex(ours.gsBase), hex(theirs.gsBase));
+  }
+  compareFloatingPoint(item, ours, theirs, say);
+  compareMemory(ours, theirs, say);
+  return found;
+}
+
+/** Linux says of every address in its own half that the page is present. */
+function sameError(ours: Outcome, theirs: Outcome, exact: boolean): boolean {
+  if (ours.error === theirs.error) return true;
+  return !exact && ours.vector === PAGE_FAULT && theirs.address >> 63n === 1n && (ours.error | 1) === (theirs.error | 1);
+}
+
+type Say = (what: string, a: string, b: string) => void;
+
+/** Registers beyond those of 32-bit code, and upper halves, are undefined after a return to 64-bit code. @sdm 1 3.4.1.1 */
+function compareRegisters(item: Case, ours: Outcome, theirs: Outcome, say: Say): void {
+  const long = item.codeSize === 64 && theirs.selectors[0] === item.selector('cs');
+  for (let i = 0; i < (long ? 16 : 8); i++) {
+    const a = long ? ours.gpr[i]! : ours.gpr[i]! & 0xffff_ffffn;
+    const b = long ? theirs.gpr[i]! : theirs.gpr[i]! & 0xffff_ffffn;
+    if (a !== b) say(REGISTERS[i]!, hex(a), hex(b));
+  }
+}
+
+function compareFloatingPoint(item: Case, ours: Outcome, theirs: Outcome, say: Say): void {
+  if (Buffer.compare(ours.fx.subarray(160, item.codeSize === 64 ? 416 : 288), theirs.fx.subarray(160, item.codeSize === 64 ? 416 : 288)) !== 0) {
+    for (let i = 0; i < 16; i++) {
+      const [a, b] = [ours, theirs].map(outcome => bytesHex(outcome.fx.subarray(160 + i * 16, 176 + i * 16)));
+      if (a !== b) say(`XMM${i}`, a!, b!);
+    }
+  }
+  const parts: readonly (readonly [string, number, number])[] = [
+    ['FCW', 0, 2], ['FSW', 2, 4], ['tags', 4, 5], ['MXCSR', 24, 28], ...Array.from({ length: 8 }, (_, i) => [`ST${i}`, 32 + i * 16, 42 + i * 16] as const),
+  ];
+  for (const [name, from, to] of parts) {
+    const a = ours.fx.subarray(from, to);
+    const b = theirs.fx.subarray(from, to);
+    if (Buffer.compare(a, b) !== 0) say(name, bytesHex(a), bytesHex(b));
+  }
+}
+
+function compareMemory(ours: Outcome, theirs: Outcome, say: Say): void {
+  if (ours.lineCount !== theirs.lineCount) say('lines of memory changed', `${ours.lineCount}`, `${theirs.lineCount}`);
+  for (const [line, data] of theirs.lines) {
+    const mine = ours.lines.get(line);
+    if (!mine) say(`memory at ${hex(memoryAddress(line * LINE))}`, 'unchanged', bytesHex(data));
+    else if (Buffer.compare(mine, data) !== 0) say(`memory at ${hex(memoryAddress(line * LINE))}`, bytesHex(mine), bytesHex(data));
+  }
+  for (const [line, data] of ours.lines) {
+    if (!theirs.lines.has(line) && theirs.lineCount === theirs.lines.size) say(`memory at ${hex(memoryAddress(line * LINE))}`, bytesHex(data), 'unchanged');
+  }
+}

@@ -1,0 +1,164 @@
+/** Encodes an instruction of a row with random prefixes and addressing, and solves the registers so that its operand lies where wanted. */
+import { DecodeFault, Decoder } from '../../../core/isa/decoder.ts';
+import type { Row } from '../../../core/isa/rows.ts';
+import { invalidRow, rows } from '../../../core/isa/table/index.ts';
+import type { Random } from './random.ts';
+import { integer } from './random.ts';
+
+const decoder = new Decoder(rows, invalidRow);
+
+export interface Plan {
+  readonly row: Row;
+  readonly codeSize: 32 | 64;
+  /** Linear address where a memory operand shall lie. */
+  readonly target: bigint;
+  readonly rip: bigint;
+  /** Registers, which the encoding may change to reach the target. */
+  readonly gpr: bigint[];
+  /** Bases of FS and GS. */
+  readonly fsBase: bigint;
+  readonly gsBase: bigint;
+}
+
+export interface Encoded {
+  readonly code: Uint8Array;
+  /** The row that the bytes decode to. */
+  readonly row: Row;
+  readonly repeat: number;
+}
+
+const MAPS: readonly (readonly number[])[] = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]];
+const MANDATORY: Record<string, readonly number[]> = { 66: [0x66], F3: [0xf3], F2: [0xf2] };
+const SEGMENTS_64 = [0x64, 0x64, 0x65, 0x65, 0x26, 0x2e, 0x36, 0x3e];
+const SEGMENTS_32 = [0x26, 0x2e, 0x36, 0x3e, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
+
+interface Prefixes {
+  readonly bytes: number[];
+  addressSize: 16 | 32 | 64;
+  segment: number;
+}
+
+function prefixes(random: Random, { row, codeSize }: Plan): Prefixes {
+  const bytes = [...(MANDATORY[row.prefix] ?? [])];
+  const optional66 = row.prefix === 'none' ? (row.sized ? 25 : 4) : row.prefix === 'F3' || row.prefix === 'F2' ? 3 : 0;
+  if (random.chance(optional66)) bytes.push(0x66);
+  const address = random.chance(row.has.has('addr') ? 15 : 7);
+  if (address) bytes.push(0x67);
+  let segment = 0;
+  if (random.chance(8)) {
+    segment = random.pick(codeSize === 64 ? SEGMENTS_64 : SEGMENTS_32);
+    bytes.push(segment);
+  }
+  if (random.chance(row.has.has('lock') ? 12 : 0.7)) bytes.push(0xf0);
+  if (row.has.has('rep') ? random.chance(60) : row.prefix === 'none' && random.chance(1)) bytes.push(random.pick([0xf2, 0xf3]));
+  for (let i = bytes.length - 1; i > 0; i--) {
+    const j = random.below(i + 1);
+    [bytes[i], bytes[j]] = [bytes[j]!, bytes[i]!];
+  }
+  return { bytes, addressSize: codeSize === 64 ? (address ? 32 : 64) : address ? 16 : 32, segment };
+}
+
+interface Address {
+  readonly bytes: number[];
+  /** Where the displacement lies in `bytes`, when it must be set from the target; -1. */
+  readonly displacement: number;
+  readonly relative: boolean;
+  /** Value that the displacement alone must make up for. */
+  readonly rest: bigint;
+}
+
+const fits = (value: bigint): boolean => value >= -(1n << 31n) && value < 1n << 31n;
+
+/** ModRM's r/m, SIB and displacement of a memory operand at offset `wanted`. */
+function memoryOperand(random: Random, plan: Plan, reg: number, rex: number, size: 16 | 32 | 64, wanted: bigint): Address {
+  const { gpr } = plan;
+  const mod = random.below(3);
+  const wrap = (value: bigint): bigint => BigInt.asUintN(size, value);
+  const small = random.chance(60) ? BigInt(random.below(256) - 128) : BigInt(random.u32() | 0);
+  const displacement = mod === 1 ? BigInt(random.below(256) - 128) : mod === 2 ? small : 0n;
+  const displacementBytes = (value: bigint, count: number): number[] => Array.from({ length: count }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
+  if (size === 16) {
+    const rm = random.below(8);
+    const absolute = mod === 0 && rm === 6;
+    return { bytes: [(mod << 6) | (reg << 3) | rm, ...displacementBytes(absolute ? BigInt(random.u32()) : displacement, absolute || mod === 2 ? 2 : mod)], displacement: -1, relative: false, rest: 0n };
+  }
+  /** Sets a register so that it adds `value`; what lies above the address size is anything. */
+  const set = (number: number, value: bigint): void => {
+    const high = size === 32 && plan.codeSize === 64 && random.chance(50) ? random.u64() & ~0xffff_ffffn : 0n;
+    gpr[number] = wrap(value) | high;
+  };
+  const rm = random.below(8);
+  if (rm !== 4) {
+    if (mod === 0 && rm === 5) return { bytes: [(reg << 3) | 5, 0, 0, 0, 0], displacement: 1, relative: plan.codeSize === 64, rest: 0n };
+    set(rm | ((rex & 1) << 3), wanted - displacement);
+    return { bytes: [(mod << 6) | (reg << 3) | rm, ...displacementBytes(displacement, [0, 1, 4][mod]!)], displacement: -1, relative: false, rest: 0n };
+  }
+  const scale = random.below(4);
+  const indexField = random.below(8);
+  const baseField = random.below(8);
+  const index = indexField | ((rex & 2) << 2);
+  const base = baseField | ((rex & 1) << 3);
+  const sib = (scale << 6) | (indexField << 3) | baseField;
+  const head = [(mod << 6) | (reg << 3) | 4, sib];
+  const hasIndex = index !== 4;
+  if (hasIndex && (base === index || random.chance(50))) gpr[index] = BigInt(random.below(4096)) - (random.chance(30) ? 2048n : 0n) & ((1n << BigInt(size)) - 1n);
+  const indexed = hasIndex ? gpr[index]! << BigInt(scale) : 0n;
+  if (mod === 0 && baseField === 5) {
+    if (hasIndex && !fits(BigInt.asIntN(size, wanted - indexed))) gpr[index] = BigInt(random.below(64));
+    return { bytes: [...head, 0, 0, 0, 0], displacement: 2, relative: false, rest: hasIndex ? gpr[index]! << BigInt(scale) : 0n };
+  }
+  if (!hasIndex || base !== index) set(base, wanted - displacement - indexed);
+  else if (scale === 0) set(base, BigInt.asUintN(size, wanted - displacement) >> 1n);
+  return { bytes: [...head, ...displacementBytes(displacement, [0, 1, 4][mod]!)], displacement: -1, relative: false, rest: 0n };
+}
+
+/** Encodes the plan's instruction; null when the choice of prefixes makes it another one. */
+export function encode(random: Random, plan: Plan): Encoded | null {
+  const { row, codeSize } = plan;
+  const prefix = prefixes(random, plan);
+  let rex = 0;
+  if (codeSize === 64 && (row.w === 1 || random.chance(55))) {
+    rex = 0x40 | random.below(8) | (row.w === 1 || (row.w < 0 && random.chance(40)) ? 8 : 0);
+  }
+  const head = [...prefix.bytes, ...(rex ? [rex] : []), ...MAPS[row.map]!, row.byte];
+  const bytes = [...head];
+  let address: Address | null = null;
+  const segmentBase = prefix.segment === 0x64 ? plan.fsBase : prefix.segment === 0x65 ? plan.gsBase : 0n;
+  const offset = BigInt.asUintN(prefix.addressSize, plan.target - segmentBase);
+  if (row.hasModrm) {
+    const reg = row.digit >= 0 ? row.digit : random.below(8);
+    if (row.modrm >= 0) bytes.push(row.modrm);
+    else if (row.has.has('reg') || (!row.has.has('mem') && random.chance(40))) bytes.push(0xc0 | (reg << 3) | random.below(8));
+    else {
+      address = memoryOperand(random, plan, reg, rex, prefix.addressSize, offset);
+      bytes.push(...address.bytes);
+    }
+  }
+  const immediates = bytes.length;
+  const whole = new Uint8Array(64);
+  whole.set(bytes);
+  const view = new DataView(whole.buffer);
+  for (let i = 0; i < 16; i += 8) view.setBigUint64(immediates + i, random.chance(50) ? integer(random) : random.u64(), true);
+  if (row.letters.some(letter => letter[0] === 'O')) view.setBigUint64(immediates, offset, true);
+  let length: number;
+  let found: Row;
+  let repeat = 0;
+  try {
+    const decoded = decoder.decode(whole, 0, 64, codeSize);
+    length = decoded.length;
+    found = decoded.row;
+    repeat = decoded.repeat;
+  } catch (error) {
+    if (!(error instanceof DecodeFault)) throw error;
+    length = 15;
+    found = invalidRow;
+  }
+  // Undefined encodings differ between manufacturers; a forbidden LOCK does not.
+  if (found === invalidRow && !prefix.bytes.includes(0xf0)) return null;
+  if (address && address.displacement >= 0) {
+    const from = address.relative ? plan.rip + BigInt(length) : 0n;
+    const value = BigInt.asIntN(prefix.addressSize, offset - from - address.rest);
+    view.setInt32(head.length + address.displacement, Number(BigInt.asIntN(32, value)), true);
+  }
+  return { code: whole.slice(0, Math.min(length, 15)), row: found, repeat };
+}

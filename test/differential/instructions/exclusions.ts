@@ -1,0 +1,35 @@
+/** What is not tested against the native processor, each with its reason. */
+import type { Row } from '../../../core/isa/rows.ts';
+
+interface Exclusion {
+  readonly names: readonly string[];
+  /** Opcode, when not all rows of the name are meant. */
+  readonly opcode?: RegExp;
+  readonly reason: string;
+}
+
+export const EXCLUSIONS: readonly Exclusion[] = [
+  { names: ['CPUID', 'RDPID', 'RDTSC', 'RDTSCP', 'RDPMC'], reason: 'the result is the machine\'s own' },
+  { names: ['RDRAND', 'RDSEED'], reason: 'the result is random' },
+  { names: ['SYSCALL', 'SYSENTER'], reason: 'enters the host\'s kernel, which answers as a system call' },
+  { names: ['SGDT', 'SIDT', 'SLDT', 'STR', 'SMSW'], reason: 'with CR4.UMIP Linux emulates them for programs' },
+  { names: ['XGETBV', 'RDPKRU', 'WRPKRU'], reason: 'XCR0 and PKRU are the host kernel\'s' },
+  { names: ['XSAVE', 'XSAVEOPT', 'XSAVEC', 'XRSTOR'], reason: 'the host\'s XCR0 has more components, and its XINUSE is not the case\'s' },
+  { names: ['RCPPS', 'RCPSS', 'RSQRTPS', 'RSQRTSS'], reason: 'approximations: each manufacturer has its own within the error that the manual allows' },
+];
+
+const reasons = new Map<string, readonly Exclusion[]>();
+for (const exclusion of EXCLUSIONS) for (const name of exclusion.names) reasons.set(name, [...(reasons.get(name) ?? []), exclusion]);
+
+/** Linux's names of features, where they differ from the rows'. */
+const FEATURE_NAMES: Record<string, readonly string[]> = {
+  sse3: ['pni'], lzcnt: ['abm'], 'sse4.1': ['sse4_1'], 'sse4.2': ['sse4_2'], sha: ['sha_ni'], cmpxchg16b: ['cx16'], pclmul: ['pclmulqdq'],
+};
+
+/** Why a row is not tested on a host with these features; empty when it is. */
+export function exclusionOf(row: Row, features: ReadonlySet<string>): string {
+  const found = (reasons.get(row.name) ?? []).find(exclusion => !exclusion.opcode || exclusion.opcode.test(row.opcode));
+  if (found) return found.reason;
+  if (row.feature !== undefined && ![row.feature, ...(FEATURE_NAMES[row.feature] ?? [])].some(name => features.has(name))) return `the host lacks ${row.feature}`;
+  return '';
+}

@@ -53,15 +53,16 @@ export function longEntry(registers: EntryRegisters): EntryState {
   return {
     writes: [globalDescriptors(0x00af9b00), identityMap()],
     vcpu: {
-      ...common(registers), mode: 'long64', cr0: (cr0Pe | cr0Et | cr0Pg) >>> 0, cr3: lowMemory.pageTables, cr4: cr4Pae, efer: eferLme | eferLma, cs: code64,
+      ...common(registers), mode: 'long64', cs: code64,
+      cr0: (cr0Pe | cr0Et | cr0Pg) >>> 0, cr3: lowMemory.pageTables, cr4: cr4Pae, efer: eferLme | eferLma,
     },
   };
 }
 
 function common({ rip, rax = 0, rbx = 0, rsi = 0 }: EntryRegisters) {
   return {
-    rip, rax, rbx, rsi, rsp: lowMemory.stackTop, gdt: { base: lowMemory.gdt, limit: 0x1f }, idt: { base: 0, limit: 0xffff }, data: flatData, tr: taskState,
-    ldtr: unusable,
+    rip, rax, rbx, rsi, rsp: lowMemory.stackTop, gdt: { base: lowMemory.gdt, limit: 0x1f }, idt: { base: 0, limit: 0xffff },
+    data: flatData, tr: taskState, ldtr: unusable,
   };
 }
 

@@ -7,8 +7,8 @@ import type { BootPlan, LoadedImage, MemoryWrite } from './loader.ts';
 /** Fields of the setup header by their offsets, in the image and in boot_params alike. */
 const field = {
   setupSectors: 0x1f1, systemSize: 0x1f4, bootFlag: 0x1fe, jump: 0x200, magic: 0x202, protocol: 0x206, loaderType: 0x210, loadFlags: 0x211,
-  code32Start: 0x214, initrdAddress: 0x218, initrdSize: 0x21c, heapEnd: 0x224, commandLine: 0x228, initrdLimit: 0x22c, alignment: 0x230, relocatable: 0x234,
-  extendedLoadFlags: 0x236, commandLineSize: 0x238, payloadOffset: 0x248, payloadLength: 0x24c, preferredAddress: 0x258, initSize: 0x260,
+  code32Start: 0x214, initrdAddress: 0x218, initrdSize: 0x21c, heapEnd: 0x224, commandLine: 0x228, initrdLimit: 0x22c,
+  alignment: 0x230, relocatable: 0x234, extendedLoadFlags: 0x236, commandLineSize: 0x238, payloadOffset: 0x248, payloadLength: 0x24c, preferredAddress: 0x258, initSize: 0x260,
 } as const;
 
 /** Fields of boot_params outside the setup header. */
@@ -76,14 +76,18 @@ function readHeader(image: Uint8Array): Header {
   const protocol = view.getUint16(field.protocol, true);
   const protocolText = `${protocol >> 8}.${String(protocol & 0xff).padStart(2, '0')}`;
   if (protocol < 0x206) throw new BootError(`the kernel speaks Linux boot protocol ${protocolText}; 2.06 or later is needed`);
-  if (((image[field.loadFlags] ?? 0) & loadedHigh) === 0) throw new BootError('the kernel is a zImage, which loads below 640 KB; a bzImage is needed');
+  if (((image[field.loadFlags] ?? 0) & loadedHigh) === 0) {
+    throw new BootError('the kernel is a zImage, which loads below 640 KB; a bzImage is needed');
+  }
   // Zero stands for four, for kernels of the nineties.
   const systemStart = ((image[field.setupSectors] || 4) + 1) * 512;
   const systemLength = view.getUint32(field.systemSize, true) * 16;
   if (systemLength === 0) throw new BootError('the kernel image is damaged: its header gives a length of zero');
   checkLength(image, systemStart + systemLength, 'its header promises');
   const headerEnd = field.magic + (image[field.jump + 1] ?? 0);
-  if (headerEnd > params.map || headerEnd < field.commandLineSize + 4) throw new BootError(`the kernel image is damaged: its setup header ends at 0x${headerEnd.toString(16)}`);
+  if (headerEnd > params.map || headerEnd < field.commandLineSize + 4) {
+    throw new BootError(`the kernel image is damaged: its setup header ends at 0x${headerEnd.toString(16)}`);
+  }
   if (protocol >= 0x208) {
     const payload = systemStart + view.getUint32(field.payloadOffset, true) + view.getUint32(field.payloadLength, true);
     checkLength(image, payload, 'its payload ends after');
@@ -108,7 +112,8 @@ function readHeader(image: Uint8Array): Header {
 }
 
 function checkLength(image: Uint8Array, needed: number, says: string): void {
-  if (needed > image.length) throw new BootError(`the kernel image is truncated: ${says} ${needed} bytes, the file has ${image.length}; copy it again`);
+  if (needed <= image.length) return;
+  throw new BootError(`the kernel image is truncated: ${says} ${needed} bytes, the file has ${image.length}; copy it again`);
 }
 
 /** The preferred address where it fits, else the lowest aligned one from 1 MB for a relocatable kernel. */
@@ -119,7 +124,8 @@ function placeKernel(header: Header, memoryBytes: number): number {
   const lowest = alignUp(0x100000, alignment);
   if (relocatable && fits(lowest)) return lowest;
   const needed = (relocatable ? lowest : preferredAddress) + initSize;
-  throw new BootError(`the guest's memory of ${sizeText(memoryBytes)} is too small: this kernel needs ${sizeText(needed)} to start; give the VM more memory`);
+  const says = `the guest's memory of ${sizeText(memoryBytes)} is too small`;
+  throw new BootError(`${says}: this kernel needs ${sizeText(needed)} to start; give the VM more memory`);
 }
 
 /** As high as the kernel allows and the memory reaches, above the kernel. */
@@ -129,10 +135,10 @@ function placeInitrd(header: Header, kernelAddress: number, length: number, memo
   const lowest = kernelAddress + header.initSize;
   if (address < lowest) {
     const needed = alignUp(lowest + length, 1 << 20);
-    const remedy = needed > header.initrdLimit + 1 ? `this kernel takes initrds below ${sizeText(header.initrdLimit + 1)} only` : `give the VM at least ${sizeText(needed)}`;
-    throw new BootError(
-      `the initrd of ${sizeText(length)} does not fit into the guest's memory of ${sizeText(memoryBytes)} beside the kernel, which needs ${sizeText(lowest)}: ${remedy}`,
-    );
+    const limit = header.initrdLimit + 1;
+    const remedy = needed > limit ? `this kernel takes initrds below ${sizeText(limit)} only` : `give the VM at least ${sizeText(needed)}`;
+    const says = `the initrd of ${sizeText(length)} does not fit into the guest's memory of ${sizeText(memoryBytes)}`;
+    throw new BootError(`${says} beside the kernel, which needs ${sizeText(lowest)}: ${remedy}`);
   }
   return address;
 }

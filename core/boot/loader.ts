@@ -71,7 +71,8 @@ export const memoryType = { usable: 1, reserved: 2, acpiReclaimable: 3, acpiNvs:
 /** Puts an image into guest RAM. Call with writes that were planned for this amount of RAM. */
 export function applyWrites(memory: GuestMemory, writes: readonly MemoryWrite[]): void {
   for (const { address, data } of writes) {
-    if (address + data.length > memory.bytes.length) throw new BootError(`${data.length} bytes at 0x${address.toString(16)} do not fit into the guest's memory`);
+    if (address + data.length <= memory.bytes.length) continue;
+    throw new BootError(`${data.length} bytes at 0x${address.toString(16)} do not fit into the guest's memory`);
   }
   for (const { address, data } of writes) memory.bytes.set(data, address);
 }

@@ -81,7 +81,9 @@ function readAddressFields(image: Uint8Array, header: number): { readonly parts:
   if (load > headerAddress || start < 0) throw new BootError('the multiboot image is damaged: its load address lies above its header');
   const length = loadEnd === 0 ? image.length - start : loadEnd - load;
   if (length <= 0) throw new BootError('the multiboot image is damaged: it ends before it begins');
-  if (start + length > image.length) throw new BootError(`the multiboot image is truncated: its header promises ${start + length} bytes, the file has ${image.length}`);
+  if (start + length > image.length) {
+    throw new BootError(`the multiboot image is truncated: its header promises ${start + length} bytes, the file has ${image.length}`);
+  }
   const memoryLength = bssEnd === 0 ? length : bssEnd - load;
   if (memoryLength < length) throw new BootError('the multiboot image is damaged: its bss ends before its data');
   return { parts: [{ address: load, data: image.subarray(start, start + length), memoryLength }], entry };
@@ -102,7 +104,8 @@ function placeModules(modules: readonly MultibootModule[], from: number, memoryB
     const address = alignUp(next, 0x1000);
     next = address + module.data.length;
     if (next > memoryBytes) {
-      throw new BootError(`module ${index + 1} of ${sizeText(module.data.length)} does not fit into the guest's memory of ${sizeText(memoryBytes)}; give the VM more memory`);
+      const says = `module ${index + 1} of ${sizeText(module.data.length)} does not fit into the guest's memory of ${sizeText(memoryBytes)}`;
+      throw new BootError(`${says}; give the VM more memory`);
     }
     return { address, module };
   });

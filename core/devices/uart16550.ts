@@ -17,7 +17,9 @@ const fifoSize = 16;
 /** Receive trigger levels, by FCR bits 7:6. */
 const triggerLevels = [1, 4, 8, 14] as const;
 
-const lsr = { dataReady: 0x01, overrun: 0x02, parity: 0x04, framing: 0x08, breakReceived: 0x10, thrEmpty: 0x20, idle: 0x40, fifoError: 0x80 } as const;
+const lsr = {
+  dataReady: 0x01, overrun: 0x02, parity: 0x04, framing: 0x08, breakReceived: 0x10, thrEmpty: 0x20, idle: 0x40, fifoError: 0x80,
+} as const;
 const ier = { data: 0x01, thrEmpty: 0x02, line: 0x04, modem: 0x08 } as const;
 const iir = { none: 0x01, line: 0x06, data: 0x04, timeout: 0x0c, thrEmpty: 0x02, modem: 0x00, fifos: 0xc0 } as const;
 const mcr = { dtr: 0x01, rts: 0x02, out1: 0x04, out2: 0x08, loop: 0x10 } as const;
@@ -48,8 +50,8 @@ interface UartState {
 
 function powerOn(): UartState {
   return {
-    ier: 0, lcr: 0, mcr: 0, lsrErrors: 0, msrDeltas: 0, msrLines: peerReady, scratch: 0, divisor: 12, fifoControl: 0, received: [], thrPending: false,
-    timeoutPending: false,
+    ier: 0, lcr: 0, mcr: 0, lsrErrors: 0, msrDeltas: 0, msrLines: peerReady, scratch: 0, divisor: 12, fifoControl: 0,
+    received: [], thrPending: false, timeoutPending: false,
   };
 }
 
@@ -318,7 +320,7 @@ export class Uart16550 implements Device {
     return cause | (this.fifosEnabled ? iir.fifos : 0);
   }
 
-  /** On a PC, OUT2 gates the interrupt line. In loopback the pin is inactive, yet ports report interrupts to tests: the wire follows the register. */
+  /** On a PC, OUT2 gates the interrupt line. The wire follows the register bit in loopback, too, where systems test their interrupts. */
   private update(): void {
     this.irq.set((this.state.mcr & mcr.out2) !== 0 && this.cause() !== iir.none);
   }

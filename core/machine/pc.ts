@@ -151,7 +151,10 @@ export class Pc {
     this.exit ??= exit;
   }
 
-  /** What firmware leaves behind: the 8259A pair at its customary vectors and masked, PCI interrupts level-triggered, the 18.2 Hz tick, virtual wire mode. */
+  /**
+   * What firmware leaves behind: the 8259A pair at its customary vectors and masked, PCI interrupts level-triggered, the 18.2 Hz
+   * tick, virtual wire mode.
+   */
   private startFirmware(): void {
     const { pic, localApics } = this.interrupts;
     for (const [base, vectors, cascade] of [[0, 0x08, 0x04], [2, 0x70, 0x02]] as const) {

@@ -10,7 +10,8 @@ import type { Timer, VirtualClock } from './clock.ts';
 
 /** Where the fixed hardware is; the FADT tells guests, and the LPC bridge's PMBASE agrees. */
 export const acpiPorts = {
-  base: 0x600, length: 0x80, pm1Event: 0x600, pm1Control: 0x604, pmTimer: 0x608, gpe0: 0x620, gpe0Length: 16, smiCommand: 0xb2, enable: 0xa1, disable: 0xa0,
+  base: 0x600, length: 0x80, pm1Event: 0x600, pm1Control: 0x604, pmTimer: 0x608, gpe0: 0x620, gpe0Length: 16,
+  smiCommand: 0xb2, enable: 0xa1, disable: 0xa0,
 } as const;
 
 /** SLP_TYP values of the DSDT's sleep packages. */
@@ -18,7 +19,9 @@ export const sleepType = { s0: 0, s5: 5 } as const;
 
 export const sciIrq = 9;
 
-const pm1 = { timer: 0x0001, busMaster: 0x0010, globalLock: 0x0020, powerButton: 0x0100, sleepButton: 0x0200, rtc: 0x0400, wake: 0x8000 } as const;
+const pm1 = {
+  timer: 0x0001, busMaster: 0x0010, globalLock: 0x0020, powerButton: 0x0100, sleepButton: 0x0200, rtc: 0x0400, wake: 0x8000,
+} as const;
 const pm1Status = pm1.timer | pm1.busMaster | pm1.globalLock | pm1.powerButton | pm1.sleepButton | pm1.rtc | pm1.wake;
 const pm1Enable = pm1.timer | pm1.globalLock | pm1.powerButton | pm1.sleepButton | pm1.rtc;
 const sciEnable = 0x0001;

@@ -94,7 +94,9 @@ export class PortBus extends Bus {
   }
 
   protected add(mapping: Mapping): void {
-    if (mapping.base < 0 || mapping.length < 1 || mapping.base + mapping.length > 0x10000) throw new Error(`${describe(mapping.device, mapping)} lies outside the port space`);
+    if (mapping.base < 0 || mapping.length < 1 || mapping.base + mapping.length > 0x10000) {
+      throw new Error(`${describe(mapping.device, mapping)} lies outside the port space`);
+    }
     const other = this.mappings.find(present => present !== undefined && overlap(present, mapping));
     if (other !== undefined) throw new Error(`${describe(mapping.device, mapping)} overlaps ${describe(other.device, other)}`);
     this.index.fill(this.mappings.push(mapping) - 1, mapping.base, mapping.base + mapping.length);
@@ -139,8 +141,8 @@ export class MemoryBus extends Bus {
 
   private wide(address: number) {
     const mapping = this.find(address);
-    if (mapping === undefined || address % 8 !== 0 || address + 8 > mapping.base + mapping.length || !isWideDevice(mapping.device)) return undefined;
-    return { device: mapping.device, shift: mapping.base - mapping.offset };
+    if (mapping === undefined || address % 8 !== 0 || address + 8 > mapping.base + mapping.length) return undefined;
+    return isWideDevice(mapping.device) ? { device: mapping.device, shift: mapping.base - mapping.offset } : undefined;
   }
 
   protected find(address: number): Mapping | undefined {

@@ -113,7 +113,8 @@ export class VirtualClock implements Component {
   /** The earliest deadline, or null when no timer is armed. */
   nextDeadlineNs(): number | null {
     if (!this.nextKnown) {
-      this.next = this.timers.reduce<number | null>((least, { deadlineNs }) => (deadlineNs === null || (least !== null && least <= deadlineNs) ? least : deadlineNs), null);
+      this.next = null;
+      for (const { deadlineNs } of this.timers) if (deadlineNs !== null && (this.next === null || deadlineNs < this.next)) this.next = deadlineNs;
       this.nextKnown = true;
     }
     return this.next;

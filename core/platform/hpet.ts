@@ -64,7 +64,8 @@ export class Hpet implements WideDevice {
   constructor(clock: VirtualClock, wires: HpetWires) {
     this.clock = clock;
     this.wires = wires;
-    this.pins = new Map(Array.from({ length: 32 }, (_, pin) => pin).filter(pin => ((routes >>> pin) & 1) !== 0).map(pin => [pin, wires.pin(pin)]));
+    const routable = Array.from({ length: 32 }, (_, pin) => pin).filter(pin => ((routes >>> pin) & 1) !== 0);
+    this.pins = new Map(routable.map(pin => [pin, wires.pin(pin)]));
     this.timers = Array.from({ length: timerCount }, (_, index) => clock.timer(`hpet ${index}`, () => this.service(index)));
     this.reset();
   }
@@ -277,7 +278,8 @@ export class Hpet implements WideDevice {
     if (this.advance(comparator, now)) this.fire(index, comparator);
     this.updateLevels();
     const ahead = (comparator.value - now) & this.width(comparator);
-    const wait = (comparator.config & config.periodic) !== 0 && ahead < minimumTicks ? (comparator.period < minimumTicks ? minimumTicks : ahead) : ahead;
+    const tooFast = (comparator.config & config.periodic) !== 0 && comparator.period < minimumTicks;
+    const wait = tooFast && ahead < minimumTicks ? minimumTicks : ahead;
     if ((comparator.config & config.enable) === 0 || wait === 0n) timer.cancel();
     else timer.arm((Math.floor(this.clock.nowNs() / tickNs) + Number(wait)) * tickNs);
   }

@@ -44,7 +44,9 @@ export class KeyboardController implements Device {
   }
 
   read(offset: number, _size: AccessSize): number {
-    if (offset === 1) return status.unlocked | status.system | (this.output.length > 0 ? status.outputFull : 0) | (this.commandLast ? status.command : 0);
+    if (offset === 1) {
+      return status.unlocked | status.system | (this.output.length > 0 ? status.outputFull : 0) | (this.commandLast ? status.command : 0);
+    }
     const value = this.output.shift() ?? 0;
     this.update();
     return value;

@@ -12,7 +12,10 @@ export interface EdgeInterrupt {
   trigger(): void;
 }
 
-/** An edge driven onto a wire. The wire stays high until the next edge, which drops it first: an 8259A loses a request that falls before INTA. */
+/**
+ * An edge driven onto a wire. The wire stays high until the next edge, which drops it first: an 8259A loses a request that falls
+ * before INTA.
+ */
 export function edgeOn(wire: LevelInterrupt): EdgeInterrupt {
   return {
     trigger() {

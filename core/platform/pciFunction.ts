@@ -5,7 +5,9 @@ import { extract, insert } from './device.ts';
 import type { AccessSize, Component, DeviceState } from './device.ts';
 
 /** Configuration space offsets of a type 0 header. */
-export const pciRegister = { vendor: 0x00, command: 0x04, status: 0x06, revision: 0x08, headerType: 0x0e, bar0: 0x10, subsystem: 0x2c, interrupt: 0x3c } as const;
+export const pciRegister = {
+  vendor: 0x00, command: 0x04, status: 0x06, revision: 0x08, headerType: 0x0e, bar0: 0x10, subsystem: 0x2c, interrupt: 0x3c,
+} as const;
 
 export const pciCommand = { io: 0x0001, memory: 0x0002, busMaster: 0x0004, interruptDisable: 0x0400 } as const;
 

@@ -88,13 +88,15 @@ const intel = 0x8086;
 
 /** The memory controller hub, device 0. */
 export function hostBridge(): PciFunction {
-  return new PciFunction('host-bridge', { vendor: intel, device: 0x29c0, classCode: 0x060000, revision: 2, subsystemVendor: intel, subsystem: 0x29c0 });
+  const device = 0x29c0;
+  return new PciFunction('host-bridge', { vendor: intel, device, classCode: 0x060000, revision: 2, subsystemVendor: intel, subsystem: device });
 }
 
 /** The LPC bridge, device 31: its PMBASE register tells where the ACPI hardware is. */
 export class LpcBridge extends PciFunction {
   constructor() {
-    super('lpc-bridge', { vendor: intel, device: 0x2918, classCode: 0x060100, revision: 2, subsystemVendor: intel, subsystem: 0x2918, multifunction: true });
+    const identity = { vendor: intel, device: 0x2918, classCode: 0x060100, revision: 2, subsystemVendor: intel, subsystem: 0x2918 };
+    super('lpc-bridge', { ...identity, multifunction: true });
     this.preset(0x40, acpiPorts.base | 1);
     // ACPI_CNTL: decoding on, SCI on IRQ 9.
     this.preset(0x44, 0x80);

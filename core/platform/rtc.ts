@@ -7,9 +7,9 @@ import type { Timer, VirtualClock } from './clock.ts';
 
 /** Memory locations with a meaning. */
 export const cmos = {
-  seconds: 0x00, secondsAlarm: 0x01, minutes: 0x02, minutesAlarm: 0x03, hours: 0x04, hoursAlarm: 0x05, weekday: 0x06, day: 0x07, month: 0x08, year: 0x09,
-  a: 0x0a, b: 0x0b, c: 0x0c, d: 0x0d, shutdown: 0x0f, equipment: 0x14, baseMemory: 0x15, extendedMemory: 0x17, extendedMemoryCopy: 0x30, century: 0x32,
-  memoryAbove16M: 0x34,
+  seconds: 0x00, secondsAlarm: 0x01, minutes: 0x02, minutesAlarm: 0x03, hours: 0x04, hoursAlarm: 0x05,
+  weekday: 0x06, day: 0x07, month: 0x08, year: 0x09, a: 0x0a, b: 0x0b, c: 0x0c, d: 0x0d, shutdown: 0x0f, equipment: 0x14,
+  baseMemory: 0x15, extendedMemory: 0x17, extendedMemoryCopy: 0x30, century: 0x32, memoryAbove16M: 0x34,
 } as const;
 
 const regB = { set: 0x80, periodic: 0x40, alarm: 0x20, update: 0x10, binary: 0x04, hours24: 0x02 } as const;
@@ -108,8 +108,8 @@ export class Rtc implements Device {
   saveState(): DeviceState {
     this.refresh();
     return {
-      version: this.version, index: this.index, nmiMasked: this.nmiMasked, memory: [...this.memory], epochMs: Math.round(this.epochMs), connected: this.connected,
-      seenNs: this.seenNs,
+      version: this.version, index: this.index, nmiMasked: this.nmiMasked, memory: [...this.memory], epochMs: Math.round(this.epochMs),
+      connected: this.connected, seenNs: this.seenNs,
     };
   }
 
@@ -196,7 +196,7 @@ export class Rtc implements Device {
     const b = this.at(cmos.b);
     const flags = this.at(cmos.c);
     // A flag that stands already needs no timer: the line is up until register C is read.
-    const second = this.running && (((b & regB.update) !== 0 && (flags & regC.update) === 0) || ((b & regB.alarm) !== 0 && (flags & regC.alarm) === 0));
+    const second = this.running && (b & ~flags & (regB.update | regB.alarm)) !== 0;
     this.updateTimer.set(second ? (this.second(now) + 1) * secondNs - this.phaseNs() : null);
     const period = this.periodNs();
     const periodic = period !== null && (b & regB.periodic) !== 0 && (flags & regC.periodic) === 0;

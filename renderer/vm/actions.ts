@@ -77,13 +77,12 @@ export function togglePause(vm: Vm): void {
 /** One line about a VM for lists: what it does, or how it ended. */
 export function stateLine(vm: Vm): string {
   if (isAlive(vm)) return vm.state.charAt(0).toUpperCase() + vm.state.slice(1);
-  if (vm.state === 'crashed') return 'Crashed';
   switch (vm.exit?.reason) {
     case 'power-off': return 'Powered off';
     case 'debug-exit': return `Ended by its exit port${vm.exit.value === undefined ? '' : `, value ${vm.exit.value}`}`;
     case 'triple-fault': return 'Ended by a triple fault';
     case 'failed-to-start': return 'Failed to start';
     case 'killed': return 'Stopped by force';
-    default: return 'Stopped';
+    default: return vm.state === 'crashed' ? 'Crashed' : 'Stopped';
   }
 }

@@ -56,8 +56,9 @@ class WordMachine implements Machine {
     const taken = bytes.subarray(0, 16);
     for (const byte of taken) {
       const character = String.fromCharCode(byte);
-      this.#host.serialOutput(port, Uint8Array.of(byte));
-      if (character !== '\n') this.#line += character;
+      // A terminal's Enter is a carriage return; a script's is a line feed.
+      this.#host.serialOutput(port, character === '\r' ? text.encode('\r\n') : Uint8Array.of(byte));
+      if (character !== '\n' && character !== '\r') this.#line += character;
       else this.#obey(this.#line.trim());
     }
     return taken.length;

@@ -1,0 +1,180 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { newLibrary, openBrowser, openPage, removeLibrary, savedLog, screenText, serveApp, typeLine, waitForText } from '../helpers/browser.ts';
+import type { App } from '../helpers/browser.ts';
+import { machineDouble } from '../helpers/command-line.ts';
+
+/** The real interface against the real engine; in the place of a processor stands a machine that obeys words on COM1. */
+const environment = { VANDERPOOL_MACHINE: machineDouble };
+
+let browser: Browser;
+let library = '';
+let app: App;
+let page: Page;
+let problems: readonly string[] = [];
+
+beforeAll(async () => {
+  browser = await openBrowser();
+  library = await newLibrary();
+  writeFileSync(join(library, 'vmlinuz'), 'a kernel, as far as the double cares');
+  writeFileSync(join(library, 'initrd.img'), 'an initrd');
+  app = await serveApp(library, environment);
+  ({ page, problems } = await openPage(browser, app.url));
+});
+afterAll(async () => {
+  await app.quit();
+  await browser.close();
+  await removeLibrary(library);
+});
+afterEach(() => expect(problems).toEqual([]));
+
+const status = (text: string): Promise<void> => page.getByRole('status', { name: `State: ${text}` }).waitFor();
+
+describe('the interface against the engine', () => {
+  it('finds the built-in monitor in a new library', async () => {
+    await page.getByRole('option', { name: /^Monitor/ }).waitFor();
+  });
+
+  it('takes the token out of the address', () => expect(page.url()).not.toContain('token'));
+
+  it('creates a VM from kernel and initrd, and starts it', async () => {
+    await page.getByRole('button', { name: 'New virtual machine' }).first().click();
+    await page.getByRole('radio', { name: /Kernel and initrd/ }).click();
+    await page.getByLabel('Kernel', { exact: true }).fill(join(library, 'vmlinuz'));
+    await page.getByLabel(/Initial RAM disk/).fill(join(library, 'initrd.img'));
+    await page.getByLabel('Kernel command line').fill('console=ttyS0 quiet');
+    await page.getByLabel('Name', { exact: true }).fill('Debian');
+    await page.getByLabel('Memory', { exact: true }).fill('256M');
+    await page.getByRole('button', { name: 'Create and start' }).click();
+    await waitForText(page, 'READY 256M console=ttyS0 quiet');
+    await status('Running');
+  });
+
+  it('types into the console and shows the answer', async () => {
+    await typeLine(page, 'say hello, world');
+    await waitForText(page, /^hello, world$/m);
+  });
+
+  it('keeps the scrollback over detach and attach', async () => {
+    const before = await screenText(page);
+    await page.getByRole('button', { name: 'Detach console' }).click();
+    await page.getByText('COM1 is detached').waitFor();
+    await page.getByRole('button', { name: 'Attach console' }).click();
+    await waitForText(page, 'hello, world');
+    expect(await screenText(page)).toBe(before);
+  });
+
+  it('shows what was printed while nobody watched', async () => {
+    await page.getByRole('button', { name: 'Detach console' }).click();
+    await page.getByRole('button', { name: 'Attach console' }).click();
+    await typeLine(page, 'say again');
+    await waitForText(page, /^again$/m);
+  });
+
+  it('survives more output than fits any buffer', async () => {
+    await typeLine(page, 'flood 400000');
+    await typeLine(page, 'say after the flood');
+    await waitForText(page, 'after the flood', 30_000);
+    expect((await savedLog(page)).length).toBeGreaterThan(200_000);
+  });
+
+  it('pauses and resumes', async () => {
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await status('Paused');
+    await page.getByRole('button', { name: 'Resume' }).first().click();
+    await status('Running');
+    await typeLine(page, 'say awake');
+    await waitForText(page, /^awake$/m);
+  });
+
+  it('asks before it stops, and the power button ends the guest', async () => {
+    await page.getByRole('button', { name: 'Stop', exact: true }).click();
+    await page.getByRole('alertdialog', { name: 'Stop Debian?' }).waitFor();
+    await page.keyboard.press('Escape');
+    await status('Running');
+    await page.getByRole('button', { name: 'Stop', exact: true }).click();
+    await page.getByRole('button', { name: 'Press the power button' }).click();
+    await status('Stopped');
+    await page.getByText('This is what the console showed').waitFor();
+    await waitForText(page, 'POWER BUTTON');
+  });
+
+  it('edits the configuration and refuses what cannot be', async () => {
+    await page.getByRole('tab', { name: 'Configuration' }).click();
+    await page.getByLabel('Memory', { exact: true }).fill('9000G');
+    await page.getByRole('alert').filter({ hasText: 'more than the supported' }).waitFor();
+    expect(await page.getByRole('button', { name: 'Save changes' }).isDisabled()).toBe(true);
+    await page.getByLabel('Memory', { exact: true }).fill('128M');
+    await page.getByLabel('Notes').fill('For the end-to-end test.');
+    await page.getByRole('switch', { name: 'Console on COM2' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).click();
+    await page.getByRole('tab', { name: 'COM2' }).waitFor();
+  });
+
+  it('finds the VM, its configuration and its console again after the app was restarted', async () => {
+    await app.quit();
+    await page.getByText('The engine does not answer').waitFor();
+    await page.context().close();
+    app = await serveApp(library, environment);
+    ({ page, problems } = await openPage(browser, app.url));
+    await page.getByRole('option', { name: /^Debian/ }).click();
+    await page.getByRole('tab', { name: 'Overview' }).click();
+    await page.getByText('128 MiB', { exact: true }).waitFor();
+    await page.getByText('For the end-to-end test.').waitFor();
+    await page.getByText('console=ttyS0 quiet').waitFor();
+    await page.getByRole('tab', { name: 'COM1' }).click();
+    await waitForText(page, 'POWER BUTTON');
+  });
+
+  it('shows a VM process that died as crashed, and starts it again', async () => {
+    await page.getByRole('button', { name: 'Start', exact: true }).first().click();
+    await waitForText(page, 'READY 128M');
+    await typeLine(page, 'die');
+    await status('Crashed');
+    await page.getByRole('button', { name: 'Start', exact: true }).first().click();
+    await status('Running');
+  });
+
+  it('shows the last registers of a guest that ended in a triple fault', async () => {
+    await typeLine(page, 'triple');
+    await page.getByText('Ended by a triple fault').first().waitFor();
+    await page.getByRole('tab', { name: 'Overview' }).click();
+    await page.getByText('RIP=0000000000007c00').waitFor();
+  });
+
+  it('names a kernel that is not there, at its field', async () => {
+    await page.keyboard.press('n');
+    await page.getByRole('radio', { name: /Kernel and initrd/ }).click();
+    await page.getByLabel('Kernel', { exact: true }).fill(join(library, 'missing'));
+    await page.getByRole('dialog').getByRole('alert').filter({ hasText: 'missing' }).waitFor();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+  });
+
+  it('chooses a file in the file chooser', async () => {
+    await page.keyboard.press('n');
+    await page.getByRole('radio', { name: /Kernel and initrd/ }).click();
+    await page.getByLabel('Kernel', { exact: true }).fill(join(library, 'x'));
+    await page.getByRole('button', { name: 'Browse for kernel' }).click();
+    await page.getByRole('option', { name: /vmlinuz/ }).dblclick();
+    expect(await page.getByLabel('Kernel', { exact: true }).inputValue()).toBe(join(library, 'vmlinuz'));
+    await page.getByRole('button', { name: 'Cancel' }).click();
+  });
+
+  it('refuses a second VM of the same name, at its field', async () => {
+    await page.keyboard.press('n');
+    await page.getByLabel('Name', { exact: true }).fill('Debian');
+    await page.getByRole('button', { name: 'Create', exact: true }).click();
+    await page.getByRole('dialog').getByRole('alert').waitFor();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+  });
+
+  it('deletes a VM only after a question', async () => {
+    await page.getByRole('option', { name: /^Debian/ }).click();
+    await page.getByRole('option', { name: /^Debian/ }).press('Delete');
+    await page.getByRole('alertdialog', { name: 'Delete Debian?' }).getByRole('button', { name: 'Delete' }).click();
+    await page.getByRole('option', { name: /^Debian/ }).waitFor({ state: 'detached' });
+    await page.getByRole('option', { name: /^Monitor/ }).waitFor();
+  });
+});

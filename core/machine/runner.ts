@@ -17,11 +17,15 @@ export interface RunnerEvents {
 }
 
 export interface RunnerOptions {
+  /** Its images are moved to the core thread: the caller's views of them are empty afterwards. */
   readonly config: MachineConfig;
   readonly attached: readonly boolean[];
   readonly machineModule: string;
   readonly events: RunnerEvents;
 }
+
+/** The core thread's objects live long or die at once: V8's usual 32 MB for the young ones would only lie about. */
+const HEAP = { maxYoungGenerationSizeMb: 6 } as const;
 
 /** One machine in one worker thread. */
 export class Runner {
@@ -38,7 +42,7 @@ export class Runner {
     this.#events = options.events;
     const { config, attached, machineModule } = options;
     const start: WorkerStart = { link, config, attached, machineModule };
-    this.#worker = new Worker(entryUrl('worker'), { workerData: start, name: 'core' });
+    this.#worker = new Worker(entryUrl('worker'), { workerData: start, transferList: imagesOf(config), resourceLimits: HEAP, name: 'core' });
     this.#worker.on('message', (message: WorkerMessage) => this.#receive(message));
     this.#worker.on('error', (error) => this.#fail(`The core thread broke: ${error instanceof Error ? error.message : String(error)}`));
     this.#worker.on('exit', () => this.#fail('The core thread ended by itself.'));
@@ -133,6 +137,14 @@ export class Runner {
     answerAll(this.#statisticsWaiters, null);
     answerAll(this.#descriptionWaiters, null);
   }
+}
+
+/** The images' memory moves to the core thread instead of being copied; a piece of Node's shared pool cannot. */
+function imagesOf({ boot }: MachineConfig): ArrayBuffer[] {
+  if (boot.kind === 'monitor') return [];
+  const images = [boot.kernel, ...(boot.initrd ? [boot.initrd] : []), ...boot.modules.map(({ data }) => data)];
+  const buffers = images.flatMap(({ buffer, byteLength }) => (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength ? [buffer] : []));
+  return [...new Set(buffers)];
 }
 
 function answerAll<T>(waiters: ((answer: T) => void)[], answer: T): void {

@@ -9,6 +9,7 @@ import { CPL, CR0, CR4, FSW, REAL_SEGMENTS } from '../cpu/layout.ts';
 const CR0_EM = 1 << 2;
 const CR0_TS = 1 << 3;
 const CR4_OSFXSR = 1 << 9;
+const CR4_OSXSAVE = 1 << 18;
 /** FSW.ES: an unmasked x87 exception is pending. */
 const FSW_ES = 1 << 7;
 
@@ -18,7 +19,7 @@ const GP = 13;
 
 /**
  * The row's definition behind the checks that its flags ask for. In order: #UD outside protected mode (`prot`), #GP(0) unless CPL is 0
- * (`cpl0`), then availability (`x87`, `mmx`, `sse`). A row without such flags keeps its definition unchanged.
+ * (`cpl0`), then availability (`x87`, `mmx`, `sse`, `xsave`). A row without such flags keeps its definition unchanged.
  */
 export function withPrechecks(row: Pick<Row, 'has' | 'define'>): Definition {
   const checks: Definition[] = [];
@@ -27,6 +28,7 @@ export function withPrechecks(row: Pick<Row, 'has' | 'define'>): Definition {
   if (row.has.has('sse')) checks.push(sse);
   if (row.has.has('mmx')) checks.push(mmx);
   if (row.has.has('x87')) checks.push(x87);
+  if (row.has.has('xsave')) checks.push(xsave);
   if (checks.length === 0) return row.define;
   return o => {
     for (const check of checks) check(o);
@@ -62,4 +64,10 @@ const sse: Definition = o => {
     o.when(someBit(o, undefinedHere), () => o.raise(UD));
     o.raise(NM);
   });
+};
+
+/** @sdm 1 13.3 */
+const xsave: Definition = o => {
+  o.when(o.isZero(bits(o, CR4, CR4_OSXSAVE)), () => o.raise(UD));
+  o.when(someBit(o, bits(o, CR0, CR0_TS)), () => o.raise(NM));
 };

@@ -15,7 +15,7 @@
  *   rep      a repeat prefix selects another form
  *   addr     the address size selects another form even without a memory operand
  *   size     the operand size selects another form even without a sized operand
- *   x87 mmx sse   availability checks (#UD, #NM) before anything else; x87 also puts ModRM and segment number into aux
+ *   x87 mmx sse xsave   availability checks (#UD, #NM) before anything else; x87 also puts ModRM and segment number into aux
  *   modrm     there is a ModRM byte although no operand says so
  *   rexw      REX.W selects another form although no operand says so
  *   hot      a case of the interpreter's switch

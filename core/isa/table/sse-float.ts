@@ -44,14 +44,17 @@ const integerToDouble: Definition = o => {
   else o.setPart('G', 0, o.truncate(doubles(o, o.src(1)), 64));
 };
 
-/** From an MMX register or 64 bits of memory; the register form, and CVTPI2PS always, enter MMX mode. */
-const convertFromMmx = (operation: number): Definition => o => {
-  convert(operation)(o);
-  if (!o.isMemory(1) || operation === 10) enterMmx(o);
+/**
+ * Conversions from and to MMX registers enter MMX mode once the operand is loaded, before their own exceptions; CVTPI2PD from memory does not.
+ */
+const CVTPI2PD = 11;
+const convertMmx = (operation: number): Definition => o => {
+  const address = sourceAddress(o, 1);
+  if (!o.isMemory(1) || operation !== CVTPI2PD) enterMmx(o);
+  o.instruction('sseConvert', [number(o, operation), o.slotAddress('G'), address]);
 };
 const convertToMmx = (operation: number): Definition => o => {
-  convert(operation)(o);
-  enterMmx(o);
+  convertMmx(operation)(o);
   o.setPart('G', 8, o.const(16, 0xffff));
 };
 /** `operation` is for 32-bit integers, the next one for 64 bits. */
@@ -99,8 +102,8 @@ export const sseFloatRows: readonly RowSpec[] = [
   row('NP 0F 5A', 'CVTPS2PD', 'Vdq,Wq', 'sse', widenSingles(false, 0), sse2), row('F3 0F 5A', 'CVTSS2SD', 'Vq,Wd', 'sse', widenSingles(true, 2), sse2),
   row('F2 0F 5A', 'CVTSD2SS', 'Vd,Wq', 'sse', narrowDouble, sse2),
   row('F3 0F E6', 'CVTDQ2PD', 'Vdq,Wq', 'sse', o => o.setSlot('G', doubles(o, o.src(1))), sse2),
-  row('NP 0F 2A', 'CVTPI2PS', 'Vq,Qq', 'mmx sse', convertFromMmx(10), sse), row('66 0F 2A', 'CVTPI2PD', 'Vdq,Nq', 'mmx sse reg', convertFromMmx(11), sse2),
-  row('66 0F 2A', 'CVTPI2PD', 'Vdq,Mq', 'sse mem', convertFromMmx(11), sse2),
+  row('NP 0F 2A', 'CVTPI2PS', 'Vq,Qq', 'mmx sse', convertMmx(10), sse), row('66 0F 2A', 'CVTPI2PD', 'Vdq,Nq', 'mmx sse reg', convertMmx(11), sse2),
+  row('66 0F 2A', 'CVTPI2PD', 'Vdq,Mq', 'sse mem', convertMmx(11), sse2),
   row('NP 0F 2D', 'CVTPS2PI', 'Pq,Wq', 'mmx sse', convertToMmx(12), sse), row('NP 0F 2C', 'CVTTPS2PI', 'Pq,Wq', 'mmx sse', convertToMmx(13), sse),
   row('66 0F 2D', 'CVTPD2PI', 'Pq,Wdq', 'mmx sse', convertToMmx(14), sse2), row('66 0F 2C', 'CVTTPD2PI', 'Pq,Wdq', 'mmx sse', convertToMmx(15), sse2),
   row('F3 0F 2A', 'CVTSI2SS', 'Vd,Ey', 'sse', convertFromGeneral(16), sse), row('F2 0F 2A', 'CVTSI2SD', 'Vq,Ey', 'sse', integerToDouble, sse2),

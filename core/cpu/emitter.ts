@@ -18,6 +18,8 @@ export interface Target {
   readonly tlb: number;
   /** Pushes the address operand of a register's place in memory and returns the memarg offset to use with it. */
   slotBase(slot: Slot): number;
+  /** Set when every register is current in memory at all times: a register's address then stands for its value. */
+  readonly registersInMemory?: true;
   /** Pushes a register's value. */
   readSlot(slot: Slot, width: Width, at: number): void;
   /** Writes a register; `value` pushes what is written. A 32-bit write to a general register clears its upper half. */
@@ -310,7 +312,7 @@ export class Emitter {
   }
 
   private zeroExtend(a: Node, width: Width): void {
-    if (width === 128 && a.kind === 'slot' && (a.width === 64 || a.width === 32) && this.uses.get(a.id) === 1 && !this.locals.has(a.id)) {
+    if (this.target.registersInMemory && width === 128 && a.kind === 'slot' && (a.width === 64 || a.width === 32) && this.uses.get(a.id) === 1 && !this.locals.has(a.id)) {
       const offset = this.target.slotBase(a.slot);
       this.code.simdMemory(a.width === 64 ? v.load64Zero : v.load32Zero, offset + a.at);
       return;

@@ -112,6 +112,7 @@ export function recordTarget(code: FunctionWriter, locals: FormLocals, pool: Loc
           break;
       }
     },
+    registersInMemory: true,
     readSlot(slot: Slot, width: Width, at: number): void {
       const offset = this.slotBase(slot);
       loadOp(code, width, offset + at, false);

@@ -1,8 +1,10 @@
 /** The parts of a build: which sources each is made of, and whether what was built is still fresh. Plain JavaScript: any Node reads it. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-export const root = new URL('..', import.meta.url).pathname.replace(/^\/([A-Za-z]:)/, '$1');
+/** Folder of the checkout. */
+export const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** @type {Readonly<Record<string, readonly string[]>>} Folders and files that make each part; `!` leaves a folder out. */
 export const parts = {

@@ -4,6 +4,7 @@ import { parseWith } from '../contract/errors.ts';
 import type { ContractError } from '../contract/errors.ts';
 import { vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
 import { machineModuleUrl } from '../machine/entries.ts';
+import { nameImage } from '../machine/boot-check.ts';
 import { checkCpuModel } from '../machine/cpu-models.ts';
 import { readMachineConfig } from '../machine/files.ts';
 import { Runner } from '../machine/runner.ts';
@@ -38,7 +39,7 @@ export async function run(options: RunOptions): Promise<number> {
   if (options.stats !== undefined) writeFile(options.stats, '');
   const started = performance.now();
   const ending = await runMachine(config, timeoutSeconds);
-  if (typeof ending !== 'object' || !('status' in ending)) return reportError(ending, options.json === true);
+  if (!('status' in ending)) return reportError(nameImage(ending, settings.boot), options.json === true);
   if (ending.message !== '') process.stderr.write(`${ending.message}\n`);
   if (options.stats !== undefined) writeFile(options.stats, `${JSON.stringify(summary(ending, (performance.now() - started) / 1000), null, 2)}\n`);
   if (options.json === true) process.stderr.write(`${JSON.stringify(summary(ending, (performance.now() - started) / 1000))}\n`);

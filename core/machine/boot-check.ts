@@ -3,6 +3,7 @@ import { loadImage } from '../boot/image.ts';
 import { isLinuxImage } from '../boot/linux.ts';
 import { BootError } from '../boot/loader.ts';
 import { ContractError } from '../contract/errors.ts';
+import type { BootConfig } from '../contract/vm.ts';
 import { memoryMap, tableArea } from '../platform/memoryLayout.ts';
 import { readMachineConfig } from './files.ts';
 import type { MachineSettings } from './files.ts';
@@ -15,7 +16,7 @@ export function checkBoot(settings: MachineSettings): string {
     loadImage(boot, { memoryBytes, memoryMap: memoryMap(memoryBytes), rsdpAddress: tableArea.base });
   } catch (error) {
     if (!(error instanceof BootError)) throw error;
-    throw imageError(error);
+    throw nameImage(imageError(error), settings.boot);
   }
   return isLinuxImage(boot.kernel) ? 'A Linux kernel (bzImage)' : 'A multiboot image';
 }
@@ -24,4 +25,10 @@ export function checkBoot(settings: MachineSettings): string {
 export function imageError(error: Error): ContractError {
   const message = `${error.message.charAt(0).toUpperCase()}${error.message.slice(1).replace(/\.$/, '')}.`;
   return new ContractError('bad-image', message, 'Choose another image, or change what the message names.', 'boot');
+}
+
+/** The machine knows bytes and no paths: its refusal gets the path of the kernel in front. */
+export function nameImage(error: ContractError, boot: BootConfig): ContractError {
+  if (error.code !== 'bad-image' || boot.kind !== 'image' || error.message.includes(boot.kernel)) return error;
+  return new ContractError(error.code, `${boot.kernel}: ${error.message}`, error.hint, error.field);
 }

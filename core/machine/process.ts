@@ -1,6 +1,7 @@
 /** The VM process: this thread moves bytes and messages between the engine and the machine's core thread. One guest a process. */
 import { asContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
+import { nameImage } from './boot-check.ts';
 import { readMachineConfig } from './files.ts';
 import { INPUT_PENDING, OUTPUT_CREDIT, toVmProcess } from './messages.ts';
 import type { FromVmProcess, ToVmProcess } from './messages.ts';
@@ -70,7 +71,7 @@ class Guest {
           this.#metrics = setInterval(() => void this.#measure(), METRICS_MS);
           send({ type: 'started' });
         },
-        failed: (error) => this.#finish({ type: 'failed', error: error.toShape() }),
+        failed: (error) => this.#finish({ type: 'failed', error: nameImage(error, start.config.boot).toShape() }),
         output: () => this.#pump(),
         paused: (paused) => send({ type: 'paused', paused }),
         stopped: (exit) => this.#finish({ type: 'stopped', exit }),

@@ -76,6 +76,31 @@ describe('what run refuses with status 125, naming it, with no stack', () => {
   });
 });
 
+describe('what the machine itself refuses before it runs', () => {
+  /** A Linux setup header whose other sectors are not there. @boot "The real-mode kernel header" */
+  const truncated = Buffer.alloc(0x400);
+  truncated[0x1f1] = 30;
+  truncated.writeUInt16LE(0xaa55, 0x1fe);
+  truncated.write('HdrS', 0x202, 'latin1');
+  truncated.writeUInt16LE(0x20f, 0x206);
+  const gzip = Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 0]), Buffer.alloc(100, 7)]);
+
+  it.each([
+    ['random bytes', Buffer.from(Array.from({ length: 100_000 }, (_, i) => (i * 7919 + (i >> 3)) & 255))],
+    ['a truncated bzImage', truncated],
+    ['a damaged archive', gzip],
+    ['one byte', Buffer.of(0)],
+  ])('%s', async (what, image) => {
+    const kernel = join(folder, what.replaceAll(' ', '-'));
+    writeFileSync(kernel, image);
+    const { status, stdout, stderr } = await vanderpool(['run', '--kernel', kernel, '--timeout', '20']);
+    expect(stderr).toMatch(/^vanderpool: .+\.\n {2}\w.+\n$/);
+    expect(stderr).toContain(kernel);
+    expect(stderr).not.toContain('    at ');
+    expect([status, stdout]).toEqual([125, '']);
+  });
+});
+
 describe('the console of run', () => {
   it('carries input longer than a UART takes at once', async () => {
     const words = Array.from({ length: 3000 }, (_, i) => `say ${i}`).join('\n');

@@ -79,6 +79,8 @@ export interface Options {
   readonly prepare?: (random: Random, item: NativeCase, row: Row) => void;
   /** Values of immediates; all bytes at random without. */
   readonly immediates?: readonly number[];
+  /** Runs the instruction behind these bytes in one region instead of alone. */
+  readonly regionAfter?: readonly number[];
   /** Encodings to leave out. */
   readonly without?: (how: Encoding) => boolean;
 }
@@ -130,6 +132,7 @@ function changedByFault(row: Row, fault: number, input: NativeCase, ours: Native
 
 /** The first difference between two results, '' when they agree. */
 export function difference(row: Row, input: NativeCase, ours: NativeCase, native: NativeCase): string {
+  if (ours.signal >= 2000) return `the region ends with status ${ours.signal - 2000}`;
   const fault = ours.signal >= 1000 ? ours.signal - 1000 : 0;
   const expected = native.signal === 11 ? 13 : native.signal === 4 ? 6 : native.signal === 8 ? 19 : 0;
   if (fault !== expected) return `fault ${fault}, native signal ${native.signal}`;
@@ -169,7 +172,7 @@ export function compareRow(runner: FormRunner, row: Row, options: Options): stri
   for (let i = 0; i < options.cases; i++) {
     const item = randomCase(random, options, row);
     const immediate = options.immediates ? random.pick(options.immediates) : random.below(4) ? random.u32() & 0xff : random.below(20);
-    const code = encode(row, { ...ways[i % ways.length]!, immediate });
+    const code = [...options.regionAfter ?? [], ...encode(row, { ...ways[i % ways.length]!, immediate })];
     item.code = code;
     inputs.push(item);
     codes.push(code);
@@ -177,7 +180,9 @@ export function compareRow(runner: FormRunner, row: Row, options: Options): stri
   const expected = runNative(inputs);
   const found: string[] = [];
   for (let i = 0; i < inputs.length && found.length < 3; i++) {
-    const ours = runner.run(inputs[i]!, codes[i]!, DATA_ADDRESS);
+    // A region that meets a fault leaves it to the interpreter.
+    if (options.regionAfter && expected[i]!.signal !== 0) continue;
+    const ours = options.regionAfter ? runner.runRegion(inputs[i]!, codes[i]!, DATA_ADDRESS) : runner.run(inputs[i]!, codes[i]!, DATA_ADDRESS);
     const text = difference(row, inputs[i]!, ours, expected[i]!);
     if (text) found.push(`${row.opcode} ${row.name} ${row.operands}: ${text}\n  ${describeCase(inputs[i]!, codes[i]!)}`);
   }

@@ -8,6 +8,9 @@ import { parseRows, row } from '../../core/isa/rows.ts';
 import { buildColdForms } from '../../core/cpu/interpreter/build.ts';
 import type { HelperSignatures } from '../../core/cpu/helpers.ts';
 import { buildProgram, formOf } from '../../core/cpu/forms.ts';
+import { discover } from '../../core/cpu/jit/discover.ts';
+import { analyse } from '../../core/cpu/jit/flow.ts';
+import { compileRegion } from '../../core/cpu/jit/region.ts';
 import * as L from '../../core/cpu/layout.ts';
 import * as R from '../../core/cpu/record.ts';
 
@@ -23,6 +26,7 @@ export class FormRunner {
   private readonly signatures: HelperSignatures;
   private readonly memory: WebAssembly.Memory;
   private readonly compiled = new Map<number, ColdForm>();
+  private readonly regions = new Map<string, ColdForm>();
 
   constructor(rows: readonly Row[]) {
     this.cpu = instantiate();
@@ -86,6 +90,36 @@ export class FormRunner {
     const fault = cpu.read32(L.FAULT);
     if ((status === 1) !== (fault !== 0)) throw new Error(`status ${status} with fault ${fault}`);
     out.view.setUint32(664, fault === 0 ? 0 : 1000 + (fault & 0xff), true);
+    return out;
+  }
+
+  /** Runs a straight line of code as one region; the signal is 2000 plus the status when it did not run to its end. */
+  runRegion(input: NativeCase, code: readonly number[], dataAddress: number): NativeCase {
+    const { cpu } = this;
+    const { view, bytes } = cpu;
+    const host = L.RAM_BASE + Number(PAGE);
+    // A jump out of the page ends the region.
+    const whole = [...code, 0xe9, 0, 0x10, 0, 0];
+    const key = code.join();
+    let region = this.regions.get(key);
+    if (!region) {
+      bytes.fill(0x90, host, host + 4096);
+      bytes.set(whole, host);
+      const blocks = discover(bytes, host, 0, 64, this.decoder, (decoded, shape) => buildProgram(decoded, shape, 64));
+      const module = new WebAssembly.Module(compileRegion(analyse(blocks, 0), 64, this.signatures));
+      region = new WebAssembly.Instance(module, { host: { memory: this.memory }, helpers: cpu.exports as WebAssembly.ModuleImports }).exports['region'] as ColdForm;
+      this.regions.set(key, region);
+    }
+    this.load(input);
+    bytes.set(input.memory, L.RAM_BASE + dataAddress);
+    cpu.write32(L.FAULT, 0);
+    cpu.write64(L.BUDGET, 1000n);
+    const status = region(RECORD, PAGE, view.getUint32(L.TLB_BASE, true));
+    const out = new NativeCase(new Uint8Array(input.bytes));
+    this.store(out);
+    out.memory.set(bytes.subarray(L.RAM_BASE + dataAddress, L.RAM_BASE + dataAddress + 64));
+    const left = view.getBigUint64(L.RIP, true) === PAGE + BigInt(whole.length) + 0x1000n;
+    out.view.setUint32(664, status === R.REGION_DONE && left ? 0 : 2000 + status, true);
     return out;
   }
 

@@ -34,7 +34,7 @@ export interface RegionBlock {
 export type ProgramOf = (decoded: Decoded, shape: DecodedForm, codeSize: CodeSize) => Program;
 
 /** Value helpers that look at nothing but their arguments; programs that call others are left to the interpreter. */
-const PURE_HELPERS = new Set(['multiplyHigh', 'multiplyHighSigned', 'rotateCarryLeft', 'rotateCarryRight']);
+const PURE_HELPERS = new Set(['multiplyHigh', 'multiplyHighSigned', 'rotateCarryLeft', 'rotateCarryRight', 'crc32c', 'depositBits', 'extractBits']);
 
 function compilable(statements: readonly Statement[]): boolean {
   return statements.every(statement => {

@@ -3,6 +3,7 @@ import type { LucideIcon } from 'lucide-react';
 import { Dialog } from 'radix-ui';
 import { useId, useMemo, useRef, useState } from 'react';
 import type { KeyboardEvent, ReactNode } from 'react';
+import { useFocusReturn } from '../controls/focus.ts';
 import { Keys } from '../controls/tooltip.tsx';
 import { openDialog, select, useLayout } from '../state/layout.ts';
 import { useLibrary } from '../state/library.ts';
@@ -45,6 +46,7 @@ export function Palette(): ReactNode {
   const [query, setQuery] = useState('');
   const [active, setActive] = useState(0);
   const listId = useId();
+  const giveFocusBack = useFocusReturn();
   const list = useRef<HTMLDivElement>(null);
   const shown = filterBy(rows, query, (row) => row.label);
   const close = (): void => openDialog(null);
@@ -52,7 +54,7 @@ export function Palette(): ReactNode {
     if (!row) return;
     close();
     // After the dialog has given the focus back, so that what the command focuses keeps it.
-    setTimeout(row.run, 0);
+    setTimeout(row.run, 20);
   };
   const move = (to: number): void => {
     const next = shown.length === 0 ? 0 : (to + shown.length) % shown.length;
@@ -74,7 +76,7 @@ export function Palette(): ReactNode {
     <Dialog.Root open onOpenChange={(open) => { if (!open) close(); }}>
       <Dialog.Portal>
         <Dialog.Overlay className="scrim" />
-        <Dialog.Content className="dialog palette" aria-describedby={undefined}>
+        <Dialog.Content className="dialog palette" aria-describedby={undefined} onCloseAutoFocus={giveFocusBack}>
           <Dialog.Title className="visually-hidden">Command palette</Dialog.Title>
           <div className="palette-input">
             <Search size={16} aria-hidden />

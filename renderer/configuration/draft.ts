@@ -91,7 +91,9 @@ export function readDraft(draft: Draft): ReadDraft {
 /** An error of the engine at the field that it is about, or null when it is about none. */
 export function fieldProblem(error: ErrorShape | ContractError): Problems | null {
   if (error.field === undefined) return null;
-  return { [error.field.replace(/^(config|changes)\./, '')]: problemOf(error) };
+  const field = error.field.replace(/^(config|changes)\./, '');
+  // What is wrong with the images as a whole stands at the first of them.
+  return { [field === 'boot' ? 'boot.kernel' : field]: problemOf(error) };
 }
 
 function problemOf(error: ErrorShape | ContractError): FieldProblem {

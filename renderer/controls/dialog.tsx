@@ -2,6 +2,7 @@ import { X } from 'lucide-react';
 import { Dialog as Primitive } from 'radix-ui';
 import type { FormEvent, ReactNode } from 'react';
 import { IconButton } from './button.tsx';
+import { useFocusReturn } from './focus.ts';
 
 interface DialogProps {
   readonly title: string;
@@ -29,6 +30,7 @@ function focusFirst(event: Event): void {
 
 /** A modal dialog: named for screen readers, closed by Escape, focus kept inside and given back afterwards. */
 export function Dialog({ title, description, wide = false, onClose, onSubmit, footer, bodyClass = 'dialog-body', alert = false, children }: DialogProps): ReactNode {
+  const giveFocusBack = useFocusReturn();
   const submit = (event: FormEvent): void => {
     event.preventDefault();
     event.stopPropagation();
@@ -52,7 +54,7 @@ export function Dialog({ title, description, wide = false, onClose, onSubmit, fo
     <Primitive.Root open onOpenChange={(open) => { if (!open) onClose(); }}>
       <Primitive.Portal>
         <Primitive.Overlay className="scrim" />
-        <Primitive.Content className={`dialog ${wide ? 'wide' : ''}`} role={alert ? 'alertdialog' : 'dialog'} {...withoutDescription} onOpenAutoFocus={focusFirst}
+        <Primitive.Content className={`dialog ${wide ? 'wide' : ''}`} role={alert ? 'alertdialog' : 'dialog'} {...withoutDescription} onOpenAutoFocus={focusFirst} onCloseAutoFocus={giveFocusBack}
           onPointerDownOutside={(event) => event.preventDefault()} onInteractOutside={(event) => event.preventDefault()} asChild={onSubmit !== undefined}>
           {onSubmit ? <form onSubmit={submit} noValidate>{inside}</form> : inside}
         </Primitive.Content>

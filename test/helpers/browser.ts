@@ -113,7 +113,7 @@ export async function namelessControls(page: Page): Promise<readonly string[]> {
   const controls: Locator = page.locator('button, [role="button"], [role="tab"], [role="option"], [role="menuitem"], [role="switch"], [role="radio"], [role="combobox"], input, textarea, select, [role="dialog"], [role="alertdialog"]');
   const nameless: string[] = [];
   for (const control of await controls.all()) {
-    if (!(await control.isVisible())) continue;
+    if (!(await control.isVisible()) || (await control.evaluate((node) => node.closest('[aria-hidden="true"]') !== null))) continue;
     // `- button "Start"`: the name stands in quotes, or the node has none.
     const snapshot = await control.ariaSnapshot();
     if (!/^- (?:'|)?[a-z]+ (?:"|\/)/.test(snapshot)) nameless.push(`${snapshot.split('\n')[0]} ${await control.evaluate((node) => node.outerHTML.slice(0, 160))}`);

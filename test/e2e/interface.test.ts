@@ -1,0 +1,250 @@
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { namelessControls, openBrowser, openPage, screenText, waitForText } from '../helpers/browser.ts';
+import { root } from '../helpers/command-line.ts';
+import { startScriptedEngine } from './scripted-engine.ts';
+import type { ScriptedEngine } from './scripted-engine.ts';
+
+/** The interface alone, against a scripted engine: names for screen readers, the keyboard, themes, states that are rare. */
+let browser: Browser;
+let engine: ScriptedEngine;
+let page: Page;
+let problems: readonly string[] = [];
+
+const screen = ['Linux version 6.1.0', 'see https://www.debian.org/ for more', '~ # uname -a', 'Linux (none) 6.1.0 x86_64 GNU/Linux', '~ # '].join('\r\n');
+
+beforeAll(async () => {
+  engine = await startScriptedEngine(join(root, 'dist/renderer'), [
+    { config: { name: 'Debian 12', serial: ['COM1', 'kgdb', 'COM3', 'COM4'].map((label, port) => ({ attach: port < 2 ? 'console' as const : 'none' as const, label })) }, state: 'running', screen },
+    // Asks the terminal where its cursor is and what it is: the answers must not be typed into the guest on replay.
+    { config: { name: 'Asking' }, state: 'running', screen: 'who are you?\x1b[6n\x1b[c\x1b[5n done' },
+    { config: { name: 'Broken' }, state: 'crashed', exit: { reason: 'triple-fault', detail: 'RIP=ffffffff81000110', at: 1_760_000_000_000 } },
+    { config: { name: 'Idle' }, state: 'stopped' },
+  ]);
+  browser = await openBrowser();
+  ({ page, problems } = await openPage(browser, engine.url));
+  await page.getByRole('option', { name: /^Debian/ }).waitFor();
+});
+afterAll(async () => {
+  await browser.close();
+  await engine.close();
+});
+afterEach(() => expect(problems).toEqual([]));
+
+const vm = (name: string): ReturnType<Page['getByRole']> => page.getByRole('option', { name: new RegExp(`^${name}`) });
+
+describe('every control has a name', () => {
+  const places: readonly (readonly [string, () => Promise<void>])[] = [
+    ['the overview', async () => vm('Debian').click()],
+    ['a console', async () => page.getByRole('tab', { name: 'COM1' }).click()],
+    ['a split console with its find bar', async () => {
+      await page.keyboard.press('Control+Shift+E');
+      await page.getByRole('region', { name: 'Console COM2, second pane' }).waitFor();
+      await page.keyboard.press('Control+Shift+F');
+      await page.getByRole('search', { name: 'Find in console' }).waitFor();
+    }],
+    ['the configuration', async () => {
+      await page.keyboard.press('Escape');
+      await page.keyboard.press('Control+Shift+E');
+      await page.getByRole('tab', { name: 'Configuration' }).click();
+    }],
+    ['the activity', async () => page.getByRole('tab', { name: 'Activity' }).click()],
+    ['a crashed machine', async () => vm('Broken').click()],
+    ['the create wizard', async () => {
+      await vm('Broken').press('n');
+      await page.getByRole('dialog', { name: 'New virtual machine' }).getByRole('radio', { name: /Kernel/ }).click();
+    }],
+    ['the settings', async () => {
+      await page.keyboard.press('Escape');
+      await page.getByRole('button', { name: 'Settings' }).click();
+    }],
+    ['the shortcuts', async () => {
+      await page.keyboard.press('Escape');
+      await page.getByRole('button', { name: 'Keyboard shortcuts' }).click();
+    }],
+    ['the command palette', async () => {
+      await page.keyboard.press('Escape');
+      await page.keyboard.press('Control+K');
+      await page.getByRole('dialog', { name: 'Command palette' }).waitFor();
+    }],
+    ['a menu', async () => {
+      await page.keyboard.press('Escape');
+      await page.getByRole('dialog').waitFor({ state: 'detached' });
+      await vm('Debian').click({ button: 'right' });
+      await page.getByRole('menu').waitFor();
+    }],
+    ['a question', async () => {
+      await page.keyboard.press('Escape');
+      await page.getByRole('button', { name: 'Stop', exact: true }).click();
+    }],
+  ];
+  it.each(places)('in %s', async (_place, go) => {
+    await go();
+    expect(await namelessControls(page)).toEqual([]);
+  });
+  afterAll(async () => page.keyboard.press('Escape'));
+});
+
+describe('the keyboard', () => {
+  it('walks the library with the arrows, and opens the menu key’s menu', async () => {
+    await vm('Debian').click();
+    await vm('Debian').press('ArrowDown');
+    await page.getByRole('heading', { name: 'Asking', level: 1 }).waitFor();
+    await page.keyboard.press('End');
+    await page.getByRole('heading', { name: 'Idle', level: 1 }).waitFor();
+    await page.keyboard.press('Home');
+    await page.getByRole('heading', { name: 'Debian 12', level: 1 }).waitFor();
+  });
+
+  it('reaches every command by its name', async () => {
+    await page.keyboard.press('Control+K');
+    await page.keyboard.type('configur');
+    await page.keyboard.press('Enter');
+    await page.getByRole('tab', { name: 'Configuration', selected: true }).waitFor();
+  });
+
+  it('finds a machine from the palette', async () => {
+    await page.keyboard.press('Control+K');
+    await page.keyboard.type('broken');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Broken', level: 1 }).waitFor();
+  });
+
+  it('searches with / and goes to the first match with Enter', async () => {
+    await vm('Broken').focus();
+    await page.keyboard.press('/');
+    await page.keyboard.type('debian');
+    await expect.poll(() => page.getByRole('option').count()).toBe(1);
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Debian 12', level: 1 }).waitFor();
+    await page.getByRole('searchbox', { name: 'Search the library' }).fill('');
+  });
+
+  it('leaves to the guest what is not the window’s while a console has the focus', async () => {
+    await page.keyboard.press('Alt+2');
+    await waitForText(page, 'uname -a');
+    const before = engine.typed();
+    await page.keyboard.type('n/');
+    await page.keyboard.press('Control+K');
+    await page.keyboard.press('Control+C');
+    await page.keyboard.press('F2');
+    await expect.poll(() => engine.typed().slice(before.length)).toBe('n/\x0b\x03\x1bOQ');
+    await page.keyboard.press('Alt+1');
+    await page.getByRole('tab', { name: 'Overview', selected: true }).waitFor();
+  });
+
+  it('gives the focus back when a dialog closes', async () => {
+    const settings = page.getByRole('button', { name: 'Settings' });
+    await settings.focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog', { name: 'Settings' }).waitFor();
+    await page.keyboard.press('Escape');
+    await expect.poll(() => settings.evaluate((node) => node === document.activeElement)).toBe(true);
+  });
+});
+
+describe('a console', () => {
+  it('does not answer, on replay, what the guest once asked the terminal', async () => {
+    const before = engine.typed();
+    await vm('Asking').click();
+    await page.getByRole('tab', { name: 'COM1' }).click();
+    await waitForText(page, 'done');
+    await page.waitForTimeout(200);
+    expect(engine.typed()).toBe(before);
+  });
+
+  it('finds text and counts the matches', async () => {
+    await vm('Debian').click();
+    await page.keyboard.press('Alt+2');
+    await waitForText(page, 'uname -a');
+    await page.keyboard.press('Control+Shift+F');
+    await page.getByRole('textbox', { name: 'Find', exact: true }).fill('linux');
+    await page.getByText(/[123] of 3/).waitFor();
+    await page.keyboard.press('Escape');
+  });
+
+  it('copies the selection and pastes', async () => {
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.getByRole('button', { name: 'Console actions' }).click();
+    await page.getByRole('menuitem', { name: 'Select all' }).click();
+    await page.getByRole('button', { name: 'Console actions' }).click();
+    await page.getByRole('menuitem', { name: 'Copy' }).click();
+    await expect.poll(() => page.evaluate(() => navigator.clipboard.readText())).toContain('Linux version 6.1.0');
+    await page.evaluate(() => navigator.clipboard.writeText('echo pasted'));
+    const before = engine.typed();
+    await page.getByRole('button', { name: 'Console actions' }).click();
+    await page.getByRole('menuitem', { name: 'Paste' }).click();
+    await expect.poll(() => engine.typed().slice(before.length)).toBe('echo pasted');
+  });
+
+  it('is cleared', async () => {
+    await page.getByRole('button', { name: 'Console actions' }).click();
+    await page.getByRole('menuitem', { name: 'Clear' }).click();
+    await expect.poll(() => screenText(page)).not.toContain('Linux version');
+  });
+});
+
+describe('the theme', () => {
+  const shown = (): Promise<string | undefined> => page.evaluate(() => document.documentElement.dataset['theme']);
+
+  it('follows the system until it is chosen', async () => {
+    expect(await shown()).toBe('dark');
+    await page.emulateMedia({ colorScheme: 'light' });
+    await expect.poll(shown).toBe('light');
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await page.getByRole('button', { name: 'Switch between dark and light' }).click();
+    await expect.poll(shown).toBe('light');
+  });
+
+  it('is there at once after a reload', async () => {
+    await page.reload();
+    expect(await shown()).toBe('light');
+    await page.getByRole('button', { name: 'Switch between dark and light' }).click();
+  });
+
+  it.each(['dark', 'light'])('has enough contrast: %s', async (theme) => {
+    await page.evaluate((name) => (document.documentElement.dataset['theme'] = name), theme);
+    const ratios = await page.evaluate(contrasts);
+    for (const { pair, ratio } of ratios) expect(ratio, pair).toBeGreaterThanOrEqual(4.5);
+  });
+});
+
+describe('when the engine goes away', () => {
+  it('says so, and connects again by itself', async () => {
+    await engine.vanish();
+    await page.getByRole('alert').filter({ hasText: 'The engine does not answer' }).waitFor();
+    expect(await namelessControls(page)).toEqual([]);
+    await engine.listen();
+    await page.getByRole('alert').filter({ hasText: 'The engine does not answer' }).waitFor({ state: 'detached', timeout: 10_000 });
+    await vm('Idle').click();
+    await page.getByText('This machine has not run yet').waitFor();
+  });
+
+  it('says what to do when the address has no token, or an old one', async () => {
+    const other = await openPage(browser, engine.url.replace(/\?.*/, ''));
+    await other.page.getByRole('alert').filter({ hasText: 'lacks its token' }).waitFor();
+    await other.page.context().close();
+  });
+});
+
+/** Runs in the page: contrast of text colours against the grounds that they stand on. */
+function contrasts(): { pair: string; ratio: number }[] {
+  const style = getComputedStyle(document.documentElement);
+  const probe = document.body.appendChild(document.createElement('span'));
+  const luminance = (name: string): number => {
+    probe.style.color = style.getPropertyValue(name);
+    const channels = getComputedStyle(probe).color.match(/[\d.]+/g)?.slice(0, 3).map((text) => Number(text) / 255) ?? [];
+    const [red = 0, green = 0, blue = 0] = channels.map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const texts = ['--text', '--text-soft', '--text-faint', '--accent', '--fail'];
+  const grounds = ['--ground', '--side', '--raised', '--sunken', '--overlay'];
+  const pairs = texts.flatMap((text) => grounds.map((ground) => [text, ground] as const));
+  const ratios = [...pairs, ['--on-accent', '--accent-strong'] as const].map(([text, ground]) => {
+    const [one, two] = [luminance(text), luminance(ground)];
+    return { pair: `${text} on ${ground}`, ratio: (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05) };
+  });
+  probe.remove();
+  return ratios;
+}

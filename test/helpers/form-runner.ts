@@ -22,25 +22,27 @@ type ColdForm = (record: number, pageRip: bigint, tlb: number) => number;
 
 export class FormRunner {
   readonly cpu: CpuWasm;
+  private readonly codeSize: 32 | 64;
   private readonly decoder: Decoder;
   private readonly signatures: HelperSignatures;
   private readonly memory: WebAssembly.Memory;
   private readonly compiled = new Map<number, ColdForm>();
   private readonly regions = new Map<string, ColdForm>();
 
-  constructor(rows: readonly Row[]) {
+  constructor(rows: readonly Row[], codeSize: 32 | 64 = 64) {
+    this.codeSize = codeSize;
     this.cpu = instantiate();
     this.decoder = new Decoder(rows, invalid);
     this.signatures = this.cpu.signatures;
     this.memory = this.cpu.memory;
-    this.longMode();
+    this.prepareMode();
   }
 
-  /** 64-bit code at privilege 0, linear addresses equal to physical ones, SSE enabled. */
-  private longMode(): void {
+  /** 64-bit code, or 32-bit code with flat segments, at privilege 0; linear addresses equal to physical ones, SSE enabled. */
+  private prepareMode(): void {
     const { cpu } = this;
-    cpu.write32(L.CODE_SIZE, 2);
-    cpu.write32(L.STACK_SIZE, 2);
+    cpu.write32(L.CODE_SIZE, this.codeSize === 64 ? 2 : 1);
+    cpu.write32(L.STACK_SIZE, this.codeSize === 64 ? 2 : 1);
     cpu.write32(L.CR0, 0x31);
     cpu.write32(L.CR4, 0x600);
     cpu.write64(L.XCR0, 3n);
@@ -48,13 +50,13 @@ export class FormRunner {
 
   /** The function of the instruction's form. */
   private form(code: readonly number[]): ColdForm {
-    const decoded = this.decoder.decode(Uint8Array.from([...code, ...new Array<number>(16).fill(0x90)]), 0, 32, 64);
+    const decoded = this.decoder.decode(Uint8Array.from([...code, ...new Array<number>(16).fill(0x90)]), 0, 32, this.codeSize);
     if (decoded.row === invalid) throw new Error(`not decoded: ${code.map(byte => byte.toString(16)).join(' ')}`);
     if (decoded.length !== code.length) throw new Error(`${decoded.row.name}: decoded ${decoded.length} of ${code.length} bytes`);
-    const shape = formOf(decoded, 64);
+    const shape = formOf(decoded, this.codeSize);
     let found = this.compiled.get(shape.key);
     if (!found) {
-      const module = new WebAssembly.Module(buildColdForms([buildProgram(decoded, shape, 64)], this.signatures));
+      const module = new WebAssembly.Module(buildColdForms([buildProgram(decoded, shape, this.codeSize)], this.signatures));
       const instance = new WebAssembly.Instance(module, { host: { memory: this.memory }, helpers: this.cpu.exports as WebAssembly.ModuleImports });
       found = instance.exports['f0'] as ColdForm;
       this.compiled.set(shape.key, found);

@@ -19,7 +19,7 @@ interface Viewer {
   /** Sizes of the events on their way, oldest first. */
   readonly sizes: number[];
   inFlight: number;
-  /** Since when it has been full; null while it follows. */
+  /** Since when it has been full without acknowledging anything; null while it follows. */
   fullSince: number | null;
   /** It misses output and waits for a replay. */
   behind: boolean;
@@ -86,6 +86,7 @@ export class Console {
     return {
       acknowledge: (count) => {
         for (const size of viewer.sizes.splice(0, count)) viewer.inFlight -= size;
+        viewer.fullSince = null; // Slow is not stuck.
         if (viewer.behind && viewer.sizes.length === 0) this.#replay(viewer);
         this.#settle();
       },

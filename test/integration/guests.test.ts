@@ -1,0 +1,62 @@
+/** Unmodified Debian kernels, started by the command line, with a userland whose answers are compared with the host's. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { vanderpool } from '../helpers/command-line.ts';
+import { GuestShell, guestOptions, onHost, provideGuest } from '../helpers/guests.ts';
+import type { Guest } from '../helpers/guests.ts';
+
+/** Fetching goes over the network. */
+const FETCH_MS = 600_000;
+/** Far more than any of these takes on a slow machine. */
+const GUEST_SECONDS = 280;
+const TEST_MS = 300_000;
+
+const architectures = [
+  { name: 'amd64', machine: 'x86_64' },
+  { name: 'i386', machine: 'i686' },
+] as const;
+
+/** Run in the guest and on the host by the same binary: integer code, bit streams, floating point with every digit shown. */
+const computations: readonly { readonly what: string; readonly command: string }[] = [
+  { what: 'sha256sum', command: 'busybox dd if=/dev/zero bs=64k count=32 2>/dev/null | busybox cat - data.bin | busybox sha256sum' },
+  { what: 'gzip and md5sum', command: 'busybox gzip -c <data.bin | busybox md5sum' },
+  { what: 'gunzip', command: 'busybox gzip -1 -c <data.bin | busybox gunzip -c | busybox md5sum' },
+  { what: 'sort', command: 'busybox od -An -v -tu2 -N200000 data.bin | busybox tr -s " " "\\n" | busybox sort -n | busybox sha1sum' },
+  {
+    what: 'floating point in awk',
+    command: `busybox awk 'BEGIN { for (i = 1; i < 400; i++) { x = i * 1.37 - 200.5; y = exp(x / 50); z = sin(x) * cos(x / 3) + sqrt(y) + log(y + i) + atan2(x, y); `
+      + `s += z / (x * x + 1e-9); printf "%.17g %.17g %d %.9e\\n", z, s, int(z * 1000) % 17, 10 ^ (x / 7) } }'`,
+  },
+];
+
+describe.each(architectures)('Debian $name', ({ name, machine }) => {
+  let guest: Guest;
+  let folder = '';
+
+  beforeAll(async () => {
+    guest = await provideGuest(name);
+    folder = mkdtempSync(join(tmpdir(), 'vanderpool-guest-'));
+    writeFileSync(join(folder, 'data.bin'), readFileSync(guest.kernel).subarray(0, 4_000_000));
+  }, FETCH_MS);
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('boots to its init and powers off with status 0', async () => {
+    const { stdout, stderr, status } = await vanderpool(guestOptions(guest, 'bootonly', GUEST_SECONDS));
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(new RegExp(`^GUEST-READY\r\nLinux .* ${machine} `, 'm'));
+    expect(status).toBe(0);
+  }, TEST_MS);
+
+  it('has a shell that answers as the host does, and powers off with status 0', async () => {
+    const shell = new GuestShell(guestOptions(guest, 'shell', GUEST_SECONDS));
+    onTestFinished(() => void shell.child.kill('SIGKILL'));
+    await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
+    expect(await shell.ask('echo $((6*7))')).toBe('42\n');
+    expect(await shell.ask('uname -m')).toBe(`${machine}\n`);
+    for (const { what, command } of computations) expect(await shell.ask(command), what).toBe(onHost(guest, folder, command));
+    shell.child.stdin.write('poweroff -f\n');
+    expect(await shell.ended, shell.errors).toBe(0);
+  }, TEST_MS);
+});

@@ -14,12 +14,12 @@ import { Translator } from './translator.ts';
 import type { Program } from '../isa/ir.ts';
 import {
   BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, EFLAGS, ENTRY_INTR_INFO, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPTIBILITY, INTERRUPT_WINDOW,
-  NEXT_RIP, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED, PHYS_RESERVED,
+  NEXT_RIP, NMI_WINDOW, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED, PHYS_RESERVED,
 } from './layout.ts';
 
 /** Basic exit reasons that this processor raises. @sdm 3D appendix C */
 export const exitReason = {
-  externalInterrupt: 1, tripleFault: 2, interruptWindow: 7, cpuid: 10, hlt: 12, invlpg: 14, controlRegister: 28, io: 30, rdmsr: 31, wrmsr: 32,
+  externalInterrupt: 1, tripleFault: 2, interruptWindow: 7, nmiWindow: 8, cpuid: 10, hlt: 12, invlpg: 14, controlRegister: 28, io: 30, rdmsr: 31, wrmsr: 32,
   mwait: 36, eptViolation: 48, preemptionTimer: 52,
 } as const;
 
@@ -36,11 +36,21 @@ export interface ProcessorHost {
   random(): number;
 }
 
+/** An instruction form and how often it ran. */
+export interface ExecutedForm {
+  readonly name: string;
+  readonly count: number;
+}
+
 interface HelperExports {
   readonly [name: string]: WebAssembly.ExportValue;
 }
 type HelperFunction = (...args: (number | bigint)[]) => number;
 
+/** What helpers return (core/cpu/assembly/status.ts). */
+const STATUS_OK = 0;
+const STATUS_EXIT = 3;
+const BLOCKED_BY_NMI = 8;
 const COLD_FIRST = 1024;
 const COLD_LIMIT = 16384;
 /** Indexes of the function table above the cold forms belong to regions. */
@@ -180,8 +190,9 @@ export class Processor {
     return (this.view.getUint32(EFLAGS, true) & 0x200) !== 0 && this.call('interruptShadow') === 0;
   }
 
+  /** By a shadow or by an NMI that is being handled. */
   get nmiBlocked(): boolean {
-    return (this.view.getUint32(INTERRUPTIBILITY, true) & 0xb) !== 0;
+    return this.call('interruptShadow') !== 0 || (this.view.getUint32(INTERRUPTIBILITY, true) & BLOCKED_BY_NMI) !== 0;
   }
 
   /** Makes an event pending for the next VM entry (VM-entry interruption information without error code). */
@@ -195,11 +206,15 @@ export class Processor {
 
   /**
    * VM entry: runs at most about `budget` instructions. Returns the basic exit reason; `preemptionTimer` when the budget is used up,
-   * `interruptWindow` when the guest can take an interrupt that INTERRUPT_WINDOW announced, 0 when root mode should only look again.
+   * `interruptWindow` and `nmiWindow` when the guest can take an event that INTERRUPT_WINDOW or NMI_WINDOW announced.
    */
   enter(budget: number): number {
     const { view } = this;
-    if (this.injectionPending && this.call('injectEvent') === 3) return this.leave();
+    if (this.exitAfterSkip) {
+      this.exitAfterSkip = false;
+      return this.leave();
+    }
+    if (this.injectionPending && this.call('injectEvent') === STATUS_EXIT) return this.leave();
     let rest = budget;
     const refill = (): void => {
       const part = this.jit ? Math.min(rest, SAMPLE_BUDGET) : rest;
@@ -217,9 +232,9 @@ export class Processor {
         if (rest <= 0) return exitReason.preemptionTimer;
         refill();
       }
-      if (view.getUint32(INTERRUPT_WINDOW, true) !== 0) {
-        if (this.interruptible) return exitReason.interruptWindow;
-      }
+      // NMIs come before maskable interrupts. @sdm 3C 26.2
+      if (view.getUint32(NMI_WINDOW, true) !== 0 && !this.nmiBlocked) return exitReason.nmiWindow;
+      if (view.getUint32(INTERRUPT_WINDOW, true) !== 0 && this.interruptible) return exitReason.interruptWindow;
       if (view.getBigInt64(CR8, true) !== this.lastCr8) {
         this.lastCr8 = view.getBigInt64(CR8, true);
         return exitReason.controlRegister;
@@ -261,36 +276,52 @@ export class Processor {
     view.setBigInt64(BUDGET, remaining - 1n, true);
     if (code === RUN_EXIT) return code;
     // It delivers its own traps; 3 is a triple fault on the way.
-    if (done && this.call('singleStep') === 3) return RUN_EXIT;
+    if (done && this.call('singleStep') === STATUS_EXIT) return RUN_EXIT;
     return code;
   }
 
   private deliver(): number {
-    return this.call('deliverPending') === 3 ? RUN_EXIT : 2;
+    return this.call('deliverPending') === STATUS_EXIT ? RUN_EXIT : 2;
   }
 
-  /** Completes an instruction that exited: RIP goes behind it. */
-  skip(): void {
+  /** An exit happened while root mode completed an instruction (a trap that could not be delivered): the next `enter` reports it. */
+  private exitAfterSkip = false;
+
+  /** Completes an instruction that exited: RIP goes behind it. False when a trap of the instruction was delivered instead of what follows. */
+  skip(): boolean {
     const { view } = this;
     view.setBigUint64(RIP, view.getBigUint64(NEXT_RIP, true), true);
     view.setBigUint64(INSTRUCTIONS, view.getBigUint64(INSTRUCTIONS, true) + 1n, true);
-    this.call('endInstruction');
+    const status = this.call('endInstruction');
+    this.exitAfterSkip = status === STATUS_EXIT;
+    return status === STATUS_OK;
   }
 
   /** Raises #GP(0) at the instruction that exited. */
   generalProtection(): void {
     this.call('raiseError', 13, 0);
-    this.call('deliverPending');
+    this.exitAfterSkip = this.call('deliverPending') === STATUS_EXIT;
   }
 
-  /** Executed operations since start, most frequent first; needs `profile`. */
-  profile(): { name: string; count: number }[] {
-    const result: { name: string; count: number }[] = [];
+  /** Forgets what root mode left unfinished: for a reset, when the state has been set anew. */
+  reset(): void {
+    this.exitAfterSkip = false;
+    this.lastCr8 = 0n;
+    this.call('flushAll');
+    this.call('dropAllCode');
+    this.call('updateMode');
+  }
+
+  /** Operations executed since the last call, most frequent first; needs `profile`. Counters have 32 bits: ask now and then. */
+  takeProfile(): ExecutedForm[] {
+    if (this.profileTable === 0) return [];
+    const result: ExecutedForm[] = [];
     for (let i = 0; i < COLD_LIMIT; i++) {
-      const count = this.view.getUint32(this.profileTable + i * 4, true);
+      const at = this.profileTable + i * 4;
+      const count = this.view.getUint32(at, true);
       if (count > 0) result.push({ name: this.translator.nameOf(i), count });
+      this.view.setUint32(at, 0, true);
     }
     return result.sort((a, b) => b.count - a.count);
   }
 }
-

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { DEFAULT_MODEL, findModel } from '../cpu/models.ts';
 import type { CpuModel, Feature } from '../cpu/models.ts';
 import { Processor } from '../cpu/processor.ts';
+import type { ExecutedForm } from '../cpu/processor.ts';
 import { Cpuid } from '../vmm/cpuid.ts';
 import { Vmm } from '../vmm/vmm.ts';
-import { resetProcessor } from '../vmm/resetState.ts';
 import { VirtualClock, instructionTimeSource, wallTimeSource, tscPerNs } from '../platform/clock.ts';
 import { BootError } from '../boot/loader.ts';
 import { helperFile } from './helperFile.ts';
@@ -32,16 +32,30 @@ function allowedEfer(model: CpuModel): bigint {
 
 /** @throws BootError when the configuration or an image is wrong; the message names it */
 export async function createMachine(config: MachineConfig, host: MachineHost): Promise<Machine> {
+  return build(config, host, false);
+}
+
+/** A slower machine that counts what it executes; for the choice of the interpreter's hot forms. */
+export interface ProfiledMachine extends Machine {
+  /** What was executed since the last call. Call every few seconds: the counters have 32 bits. */
+  takeProfile(): ExecutedForm[];
+}
+
+export async function createProfiledMachine(config: MachineConfig, host: MachineHost): Promise<ProfiledMachine> {
+  return build(config, host, true);
+}
+
+async function build(config: MachineConfig, host: MachineHost, profile: boolean): Promise<ProfiledMachine> {
   const model = findModel(config.cpuModel || DEFAULT_MODEL);
   if (!model) throw new BootError(`there is no CPU model '${config.cpuModel}'`);
+  if (config.cpus !== 1) throw new BootError(`this version runs one processor in a machine, and ${config.cpus} are configured; set the number of processors to 1`);
   const helperBytes = readFileSync(helperFile());
   const helpers = await WebAssembly.compile(helperBytes);
   let vmm: Vmm | null = null;
   let retired = (): number => 0;
   const clock = new VirtualClock(config.clock === 'instructions' ? instructionTimeSource(() => retired()) : wallTimeSource());
   const cpu = new Processor({
-    helpers, helperBytes, ramBytes: config.memoryBytes, jit: config.jit,
-    profile: process.env['VANDERPOOL_PROFILE'] !== undefined,
+    helpers, helperBytes, ramBytes: config.memoryBytes, jit: config.jit, profile,
     host: {
       mmioRead: (low, high, size) => vmm!.mmioRead(low, high, size),
       mmioReadHigh: () => vmm!.mmioReadHigh(),
@@ -64,8 +78,7 @@ export async function createMachine(config: MachineConfig, host: MachineHost): P
   if (config.boot.kind !== 'image') throw new BootError('the built-in monitor is not assembled yet');
   const { boot } = config;
   const start = (): void => {
-    const state = pc.boot({ kernel: boot.kernel, ...(boot.initrd ? { initrd: boot.initrd } : {}), append: boot.append, modules: boot.modules });
-    resetProcessor(cpu, state, model);
+    root.reset(pc.boot({ kernel: boot.kernel, ...(boot.initrd ? { initrd: boot.initrd } : {}), append: boot.append, modules: boot.modules }));
   };
   start();
   return {
@@ -78,16 +91,26 @@ export async function createMachine(config: MachineConfig, host: MachineHost): P
     setPaused: paused => (paused ? clock.pause() : clock.resume()),
     powerButton: () => pc.powerButton(),
     reset: () => {
-      cpu.ram.fill(0);
+      clear(cpu.ram);
       pc.reset();
-      root.reset();
       start();
     },
     statistics: () => ({
       instructions: cpu.instructions, exits: root.exits, memoryBytes: config.memoryBytes,
       engine: { ...cpu.jit?.counters, formsCompiled: cpu.formsCompiled, instructionsDecoded: cpu.translator.instructionsDecoded },
     }),
-    describe: () => (process.env['VANDERPOOL_PROFILE'] ? JSON.stringify(cpu.profile()) : root.describe()),
+    describe: () => root.describe(),
+    takeProfile: () => cpu.takeProfile(),
   };
 }
 
+const CLEAR_CHUNK = 65536;
+
+/** Zeroes memory but writes only where something is: the host gives pages to what is written, and a guest has rarely touched all of its RAM. */
+function clear(bytes: Uint8Array): void {
+  const zero = new Uint8Array(CLEAR_CHUNK);
+  for (let at = 0; at < bytes.length; at += CLEAR_CHUNK) {
+    const chunk = bytes.subarray(at, at + CLEAR_CHUNK);
+    if (Buffer.compare(chunk, zero.subarray(0, chunk.length)) !== 0) chunk.fill(0);
+  }
+}

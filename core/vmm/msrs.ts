@@ -1,4 +1,7 @@
-/** Model-specific registers that root mode keeps, as rows. Those that live in the processor's own state are not here. @sdm 4, chapter 2 */
+/**
+ * Model-specific registers that root mode keeps, as rows; reading or writing one that has no row is #GP(0). Not here: those that live in the
+ * processor's own state, the local APIC's, the time-stamp counter's (timeStamp.ts). @sdm 4, chapter 2
+ */
 
 export interface MsrRow {
   readonly msr: number;
@@ -23,7 +26,6 @@ export const MSRS: readonly MsrRow[] = [
   { msr: 0x00, name: 'IA32_P5_MC_ADDR', writable: ALL },
   { msr: 0x01, name: 'IA32_P5_MC_TYPE', writable: ALL },
   { msr: 0x17, name: 'IA32_PLATFORM_ID' },
-  { msr: 0x3b, name: 'IA32_TSC_ADJUST', writable: ALL },
   { msr: 0x48, name: 'IA32_SPEC_CTRL', writable: [7, 0] },
   { msr: 0x49, name: 'IA32_PRED_CMD', writable: [1, 0] },
   { msr: 0x79, name: 'IA32_BIOS_UPDT_TRIG', writable: ALL },

@@ -7,13 +7,17 @@ import type { SliceResult } from '../machine/types.ts';
 import type { VcpuInterrupts } from '../platform/interrupts.ts';
 import { Processor, exitReason } from '../cpu/processor.ts';
 import {
-  ACTIVITY, CR4, CR8, EXIT_QUALIFICATION, GPR, INTERRUPT_WINDOW, NMI_WINDOW, XCR0, PAGE_KIND, PAGE_MMIO,
+  ACTIVITY, CR4, CR8, EFLAGS, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, GPR, INTERRUPT_WINDOW, NMI_WINDOW, PAGE_KIND, PAGE_MMIO, XCR0,
 } from '../cpu/layout.ts';
 import type { AccessSize } from '../platform/device.ts';
 import { Cpuid } from './cpuid.ts';
 import { describeState } from './describe.ts';
+import { EXIT_NAMES, eptQualification, ioQualification } from './exits.ts';
 import type { CpuModel } from '../cpu/models.ts';
 import { MsrFile } from './msrs.ts';
+import { initProcessor, resetProcessor } from './resetState.ts';
+import { TimeStamp } from './timeStamp.ts';
+import type { InitialVcpuState } from '../boot/loader.ts';
 
 const RAX = GPR;
 const RCX = GPR + 8;
@@ -21,15 +25,9 @@ const RDX = GPR + 16;
 const RBX = GPR + 24;
 const ACTIVITY_ACTIVE = 0;
 const ACTIVITY_HLT = 1;
+const INTERRUPT_FLAG = 0x200;
 const TYPE_EXTERNAL = 0;
 const TYPE_NMI = 2;
-
-const EXIT_NAMES: Readonly<Record<number, string>> = {
-  [exitReason.externalInterrupt]: 'external-interrupt', [exitReason.tripleFault]: 'triple-fault', [exitReason.interruptWindow]: 'interrupt-window',
-  [exitReason.cpuid]: 'cpuid', [exitReason.hlt]: 'hlt', [exitReason.controlRegister]: 'control-register', [exitReason.io]: 'io-instruction',
-  [exitReason.rdmsr]: 'rdmsr', [exitReason.wrmsr]: 'wrmsr', [exitReason.mwait]: 'mwait', [exitReason.eptViolation]: 'ept-violation',
-  [exitReason.preemptionTimer]: 'preemption-timer',
-};
 
 /** Instructions between two looks at the clock, and how long a slice lasts. */
 const ENTRY_BUDGET = 50_000;
@@ -40,6 +38,8 @@ export class Vmm {
   private readonly pc: Pc;
   private readonly vcpu: VcpuInterrupts;
   private readonly cpuid: Cpuid;
+  private readonly model: CpuModel;
+  private readonly timeStamp: TimeStamp;
   private readonly msrs = new MsrFile();
   private readonly counts = new Uint32Array(80);
   private readonly cpus: number;
@@ -48,10 +48,12 @@ export class Vmm {
     this.cpu = cpu;
     this.pc = pc;
     this.cpus = cpus;
+    this.model = model;
     this.cpuid = new Cpuid(model);
     const vcpu = pc.interrupts.localApics[0];
     if (!vcpu) throw new Error('a machine has at least one vCPU');
     this.vcpu = vcpu;
+    this.timeStamp = new TimeStamp(cpu, pc.clock, vcpu);
     this.vcpu.onApicPageChange = () => this.mapApic();
     this.mapApic();
   }
@@ -65,20 +67,29 @@ export class Vmm {
     return result;
   }
 
-  reset(): void {
+  /** Everything to its power-on state; the guest will start where `initial` says. */
+  reset(initial: InitialVcpuState): void {
     this.msrs.reset();
+    resetProcessor(this.cpu, initial, this.model);
+    this.timeStamp.reset();
     this.mapApic();
   }
 
   private apicPage = -1;
+  private kindUnderApic = PAGE_MMIO;
 
   /** The local APIC's page is MMIO wherever IA32_APIC_BASE puts it; the page it leaves is what it was. */
   private mapApic(): void {
     const page = this.vcpu.apicPage;
     if (page === this.apicPage) return;
-    if (this.apicPage >= 0 && this.apicPage < this.cpu.ram.length) this.cpu.setPageKind(this.apicPage, 4096, 1);
+    const kinds = this.cpu.bytes;
+    const addressable = (address: number): boolean => address >= 0 && address < 0x100000000;
+    if (addressable(this.apicPage)) kinds[PAGE_KIND + this.apicPage / 4096] = this.kindUnderApic;
     this.apicPage = page;
-    if (page >= 0 && page < 0x100000000) this.cpu.bytes[PAGE_KIND + (page >>> 12)] = PAGE_MMIO;
+    if (addressable(page)) {
+      this.kindUnderApic = kinds[PAGE_KIND + page / 4096] ?? PAGE_MMIO;
+      kinds[PAGE_KIND + page / 4096] = PAGE_MMIO;
+    }
     this.cpu.call('flushAll');
   }
 
@@ -90,8 +101,9 @@ export class Vmm {
     for (;;) {
       pc.poll();
       if (pc.exit) return { kind: 'stopped', exit: pc.exit };
+      if (vcpu.eventPending) this.takeSignals();
       if (view.getUint32(ACTIVITY, true) !== ACTIVITY_ACTIVE) {
-        if (!vcpu.eventPending && !vcpu.nmiPending) {
+        if (!this.wakes()) {
           if (pc.clock.skipIdle()) continue;
           return { kind: 'halted', wakeInNs: pc.clock.untilNextNs() };
         }
@@ -107,6 +119,23 @@ export class Vmm {
     }
   }
 
+  /**
+   * INIT restarts the processor. A start-up message means something only to a processor that waits for one, which a bootstrap processor
+   * never does; system management mode does not exist, so its interrupts end here.
+   */
+  private takeSignals(): void {
+    const { vcpu } = this;
+    vcpu.takeSmi();
+    vcpu.takeStartUp();
+    if (vcpu.takeInit()) initProcessor(this.cpu, this.model);
+  }
+
+  /** What ends HLT: an NMI, or an interrupt that the guest will take. @sdm 2A HLT */
+  private wakes(): boolean {
+    const { view } = this.cpu;
+    return this.vcpu.nmiPending || (this.vcpu.eventPending && (view.getUint32(EFLAGS, true) & INTERRUPT_FLAG) !== 0);
+  }
+
   /** Injects what is pending, or asks to be told when it can be. */
   private prepareInjection(): void {
     const { cpu, vcpu } = this;
@@ -114,10 +143,13 @@ export class Vmm {
     cpu.view.setUint32(NMI_WINDOW, 0, true);
     cpu.setCr8(vcpu.readCr8());
     if (cpu.injectionPending) return;
-    if (vcpu.nmiPending && !cpu.nmiBlocked) {
-      vcpu.takeNmi();
-      cpu.inject(TYPE_NMI, 2);
-      return;
+    if (vcpu.nmiPending) {
+      if (cpu.nmiBlocked) cpu.view.setUint32(NMI_WINDOW, 1, true);
+      else {
+        vcpu.takeNmi();
+        cpu.inject(TYPE_NMI, 2);
+        return;
+      }
     }
     if (vcpu.pendingVector() < 0) return;
     if (cpu.interruptible) {
@@ -132,8 +164,8 @@ export class Vmm {
       case exitReason.tripleFault: return { kind: 'stopped', exit: { reason: 'triple-fault', state: this.describe() } };
       case exitReason.cpuid: this.handleCpuid(); return null;
       case exitReason.hlt: case exitReason.mwait:
-        cpu.skip();
-        cpu.view.setUint32(ACTIVITY, ACTIVITY_HLT, true);
+        // A trap of the instruction (single step) ends the halt before it begins.
+        if (cpu.skip()) cpu.view.setUint32(ACTIVITY, ACTIVITY_HLT, true);
         return null;
       case exitReason.io: this.handleIo(); return null;
       case exitReason.rdmsr: this.handleRdmsr(); return null;
@@ -169,7 +201,6 @@ export class Vmm {
     return base !== null && (base.low & 0x800) !== 0;
   }
 
-  /** Qualification of an I/O exit: size - 1 in bits 2:0, direction (1 = in) in bit 3, port in bits 31:16. @sdm 3C table 28-5 */
   private handleIo(): void {
     const { view } = this.cpu;
     const qualification = view.getUint32(EXIT_QUALIFICATION, true);
@@ -193,7 +224,8 @@ export class Vmm {
     if (this.vcpu.ownsMsr(msr)) {
       const own = this.vcpu.readMsr(msr);
       value = own && [own.low, own.high];
-    } else value = this.msrs.read(msr);
+    } else if (this.timeStamp.ownsMsr(msr)) value = this.timeStamp.readMsr(msr);
+    else value = this.msrs.read(msr);
     if (!value) {
       this.cpu.generalProtection();
       return;
@@ -207,17 +239,41 @@ export class Vmm {
     const msr = this.register(RCX);
     const low = this.register(RAX);
     const high = this.register(RDX);
-    const accepted = this.vcpu.ownsMsr(msr) ? this.vcpu.writeMsr(msr, low, high) : this.msrs.write(msr, low, high);
-    if (accepted) this.cpu.skip();
+    if (this.writeMsr(msr, low, high)) this.cpu.skip();
     else this.cpu.generalProtection();
+  }
+
+  /** False asks for #GP(0). */
+  private writeMsr(msr: number, low: number, high: number): boolean {
+    if (this.vcpu.ownsMsr(msr)) return this.vcpu.writeMsr(msr, low, high);
+    if (!this.timeStamp.ownsMsr(msr)) return this.msrs.write(msr, low, high);
+    this.timeStamp.writeMsr(msr, low, high);
+    return true;
   }
 
   // ---- accesses that wait for their data: EPT violations of MMIO, units of string I/O -----------------------------------------
 
   private highWord = 0;
 
+  /** An exit that is handled while its instruction waits: the fields say the same as those of one that unwinds. */
+  private noteExit(reason: number, qualification: number): void {
+    const { view } = this.cpu;
+    this.counts[reason]!++;
+    view.setUint32(EXIT_REASON, reason, true);
+    view.setUint32(EXIT_QUALIFICATION, qualification, true);
+    view.setUint32(EXIT_QUALIFICATION + 4, 0, true);
+  }
+
+  /** The processor has put the linear address into EXIT_LINEAR. */
+  private noteEptViolation(gpaLow: number, gpaHigh: number, qualification: number): void {
+    const { view } = this.cpu;
+    this.noteExit(exitReason.eptViolation, qualification);
+    view.setUint32(EXIT_GPA, gpaLow, true);
+    view.setUint32(EXIT_GPA + 4, gpaHigh, true);
+  }
+
   mmioRead(low: number, high: number, size: number): number {
-    this.counts[exitReason.eptViolation]!++;
+    this.noteEptViolation(low, high, eptQualification.read);
     this.highWord = 0xffffffff;
     if (high !== 0) return 0xffffffff;
     if (this.vcpu.apicPage >= 0 && low >>> 12 === this.vcpu.apicPage >>> 12) {
@@ -237,7 +293,7 @@ export class Vmm {
   }
 
   mmioWrite(low: number, high: number, size: number, valueLow: number, valueHigh: number): void {
-    this.counts[exitReason.eptViolation]!++;
+    this.noteEptViolation(low, high, eptQualification.write);
     if (high !== 0) return;
     if (this.vcpu.apicPage >= 0 && low >>> 12 === this.vcpu.apicPage >>> 12) {
       this.vcpu.writeRegister(low & 0xfff, Math.min(size, 4) as 1 | 2 | 4, valueLow);
@@ -248,12 +304,12 @@ export class Vmm {
   }
 
   portRead(port: number, size: number): number {
-    this.counts[exitReason.io]!++;
+    this.noteExit(exitReason.io, ioQualification(port, size, true, true));
     return this.pc.ports.read(port, size as AccessSize);
   }
 
   portWrite(port: number, size: number, value: number): void {
-    this.counts[exitReason.io]!++;
+    this.noteExit(exitReason.io, ioQualification(port, size, false, true));
     this.pc.ports.write(port, size as AccessSize, value);
   }
 

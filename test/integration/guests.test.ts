@@ -26,8 +26,10 @@ const computations: readonly { readonly what: string; readonly command: string }
   { what: 'sort', command: 'busybox od -An -v -tu2 -N200000 data.bin | busybox tr -s " " "\\n" | busybox sort -n | busybox sha1sum' },
   {
     what: 'floating point in awk',
-    command: `busybox awk 'BEGIN { for (i = 1; i < 400; i++) { x = i * 1.37 - 200.5; y = exp(x / 50); z = sin(x) * cos(x / 3) + sqrt(y) + log(y + i) + atan2(x, y); `
-      + `s += z / (x * x + 1e-9); printf "%.17g %.17g %d %.9e\\n", z, s, int(z * 1000) % 17, 10 ^ (x / 7) } }'`,
+    // Debian's busybox has no mathematical functions in awk: a square root by Newton, an exponential by its series.
+    command: `busybox awk 'BEGIN { for (i = 1; i < 400; i++) { x = i * 1.37 - 200.5; y = x * x + 0.1; r = y; for (k = 0; k < 20; k++) r = (r + y / r) / 2; `
+      + `e = t = 1; for (k = 1; k < 25; k++) { t *= x / 50 / k; e += t }; s += r / (e + 1e-9); `
+      + `printf "%.17g %.17g %.17g %d %.9e\\n", r, e, s, int(s * 1000) % 17, 1 / (x * 1e-200) } }'`,
   },
 ];
 

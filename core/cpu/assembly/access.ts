@@ -8,6 +8,7 @@ import {
   DR0,
   DR7,
   EFER,
+  EXIT_LINEAR,
   PAGE_CODE,
   PAGE_MMIO,
   PAGE_RAM,
@@ -174,9 +175,11 @@ function readSlow(la: u64, size: i32, access: u32, vector: u32): u32 {
       fillRead(la, access);
       return RAM_BASE + <u32>firstTarget;
     }
+    store<u64>(EXIT_LINEAR, la);
     readMmio(firstTarget, BOUNCE, size);
     return BOUNCE;
   }
+  store<u64>(EXIT_LINEAR, la);
   readPhysical(firstTarget, BOUNCE, firstSize);
   readPhysical(secondTarget, BOUNCE + firstSize, size - firstSize);
   return BOUNCE;
@@ -194,6 +197,7 @@ function writeSlow(la: u64, size: i32, access: u32, vector: u32, fetch: bool): u
     return RAM_BASE + <u32>firstTarget;
   }
   store<u64>(BOUNCE_LINEAR, la);
+  store<u64>(EXIT_LINEAR, la);
   store<u32>(BOUNCE_SIZE, size);
   if (fetch) {
     readPhysical(firstTarget, BOUNCE, firstSize);

@@ -1,0 +1,56 @@
+/** A vCPU's time-stamp counter: the machine's, plus the TSC offset of the VMCS. @sdm 3B 18.17.3 */
+import type { Processor } from '../cpu/processor.ts';
+import { TSC_OFFSET } from '../cpu/layout.ts';
+import type { VirtualClock } from '../platform/clock.ts';
+import type { VcpuInterrupts } from '../platform/interrupts.ts';
+
+const IA32_TIME_STAMP_COUNTER = 0x10;
+const IA32_TSC_ADJUST = 0x3b;
+
+export class TimeStamp {
+  private readonly cpu: Processor;
+  private readonly clock: VirtualClock;
+  private readonly vcpu: VcpuInterrupts;
+  private adjust = 0n;
+
+  constructor(cpu: Processor, clock: VirtualClock, vcpu: VcpuInterrupts) {
+    this.cpu = cpu;
+    this.clock = clock;
+    this.vcpu = vcpu;
+  }
+
+  /** At reset the counter starts from zero. @sdm 3A table 10-1 */
+  reset(): void {
+    this.adjust = 0n;
+    this.setOffset(-BigInt(Math.floor(this.clock.tsc())));
+  }
+
+  ownsMsr(msr: number): boolean {
+    return msr === IA32_TIME_STAMP_COUNTER || msr === IA32_TSC_ADJUST;
+  }
+
+  /** Reads of the counter itself need no exit: the processor answers them. */
+  readMsr(msr: number): readonly [number, number] {
+    const value = msr === IA32_TSC_ADJUST ? this.adjust : BigInt(Math.floor(this.clock.tsc())) + this.offset;
+    const bits = BigInt.asUintN(64, value);
+    return [Number(bits & 0xffffffffn), Number(bits >> 32n)];
+  }
+
+  /** Whichever of the two is written, the other moves by the same amount. */
+  writeMsr(msr: number, low: number, high: number): void {
+    const value = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+    const before = msr === IA32_TSC_ADJUST ? this.adjust : BigInt(Math.floor(this.clock.tsc())) + this.offset;
+    this.adjust = BigInt.asUintN(64, this.adjust + value - before);
+    this.setOffset(this.offset + value - before);
+  }
+
+  private get offset(): bigint {
+    return this.cpu.view.getBigUint64(TSC_OFFSET, true);
+  }
+
+  private setOffset(offset: bigint): void {
+    const bits = BigInt.asUintN(64, offset);
+    this.cpu.view.setBigUint64(TSC_OFFSET, bits, true);
+    this.vcpu.setTscOffset(bits);
+  }
+}

@@ -105,6 +105,8 @@ export class GuestShell {
     for (;;) {
       const at = this.output.indexOf(text, from);
       if (at >= 0) return at + text.length;
+      // Nothing follows a panic but silence.
+      if (this.output.includes('Kernel panic')) this.child.kill('SIGKILL');
       if (this.over) throw new Error(`the guest ended before it said '${text}': ${this.output.slice(-2000)}${this.errors}`);
       await new Promise<void>((resolve) => this.waiting.push(resolve));
     }
@@ -117,6 +119,7 @@ export class GuestShell {
     this.child.stdin.write(`echo ANS''WER; ${command}; echo E''ND\n`);
     const begin = await this.waitFor('ANSWER\r\n', from);
     const end = await this.waitFor('END\r\n', begin);
+    await this.waitFor('# ', end);
     return this.output.slice(begin, end - 'END\r\n'.length).replaceAll('\r\n', '\n');
   }
 }

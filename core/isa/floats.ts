@@ -73,7 +73,8 @@ const or = (o: Ops, x: V, y: V): V => o.vector(v.or, [x, y]);
 const isZero = (o: Ops, format: Lanes, x: V): V => o.vector(format.equal, [x, zero(o)]);
 const magnitudeAtLeast = (o: Ops, format: Lanes, x: V, limit: number): V =>
   o.vector(format.greaterEqual, [o.vector(format.abs, [x]), format.constants(o, limit)]);
-const magnitudeBelow = (o: Ops, format: Lanes, x: V, limit: number): V => o.vector(format.less, [o.vector(format.abs, [x]), format.constants(o, limit)]);
+const magnitudeBelow = (o: Ops, format: Lanes, x: V, limit: number): V =>
+  o.vector(format.less, [o.vector(format.abs, [x]), format.constants(o, limit)]);
 /** Neither denormal nor NaN. */
 const usual = (o: Ops, format: Lanes, x: V): V => or(o, magnitudeAtLeast(o, format, x, format.smallest), isZero(o, format, x));
 const finite = (o: Ops, format: Lanes, x: V): V => magnitudeBelow(o, format, x, format.infinity);
@@ -81,7 +82,9 @@ const finite = (o: Ops, format: Lanes, x: V): V => magnitudeBelow(o, format, x, 
 /** Whether the lanes in `lanesNeeded` are all ones. */
 const everyLane = (o: Ops, format: Lanes, masks: V, lanesNeeded: number): V =>
   o.eq(o.and(o.vector(format.bitmask, [masks], 32), o.const(32, lanesNeeded)), o.const(32, lanesNeeded));
-const roundsEasily = (o: Ops, bits: number): V => o.eq(o.and(o.state(MXCSR, 32), o.const(32, bits & MXCSR_MODE)), o.const(32, bits & MXCSR_EASY));
+/** Whether MXCSR, of which `bits` matter, leaves nothing to do but rounding to nearest. */
+const roundsEasily = (o: Ops, bits: number): V =>
+  o.eq(o.and(o.state(MXCSR, 32), o.const(32, bits & MXCSR_MODE)), o.const(32, bits & MXCSR_EASY));
 
 /** All ones in the lanes whose result is exact but for PE. */
 function fits(o: Ops, format: Lanes, name: Arithmetic, a: V, b: V, result: V): V {
@@ -105,7 +108,8 @@ const safe = (o: Ops, format: Lanes, result: V, fromZero: V): V =>
 /** Calls a helper with the address of the source, of which `operand` is the value. */
 function helperOnSource(o: Ops, helper: string, numbers: readonly number[], destination: V, operand: V): void {
   if (o.isMemory(1)) o.setState(XSCRATCH, operand);
-  o.instruction(helper, [...numbers.map(value => o.const(32, value)), destination, o.isMemory(1) ? o.const(32, XSCRATCH) : o.slotAddress('E')]);
+  const address = o.isMemory(1) ? o.const(32, XSCRATCH) : o.slotAddress('E');
+  o.instruction(helper, [...numbers.map(value => o.const(32, value)), destination, address]);
 }
 
 /** COMISx and UCOMISx (`quiet`); they differ for NaNs only. */

@@ -13,7 +13,8 @@ export type Lanes = (o: Ops, a: V, b: V) => V;
 // ---- constants ----------------------------------------------------------------------------------------------------------------
 
 const repeat = (count: number, of: (i: number) => readonly number[]): number[] => Array.from({ length: count }, (_, i) => of(i)).flat();
-const littleEndian = (value: number, bytes: number): number[] => Array.from({ length: bytes }, (_, i) => (i < 4 ? (value >> (8 * i)) & 0xff : value < 0 ? 0xff : 0));
+/** Bytes of a 32-bit number, sign-extended. */
+const littleEndian = (value: number, count: number): number[] => Array.from({ length: count }, (_, i) => (value >> Math.min(31, 8 * i)) & 0xff);
 
 export const bytes = (o: Ops, values: readonly number[]): V => o.vector(v.const, [], 128, values.map(value => value & 0xff));
 /** A vector of equal or given lanes of 1, 2, 4 or 8 bytes. */
@@ -113,7 +114,8 @@ export const xor: Lanes = lane(v.xor);
 export const low = (o: Ops, a: V): V => o.truncate(a, 64);
 export const high = (o: Ops, a: V): V => o.vector(v.i64x2Extract, [a], 64, [1]);
 /** A vector of two 64-bit halves. */
-export const join = (o: Ops, lowHalf: V, highHalf: V): V => o.vector(v.i64x2Replace, [o.vector(v.i64x2Splat, [lowHalf]), highHalf], 128, [1]);
+export const join = (o: Ops, lowHalf: V, highHalf: V): V =>
+  o.vector(v.i64x2Replace, [o.vector(v.i64x2Splat, [lowHalf]), highHalf], 128, [1]);
 /** Bits of `a` where the mask is set, of `b` elsewhere. */
 export const bitselect = (o: Ops, a: V, b: V, mask: V): V => o.vector(v.bitselect, [a, b, mask]);
 /** Byte i of the result is byte `mask[i]` of `a`, 0 when that is 16 or more. */

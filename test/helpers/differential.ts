@@ -57,7 +57,7 @@ export function encodings(row: Row): Encoding[] {
   const out: Encoding[] = [];
   if (!row.hasModrm || row.modrm >= 0) return [{}];
   // PCMPESTRx looks at REX.W although no operand says so.
-  const wides = row.name.startsWith('PCMPESTR') ? [false, true] : row.letters.some(letter => letter.endsWith('y') || letter.endsWith('v')) ? [false, true] : [false];
+  const wides = row.name.startsWith('PCMPESTR') || row.letters.some(letter => /[yv]$/.test(letter)) ? [false, true] : [false];
   if (register && row.letters.some(letter => letter.endsWith('v'))) out.push({ reg: 1, rm: 2, operandPrefix: true });
   for (const rexW of wides) {
     if (register) {
@@ -113,7 +113,7 @@ function randomCase(random: Random, options: Options, row: Row): NativeCase {
 
 const hex = (bytes: Uint8Array): string => [...bytes].reverse().map(byte => byte.toString(16).padStart(2, '0')).join('');
 
-/** A fault must leave registers and memory; an SSE exception shows in MXCSR, and a conversion of MMX registers has entered MMX mode by then. */
+/** A fault must leave registers and memory; an SSE exception shows in MXCSR, and a conversion of MMX registers has entered MMX mode then. */
 function changedByFault(row: Row, fault: number, input: NativeCase, ours: NativeCase): string {
   if ((input.flags & ALL_FLAGS) !== (ours.flags & ALL_FLAGS)) return `fault ${fault} changes the flags`;
   const before = input.bytes.slice();
@@ -137,7 +137,9 @@ export function difference(row: Row, input: NativeCase, ours: NativeCase, native
   const expected = native.signal === 11 ? 13 : native.signal === 4 ? 6 : native.signal === 8 ? 19 : 0;
   if (fault !== expected) return `fault ${fault}, native signal ${native.signal}`;
   if (fault) return changedByFault(row, fault, input, ours);
-  for (let i = 0; i < 16; i++) if (i !== 4 && ours.gpr(i) !== native.gpr(i)) return `GPR ${i}: ${ours.gpr(i).toString(16)}, native ${native.gpr(i).toString(16)}`;
+  for (let i = 0; i < 16; i++) {
+    if (i !== 4 && ours.gpr(i) !== native.gpr(i)) return `GPR ${i}: ${ours.gpr(i).toString(16)}, native ${native.gpr(i).toString(16)}`;
+  }
   const mask = ALL_FLAGS & ~(row.undefinedFlags ?? 0);
   if ((ours.flags & mask) !== (native.flags & mask)) return `flags ${(ours.flags & mask).toString(16)}, native ${(native.flags & mask).toString(16)}`;
   for (let at = 160; at < 416; at += 16) {
@@ -150,8 +152,11 @@ export function difference(row: Row, input: NativeCase, ours: NativeCase, native
     const b = hex(native.fx.subarray(at, at + 10));
     if (a !== b) return `ST${(at - 32) / 16}: ${a}, native ${b}`;
   }
-  if (hex(ours.fx.subarray(0, 5)) !== hex(native.fx.subarray(0, 5))) return `x87 words ${hex(ours.fx.subarray(0, 5))}, native ${hex(native.fx.subarray(0, 5))}`;
-  if (hex(ours.fx.subarray(24, 28)) !== hex(native.fx.subarray(24, 28))) return `MXCSR ${hex(ours.fx.subarray(24, 28))}, native ${hex(native.fx.subarray(24, 28))}`;
+  for (const [name, from, to] of [['x87 words', 0, 5], ['MXCSR', 24, 28]] as const) {
+    const a = hex(ours.fx.subarray(from, to));
+    const b = hex(native.fx.subarray(from, to));
+    if (a !== b) return `${name} ${a}, native ${b}`;
+  }
   if (hex(ours.memory) !== hex(native.memory)) return `memory ${hex(ours.memory)}, native ${hex(native.memory)}`;
   return '';
 }
@@ -160,7 +165,8 @@ function describeCase(item: NativeCase, code: readonly number[]): string {
   const bytes = code.map(byte => byte.toString(16).padStart(2, '0')).join(' ');
   const registers = [1, 2, 3, 9, 10].map(i => `xmm${i}=${hex(item.fx.subarray(160 + i * 16, 176 + i * 16))}`).join(' ');
   const mmx = [1, 2, 3].map(i => `mm${i}=${hex(item.fx.subarray(32 + i * 16, 40 + i * 16))}`).join(' ');
-  return `${bytes}\n  ${registers}\n  ${mmx} rcx=${item.gpr(1).toString(16)} rdx=${item.gpr(2).toString(16)} rax=${item.gpr(0).toString(16)}\n  memory=${hex(item.memory.subarray(0, 16))} flags=${item.flags.toString(16)}`;
+  const general = ['rax', 'rcx', 'rdx'].map((name, i) => `${name}=${item.gpr(i).toString(16)}`).join(' ');
+  return `${bytes}\n  ${registers}\n  ${mmx} ${general}\n  memory=${hex(item.memory.subarray(0, 16))} flags=${item.flags.toString(16)}`;
 }
 
 /** Runs a row on both; returns descriptions of what differs, at most a few. */
@@ -182,7 +188,8 @@ export function compareRow(runner: FormRunner, row: Row, options: Options): stri
   for (let i = 0; i < inputs.length && found.length < 3; i++) {
     // A region that meets a fault leaves it to the interpreter.
     if (options.regionAfter && expected[i]!.signal !== 0) continue;
-    const ours = options.regionAfter ? runner.runRegion(inputs[i]!, codes[i]!, DATA_ADDRESS) : runner.run(inputs[i]!, codes[i]!, DATA_ADDRESS);
+    const ours = options.regionAfter ? runner.runRegion(inputs[i]!, codes[i]!, DATA_ADDRESS)
+      : runner.run(inputs[i]!, codes[i]!, DATA_ADDRESS);
     const text = difference(row, inputs[i]!, ours, expected[i]!);
     if (text) found.push(`${row.opcode} ${row.name} ${row.operands}: ${text}\n  ${describeCase(inputs[i]!, codes[i]!)}`);
   }

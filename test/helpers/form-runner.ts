@@ -48,6 +48,10 @@ export class FormRunner {
     cpu.write64(L.XCR0, 3n);
   }
 
+  private instance(module: WebAssembly.Module): WebAssembly.Instance {
+    return new WebAssembly.Instance(module, { host: { memory: this.memory }, helpers: this.cpu.exports as WebAssembly.ModuleImports });
+  }
+
   /** The function of the instruction's form. */
   private form(code: readonly number[]): ColdForm {
     const decoded = this.decoder.decode(Uint8Array.from([...code, ...new Array<number>(16).fill(0x90)]), 0, 32, this.codeSize);
@@ -57,8 +61,7 @@ export class FormRunner {
     let found = this.compiled.get(shape.key);
     if (!found) {
       const module = new WebAssembly.Module(buildColdForms([buildProgram(decoded, shape, this.codeSize)], this.signatures));
-      const instance = new WebAssembly.Instance(module, { host: { memory: this.memory }, helpers: this.cpu.exports as WebAssembly.ModuleImports });
-      found = instance.exports['f0'] as ColdForm;
+      found = this.instance(module).exports['f0'] as ColdForm;
       this.compiled.set(shape.key, found);
     }
     const { view } = this.cpu;
@@ -109,7 +112,7 @@ export class FormRunner {
       bytes.set(whole, host);
       const blocks = discover(bytes, host, 0, 64, this.decoder, (decoded, shape) => buildProgram(decoded, shape, 64));
       const module = new WebAssembly.Module(compileRegion(analyse(blocks, 0), 64, this.signatures));
-      region = new WebAssembly.Instance(module, { host: { memory: this.memory }, helpers: cpu.exports as WebAssembly.ModuleImports }).exports['region'] as ColdForm;
+      region = this.instance(module).exports['region'] as ColdForm;
       this.regions.set(key, region);
     }
     this.load(input);

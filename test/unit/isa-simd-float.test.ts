@@ -17,7 +17,7 @@ const without = (row: Row) => (how: Encoding): boolean => row.name === 'CVTPI2PS
 describe('floating point on vector registers', () => {
   for (const row of rows.filter(one => !APPROXIMATE.has(one.name))) {
     it.skipIf(!hasNative(row, features))(`${row.name} ${row.operands} (${row.opcode}) does what the host's processor does`, () => {
-      expect(compareRow(runner, row, { cases: 2400, fill: floatBytes, prepare: randomMxcsr, without: without(row) })).toEqual([]);
+      expect(compareRow(runner, row, { cases: 1200, fill: floatBytes, prepare: randomMxcsr, without: without(row) })).toEqual([]);
     });
   }
 });

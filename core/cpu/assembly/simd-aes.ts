@@ -55,7 +55,8 @@ function row(state: u32, columnNumber: u32, r: u32): u32 {
 // @ts-ignore: decorator
 @inline
 function mixed(table: u32, a: u32, b: u32, c: u32, d: u32): u32 {
-  return load<u32>(table + (a << 2)) ^ rotl(load<u32>(table + (b << 2)), 8) ^ rotl(load<u32>(table + (c << 2)), 16) ^ rotl(load<u32>(table + (d << 2)), 24);
+  return load<u32>(table + (a << 2)) ^ rotl(load<u32>(table + (b << 2)), 8) ^ rotl(load<u32>(table + (c << 2)), 16)
+    ^ rotl(load<u32>(table + (d << 2)), 24);
 }
 
 // @ts-ignore: decorator
@@ -100,7 +101,8 @@ function putColumns(dst: u32, c0: u32, c1: u32, c2: u32, c3: u32): void {
 }
 
 function inverseMixedColumn(src: u32, c: u32): u32 {
-  return mixed(inverseMix, load<u8>(box + row(src, c, 0)), load<u8>(box + row(src, c, 1)), load<u8>(box + row(src, c, 2)), load<u8>(box + row(src, c, 3)));
+  return mixed(inverseMix, load<u8>(box + row(src, c, 0)), load<u8>(box + row(src, c, 1)), load<u8>(box + row(src, c, 2)),
+    load<u8>(box + row(src, c, 3)));
 }
 
 /** AESIMC: InvMixColumns of a key. The table is by substituted byte, so bytes are substituted first. */

@@ -74,7 +74,7 @@ function equalOrdered(format: i32, count: u32, a: u32, lengthA: u32, b: u32, len
   return result;
 }
 
-/** Compares and sets the flags; returns one bit an element (IntRes2). `lengths`: 0 implicit, 1 explicit in 32-bit, 2 in 64-bit registers. */
+/** Compares and sets the flags; returns one bit an element (IntRes2). `lengths`: 0 implicit, 1 explicit in EAX and EDX, 2 in RAX and RDX. */
 function compare(control: i32, lengths: i32, a: u32, b: u32): u32 {
   const format = control & 3;
   const count: u32 = format & 1 ? 8 : 16;

@@ -50,7 +50,8 @@ const lowestBit = (f: (o: Ops, a: V) => V, carryWhenZero: boolean): Definition =
 };
 
 /** The count is taken modulo the width; no flags. */
-const shift = (kind: 'shl' | 'shrU' | 'shrS'): Definition => binary((o, a, count) => o[kind](a, o.and(o.resize(count, 32), o.const(32, a.width - 1))));
+const shift = (kind: 'shl' | 'shrU' | 'shrS'): Definition =>
+  binary((o, a, count) => o[kind](a, o.and(o.resize(count, 32), o.const(32, a.width - 1))));
 const rorx: Definition = o => o.write(0, o.rotr(o.src(1), o.and(o.immediate(32), o.const(32, o.width(0) - 1))));
 
 /** MULX: the high half wins when both destinations are one register. */
@@ -81,8 +82,10 @@ export const bmiRows: readonly RowSpec[] = [
   row('VEX NP 0F 38 F3 /3', 'BLSI', 'By,Ey', 'prot', lowestBit((o, a) => o.and(a, o.negate(a)), false), LOGIC),
   row('VEX NP 0F 38 F7', 'BEXTR', 'Gy,Ey,By', 'prot', bextr, { feature: 'bmi1', undefinedFlags: AF | SF | PF }),
   row('VEX NP 0F 38 F5', 'BZHI', 'Gy,Ey,By', 'prot', bzhi, { feature: 'bmi2', undefinedFlags: AF | PF }),
-  row('VEX F2 0F 38 F5', 'PDEP', 'Gy,By,Ey', 'prot', spread('depositBits'), BMI2), row('VEX F3 0F 38 F5', 'PEXT', 'Gy,By,Ey', 'prot', spread('extractBits'), BMI2),
+  row('VEX F2 0F 38 F5', 'PDEP', 'Gy,By,Ey', 'prot', spread('depositBits'), BMI2),
+  row('VEX F3 0F 38 F5', 'PEXT', 'Gy,By,Ey', 'prot', spread('extractBits'), BMI2),
   row('VEX F2 0F 38 F6', 'MULX', 'Gy,By,Ey', 'prot', mulx, BMI2), row('VEX F2 0F 3A F0', 'RORX', 'Gy,Ey,Ib', 'prot', rorx, BMI2),
-  row('VEX 66 0F 38 F7', 'SHLX', 'Gy,Ey,By', 'prot', shift('shl'), BMI2), row('VEX F3 0F 38 F7', 'SARX', 'Gy,Ey,By', 'prot', shift('shrS'), BMI2),
+  row('VEX 66 0F 38 F7', 'SHLX', 'Gy,Ey,By', 'prot', shift('shl'), BMI2),
+  row('VEX F3 0F 38 F7', 'SARX', 'Gy,Ey,By', 'prot', shift('shrS'), BMI2),
   row('VEX F2 0F 38 F7', 'SHRX', 'Gy,Ey,By', 'prot', shift('shrU'), BMI2),
 ];

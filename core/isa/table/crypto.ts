@@ -31,10 +31,13 @@ export const cryptoRows: readonly RowSpec[] = [
   row('66 0F 3A DF', 'AESKEYGENASSIST', 'Vdq,Wdq,Ib', 'sse', withImmediate('aesKeyAssist'), aes),
   row('66 0F 3A 44', 'PCLMULQDQ', 'Vdq,Wdq,Ib', 'sse', withImmediate('pclmulqdq'), { feature: 'pclmulqdq' }),
 
-  row('NP 0F 3A CC', 'SHA1RNDS4', 'Vdq,Wdq,Ib', 'sse', withImmediate('sha1Rounds'), sha), row('NP 0F 38 C8', 'SHA1NEXTE', 'Vdq,Wdq', 'sse', byAddress('sha1NextE'), sha),
-  row('NP 0F 38 C9', 'SHA1MSG1', 'Vdq,Wdq', 'sse', byAddress('sha1Message1'), sha), row('NP 0F 38 CA', 'SHA1MSG2', 'Vdq,Wdq', 'sse', byAddress('sha1Message2'), sha),
+  row('NP 0F 3A CC', 'SHA1RNDS4', 'Vdq,Wdq,Ib', 'sse', withImmediate('sha1Rounds'), sha),
+  row('NP 0F 38 C8', 'SHA1NEXTE', 'Vdq,Wdq', 'sse', byAddress('sha1NextE'), sha),
+  row('NP 0F 38 C9', 'SHA1MSG1', 'Vdq,Wdq', 'sse', byAddress('sha1Message1'), sha),
+  row('NP 0F 38 CA', 'SHA1MSG2', 'Vdq,Wdq', 'sse', byAddress('sha1Message2'), sha),
   row('NP 0F 38 CB', 'SHA256RNDS2', 'Vdq,Wdq', 'sse', byAddress('sha256Rounds'), sha),
-  row('NP 0F 38 CC', 'SHA256MSG1', 'Vdq,Wdq', 'sse', byAddress('sha256Message1'), sha), row('NP 0F 38 CD', 'SHA256MSG2', 'Vdq,Wdq', 'sse', byAddress('sha256Message2'), sha),
+  row('NP 0F 38 CC', 'SHA256MSG1', 'Vdq,Wdq', 'sse', byAddress('sha256Message1'), sha),
+  row('NP 0F 38 CD', 'SHA256MSG2', 'Vdq,Wdq', 'sse', byAddress('sha256Message2'), sha),
 
   row('66 0F 3A 60', 'PCMPESTRM', 'Vdq,Wdq,Ib', 'sse rexw', compareStrings('compareStringsMask', true), sse42),
   row('66 0F 3A 61', 'PCMPESTRI', 'Vdq,Wdq,Ib', 'sse rexw', compareStrings('compareStringsIndex', true), sse42),

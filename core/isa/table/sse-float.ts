@@ -10,8 +10,10 @@ import { ARGUMENTS } from '../../cpu/layout.ts';
 
 /** Kinds of the helpers, with prefix, suffix, operand letter and feature of SSE and SSE2 arithmetic. */
 const KINDS = [
-  { kind: 2, prefix: 'NP', suffix: 'PS', width: 'dq', feature: 'sse' }, { kind: 3, prefix: '66', suffix: 'PD', width: 'dq', feature: 'sse2' },
-  { kind: 0, prefix: 'F3', suffix: 'SS', width: 'd', feature: 'sse' }, { kind: 1, prefix: 'F2', suffix: 'SD', width: 'q', feature: 'sse2' },
+  { kind: 2, prefix: 'NP', suffix: 'PS', width: 'dq', feature: 'sse' },
+  { kind: 3, prefix: '66', suffix: 'PD', width: 'dq', feature: 'sse2' },
+  { kind: 0, prefix: 'F3', suffix: 'SS', width: 'd', feature: 'sse' },
+  { kind: 1, prefix: 'F2', suffix: 'SD', width: 'q', feature: 'sse2' },
 ] as const;
 const [PS, PD, SS, SD] = KINDS;
 
@@ -29,7 +31,8 @@ const orders = [['2E', 'UCOMI', 1], ['2F', 'COMI', 0]] as const;
 const rounds = [['08', PS], ['09', PD], ['0A', SS], ['0B', SD]] as const;
 const dots = [['40', 'DPPS', 2], ['41', 'DPPD', 3]] as const;
 
-const withNumbers = (helper: string, ...values: readonly number[]): Definition => byAddress(helper, o => values.map(value => number(o, value)));
+const withNumbers = (helper: string, ...values: readonly number[]): Definition =>
+  byAddress(helper, o => values.map(value => number(o, value)));
 /** Predicates EQ to ORD are bits 2:0 of the immediate. */
 const compare = (kind: number): Definition => byAddress('sseCompare', o => [o.and(o.immediate(32), number(o, 7)), number(o, kind)]);
 const withControl = (helper: string, kind: number): Definition => byAddress(helper, o => [number(o, kind), byteImmediate(o)]);
@@ -45,7 +48,8 @@ const integerToDouble: Definition = o => {
 };
 
 /**
- * Conversions from and to MMX registers enter MMX mode once the operand is loaded, before their own exceptions; CVTPI2PD from memory does not.
+ * Conversions from and to MMX registers enter MMX mode once the operand is loaded, before their own exceptions; CVTPI2PD from memory does
+ * not.
  */
 const CVTPI2PD = 11;
 const convertMmx = (operation: number): Definition => o => {
@@ -69,7 +73,8 @@ const truncate = (wide: boolean, operation: number): Definition => o =>
   (o.width(0) === 64 ? convertToGeneral(operation) : truncateToInteger(wide, operation))(o);
 
 const conversions: readonly (readonly [string, string, string, number])[] = [
-  ['66 0F 5A', 'CVTPD2PS', 'Vdq,Wdq', 1], ['NP 0F 5B', 'CVTDQ2PS', 'Vdq,Wdq', 4], ['66 0F 5B', 'CVTPS2DQ', 'Vdq,Wdq', 5], ['F3 0F 5B', 'CVTTPS2DQ', 'Vdq,Wdq', 6],
+  ['66 0F 5A', 'CVTPD2PS', 'Vdq,Wdq', 1], ['NP 0F 5B', 'CVTDQ2PS', 'Vdq,Wdq', 4], ['66 0F 5B', 'CVTPS2DQ', 'Vdq,Wdq', 5],
+  ['F3 0F 5B', 'CVTTPS2DQ', 'Vdq,Wdq', 6],
   ['F2 0F E6', 'CVTPD2DQ', 'Vdq,Wdq', 8], ['66 0F E6', 'CVTTPD2DQ', 'Vdq,Wdq', 9],
 ];
 
@@ -80,7 +85,8 @@ const sse41 = { feature: 'sse4.1' };
 
 export const sseFloatRows: readonly RowSpec[] = [
   ...operations.flatMap(([opcode, name, operation]) => KINDS.map(({ kind, prefix, suffix, width, feature }) =>
-    row(`${prefix} 0F ${opcode}`, `${name.toUpperCase()}${suffix}`, `V${width},W${width}`, 'sse', arithmetic(name, operation, kind), { feature }))),
+    row(`${prefix} 0F ${opcode}`, `${name.toUpperCase()}${suffix}`, `V${width},W${width}`, 'sse', arithmetic(name, operation, kind),
+      { feature }))),
   ...reciprocals.flatMap(([opcode, name, operation]) => [PS, SS].map(({ kind, prefix, suffix, width }) =>
     row(`${prefix} 0F ${opcode}`, `${name}${suffix}`, `V${width},W${width}`, 'sse', withNumbers('sseReciprocal', operation, kind), sse))),
   ...KINDS.map(({ kind, prefix, suffix, width, feature }) =>
@@ -99,14 +105,21 @@ export const sseFloatRows: readonly RowSpec[] = [
 
   ...conversions.map(([opcode, name, operands, operation]) =>
     row(opcode, name, operands, 'sse', convert(operation), sse2)),
-  row('NP 0F 5A', 'CVTPS2PD', 'Vdq,Wq', 'sse', widenSingles(false, 0), sse2), row('F3 0F 5A', 'CVTSS2SD', 'Vq,Wd', 'sse', widenSingles(true, 2), sse2),
+  row('NP 0F 5A', 'CVTPS2PD', 'Vdq,Wq', 'sse', widenSingles(false, 0), sse2),
+  row('F3 0F 5A', 'CVTSS2SD', 'Vq,Wd', 'sse', widenSingles(true, 2), sse2),
   row('F2 0F 5A', 'CVTSD2SS', 'Vd,Wq', 'sse', narrowDouble, sse2),
   row('F3 0F E6', 'CVTDQ2PD', 'Vdq,Wq', 'sse', o => o.setSlot('G', doubles(o, o.src(1))), sse2),
-  row('NP 0F 2A', 'CVTPI2PS', 'Vq,Qq', 'mmx sse', convertMmx(10), sse), row('66 0F 2A', 'CVTPI2PD', 'Vdq,Nq', 'mmx sse reg', convertMmx(11), sse2),
+  row('NP 0F 2A', 'CVTPI2PS', 'Vq,Qq', 'mmx sse', convertMmx(10), sse),
+  row('66 0F 2A', 'CVTPI2PD', 'Vdq,Nq', 'mmx sse reg', convertMmx(11), sse2),
   row('66 0F 2A', 'CVTPI2PD', 'Vdq,Mq', 'sse mem', convertMmx(11), sse2),
-  row('NP 0F 2D', 'CVTPS2PI', 'Pq,Wq', 'mmx sse', convertToMmx(12), sse), row('NP 0F 2C', 'CVTTPS2PI', 'Pq,Wq', 'mmx sse', convertToMmx(13), sse),
-  row('66 0F 2D', 'CVTPD2PI', 'Pq,Wdq', 'mmx sse', convertToMmx(14), sse2), row('66 0F 2C', 'CVTTPD2PI', 'Pq,Wdq', 'mmx sse', convertToMmx(15), sse2),
-  row('F3 0F 2A', 'CVTSI2SS', 'Vd,Ey', 'sse', convertFromGeneral(16), sse), row('F2 0F 2A', 'CVTSI2SD', 'Vq,Ey', 'sse', integerToDouble, sse2),
-  row('F3 0F 2D', 'CVTSS2SI', 'Gy,Wd', 'sse', convertToGeneral(20), sse), row('F3 0F 2C', 'CVTTSS2SI', 'Gy,Wd', 'sse', truncate(false, 22), sse),
-  row('F2 0F 2D', 'CVTSD2SI', 'Gy,Wq', 'sse', convertToGeneral(24), sse2), row('F2 0F 2C', 'CVTTSD2SI', 'Gy,Wq', 'sse', truncate(true, 26), sse2),
+  row('NP 0F 2D', 'CVTPS2PI', 'Pq,Wq', 'mmx sse', convertToMmx(12), sse),
+  row('NP 0F 2C', 'CVTTPS2PI', 'Pq,Wq', 'mmx sse', convertToMmx(13), sse),
+  row('66 0F 2D', 'CVTPD2PI', 'Pq,Wdq', 'mmx sse', convertToMmx(14), sse2),
+  row('66 0F 2C', 'CVTTPD2PI', 'Pq,Wdq', 'mmx sse', convertToMmx(15), sse2),
+  row('F3 0F 2A', 'CVTSI2SS', 'Vd,Ey', 'sse', convertFromGeneral(16), sse),
+  row('F2 0F 2A', 'CVTSI2SD', 'Vq,Ey', 'sse', integerToDouble, sse2),
+  row('F3 0F 2D', 'CVTSS2SI', 'Gy,Wd', 'sse', convertToGeneral(20), sse),
+  row('F3 0F 2C', 'CVTTSS2SI', 'Gy,Wd', 'sse', truncate(false, 22), sse),
+  row('F2 0F 2D', 'CVTSD2SI', 'Gy,Wq', 'sse', convertToGeneral(24), sse2),
+  row('F2 0F 2C', 'CVTTSD2SI', 'Gy,Wq', 'sse', truncate(true, 26), sse2),
 ];

@@ -7,7 +7,8 @@ import { v } from '../../wasm/opcodes.ts';
 import { STATE, XMM } from '../../cpu/layout.ts';
 import type { Lanes } from '../vectors.ts';
 import {
-  and, bitselect, byAddress, byteImmediate, enterMmx, everySecond, identity, join, lane, lanes, low, mm, mmJoined, setMmx, setZeroAndCarry, shuffle,
+  and, bitselect, byAddress, byteImmediate, enterMmx, everySecond, identity, join, lane, lanes, low, mm, mmJoined, setMmx,
+  setZeroAndCarry, shuffle,
   source, splat, swizzle, vectorSource, xmm, xor, zero,
 } from '../vectors.ts';
 
@@ -72,21 +73,28 @@ const minimumPosition: Lanes = ofSource((o, b) => {
 
 /** MMX and SSE2 alike: opcode, name, meaning, feature of the MMX form. */
 const both: readonly (readonly [string, string, Lanes, string?])[] = [
-  ['FC', 'PADDB', lane(v.i8x16Add)], ['FD', 'PADDW', lane(v.i16x8Add)], ['FE', 'PADDD', lane(v.i32x4Add)], ['D4', 'PADDQ', lane(v.i64x2Add), 'sse2'],
-  ['EC', 'PADDSB', lane(v.i8x16AddSatS)], ['ED', 'PADDSW', lane(v.i16x8AddSatS)], ['DC', 'PADDUSB', lane(v.i8x16AddSatU)], ['DD', 'PADDUSW', lane(v.i16x8AddSatU)],
-  ['F8', 'PSUBB', lane(v.i8x16Sub)], ['F9', 'PSUBW', lane(v.i16x8Sub)], ['FA', 'PSUBD', lane(v.i32x4Sub)], ['FB', 'PSUBQ', lane(v.i64x2Sub), 'sse2'],
-  ['E8', 'PSUBSB', lane(v.i8x16SubSatS)], ['E9', 'PSUBSW', lane(v.i16x8SubSatS)], ['D8', 'PSUBUSB', lane(v.i8x16SubSatU)], ['D9', 'PSUBUSW', lane(v.i16x8SubSatU)],
+  ['FC', 'PADDB', lane(v.i8x16Add)], ['FD', 'PADDW', lane(v.i16x8Add)], ['FE', 'PADDD', lane(v.i32x4Add)],
+  ['D4', 'PADDQ', lane(v.i64x2Add), 'sse2'],
+  ['EC', 'PADDSB', lane(v.i8x16AddSatS)], ['ED', 'PADDSW', lane(v.i16x8AddSatS)], ['DC', 'PADDUSB', lane(v.i8x16AddSatU)],
+  ['DD', 'PADDUSW', lane(v.i16x8AddSatU)],
+  ['F8', 'PSUBB', lane(v.i8x16Sub)], ['F9', 'PSUBW', lane(v.i16x8Sub)], ['FA', 'PSUBD', lane(v.i32x4Sub)],
+  ['FB', 'PSUBQ', lane(v.i64x2Sub), 'sse2'],
+  ['E8', 'PSUBSB', lane(v.i8x16SubSatS)], ['E9', 'PSUBSW', lane(v.i16x8SubSatS)], ['D8', 'PSUBUSB', lane(v.i8x16SubSatU)],
+  ['D9', 'PSUBUSW', lane(v.i16x8SubSatU)],
   ['E0', 'PAVGB', lane(v.i8x16AvgU), 'sse'], ['E3', 'PAVGW', lane(v.i16x8AvgU), 'sse'],
-  ['DA', 'PMINUB', lane(v.i8x16MinU), 'sse'], ['DE', 'PMAXUB', lane(v.i8x16MaxU), 'sse'], ['EA', 'PMINSW', lane(v.i16x8MinS), 'sse'], ['EE', 'PMAXSW', lane(v.i16x8MaxS), 'sse'],
+  ['DA', 'PMINUB', lane(v.i8x16MinU), 'sse'], ['DE', 'PMAXUB', lane(v.i8x16MaxU), 'sse'], ['EA', 'PMINSW', lane(v.i16x8MinS), 'sse'],
+  ['EE', 'PMAXSW', lane(v.i16x8MaxS), 'sse'],
   ['D5', 'PMULLW', lane(v.i16x8Mul)], ['E5', 'PMULHW', multiplyHigh(v.i32x4ExtmulLowS, v.i32x4ExtmulHighS)],
   ['E4', 'PMULHUW', multiplyHigh(v.i32x4ExtmulLowU, v.i32x4ExtmulHighU), 'sse'], ['F5', 'PMADDWD', lane(v.i32x4DotI16x8S)],
   ['F4', 'PMULUDQ', multiplyEven(v.i64x2ExtmulLowU), 'sse2'], ['F6', 'PSADBW', sumOfDifferences, 'sse'],
   ['74', 'PCMPEQB', lane(v.i8x16Eq)], ['75', 'PCMPEQW', lane(v.i16x8Eq)], ['76', 'PCMPEQD', lane(v.i32x4Eq)],
   ['64', 'PCMPGTB', lane(v.i8x16GtS)], ['65', 'PCMPGTW', lane(v.i16x8GtS)], ['66', 'PCMPGTD', lane(v.i32x4GtS)],
   ['38 04', 'PMADDUBSW', multiplyAddBytes, 'ssse3'], ['38 0B', 'PMULHRSW', multiplyRounded, 'ssse3'],
-  ['38 08', 'PSIGNB', sign(1, v.i8x16ShrS, v.i8x16Sub, v.i8x16Eq), 'ssse3'], ['38 09', 'PSIGNW', sign(2, v.i16x8ShrS, v.i16x8Sub, v.i16x8Eq), 'ssse3'],
+  ['38 08', 'PSIGNB', sign(1, v.i8x16ShrS, v.i8x16Sub, v.i8x16Eq), 'ssse3'],
+  ['38 09', 'PSIGNW', sign(2, v.i16x8ShrS, v.i16x8Sub, v.i16x8Eq), 'ssse3'],
   ['38 0A', 'PSIGND', sign(4, v.i32x4ShrS, v.i32x4Sub, v.i32x4Eq), 'ssse3'],
-  ['38 1C', 'PABSB', absolute(v.i8x16Abs), 'ssse3'], ['38 1D', 'PABSW', absolute(v.i16x8Abs), 'ssse3'], ['38 1E', 'PABSD', absolute(v.i32x4Abs), 'ssse3'],
+  ['38 1C', 'PABSB', absolute(v.i8x16Abs), 'ssse3'], ['38 1D', 'PABSW', absolute(v.i16x8Abs), 'ssse3'],
+  ['38 1E', 'PABSD', absolute(v.i32x4Abs), 'ssse3'],
 ];
 
 /** Pairs of neighbours: the MMX form works on both registers joined. */
@@ -97,9 +105,12 @@ const horizontal: readonly (readonly [string, string, Lanes])[] = [
 
 /** XMM registers only, 66 0F 38. */
 const sse4: readonly (readonly [string, string, Lanes])[] = [
-  ['28', 'PMULDQ', multiplyEven(v.i64x2ExtmulLowS)], ['29', 'PCMPEQQ', lane(v.i64x2Eq)], ['40', 'PMULLD', lane(v.i32x4Mul)], ['41', 'PHMINPOSUW', minimumPosition],
-  ['38', 'PMINSB', lane(v.i8x16MinS)], ['39', 'PMINSD', lane(v.i32x4MinS)], ['3A', 'PMINUW', lane(v.i16x8MinU)], ['3B', 'PMINUD', lane(v.i32x4MinU)],
-  ['3C', 'PMAXSB', lane(v.i8x16MaxS)], ['3D', 'PMAXSD', lane(v.i32x4MaxS)], ['3E', 'PMAXUW', lane(v.i16x8MaxU)], ['3F', 'PMAXUD', lane(v.i32x4MaxU)],
+  ['28', 'PMULDQ', multiplyEven(v.i64x2ExtmulLowS)], ['29', 'PCMPEQQ', lane(v.i64x2Eq)], ['40', 'PMULLD', lane(v.i32x4Mul)],
+  ['41', 'PHMINPOSUW', minimumPosition],
+  ['38', 'PMINSB', lane(v.i8x16MinS)], ['39', 'PMINSD', lane(v.i32x4MinS)], ['3A', 'PMINUW', lane(v.i16x8MinU)],
+  ['3B', 'PMINUD', lane(v.i32x4MinU)],
+  ['3C', 'PMAXSB', lane(v.i8x16MaxS)], ['3D', 'PMAXSD', lane(v.i32x4MaxS)], ['3E', 'PMAXUW', lane(v.i16x8MaxU)],
+  ['3F', 'PMAXUD', lane(v.i32x4MaxU)],
 ];
 
 // ---- shifts -------------------------------------------------------------------------------------------------------------------
@@ -136,10 +147,14 @@ const shiftMmImmediate = (shift: Shift): Definition => o => {
 
 /** Opcode with a count in a register, opcode and digit with an immediate. */
 const shifts: readonly (readonly [string, string, string, Shift])[] = [
-  ['F1', '71 /6', 'PSLLW', { code: v.i16x8Shl, bits: 16, arithmetic: false }], ['F2', '72 /6', 'PSLLD', { code: v.i32x4Shl, bits: 32, arithmetic: false }],
-  ['F3', '73 /6', 'PSLLQ', { code: v.i64x2Shl, bits: 64, arithmetic: false }], ['D1', '71 /2', 'PSRLW', { code: v.i16x8ShrU, bits: 16, arithmetic: false }],
-  ['D2', '72 /2', 'PSRLD', { code: v.i32x4ShrU, bits: 32, arithmetic: false }], ['D3', '73 /2', 'PSRLQ', { code: v.i64x2ShrU, bits: 64, arithmetic: false }],
-  ['E1', '71 /4', 'PSRAW', { code: v.i16x8ShrS, bits: 16, arithmetic: true }], ['E2', '72 /4', 'PSRAD', { code: v.i32x4ShrS, bits: 32, arithmetic: true }],
+  ['F1', '71 /6', 'PSLLW', { code: v.i16x8Shl, bits: 16, arithmetic: false }],
+  ['F2', '72 /6', 'PSLLD', { code: v.i32x4Shl, bits: 32, arithmetic: false }],
+  ['F3', '73 /6', 'PSLLQ', { code: v.i64x2Shl, bits: 64, arithmetic: false }],
+  ['D1', '71 /2', 'PSRLW', { code: v.i16x8ShrU, bits: 16, arithmetic: false }],
+  ['D2', '72 /2', 'PSRLD', { code: v.i32x4ShrU, bits: 32, arithmetic: false }],
+  ['D3', '73 /2', 'PSRLQ', { code: v.i64x2ShrU, bits: 64, arithmetic: false }],
+  ['E1', '71 /4', 'PSRAW', { code: v.i16x8ShrS, bits: 16, arithmetic: true }],
+  ['E2', '72 /4', 'PSRAD', { code: v.i32x4ShrS, bits: 32, arithmetic: true }],
 ];
 
 /** PSRLDQ: indexes beyond the register select zero. */

@@ -43,6 +43,8 @@ const permuted = (mask: readonly number[]): Definition => o => {
   const value = source(o, 1);
   o.setSlot('G', o.vector(v.shuffle, [value, value], 128, mask));
 };
+/** MOVMSKPx: the signs of the lanes. */
+const signMask = (code: number): Definition => o => o.write(0, o.resize(o.vector(code, [o.slot('E', 128)], 32), o.width(0)));
 
 const sse = { feature: 'sse' };
 const sse2 = { feature: 'sse2' };
@@ -66,16 +68,20 @@ export const sseMoveRows: readonly RowSpec[] = [
   row('NP 0F 16', 'MOVHPS', 'Vq,Mq', 'sse mem', loadHalf(8), sse), row('66 0F 16', 'MOVHPD', 'Vq,Mq', 'sse mem', loadHalf(8), sse2),
   row('NP 0F 16', 'MOVLHPS', 'Vq,Uq', 'sse reg', o => o.setPart('G', 8, o.slotPart('E', 0, 64)), sse),
   row('NP 0F 17', 'MOVHPS', 'Mq,Vq', 'sse mem', storeHalf(8), sse), row('66 0F 17', 'MOVHPD', 'Mq,Vq', 'sse mem', storeHalf(8), sse2),
-  row('F3 0F 12', 'MOVSLDUP', 'Vdq,Wdq', 'sse', permuted(MOVSLDUP), sse3), row('F3 0F 16', 'MOVSHDUP', 'Vdq,Wdq', 'sse', permuted(MOVSHDUP), sse3),
+  row('F3 0F 12', 'MOVSLDUP', 'Vdq,Wdq', 'sse', permuted(MOVSLDUP), sse3),
+  row('F3 0F 16', 'MOVSHDUP', 'Vdq,Wdq', 'sse', permuted(MOVSHDUP), sse3),
   row('F2 0F 12', 'MOVDDUP', 'Vq,Wq', 'sse', o => o.setSlot('G', o.vector(v.i64x2Splat, [o.src(1)])), sse3),
-  row('NP 0F 14', 'UNPCKLPS', 'Vdq,Wdq', 'sse', xmm(shuffle(UNPCKL4)), sse), row('66 0F 14', 'UNPCKLPD', 'Vdq,Wdq', 'sse', xmm(shuffle(UNPCKL8)), sse2),
-  row('NP 0F 15', 'UNPCKHPS', 'Vdq,Wdq', 'sse', xmm(shuffle(UNPCKH4)), sse), row('66 0F 15', 'UNPCKHPD', 'Vdq,Wdq', 'sse', xmm(shuffle(UNPCKH8)), sse2),
+  row('NP 0F 14', 'UNPCKLPS', 'Vdq,Wdq', 'sse', xmm(shuffle(UNPCKL4)), sse),
+  row('66 0F 14', 'UNPCKLPD', 'Vdq,Wdq', 'sse', xmm(shuffle(UNPCKL8)), sse2),
+  row('NP 0F 15', 'UNPCKHPS', 'Vdq,Wdq', 'sse', xmm(shuffle(UNPCKH4)), sse),
+  row('66 0F 15', 'UNPCKHPD', 'Vdq,Wdq', 'sse', xmm(shuffle(UNPCKH8)), sse2),
   row('NP 0F 28', 'MOVAPS', 'Vdq,Wdq', 'sse', moveAligned, sse), row('66 0F 28', 'MOVAPD', 'Vdq,Wdq', 'sse', moveAligned, sse2),
   row('NP 0F 29', 'MOVAPS', 'Wdq,Vdq', 'sse', storeAligned, sse), row('66 0F 29', 'MOVAPD', 'Wdq,Vdq', 'sse', storeAligned, sse2),
   row('NP 0F 2B', 'MOVNTPS', 'Mdq,Vdq', 'sse mem', storeAligned, sse), row('66 0F 2B', 'MOVNTPD', 'Mdq,Vdq', 'sse mem', storeAligned, sse2),
   row('66 0F 6F', 'MOVDQA', 'Vdq,Wdq', 'sse', moveAligned, sse2), row('F3 0F 6F', 'MOVDQU', 'Vdq,Wdq', 'sse', moveUnaligned, sse2),
   row('66 0F 7F', 'MOVDQA', 'Wdq,Vdq', 'sse', storeAligned, sse2), row('F3 0F 7F', 'MOVDQU', 'Wdq,Vdq', 'sse', storeUnaligned, sse2),
-  row('66 0F E7', 'MOVNTDQ', 'Mdq,Vdq', 'sse mem', storeAligned, sse2), row('66 0F 38 2A', 'MOVNTDQA', 'Vdq,Mdq', 'sse mem', moveAligned, { feature: 'sse4.1' }),
+  row('66 0F E7', 'MOVNTDQ', 'Mdq,Vdq', 'sse mem', storeAligned, sse2),
+  row('66 0F 38 2A', 'MOVNTDQA', 'Vdq,Mdq', 'sse mem', moveAligned, { feature: 'sse4.1' }),
   row('F2 0F F0', 'LDDQU', 'Vdq,Mdq', 'sse mem', moveUnaligned, sse3),
   row('66 0F 6E', 'MOVD', 'Vdq,Ey', 'sse', moveZeroing, sse2), row('66 0F 7E', 'MOVD', 'Ey,Vdq', 'sse', storeLow, sse2),
   row('F3 0F 7E', 'MOVQ', 'Vdq,Wq', 'sse', moveZeroing, sse2),
@@ -128,6 +134,6 @@ export const sseMoveRows: readonly RowSpec[] = [
     enterMmx(o);
     o.setState(FTAGS, o.const(8, 0));
   }, mmx),
-  row('NP 0F 50', 'MOVMSKPS', 'Gy,Udq', 'sse reg', o => o.write(0, o.resize(o.vector(v.i32x4Bitmask, [o.slot('E', 128)], 32), o.width(0))), sse),
-  row('66 0F 50', 'MOVMSKPD', 'Gy,Udq', 'sse reg', o => o.write(0, o.resize(o.vector(v.i64x2Bitmask, [o.slot('E', 128)], 32), o.width(0))), sse2),
+  row('NP 0F 50', 'MOVMSKPS', 'Gy,Udq', 'sse reg', signMask(v.i32x4Bitmask), sse),
+  row('66 0F 50', 'MOVMSKPD', 'Gy,Udq', 'sse reg', signMask(v.i64x2Bitmask), sse2),
 ];

@@ -20,7 +20,8 @@ const memoryForms: readonly (readonly [number, number, string, Bytes, boolean])[
   ] as const),
   [1, 0, 'FLD', 4, false], [1, 2, 'FST', 4, true], [1, 3, 'FSTP', 4, true], [1, 4, 'FLDENV', environmentBytes, false],
   [1, 5, 'FLDCW', 2, false], [1, 6, 'FNSTENV', environmentBytes, true], [1, 7, 'FNSTCW', 2, true],
-  [3, 0, 'FILD', 4, false], [3, 1, 'FISTTP', 4, true], [3, 2, 'FIST', 4, true], [3, 3, 'FISTP', 4, true], [3, 5, 'FLD', 10, false], [3, 7, 'FSTP', 10, true],
+  [3, 0, 'FILD', 4, false], [3, 1, 'FISTTP', 4, true], [3, 2, 'FIST', 4, true], [3, 3, 'FISTP', 4, true], [3, 5, 'FLD', 10, false],
+  [3, 7, 'FSTP', 10, true],
   [5, 0, 'FLD', 8, false], [5, 1, 'FISTTP', 8, true], [5, 2, 'FST', 8, true], [5, 3, 'FSTP', 8, true], [5, 4, 'FRSTOR', stateBytes, false],
   [5, 6, 'FNSAVE', stateBytes, true], [5, 7, 'FNSTSW', 2, true],
   [7, 0, 'FILD', 2, false], [7, 1, 'FISTTP', 2, true], [7, 2, 'FIST', 2, true], [7, 3, 'FISTP', 2, true], [7, 4, 'FBLD', 10, false],
@@ -42,8 +43,8 @@ const stackForms: readonly (readonly [number, number, string])[] = [
 const fixedForms: readonly (readonly [number, number, string])[] = [
   [1, 0xd0, 'FNOP'], [1, 0xe0, 'FCHS'], [1, 0xe1, 'FABS'], [1, 0xe4, 'FTST'], [1, 0xe5, 'FXAM'],
   ...['FLD1', 'FLDL2T', 'FLDL2E', 'FLDPI', 'FLDLG2', 'FLDLN2', 'FLDZ'].map((name, i) => [1, 0xe8 + i, name] as const),
-  ...['F2XM1', 'FYL2X', 'FPTAN', 'FPATAN', 'FXTRACT', 'FPREM1', 'FDECSTP', 'FINCSTP', 'FPREM', 'FYL2XP1', 'FSQRT', 'FSINCOS', 'FRNDINT', 'FSCALE', 'FSIN', 'FCOS']
-    .map((name, i) => [1, 0xf0 + i, name] as const),
+  ...['F2XM1', 'FYL2X', 'FPTAN', 'FPATAN', 'FXTRACT', 'FPREM1', 'FDECSTP', 'FINCSTP'].map((name, i) => [1, 0xf0 + i, name] as const),
+  ...['FPREM', 'FYL2XP1', 'FSQRT', 'FSINCOS', 'FRNDINT', 'FSCALE', 'FSIN', 'FCOS'].map((name, i) => [1, 0xf8 + i, name] as const),
   [2, 0xe9, 'FUCOMPP'], [3, 0xe2, 'FNCLEX'], [3, 0xe3, 'FNINIT'], [6, 0xd9, 'FCOMPP'], [7, 0xe0, 'FNSTSW'],
 ];
 
@@ -63,7 +64,7 @@ const x87 = { feature: 'fpu' };
 
 export const x87Rows: readonly RowSpec[] = [
   ...memoryForms.map(([opcode, reg, name, bytes, write]) =>
-    row(`${hex(opcode)} /${reg}`, name, 'M', `x87 mem${typeof bytes === 'number' ? '' : ' size'}`, memoryForm(opcode, reg, bytes, write), x87)),
+    row(`${hex(opcode)} /${reg}`, name, 'M', typeof bytes === 'number' ? 'x87 mem' : 'x87 mem size', memoryForm(opcode, reg, bytes, write), x87)),
   ...stackForms.map(([opcode, reg, name]) => row(`${hex(opcode)} /${reg}`, name, '', 'x87 reg modrm', registerForm(opcode), x87)),
   ...fixedForms.map(([opcode, whole, name]) => row(`${hex(opcode)} =${whole.toString(16)}`, name, '', 'x87', registerForm(opcode), x87)),
   // Aliases that the manual does not list, and encodings that it reserves: the helper tells them apart.

@@ -1,7 +1,8 @@
 /** `vanderpool vm ...`: the library's VMs. */
 import type { Client } from '../contract/client.ts';
 import { formatMemory } from '../contract/memory.ts';
-import type { Vm, VmChanges } from '../contract/vm.ts';
+import { defaultSerial } from '../contract/vm.ts';
+import type { SerialPortConfig, Vm, VmChanges } from '../contract/vm.ts';
 import { changesFrom } from './machine-options.ts';
 import type { MachineOptions } from './machine-options.ts';
 import { list, show, table, time } from './output.ts';
@@ -80,18 +81,22 @@ async function answerWithVm(options: CommonOptions, action: (client: Client) => 
 
 function changes(options: EditOptions, before?: Vm): VmChanges {
   if (options.monitor === true && options.kernel !== undefined) throw badArgument('--monitor and --kernel exclude each other.');
-  const serial = options.console === undefined ? undefined : (before?.config.serial ?? []).length === 4 ? before?.config.serial : undefined;
-  const ports = options.console?.map((text) => (/^COM[1-4]$/i.test(text) ? Number(text.at(-1)) - 1 : Number.NaN));
-  if (ports?.some(Number.isNaN)) throw badArgument('--console names a serial port: COM1, COM2, COM3 or COM4.');
+  const serial = options.console === undefined ? undefined : consolesAt(options.console, before?.config.serial ?? defaultSerial);
   return {
     ...changesFrom(options, before?.config.boot),
     ...(options.monitor === true ? { boot: { kind: 'monitor' as const } } : {}),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.notes === undefined ? {} : { notes: options.notes }),
-    ...(ports === undefined ? {} : {
-      serial: Array.from({ length: 4 }, (_, port) => ({ attach: ports.includes(port) ? 'console' as const : 'none' as const, label: serial?.[port]?.label ?? `COM${port + 1}` })),
-    }),
+    ...(serial === undefined ? {} : { serial }),
   };
+}
+
+/** The ports named have a console, the others none; labels stay. */
+function consolesAt(names: readonly string[], before: readonly SerialPortConfig[]): SerialPortConfig[] {
+  const wrong = names.find((name) => !/^COM[1-4]$/i.test(name));
+  if (wrong !== undefined) throw badArgument(`--console: "${wrong}" is no serial port.`, 'Ports are COM1 to COM4.');
+  const ports = names.map((name) => Number(name.at(-1)) - 1);
+  return before.map(({ label }, port) => ({ attach: ports.includes(port) ? 'console' : 'none', label }));
 }
 
 function bootText(boot: Vm['config']['boot']): string {

@@ -62,17 +62,17 @@ export class Supervisor {
   async remove(reference: string): Promise<void> {
     const vm = await this.get(reference);
     if (this.#guests.has(vm.id)) throw wrongState(vm, 'it cannot be removed', 'Stop it first.');
-    await this.#library.remove(vm);
+    this.#library.remove(vm);
     for (const console of this.#consoles.get(vm.id) ?? []) console.close();
     this.#consoles.delete(vm.id);
     rmSync(this.#library.vmFolder(vm.id), { recursive: true, force: true });
-    this.#tell({ kind: 'vm-removed', id: vm.id });
+    this.tell({ kind: 'vm-removed', id: vm.id });
   }
 
   async move(reference: string, position: number): Promise<Vm[]> {
     const before = new Map((await this.list()).map((vm) => [vm.id, vm.position]));
     const vms = (await this.#library.move(await this.get(reference), position)).map((vm) => this.#withProcess(vm));
-    for (const vm of vms) if (before.get(vm.id) !== vm.position) this.#tell({ kind: 'vm-changed', vm });
+    for (const vm of vms) if (before.get(vm.id) !== vm.position) this.tell({ kind: 'vm-changed', vm });
     return vms;
   }
 
@@ -160,11 +160,6 @@ export class Supervisor {
     return () => void listeners.delete(listener);
   }
 
-  /** Tells everybody who follows the library. */
-  tell(event: LibraryEvent): void {
-    this.#tell(event);
-  }
-
   /** Ends every guest at once and records it. */
   async stopAll(): Promise<void> {
     await Promise.all([...this.#guests.keys()].map((id) => this.stop(id, true)));
@@ -188,9 +183,9 @@ export class Supervisor {
     try {
       for (const console of this.consoles(id)) console.setState(state);
       const startedAt = kind === 'started' ? { startedAt: Date.now() } : {};
-      await this.#changed(await this.#library.record(id, { state, ...startedAt }, kind));
+      this.#changed(await this.#library.record(id, { state, ...startedAt }, kind));
     } catch (error) {
-      this.#tell({ kind: 'error', vmId: id, error: asContractError(error).toShape() });
+      this.tell({ kind: 'error', vmId: id, error: asContractError(error).toShape() });
     }
   }
 
@@ -200,22 +195,23 @@ export class Supervisor {
     try {
       for (const console of this.consoles(id)) console.setState(state);
       const vm = await this.#library.record(id, { state, exit, startedAt: null }, state === 'crashed' ? 'crashed' : 'ended', `${exit.reason} ${exit.detail}`.trim());
-      await this.#changed(vm);
-      if (error) this.#tell({ kind: 'error', vmId: id, error: error.toShape() });
+      this.#changed(vm);
+      if (error) this.tell({ kind: 'error', vmId: id, error: error.toShape() });
     } catch (failure) {
-      this.#tell({ kind: 'error', vmId: id, error: asContractError(failure).toShape() });
+      this.tell({ kind: 'error', vmId: id, error: asContractError(failure).toShape() });
     }
     for (const waiter of this.#endWaiters.get(id) ?? []) waiter();
     this.#endWaiters.delete(id);
   }
 
-  async #changed(vm: Vm): Promise<Vm> {
+  #changed(vm: Vm): Vm {
     const shown = this.#withProcess(vm);
-    this.#tell({ kind: 'vm-changed', vm: shown });
-    return Promise.resolve(shown);
+    this.tell({ kind: 'vm-changed', vm: shown });
+    return shown;
   }
 
-  #tell(event: LibraryEvent): void {
+  /** Tells everybody who follows the library. */
+  tell(event: LibraryEvent): void {
     for (const listener of this.#libraryListeners) listener(event);
   }
 

@@ -79,12 +79,11 @@ export class Library {
     return this.get(before.id);
   }
 
-  async remove(vm: Vm): Promise<void> {
+  remove(vm: Vm): void {
     this.#write(() => {
       this.#audit(vm.id, vm.config.name, 'removed', '');
       this.#database.sqlite.prepare('DELETE FROM vms WHERE id = ?').run(vm.id);
     });
-    await Promise.resolve();
   }
 
   /** Puts a VM at a place of the list and numbers the list anew. */

@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ContractError, MIB, vmDefaults } from '../../core/contract/index.ts';
+import { MIB, vmDefaults } from '../../core/contract/index.ts';
 import type { VmConfig } from '../../core/contract/index.ts';
 import { openDatabase } from '../../core/store/database.ts';
 import { Library } from '../../core/store/library.ts';
 import { lockLibrary } from '../../core/store/lock.ts';
 import { migrations } from '../../core/store/migrations.ts';
 import type { Migration } from '../../core/store/migrations.ts';
+import { refusal } from '../helpers/refusal.ts';
 
 let folder = '';
 beforeEach(() => void (folder = mkdtempSync(join(tmpdir(), 'vanderpool-store-'))));
@@ -18,16 +19,6 @@ afterEach(() => {
   chmodSync(folder, 0o700);
   rmSync(folder, { recursive: true, force: true });
 });
-
-function refusal(action: () => unknown): ContractError {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof ContractError) return error;
-    throw error;
-  }
-  throw new Error('nothing was refused');
-}
 
 const debian: VmConfig = {
   name: 'Debian', ...vmDefaults, memoryBytes: 256 * MIB, notes: 'a note',

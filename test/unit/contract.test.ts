@@ -1,18 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import {
-  ContractError, createClient, decodeText, encodeText, MEMORY_MAXIMUM, MIB, newVm, parseMemory, parseWith, vmChanges, vmConfig, vmDefaults, withChanges,
+  createClient, decodeText, encodeText, MEMORY_MAXIMUM, MIB, newVm, parseMemory, parseWith, vmChanges, vmConfig, vmDefaults, withChanges,
 } from '../../core/contract/index.ts';
-import type { Transport } from '../../core/contract/index.ts';
-
-function refusal(action: () => unknown): ContractError {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof ContractError) return error;
-    throw error;
-  }
-  throw new Error('nothing was refused');
-}
+import type { ContractError, Transport } from '../../core/contract/index.ts';
+import { refusal } from '../helpers/refusal.ts';
 
 /** A transport whose other end is the test. */
 function testTransport(): { transport: Transport; sent: unknown[]; deliver(message: unknown): void; hangUp(): void } {

@@ -9,6 +9,7 @@ import { bytesWithUnit, fileName, formatBytes, formatCount, formatDuration, form
 import { changeVmLayout, portTab } from '../state/layout.ts';
 import { isAlive, useLibrary } from '../state/library.ts';
 import { startVm, stateLine } from './actions.ts';
+import { exitName } from './exit-names.ts';
 
 const noSamples: readonly MetricsEvent[] = [];
 const SAMPLES = 60;
@@ -146,7 +147,7 @@ function Exits({ samples }: { readonly samples: readonly MetricsEvent[] }): Reac
             <tbody>
               {exits.map(([reason, count]) => (
                 <tr key={reason}>
-                  <td>{reason}</td>
+                  <td>{exitName(reason)}</td>
                   <td className="right">{formatCount(count)}</td>
                   <td className="right">{((count / total) * 100).toFixed(1)} %</td>
                   <td><div className="share"><span style={{ width: `${(count / total) * 100}%` }} /></div></td>

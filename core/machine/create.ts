@@ -8,6 +8,7 @@ import { Cpuid } from '../vmm/cpuid.ts';
 import { Vmm } from '../vmm/vmm.ts';
 import { VirtualClock, instructionTimeSource, wallTimeSource, tscPerNs } from '../platform/clock.ts';
 import { BootError } from '../boot/loader.ts';
+import { loadMonitor } from '../monitor/image.ts';
 import { helperFile } from './helperFile.ts';
 import { Pc } from './pc.ts';
 import type { Machine, MachineConfig, MachineHost } from './types.ts';
@@ -75,10 +76,14 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   });
   const root = new Vmm(cpu, pc, model, config.cpus);
   vmm = root;
-  if (config.boot.kind !== 'image') throw new BootError('the built-in monitor is not assembled yet');
   const { boot } = config;
+  if (boot.kind === 'monitor' && !model.features.includes('lm')) {
+    throw new BootError(`the built-in monitor is a 64-bit program, and the CPU model '${model.name}' has no 64-bit mode; choose another model`);
+  }
   const start = (): void => {
-    root.reset(pc.boot({ kernel: boot.kernel, ...(boot.initrd ? { initrd: boot.initrd } : {}), append: boot.append, modules: boot.modules }));
+    root.reset(pc.boot(boot.kind === 'monitor'
+      ? plan => loadMonitor(plan, process.env.VANDERPOOL_VERSION ?? 'development')
+      : { kernel: boot.kernel, ...(boot.initrd ? { initrd: boot.initrd } : {}), append: boot.append, modules: boot.modules }));
   };
   start();
   return {

@@ -18,7 +18,7 @@ import { conventionalEnd, memoryMap } from '../platform/memoryLayout.ts';
 import { loadImage } from '../boot/image.ts';
 import type { BootImages } from '../boot/image.ts';
 import type { Component, Device } from '../platform/device.ts';
-import type { InitialVcpuState } from '../boot/loader.ts';
+import type { BootPlan, InitialVcpuState, LoadedImage } from '../boot/loader.ts';
 import type { MachineExit } from './types.ts';
 import type { VirtualClock } from '../platform/clock.ts';
 
@@ -92,13 +92,15 @@ export class Pc {
   }
 
   /**
-   * Validates the images, puts them and the firmware tables into RAM, and returns the state of the first vCPU; the others wait for SIPI.
+   * Validates what is booted (images, or a loader of its own), puts it and the firmware tables into RAM, and returns the state of the first
+   * vCPU; the others wait for SIPI.
    * @throws BootError naming what is wrong; nothing has changed then
    */
-  boot(images: BootImages): InitialVcpuState {
+  boot(source: BootImages | ((plan: BootPlan) => LoadedImage)): InitialVcpuState {
     const { memory, vcpus, keyboard } = this.config;
     const acpi = buildAcpiTables({ vcpus, keyboard, ioApicId: vcpus % ioApicIdLimit });
-    const image = loadImage(images, { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address });
+    const plan: BootPlan = { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address };
+    const image = typeof source === 'function' ? source(plan) : loadImage(source, plan);
     applyWrites({ bytes: memory }, [biosDataArea(), acpi, buildSmbios(memory.length, vcpus), ...image.writes]);
     return image.vcpu;
   }

@@ -11,6 +11,7 @@ import { JitManager } from './jit/manager.ts';
 import { exportedSignatures } from './helpers.ts';
 import type { HelperSignatures } from './helpers.ts';
 import { Translator } from './translator.ts';
+import { I32 } from '../wasm/opcodes.ts';
 import type { Program } from '../isa/ir.ts';
 import {
   BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, EFLAGS, ENTRY_INTR_INFO, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPTIBILITY, INTERRUPT_WINDOW,
@@ -95,7 +96,7 @@ export class Processor {
     this.view = new DataView(this.memory.buffer);
     this.bytes = new Uint8Array(this.memory.buffer);
     this.ram = new Uint8Array(this.memory.buffer, RAM_BASE, options.ramBytes);
-    this.signatures = new Map([...exportedSignatures(options.helperBytes)]);
+    this.signatures = new Map([...exportedSignatures(options.helperBytes), ['dropRegion', { parameters: [I32], results: [] }]]);
     this.table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
     const { host } = options;
     const instance = new WebAssembly.Instance(options.helpers, {
@@ -128,6 +129,7 @@ export class Processor {
       this.jit = new JitManager({
         memory: this.memory, table: this.table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures,
         firstIndex: COLD_LIMIT, lastIndex: TABLE_SIZE - 1, dropAllCode: () => { this.call('dropAllCode'); },
+        pageAddress: delta => this.call('sampleAddress', delta) >>> 0,
       });
     }
     this.view.setUint32(RAM_SIZE, options.ramBytes, true);
@@ -175,7 +177,8 @@ export class Processor {
     if (existing) return existing;
     const code = buildInterpreter(this.hot[mode], this.signatures, { long, profile: this.profileTable });
     const instance = new WebAssembly.Instance(new WebAssembly.Module(code), {
-      host: { memory: this.memory, cold: this.table }, helpers: this.helpers as WebAssembly.ModuleImports,
+      host: { memory: this.memory, cold: this.table },
+      helpers: { ...this.helpers, dropRegion: (record: number) => this.jit?.drop(record >>> 0) } as WebAssembly.ModuleImports,
     });
     const run = instance.exports['run'] as HelperFunction;
     this.runs[mode] = run;
@@ -228,7 +231,7 @@ export class Processor {
       const code = stepping ? this.step(long) : this.run(long)(0);
       if (code === RUN_EXIT) return this.leave();
       if (code === RUN_BUDGET && !stepping) {
-        this.jit?.sample(this.call('sampleAddress') >>> 0);
+        this.jit?.sample(this.call('sampleAddress', 0) >>> 0);
         if (rest <= 0) return exitReason.preemptionTimer;
         refill();
       }

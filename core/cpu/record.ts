@@ -28,3 +28,5 @@ export const OP_FIRST = 5;
 
 /** What a region returns, beside the STATUS values of helpers: go on at the RIP in the state. */
 export const REGION_DONE = 5;
+/** Code on another page that the region includes has changed: its entry must be interpreted. */
+export const REGION_STALE = 6;

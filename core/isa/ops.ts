@@ -566,9 +566,33 @@ export class Ops {
     this.setStackPointer(this.long ? moved : this.stackWidth(moved));
   }
 
+  /** #GP(0) unless a 64-bit code address is canonical; only what 48 bits cannot hold needs the helper, which knows CR4.LA57. */
+  checkCanonical(target: V): void {
+    const extended = this.shrS(this.shl(target, this.const(32, 16)), this.const(32, 16));
+    this.when(this.ne(extended, target), () => this.instruction('checkCanonical', [target]));
+  }
+
+  /** Upper 64 bits of an unsigned product, from 32-bit halves. */
+  multiplyHigh(a: V, b: V): V {
+    const half = this.const(32, 32);
+    const mask = this.const(64, -1, 0);
+    const aLow = this.and(a, mask);
+    const aHigh = this.shrU(a, half);
+    const bLow = this.and(b, mask);
+    const bHigh = this.shrU(b, half);
+    const middle = this.add(this.mul(aHigh, bLow), this.shrU(this.mul(aLow, bLow), half));
+    const other = this.add(this.mul(aLow, bHigh), this.and(middle, mask));
+    return this.add(this.add(this.mul(aHigh, bHigh), this.shrU(middle, half)), this.shrU(other, half));
+  }
+
+  multiplyHighSigned(a: V, b: V): V {
+    const sign = (value: V, other: V): V => this.and(this.shrS(value, this.const(32, 63)), other);
+    return this.sub(this.sub(this.multiplyHigh(a, b), sign(a, b)), sign(b, a));
+  }
+
   /** An indirect near jump: the target is checked before RIP changes. */
   jumpChecked(target: V): void {
-    if (this.long) this.instruction('checkCanonical', [target]);
+    if (this.long) this.checkCanonical(target);
     this.jump(target);
   }
 

@@ -87,15 +87,29 @@ export function decodeCross(): u32 {
 }
 
 /** Guest-physical address of the instruction byte at RIP + delta; 0xffffffff when a fault is pending. */
-export function fetchAddress(delta: u32): u32 {
-  const rip = load<u64>(RIP) + delta;
+export function fetchAddress(delta: i32): u32 {
+  const rip = load<u64>(RIP) + <u64>(<i64>delta);
   const linear = load<u32>(CODE_SIZE) == 2 ? rip : (rip + load<u64>(SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE)) & 0xffffffff;
   return translateExecute(linear);
 }
 
-/** Guest-physical address of the instruction at RIP, 0xffffffff when it cannot be fetched; no fault is left pending. */
-export function sampleAddress(): u32 {
-  const gpa = fetchAddress(0);
+/** Guest-physical address of the byte at RIP + delta, 0xffffffff when it cannot be fetched; no fault is left pending. */
+export function sampleAddress(delta: i32): u32 {
+  const gpa = fetchAddress(delta);
   if (gpa == 0xffffffff) store<u32>(FAULT, 0);
   return gpa;
+}
+
+/** The record table that code at the page-aligned linear address has now, 0 when it has none; fills the execute table. */
+export function revalidate(linear: u64): u32 {
+  const gpa = translateExecute(linear);
+  if (gpa == 0xffffffff) {
+    store<u32>(FAULT, 0);
+    return 0;
+  }
+  const descriptor = load<u32>(PAGE_CODE + ((gpa >> 12) << 2));
+  if (descriptor == 0) return 0;
+  const table = load<u32>(descriptor + (load<u32>(CODE_SIZE) << 2));
+  if (table != 0) fillExecute(linear, table);
+  return table;
 }

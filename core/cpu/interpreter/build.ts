@@ -13,7 +13,7 @@ import {
   BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CS, EFLAGS, FAULT, FAULT_EXIT, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
   TLB_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK,
 } from '../layout.ts';
-import { OP_CROSS, OP_FIRST, OP_GOTO, OP_REGION, OP_RELOOKUP, OP_STOP, REGION_DONE, R_AUX, R_DISPLACEMENT, R_IMMEDIATE, R_OFFSET, R_OP, RECORD_SHIFT, RECORD_SIZE } from '../record.ts';
+import { OP_CROSS, OP_FIRST, OP_GOTO, OP_REGION, OP_RELOOKUP, OP_STOP, REGION_DONE, REGION_STALE, R_AUX, R_DISPLACEMENT, R_IMMEDIATE, R_OFFSET, R_OP, RECORD_SHIFT, RECORD_SIZE } from '../record.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { LocalPool, recordTarget } from './forms.ts';
 
@@ -59,8 +59,8 @@ function importer(module: ModuleWriter, signatures: HelperSignatures, names: Rea
 const COMMON = ['slowRead', 'slowWrite', 'slowStore', 'commitWrite', 'faulted', 'segmentSlot', 'raise', 'raiseError'] as const;
 
 /** Imports what a set of programs calls; returns the index of a helper by name. */
-export function importHelpers(module: ModuleWriter, signatures: HelperSignatures, programs: readonly Program[]): (name: string) => number {
-  return importer(module, signatures, helpersOf(programs));
+export function importHelpers(module: ModuleWriter, signatures: HelperSignatures, programs: readonly Program[], more: readonly string[] = []): (name: string) => number {
+  return importer(module, signatures, new Set([...helpersOf(programs), ...more]));
 }
 
 /** Names of the helpers that programs call. */
@@ -143,7 +143,7 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
   module.importMemory('host', 'memory', 1);
   module.importTable('host', 'cold');
   const names = helpersOf(hot.map(form => form.program));
-  for (const name of ['lookup', 'deliverPending', 'checkCross', 'decodeCross']) names.add(name);
+  for (const name of ['lookup', 'deliverPending', 'checkCross', 'decodeCross', 'dropRegion']) names.add(name);
   const helper = importer(module, signatures, names);
   const coldType = module.type(COLD);
   const { code } = module.function({ parameters: [I32], results: [I32] }, 'run');
@@ -394,6 +394,17 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
         code.memory(op.i64Load, RIP);
         code.set(target);
         farLookup();
+        code.end();
+        code.get(status);
+        code.i32Const(REGION_STALE);
+        code.op(op.i32Eq);
+        code.if();
+        spillRip();
+        code.get(record);
+        code.call(helper('dropRegion'));
+        code.i32Const(0);
+        code.set(record);
+        code.br(relookup);
         code.end();
         code.get(status);
         code.i32Const(STATUS_FAULT);

@@ -1,5 +1,8 @@
 /**
- * Finds the basic blocks of a region: code reachable from an entry by direct branches without leaving its guest-physical page.
+ * Finds the basic blocks of a region: code reachable from an entry by direct branches and calls that has been decoded before, across
+ * pages. A callee is compiled into the caller's region once for each call site (its own context), so that its return is a branch.
+ *
+ * Offsets are relative to the first byte of the entry's page and may lie outside it.
  */
 import type { Decoded, Decoder, CodeSize } from '../../isa/decoder.ts';
 import { DecodeFault, NeedMoreBytes } from '../../isa/decoder.ts';
@@ -8,30 +11,65 @@ import type { DecodedForm } from '../forms.ts';
 import { formOf } from '../forms.ts';
 
 /** V8's optimising compiler stays fast below this many blocks; instructions bound the size of one compilation. */
-export const BLOCK_LIMIT = 48;
-export const INSTRUCTION_LIMIT = 320;
+export const BLOCK_LIMIT = 60;
+export const INSTRUCTION_LIMIT = 360;
+/** Calls inside calls that are followed. */
+export const CALL_DEPTH = 3;
+/** How far from the entry's page code is followed, in bytes: block keys have this much room. */
+const REACH = 0x400000;
+const KEY_RANGE = 2 * REACH;
+/** Other pages that a region may lie on: each is checked at every entry. */
+export const PAGE_LIMIT = 6;
 
 const PAGE_SIZE = 4096;
 
+/** Offset that a block's key stands for. */
+export function keyOffset(key: number): number {
+  return key % KEY_RANGE - REACH;
+}
+
 export interface RegionInstruction {
-  /** Offset in the page. */
   readonly offset: number;
   readonly decoded: Decoded;
   readonly program: Program;
 }
 
 export interface RegionBlock {
-  readonly start: number;
+  readonly key: number;
   readonly instructions: RegionInstruction[];
-  /** Offset of the direct branch's target when it lies in the region, else -1. */
+  /** Offset at which control goes on behind the block. */
+  end: number;
+  /** Keys of successors, -1 when they are not in the region: of the direct branch or call, of falling through, of the return. */
   taken: number;
-  /** Offset at which control goes on when nothing was taken; -1 when it never does. */
   next: number;
-  /** The block ends in front of this offset because the interpreter must go on there. */
+  returns: number;
+  /** The block ends at `end` because the interpreter must go on there, or because nothing behind it is known. */
   bail: boolean;
 }
 
-export type ProgramOf = (decoded: Decoded, shape: DecodedForm, codeSize: CodeSize) => Program;
+/** A page of the region: where its bytes are, and its record table. */
+export interface RegionPage {
+  readonly host: number;
+  readonly table: number;
+}
+
+export interface Region {
+  readonly entry: number;
+  readonly blocks: ReadonlyMap<number, RegionBlock>;
+  /** Pages beside the entry's, by number relative to it. */
+  readonly foreign: ReadonlyMap<number, RegionPage>;
+}
+
+export interface DiscoverySource {
+  readonly bytes: Uint8Array;
+  readonly codeSize: CodeSize;
+  readonly decoder: Decoder;
+  programOf(decoded: Decoded, shape: DecodedForm, codeSize: CodeSize): Program;
+  /** A page by number relative to the entry's, when code on it has been decoded; else null. */
+  page(number: number): RegionPage | null;
+  /** Whether an instruction has been decoded at an offset of a page. */
+  isDecoded(page: RegionPage, offset: number): boolean;
+}
 
 /** Value helpers that look at nothing but their arguments; programs that call others are left to the interpreter. */
 const PURE_HELPERS = new Set(['multiplyHigh', 'multiplyHighSigned', 'rotateCarryLeft', 'rotateCarryRight', 'crc32c', 'depositBits', 'extractBits']);
@@ -44,78 +82,172 @@ function compilable(statements: readonly Statement[]): boolean {
   });
 }
 
-/** Blocks by start offset, entry first; empty when the entry itself must be interpreted. */
-export function discover(bytes: Uint8Array, host: number, entry: number, codeSize: CodeSize, decoder: Decoder, programOf: ProgramOf): Map<number, RegionBlock> {
-  const instructions = new Map<number, RegionInstruction>();
-  const bails = new Set<number>();
-  const leaders = new Set<number>([entry]);
-  const work = [entry];
-  while (work.length > 0 && leaders.size <= BLOCK_LIMIT && instructions.size < INSTRUCTION_LIMIT) {
-    let at = work.pop()!;
-    while (at < PAGE_SIZE && !instructions.has(at) && instructions.size < INSTRUCTION_LIMIT) {
-      const instruction = decodeAt(bytes, host, at, codeSize, decoder, programOf);
-      if (!instruction) {
-        bails.add(at);
-        break;
-      }
-      instructions.set(at, instruction);
+interface Context {
+  readonly depth: number;
+  /** Key of the block behind the call; -1 in the outermost context. */
+  readonly returns: number;
+}
+
+class Discovery {
+  private readonly source: DiscoverySource;
+  private readonly pages = new Map<number, RegionPage | null>();
+  private readonly decoded = new Map<number, RegionInstruction | null>();
+  private readonly contexts: Context[] = [{ depth: 0, returns: -1 }];
+  /** Context of the callee by key of the call instruction. */
+  private readonly callees = new Map<number, number>();
+  private readonly visited = new Set<number>();
+  private readonly leaders = new Set<number>();
+  private readonly queue: number[] = [];
+
+  constructor(source: DiscoverySource) {
+    this.source = source;
+  }
+
+  run(entryOffset: number): Region {
+    const entry = this.key(0, entryOffset);
+    this.lead(entry);
+    for (let i = 0; i < this.queue.length && this.visited.size < INSTRUCTION_LIMIT; i++) this.walk(this.queue[i]!);
+    const blocks = new Map<number, RegionBlock>();
+    for (const key of this.queue) {
+      const block = this.visited.has(key) ? this.form(key) : null;
+      if (block) blocks.set(key, block);
+    }
+    const foreign = new Map<number, RegionPage>();
+    for (const [number, page] of this.pages) if (page && number !== 0) foreign.set(number, page);
+    return { entry, blocks, foreign };
+  }
+
+  private key(context: number, offset: number): number {
+    return context * KEY_RANGE + offset + REACH;
+  }
+
+  private contextOf(key: number): number {
+    return Math.floor(key / KEY_RANGE);
+  }
+
+  private lead(key: number): boolean {
+    if (this.leaders.has(key)) return true;
+    if (this.leaders.size >= BLOCK_LIMIT) return false;
+    this.leaders.add(key);
+    this.queue.push(key);
+    return true;
+  }
+
+  private page(number: number): RegionPage | null {
+    const known = this.pages.get(number);
+    if (known !== undefined) return known;
+    const full = [...this.pages.values()].filter(page => page !== null).length > PAGE_LIMIT;
+    const page = full ? null : this.source.page(number);
+    this.pages.set(number, page);
+    return page;
+  }
+
+  /** Whether code at an offset may join the region: it has run, or at least been decoded, before. */
+  private known(offset: number): boolean {
+    if (Math.abs(offset) > REACH - PAGE_SIZE) return false;
+    const page = this.page(Math.floor(offset / PAGE_SIZE));
+    return page !== null && this.source.isDecoded(page, offset & (PAGE_SIZE - 1));
+  }
+
+  private instruction(offset: number): RegionInstruction | null {
+    const known = this.decoded.get(offset);
+    if (known !== undefined) return known;
+    const found = this.decode(offset);
+    this.decoded.set(offset, found);
+    return found;
+  }
+
+  private decode(offset: number): RegionInstruction | null {
+    const page = this.page(Math.floor(offset / PAGE_SIZE));
+    if (!page) return null;
+    const { bytes, decoder, codeSize } = this.source;
+    try {
+      const decoded = { ...decoder.decode(bytes, page.host + (offset & (PAGE_SIZE - 1)), page.host + PAGE_SIZE, codeSize) };
+      const program = this.source.programOf(decoded, formOf(decoded, codeSize), codeSize);
+      return compilable(program.statements) ? { offset, decoded, program } : null;
+    } catch (error) {
+      if (error instanceof NeedMoreBytes || error instanceof DecodeFault) return null;
+      throw error;
+    }
+  }
+
+  /** Follows a block to its end and queues its successors. */
+  private walk(start: number): void {
+    const context = this.contextOf(start);
+    let at = keyOffset(start);
+    while (this.visited.size < INSTRUCTION_LIMIT) {
+      const key = this.key(context, at);
+      if (this.visited.has(key)) return;
+      const instruction = this.instruction(at);
+      if (!instruction) return;
+      this.visited.add(key);
       const { row, displacement, length } = instruction.decoded;
-      if (row.has.has('relative') && row.name !== 'CALL') {
-        const target = at + displacement;
-        const next = at + length;
-        if (target >= 0 && target < PAGE_SIZE && !leaders.has(target)) {
-          leaders.add(target);
-          work.push(target);
-        }
-        if (!row.has.has('ends')) leaders.add(next);
+      const next = at + length;
+      if (row.name === 'CALL' && row.has.has('relative')) {
+        this.enterCall(context, key, at + displacement, next);
+        return;
       }
-      if (row.has.has('ends')) break;
-      at += length;
+      if (row.has.has('relative')) {
+        if (this.known(at + displacement)) this.lead(this.key(context, at + displacement));
+        if (!row.has.has('ends') && this.known(next)) this.lead(this.key(context, next));
+        return;
+      }
+      if (row.has.has('ends')) return;
+      at = next;
     }
   }
-  const blocks = new Map<number, RegionBlock>();
-  for (const start of leaders) {
-    if (!instructions.has(start) || blocks.size >= BLOCK_LIMIT) continue;
-    blocks.set(start, formBlock(start, instructions, leaders));
+
+  private enterCall(context: number, callSite: number, target: number, next: number): void {
+    const { depth } = this.contexts[context]!;
+    if (depth >= CALL_DEPTH || !this.known(target) || !this.known(next) || this.leaders.size + 2 > BLOCK_LIMIT) return;
+    const returns = this.key(context, next);
+    const callee = this.contexts.push({ depth: depth + 1, returns }) - 1;
+    this.callees.set(callSite, callee);
+    this.lead(this.key(callee, target));
+    this.lead(returns);
   }
-  return blocks;
+
+  private inRegion(key: number): number {
+    return this.leaders.has(key) && this.visited.has(key) ? key : -1;
+  }
+
+  private form(start: number): RegionBlock {
+    const context = this.contextOf(start);
+    const block: RegionBlock = { key: start, instructions: [], end: keyOffset(start), taken: -1, next: -1, returns: -1, bail: false };
+    for (;;) {
+      const at = block.end;
+      const key = this.key(context, at);
+      if (block.instructions.length > 0 && this.leaders.has(key)) {
+        block.next = this.inRegion(key);
+        return block;
+      }
+      const instruction = this.visited.has(key) ? this.instruction(at) : null;
+      if (!instruction) {
+        block.bail = true;
+        return block;
+      }
+      block.instructions.push(instruction);
+      const { row, displacement, length } = instruction.decoded;
+      block.end = at + length;
+      if (row.name === 'CALL' && row.has.has('relative')) {
+        const callee = this.callees.get(key);
+        if (callee !== undefined) block.taken = this.inRegion(this.key(callee, at + displacement));
+        return block;
+      }
+      if (row.has.has('relative')) {
+        block.taken = this.inRegion(this.key(context, at + displacement));
+        if (!row.has.has('ends')) block.next = this.inRegion(this.key(context, block.end));
+        return block;
+      }
+      if (row.has.has('ends')) {
+        if (row.name === 'RET') block.returns = this.inRegion(this.contexts[context]!.returns);
+        return block;
+      }
+    }
+  }
 }
 
-function formBlock(start: number, instructions: ReadonlyMap<number, RegionInstruction>, leaders: ReadonlySet<number>): RegionBlock {
-  const block: RegionBlock = { start, instructions: [], taken: -1, next: -1, bail: false };
-  let at = start;
-  for (;;) {
-    const instruction = instructions.get(at);
-    if (!instruction) {
-      block.bail = true;
-      block.next = at;
-      return block;
-    }
-    block.instructions.push(instruction);
-    const { row, displacement, length } = instruction.decoded;
-    const next = at + length;
-    if (row.has.has('relative') && row.name !== 'CALL') {
-      const target = at + displacement;
-      block.taken = target >= 0 && target < PAGE_SIZE && leaders.has(target) ? target : -1;
-      if (!row.has.has('ends')) block.next = next;
-      return block;
-    }
-    if (row.has.has('ends')) return block;
-    if (leaders.has(next) || next >= PAGE_SIZE) {
-      block.next = next;
-      return block;
-    }
-    at = next;
-  }
-}
-
-function decodeAt(bytes: Uint8Array, host: number, at: number, codeSize: CodeSize, decoder: Decoder, programOf: ProgramOf): RegionInstruction | null {
-  try {
-    const decoded = { ...decoder.decode(bytes, host + at, host + PAGE_SIZE, codeSize) };
-    const program = programOf(decoded, formOf(decoded, codeSize), codeSize);
-    return compilable(program.statements) ? { offset: at, decoded, program } : null;
-  } catch (error) {
-    if (error instanceof NeedMoreBytes || error instanceof DecodeFault) return null;
-    throw error;
-  }
+/** The region that begins at an offset of its page; without blocks when the entry itself must be interpreted. */
+export function discover(entryOffset: number, source: DiscoverySource): Region {
+  return new Discovery(source).run(entryOffset);
 }

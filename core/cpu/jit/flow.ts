@@ -7,7 +7,7 @@ import type { RegionBlock } from './discover.ts';
 export interface Flow {
   /** Blocks reachable from the entry in reverse postorder. */
   readonly order: readonly RegionBlock[];
-  /** Position in `order` by start offset. */
+  /** Position in `order` by key. */
   readonly position: ReadonlyMap<number, number>;
   /** Positions of the blocks that a block immediately dominates and that are merge points, the last in order first. */
   readonly merges: readonly (readonly number[])[];
@@ -21,18 +21,18 @@ export function analyse(blocks: ReadonlyMap<number, RegionBlock>, entry: number)
   const order: RegionBlock[] = [];
   const seen = new Set<number>();
   const successors = (block: RegionBlock): RegionBlock[] =>
-    [block.taken, block.bail ? -1 : block.next].map(start => blocks.get(start)).filter(next => next !== undefined);
+    [block.taken, block.next, block.returns].map(key => blocks.get(key)).filter(next => next !== undefined);
   const visit = (block: RegionBlock): void => {
-    seen.add(block.start);
-    for (const next of successors(block)) if (!seen.has(next.start)) visit(next);
+    seen.add(block.key);
+    for (const next of successors(block)) if (!seen.has(next.key)) visit(next);
     order.push(block);
   };
   visit(blocks.get(entry)!);
   order.reverse();
-  const position = new Map(order.map((block, i) => [block.start, i]));
+  const position = new Map(order.map((block, i) => [block.key, i]));
   const predecessors: number[][] = order.map(() => []);
   order.forEach((block, i) => {
-    for (const next of successors(block)) predecessors[position.get(next.start)!]!.push(i);
+    for (const next of successors(block)) predecessors[position.get(next.key)!]!.push(i);
   });
   const dominator = dominators(predecessors);
   const dominates = (a: number, b: number): boolean => {

@@ -12,6 +12,7 @@ import type { HelperSignatures } from '../helpers.ts';
 import { CODE_SIZE, PAGE_CODE, RAM_BASE } from '../layout.ts';
 import { OP_GOTO, OP_REGION, R_AUX, R_OP, OP_CROSS } from '../record.ts';
 import { discover } from './discover.ts';
+import type { DiscoverySource } from './discover.ts';
 import { analyse } from './flow.ts';
 import { compileRegion } from './region.ts';
 
@@ -33,6 +34,8 @@ export interface JitHost {
   readonly lastIndex: number;
   /** Forgets all decoded code, records that lead to regions included. */
   dropAllCode(): void;
+  /** Guest-physical address of the instruction byte at RIP + delta; 0xffffffff when it cannot be fetched. No fault is left pending. */
+  pageAddress(delta: number): number;
 }
 
 export class JitManager {
@@ -41,12 +44,14 @@ export class JitManager {
   private readonly programs = new Map<number, Program>();
   private readonly bytes: Uint8Array;
   private readonly view: DataView;
+  /** What the records that lead to regions held before. */
+  private readonly replaced = new Map<number, { operation: number; aux: number }>();
   private marks = new Map<number, number>();
   private samples = 0;
   private nextIndex: number;
   private liveBytes = 0;
   private readonly threshold: number;
-  readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0 };
+  readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0, stale: 0 };
 
   constructor(host: JitHost, threshold = HOT_SAMPLES) {
     this.host = host;
@@ -85,22 +90,50 @@ export class JitManager {
     if (operation === OP_REGION || operation === OP_CROSS) return;
     const started = performance.now();
     const codeSize = SIZES[size]!;
-    const blocks = discover(this.bytes, RAM_BASE + (gpa & ~4095) >>> 0, gpa & 4095, codeSize, this.decoder, (d, s, c) => this.programOf(d, s, c));
-    if (blocks.size === 0) {
+    const region = discover(gpa & 4095, this.source(gpa, table, size));
+    if (region.blocks.size === 0) {
       this.counters.refused++;
       return;
     }
     if (this.nextIndex > this.host.lastIndex) return;
-    const code = compileRegion(analyse(blocks, gpa & 4095), codeSize, this.host.signatures);
+    const code = compileRegion(region, analyse(region.blocks, region.entry), codeSize, this.host.signatures);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(code), { host: { memory: this.host.memory }, helpers: this.host.helpers });
     this.host.table.set(this.nextIndex, instance.exports['region'] as () => void);
+    this.replaced.set(record, { operation, aux: view.getUint32(record + R_AUX, true) });
     view.setUint16(record + R_OP, OP_REGION, true);
     view.setUint32(record + R_AUX, this.nextIndex++, true);
     this.liveBytes += code.length;
     this.counters.regions++;
     this.counters.regionBytes += code.length;
-    for (const block of blocks.values()) this.counters.regionInstructions += block.instructions.length;
+    for (const block of region.blocks.values()) this.counters.regionInstructions += block.instructions.length;
     this.counters.compileMs += performance.now() - started;
+  }
+
+  private source(gpa: number, table: number, size: number): DiscoverySource {
+    const { view } = this;
+    const entryPage = gpa >>> 12;
+    return {
+      bytes: this.bytes, decoder: this.decoder, codeSize: SIZES[size]!,
+      programOf: (decoded, shape, codeSize) => this.programOf(decoded, shape, codeSize),
+      page: number => {
+        if (number === 0) return { host: RAM_BASE + entryPage * 4096, table };
+        const other = this.host.pageAddress(number * 4096 - (gpa & 4095));
+        const descriptor = other === 0xffffffff ? 0 : view.getUint32(PAGE_CODE + (other >>> 12) * 4, true);
+        const records = descriptor === 0 ? 0 : view.getUint32(descriptor + size * 4, true);
+        return records === 0 ? null : { host: RAM_BASE + (other & ~4095) >>> 0, table: records };
+      },
+      isDecoded: (page, offset) => view.getUint32(page.table + offset * 4, true) !== 0,
+    };
+  }
+
+  /** Puts a region's entry back to what the interpreter runs: code elsewhere that the region includes is no longer what it was. */
+  drop(record: number): void {
+    const before = this.replaced.get(record);
+    if (!before || this.view.getUint16(record + R_OP, true) !== OP_REGION) return;
+    this.view.setUint16(record + R_OP, before.operation, true);
+    this.view.setUint32(record + R_AUX, before.aux, true);
+    this.replaced.delete(record);
+    this.counters.stale++;
   }
 
   /** A record that only leads to another one. */
@@ -120,6 +153,7 @@ export class JitManager {
     for (let index = this.host.firstIndex; index < this.nextIndex; index++) this.host.table.set(index, null);
     this.nextIndex = this.host.firstIndex;
     this.liveBytes = 0;
+    this.replaced.clear();
     this.counters.evictions++;
     this.marks = new Map();
     this.host.dropAllCode();

@@ -13,10 +13,13 @@ import type { Target } from '../emitter.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importHelpers } from '../interpreter/build.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import { BUDGET, CODE_GENERATION, NEXT_RIP, RIP, STATE } from '../layout.ts';
-import { REGION_DONE } from '../record.ts';
+import {
+  BUDGET, CODE_GENERATION, CS, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, TLB_EXECUTE, TLB_EXECUTE_MASK,
+} from '../layout.ts';
+import { REGION_DONE, REGION_STALE } from '../record.ts';
 import { RegisterFile, StateUse, slotOffset } from './registers.ts';
-import type { RegionBlock, RegionInstruction } from './discover.ts';
+import { keyOffset } from './discover.ts';
+import type { Region, RegionBlock, RegionInstruction } from './discover.ts';
 import type { Flow } from './flow.ts';
 
 const TYPE: FunctionType = { parameters: [I32, I64, I32], results: [I32] };
@@ -26,12 +29,12 @@ const STATUS_FAULT = 1;
 const STATUS_JUMP = 2;
 const STATUS_SYNC = 4;
 
-export function compileRegion(flow: Flow, codeSize: CodeSize, signatures: HelperSignatures): Uint8Array<ArrayBuffer> {
+export function compileRegion(region: Region, flow: Flow, codeSize: CodeSize, signatures: HelperSignatures): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importMemory('host', 'memory', 1);
-  const helper = importHelpers(module, signatures, flow.order.flatMap(block => block.instructions.map(({ program }) => program)));
+  const helper = importHelpers(module, signatures, flow.order.flatMap(block => block.instructions.map(({ program }) => program)), ['revalidate']);
   const { code } = module.function(TYPE, 'region');
-  new RegionCompiler(code, flow, codeSize, helper).compile();
+  new RegionCompiler(code, flow, codeSize, helper).compile(region.foreign);
   return module.finish();
 }
 
@@ -72,8 +75,9 @@ class RegionCompiler {
     this.dropped = code.local(I32);
   }
 
-  compile(): void {
+  compile(foreign: Region['foreign']): void {
     const { code } = this;
+    for (const [number, page] of foreign) this.checkPage(number, page.table);
     this.registers.reload();
     code.i32Const(0);
     code.memory(op.i64Load, BUDGET);
@@ -91,6 +95,53 @@ class RegionCompiler {
     code.memory(op.i64Store, RIP);
     this.storeBudget();
     code.get(this.status);
+  }
+
+  /**
+   * Code on another page than the entry's is right as long as the execute table still leads from its linear address to the record
+   * table it was compiled from: mapping and contents are unchanged then.
+   */
+  private checkPage(number: number, table: number): void {
+    const { code } = this;
+    const linear = this.exitRip;
+    const entry = this.status;
+    code.get(PAGE_RIP);
+    code.i64Const(number * 4096);
+    code.op(op.i64Add);
+    if (this.legacy) {
+      code.i32Const(0);
+      code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
+      code.op(op.i64Add);
+      code.i64Const(-1, 0);
+      code.op(op.i64And);
+    }
+    code.tee(linear);
+    code.op(op.i32WrapI64);
+    code.i32Const(8);
+    code.op(op.i32ShrU);
+    code.i32Const(TLB_EXECUTE_MASK);
+    code.op(op.i32And);
+    code.get(TLB);
+    code.op(op.i32Add);
+    code.tee(entry);
+    code.memory(op.i64Load, TLB_EXECUTE);
+    code.get(linear);
+    code.op(op.i64Ne);
+    code.get(entry);
+    code.memory(op.i32Load, TLB_EXECUTE + 8);
+    code.i32Const(table);
+    code.op(op.i32Ne);
+    code.op(op.i32Or);
+    code.if();
+    code.get(linear);
+    code.call(this.helper('revalidate'));
+    code.i32Const(table);
+    code.op(op.i32Ne);
+    code.if();
+    code.i32Const(REGION_STALE);
+    code.return();
+    code.end();
+    code.end();
   }
 
   private storeBudget(): void {
@@ -146,8 +197,7 @@ class RegionCompiler {
       return;
     }
     if (!row.has.has('relative') || hasFaults(final)) this.account(count);
-    if (block.bail) this.leaveAt(() => this.pageAddress(block.next), REGION_DONE);
-    else this.go(position, block.next);
+    this.go(position, block.next, block.end);
   }
 
   /** After an instruction that stores: when code was dropped, this region may be stale. */
@@ -169,19 +219,19 @@ class RegionCompiler {
     this.code.set(this.budget);
   }
 
-  /** Goes from a block to the offset `to`, inside the region where that is possible. */
-  private go(from: number, to: number): void {
+  /** Goes from a block to the one with a key, inside the region where that is possible, else to `offset`. */
+  private go(from: number, key: number, offset: number): void {
     const { code, flow } = this;
-    const position = flow.position.get(to);
+    const position = flow.position.get(key);
     const edge = position === undefined ? 'leave' : flow.edge(from, position);
     if (position === undefined || edge === 'leave') {
-      this.leaveAt(() => this.pageAddress(to), REGION_DONE);
+      this.leaveAt(() => this.pageAddress(offset), REGION_DONE);
     } else if (edge === 'back') {
       code.get(this.budget);
       code.i64Const(0);
       code.op(op.i64GtS);
       code.brIf(this.loops.get(position)!);
-      this.leaveAt(() => this.pageAddress(to), REGION_DONE);
+      this.leaveAt(() => this.pageAddress(offset), REGION_DONE);
     } else if (flow.isMerge[position]) code.br(this.joins.get(position)!);
     else this.tree(position);
   }
@@ -254,6 +304,7 @@ class RegionCompiler {
         // The target is on the stack; the instruction is complete.
         code.set(this.exitRip);
         if (hasFaults(instruction)) this.account(completed + 1);
+        if (this.returnBlock(position) >= 0) this.predictReturn(position);
         code.i32Const(REGION_DONE);
         code.set(this.status);
         code.br(this.leave);
@@ -262,6 +313,27 @@ class RegionCompiler {
       allocate: type => this.pool.allocate(type),
       release: (type, local) => this.pool.release(type, local),
     };
+  }
+
+  private returnBlock(position: number): number {
+    return this.flow.order[position]!.returns;
+  }
+
+  /** A return from a callee that was compiled in goes on behind its call, when it does go there. */
+  private predictReturn(position: number): void {
+    const { code } = this;
+    const key = this.returnBlock(position);
+    const offset = keyOffset(key);
+    code.get(this.exitRip);
+    this.pageAddress(offset);
+    if (this.legacy) {
+      code.i64Const(-1, 0);
+      code.op(op.i64And);
+    }
+    code.op(op.i64Eq);
+    code.if();
+    this.go(position, key, offset);
+    code.end();
   }
 
   /** The STATUS is on the stack, the state is in memory. Anything but OK leaves at once, past the write-back. */
@@ -293,8 +365,8 @@ class RegionCompiler {
   private branch(instruction: RegionInstruction, position: number, completed: number): void {
     const { decoded } = instruction;
     if (hasFaults(instruction)) this.account(completed + 1);
-    if (this.block.taken >= 0 && decoded.row.name !== 'CALL') {
-      this.go(position, this.block.taken);
+    if (this.block.taken >= 0) {
+      this.go(position, this.block.taken, instruction.offset + decoded.displacement);
       return;
     }
     this.leaveAt(() => {

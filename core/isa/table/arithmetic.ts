@@ -126,7 +126,7 @@ const multiplyAccumulator = (signed: boolean): Definition => o => {
     multiplyFlags(o, low, significant);
   } else {
     const a = o.reg(0, 64);
-    const high = o.call(signed ? 'multiplyHighSigned' : 'multiplyHigh', 64, [a, b]);
+    const high = signed ? o.multiplyHighSigned(a, b) : o.multiplyHigh(a, b);
     const low = o.mul(a, b);
     const significant = signed ? o.ne(high, o.shrS(low, o.const(32, 63))) : o.ne(high, o.const(64, 0));
     o.setReg(0, low);
@@ -139,7 +139,7 @@ function multiplyTruncated(o: Ops, a: V, b: V): V {
   const w = a.width;
   if (w === 64) {
     const low = o.mul(a, b);
-    const high = o.call('multiplyHighSigned', 64, [a, b]);
+    const high = o.multiplyHighSigned(a, b);
     multiplyFlags(o, low, o.ne(high, o.shrS(low, o.const(32, 63))));
     return low;
   }

@@ -21,14 +21,14 @@ const nearCallIndirect: Definition = o => {
   const target = o.src(0);
   if (o.long) {
     // The target must be canonical before anything is pushed.
-    o.instruction('checkCanonical', [target]);
+    o.checkCanonical(target);
   }
   o.push(o.fact('nextRip', o.opSize));
   o.jump(target);
 };
 const nearReturn = (withImmediate: boolean): Definition => o => {
   const target = o.top(o.opSize);
-  if (o.long) o.instruction('checkCanonical', [target]);
+  if (o.long) o.checkCanonical(target);
   o.popped(o.opSize / 8);
   if (withImmediate) o.addStackPointer(o.zeroExtend(o.immediate(16), 64));
   o.jump(target);

@@ -204,6 +204,8 @@ export const XSCRATCH = 0x10700;
 /** What `lookup` found besides the record: u32 record table of the page, u64 RIP of the page's first byte. */
 export const CODE_TABLE = 0x10c00;
 export const CODE_PAGE_RIP = 0x10c08;
+/** 32-bit: record of the region in which the last slice's budget ran out. */
+export const REGION_ENTRY = 0x10c10;
 /** A decoded instruction and a stop, for single steps: records live here instead of in a page's table. */
 export const STEP_RECORDS = 0x10c20;
 

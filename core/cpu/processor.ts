@@ -4,7 +4,7 @@
  * `enter` is VM entry: it runs the guest until a VM exit and returns the SDM's basic exit reason; the exit's qualification and the
  * rest are in the state (core/cpu/layout.ts).
  */
-import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT } from './interpreter/build.ts';
+import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT, RUN_REGION } from './interpreter/build.ts';
 import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
 import { hotPrograms } from './interpreter/hotPrograms.ts';
 import { JitManager } from './jit/manager.ts';
@@ -15,7 +15,8 @@ import { I32 } from '../wasm/opcodes.ts';
 import type { Program } from '../isa/ir.ts';
 import {
   BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, EFLAGS, ENTRY_INTR_INFO, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPTIBILITY, INTERRUPT_WINDOW,
-  NEXT_RIP, NMI_WINDOW, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED, PHYS_RESERVED,
+  NEXT_RIP, NMI_WINDOW, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
+  PHYS_RESERVED,
 } from './layout.ts';
 
 /** Basic exit reasons that this processor raises. @sdm 3D appendix C */
@@ -230,8 +231,9 @@ export class Processor {
       const stepping = view.getUint32(STEP_REASON, true) !== 0;
       const code = stepping ? this.step(long) : this.run(long)(0);
       if (code === RUN_EXIT) return this.leave();
-      if (code === RUN_BUDGET && !stepping) {
-        this.jit?.sample(this.call('sampleAddress', 0) >>> 0);
+      if ((code === RUN_BUDGET || code === RUN_REGION) && !stepping) {
+        if (code === RUN_REGION) this.jit?.sampleRegion(view.getUint32(REGION_ENTRY, true));
+        else this.jit?.sample(this.call('sampleAddress', 0) >>> 0);
         if (rest <= 0) return exitReason.preemptionTimer;
         refill();
       }

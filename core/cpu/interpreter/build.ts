@@ -10,7 +10,7 @@ import { I32, I64, op } from '../../wasm/opcodes.ts';
 import type { Program } from '../../isa/ir.ts';
 import { Emitter } from '../emitter.ts';
 import {
-  BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CS, EFLAGS, FAULT, FAULT_EXIT, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
+  BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CS, EFLAGS, FAULT, FAULT_EXIT, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
   TLB_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK,
 } from '../layout.ts';
 import { OP_CROSS, OP_FIRST, OP_GOTO, OP_REGION, OP_RELOOKUP, OP_STOP, REGION_DONE, REGION_STALE, R_AUX, R_DISPLACEMENT, R_IMMEDIATE, R_OFFSET, R_OP, RECORD_SHIFT, RECORD_SIZE } from '../record.ts';
@@ -22,6 +22,7 @@ export const RUN_BUDGET = 0; // the slice is used up
 export const RUN_EXIT = 1; // a VM exit is pending (EXIT_REASON)
 export const RUN_SYNC = 2; // mode, translations or interruptibility may have changed: look before going on
 export const RUN_STOP = 3; // the single step is done
+export const RUN_REGION = 4; // the slice is used up, in the region whose record is in REGION_ENTRY
 
 const STATUS_FAULT = 1;
 const STATUS_JUMP = 2;
@@ -390,6 +391,15 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
         code.i32Const(REGION_DONE);
         code.op(op.i32Eq);
         code.if();
+        code.get(budget);
+        code.i64Const(0);
+        code.op(op.i64LeS);
+        code.if();
+        code.i32Const(0);
+        code.get(record);
+        code.memory(op.i32Store, REGION_ENTRY);
+        leaveWith(RUN_REGION, exit);
+        code.end();
         code.i32Const(0);
         code.memory(op.i64Load, RIP);
         code.set(target);

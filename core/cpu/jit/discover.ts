@@ -10,11 +10,14 @@ import type { Program, Statement } from '../../isa/ir.ts';
 import type { DecodedForm } from '../forms.ts';
 import { formOf } from '../forms.ts';
 
-/** V8's optimising compiler stays fast below this many blocks; instructions bound the size of one compilation. */
-export const BLOCK_LIMIT = 60;
-export const INSTRUCTION_LIMIT = 360;
-/** Calls inside calls that are followed. */
-export const CALL_DEPTH = 3;
+/** How large a region may become. V8's optimising compiler stays fast below about 64 blocks. */
+export interface RegionLimits {
+  readonly blocks: number;
+  readonly instructions: number;
+  /** Calls inside calls that are followed. */
+  readonly callDepth: number;
+}
+
 /** How far from the entry's page code is followed, in bytes: block keys have this much room. */
 const REACH = 0x400000;
 const KEY_RANGE = 2 * REACH;
@@ -90,6 +93,7 @@ interface Context {
 
 class Discovery {
   private readonly source: DiscoverySource;
+  private readonly limits: RegionLimits;
   private readonly pages = new Map<number, RegionPage | null>();
   private readonly decoded = new Map<number, RegionInstruction | null>();
   private readonly contexts: Context[] = [{ depth: 0, returns: -1 }];
@@ -99,14 +103,15 @@ class Discovery {
   private readonly leaders = new Set<number>();
   private readonly queue: number[] = [];
 
-  constructor(source: DiscoverySource) {
+  constructor(source: DiscoverySource, limits: RegionLimits) {
     this.source = source;
+    this.limits = limits;
   }
 
   run(entryOffset: number): Region {
     const entry = this.key(0, entryOffset);
     this.lead(entry);
-    for (let i = 0; i < this.queue.length && this.visited.size < INSTRUCTION_LIMIT; i++) this.walk(this.queue[i]!);
+    for (let i = 0; i < this.queue.length && this.visited.size < this.limits.instructions; i++) this.walk(this.queue[i]!);
     const blocks = new Map<number, RegionBlock>();
     for (const key of this.queue) {
       const block = this.visited.has(key) ? this.form(key) : null;
@@ -127,7 +132,7 @@ class Discovery {
 
   private lead(key: number): boolean {
     if (this.leaders.has(key)) return true;
-    if (this.leaders.size >= BLOCK_LIMIT) return false;
+    if (this.leaders.size >= this.limits.blocks) return false;
     this.leaders.add(key);
     this.queue.push(key);
     return true;
@@ -175,7 +180,7 @@ class Discovery {
   private walk(start: number): void {
     const context = this.contextOf(start);
     let at = keyOffset(start);
-    while (this.visited.size < INSTRUCTION_LIMIT) {
+    while (this.visited.size < this.limits.instructions) {
       const key = this.key(context, at);
       if (this.visited.has(key)) return;
       const instruction = this.instruction(at);
@@ -199,7 +204,7 @@ class Discovery {
 
   private enterCall(context: number, callSite: number, target: number, next: number): void {
     const { depth } = this.contexts[context]!;
-    if (depth >= CALL_DEPTH || !this.known(target) || !this.known(next) || this.leaders.size + 2 > BLOCK_LIMIT) return;
+    if (depth >= this.limits.callDepth || !this.known(target) || !this.known(next) || this.leaders.size + 2 > this.limits.blocks) return;
     const returns = this.key(context, next);
     const callee = this.contexts.push({ depth: depth + 1, returns }) - 1;
     this.callees.set(callSite, callee);
@@ -248,6 +253,6 @@ class Discovery {
 }
 
 /** The region that begins at an offset of its page; without blocks when the entry itself must be interpreted. */
-export function discover(entryOffset: number, source: DiscoverySource): Region {
-  return new Discovery(source).run(entryOffset);
+export function discover(entryOffset: number, source: DiscoverySource, limits: RegionLimits): Region {
+  return new Discovery(source, limits).run(entryOffset);
 }

@@ -110,8 +110,11 @@ export class FormRunner {
     if (!region) {
       bytes.fill(0x90, host, host + 4096);
       bytes.set(whole, host);
-      const blocks = discover(bytes, host, 0, 64, this.decoder, (decoded, shape) => buildProgram(decoded, shape, 64));
-      const module = new WebAssembly.Module(compileRegion(analyse(blocks, 0), 64, this.signatures));
+      const found = discover(0, {
+        bytes, codeSize: 64, decoder: this.decoder, programOf: (decoded, shape) => buildProgram(decoded, shape, 64),
+        page: number => (number === 0 ? { host, table: 0 } : null), isDecoded: () => true,
+      }, { blocks: 16, instructions: 64, callDepth: 0 });
+      const module = new WebAssembly.Module(compileRegion(found, analyse(found.blocks, found.entry), 64, this.signatures));
       region = this.instance(module).exports['region'] as ColdForm;
       this.regions.set(key, region);
     }

@@ -2,7 +2,7 @@
 import { ContractError, parseWith } from '../contract/errors.ts';
 import { checkMemory } from '../contract/memory.ts';
 import { vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
-import { checkBoot } from '../machine/boot-check.ts';
+import { checkBoot } from '../machine/check.ts';
 import { checkCpuModel } from '../machine/cpu-models.ts';
 import type { OperationHandlers, StreamHandlers } from './dispatch.ts';
 import type { Engine } from './engine.ts';
@@ -45,7 +45,7 @@ export function createOperations(engine: Engine): OperationHandlers {
       consoleOf(engine, (await supervisor.get(vm)).id, port).scrollback.clear();
       return {};
     },
-    'boot.check': async ({ boot, memoryBytes }) => Promise.resolve({ description: checkBoot({ ...vmDefaults, boot, memoryBytes: checkMemory(memoryBytes) }) }),
+    'boot.check': async ({ boot, memoryBytes }) => ({ description: await checkBoot({ ...vmDefaults, boot, memoryBytes: checkMemory(memoryBytes) }) }),
     'events.list': async ({ vm, limit }) => library.events(vm === undefined ? null : (await supervisor.get(vm)).id, limit),
     'settings.get': () => library.settings(),
     'settings.set': async ({ changes }) => {

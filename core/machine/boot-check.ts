@@ -5,12 +5,13 @@ import { BootError } from '../boot/loader.ts';
 import { ContractError } from '../contract/errors.ts';
 import type { BootConfig } from '../contract/vm.ts';
 import { memoryMap, tableArea } from '../platform/memoryLayout.ts';
-import { readMachineConfig } from './files.ts';
+import { readBootForCheck } from './files.ts';
 import type { MachineSettings } from './files.ts';
 
-/** @throws ContractError `file-unreadable` or `bad-image`. */
-export function checkBoot(settings: MachineSettings): string {
-  const { boot, memoryBytes } = readMachineConfig(settings);
+/** Reads and plans as the start would, in this thread. @throws ContractError `file-unreadable` or `bad-image`. */
+export function checkBootHere(settings: MachineSettings): string {
+  const boot = readBootForCheck(settings);
+  const { memoryBytes } = settings;
   if (boot.kind === 'monitor') return 'The built-in monitor';
   try {
     loadImage(boot, { memoryBytes, memoryMap: memoryMap(memoryBytes), rsdpAddress: tableArea.base });

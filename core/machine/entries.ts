@@ -5,6 +5,7 @@ const sources = {
   vm: './process.ts',
   worker: './worker.ts',
   machine: './create.ts',
+  check: './check.ts',
 } as const;
 
 /** URL of a program's first file. */

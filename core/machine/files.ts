@@ -11,22 +11,39 @@ export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel'
 /** @throws ContractError `file-unreadable` or `bad-image`, naming the file and the field. */
 export function readMachineConfig(settings: MachineSettings): MachineConfig {
   const { memoryBytes, cpus, cpuModel, jit, clock } = settings;
-  return { memoryBytes, cpus, cpuModel, jit, clock, boot: readBoot(settings) };
+  return { memoryBytes, cpus, cpuModel, jit, clock, boot: readBoot(settings, readWhole) };
 }
 
-function readBoot({ boot, memoryBytes }: MachineSettings): BootSource {
+/** The boot source for a check of its images: the kernel is read, of the other files only their sizes are true. */
+export function readBootForCheck(settings: MachineSettings): BootSource {
+  return readBoot(settings, (descriptor, size, what) => (what === 'kernel' ? readWhole(descriptor) : new Uint8Array(size)));
+}
+
+type Reader = (descriptor: number, size: number, what: string) => Uint8Array;
+
+function readWhole(descriptor: number): Uint8Array {
+  return readFileSync(descriptor);
+}
+
+function readBoot({ boot, memoryBytes }: MachineSettings, read: Reader): BootSource {
   if (boot.kind === 'monitor') return boot;
   const budget = { left: memoryBytes, memoryBytes };
-  const kernel = readImage(boot.kernel, 'kernel', 'boot.kernel', budget);
+  const readOne = (path: string, what: string, field: string): Uint8Array => readImage(path, what, field, budget, read);
+  const kernel = readOne(boot.kernel, 'kernel', 'boot.kernel');
   const modules = boot.modules.map((module, index) => ({
-    data: readImage(module.path, 'module', `boot.modules.${index}.path`, budget), commandLine: module.commandLine,
+    data: readOne(module.path, 'module', `boot.modules.${index}.path`), commandLine: module.commandLine,
   }));
   const source = { kind: 'image', kernel, append: boot.append, modules } as const;
-  return boot.initrd === null ? source : { ...source, initrd: readImage(boot.initrd, 'initrd', 'boot.initrd', budget) };
+  return boot.initrd === null ? source : { ...source, initrd: readOne(boot.initrd, 'initrd', 'boot.initrd') };
+}
+
+interface Budget {
+  left: number;
+  readonly memoryBytes: number;
 }
 
 /** Reads one file whole. Its size is looked at first, so that a huge file is refused and not read. */
-function readImage(path: string, what: string, field: string, budget: { left: number; readonly memoryBytes: number }): Uint8Array {
+function readImage(path: string, what: string, field: string, budget: Budget, read: Reader): Uint8Array {
   const descriptor = open(path, what, field);
   try {
     const status = fstatSync(descriptor);
@@ -35,10 +52,13 @@ function readImage(path: string, what: string, field: string, budget: { left: nu
       const message = `The ${what} "${path}" (${formatMemory(status.size)}) does not fit into the guest's ${formatMemory(budget.memoryBytes)} of memory.`;
       throw new ContractError('bad-image', message, 'Give the guest more memory, or choose a smaller file.', field);
     }
-    const data = readFileSync(descriptor);
+    const data = read(descriptor, status.size, what);
     if (data.length === 0) throw new ContractError('bad-image', `The ${what} "${path}" is empty.`, 'Choose another file, or fetch it again.', field);
     budget.left -= data.length;
     return data;
+  } catch (error) {
+    if (error instanceof ContractError) throw error;
+    throw unreadable(path, what, field, reasonOf(error)); // A disk that fails, a file beyond what can be read at once.
   } finally {
     closeSync(descriptor);
   }

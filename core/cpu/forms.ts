@@ -51,6 +51,6 @@ export function buildProgram(decoded: Decoded, shape: DecodedForm, codeSize: Cod
 /** A name that stays the same between builds: for the list of hot forms and for people. */
 export function formName(decoded: Decoded, shape: DecodedForm, codeSize: CodeSize): string {
   const { row } = decoded;
-  const where = shape.memory ? `m:${shape.addressing}${shape.addressSize}` : 'r';
+  const where = shape.memory ? `m:${shape.addressing}${shape.addressSize}` : shape.addressSize === codeSize ? 'r' : `r${shape.addressSize}`;
   return `${codeSize} ${row.opcode} ${row.operands || '-'} ${shape.opSize} ${where}${shape.repeat ? ` rep${shape.repeat}` : ''}${shape.rexW ? ' w' : ''}`;
 }

@@ -120,6 +120,8 @@ export const FAULT = 0x10400;
 export const FAULT_PENDING = 0x100;
 export const FAULT_HAS_ERROR = 0x800;
 export const FAULT_EXIT = 0x10000;
+/** With #GP(0): an operand's address is not canonical, which is #SS(0) when the stack segment is meant. */
+export const FAULT_CANONICAL = 0x1000;
 /** 32-bit error code of the pending fault. */
 export const FAULT_ERROR = 0x10404;
 /** u64: the linear address of a page fault (goes to CR2 on delivery). */

@@ -110,6 +110,7 @@ export class Processor {
         portWrite: (port: number, size: number, value: number) => host.portWrite(port, size, value >>> 0),
         timestamp: () => host.timestamp(),
         random: () => host.random(),
+        stackOperand: () => (this.translator.stackOperand() ? 1 : 0),
         decode: (gpa: number, descriptor: number) => {
           const record = this.translator.decode(gpa >>> 0, descriptor >>> 0);
           if (record !== 0 && options.jit === 'always') this.jit?.compile(gpa >>> 0);

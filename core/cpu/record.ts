@@ -15,7 +15,7 @@ export const R_INDEX = 10; // u16
 export const R_SEGMENT = 12; // u16: segment register structure, or ZERO
 export const R_SCALE = 14; // u8
 export const R_IMMEDIATE = 16; // i64
-export const R_DISPLACEMENT = 24; // i32; for direct branches the target relative to the page's first byte
+export const R_DISPLACEMENT = 24; // i32; for direct branches, with R_AUX as upper half, the target relative to the page's first byte
 export const R_AUX = 28; // u32
 
 /** Pseudo-operations. */

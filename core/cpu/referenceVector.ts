@@ -3,6 +3,7 @@
  * One entry an opcode; slow and obvious, for the reference evaluator.
  */
 import { v } from '../wasm/opcodes.ts';
+import { FLOAT_OPERATIONS } from './referenceVectorFloat.ts';
 
 type Lanes = readonly bigint[];
 type Operation = (args: readonly bigint[], immediate: readonly number[]) => bigint;
@@ -68,6 +69,7 @@ const equal = (a: bigint, b: bigint): bigint => ones(a === b);
 const greater = (a: bigint, b: bigint): bigint => ones(a > b);
 
 const OPERATIONS = new Map<number, Operation>([
+  ...FLOAT_OPERATIONS,
   [v.const, (_, bytes) => join(bytes.map(BigInt), 8)],
   [v.shuffle, ([a, b], mask) => {
     const all = [...bytesOf(a!), ...bytesOf(b!)];

@@ -6,7 +6,7 @@ import type { CodeSize, Decoded } from '../isa/decoder.ts';
 import type { Program } from '../isa/ir.ts';
 import { invalidRow, rows } from '../isa/table/index.ts';
 import { buildProgram, formName, formOf } from './forms.ts';
-import { CODE_SIZE, RAM_BASE, STEP_RECORDS } from './layout.ts';
+import { CODE_SIZE, RAM_BASE, SS, STEP_RECORDS } from './layout.ts';
 import {
   OP_CROSS, OP_GOTO, OP_RELOOKUP, OP_STOP, RECORD_SIZE, R_AUX, R_DISPLACEMENT, R_E, R_G, R_IMMEDIATE, R_INDEX, R_LENGTH, R_OFFSET, R_OP,
   R_SCALE, R_SEGMENT,
@@ -15,6 +15,7 @@ import {
 /** Instructions that one run holds at most. */
 const RUN_LIMIT = 64;
 const PAGE_SIZE = 4096;
+const NO_ADDRESS = 0xffffffff;
 const SIZES: readonly CodeSize[] = [16, 32, 64];
 
 export interface TranslatorHelpers {
@@ -168,6 +169,26 @@ export class Translator {
     return STEP_RECORDS;
   }
 
+  /** Whether the instruction at RIP has a memory operand in the stack segment. Only asked after a fault. */
+  stackOperand(): boolean {
+    const gpa = this.helpers.fetchAddress(0) >>> 0;
+    if (gpa === NO_ADDRESS) return false;
+    const codeSize = SIZES[this.view.getUint32(CODE_SIZE, true)]!;
+    const host = RAM_BASE + gpa;
+    const here = PAGE_SIZE - (gpa & (PAGE_SIZE - 1));
+    let decoded: Decoded;
+    try {
+      decoded = this.decoder.decode(this.bytes, host, host + here, codeSize);
+    } catch {
+      const next = this.helpers.fetchAddress(here) >>> 0;
+      if (next === NO_ADDRESS) return false;
+      this.straddle.set(this.bytes.subarray(host, host + here));
+      this.straddle.set(this.bytes.subarray(RAM_BASE + next, RAM_BASE + next + 16), here);
+      decoded = this.decoder.decode(this.straddle, 0, here + 16, codeSize);
+    }
+    return decoded.memory && decoded.segmentNumber === SS;
+  }
+
   private place(descriptor: number, count: number): number {
     const first = this.helpers.allocateRun(descriptor, count) + RECORD_SIZE;
     this.bytes.set(new Uint8Array(this.scratch.buffer, 0, count * RECORD_SIZE), first);
@@ -197,8 +218,11 @@ export class Translator {
     view.setInt32(base + R_IMMEDIATE, decoded.immediateLow, true);
     view.setInt32(base + R_IMMEDIATE + 4, decoded.immediateHigh, true);
     const fromPage = row.has.has('relative') || decoded.ripRelative;
-    view.setInt32(base + R_DISPLACEMENT, fromPage ? decoded.displacement + offset : decoded.displacement, true);
-    view.setUint32(base + R_AUX, row.has.has('string') ? decoded.segmentNumber : decoded.aux, true);
+    const displacement = fromPage ? decoded.displacement + offset : decoded.displacement;
+    view.setInt32(base + R_DISPLACEMENT, displacement, true);
+    // A branch may reach a little further than 32 bits from the page's first byte.
+    if (row.has.has('relative')) view.setInt32(base + R_AUX, displacement < -(2 ** 31) || displacement >= 2 ** 31 ? Math.floor(displacement / 2 ** 32) : displacement >> 31, true);
+    else view.setUint32(base + R_AUX, row.has.has('string') ? decoded.segmentNumber : decoded.aux, true);
   }
 }
 

@@ -36,6 +36,7 @@ export interface Decoded {
   segment: number;
   /** Segment number (ES 0 ... GS 5) of the memory operand or of a string source. */
   segmentNumber: number;
+  /** Of a direct branch and of an operand relative to RIP: from the instruction's first byte; may pass 2^31 by the length. */
   displacement: number;
   immediateLow: number;
   immediateHigh: number;
@@ -161,7 +162,7 @@ export class Decoder {
       this.at = modrmAt;
     }
     const mandatory = vex ? MANDATORY_PREFIXES[vex & 3]! : repeat === 1 ? 'F3' : repeat === 2 ? 'F2' : operandPrefix ? '66' : 'NP';
-    const row = this.choose(candidates, modrm, mandatory, operandPrefix, rexW, codeSize, vex);
+    const row = this.choose(candidates, modrm, mandatory, operandPrefix, rex, codeSize, vex);
     out.row = row;
     out.memory = false;
     out.ripRelative = false;
@@ -202,11 +203,11 @@ export class Decoder {
     out.length = this.at - this.start;
     if (row.has.has('relative')) {
       // Relative to the first byte of the page: the caller adds the instruction's offset.
-      out.displacement = (out.immediateLow + out.length) | 0;
+      out.displacement = out.immediateLow + out.length;
       out.immediateLow = -1;
       out.immediateHigh = codeSize === 64 ? -1 : 0;
       if (codeSize !== 64 && out.opSize === 16) out.immediateLow = 0xffff;
-    } else if (out.ripRelative) out.displacement = (out.displacement + out.length) | 0;
+    } else if (out.ripRelative) out.displacement += out.length;
     if (out.lock && !(row.has.has('lock') && out.memory)) {
       out.row = this.invalid;
       out.memory = false;
@@ -232,7 +233,8 @@ export class Decoder {
     return fields | (map << 8) | (rex << 16) | (1 << 20);
   }
 
-  private choose(candidates: readonly Row[], modrm: number, mandatory: string, operandPrefix: boolean, rexW: boolean, codeSize: CodeSize, vex: number): Row {
+  private choose(candidates: readonly Row[], modrm: number, mandatory: string, operandPrefix: boolean, rex: number, codeSize: CodeSize, vex: number): Row {
+    const rexW = (rex & 8) !== 0;
     for (const row of candidates) {
       // VEX.vvvv must be 1111b when it names no operand; it is kept inverted.
       if (row.vex && !row.usesVvvv && (vex & VEX_VVVV) !== 0) continue;
@@ -248,6 +250,8 @@ export class Decoder {
         if (row.has.has('reg') && !isRegister) continue;
       }
       if (codeSize === 64 ? row.has.has('i64') : row.has.has('o64')) continue;
+      if (row.has.has('norep') && (mandatory === 'F3' || mandatory === 'F2')) continue;
+      if (row.has.has('norexb') && (rex & 1) !== 0) continue;
       return row;
     }
     return this.invalid;

@@ -18,12 +18,13 @@ const NM = 7;
 const GP = 13;
 
 /**
- * The row's definition behind the checks that its flags ask for. In order: #UD outside protected mode (`prot`), #GP(0) unless CPL is 0
- * (`cpl0`), then availability (`x87`, `mmx`, `sse`, `xsave`). A row without such flags keeps its definition unchanged.
+ * The row's definition behind the checks that its flags ask for. In order: #UD outside protected mode (`prot`), #UD (`ud3`) or #GP(0)
+ * (`cpl0`) unless CPL is 0, then availability (`x87`, `mmx`, `sse`, `xsave`). A row without such flags keeps its definition unchanged.
  */
 export function withPrechecks(row: Pick<Row, 'has' | 'define'>): Definition {
   const checks: Definition[] = [];
   if (row.has.has('prot')) checks.push(protectedMode);
+  if (row.has.has('ud3')) checks.push(o => o.when(someBit(o, o.state(CPL, 32)), () => o.raise(UD)));
   if (row.has.has('cpl0')) checks.push(privileged);
   if (row.has.has('sse')) checks.push(sse);
   if (row.has.has('mmx')) checks.push(mmx);
@@ -42,7 +43,8 @@ const someBit = (o: Ops, value: ReturnType<Ops['and']>): ReturnType<Ops['and']> 
 /** Not recognised in real and virtual-8086 mode. */
 const protectedMode: Definition = o => o.when(someBit(o, o.state(REAL_SEGMENTS, 32)), () => o.raise(UD));
 
-const privileged: Definition = o => o.when(someBit(o, o.state(CPL, 32)), () => o.raise(GP, o.const(32, 0)));
+/** #GP(0) unless CPL is 0; for definitions that raise #UD before it. */
+export const privileged: Definition = o => o.when(someBit(o, o.state(CPL, 32)), () => o.raise(GP, o.const(32, 0)));
 
 /** @sdm 3A 2.5, table 13-1: #NM when the x87 unit is emulated or its state belongs to another task. */
 const x87: Definition = o => o.when(someBit(o, bits(o, CR0, CR0_EM | CR0_TS)), () => o.raise(NM));

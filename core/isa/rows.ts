@@ -8,11 +8,14 @@
  * `flags`, separated by blanks:
  *   lock     LOCK is allowed (with a memory destination)
  *   cpl0     #GP(0) unless CPL is 0
+ *   ud3      #UD unless CPL is 0
  *   prot     #UD in real and virtual-8086 mode
  *   i64 o64  not valid in 64-bit code; valid there only
  *   d64 f64  operand size defaults to 64 bits in 64-bit code; is always 64 there
  *   mem reg  the ModRM operand must be memory; must be a register
  *   rep      a repeat prefix selects another form
+ *   norep    not valid with a repeat prefix
+ *   norexb   another instruction with REX.B
  *   addr     the address size selects another form even without a memory operand
  *   size     the operand size selects another form even without a sized operand
  *   x87 mmx sse xsave   availability checks (#UD, #NM) before anything else; x87 also puts ModRM and segment number into aux

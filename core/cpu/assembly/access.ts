@@ -9,6 +9,8 @@ import {
   DR7,
   EFER,
   EXIT_LINEAR,
+  FAULT,
+  FAULT_CANONICAL,
   PAGE_CODE,
   PAGE_MMIO,
   PAGE_RAM,
@@ -56,6 +58,7 @@ function wide(access: u32): bool {
 function checkCanonical(la: u64, size: i32, vector: u32): bool {
   if (canonical(la) && canonical(la + size - 1)) return true;
   raiseError(vector, 0);
+  store<u32>(FAULT, load<u32>(FAULT) | FAULT_CANONICAL);
   return false;
 }
 

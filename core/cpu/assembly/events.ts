@@ -12,10 +12,11 @@ import { RF, TF } from './bits';
 import { linear, refreshFlatness, refreshSizes, setPrivilege } from './descriptors';
 import { RESUME_SET, SHADOW_RIP, STEPPED, STEP_BREAKPOINTS, iopl, updateStepReason, virtual8086 } from './flags';
 import { DELIVER_GATED, DELIVER_RESUME, deliver, redirectVirtual } from './gates';
+import { stackOperand } from './imports';
 import { EXIT, FAULTED, JUMP, OK, exit, raise, raiseError } from './status';
 import {
   ACTIVITY, CODE_SIZE, CPL, CR0, CR2, CS, DELIVERY, DR0, DR6, DR7, EFLAGS, ENTRY_ERROR, ENTRY_INTR_INFO, ENTRY_LENGTH, FAULT,
-  FAULT_ADDRESS, FAULT_ERROR, FAULT_EXIT, FAULT_HAS_ERROR, F_OV, HELPER_STATE, IDT_VECTORING_ERROR, IDT_VECTORING_INFO,
+  FAULT_ADDRESS, FAULT_ERROR, FAULT_EXIT, FAULT_CANONICAL, FAULT_HAS_ERROR, F_OV, HELPER_STATE, IDT_VECTORING_ERROR, IDT_VECTORING_INFO,
   INTERRUPTIBILITY, NEXT_RIP, PENDING_DEBUG, REAL_SEGMENTS, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
 } from '../layout';
 
@@ -128,8 +129,9 @@ function deliverEvent(infoIn: u32, errorIn: u32, returnTo: u64, optionsIn: u32):
 export function deliverPending(): i32 {
   const fault = load<u32>(FAULT);
   if (fault & FAULT_EXIT) return EXIT;
+  let vector = fault & 0xff;
+  if (fault & FAULT_CANONICAL && vector == 13 && stackOperand()) vector = 12;
   store<u32>(FAULT, 0);
-  const vector = fault & 0xff;
   const options: u32 = resumes(vector) ? DELIVER_RESUME : 0;
   if (vector == 14) store<u64>(CR2, load<u64>(FAULT_ADDRESS));
   else if (vector == 1) recordDebug();

@@ -20,9 +20,12 @@ export function loadState16(address: u32): u32 {
   return load<u16>(address);
 }
 
-/** MOV Sreg: CS and numbers above GS are undefined. */
+/** MOV Sreg, before its operand is read: CS and numbers above GS are undefined. */
+export function checkSegmentNumber(segment: i32): i32 {
+  return segment == CS || segment > GS ? raise(6) : OK;
+}
+
 export function loadSegmentChecked(segment: i32, selector: i32): i32 {
-  if (segment == CS || segment > GS) return raise(6);
   return loadSegment(segment, selector);
 }
 

@@ -31,3 +31,7 @@ export declare function portWrite(port: u32, size: i32, value: u32): void;
 // @ts-ignore: decorator
 @external('host', 'random')
 export declare function random(): u32;
+/** Whether the instruction at RIP addresses its memory operand through RSP or RBP, hence in the stack segment. */
+// @ts-ignore: decorator
+@external('host', 'stackOperand')
+export declare function stackOperand(): bool;

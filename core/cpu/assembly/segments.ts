@@ -179,10 +179,10 @@ function concluded(found: i32, value: u32): i32 {
   return OK;
 }
 
-/** LAR: access rights into ARGUMENTS when ZF becomes 1. @sdm 2A LAR */
+/** LAR: access rights into ARGUMENTS when ZF becomes 1. The limit's bits 19:16, undefined in the manual, come along as in processors. @sdm 2A LAR */
 export function lar(selectorIn: i32): i32 {
   const found = inspect(u32(selectorIn) & 0xffff, longModeActive() ? LAR_TYPES_LONG : LAR_TYPES);
-  return concluded(found, descriptorHigh & 0x00f0ff00);
+  return concluded(found, descriptorHigh & 0x00ffff00);
 }
 
 /** LSL: the byte-granular limit into ARGUMENTS when ZF becomes 1. @sdm 2A LSL */

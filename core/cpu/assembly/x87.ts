@@ -1,5 +1,5 @@
 import { CR0, F_CX, F_CY, F_PARITY, F_RES, FCW, FSW, FTAGS, GPR } from '../layout';
-import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from './memory';
+import { probeWrite, readU16, readU32, readU64, writeU16, writeU32, writeU64 } from './memory';
 import { IE, PE, raised, setFlags, setRoundedUp, setRoundingMode, signExponent, ZERO } from './softfloat';
 import {
   doubleToExtended, extendedToDouble, extendedToInteger, extendedToPackedDecimal, extendedToSingle, integerToExtended,
@@ -41,12 +41,25 @@ export function x87Memory(opcode: i32, reg: i32, linear: u64, offset: u64, segme
   if (isUndefinedMemory(row)) return raise(6);
   const status = waiting();
   if (status != OK) return status;
+  // An unmasked exception keeps the value from being stored, but a fault of the address comes first.
+  if ((~load<u16>(FCW) & 0x3f) != 0 && opcode & 1 && storedBytes(row) && !probeWrite(linear, storedBytes(row))) return FAULTED;
   if ((opcode & 1) == 0) arithmeticMemory(opcode, operation, linear);
   else transferMemory(row, linear);
   if (faulted()) return FAULTED;
   notePointers(opcode, reg >> 8 ? reg >> 8 & 0xff : operation << 3);
   noteOperand(offset, segment);
   return OK;
+}
+
+/** Bytes that a transfer stores; 0 for one that loads. */
+function storedBytes(row: u32): i32 {
+  switch (row) {
+    case 0x39: case 0x3a: case 0x3b: return 2;
+    case 0x0a: case 0x0b: case 0x19: case 0x1a: case 0x1b: return 4;
+    case 0x29: case 0x2a: case 0x2b: case 0x3f: return 8;
+    case 0x1f: case 0x3e: return 10;
+    default: return 0;
+  }
 }
 
 /** D9 /4../7, DD /4, /6, /7. */

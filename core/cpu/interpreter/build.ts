@@ -131,7 +131,7 @@ export function buildColdForms(programs: readonly Program[], signatures: HelperS
 function branchTarget(code: FunctionWriter, record: number, pageRip: number): void {
   code.get(pageRip);
   code.get(record);
-  code.memory(op.i64Load32S, R_DISPLACEMENT);
+  code.memory(op.i64Load, R_DISPLACEMENT);
   code.op(op.i64Add);
   code.get(record);
   code.memory(op.i64Load, R_IMMEDIATE);

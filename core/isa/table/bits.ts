@@ -261,8 +261,8 @@ export const bitRows: readonly RowSpec[] = [
     }
     o.write(0, byteSwap(o, o.src(0)));
   }),
-  row('0F 38 F0', 'MOVBE', 'Gv,Ev', 'mem', o => o.write(0, byteSwap(o, o.src(1))), { feature: 'movbe' }),
-  row('0F 38 F1', 'MOVBE', 'Ev,Gv', 'mem', o => o.write(0, byteSwap(o, o.src(1))), { feature: 'movbe' }),
+  row('0F 38 F0', 'MOVBE', 'Gv,Ev', 'mem norep', o => o.write(0, byteSwap(o, o.src(1))), { feature: 'movbe' }),
+  row('0F 38 F1', 'MOVBE', 'Ev,Gv', 'mem norep', o => o.write(0, byteSwap(o, o.src(1))), { feature: 'movbe' }),
 ];
 
 /** Reverses the bytes of a 16-, 32- or 64-bit value. */

@@ -1,5 +1,6 @@
 /** Control transfer, interrupts, I/O and system instructions. */
-import type { Definition } from '../ops.ts';
+import { privileged } from '../prechecks.ts';
+import type { Definition, Ops } from '../ops.ts';
 import type { RowSpec } from '../rows.ts';
 import { row } from '../rows.ts';
 import { ARGUMENTS, CR0, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, LDTR, SEGMENTS, SEGMENT_SIZE, SEG_SELECTOR, TR } from '../../cpu/layout.ts';
@@ -92,6 +93,17 @@ const selectorQuery = (helper: 'lar' | 'lsl'): Definition => o => {
   o.when(o.zero(), () => o.write(0, o.resize(value, o.opSize)));
 };
 
+/** CR0, CR2, CR3, CR4, CR8; DR0 to DR7: bits by number. */
+const CONTROL_REGISTERS = 0x11d;
+const DEBUG_REGISTERS = 0xff;
+
+/** MOV of a control or debug register: #UD for one that does not exist comes before the check of the privilege. */
+function registerExists(o: Ops, existing: number): void {
+  const bit = o.and(o.shrU(o.const(32, existing), o.slotAddressNumber('G')), o.const(32, 1));
+  o.when(o.isZero(bit), () => o.raise(6));
+  privileged(o);
+}
+
 const invlpg: Definition = o => o.instruction('invlpg', [o.unsegmentedLinear()]);
 const clflush: Definition = o => {
   o.load(o.operandLinear(1, false), 8);
@@ -132,7 +144,7 @@ export const controlRows: readonly RowSpec[] = [
   row('FA', 'CLI', '', '', call('cli')), row('FB', 'STI', '', '', call('sti')),
   row('F4', 'HLT', '', 'cpl0', call('hlt')),
   row('9B', 'FWAIT', '', '', call('fwait')),
-  row('F3 90', 'PAUSE', '', 'hot', nothing),
+  row('F3 90', 'PAUSE', '', 'hot norexb', nothing),
   row('0F 0B', 'UD2', '', 'ends', o => o.raise(6)), row('0F B9', 'UD1', 'Gv,Ev', 'ends', o => o.raise(6)), row('0F FF', 'UD0', 'Gv,Ev', 'ends', o => o.raise(6)),
   row('0F 1F', 'NOP', 'Ev', 'hot modrm nomem', nothing),
   ...['18', '19', '1A', '1B', '1C', '1D', '1E', '0D'].map(byte => row(`0F ${byte}`, 'NOP', 'Ev', 'modrm nomem', nothing)),
@@ -162,27 +174,31 @@ export const controlRows: readonly RowSpec[] = [
   row('0F 01 =F8', 'SWAPGS', '', 'o64 cpl0 modrm', call('swapgs')),
   row('NP 0F 01 =D0', 'XGETBV', '', 'modrm', call('xgetbv')), row('NP 0F 01 =D1', 'XSETBV', '', 'cpl0 modrm', call('xsetbv')),
   row('NP 0F 01 =EE', 'RDPKRU', '', 'modrm', call('rdpkru')), row('NP 0F 01 =EF', 'WRPKRU', '', 'modrm', call('wrpkru')),
-  row('NP 0F 01 =CA', 'CLAC', '', 'cpl0 modrm', call('clac')), row('NP 0F 01 =CB', 'STAC', '', 'cpl0 modrm', call('stac')),
-  row('0F 01 =C8', 'MONITOR', '', 'modrm', call('monitor')), row('0F 01 =C9', 'MWAIT', '', 'modrm', call('mwait')),
+  row('NP 0F 01 =CA', 'CLAC', '', 'ud3 modrm', call('clac')), row('NP 0F 01 =CB', 'STAC', '', 'ud3 modrm', call('stac')),
+  row('0F 01 =C8', 'MONITOR', '', 'ud3 modrm', call('monitor')), row('0F 01 =C9', 'MWAIT', '', 'ud3 modrm', call('mwait')),
   row('0F 06', 'CLTS', '', 'cpl0', call('clts')),
   row('0F 08', 'INVD', '', 'cpl0', nothing), row('0F 09', 'WBINVD', '', 'cpl0', nothing),
-  row('0F 20', 'MOV', 'Rq,Cq', 'cpl0 reg f64', o => {
+  row('0F 20', 'MOV', 'Rq,Cq', 'reg f64', o => {
+    registerExists(o, CONTROL_REGISTERS);
     o.instruction('movFromCr', [o.slotAddressNumber('G')]);
     const value = o.state(ARGUMENTS, 64);
     if (o.long) o.setSlot('E', value);
     else o.setSlot('E', o.truncate(value, 32));
   }),
-  row('0F 22', 'MOV', 'Cq,Rq', 'cpl0 reg f64 ends', o => {
+  row('0F 22', 'MOV', 'Cq,Rq', 'reg f64 ends', o => {
+    registerExists(o, CONTROL_REGISTERS);
     const value = o.long ? o.slot('E', 64) : o.zeroExtend(o.slot('E', 32), 64);
     o.instruction('movToCr', [o.slotAddressNumber('G'), value]);
   }),
-  row('0F 21', 'MOV', 'Rq,Dq', 'cpl0 reg f64', o => {
+  row('0F 21', 'MOV', 'Rq,Dq', 'reg f64', o => {
+    registerExists(o, DEBUG_REGISTERS);
     o.instruction('movFromDr', [o.slotAddressNumber('G')]);
     const value = o.state(ARGUMENTS, 64);
     if (o.long) o.setSlot('E', value);
     else o.setSlot('E', o.truncate(value, 32));
   }),
-  row('0F 23', 'MOV', 'Dq,Rq', 'cpl0 reg f64 ends', o => {
+  row('0F 23', 'MOV', 'Dq,Rq', 'reg f64 ends', o => {
+    registerExists(o, DEBUG_REGISTERS);
     const value = o.long ? o.slot('E', 64) : o.zeroExtend(o.slot('E', 32), 64);
     o.instruction('movToDr', [o.slotAddressNumber('G'), value]);
   }),

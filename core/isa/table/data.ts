@@ -2,7 +2,7 @@
 import type { Definition, Ops } from '../ops.ts';
 import type { RowSpec } from '../rows.ts';
 import { row } from '../rows.ts';
-import { SEGMENTS, SEGMENT_SIZE, SEG_SELECTOR } from '../../cpu/layout.ts';
+import { GS, SEGMENTS, SEGMENT_SIZE, SEG_SELECTOR } from '../../cpu/layout.ts';
 
 const mov: Definition = o => o.write(0, o.src(1));
 const movZeroExtend: Definition = o => o.write(0, o.zeroExtend(o.src(1), o.width(0)));
@@ -99,7 +99,7 @@ export const dataRows: readonly RowSpec[] = [
     });
   }),
   row('86', 'XCHG', 'Eb,Gb', 'lock', xchgMemory), row('87', 'XCHG', 'Ev,Gv', 'lock', xchgMemory),
-  row('90', 'NOP', '', 'hot', () => {}),
+  row('90', 'NOP', '', 'hot norexb', () => {}),
   row('90+r', 'XCHG', 'Zv,rAX', '', xchg),
   row('D7', 'XLAT', '', 'addr', o => {
     const offset = o.wrapAddress(o.add(o.reg(3, 64), o.zeroExtend(o.reg(0, 8), 64)));
@@ -127,11 +127,14 @@ export const dataRows: readonly RowSpec[] = [
   row('C9', 'LEAVE', '', 'd64 size hot', o => o.leave()),
 
   row('8C', 'MOV', 'Ev,Sw', '', o => {
+    // ModRM.reg 6 and 7 name no segment register.
+    o.when(o.ltU(o.const(32, SEGMENTS + GS * SEGMENT_SIZE), o.slotAddress('G')), () => o.raise(6));
     const selector = o.load16AtSlot('G', SEG_SELECTOR);
     if (o.isMemory(0)) o.store(o.operandLinear(2, true), selector);
     else o.write(0, o.zeroExtend(selector, o.opSize));
   }),
   row('8E', 'MOV', 'Sw,Ew', '', o => {
+    o.instruction('checkSegmentNumber', [segmentNumber(o)]);
     const selector = o.zeroExtend(o.src(1), 32);
     o.instruction('loadSegmentChecked', [segmentNumber(o), selector]);
   }),
@@ -145,6 +148,6 @@ export const dataRows: readonly RowSpec[] = [
   row('AE', 'SCAS', '', STRING, string('scas', true)), row('AF', 'SCAS', '', `${STRING} size`, string('scas', false)),
   row('6C', 'INS', '', STRING, string('ins', true)), row('6D', 'INS', '', `${STRING} size`, string('ins', false)),
   row('6E', 'OUTS', '', STRING, string('outs', true)), row('6F', 'OUTS', '', `${STRING} size`, string('outs', false)),
-  row('0F C3', 'MOVNTI', 'Ey,Gy', 'mem', mov),
+  row('NP 0F C3', 'MOVNTI', 'Ey,Gy', 'mem', mov),
 ];
 

@@ -50,7 +50,12 @@ const fixedForms: readonly (readonly [number, number, string])[] = [
 
 const modrm = (o: Ops): V => o.and(o.fact('aux', 32), o.const(32, 0xff));
 
-const memoryForm = (opcode: number, reg: number, bytes: Bytes, write: boolean): Definition => o => {
+/** Control instructions that do not wait for a pending exception. */
+const NO_WAIT: readonly string[] = ['FNSTENV', 'FNSTCW', 'FNSAVE', 'FNSTSW'];
+
+const memoryForm = (opcode: number, reg: number, name: string, bytes: Bytes, write: boolean): Definition => o => {
+  // A pending exception comes before faults of the operand's segment.
+  if (!o.long && !NO_WAIT.includes(name)) o.instruction('fwait');
   const offset = o.effectiveAddress();
   const linear = o.linear('segment', offset, typeof bytes === 'number' ? bytes : bytes(o), write);
   const operation = o.or(o.shl(modrm(o), o.const(32, 8)), o.const(32, reg));
@@ -64,7 +69,7 @@ const x87 = { feature: 'fpu' };
 
 export const x87Rows: readonly RowSpec[] = [
   ...memoryForms.map(([opcode, reg, name, bytes, write]) =>
-    row(`${hex(opcode)} /${reg}`, name, 'M', typeof bytes === 'number' ? 'x87 mem' : 'x87 mem size', memoryForm(opcode, reg, bytes, write), x87)),
+    row(`${hex(opcode)} /${reg}`, name, 'M', typeof bytes === 'number' ? 'x87 mem' : 'x87 mem size', memoryForm(opcode, reg, name, bytes, write), x87)),
   ...stackForms.map(([opcode, reg, name]) => row(`${hex(opcode)} /${reg}`, name, '', 'x87 reg modrm', registerForm(opcode), x87)),
   ...fixedForms.map(([opcode, whole, name]) => row(`${hex(opcode)} =${whole.toString(16)}`, name, '', 'x87', registerForm(opcode), x87)),
   // Aliases that the manual does not list, and encodings that it reserves: the helper tells them apart.

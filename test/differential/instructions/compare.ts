@@ -2,7 +2,8 @@
 import type { Row } from '../../../core/isa/rows.ts';
 import { WITH_ERROR } from './emulated.ts';
 import type { Case, Outcome } from './layout.ts';
-import { LINE, memoryAddress, selectorNames } from './layout.ts';
+import { LINE, memoryAddress, memoryOffset, selectorNames } from './layout.ts';
+import type { Tolerance } from './tolerances.ts';
 
 const REGISTERS = ['RAX', 'RCX', 'RDX', 'RBX', 'RSP', 'RBP', 'RSI', 'RDI', 'R8', 'R9', 'R10', 'R11', 'R12', 'R13', 'R14', 'R15'];
 const PAGE_FAULT = 14;
@@ -12,9 +13,13 @@ const FLAGS = 0x24_7fd5;
 export interface Comparison {
   /** Flags that the row leaves undefined in this case. */
   readonly undefinedFlags: number;
+  readonly tolerances: readonly Tolerance[];
   /** Compare the emulated engines with each other: nothing is undefined. */
   readonly exact: boolean;
 }
+
+/** Nothing is undefined: for the emulated engines with each other. */
+export const EXACT: Comparison = { undefinedFlags: 0, tolerances: [], exact: true };
 
 const hex = (value: number | bigint): string => value.toString(16);
 const bytesHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
@@ -31,31 +36,37 @@ export function differences(item: Case, ours: Outcome, theirs: Outcome, comparis
     if (theirs.failure !== ours.failure) say('end', ours.failure ?? 'well', theirs.failure ?? 'well');
     return found;
   }
+  const { tolerances } = comparison;
+  if (tolerances.some(tolerance => tolerance.all)) return found;
   if (ours.vector !== theirs.vector) say('vector', `${ours.vector}`, `${theirs.vector}`);
   else {
-    if (WITH_ERROR.has(ours.vector) && !sameError(ours, theirs, comparison.exact)) say('error code', hex(ours.error), hex(theirs.error));
-    if (ours.vector === PAGE_FAULT && ours.address !== theirs.address) say('CR2', hex(ours.address), hex(theirs.address));
+    const anyAddress = ours.vector === PAGE_FAULT && tolerances.some(tolerance => tolerance.address);
+    if (!anyAddress && WITH_ERROR.has(ours.vector) && !sameError(ours, theirs, comparison.exact)) say('error code', hex(ours.error), hex(theirs.error));
+    if (ours.vector === PAGE_FAULT && ours.address !== theirs.address && !anyAddress) say('CR2', hex(ours.address), hex(theirs.address));
   }
   if (ours.rip !== theirs.rip) say('RIP', hex(ours.rip), hex(theirs.rip));
   compareRegisters(item, ours, theirs, say);
-  const mask = comparison.exact ? 0x3f_ffff : FLAGS & ~comparison.undefinedFlags;
+  const mask = comparison.exact ? 0x3f_ffff : FLAGS & ~tolerances.reduce((sum, tolerance) => sum | (tolerance.flags ?? 0), comparison.undefinedFlags);
   if ((ours.flags & mask) !== (theirs.flags & mask)) say('RFLAGS', hex(ours.flags & mask), hex(theirs.flags & mask));
   selectorNames.forEach((name, i) => {
-    if (ours.selectors[i] !== theirs.selectors[i]) say(name.toUpperCase(), hex(ours.selectors[i]!), hex(theirs.selectors[i]!));
+    // Linux's return to the program makes every null selector 0.
+    if (nullable(ours.selectors[i]!) !== nullable(theirs.selectors[i]!)) say(name.toUpperCase(), hex(ours.selectors[i]!), hex(theirs.selectors[i]!));
   });
   if (item.codeSize === 64) {
     if (ours.selectors[4] === 0 && ours.fsBase !== theirs.fsBase) say('FS base', hex(ours.fsBase), hex(theirs.fsBase));
     if (ours.selectors[5] === 0 && ours.gsBase !== theirs.gsBase) say('GS base', hex(ours.gsBase), hex(theirs.gsBase));
   }
-  compareFloatingPoint(item, ours, theirs, say);
-  compareMemory(ours, theirs, say);
+  compareFloatingPoint(item, ours, theirs, tolerances, say);
+  compareMemory(item, ours, theirs, tolerances, say);
   return found;
 }
 
-/** Linux says of every address in its own half that the page is present. */
+const nullable = (selector: number): number => (selector < 4 ? 0 : selector);
+
+/** Linux says of every address that programs cannot have that its page is present. */
 function sameError(ours: Outcome, theirs: Outcome, exact: boolean): boolean {
   if (ours.error === theirs.error) return true;
-  return !exact && ours.vector === PAGE_FAULT && theirs.address >> 63n === 1n && (ours.error | 1) === (theirs.error | 1);
+  return !exact && ours.vector === PAGE_FAULT && theirs.address >= 0x7fff_ffff_f000n && (ours.error | 1) === (theirs.error | 1);
 }
 
 type Say = (what: string, a: string, b: string) => void;
@@ -70,7 +81,7 @@ function compareRegisters(item: Case, ours: Outcome, theirs: Outcome, say: Say):
   }
 }
 
-function compareFloatingPoint(item: Case, ours: Outcome, theirs: Outcome, say: Say): void {
+function compareFloatingPoint(item: Case, ours: Outcome, theirs: Outcome, tolerances: readonly Tolerance[], say: Say): void {
   if (Buffer.compare(ours.fx.subarray(160, item.codeSize === 64 ? 416 : 288), theirs.fx.subarray(160, item.codeSize === 64 ? 416 : 288)) !== 0) {
     for (let i = 0; i < 16; i++) {
       const [a, b] = [ours, theirs].map(outcome => bytesHex(outcome.fx.subarray(160 + i * 16, 176 + i * 16)));
@@ -78,8 +89,12 @@ function compareFloatingPoint(item: Case, ours: Outcome, theirs: Outcome, say: S
     }
   }
   const parts: readonly (readonly [string, number, number])[] = [
-    ['FCW', 0, 2], ['FSW', 2, 4], ['tags', 4, 5], ['MXCSR', 24, 28], ...Array.from({ length: 8 }, (_, i) => [`ST${i}`, 32 + i * 16, 42 + i * 16] as const),
+    ['FCW', 0, 2], ...(tolerances.some(tolerance => tolerance.mxcsr) ? [] : [['MXCSR', 24, 28] as const]),
+    ...(tolerances.some(tolerance => tolerance.x87) ? [] : [['tags', 4, 5] as const, ...Array.from({ length: 8 }, (_, i) => [`ST${i}`, 32 + i * 16, 42 + i * 16] as const)]),
   ];
+  const [status, theirStatus] = [ours, theirs].map(({ fx }) => fx[2]! | (fx[3]! << 8)) as [number, number];
+  const ignored = tolerances.some(tolerance => tolerance.x87) ? 0xffff : tolerances.reduce((sum, tolerance) => sum | (tolerance.status ?? 0), 0);
+  if ((status & ~ignored) !== (theirStatus & ~ignored)) say('FSW', hex(status & ~ignored), hex(theirStatus & ~ignored));
   for (const [name, from, to] of parts) {
     const a = ours.fx.subarray(from, to);
     const b = theirs.fx.subarray(from, to);
@@ -87,8 +102,16 @@ function compareFloatingPoint(item: Case, ours: Outcome, theirs: Outcome, say: S
   }
 }
 
-function compareMemory(ours: Outcome, theirs: Outcome, say: Say): void {
+function compareMemory(item: Case, ours: Outcome, theirs: Outcome, tolerances: readonly Tolerance[], say: Say): void {
   if (ours.lineCount !== theirs.lineCount) say('lines of memory changed', `${ours.lineCount}`, `${theirs.lineCount}`);
+  const ignored = tolerances.flatMap(({ operand }) => (operand ? [operand] : []));
+  for (const [from, to] of ignored) {
+    for (let at = from; at < to; at++) {
+      const offset = memoryOffset(item.patches[0]!.address + BigInt(at));
+      const [mine, other] = [ours, theirs].map(outcome => outcome.lines.get(Math.floor(offset / LINE)));
+      if (mine && other) mine[offset % LINE] = other[offset % LINE]!;
+    }
+  }
   for (const [line, data] of theirs.lines) {
     const mine = ours.lines.get(line);
     if (!mine) say(`memory at ${hex(memoryAddress(line * LINE))}`, 'unchanged', bytesHex(data));

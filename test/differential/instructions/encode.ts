@@ -39,8 +39,8 @@ interface Prefixes {
 }
 
 function prefixes(random: Random, { row, codeSize }: Plan): Prefixes {
-  const bytes = [...(MANDATORY[row.prefix] ?? [])];
-  const optional66 = row.prefix === 'none' ? (row.sized ? 25 : 4) : row.prefix === 'F3' || row.prefix === 'F2' ? 3 : 0;
+  const bytes = row.vex ? [] : [...(MANDATORY[row.prefix] ?? [])];
+  const optional66 = row.vex ? 0 : row.prefix === 'none' ? (row.sized ? 25 : 4) : row.prefix === 'F3' || row.prefix === 'F2' ? 3 : 0;
   if (random.chance(optional66)) bytes.push(0x66);
   const address = random.chance(row.has.has('addr') ? 15 : 7);
   if (address) bytes.push(0x67);
@@ -50,7 +50,7 @@ function prefixes(random: Random, { row, codeSize }: Plan): Prefixes {
     bytes.push(segment);
   }
   if (random.chance(row.has.has('lock') ? 12 : 0.7)) bytes.push(0xf0);
-  if (row.has.has('rep') ? random.chance(60) : row.prefix === 'none' && random.chance(1)) bytes.push(random.pick([0xf2, 0xf3]));
+  if (row.has.has('rep') ? random.chance(60) : row.prefix === 'none' && !row.vex && random.chance(1)) bytes.push(random.pick([0xf2, 0xf3]));
   for (let i = bytes.length - 1; i > 0; i--) {
     const j = random.below(i + 1);
     [bytes[i], bytes[j]] = [bytes[j]!, bytes[i]!];
@@ -112,15 +112,24 @@ function memoryOperand(random: Random, plan: Plan, reg: number, rex: number, siz
   return { bytes: [...head, ...displacementBytes(displacement, [0, 1, 4][mod]!)], displacement: -1, relative: false, rest: 0n };
 }
 
+const VEX_PREFIXES: Record<string, number> = { NP: 0, 66: 1, F3: 2, F2: 3, none: 0 };
+
+/** Three-byte VEX prefix; R, X, B and vvvv are inverted. @sdm 2A 2.3.5 */
+function vexPrefix(random: Random, row: Row, rex: number): number[] {
+  const vvvv = row.usesVvvv ? random.below(16) : 0;
+  return [0xc4, ((~rex & 7) << 5) | row.map, ((rex & 8) << 4) | ((~vvvv & 15) << 3) | VEX_PREFIXES[row.prefix]!];
+}
+
 /** Encodes the plan's instruction; null when the choice of prefixes makes it another one. */
 export function encode(random: Random, plan: Plan): Encoded | null {
   const { row, codeSize } = plan;
   const prefix = prefixes(random, plan);
   let rex = 0;
-  if (codeSize === 64 && (row.w === 1 || random.chance(55))) {
+  if (row.vex) rex = (codeSize === 64 ? random.below(8) : random.below(2)) | (row.w === 1 || (row.w < 0 && random.chance(50)) ? 8 : 0);
+  else if (codeSize === 64 && (row.w === 1 || random.chance(55))) {
     rex = 0x40 | random.below(8) | (row.w === 1 || (row.w < 0 && random.chance(40)) ? 8 : 0);
   }
-  const head = [...prefix.bytes, ...(rex ? [rex] : []), ...MAPS[row.map]!, row.byte];
+  const head = [...prefix.bytes, ...(row.vex ? vexPrefix(random, row, rex) : [...(rex ? [rex] : []), ...MAPS[row.map]!]), row.byte];
   const bytes = [...head];
   let address: Address | null = null;
   const segmentBase = prefix.segment === 0x64 ? plan.fsBase : prefix.segment === 0x65 ? plan.gsBase : 0n;

@@ -33,3 +33,29 @@ export function exclusionOf(row: Row, features: ReadonlySet<string>): string {
   if (row.feature !== undefined && ![row.feature, ...(FEATURE_NAMES[row.feature] ?? [])].some(name => features.has(name))) return `the host lacks ${row.feature}`;
   return '';
 }
+
+interface Quirk {
+  /** Whether the encoding is one that manufacturers treat differently. */
+  readonly applies: (row: Row, codeSize: number, code: Uint8Array) => boolean;
+  readonly reason: string;
+}
+
+/** Encodings that are not tested, because the host's manufacturer defines them otherwise than the SDM. */
+export const QUIRKS: readonly Quirk[] = [
+  {
+    applies: (row, codeSize, code) => codeSize === 64 && ['LSS', 'LFS', 'LGS', 'JMPF', 'CALLF'].includes(row.name) && code.some(byte => byte >= 0x48 && byte <= 0x4f),
+    reason: 'far pointers with REX.W: AMD has no 64-bit offsets there',
+  },
+  {
+    applies: row => row.opcode === '0F 0D',
+    reason: 'PREFETCHW of a register: AMD defines #UD',
+  },
+  {
+    applies: row => row.name === 'ESC',
+    reason: 'x87 encodings that the manuals do not list: processors differ in them',
+  },
+  {
+    applies: (row, codeSize, code) => codeSize === 64 && row.has.has('f64') && code.includes(0x66),
+    reason: 'near branches with an operand-size prefix in 64-bit code: AMD truncates to 16 bits, Intel ignores the prefix',
+  },
+];

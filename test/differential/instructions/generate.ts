@@ -2,7 +2,7 @@
 import type { Row } from '../../../core/isa/rows.ts';
 import { rows } from '../../../core/isa/table/index.ts';
 import { encode } from './encode.ts';
-import { exclusionOf } from './exclusions.ts';
+import { QUIRKS, exclusionOf } from './exclusions.ts';
 import { Case, MEMORY_SIZE, PAGE, PATCH2_LIMIT, USER32_CS, USER_CS, USER_DS, regionNamed } from './layout.ts';
 import { Random, extended, float32, float64, integer, vector } from './random.ts';
 
@@ -31,7 +31,6 @@ const CF_TO_OF = 0x8d5;
 const ALWAYS = 0x202;
 const TF = 0x100;
 const DF = 0x400;
-const AC = 0x4_0000;
 
 /** An address for an operand: mostly in writable data, sometimes across pages, read-only, unmapped, not canonical. */
 function targetAddress(random: Random, long: boolean): bigint {
@@ -147,6 +146,7 @@ export class Generator {
     item.rip = this.place(random);
     const encoded = encode(random, { row, codeSize, target, rip: item.rip, gpr, fsBase: item.fsBase, gsBase: item.gsBase });
     if (!encoded || exclusionOf(encoded.row, new Set(encoded.row.feature ? [encoded.row.feature] : [])) !== '') return null;
+    if (QUIRKS.some(quirk => quirk.applies(encoded.row, codeSize, encoded.code))) return null;
     // INT 80H is a system call.
     if (row.name === 'INT' && encoded.code[encoded.code.length - 1] === 0x80) return null;
     item.code = encoded.code;
@@ -154,7 +154,7 @@ export class Generator {
     const shadow = UNSTEPPED.has(encoded.row.name) || (encoded.row.opcode === '8E');
     const straight = !encoded.row.has.has('relative') && !encoded.row.has.has('ends');
     const stepped = !shadow && (!straight || random.chance(65));
-    item.flags = ALWAYS | (random.u32() & CF_TO_OF) | (stepped ? TF : 0) | (random.chance(12) ? DF : 0) | (random.chance(2) ? AC : 0);
+    item.flags = ALWAYS | (random.u32() & CF_TO_OF) | (stepped ? TF : 0) | (random.chance(12) ? DF : 0);
     floatingPoint(random, item);
     if (row.name.startsWith('XRSTOR')) item.setGpr(0, item.gpr(0) & 3n);
     this.memory(random, row, item, wanted, target);

@@ -167,8 +167,8 @@ static void leave(struct test *test) {
 static void handler(int number, siginfo_t *info, void *context_) {
   ucontext_t *context = context_;
   (void)info;
-  /* The kernel leaves AC as the case had it; nothing here is aligned for its sake. */
-  __asm__ volatile("pushfq; andl $~0x40000, (%%rsp); popfq" : : : "cc", "memory");
+  /* The kernel leaves NT, AC and ID as the case had them, and the next case would find NT and ID. */
+  __asm__ volatile("pushfq; andl $~0x244000, (%%rsp); popfq" : : : "cc", "memory");
   if (number == SIGALRM) {
     /* Twice in the same case: it hangs. */
     if (!running || ticked != current) {

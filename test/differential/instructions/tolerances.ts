@@ -1,0 +1,105 @@
+/** Outcomes in which processors may differ, or this manufacturer does, and what is then not compared. */
+import type { Row } from '../../../core/isa/rows.ts';
+import type { Case, Outcome } from './layout.ts';
+
+export interface Tolerance {
+  readonly reason: string;
+  readonly applies: (row: Row, item: Case, ours: Outcome, native: Outcome) => boolean;
+  /** Nothing is compared. */
+  readonly all?: true;
+  /** RFLAGS bits. */
+  readonly flags?: number;
+  /** Bits of the x87 status word. */
+  readonly status?: number;
+  /** The address and error code of a page fault. */
+  readonly address?: true;
+  /** x87 registers, tags and status word. */
+  readonly x87?: true;
+  readonly mxcsr?: true;
+  /** Bytes of the memory operand, from and to, that are not compared. */
+  readonly operand?: readonly [number, number];
+}
+
+const STATUS_FLAGS = 0x8d5;
+const C1 = 0x200;
+const faults = (outcome: Outcome): boolean => outcome.vector !== 1 && outcome.vector !== 3;
+const named = (row: Row, names: readonly string[]): boolean => names.includes(row.name);
+const has66 = (item: Case): boolean => item.code.includes(0x66);
+const TRANSCENDENTAL = ['F2XM1', 'FYL2X', 'FPTAN', 'FPATAN', 'FYL2XP1', 'FSINCOS', 'FSIN', 'FCOS'];
+const TO_MMX = ['CVTPS2PI', 'CVTTPS2PI', 'CVTPD2PI', 'CVTTPD2PI'];
+
+/** Shift count of SHLD and SHRD. */
+function doubleShiftCount(row: Row, item: Case): number {
+  return (row.operands.endsWith('CL') ? Number(item.gpr(1) & 0x1fn) : item.code[item.code.length - 1]! & 0x1f);
+}
+
+export const TOLERANCES: readonly Tolerance[] = [
+  {
+    reason: 'SHLD and SHRD of 16 bits by more than 16: result and flags are undefined',
+    applies: (row, item) => named(row, ['SHLD', 'SHRD']) && has66(item) && doubleShiftCount(row, item) > 16, all: true,
+  },
+  {
+    reason: 'a fault in a repeated CMPS or SCAS: Intel restores the flags, AMD leaves those of the last comparison',
+    applies: (row, _item, _ours, native) => named(row, ['CMPS', 'SCAS']) && faults(native), flags: STATUS_FLAGS,
+  },
+  {
+    reason: 'a fault in PUSHA or POPA: which elements were done before, and which is touched first, is not defined',
+    applies: (row, _item, ours, native) => named(row, ['PUSHA', 'POPA']) && faults(native) && faults(ours), all: true,
+  },
+  {
+    reason: 'MASKMOVQ and MASKMOVDQU: whether bytes that are masked out fault, and whether a fault finds the x87 state changed, depends on the processor',
+    applies: (row, _item, ours, native) => row.name.startsWith('MASKMOV') && (faults(native) || faults(ours)), all: true,
+  },
+  {
+    reason: 'conversions to MMX that raise #XM: whether the x87 state has changed is not defined',
+    applies: (row, _item, ours, native) => named(row, TO_MMX) && faults(native) && native.vector === ours.vector, x87: true,
+  },
+  {
+    reason: 'CVTPI2PS from memory: AMD leaves the x87 state alone',
+    applies: (row, item) => row.name === 'CVTPI2PS' && item.code[item.code.indexOf(0x0f) + 2]! < 0xc0, x87: true,
+  },
+  { reason: 'FCOMI and its like: the manual clears C1, AMD keeps it', applies: row => /^FU?COMIP?$/.test(row.name), status: C1 },
+  { reason: 'transcendental functions: C1 is the rounding of each maker\'s own algorithm', applies: row => named(row, TRANSCENDENTAL), status: C1 },
+  {
+    reason: 'operands of many bytes: which byte of an unmapped page is touched first is not defined',
+    applies: row => named(row, ['FXSAVE', 'FXRSTOR', 'FNSAVE', 'FRSTOR', 'FLDENV', 'FNSTENV', 'IRET', 'RETF', 'FLD', 'FSTP', 'FBLD', 'FBSTP', 'ENTER', 'CMPXCHG16B', 'BOUND']), address: true,
+  },
+  { reason: 'FXSAVE: AMD has MXCSR.MM, which shows in MXCSR_MASK', applies: row => row.name === 'FXSAVE', operand: [28, 32] },
+  {
+    reason: 'FNSTENV, FNSAVE: AMD keeps the last instruction\'s pointers only with an exception pending',
+    applies: row => named(row, ['FNSTENV', 'FNSAVE']), operand: [6, 28],
+  },
+  {
+    reason: 'ARPL: AMD reads first and writes only a selector that changes',
+    applies: (row, _item, ours, native) => row.name === 'ARPL' && (faults(ours) || faults(native)), all: true,
+  },
+  {
+    reason: 'REP INS and OUTS of no element: AMD checks the permission first',
+    applies: (row, item) => named(row, ['INS', 'OUTS']) && (item.gpr(1) & 0xffffn) === 0n, all: true,
+  },
+  {
+    reason: 'RETF and IRET: AMD reads the outer stack before it checks the selector',
+    applies: (row, _item, ours, native) => named(row, ['RETF', 'IRET']) && native.vector === 14 && ours.vector === 13, all: true,
+  },
+  {
+    reason: 'IRET: whether SS or RIP is checked first is not the same',
+    applies: (row, _item, ours, native) => row.name === 'IRET' && native.vector === 13 && ours.vector === 13, all: true,
+  },
+  {
+    reason: 'SHA instructions: the manual wants their memory operands aligned, AMD does not',
+    applies: (row, _item, ours) => row.name.startsWith('SHA') && ours.vector === 13, all: true,
+  },
+  {
+    reason: 'FS and GS in 64-bit code: AMD wants the offset canonical too, Intel the linear address alone',
+    applies: (_row, item, ours, native) => item.codeSize === 64 && ours.vector === 14 && native.vector === 13 && item.code.some(byte => byte === 0x64 || byte === 0x65), all: true,
+  },
+  {
+    reason: 'undefined encodings that reach into an unmapped page: how far they are fetched depends on the processor',
+    applies: (row, _item, ours, native) => named(row, ['UD', 'UD0', 'UD1']) && [ours.vector, native.vector].includes(14), all: true,
+  },
+];
+
+/** The tolerances that a case meets. */
+export function tolerancesOf(row: Row, item: Case, ours: Outcome, native: Outcome): Tolerance[] {
+  return TOLERANCES.filter(tolerance => tolerance.applies(row, item, ours, native));
+}

@@ -43,6 +43,14 @@ interface Quirk {
 /** Encodings that are not tested, because the host's manufacturer defines them otherwise than the SDM. */
 export const QUIRKS: readonly Quirk[] = [
   {
+    applies: (row, _codeSize, code) => row.name.startsWith('LOOP') && (code.includes(0xf2) || code.includes(0xf3)),
+    reason: 'LOOP with a repeat prefix, which the manual reserves: AMD takes it for the condition',
+  },
+  {
+    applies: (_row, _codeSize, code) => code.includes(0xf0) && code.some((byte, i) => byte === 0x0f && code[i + 1] === 0x00),
+    reason: 'LOCK before VERR and VERW: AMD ignores it',
+  },
+  {
     applies: (row, codeSize, code) => codeSize === 64 && ['LSS', 'LFS', 'LGS', 'JMPF', 'CALLF'].includes(row.name) && code.some(byte => byte >= 0x48 && byte <= 0x4f),
     reason: 'far pointers with REX.W: AMD has no 64-bit offsets there',
   },

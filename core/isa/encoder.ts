@@ -5,7 +5,7 @@ import type { FormSize, StackOperand } from './mnemonics.ts';
 import { splitName, stackOperands, x87MemoryWidth } from './mnemonics.ts';
 import { encodeAddress } from './addressing.ts';
 import type { EncodedAddress } from './addressing.ts';
-import type { LabelOffset, Memory, Operand, Register } from './registers.ts';
+import type { Memory, Operand, Register } from './registers.ts';
 
 /** A place in an encoding that a label's address decides. */
 export interface Fixup {
@@ -57,6 +57,8 @@ class Attempt {
   reg: Register | null = null;
   rm: Register | Memory | null = null;
   low: Register | null = null;
+  /** The register in VEX.vvvv. */
+  vvvv: Register | null = null;
   direct: Memory | null = null;
   assumed: number | null | undefined = undefined;
 
@@ -92,6 +94,8 @@ class Attempt {
   register(letter: string, operand: Register): boolean {
     const fixed = FIXED_REGISTER[letter];
     if (fixed) return operand.class === 'general' && operand.number === fixed[0] && operand.width === fixed[1];
+    // Ports are at most 32 bits wide, whatever REX.W says.
+    if (letter === 'rAX' && operand.width === 64 && (this.row.name === 'IN' || this.row.name === 'OUT')) return false;
     if (letter === 'rAX') return operand.class === 'general' && operand.number === 0 && this.size(operand.width);
     const kind = letter[0]!;
     const suffix = letter.slice(1);
@@ -100,7 +104,12 @@ class Attempt {
     // With control and debug registers a general register is as wide as the code allows; so it is with RDPID.
     if (wanted === 'general' && !(letter === 'Rq' ? operand.width === (this.code === 64 ? 64 : 32) : this.width(suffix, operand.width))) return false;
     if (IN_REG.includes(kind)) this.reg = operand;
-    else if (kind === 'Z') this.low = operand;
+    else if (kind === 'Z') {
+      // 90H is NOP, not an exchange of rAX with itself.
+      if ((encodedNumber(operand) & 7) !== this.row.low || (this.row.byte === 0x90 && operand.number === 0)) return false;
+      this.low = operand;
+    }
+    else if (kind === 'B') this.vvvv = operand;
     else if (IN_RM.includes(kind) && kind !== 'M') this.rm = operand;
     else return false;
     return true;
@@ -130,7 +139,7 @@ class Attempt {
  * `wish` is what the mnemonic already decided.
  */
 export function encodeRow(row: Row, operands: readonly Operand[], code: CodeSize, wish: FormWish = ANY_FORM): Encoding | null {
-  if (code === 64 ? row.has.has('i64') : row.has.has('o64')) return null;
+  if (code === 64 ? row.has.has('i64') : row.has.has('o64') || row.w === 1) return null;
   if (wish.prefix === 0xf0 && !row.has.has('lock')) return null;
   const attempt = new Attempt(row, code, wish);
   const explicit = withoutImplied(row, operands);
@@ -138,7 +147,6 @@ export function encodeRow(row: Row, operands: readonly Operand[], code: CodeSize
   for (let i = 0; i < explicit.length; i++) {
     const operand = explicit[i]!;
     if (typeof operand !== 'object') continue;
-    if ((operand.kind === 'register' || operand.kind === 'memory') && /^[IJA1]/.test(row.letters[i]!) && row.letters[i]!.length <= 3 && !(row.letters[i]! in FIXED_REGISTER)) return null;
     if (operand.kind === 'register' && !attempt.register(row.letters[i]!, operand)) return null;
     if (operand.kind === 'memory' && !attempt.memory(row.letters[i]!, operand)) return null;
   }
@@ -179,7 +187,7 @@ function settle(attempt: Attempt, wish: FormWish): FormSize | null {
   if (code === 64 && row.has.has('f64') && opSize !== 64) return null;
   if (code === 64 && row.has.has('d64') && opSize === 32) return null;
   // A mandatory 66 is not the operand-size prefix.
-  if (row.prefix === '66' && row.sized && opSize === 16) return null;
+  if (row.prefix === '66' && row.sized && opSize === 16 && code !== 16) return null;
   const needsW = opSize === 64 && defaultSize(row, code) !== 64;
   if (attempt.rexW === false && needsW) return null;
   const addressSize = wish.addressSize ?? code;
@@ -293,13 +301,16 @@ function assemble(attempt: Attempt, form: FormSize, wish: FormWish, tail: Tail, 
   if (wish.prefix !== null) bytes.push(wish.prefix);
   const default16 = code === 16;
   const operandPrefix = form.opSize === 64 || defaultSize(row, code) === form.opSize ? false : (form.opSize === 16) !== default16 || form.opSize === 16;
-  if (row.prefix === '66' || (operandPrefix && row.sized)) bytes.push(0x66);
-  if (row.prefix === 'F3') bytes.push(0xf3);
-  if (row.prefix === 'F2') bytes.push(0xf2);
-  if (rexBits !== 0) bytes.push(rexBits);
-  if (row.map > 0) bytes.push(0x0f);
-  if (row.map > 1) bytes.push(row.map === 2 ? 0x38 : 0x3a);
-  bytes.push(row.low >= 0 && attempt.low ? (row.byte & 0xf8) | (attempt.low.number & 7) : row.byte);
+  if (row.vex) bytes.push(...vexPrefix(row, rexBits, attempt.vvvv?.number ?? 0));
+  else {
+    if (row.prefix === '66' || (operandPrefix && row.sized)) bytes.push(0x66);
+    if (row.prefix === 'F3') bytes.push(0xf3);
+    if (row.prefix === 'F2') bytes.push(0xf2);
+    if (rexBits !== 0) bytes.push(rexBits);
+    if (row.map > 0) bytes.push(0x0f);
+    if (row.map > 1) bytes.push(row.map === 2 ? 0x38 : 0x3a);
+  }
+  bytes.push(row.byte);
   const fixups: Fixup[] = [];
   if (row.modrm >= 0) bytes.push(row.modrm);
   else if (row.hasModrm) {
@@ -313,7 +324,16 @@ function assemble(attempt: Attempt, form: FormSize, wish: FormWish, tail: Tail, 
   for (const fixup of tail.fixups) fixups.push({ ...fixup, at: fixup.at + bytes.length });
   bytes.push(...tail.bytes);
   if (bytes.length > 15) return null;
-  return { row, bytes, fixups, assumedWidth: memory && memory.size === null ? assumedWidth(attempt, form) : null };
+  return { row, bytes, fixups, assumedWidth: (memory ?? attempt.direct)?.size === null ? assumedWidth(attempt, form) : null };
+}
+
+const VEX_PREFIX: Readonly<Record<Row['prefix'], number>> = { none: 0, NP: 0, '66': 1, F3: 2, F2: 3 };
+
+/** Two bytes when W, X and B are clear and the map is 0F; vvvv, R, X and B are inverted. @sdm 2A 2.3.5 */
+function vexPrefix(row: Row, rex: number, vvvv: number): number[] {
+  const last = ((~vvvv & 15) << 3) | VEX_PREFIX[row.prefix];
+  if (row.map === 1 && (rex & 11) === 0) return [0xc5, (rex & 4 ? 0 : 0x80) | last];
+  return [0xc4, ((~rex & 7) << 5) | row.map, ((rex & 8) << 4) | last];
 }
 
 function assumedWidth(attempt: Attempt, form: FormSize): number | null {
@@ -346,5 +366,3 @@ function rexOf(attempt: Attempt, form: FormSize, address: EncodedAddress | null,
   if (code !== 64 || operands.some(operand => isRegister(operand) && operand.class === 'high')) return null;
   return 0x40 | bits;
 }
-
-export type { LabelOffset };

@@ -32,6 +32,8 @@ export function consoleRoutines(p: Program): void {
 
 /** Sets the UART up: 115200 8N1, FIFOs, OUT2 for its interrupt, received data interrupts. */
 export function startUart(p: Program): void {
+  // What was typed before this moment would be lost when the FIFOs are switched on.
+  p.emit('CALL', 'receive');
   const write = (port: number, value: number): void => {
     p.emit('MOV', dx, port).emit('MOV', al, value).emit('OUT', dx, al);
   };
@@ -45,22 +47,25 @@ export function startUart(p: Program): void {
   write(BASE + 1, 0x01);
 }
 
-/** The interrupt of COM1: moves what has arrived into the ring. Changes no register. */
+/** The interrupt of COM1. Changes no register. */
 export function serialInterrupt(p: Program): void {
   p.label('serialInterrupt');
   for (const kept of [rax, rcx, rdx]) p.emit('PUSH', kept);
-  p.label('.receive').emit('MOV', dx, LINE_STATUS).emit('IN', al, dx).emit('TEST', al, 1).emit('JZ', '.received');
+  p.emit('CALL', 'receive').emit('MOV', al, 0x20).emit('OUT', 0x20, al);
+  for (const kept of [rdx, rcx, rax]) p.emit('POP', kept);
+  p.emit('IRETQ');
+
+  // receive(): moves what has arrived into the ring.
+  p.label('receive').emit('MOV', dx, LINE_STATUS).emit('IN', al, dx).emit('TEST', al, 1).emit('JZ', '.received');
   p.emit('MOV', dx, BASE).emit('IN', al, dx);
   p.emit('CMP', al, CTRL_C).emit('JNE', '.keep').emit('MOV', p.variable('break'), 1);
   p.label('.keep').emit('MOV', rcx, p.variable('ringHead'));
   p.emit('LEA', rdx, mem(rcx, 1)).emit('AND', edx, RING - 1);
   // A full ring drops what comes.
-  p.emit('CMP', rdx, p.variable('ringTail')).emit('JE', '.receive');
+  p.emit('CMP', rdx, p.variable('ringTail')).emit('JE', 'receive');
   p.emit('PUSH', rdx).emit('LEA', rdx, p.variable('ring')).emit('MOV', indexed(rdx, rcx), al).emit('POP', rdx);
-  p.emit('MOV', p.variable('ringHead'), rdx).emit('JMP', '.receive');
-  p.label('.received').emit('MOV', al, 0x20).emit('OUT', 0x20, al);
-  for (const kept of [rdx, rcx, rax]) p.emit('POP', kept);
-  p.emit('IRETQ');
+  p.emit('MOV', p.variable('ringHead'), rdx).emit('JMP', 'receive');
+  p.label('.received').emit('RET');
 }
 
 function output(p: Program): void {

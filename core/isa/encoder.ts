@@ -141,9 +141,9 @@ class Attempt {
 export function encodeRow(row: Row, operands: readonly Operand[], code: CodeSize, wish: FormWish = ANY_FORM): Encoding | null {
   if (code === 64 ? row.has.has('i64') : row.has.has('o64') || row.w === 1) return null;
   if (wish.prefix === 0xf0 && !row.has.has('lock')) return null;
-  const attempt = new Attempt(row, code, wish);
   const explicit = withoutImplied(row, operands);
   if (explicit === null || explicit.length !== row.letters.length) return null;
+  const attempt = new Attempt(row, code, wish);
   for (let i = 0; i < explicit.length; i++) {
     const operand = explicit[i]!;
     if (typeof operand !== 'object') continue;

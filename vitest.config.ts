@@ -5,6 +5,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts', 'test/**/*.test.tsx'],
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    // What is waited for comes late on a busy machine; what never comes is found out all the same.
+    expect: { poll: { timeout: 20_000 } },
     pool: 'forks',
     // Guests and browsers share the machine's cores with each other: two files at a time.
     maxWorkers: 2,

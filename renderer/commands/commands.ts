@@ -146,7 +146,10 @@ const rest: readonly Command[] = [
 
 function focusSearch(): void {
   useLayout.setState({ sidebarHidden: false });
-  requestAnimationFrame(() => document.getElementById('library-search')?.focus());
+  // At once where the field is there: what is typed next belongs into it.
+  const focus = (): void => document.getElementById('library-search')?.focus();
+  focus();
+  requestAnimationFrame(focus);
 }
 
 export const commands: readonly Command[] = [...machine, ...view, ...consoleRows, ...rest];

@@ -141,8 +141,10 @@ export function createSession({ vm, port, isWindowKey }: SessionOptions): Consol
   };
 }
 
-/** Where WebGL is missing or its context is lost, the terminal draws with the DOM by itself. */
+/** Where WebGL is missing, or drawn by the processor, or its context is lost, the terminal draws with the DOM by itself. */
 function tryWebgl(terminal: Terminal): WebglAddon | null {
+  hasGraphics ??= probeGraphics();
+  if (!hasGraphics) return null;
   try {
     const webgl = new WebglAddon();
     webgl.onContextLoss(() => webgl.dispose());
@@ -151,6 +153,15 @@ function tryWebgl(terminal: Terminal): WebglAddon | null {
   } catch {
     return null;
   }
+}
+
+let hasGraphics: boolean | undefined;
+
+/** Whether there is a graphics processor: on cloud machines a browser imitates one, which costs more than the DOM. */
+function probeGraphics(): boolean {
+  const context = document.createElement('canvas').getContext('webgl2', { failIfMajorPerformanceCaveat: true });
+  context?.getExtension('WEBGL_lose_context')?.loseContext();
+  return context !== null;
 }
 
 /** Control+C copies when text is selected, as in every editor; otherwise it is the guest's. */

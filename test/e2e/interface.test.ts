@@ -213,10 +213,10 @@ describe('the theme', () => {
 describe('when the engine goes away', () => {
   it('says so, and connects again by itself', async () => {
     await engine.vanish();
-    await page.getByRole('alert').filter({ hasText: 'The engine does not answer' }).waitFor();
+    await page.getByRole('alert').filter({ hasText: 'The engine does not answer' }).first().waitFor();
     expect(await namelessControls(page)).toEqual([]);
     await engine.listen();
-    await page.getByRole('alert').filter({ hasText: 'The engine does not answer' }).waitFor({ state: 'detached', timeout: 10_000 });
+    await page.getByRole('alert').filter({ hasText: 'The engine does not answer' }).first().waitFor({ state: 'detached', timeout: 20_000 });
     await vm('Idle').click();
     await page.getByText('This machine has not run yet').waitFor();
   });

@@ -9,6 +9,8 @@ import { ZERO, STATE } from './layout.ts';
 
 type CodeSize = 16 | 32 | 64;
 
+const PAGE_SIZE = 4096;
+const ADDRESSING: Record<Form['addressing'], number> = { full: 0, base: 1, rip: 2, ripFar: 3 };
 const SIZE_BITS: Record<16 | 32 | 64, number> = { 16: 0, 32: 1, 64: 2 };
 
 export interface DecodedForm {
@@ -27,14 +29,19 @@ export function formOf(decoded: Decoded, codeSize: CodeSize): DecodedForm {
   const opSize = row.sized ? decoded.opSize : 32;
   const memory = decoded.memory && !row.has.has('nomem');
   const addressSize = memory || row.has.has('addr') ? decoded.addressSize : codeSize === 16 ? 16 : codeSize;
-  const addressing = !memory ? 'full' : decoded.ripRelative ? 'rip'
+  const addressing = !memory ? 'full' : decoded.ripRelative ? (decoded.displacement + PAGE_SIZE < 2 ** 31 ? 'rip' : 'ripFar')
     : !decoded.hasIndex && (codeSize !== 64 || decoded.segment === ZERO - STATE) ? 'base' : 'full';
   const repeat = row.has.has('rep') ? decoded.repeat : 0;
   const rexW = decoded.rexW && row.wide;
   // The rows of one `+r` opcode differ in nothing but the register.
   const key = (row.low > 0 ? row.id - row.low : row.id) * 8192 + (SIZE_BITS[opSize] | (SIZE_BITS[addressSize] << 2) | ((memory ? 1 : 0) << 4) | (rexW ? 32 : 0) | (repeat << 6)
-    | ((addressing === 'full' ? 0 : addressing === 'base' ? 1 : 2) << 8) | (SIZE_BITS[codeSize] << 10));
+    | (ADDRESSING[addressing] << 8) | (SIZE_BITS[codeSize] << 10));
   return { key, opSize, addressSize, memory, addressing, repeat, rexW };
+}
+
+/** The displacement as the instruction holds it, where it is not relative to the page. */
+export function ownDisplacement(decoded: Decoded): number {
+  return decoded.ripRelative ? decoded.displacement - decoded.length : decoded.displacement;
 }
 
 /** Builds a form's program from its row's definition. */

@@ -5,6 +5,7 @@
 import type { Fact, Node, Program, Slot, Statement } from '../isa/ir.ts';
 import { isImpure } from '../isa/ir.ts';
 import type { Decoded } from '../isa/decoder.ts';
+import { ownDisplacement } from './forms.ts';
 import type { HelperSignatures } from './helpers.ts';
 import { BOUNCE, NEXT_RIP, RIP, STATE, XMM } from './layout.ts';
 import { vectorOperation } from './referenceVector.ts';
@@ -126,7 +127,7 @@ export class Evaluation {
     const { decoded } = this;
     switch (fact) {
       case 'immediate': return (BigInt(decoded.immediateHigh) << 32n) | mask(32, BigInt(decoded.immediateLow));
-      case 'displacement': return BigInt(decoded.displacement);
+      case 'displacement': return BigInt(ownDisplacement(decoded));
       case 'scale': return BigInt(decoded.scale);
       case 'length': return BigInt(decoded.length);
       case 'aux': return BigInt(this.aux);

@@ -5,7 +5,7 @@ import { Decoder, DecodeFault, NeedMoreBytes } from '../isa/decoder.ts';
 import type { CodeSize, Decoded } from '../isa/decoder.ts';
 import type { Program } from '../isa/ir.ts';
 import { invalidRow, rows } from '../isa/table/index.ts';
-import { buildProgram, formName, formOf } from './forms.ts';
+import { buildProgram, formName, formOf, ownDisplacement } from './forms.ts';
 import { CODE_SIZE, RAM_BASE, SS, STEP_RECORDS } from './layout.ts';
 import {
   OP_CROSS, OP_GOTO, OP_RELOOKUP, OP_STOP, RECORD_SIZE, R_AUX, R_DISPLACEMENT, R_E, R_G, R_IMMEDIATE, R_INDEX, R_LENGTH, R_OFFSET, R_OP,
@@ -217,8 +217,8 @@ export class Translator {
     view.setUint16(base + R_SCALE, decoded.scale, true);
     view.setInt32(base + R_IMMEDIATE, decoded.immediateLow, true);
     view.setInt32(base + R_IMMEDIATE + 4, decoded.immediateHigh, true);
-    const fromPage = row.has.has('relative') || decoded.ripRelative;
-    const displacement = fromPage ? decoded.displacement + offset : decoded.displacement;
+    const fromPage = row.has.has('relative') || (decoded.ripRelative && formOf(decoded, codeSize).addressing === 'rip');
+    const displacement = fromPage ? decoded.displacement + offset : ownDisplacement(decoded);
     view.setInt32(base + R_DISPLACEMENT, displacement, true);
     // A branch may reach a little further than 32 bits from the page's first byte.
     if (row.has.has('relative')) view.setInt32(base + R_AUX, displacement < -(2 ** 31) || displacement >= 2 ** 31 ? Math.floor(displacement / 2 ** 32) : displacement >> 31, true);

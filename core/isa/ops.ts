@@ -22,8 +22,11 @@ export interface Form {
   readonly mode: 'long' | 'legacy';
   readonly codeSize: 16 | 32 | 64;
   readonly repeat: 0 | 1 | 2;
-  /** How the memory operand is formed: base + index + displacement + segment, base + displacement alone, or relative to RIP. */
-  readonly addressing: 'full' | 'base' | 'rip';
+  /**
+   * How the memory operand is formed: base + index + displacement + segment, base + displacement alone, or relative to RIP: to the page's
+   * first byte, or to the next instruction when that does not fit into 32 bits.
+   */
+  readonly addressing: 'full' | 'base' | 'rip' | 'ripFar';
   readonly rexW: boolean;
 }
 
@@ -251,6 +254,7 @@ export class Ops {
 
   private addressSum(): V {
     if (this.form.addressing === 'rip') return this.fact('target', 64);
+    if (this.form.addressing === 'ripFar') return this.add(this.fact('nextRip', 64), this.fact('displacement', 64));
     const displacement = this.fact('displacement', 64);
     const base = this.slot('base', 64);
     if (this.form.addressing === 'base') return this.add(base, displacement);

@@ -10,6 +10,7 @@ import type { Fact, Slot, Width } from '../../isa/ir.ts';
 import type { CodeSize, Decoded } from '../../isa/decoder.ts';
 import { Emitter } from '../emitter.ts';
 import type { Target } from '../emitter.ts';
+import { ownDisplacement } from '../forms.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importHelpers } from '../interpreter/build.ts';
 import { LocalPool } from '../interpreter/forms.ts';
@@ -240,7 +241,8 @@ class RegionCompiler {
   private pageAddress(offset: number): void {
     const { code } = this;
     code.get(PAGE_RIP);
-    code.i64Const(offset);
+    // A branch or an operand may reach a little further than 32 bits.
+    code.i64Const(offset | 0, Math.floor(offset / 2 ** 32));
     code.op(op.i64Add);
   }
 
@@ -391,7 +393,11 @@ class RegionCompiler {
     const { row } = decoded;
     switch (fact) {
       case 'immediate': constant(decoded.immediateLow, decoded.immediateHigh); break;
-      case 'displacement': constant(decoded.displacement, decoded.displacement >> 31); break;
+      case 'displacement': {
+        const displacement = ownDisplacement(decoded);
+        constant(displacement, displacement >> 31);
+        break;
+      }
       case 'scale': constant(decoded.scale, 0); break;
       case 'length': constant(decoded.length, 0); break;
       case 'aux': constant(row.has.has('string') ? decoded.segmentNumber : decoded.aux, 0); break;

@@ -84,7 +84,11 @@ function compareRegisters(item: Case, ours: Outcome, theirs: Outcome, say: Say):
 /** Whether two registers differ by no more than one in the last place where that is tolerated. */
 function near(a: Uint8Array, b: Uint8Array, tolerances: readonly Tolerance[]): boolean {
   if (!tolerances.some(tolerance => tolerance.lastPlace)) return false;
-  const value = (bytes: Uint8Array): bigint => BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`);
+  // Without the significand's leading one, neighbours across a power of two are neighbours.
+  const value = (bytes: Uint8Array): bigint => {
+    const bits = BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`);
+    return ((bits >> 64n) << 63n) | (bits & ((1n << 63n) - 1n));
+  };
   const distance = value(a) - value(b);
   return distance >= -1n && distance <= 1n;
 }

@@ -26,6 +26,8 @@ const SYSTEM_PAGES = 6;
 const HLT = 0xf4;
 const KERNEL_CS = 0x10;
 
+const NO_ADDRESS = 0xffffffff;
+
 const STATE_BYTES = 0x1000;
 /** What a reload of the state keeps: bookkeeping of the look-aside tables and of decoded code. */
 const KEPT: readonly number[] = [L.TLB_LOG_COUNT, L.CODE_NEXT, L.CODE_GENERATION, L.CODE_TABLES_FOR];
@@ -56,11 +58,11 @@ export class EmulatedMachine {
   private readonly template: Uint8Array;
   private changed: number[] = [];
 
-  /** `pattern`: what memory holds besides the patches. */
-  constructor(pattern: Uint8Array) {
+  /** `pattern`: what memory holds besides the patches. `regions`: the interpreter engine compiles all that it decodes. */
+  constructor(pattern: Uint8Array, regions = false) {
     this.pattern = pattern;
     this.cpu = new Processor({
-      helpers: compiled.module, helperBytes, ramBytes: RAM_BYTES,
+      helpers: compiled.module, helperBytes, ramBytes: RAM_BYTES, jit: regions ? 'always' : 'off',
       host: { mmioRead: () => 0, mmioReadHigh: () => 0, mmioWrite: () => {}, portRead: () => 0, portWrite: () => {}, timestamp: () => 0, random: () => 0 },
     });
     this.reference = new ReferenceProcessor(this.cpu);
@@ -277,6 +279,8 @@ export class EmulatedMachine {
   }
 
   private interpret(): number {
+    // Lets go of regions when there are too many.
+    this.cpu.jit?.sample(NO_ADDRESS);
     for (let i = 0; i < 64; i++) {
       const exit = this.cpu.enter(100_000);
       if (exit !== 0 && exit !== exitReason.preemptionTimer) return exit;

@@ -24,7 +24,8 @@ export interface Encoded {
   readonly code: Uint8Array;
   /** The row that the bytes decode to. */
   readonly row: Row;
-  readonly repeat: number;
+  /** Whether it is a direct branch into its own bytes. */
+  readonly branchesIntoItself: boolean;
 }
 
 const MAPS: readonly (readonly number[])[] = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]];
@@ -151,12 +152,12 @@ export function encode(random: Random, plan: Plan): Encoded | null {
   if (row.letters.some(letter => letter[0] === 'O')) view.setBigUint64(immediates, offset, true);
   let length: number;
   let found: Row;
-  let repeat = 0;
+  let branchesIntoItself = false;
   try {
     const decoded = decoder.decode(whole, 0, 64, codeSize);
     length = decoded.length;
     found = decoded.row;
-    repeat = decoded.repeat;
+    branchesIntoItself = found.has.has('relative') && decoded.displacement >= 0 && decoded.displacement < length;
   } catch (error) {
     if (!(error instanceof DecodeFault)) throw error;
     length = 15;
@@ -167,7 +168,9 @@ export function encode(random: Random, plan: Plan): Encoded | null {
   if (address && address.displacement >= 0) {
     const from = address.relative ? plan.rip + BigInt(length) : 0n;
     const value = BigInt.asIntN(prefix.addressSize, offset - from - address.rest);
-    view.setInt32(head.length + address.displacement, Number(BigInt.asIntN(32, value)), true);
+    // Sums that pass 2^31 are rare in life, hence likely to be wrong.
+    const extreme = address.relative && random.chance(3);
+    view.setInt32(head.length + address.displacement, extreme ? 0x7fff_ffff - random.below(32) : Number(BigInt.asIntN(32, value)), true);
   }
-  return { code: whole.slice(0, Math.min(length, 15)), row: found, repeat };
+  return { code: whole.slice(0, Math.min(length, 15)), row: found, branchesIntoItself };
 }

@@ -51,6 +51,10 @@ export const QUIRKS: readonly Quirk[] = [
     reason: 'LOCK before VERR and VERW: AMD ignores it',
   },
   {
+    applies: (_row, _codeSize, code) => code.includes(0xf0) && code.some((byte, i) => byte === 0x0f && (code[i + 1]! & 0xfd) === 0x20),
+    reason: 'LOCK before MOV of CR0: means CR8 to AMD',
+  },
+  {
     applies: (row, codeSize, code) => codeSize === 64 && ['LSS', 'LFS', 'LGS', 'JMPF', 'CALLF'].includes(row.name) && code.some(byte => byte >= 0x48 && byte <= 0x4f),
     reason: 'far pointers with REX.W: AMD has no 64-bit offsets there',
   },

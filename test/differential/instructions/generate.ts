@@ -152,8 +152,7 @@ export class Generator {
     item.code = encoded.code;
     gpr.forEach((value, i) => item.setGpr(i, long ? value : value & 0xffff_ffffn));
     const shadow = UNSTEPPED.has(encoded.row.name) || (encoded.row.opcode === '8E');
-    const straight = !encoded.row.has.has('relative') && !encoded.row.has.has('ends');
-    const stepped = !shadow && (!straight || random.chance(65));
+    const stepped = !shadow && (encoded.branchesIntoItself || random.chance(60));
     item.flags = ALWAYS | (random.u32() & CF_TO_OF) | (stepped ? TF : 0) | (random.chance(12) ? DF : 0);
     floatingPoint(random, item);
     if (row.name.startsWith('XRSTOR')) item.setGpr(0, item.gpr(0) & 3n);

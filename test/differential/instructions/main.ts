@@ -1,6 +1,6 @@
 /**
- * `npm run differential -- [--cases N] [--seed N] [--rows NAME] [--first N] [--limit N] [--no-reference]`: runs generated instructions on
- * this machine's processor, on the interpreter and on the reference evaluator, and prints what differs.
+ * `npm run differential -- [--cases N] [--seed N] [--rows NAME] [--first N] [--limit N] [--native-only]`: runs generated instructions on
+ * this machine's processor, on the interpreter, in compiled regions and on the reference evaluator, and prints what differs.
  */
 import { parseArgs } from 'node:util';
 import { describeCase } from './describe.ts';
@@ -23,7 +23,7 @@ function number(text: string | undefined, otherwise: number, name: string): numb
 const { values } = parseArgs({
   options: {
     cases: { type: 'string' }, seed: { type: 'string' }, rows: { type: 'string' }, first: { type: 'string' }, limit: { type: 'string' },
-    'no-reference': { type: 'boolean' },
+    'native-only': { type: 'boolean' },
   },
 });
 const obstacle = nativeObstacle();
@@ -35,7 +35,7 @@ const cases = number(values.cases, 100_000, 'cases');
 const first = number(values.first, 0, 'first');
 const limit = number(values.limit, 3, 'limit');
 const session = new Session({
-  seed: number(values.seed, 1, 'seed'), withoutReference: values['no-reference'] === true, ...(values.rows === undefined ? {} : { rows: values.rows }),
+  seed: number(values.seed, 1, 'seed'), nativeOnly: values['native-only'] === true, ...(values.rows === undefined ? {} : { rows: values.rows }),
 });
 
 /** Differences by row; each row's first ones are printed. */
@@ -66,6 +66,6 @@ for (let done = 0; done < cases;) {
   }
 }
 const vectors = [...session.vectors].sort(([a], [b]) => a - b).map(([vector, count]) => `#${vector}: ${count}`).join(', ');
-console.log(`${session.covered.size} of ${session.rowCount} rows; ends by vector: ${vectors}`);
+console.log(`${session.covered.size} of ${session.rowCount} rows, ${session.compiled} cases in compiled regions; ends by vector: ${vectors}`);
 for (const [row, count] of [...byRow].sort(([, a], [, b]) => b - a)) console.log(`${count} differences: ${row}`);
 process.exit(different > 0 ? 1 : 0);

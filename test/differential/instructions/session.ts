@@ -11,20 +11,21 @@ export interface SessionOptions {
   readonly seed: number;
   /** Only rows of this name or opcode. */
   readonly rows?: string;
-  /** Leave the reference evaluator out. */
-  readonly withoutReference?: boolean;
+  /** Leave the reference evaluator and the compiled regions out. */
+  readonly nativeOnly?: boolean;
 }
 
 export interface Difference {
   readonly number: number;
   readonly row: string;
-  readonly between: 'the native processor and the interpreter' | 'the interpreter and the reference evaluator';
+  readonly between: 'the native processor and the interpreter' | 'the interpreter and the reference evaluator' | 'the interpreter and compiled regions';
   readonly item: Case;
   readonly lines: readonly string[];
 }
 
 export class Session {
-  readonly machine: EmulatedMachine;
+  private readonly machine: EmulatedMachine;
+  private readonly regions: EmulatedMachine;
   readonly generator: Generator;
   readonly rowCount: number;
   private readonly pattern: Uint8Array;
@@ -40,6 +41,7 @@ export class Session {
     this.generator = new Generator(options.seed, tested);
     this.pattern = patternOf(options.seed);
     this.machine = new EmulatedMachine(this.pattern);
+    this.regions = new EmulatedMachine(this.pattern, true);
   }
 
   /** Cases `first` to `first + count - 1`. */
@@ -64,11 +66,25 @@ export class Session {
     const found: Difference[] = [];
     const name = `${row.opcode} ${row.name} ${row.operands}`;
     const ours = this.machine.run(item, 'interpreter', number % 8 === 0);
-    const reference = this.options.withoutReference === true ? null : this.machine.run(item, 'reference', number % 8 === 1);
-    const apart = reference ? differences(item, reference, ours, EXACT) : [];
+    const others = this.options.nativeOnly === true ? [] : this.others(item, number);
+    for (const { between, outcome } of others) {
+      const apart = differences(item, outcome, ours, EXACT);
+      if (apart.length > 0) found.push({ number, row: name, between, item, lines: apart });
+    }
     const lines = differences(item, ours, native, { undefinedFlags: undefinedFlagsOf(row), tolerances: tolerancesOf(row, item, ours, native), exact: false });
     if (lines.length > 0) found.push({ number, row: name, between: 'the native processor and the interpreter', item, lines });
-    if (apart.length > 0) found.push({ number, row: name, between: 'the interpreter and the reference evaluator', item, lines: apart });
     return found;
+  }
+
+  /** The case in the other tiers; stepped instructions never run in regions. */
+  private others(item: Case, number: number): { between: Difference['between']; outcome: Outcome }[] {
+    const reference = { between: 'the interpreter and the reference evaluator', outcome: this.machine.run(item, 'reference', number % 8 === 1) } as const;
+    if (item.stepped) return [reference];
+    return [reference, { between: 'the interpreter and compiled regions', outcome: this.regions.run(item, 'interpreter', number % 8 === 2) }];
+  }
+
+  /** Cases that ran in a compiled region. */
+  get compiled(): number {
+    return this.regions.cpu.jit?.counters.regions ?? 0;
   }
 }

@@ -66,7 +66,7 @@ const BINARY_64: Record<BinaryOp, number> = {
 export class Emitter {
   private readonly code: FunctionWriter;
   private readonly target: Target;
-  private readonly uses = new Map<number, number>();
+  private uses: ReadonlyMap<number, number> = new Map();
   private readonly locals = new Map<number, number>();
   /** Host pointers of read-modify-writes by node. */
   private readonly pointers = new Map<number, number>();
@@ -79,7 +79,7 @@ export class Emitter {
   }
 
   program(program: Program): void {
-    count(program.statements, this.uses);
+    this.uses = usesOf(program);
     this.statements(program.statements);
     for (const { type, local } of this.taken) this.target.release(type, local);
   }
@@ -571,6 +571,18 @@ function mayChange(statement: Statement, read: Node): boolean {
 
 function overlaps(offset: number, read: Extract<Node, { kind: 'state' }>): boolean {
   return offset < read.offset + read.bytes && read.offset < offset + 16;
+}
+
+const USES = new WeakMap<Program, ReadonlyMap<number, number>>();
+
+/** How often each node of a program is used; counted once, as regions emit the same program again and again. */
+function usesOf(program: Program): ReadonlyMap<number, number> {
+  const known = USES.get(program);
+  if (known) return known;
+  const uses = new Map<number, number>();
+  count(program.statements, uses);
+  USES.set(program, uses);
+  return uses;
 }
 
 /** Counts, over whole statement lists, how often each node is used. */

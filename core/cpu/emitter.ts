@@ -409,7 +409,7 @@ export class Emitter {
     const local = this.addressLocal(address);
     const pointer = this.take(I32);
     this.miss(TLB_READ, local, pointer, bytes);
-    code.if();
+    code.ifUnlikely();
     this.slow('slowRead', local, bytes, pointer);
     code.else();
     this.hitPointer(TLB_READ, local, pointer);
@@ -430,7 +430,7 @@ export class Emitter {
     }
     const pointer = this.take(I32);
     this.miss(TLB_WRITE, local, pointer, bytes);
-    code.if();
+    code.ifUnlikely();
     this.slow('slowStore', local, bytes, pointer);
     code.get(pointer);
     this.value(value);
@@ -449,7 +449,7 @@ export class Emitter {
     const local = this.addressLocal(node.address);
     const pointer = this.take(I32);
     this.miss(TLB_WRITE, local, pointer, node.bytes);
-    code.if();
+    code.ifUnlikely();
     this.slow('slowWrite', local, node.bytes, pointer);
     this.target.stored();
     code.else();
@@ -474,7 +474,7 @@ export class Emitter {
     this.code.get(pointer);
     this.code.i32Const(BOUNCE);
     this.code.op(op.i32Eq);
-    this.code.if();
+    this.code.ifUnlikely();
     this.code.call(this.target.helper('commitWrite'));
     this.code.end();
   }

@@ -4,6 +4,7 @@
  * `enter` is VM entry: it runs the guest until a VM exit and returns the SDM's basic exit reason; the exit's qualification and the
  * rest are in the state (core/cpu/layout.ts).
  */
+import { setFlagsFromString } from 'node:v8';
 import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT, RUN_REGION } from './interpreter/build.ts';
 import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
 import { hotPrograms } from './interpreter/hotPrograms.ts';
@@ -18,6 +19,9 @@ import {
   NEXT_RIP, NMI_WINDOW, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
   PHYS_RESERVED,
 } from './layout.ts';
+
+// Off by default in this V8; it must be set before anything is compiled. Look-aside misses are laid out of the way with it.
+setFlagsFromString('--experimental-wasm-branch-hinting');
 
 /** Basic exit reasons that this processor raises. @sdm 3D appendix C */
 export const exitReason = {

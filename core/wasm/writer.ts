@@ -92,6 +92,8 @@ export class FunctionWriter extends ByteWriter {
   private readonly parameters: number;
   private readonly localTypes: ValueType[] = [];
   private depth = 0;
+  /** Positions of the instructions that hints speak of, from the first instruction on. */
+  private readonly hints: number[] = [];
 
   constructor(parameters: number) {
     super(1024);
@@ -170,6 +172,12 @@ export class FunctionWriter extends ByteWriter {
     return this.block(op.if, type);
   }
 
+  /** An `if` whose body is hardly ever entered: noted for the module's branch hints. */
+  ifUnlikely(): number {
+    this.hints.push(this.length);
+    return this.block(op.if);
+  }
+
   else(): void {
     this.u8(op.else);
   }
@@ -201,7 +209,7 @@ export class FunctionWriter extends ByteWriter {
   }
 
   /** The body as the code section stores it: local declarations and instructions, without the leading size. */
-  body(): ByteWriter {
+  body(): { bytes: ByteWriter; hints: readonly number[] } {
     if (this.depth !== 0) throw new Error(`wasm function ends inside ${this.depth} open blocks`);
     const out = new ByteWriter(this.length + 64);
     const runs: { type: ValueType; count: number }[] = [];
@@ -215,9 +223,10 @@ export class FunctionWriter extends ByteWriter {
       out.u32(run.count);
       out.u8(run.type);
     }
+    const start = out.length;
     out.append(this);
     out.u8(op.end);
-    return out;
+    return { bytes: out, hints: this.hints.map(at => at + start) };
   }
 }
 
@@ -302,14 +311,37 @@ export class ModuleWriter {
     }
     section(out, 7, this.exports.length, exports);
     const bodies = new ByteWriter(4096);
-    for (const item of this.functions) {
+    const hints = new ByteWriter();
+    let hinted = 0;
+    this.functions.forEach((item, i) => {
       const body = item.writer.body();
-      bodies.u32(body.length);
-      bodies.append(body);
-    }
+      bodies.u32(body.bytes.length);
+      bodies.append(body.bytes);
+      if (body.hints.length === 0) return;
+      hinted++;
+      hints.u32(this.importedFunctions + i);
+      hints.u32(body.hints.length);
+      for (const at of body.hints) {
+        hints.u32(at);
+        hints.u8(1);
+        hints.u8(0); // unlikely
+      }
+    });
+    if (hinted > 0) hintSection(out, hinted, hints);
     section(out, 10, this.functions.length, bodies);
     return out.finish();
   }
+}
+
+/** The custom section of branch hints (WebAssembly branch hinting proposal); it precedes the code. */
+function hintSection(out: ByteWriter, functions: number, content: ByteWriter): void {
+  const head = new ByteWriter(64);
+  head.name('metadata.code.branch_hint');
+  head.u32(functions);
+  out.u8(0);
+  out.u32(head.length + content.length);
+  out.append(head);
+  out.append(content);
 }
 
 function section(out: ByteWriter, id: number, count: number, content: ByteWriter): void {

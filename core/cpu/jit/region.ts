@@ -133,7 +133,7 @@ class RegionCompiler {
     code.i32Const(table);
     code.op(op.i32Ne);
     code.op(op.i32Or);
-    code.if();
+    code.ifUnlikely();
     code.get(linear);
     code.call(this.helper('revalidate'));
     code.i32Const(table);
@@ -206,7 +206,7 @@ class RegionCompiler {
     if (!stores(instruction) || instruction.decoded.row.has.has('ends')) return;
     const { code } = this;
     code.get(this.dropped);
-    code.if();
+    code.ifUnlikely();
     this.account(index + 1);
     this.leaveAt(() => this.pageAddress(instruction.offset + instruction.decoded.length), REGION_DONE);
     code.end();
@@ -281,7 +281,7 @@ class RegionCompiler {
       helper: this.helper,
       fault,
       faultIf: () => {
-        code.if();
+        code.ifUnlikely();
         fault();
         code.end();
       },
@@ -342,7 +342,7 @@ class RegionCompiler {
   private helperStatus(completed: number): void {
     const { code } = this;
     code.tee(this.status);
-    code.if();
+    code.ifUnlikely();
     // JUMP and SYNC completed the instruction; a fault and an exit did not.
     code.get(this.budget);
     code.i64Const(completed);

@@ -1,0 +1,118 @@
+/** `npm run bench`: times guests on ours and on peers; `profile`, `idle` and `memory` are measurements of their own. */
+import { writeFileSync } from 'node:fs';
+import { cpus, loadavg, release, totalmem } from 'node:os';
+import { parseArgs } from 'node:util';
+import { provideGuest } from '../helpers/guests.ts';
+import { idle } from './idle.ts';
+import { ours, provide, qemu, v86 } from './peers.ts';
+import type { Peer } from './peers.ts';
+import { measure, median } from './phases.ts';
+import type { GuestRun } from './phases.ts';
+import { profile } from './profile.ts';
+import { printTable } from './table.ts';
+
+const usage = `Usage: npm run bench [-- options]            boot and phases of each guest, ours and QEMU's translator in turn
+       npm run bench -- profile [--dry-run]  counts executed instruction forms and rewrites the list of hot forms
+       npm run bench -- idle                 CPU share and memory of a guest idle at its prompt
+
+  --guests amd64,i386     guests
+  --peers qemu,v86|none   what is measured beside ours (default: qemu)
+  --jit on,off            tiers of ours, each measured (default: on,off)
+  --runs N                runs of each; medians are shown (default: 3)
+  --json FILE             writes every figure`;
+
+const tiers = ['on', 'off', 'always'];
+const guestNames = ['amd64', 'i386'] as const;
+type GuestName = (typeof guestNames)[number];
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    guests: { type: 'string', default: 'amd64,i386' }, peers: { type: 'string', default: 'qemu' }, jit: { type: 'string', default: 'on,off' },
+    runs: { type: 'string', default: '3' }, json: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false }, 'dry-run': { type: 'boolean', default: false },
+  },
+});
+
+/** Words of a list option. @throws Error naming a word that is none of the known */
+function words<T extends string>(option: string, text: string, known: readonly T[]): T[] {
+  return text.split(',').map((word) => {
+    const found = known.find((candidate) => candidate === word);
+    if (found === undefined) throw new Error(`--${option}: '${word}' is none of ${known.join(', ')}`);
+    return found;
+  });
+}
+
+function chosenPeers(): Peer[] {
+  const mine = words('jit', values.jit, tiers).map((tier) => ours(`ours, jit ${tier}`, ['--jit', tier]));
+  const others = values.peers === 'none' ? [] : words('peers', values.peers, ['qemu', 'v86']).map((name) => (name === 'qemu' ? qemu : v86));
+  others.forEach(provide);
+  return [...mine, ...others];
+}
+
+interface Sample extends GuestRun {
+  readonly guest: string;
+  readonly peer: string;
+}
+
+async function compare(guests: readonly GuestName[]): Promise<void> {
+  const runs = Number(values.runs);
+  if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs: '${values.runs}' is not a number above 0`);
+  const peers = chosenPeers();
+  const samples: Sample[] = [];
+  for (const name of guests) {
+    const guest = await provideGuest(name);
+    for (let run = 1; run <= runs; run++) {
+      // In turn, so that a busy spell of the host meets all alike.
+      for (const peer of peers.filter(({ guests: able }) => able.includes(name))) {
+        console.error(`${name}, ${peer.name}: run ${run} of ${runs}`);
+        samples.push({ guest: name, peer: peer.name, ...await measure(peer.command(guest, 'console=ttyS0 quiet')) });
+      }
+    }
+  }
+  describeHost(peers);
+  report(samples, guests, peers.map(({ name }) => name));
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ host: hostLine(), date: new Date().toISOString(), samples }, null, 2)}\n`);
+}
+
+function hostLine(): string {
+  const model = cpus()[0]?.model.trim() ?? 'unknown processor';
+  return `${cpus().length} x ${model}, ${(totalmem() / 2 ** 30).toFixed(0)} GB, ${process.platform} ${release()}, load ${loadavg().map((load) => load.toFixed(1)).join(' ')}`;
+}
+
+function describeHost(peers: readonly Peer[]): void {
+  console.log(`${new Date().toISOString().slice(0, 10)}; ${hostLine()}`);
+  for (const { name, version } of peers) console.log(`${name}: ${version()}`);
+}
+
+function report(samples: readonly Sample[], guests: readonly string[], peers: readonly string[]): void {
+  for (const guest of guests) {
+    const mine = samples.filter((sample) => sample.guest === guest);
+    const phases = [...new Set(mine.flatMap(({ phases: all }) => Object.keys(all)))];
+    const value = (peer: string, phase: string, kind: 'cpu' | 'wall') => median(mine.filter((sample) => sample.peer === peer).map((sample) => sample.phases[phase]?.[kind] ?? NaN));
+    const present = peers.filter((peer) => mine.some((sample) => sample.peer === peer));
+    const base = present.find((peer) => peer === qemu.name);
+    const others = present.filter((peer) => peer !== base);
+    const head = [`${guest}: seconds of CPU (wall)`, ...present, ...(base === undefined ? [] : others.map((peer) => `${peer} : ${base}`))];
+    const rows = phases.map((phase) => [
+      phase,
+      ...present.map((peer) => `${value(peer, phase, 'cpu').toFixed(2)} (${value(peer, phase, 'wall').toFixed(2)})`),
+      ...(base === undefined ? [] : others.map((peer) => (value(peer, phase, 'cpu') / value(base, phase, 'cpu')).toFixed(2))),
+    ]);
+    const peak = (peer: string) => `${(median(mine.filter((sample) => sample.peer === peer).map(({ peakBytes }) => peakBytes)) / 2 ** 20).toFixed(0)} MB`;
+    printTable(head, [...rows, ['peak memory', ...present.map(peak), ...(base === undefined ? [] : others.map(() => ''))]]);
+  }
+}
+
+async function main(): Promise<void> {
+  const [what = 'compare'] = positionals;
+  const guests = words('guests', values.guests, guestNames);
+  if (values.help || !['compare', 'profile', 'idle'].includes(what)) console.log(usage);
+  else if (what === 'profile') await profile(await Promise.all(guests.map(async (name) => ({ name, ...await provideGuest(name) }))), !values['dry-run']);
+  else if (what === 'idle') for (const name of guests) await idle(name, await provideGuest(name), words('jit', values.jit, tiers));
+  else await compare(guests);
+}
+
+await main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : String(error));
+  process.exitCode = 1;
+});

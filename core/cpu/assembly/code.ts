@@ -21,11 +21,16 @@ export function dropAllCode(): void {
   flushExecute();
 }
 
+/** End of the part of the arena that was ever in use. What lies behind it is zero, and the host has given no pages for it yet. */
+let used: u32 = CODE_ARENA;
+
 /** Zeroed bytes of the arena, 32-byte aligned. */
 export function allocateCode(bytes: u32): u32 {
   const at = load<u32>(CODE_NEXT);
-  store<u32>(CODE_NEXT, (at + bytes + 31) & ~31);
-  memory.fill(at, 0, bytes);
+  const next = (at + bytes + 31) & ~31;
+  store<u32>(CODE_NEXT, next);
+  if (at < used) memory.fill(at, 0, min(bytes, used - at));
+  used = max(used, next);
   return at;
 }
 

@@ -58,6 +58,11 @@ describe.each(architectures)('Debian $name', ({ name, machine }) => {
     expect(await shell.ask('echo $((6*7))')).toBe('42\n');
     expect(await shell.ask('uname -m')).toBe(`${machine}\n`);
     for (const { what, command } of computations) expect(await shell.ask(command), what).toBe(onHost(guest, folder, command));
+    const times = await shell.ask('(while :; do :; done) & i=0; while [ $i -lt 200 ]; do read up rest </proc/uptime; echo $up; date +%s; i=$((i+1)); done; kill $!');
+    const [uptimes, dates] = [0, 1].map((parity) => times.trim().split('\n').map(Number).filter((_time, index) => index % 2 === parity));
+    expect(uptimes, 'time under load does not run backwards').toEqual(uptimes?.toSorted((a, b) => a - b));
+    expect(dates, 'nor does the time of day').toEqual(dates?.toSorted((a, b) => a - b));
+    expect(dates).toHaveLength(200);
     shell.child.stdin.write('poweroff -f\n');
     expect(await shell.ended, shell.errors).toBe(0);
   }, TEST_MS);

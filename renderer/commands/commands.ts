@@ -1,7 +1,7 @@
 /** Every command of the window as a row: its title, its shortcut, when it is possible, and what it does. */
 import {
-  Activity, CirclePlus, Copy, Cpu, Eraser, Keyboard, LayoutDashboard, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, Search, Settings, SlidersHorizontal,
-  SquareSplitHorizontal, SquareSplitVertical, Sun, SunMoon, SquareTerminal, Trash2, Unplug, Zap,
+  Activity, CirclePlus, Copy, Cpu, Eraser, Keyboard, LayoutDashboard, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, Search,
+  Settings, SlidersHorizontal, SquareSplitHorizontal, SquareSplitVertical, SquareTerminal, Sun, SunMoon, Trash2, Unplug, Zap,
 } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
 import type { Settings as SettingsData, Vm } from '../../core/contract/index.ts';
@@ -102,22 +102,36 @@ const view: readonly Command[] = [
 ];
 
 const consoleRows: readonly Command[] = [
-  vmCommand({ id: 'find', title: 'Find in console', icon: Search, shortcut: 'Mod+Shift+F', inConsole: true, group: 'Console' }, hasConsole,
+  vmCommand(
+    { id: 'find', title: 'Find in console', icon: Search, shortcut: 'Mod+Shift+F', inConsole: true, group: 'Console' },
+    hasConsole,
     (vm) => onConsole(vm, (port) => useFind.setState({ open: `${vm.id}/${port}/main` }))),
-  vmCommand({ id: 'copy', title: 'Copy selection', icon: Copy, shortcut: 'Mod+Shift+C', inConsole: true, group: 'Console' }, hasConsole,
+  vmCommand(
+    { id: 'copy', title: 'Copy selection', icon: Copy, shortcut: 'Mod+Shift+C', inConsole: true, group: 'Console' },
+    hasConsole,
     (vm) => onConsole(vm, (port) => {
       const text = focusedSelection(vm, port);
       if (text !== '') void copyText(text);
     })),
-  vmCommand({ id: 'split-right', title: 'Split console right', icon: SquareSplitHorizontal, shortcut: 'Mod+Shift+E', inConsole: true, group: 'Console' }, hasConsole,
+  vmCommand(
+    { id: 'split-right', title: 'Split console right', icon: SquareSplitHorizontal, shortcut: 'Mod+Shift+E', inConsole: true, group: 'Console' },
+    hasConsole,
     (vm) => toggleSplit(vm, 'row')),
-  vmCommand({ id: 'split-down', title: 'Split console down', icon: SquareSplitVertical, shortcut: 'Mod+Shift+O', inConsole: true, group: 'Console' }, hasConsole,
+  vmCommand(
+    { id: 'split-down', title: 'Split console down', icon: SquareSplitVertical, shortcut: 'Mod+Shift+O', inConsole: true, group: 'Console' },
+    hasConsole,
     (vm) => toggleSplit(vm, 'column')),
-  vmCommand({ id: 'clear', title: 'Clear console', icon: Eraser, shortcut: 'Mod+Shift+L', inConsole: true, group: 'Console' }, hasConsole,
+  vmCommand(
+    { id: 'clear', title: 'Clear console', icon: Eraser, shortcut: 'Mod+Shift+L', inConsole: true, group: 'Console' },
+    hasConsole,
     (vm) => onConsole(vm, (port) => void attachedSession(vm.id, port)?.clear().catch(notifyError))),
-  vmCommand({ id: 'save-log', title: 'Save console log', icon: Save, shortcut: 'Mod+Shift+S', inConsole: true, group: 'Console' }, hasConsole,
+  vmCommand(
+    { id: 'save-log', title: 'Save console log', icon: Save, shortcut: 'Mod+Shift+S', inConsole: true, group: 'Console' },
+    hasConsole,
     (vm) => onConsole(vm, (port) => saveLog(vm, port, 'main'))),
-  vmCommand({ id: 'detach', title: 'Detach console', icon: Unplug, shortcut: 'Mod+Shift+U', inConsole: true, group: 'Console' }, hasConsole,
+  vmCommand(
+    { id: 'detach', title: 'Detach console', icon: Unplug, shortcut: 'Mod+Shift+U', inConsole: true, group: 'Console' },
+    hasConsole,
     (vm) => onConsole(vm, (port) => detach(vm.id, port, 'main'))),
 ];
 
@@ -128,17 +142,23 @@ function focusedSelection(vm: Vm, port: number): string {
 }
 
 const rest: readonly Command[] = [
-  { id: 'create', title: 'New virtual machine…', icon: CirclePlus, group: 'Library', shortcut: 'N', possible: always, run: () => openDialog({ kind: 'create' }) },
+  { id: 'create', title: 'New virtual machine…', icon: CirclePlus, group: 'Library', shortcut: 'N', possible: always,
+    run: () => openDialog({ kind: 'create' }) },
   { id: 'search', title: 'Search the library', icon: Search, group: 'Library', shortcut: '/', possible: always, run: focusSearch },
-  { id: 'next', title: 'Next virtual machine', icon: Cpu, group: 'Library', shortcut: 'Alt+ArrowDown', inConsole: true, possible: always, run: () => moveSelection(1) },
-  { id: 'previous', title: 'Previous virtual machine', icon: Cpu, group: 'Library', shortcut: 'Alt+ArrowUp', inConsole: true, possible: always, run: () => moveSelection(-1) },
-  { id: 'palette', title: 'Command palette', icon: Search, group: 'Window', shortcut: 'Mod+K', possible: always, run: () => openDialog({ kind: 'palette' }) },
+  { id: 'next', title: 'Next virtual machine', icon: Cpu, group: 'Library', shortcut: 'Alt+ArrowDown', inConsole: true, possible: always,
+    run: () => moveSelection(1) },
+  { id: 'previous', title: 'Previous virtual machine', icon: Cpu, group: 'Library', shortcut: 'Alt+ArrowUp', inConsole: true, possible: always,
+    run: () => moveSelection(-1) },
+  { id: 'palette', title: 'Command palette', icon: Search, group: 'Window', shortcut: 'Mod+K', possible: always,
+    run: () => openDialog({ kind: 'palette' }) },
   { id: 'palette-anywhere', title: 'Command palette, from a console', icon: Search, group: 'Window', shortcut: 'Mod+Shift+P', inConsole: true, possible: always,
     run: () => openDialog({ kind: 'palette' }) },
   { id: 'sidebar', title: 'Show or hide the library', icon: PanelLeft, group: 'Window', shortcut: 'Mod+B', possible: always,
     run: () => useLayout.setState(({ sidebarHidden }) => ({ sidebarHidden: !sidebarHidden })) },
-  { id: 'settings', title: 'Settings…', icon: Settings, group: 'Window', shortcut: 'Mod+,', possible: always, run: () => openDialog({ kind: 'settings' }) },
-  { id: 'shortcuts', title: 'Keyboard shortcuts', icon: Keyboard, group: 'Window', shortcut: '?', possible: always, run: () => openDialog({ kind: 'shortcuts' }) },
+  { id: 'settings', title: 'Settings…', icon: Settings, group: 'Window', shortcut: 'Mod+,', possible: always,
+    run: () => openDialog({ kind: 'settings' }) },
+  { id: 'shortcuts', title: 'Keyboard shortcuts', icon: Keyboard, group: 'Window', shortcut: '?', possible: always,
+    run: () => openDialog({ kind: 'shortcuts' }) },
   { id: 'theme-dark', title: 'Dark theme', icon: Moon, group: 'Window', possible: always, run: () => setTheme('dark') },
   { id: 'theme-light', title: 'Light theme', icon: Sun, group: 'Window', possible: always, run: () => setTheme('light') },
   { id: 'theme-system', title: 'Theme of the system', icon: SunMoon, group: 'Window', possible: always, run: () => setTheme('system') },

@@ -8,7 +8,7 @@ import type { MenuRow } from '../controls/menu.tsx';
 import { Select } from '../controls/select.tsx';
 import { StateDot } from '../controls/state-dot.tsx';
 import { shell } from '../engine/shell.ts';
-import { changeVmLayout } from '../state/layout.ts';
+import { changeVmLayout, layoutOf } from '../state/layout.ts';
 import { isAlive } from '../state/library.ts';
 import { notify, notifyError } from '../state/notices.ts';
 import { resumeVm, startVm, stateLine } from '../vm/actions.ts';
@@ -61,10 +61,17 @@ function AttachedPane({ vm, port, slot, shortcuts, takesFocus }: PaneProps): Rea
   return (
     <>
       <PaneBar vm={vm} port={port} slot={slot}>
-        <IconButton icon={Search} label="Find in console" shortcut={shortcuts('find')} onClick={() => useFind.setState({ open: sessionKey(vm.id, port, slot) })} />
-        {slot === 'main' && <IconButton icon={SquareSplitHorizontal} label="Split console right" shortcut={shortcuts('split-right')} onClick={() => toggleSplit(vm, 'row')} />}
-        <ButtonMenu rows={rows}><button type="button" className="button icon plain" aria-label="Console actions"><Ellipsis size={15} aria-hidden /></button></ButtonMenu>
-        <IconButton icon={Unplug} label="Detach console" shortcut={slot === 'main' ? shortcuts('detach') : undefined} onClick={() => detach(vm.id, port, slot)} />
+        <IconButton icon={Search} label="Find in console" shortcut={shortcuts('find')}
+          onClick={() => useFind.setState({ open: sessionKey(vm.id, port, slot) })} />
+        {slot === 'main' && (
+          <IconButton icon={SquareSplitHorizontal} label="Split console right" shortcut={shortcuts('split-right')}
+            onClick={() => toggleSplit(vm, 'row')} />
+        )}
+        <ButtonMenu rows={rows}>
+          <button type="button" className="button icon plain" aria-label="Console actions"><Ellipsis size={15} aria-hidden /></button>
+        </ButtonMenu>
+        <IconButton icon={Unplug} label="Detach console" shortcut={slot === 'main' ? shortcuts('detach') : undefined}
+          onClick={() => detach(vm.id, port, slot)} />
         {slot === 'split' && <IconButton icon={X} label="Close second console" onClick={() => changeVmLayout(vm.id, { split: null })} />}
       </PaneBar>
       <RightClickMenu rows={rows}>
@@ -77,15 +84,26 @@ function AttachedPane({ vm, port, slot, shortcuts, takesFocus }: PaneProps): Rea
   );
 }
 
-function PaneBar({ vm, port, slot, children }: { readonly vm: Vm; readonly port: number; readonly slot: Slot; readonly children: ReactNode }): ReactNode {
+interface PaneBarProps {
+  readonly vm: Vm;
+  readonly port: number;
+  readonly slot: Slot;
+  readonly children: ReactNode;
+}
+
+function PaneBar({ vm, port, slot, children }: PaneBarProps): ReactNode {
   const label = vm.config.serial[port]?.label ?? '';
   const ports = consolePorts(vm);
-  const split = (value: string): void => changeVmLayout(vm.id, { split: { port: Number(value), direction: 'row', share: 50 } });
+  const pick = (value: string): void => {
+    const { split } = layoutOf(vm.id);
+    if (split) changeVmLayout(vm.id, { split: { ...split, port: Number(value) } });
+  };
+  const options = ports.map((one) => ({ value: String(one), label: `COM${one + 1}` }));
   return (
     <header className="pane-bar">
       <div className="title">
         {slot === 'split' && ports.length > 1
-          ? <Select compact label="Port of the second console" value={String(port)} onPick={split} options={ports.map((one) => ({ value: String(one), label: `COM${one + 1}` }))} />
+          ? <Select compact label="Port of the second console" value={String(port)} onPick={pick} options={options} />
           : <>COM{port + 1}</>}
         {label !== '' && label !== `COM${port + 1}` && <span className="note">{label}</span>}
       </div>

@@ -55,7 +55,9 @@ export function VmView({ vm }: { readonly vm: Vm }): ReactNode {
         <Tabs.List className="tabs" aria-label="Views of the machine">
           {tabs.map(({ name, label, icon: Icon, shortcut }) => (
             <Tip key={name} text={label} shortcut={shortcut}>
-              <Tabs.Trigger className="tab" value={name} data-state={name === tab ? 'active' : 'inactive'}><Icon size={14} aria-hidden />{label}</Tabs.Trigger>
+              <Tabs.Trigger className="tab" value={name} data-state={name === tab ? 'active' : 'inactive'}>
+                <Icon size={14} aria-hidden />{label}
+              </Tabs.Trigger>
             </Tip>
           ))}
         </Tabs.List>
@@ -88,14 +90,26 @@ function Head({ vm }: { readonly vm: Vm }): ReactNode {
       <span className="state-badge" role="status" aria-label={`State: ${stateNames[vm.state]}`}><StateDot state={vm.state} />{stateNames[vm.state]}</span>
       <span className="spacer" />
       <div className="button-group" role="toolbar" aria-label="Machine">
-        {can.has('start') && <Tip text="Start" shortcut={shortcutOf('start')}><Button look="primary" icon={Play} onClick={() => void startVm(vm)}>Start</Button></Tip>}
+        {can.has('start') && (
+          <Tip text="Start" shortcut={shortcutOf('start')}>
+            <Button look="primary" icon={Play} onClick={() => void startVm(vm)}>Start</Button>
+          </Tip>
+        )}
         {vm.state === 'starting' && <Button busy>Starting</Button>}
-        {can.has('resume') && <Tip text="Resume" shortcut={shortcutOf('resume')}><Button look="primary" icon={Play} onClick={() => togglePause(vm)}>Resume</Button></Tip>}
+        {can.has('resume') && (
+          <Tip text="Resume" shortcut={shortcutOf('resume')}>
+            <Button look="primary" icon={Play} onClick={() => togglePause(vm)}>Resume</Button>
+          </Tip>
+        )}
         {can.has('pause') && <IconButton icon={Pause} label="Pause" shortcut={shortcutOf('pause')} onClick={() => togglePause(vm)} />}
-        {can.has('reset') && <IconButton icon={RotateCcw} label="Reset" shortcut={shortcutOf('reset')} onClick={() => openDialog({ kind: 'reset', vm: vm.id })} />}
+        {can.has('reset') && (
+          <IconButton icon={RotateCcw} label="Reset" shortcut={shortcutOf('reset')} onClick={() => openDialog({ kind: 'reset', vm: vm.id })} />
+        )}
         {can.has('stop') && <Tip text="Stop" shortcut={shortcutOf('stop')}><Button icon={Power} onClick={() => requestStop(vm)}>Stop</Button></Tip>}
         {vm.state === 'stopping' && <Button look="danger" icon={Power} onClick={() => void forceStopVm(vm)}>Force stop</Button>}
-        <ButtonMenu rows={vmMenu(vm)}><button type="button" className="button icon plain" aria-label="More actions"><Ellipsis size={15} aria-hidden /></button></ButtonMenu>
+        <ButtonMenu rows={vmMenu(vm)}>
+          <button type="button" className="button icon plain" aria-label="More actions"><Ellipsis size={15} aria-hidden /></button>
+        </ButtonMenu>
       </div>
     </header>
   );

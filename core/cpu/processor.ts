@@ -72,6 +72,8 @@ export interface ProcessorOptions {
   readonly helperBytes: Uint8Array;
   readonly ramBytes: number;
   readonly host: ProcessorHost;
+  /** CPUID features of the model: instructions of others are undefined. Absent: all. */
+  readonly features?: ReadonlySet<string>;
   /** `on` compiles what is hot, `always` whatever is decoded. */
   readonly jit?: 'off' | 'on' | 'always';
   /** Counts executed operations, for the choice of hot forms. */
@@ -130,10 +132,10 @@ export class Processor {
       markDecoded: (descriptor, from, to) => { this.call('markDecoded', descriptor, from, to); },
       fetchAddress: delta => this.call('fetchAddress', delta),
       raiseError: (vector, error) => this.call('raiseError', vector, error),
-    }, this.hot.operations, (program, name) => this.compileCold(program, name));
+    }, this.hot.operations, (program, name) => this.compileCold(program, name), options.features);
     if (options.jit === 'on' || options.jit === 'always') {
       this.jit = new JitManager({
-        memory: this.memory, table: this.table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures,
+        memory: this.memory, table: this.table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, features: options.features,
         firstIndex: COLD_LIMIT, lastIndex: TABLE_SIZE - 1, dropAllCode: () => { this.call('dropAllCode'); },
         pageAddress: delta => this.call('sampleAddress', delta) >>> 0,
       });

@@ -4,7 +4,7 @@
 import { Decoder, DecodeFault, NeedMoreBytes } from '../isa/decoder.ts';
 import type { CodeSize, Decoded } from '../isa/decoder.ts';
 import type { Program } from '../isa/ir.ts';
-import { invalidRow, rows } from '../isa/table/index.ts';
+import { invalidRow, rowsOf } from '../isa/table/index.ts';
 import { buildProgram, formName, formOf, ownDisplacement } from './forms.ts';
 import { CODE_SIZE, RAM_BASE, SS, STEP_RECORDS } from './layout.ts';
 import {
@@ -30,7 +30,7 @@ export interface TranslatorHelpers {
 export type FormCompiler = (program: Program, name: string) => number;
 
 export class Translator {
-  private readonly decoder = new Decoder(rows, invalidRow);
+  private readonly decoder: Decoder;
   private readonly operations = new Map<number, number>();
   private readonly names = new Map<number, string>();
   private readonly bytes: Uint8Array;
@@ -43,7 +43,8 @@ export class Translator {
   instructionsDecoded = 0;
 
   /** `hot` maps form names to cases of the interpreter's switch. */
-  constructor(memory: WebAssembly.Memory, helpers: TranslatorHelpers, hot: ReadonlyMap<string, number>, compile: FormCompiler) {
+  constructor(memory: WebAssembly.Memory, helpers: TranslatorHelpers, hot: ReadonlyMap<string, number>, compile: FormCompiler, features?: ReadonlySet<string>) {
+    this.decoder = new Decoder(rowsOf(features), invalidRow);
     this.bytes = new Uint8Array(memory.buffer);
     this.view = new DataView(memory.buffer);
     this.helpers = helpers;

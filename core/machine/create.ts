@@ -56,7 +56,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   let retired = (): number => 0;
   const clock = new VirtualClock(config.clock === 'instructions' ? instructionTimeSource(() => retired()) : wallTimeSource());
   const cpu = new Processor({
-    helpers, helperBytes, ramBytes: config.memoryBytes, jit: config.jit, profile,
+    helpers, helperBytes, ramBytes: config.memoryBytes, jit: config.jit, features: new Set<string>(model.features), profile,
     host: {
       mmioRead: (low, high, size) => vmm!.mmioRead(low, high, size),
       mmioReadHigh: () => vmm!.mmioReadHigh(),

@@ -5,7 +5,7 @@
 import { Decoder } from '../../isa/decoder.ts';
 import type { CodeSize, Decoded } from '../../isa/decoder.ts';
 import type { Program } from '../../isa/ir.ts';
-import { invalidRow, rows } from '../../isa/table/index.ts';
+import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { DecodedForm } from '../forms.ts';
 import { buildProgram } from '../forms.ts';
 import type { HelperSignatures } from '../helpers.ts';
@@ -35,6 +35,8 @@ export interface JitHost {
   readonly table: WebAssembly.Table;
   readonly helpers: WebAssembly.ModuleImports;
   readonly signatures: HelperSignatures;
+  /** CPUID features of the model; absent: all. */
+  readonly features?: ReadonlySet<string> | undefined;
   /** First and last index of the table that regions may use. */
   readonly firstIndex: number;
   readonly lastIndex: number;
@@ -57,7 +59,7 @@ interface RegionEntry {
 
 export class JitManager {
   private readonly host: JitHost;
-  private readonly decoder = new Decoder(rows, invalidRow);
+  private readonly decoder: Decoder;
   private readonly programs = new Map<number, Program>();
   private readonly bytes: Uint8Array;
   private readonly view: DataView;
@@ -71,6 +73,7 @@ export class JitManager {
 
   constructor(host: JitHost) {
     this.host = host;
+    this.decoder = new Decoder(rowsOf(host.features), invalidRow);
     this.bytes = new Uint8Array(host.memory.buffer);
     this.view = new DataView(host.memory.buffer);
     this.nextIndex = host.firstIndex;

@@ -236,7 +236,7 @@ export const arithmeticRows: readonly RowSpec[] = [
   row('0F C0', 'XADD', 'Eb,Gb', 'lock', xadd), row('0F C1', 'XADD', 'Ev,Gv', 'lock', xadd),
   row('0F B0', 'CMPXCHG', 'Eb,Gb', 'lock', cmpxchg), row('0F B1', 'CMPXCHG', 'Ev,Gv', 'lock', cmpxchg),
   row('W0 0F C7 /1', 'CMPXCHG8B', 'M', 'lock mem', o => o.instruction('cmpxchg8b', [o.operandLinear(8, true)])),
-  row('W1 0F C7 /1', 'CMPXCHG16B', 'M', 'lock mem', o => o.instruction('cmpxchg16b', [o.operandLinear(16, true)])),
+  row('W1 0F C7 /1', 'CMPXCHG16B', 'M', 'lock mem', o => o.instruction('cmpxchg16b', [o.operandLinear(16, true)]), { feature: 'cmpxchg16b' }),
   row('27', 'DAA', '', 'i64', bcd('daa'), { undefinedFlags: OF }), row('2F', 'DAS', '', 'i64', bcd('das'), { undefinedFlags: OF }),
   row('37', 'AAA', '', 'i64', bcd('aaa'), { undefinedFlags: OF | SF | PF | 0x40 }), row('3F', 'AAS', '', 'i64', bcd('aas'), { undefinedFlags: OF | SF | PF | 0x40 }),
   row('D4', 'AAM', 'Ib', 'i64', bcd('aam', true), { undefinedFlags: OF | AF | CF }), row('D5', 'AAD', 'Ib', 'i64', bcd('aad', true), { undefinedFlags: OF | AF | CF }),

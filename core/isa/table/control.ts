@@ -133,8 +133,8 @@ export const controlRows: readonly RowSpec[] = [
     const upper = o.signExtend(o.load(o.add(linear, o.const(64, bytes)), o.opSize), 32);
     o.when(o.or(o.ltS(index, lower), o.ltS(upper, index)), () => o.raise(5));
   }),
-  row('0F 05', 'SYSCALL', '', 'o64 ends', call('syscall')), row('0F 07', 'SYSRET', '', 'o64 cpl0 ends size', sized('sysret')),
-  row('0F 34', 'SYSENTER', '', 'ends', call('sysenter')), row('0F 35', 'SYSEXIT', '', 'cpl0 ends size', sized('sysexit')),
+  row('0F 05', 'SYSCALL', '', 'o64 ends', call('syscall'), { feature: 'syscall' }), row('0F 07', 'SYSRET', '', 'o64 cpl0 ends size', sized('sysret'), { feature: 'syscall' }),
+  row('0F 34', 'SYSENTER', '', 'ends', call('sysenter'), { feature: 'sep' }), row('0F 35', 'SYSEXIT', '', 'cpl0 ends size', sized('sysexit'), { feature: 'sep' }),
 
   row('E4', 'IN', 'AL,Ib', '', portImmediate('portIn', 'byte')), row('E5', 'IN', 'rAX,Ib', '', portImmediate('portIn', 'full')),
   row('E6', 'OUT', 'Ib,AL', '', portImmediate('portOut', 'byte')), row('E7', 'OUT', 'Ib,rAX', '', portImmediate('portOut', 'full')),
@@ -149,7 +149,7 @@ export const controlRows: readonly RowSpec[] = [
   row('0F 1F', 'NOP', 'Ev', 'hot modrm nomem', nothing),
   ...['18', '19', '1A', '1B', '1C', '1D', '1E', '0D'].map(byte => row(`0F ${byte}`, 'NOP', 'Ev', 'modrm nomem', nothing)),
   row('0F A2', 'CPUID', '', '', call('cpuid')),
-  row('0F 31', 'RDTSC', '', '', call('rdtsc')), row('0F 01 =F9', 'RDTSCP', '', 'modrm', call('rdtscp')),
+  row('0F 31', 'RDTSC', '', '', call('rdtsc'), { feature: 'tsc' }), row('0F 01 =F9', 'RDTSCP', '', 'modrm', call('rdtscp'), { feature: 'rdtscp' }),
   row('F3 0F C7 /7', 'RDPID', 'Rq', 'reg', o => o.instruction('readProcessorId', [o.slotAddress('E')]), { feature: 'rdpid' }),
   row('0F 33', 'RDPMC', '', '', call('rdpmc')),
   row('0F C7 /6', 'RDRAND', 'Ev', 'reg', o => { o.instruction('rdrand', [o.slotAddress('E'), o.const(32, o.opSize / 8)]); }, { feature: 'rdrand' }),
@@ -172,9 +172,9 @@ export const controlRows: readonly RowSpec[] = [
   row('0F 01 /6', 'LMSW', 'Ew', 'cpl0', o => o.instruction('lmsw', [o.zeroExtend(o.src(0), 32)])),
   row('0F 01 /7', 'INVLPG', 'M', 'mem cpl0', invlpg),
   row('0F 01 =F8', 'SWAPGS', '', 'o64 cpl0 modrm', call('swapgs')),
-  row('NP 0F 01 =D0', 'XGETBV', '', 'modrm', call('xgetbv')), row('NP 0F 01 =D1', 'XSETBV', '', 'cpl0 modrm', call('xsetbv')),
-  row('NP 0F 01 =EE', 'RDPKRU', '', 'modrm', call('rdpkru')), row('NP 0F 01 =EF', 'WRPKRU', '', 'modrm', call('wrpkru')),
-  row('NP 0F 01 =CA', 'CLAC', '', 'ud3 modrm', call('clac')), row('NP 0F 01 =CB', 'STAC', '', 'ud3 modrm', call('stac')),
+  row('NP 0F 01 =D0', 'XGETBV', '', 'modrm', call('xgetbv'), { feature: 'xsave' }), row('NP 0F 01 =D1', 'XSETBV', '', 'cpl0 modrm', call('xsetbv'), { feature: 'xsave' }),
+  row('NP 0F 01 =EE', 'RDPKRU', '', 'modrm', call('rdpkru'), { feature: 'pku' }), row('NP 0F 01 =EF', 'WRPKRU', '', 'modrm', call('wrpkru'), { feature: 'pku' }),
+  row('NP 0F 01 =CA', 'CLAC', '', 'ud3 modrm', call('clac'), { feature: 'smap' }), row('NP 0F 01 =CB', 'STAC', '', 'ud3 modrm', call('stac'), { feature: 'smap' }),
   row('0F 01 =C8', 'MONITOR', '', 'ud3 modrm', call('monitor')), row('0F 01 =C9', 'MWAIT', '', 'ud3 modrm', call('mwait')),
   row('0F 06', 'CLTS', '', 'cpl0', call('clts')),
   row('0F 08', 'INVD', '', 'cpl0', nothing), row('0F 09', 'WBINVD', '', 'cpl0', nothing),
@@ -206,8 +206,8 @@ export const controlRows: readonly RowSpec[] = [
   row('66 0F 38 82', 'INVPCID', 'Gy,M', 'mem cpl0 f64', o => {
     const type = o.long ? o.slot('G', 64) : o.zeroExtend(o.slot('G', 32), 64);
     o.instruction('invpcid', [type, o.operandLinear(16, false)]);
-  }),
-  row('NP 0F AE /7', 'CLFLUSH', 'M', 'mem', clflush), row('66 0F AE /7', 'CLFLUSHOPT', 'M', 'mem', clflush), row('66 0F AE /6', 'CLWB', 'M', 'mem', clflush),
+  }, { feature: 'invpcid' }),
+  row('NP 0F AE /7', 'CLFLUSH', 'M', 'mem', clflush, { feature: 'clfsh' }), row('66 0F AE /7', 'CLFLUSHOPT', 'M', 'mem', clflush, { feature: 'clflushopt' }), row('66 0F AE /6', 'CLWB', 'M', 'mem', clflush, { feature: 'clwb' }),
   row('NP 0F AE /5', 'LFENCE', '', 'reg modrm', nothing), row('NP 0F AE /6', 'MFENCE', '', 'reg modrm', nothing), row('NP 0F AE /7', 'SFENCE', '', 'reg modrm', nothing),
   ...['rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase'].map((name, i) => row(`F3 0F AE /${i}`, name.toUpperCase(), 'Ry', 'o64 reg', o => {
     o.instruction('fsgsbase', [o.const(32, i), o.slotAddress('E'), o.const(32, o.form.rexW ? 8 : 4)]);

@@ -12,3 +12,8 @@ const invalidSpec: RowSpec = row('0F 0A', 'UD', '', 'ends', o => o.raise(6));
 
 export const rows: readonly Row[] = parseRows([...arithmeticRows, ...bitRows, ...dataRows, ...controlRows, ...simdRows, invalidSpec]);
 export const invalidRow: Row = rows[rows.length - 1]!;
+
+/** The rows of a processor with these CPUID features; without a list, all. What is left out decodes as it did before it existed. */
+export function rowsOf(features: ReadonlySet<string> | undefined): readonly Row[] {
+  return features ? rows.filter(({ feature }) => feature === undefined || features.has(feature)) : rows;
+}

@@ -1,0 +1,28 @@
+import { describe, expect, it } from 'vitest';
+import { Decoder } from '../../core/isa/decoder.ts';
+import { invalidRow, rows, rowsOf } from '../../core/isa/table/index.ts';
+import { FEATURES, MODELS } from '../../core/cpu/models.ts';
+
+const decode = (features: ReadonlySet<string> | undefined, bytes: readonly number[]): string =>
+  new Decoder(rowsOf(features), invalidRow).decode(new Uint8Array([...bytes, 0, 0, 0, 0, 0, 0, 0, 0]), 0, bytes.length + 8, 64).row.name;
+
+describe('a processor model', () => {
+  const popcnt = [0xf3, 0x0f, 0xb8, 0xc1];
+  const lzcnt = [0xf3, 0x0f, 0xbd, 0xc1];
+
+  it('leaves instructions of features that it lacks undefined', () => {
+    expect(decode(new Set(['popcnt']), popcnt)).toBe('POPCNT');
+    expect(decode(new Set(), popcnt)).toBe('UD');
+  });
+
+  it('decodes LZCNT as BSR where it does not exist, as older processors do', () => {
+    expect(decode(new Set(['lzcnt']), lzcnt)).toBe('LZCNT');
+    expect(decode(new Set(), lzcnt)).toBe('BSR');
+  });
+
+  it('names only features that CPUID has a bit for, in models and in rows', () => {
+    const known = new Set(Object.keys(FEATURES));
+    for (const model of MODELS) expect(model.features.filter(name => !known.has(name))).toEqual([]);
+    expect(rows.map(({ feature }) => feature).filter(name => name !== undefined && !known.has(name))).toEqual([]);
+  });
+});

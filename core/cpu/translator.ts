@@ -6,7 +6,7 @@ import type { CodeSize, Decoded } from '../isa/decoder.ts';
 import type { Program } from '../isa/ir.ts';
 import { invalidRow, rowsOf } from '../isa/table/index.ts';
 import { buildProgram, formName, formOf, ownDisplacement } from './forms.ts';
-import { CODE_SIZE, RAM_BASE, SS, STEP_RECORDS } from './layout.ts';
+import { CODE_SIZE, CR4, GPR, RAM_BASE, SS, STEP_RECORDS } from './layout.ts';
 import {
   OP_CROSS, OP_GOTO, OP_RELOOKUP, OP_STOP, RECORD_SIZE, R_AUX, R_DISPLACEMENT, R_E, R_G, R_IMMEDIATE, R_INDEX, R_LENGTH, R_OFFSET, R_OP,
   R_SCALE, R_SEGMENT,
@@ -17,6 +17,8 @@ const RUN_LIMIT = 64;
 const PAGE_SIZE = 4096;
 const NO_ADDRESS = 0xffffffff;
 const SIZES: readonly CodeSize[] = [16, 32, 64];
+const CR4_LA57 = 0x1000;
+const STACK_INSTRUCTION = /^(?:PUSH|POP(?!CNT)|CALL|RET|ENTER|LEAVE|IRET)/;
 
 export interface TranslatorHelpers {
   allocateRun(descriptor: number, count: number): number;
@@ -170,7 +172,7 @@ export class Translator {
     return STEP_RECORDS;
   }
 
-  /** Whether the instruction at RIP has a memory operand in the stack segment. Only asked after a fault. */
+  /** Whether the instruction at RIP accesses the stack segment: by a memory operand, or as a stack. Only asked after a fault for an address. */
   stackOperand(): boolean {
     const gpa = this.helpers.fetchAddress(0) >>> 0;
     if (gpa === NO_ADDRESS) return false;
@@ -187,7 +189,14 @@ export class Translator {
       this.straddle.set(this.bytes.subarray(RAM_BASE + next, RAM_BASE + next + 16), here);
       decoded = this.decoder.decode(this.straddle, 0, here + 16, codeSize);
     }
-    return decoded.memory && decoded.segmentNumber === SS;
+    return (decoded.memory && decoded.segmentNumber === SS) || (STACK_INSTRUCTION.test(decoded.row.name) && this.stackOutOfRange(decoded.row.name));
+  }
+
+  /** Whether the top of the stack, or the word below it, is not canonical: what PUSH and its like access. LEAVE takes RBP for it. */
+  private stackOutOfRange(name: string): boolean {
+    const top = this.view.getBigInt64(GPR + (name === 'LEAVE' ? 5 : 4) * 8, true);
+    const bits = this.view.getUint32(CR4, true) & CR4_LA57 ? 57 : 48;
+    return [top, top - 8n].some(address => BigInt.asIntN(bits, address) !== address);
   }
 
   private place(descriptor: number, count: number): number {

@@ -285,13 +285,7 @@ class RegionCompiler {
         fault();
         code.end();
       },
-      stored: () => {
-        code.i32Const(0);
-        code.memory(op.i32Load, CODE_GENERATION);
-        code.get(this.generation);
-        code.op(op.i32Ne);
-        code.set(this.dropped);
-      },
+      stored: () => this.noteDropped(),
       spill: () => {
         registers.spill();
         code.i32Const(0);
@@ -362,6 +356,17 @@ class RegionCompiler {
     code.return();
     code.end();
     this.registers.reload();
+    // Helpers store, too: string instructions most of all.
+    this.noteDropped();
+  }
+
+  private noteDropped(): void {
+    const { code } = this;
+    code.i32Const(0);
+    code.memory(op.i32Load, CODE_GENERATION);
+    code.get(this.generation);
+    code.op(op.i32Ne);
+    code.set(this.dropped);
   }
 
   private branch(instruction: RegionInstruction, position: number, completed: number): void {
@@ -416,6 +421,6 @@ function hasFaults(instruction: RegionInstruction): boolean {
 
 function stores(instruction: RegionInstruction): boolean {
   const walk = (statements: RegionInstruction['program']['statements']): boolean => statements.some(statement =>
-    statement.kind === 'store' || statement.kind === 'commit' || (statement.kind === 'when' && (walk(statement.then) || walk(statement.otherwise))));
+    statement.kind === 'store' || statement.kind === 'commit' || statement.kind === 'instruction' || (statement.kind === 'when' && (walk(statement.then) || walk(statement.otherwise))));
   return walk(instruction.program.statements);
 }

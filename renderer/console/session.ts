@@ -160,8 +160,11 @@ let hasGraphics: boolean | undefined;
 /** Whether there is a graphics processor: on cloud machines a browser imitates one, which costs more than the DOM. */
 function probeGraphics(): boolean {
   const context = document.createElement('canvas').getContext('webgl2', { failIfMajorPerformanceCaveat: true });
-  context?.getExtension('WEBGL_lose_context')?.loseContext();
-  return context !== null;
+  if (!context) return false;
+  const names = context.getExtension('WEBGL_debug_renderer_info');
+  const renderer = names ? String(context.getParameter(names.UNMASKED_RENDERER_WEBGL)) : '';
+  context.getExtension('WEBGL_lose_context')?.loseContext();
+  return !/swiftshader|llvmpipe|software/i.test(renderer);
 }
 
 /** Control+C copies when text is selected, as in every editor; otherwise it is the guest's. */

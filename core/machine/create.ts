@@ -7,9 +7,11 @@ import type { ExecutedForm } from '../cpu/processor.ts';
 import { Cpuid } from '../vmm/cpuid.ts';
 import { Vmm } from '../vmm/vmm.ts';
 import { VirtualClock, instructionTimeSource, wallTimeSource, tscPerNs } from '../platform/clock.ts';
+import type { BootImages } from '../boot/image.ts';
 import { BootError } from '../boot/loader.ts';
 import { loadMonitor } from '../monitor/image.ts';
 import { helperFile } from './helperFile.ts';
+import { spoolImages } from './imageSpool.ts';
 import { Pc } from './pc.ts';
 import type { Machine, MachineConfig, MachineHost } from './types.ts';
 import { PAGE_MMIO } from '../cpu/layout.ts';
@@ -31,7 +33,10 @@ function allowedEfer(model: CpuModel): bigint {
   return bits;
 }
 
-/** @throws BootError when the configuration or an image is wrong; the message names it */
+/**
+ * Large boot images become the machine's own: their arrays are empty afterwards (imageSpool.ts).
+ * @throws BootError when the configuration or an image is wrong; the message names it
+ */
 export async function createMachine(config: MachineConfig, host: MachineHost): Promise<Machine> {
   return build(config, host, false);
 }
@@ -80,12 +85,15 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   if (boot.kind === 'monitor' && !model.features.includes('lm')) {
     throw new BootError(`the built-in monitor is a 64-bit program, and the CPU model '${model.name}' has no 64-bit mode; choose another model`);
   }
+  let images = (): BootImages => {
+    if (boot.kind === 'monitor') throw new Error('the monitor has no images');
+    return { kernel: boot.kernel, ...(boot.initrd ? { initrd: boot.initrd } : {}), append: boot.append, modules: boot.modules };
+  };
   const start = (): void => {
-    root.reset(pc.boot(boot.kind === 'monitor'
-      ? plan => loadMonitor(plan, process.env.VANDERPOOL_VERSION ?? 'development')
-      : { kernel: boot.kernel, ...(boot.initrd ? { initrd: boot.initrd } : {}), append: boot.append, modules: boot.modules }));
+    root.reset(pc.boot(boot.kind === 'monitor' ? plan => loadMonitor(plan, process.env.VANDERPOOL_VERSION ?? 'development') : images()));
   };
   start();
+  if (boot.kind === 'image') images = spoolImages(images());
   return {
     runSlice: () => {
       const result = root.runSlice();

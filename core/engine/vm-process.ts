@@ -17,11 +17,16 @@ export interface VmProcess {
 /** Starts a VM process; what it writes to its standard error goes to the log file. Electron brings one of utility processes. */
 export type VmProcessLauncher = (logFile: string) => VmProcess;
 
+/**
+ * glibc's allocator, told to give back what was freed. Compiler threads come and go: with an arena a thread, 20 MB of theirs would stay with
+ * the process, and another 15 MB because blocks that have grown once are no longer mapped one by one.
+ */
+export const ALLOCATOR_ENVIRONMENT = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '131072' } as const;
+
 /** The launcher of plain Node: a forked child. */
 export const forkVmProcess: VmProcessLauncher = (logFile) => {
   const log = openSync(logFile, 'a', 0o600);
-  // Compiler threads come and go: with glibc's arena a thread, 20 MB of what they have freed would stay with the process.
-  const env = { MALLOC_ARENA_MAX: '2', ...process.env };
+  const env = { ...ALLOCATOR_ENVIRONMENT, ...process.env };
   const child = fork(fileURLToPath(entryUrl('vm')), [], { serialization: 'advanced', execArgv: [], env, stdio: ['ignore', log, log, 'ipc'] });
   closeSync(log);
   return {

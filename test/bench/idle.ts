@@ -1,6 +1,7 @@
-/** What a guest costs that waits at its prompt: CPU share, wake-ups, memory beside its own. */
+/** What a guest costs that waits at its prompt, in a process as the engine starts them: CPU share, wake-ups, memory beside its own. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RAM_BASE } from '../../core/cpu/layout.ts';
+import { ALLOCATOR_ENVIRONMENT } from '../../core/engine/vm-process.ts';
 import { GuestShell, guestOptions } from '../helpers/guests.ts';
 import type { Guest } from '../helpers/guests.ts';
 import { statusValue, touchedGuestBytes, usageOf, wakeUps } from './processes.ts';
@@ -14,7 +15,7 @@ const GUEST_BYTES = 512 << 20;
 export async function idle(name: string, guest: Guest, tiers: readonly string[]): Promise<void> {
   const rows: string[][] = [];
   for (const tier of tiers) {
-    const shell = new GuestShell([...guestOptions(guest, 'shell', 300), '--jit', tier]);
+    const shell = new GuestShell([...guestOptions(guest, 'shell', 300), '--jit', tier], ALLOCATOR_ENVIRONMENT);
     try {
       rows.push([tier, ...await watch(shell)]);
     } finally {

@@ -85,8 +85,8 @@ export class GuestShell {
   private waiting: (() => void)[] = [];
   private over = false;
 
-  constructor(options: readonly string[]) {
-    this.child = start(options);
+  constructor(options: readonly string[], environment: Readonly<Record<string, string>> = {}) {
+    this.child = start(options, environment);
     const wake = (): void => this.waiting.splice(0).forEach((resume) => resume());
     this.child.stdout.on('data', (chunk: Buffer) => {
       this.output += chunk.toString('latin1');

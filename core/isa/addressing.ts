@@ -60,7 +60,8 @@ function encode32(memory: Memory, width: 32 | 64, code: CodeSize): EncodedAddres
   const disp32 = little(displacement, 4);
   if (!base && !index) {
     if (code === 64 && label !== null) return { ...common, modrm: 5, sib: [], displacement: disp32, relative: true };
-    return code === 64 ? { ...common, modrm: 4, sib: [0x25], displacement: disp32 } : { ...common, modrm: 5, sib: [], displacement: disp32 };
+    // In 64-bit code ModRM alone would be relative to RIP.
+    return { ...common, modrm: code === 64 ? 4 : 5, sib: code === 64 ? [0x25] : [], displacement: disp32 };
   }
   const scale = { 1: 0, 2: 1, 4: 2, 8: 3 }[memory.scale];
   if (!base) return { ...common, modrm: 4, sib: [(scale << 6) | ((index!.number & 7) << 3) | 5], displacement: disp32 };

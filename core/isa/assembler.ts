@@ -61,8 +61,9 @@ function show(name: string, operands: readonly Operand[]): string {
     switch (operand.kind) {
       case 'register': return operand.name;
       case 'memory': {
-        const parts = [operand.base?.name, operand.index && `${operand.index.name}*${operand.scale}`, operand.label, operand.displacement || null];
-        return `${operand.size === null ? '' : `${operand.size}-bit `}[${parts.filter(part => part !== null && part !== undefined).join('+')}]`;
+        const { base, index, scale, label, displacement, size } = operand;
+        const parts = [base?.name, index && `${index.name}*${scale}`, label, displacement || null];
+        return `${size === null ? '' : `${size}-bit `}[${parts.filter(part => part !== null && part !== undefined).join('+')}]`;
       }
       case 'far': return `${operand.selector}:${operand.offset}`;
       case 'offset': return `offset ${operand.label}`;
@@ -88,7 +89,10 @@ export function encodings(code: CodeSize, name: string, operands: readonly Opera
   }
   if (found.length === 0) throw new AssemblyError(`no form of ${bare} takes these operands in ${code}-bit code: ${show(name, operands)}`);
   const widths = new Set(found.map(({ assumedWidth }) => assumedWidth));
-  if (widths.size > 1) throw new AssemblyError(`the size of the memory operand is open; write byte(...), word(...), dword(...) or qword(...): ${show(name, operands)}`);
+  if (widths.size > 1) {
+    const remedy = 'write byte(...), word(...), dword(...) or qword(...)';
+    throw new AssemblyError(`the size of the memory operand is open; ${remedy}: ${show(name, operands)}`);
+  }
   return found.sort((a, b) => a.bytes.length - b.bytes.length);
 }
 
@@ -154,9 +158,13 @@ export class Assembler {
   /** Appends the addresses of labels, or numbers, `size` bytes each. */
   words(size: 1 | 2 | 4 | 8, ...values: (string | number | bigint)[]): this {
     for (const value of values) {
-      const bytes = Array.from({ length: size }, (_, i) => (typeof value === 'string' ? 0 : Number((BigInt(value) >> BigInt(8 * i)) & 0xffn)));
+      const number = typeof value === 'string' ? 0n : BigInt(value);
+      const bytes = Array.from({ length: size }, (_, i) => Number((number >> BigInt(8 * i)) & 0xffn));
       if (typeof value !== 'string') this.data(bytes);
-      else this.items.push({ ...nothing, kind: 'code', encodings: [{ row: rows[0]!, bytes, fixups: [{ at: 0, size, label: value, relative: false, addend: 0 }], assumedWidth: null }], source: value });
+      else {
+        const fixups = [{ at: 0, size, label: value, relative: false, addend: 0 }];
+        this.items.push({ ...nothing, kind: 'code', encodings: [{ row: rows[0]!, bytes, fixups, assumedWidth: null }], source: value });
+      }
     }
     return this;
   }

@@ -101,7 +101,7 @@ class Writer {
       case 'I': return this.immediate(letter, immediate);
       case 'J': return this.target();
       case 'A': return `${hex(BigInt(d.aux))}:${hex(BigInt.asUintN(d.opSize, BigInt(d.immediateLow)))}`;
-      case 'O': return this.memory(this.width(suffix), BigInt.asUintN(d.addressSize, (BigInt(d.immediateHigh) << 32n) | BigInt(d.immediateLow >>> 0)));
+      case 'O': return this.memory(this.width(suffix), BigInt.asUintN(d.addressSize, wide(d)));
       case 'E': case 'W': case 'Q': case 'M':
         if (d.memory) return this.memory(this.memoryWidth(letter));
         return this.slot(letter, d.e);
@@ -148,7 +148,7 @@ class Writer {
     const { d } = this;
     if (which > 0) return hex(BigInt(d.aux & 0xff));
     if (d.row.has.has('selectors')) return hex(BigInt(gatherSelectors(d.immediateLow, d.immediateHigh)));
-    const value = (BigInt(d.immediateHigh) << 32n) | BigInt(d.immediateLow >>> 0);
+    const value = wide(d);
     if (letter === 'Ib') return hex(BigInt.asUintN(8, value));
     if (letter === 'Iw') return hex(BigInt.asUintN(16, value));
     return hex(BigInt.asUintN(d.opSize, value));
@@ -190,6 +190,10 @@ class Writer {
     const implied = hasBase && (base === 5 || (base === 4 && d.addressSize !== 16)) ? SS : DS;
     return d.segmentNumber === implied ? '' : `${SEGMENT_NAMES[d.segmentNumber]!}:`;
   }
+}
+
+function wide({ immediateHigh, immediateLow }: Decoded): bigint {
+  return (BigInt(immediateHigh) << 32n) | BigInt(immediateLow >>> 0);
 }
 
 function hex(value: bigint): string {

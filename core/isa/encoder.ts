@@ -44,7 +44,9 @@ export function defaultSize(row: Row, code: CodeSize): 16 | 32 | 64 {
 
 const FIXED_WIDTH: Readonly<Record<string, number>> = { b: 8, w: 16, d: 32, q: 64, dq: 128 };
 const FIXED_REGISTER: Readonly<Record<string, readonly [number, number]>> = { AL: [0, 8], AX: [0, 16], CL: [1, 8], DX: [2, 16] };
-const REGISTER_CLASS: Readonly<Record<string, Register['class']>> = { V: 'xmm', W: 'xmm', U: 'xmm', P: 'mmx', Q: 'mmx', N: 'mmx', S: 'segment', C: 'control', D: 'debug' };
+const REGISTER_CLASS: Readonly<Record<string, Register['class']>> = {
+  V: 'xmm', W: 'xmm', U: 'xmm', P: 'mmx', Q: 'mmx', N: 'mmx', S: 'segment', C: 'control', D: 'debug',
+};
 const IN_REG = 'GVPSCD';
 const IN_RM = 'EWQRNUM';
 
@@ -87,7 +89,8 @@ class Attempt {
   /** Whether an operand of `bits` can be one of a letter's second part. */
   width(suffix: string, bits: number): boolean {
     if (suffix === 'v') return this.size(bits);
-    if (suffix === 'y') return this.code === 64 && this.row.has.has('f64') ? bits === 64 : (bits === 32 || bits === 64) && this.wide(bits === 64);
+    if (suffix === 'y' && this.code === 64 && this.row.has.has('f64')) return bits === 64;
+    if (suffix === 'y') return (bits === 32 || bits === 64) && this.wide(bits === 64);
     return FIXED_WIDTH[suffix] === bits;
   }
 
@@ -102,7 +105,8 @@ class Attempt {
     const wanted = REGISTER_CLASS[kind] ?? 'general';
     if (operand.class !== wanted && !(operand.class === 'high' && wanted === 'general')) return false;
     // With control and debug registers a general register is as wide as the code allows; so it is with RDPID.
-    if (wanted === 'general' && !(letter === 'Rq' ? operand.width === (this.code === 64 ? 64 : 32) : this.width(suffix, operand.width))) return false;
+    const fits = letter === 'Rq' ? operand.width === (this.code === 64 ? 64 : 32) : this.width(suffix, operand.width);
+    if (wanted === 'general' && !fits) return false;
     if (IN_REG.includes(kind)) this.reg = operand;
     else if (kind === 'Z') {
       // 90H is NOP, not an exchange of rAX with itself.
@@ -124,7 +128,8 @@ class Attempt {
     else return false;
     const suffix = letter.slice(1);
     const width = letter === 'M' ? x87MemoryWidth(this.row) : suffix === 'p' || suffix === 'a' ? null : suffix;
-    if (operand.size !== null) return width === null || (typeof width === 'number' ? width === operand.size : this.width(width, operand.size));
+    if (operand.size !== null && typeof width === 'string') return this.width(width, operand.size);
+    if (operand.size !== null) return width === null || width === operand.size;
     // It is settled when all operands are known.
     this.assumed = width === null ? null : typeof width === 'number' ? width : (FIXED_WIDTH[width] ?? undefined);
     this.assumedSuffix = typeof width === 'string' ? width : '';
@@ -214,12 +219,13 @@ const RANGE: Readonly<Record<number, readonly [bigint, bigint]>> = {
   8: [-128n, 127n], 16: [-32768n, 32767n], 32: [-(1n << 31n), (1n << 31n) - 1n], 64: [-(1n << 63n), (1n << 63n) - 1n],
 };
 
+function within(value: bigint, bits: number): boolean {
+  const [low, high] = RANGE[bits]!;
+  return value >= low && value <= high;
+}
+
 /** Bytes of an immediate that is `bits` wide in the instruction and extended to the operand size; null when the value does not fit. */
 function immediateValue(letter: string, value: bigint, opSize: number): { value: bigint; size: 1 | 2 | 4 | 8 } | null {
-  const within = (bits: number): boolean => {
-    const [low, high] = RANGE[bits]!;
-    return value >= low && value <= high;
-  };
   switch (letter) {
     case 'Ib': return signedIn(value, 8) === null ? null : { value, size: 1 };
     case 'Iw': return signedIn(value, 16) === null ? null : { value, size: 2 };
@@ -231,7 +237,8 @@ function immediateValue(letter: string, value: bigint, opSize: number): { value:
     case 'Iz': {
       if (opSize !== 64) return signedIn(value, opSize) === null ? null : { value, size: opSize === 16 ? 2 : 4 };
       const signed = signedIn(value, 64);
-      return signed === null || !(signed === value ? within(32) : signed >= RANGE[32]![0] && signed < 0n) ? null : { value: signed, size: 4 };
+      // An unsigned value of 64 bits may stand for a negative one.
+      return signed === null || !within(signed, 32) || (signed !== value && signed >= 0n) ? null : { value: signed, size: 4 };
     }
     default: return null;
   }
@@ -261,7 +268,7 @@ function immediates(row: Row, operands: readonly Operand[], form: FormSize, code
       pushLittle(bytes, BigInt(operand.selector), 2);
     } else if (letter[0] === 'I') {
       if (typeof operand === 'object' && operand.kind === 'offset') {
-        const size = letter === 'Iz' ? (form.opSize === 16 ? 2 : 4) : letter === 'Iv' ? ((form.opSize / 8) as 2 | 4 | 8) : letter === 'Iw' ? 2 : null;
+        const size = labelSize(letter, form.opSize);
         if (size === null) return null;
         fixups.push({ at: bytes.length, size, label: operand.label, relative: false, addend: operand.addend });
         pushLittle(bytes, 0n, size);
@@ -274,6 +281,13 @@ function immediates(row: Row, operands: readonly Operand[], form: FormSize, code
     } else if (typeof operand !== 'object' || (operand.kind !== 'register' && operand.kind !== 'memory')) return null;
   }
   return { bytes, fixups };
+}
+
+/** Bytes of an immediate that can hold a label's address; null when it is too small for one. */
+function labelSize(letter: string, opSize: 16 | 32 | 64): 2 | 4 | 8 | null {
+  if (letter === 'Iv') return opSize === 64 ? 8 : opSize === 32 ? 4 : 2;
+  if (letter === 'Iz') return opSize === 16 ? 2 : 4;
+  return letter === 'Iw' ? 2 : null;
 }
 
 /** A label, or an absolute address (the empty label at that address). */
@@ -291,7 +305,7 @@ function assemble(attempt: Attempt, form: FormSize, wish: FormWish, tail: Tail, 
   const memory = rm?.kind === 'memory' ? rm : null;
   const address = memory ? encodeAddress(memory, code) : null;
   if (memory && !address) return null;
-  const rexBits = rexOf(attempt, form, address, operands, code);
+  const rexBits = rexOf(attempt, form, address, operands);
   if (rexBits === null) return null;
   const bytes: number[] = [];
   const segment = (memory ?? attempt.direct)?.segment ?? null;
@@ -299,8 +313,7 @@ function assemble(attempt: Attempt, form: FormSize, wish: FormWish, tail: Tail, 
   const addressSize = address?.addressSize ?? form.addressSize;
   if (addressSize !== code) bytes.push(0x67);
   if (wish.prefix !== null) bytes.push(wish.prefix);
-  const default16 = code === 16;
-  const operandPrefix = form.opSize === 64 || defaultSize(row, code) === form.opSize ? false : (form.opSize === 16) !== default16 || form.opSize === 16;
+  const operandPrefix = form.opSize !== 64 && form.opSize !== defaultSize(row, code);
   if (row.vex) bytes.push(...vexPrefix(row, rexBits, attempt.vvvv?.number ?? 0));
   else {
     if (row.prefix === '66' || (operandPrefix && row.sized)) bytes.push(0x66);
@@ -317,7 +330,8 @@ function assemble(attempt: Attempt, form: FormSize, wish: FormWish, tail: Tail, 
     const reg = (row.digit >= 0 ? row.digit : (encodedNumber(attempt.reg) & 7)) << 3;
     if (address) {
       bytes.push(address.modrm | reg, ...address.sib);
-      if (address.label !== null) fixups.push({ at: bytes.length, size: address.displacement.length === 2 ? 2 : 4, label: address.label, relative: address.relative, addend: address.addend });
+      const { label, relative, addend } = address;
+      if (label !== null) fixups.push({ at: bytes.length, size: address.displacement.length === 2 ? 2 : 4, label, relative, addend });
       bytes.push(...address.displacement);
     } else bytes.push(0xc0 | reg | (rmNumber(attempt, operands) & 7));
   }
@@ -353,14 +367,17 @@ function rmNumber(attempt: Attempt, operands: readonly Operand[]): number {
 }
 
 /** The REX prefix, 0 for none, null when the operands cannot be encoded together. */
-function rexOf(attempt: Attempt, form: FormSize, address: EncodedAddress | null, operands: readonly Operand[], code: CodeSize): number | null {
+function rexOf(attempt: Attempt, form: FormSize, address: EncodedAddress | null, operands: readonly Operand[]): number | null {
+  const { code } = attempt;
   const rmRegister = attempt.rm?.kind === 'register' ? attempt.rm : attempt.low;
   let bits = form.rexW && !(code === 64 && attempt.row.has.has('f64')) ? 8 : 0;
   if (attempt.row.has.has('f64') && attempt.row.w === 1) bits = 8;
   if ((attempt.reg?.number ?? 0) >= 8) bits |= 4;
   if ((rmRegister?.number ?? 0) >= 8) bits |= 1;
   if (address) bits |= address.rex;
-  const low8 = operands.some(operand => isRegister(operand) && operand.class === 'general' && operand.width === 8 && operand.number >= 4 && operand.number < 8);
+  const needsRex = (operand: Operand): boolean =>
+    isRegister(operand) && operand.class === 'general' && operand.width === 8 && operand.number >= 4 && operand.number < 8;
+  const low8 = operands.some(needsRex);
   const wanted = bits !== 0 || low8;
   if (!wanted) return 0;
   if (code !== 64 || operands.some(operand => isRegister(operand) && operand.class === 'high')) return null;

@@ -1,6 +1,6 @@
 /**
- * Mnemonics of forms. A row names an instruction; where the manual names its forms apart (MOVSB, CDQE, JNZ, IRETQ...), the operand size, the
- * address size, REX.W or the opcode decides. Assembler and disassembler agree because both ask here.
+ * Mnemonics of forms. A row names an instruction; where the manual names its forms apart (MOVSB, CDQE, JNZ, IRETQ...), the operand size,
+ * the address size, REX.W or the opcode decides. Assembler and disassembler agree because both ask here.
  */
 import type { Row } from './rows.ts';
 
@@ -17,7 +17,9 @@ export const CONDITIONS: readonly (readonly string[])[] = [
 ];
 const CONDITIONAL = new Set(['J', 'SET', 'CMOV']);
 /** Names by operand size 16, 32, 64. */
-const BY_OPERAND_SIZE: Readonly<Record<string, readonly [string, string, string]>> = { CBW: ['CBW', 'CWDE', 'CDQE'], CWD: ['CWD', 'CDQ', 'CQO'] };
+const BY_OPERAND_SIZE: Readonly<Record<string, readonly [string, string, string]>> = {
+  CBW: ['CBW', 'CWDE', 'CDQE'], CWD: ['CWD', 'CDQ', 'CQO'],
+};
 const BY_ADDRESS_SIZE: Readonly<Record<string, readonly [string, string, string]>> = { JCXZ: ['JCXZ', 'JECXZ', 'JRCXZ'] };
 /** The name alone means the default operand size of the code; W, D and Q say it. */
 const SUFFIXED = new Set(['PUSHF', 'POPF', 'PUSHA', 'POPA', 'IRET', 'RETF', 'SYSRET', 'SYSEXIT', 'ENTER', 'LEAVE']);
@@ -34,7 +36,6 @@ export const ALIASES: Readonly<Record<string, string>> = {
 
 const sizeIndex = (size: 16 | 32 | 64): 0 | 1 | 2 => (size === 16 ? 0 : size === 32 ? 1 : 2);
 const SUFFIX = ['W', 'D', 'Q'] as const;
-const STRING_SUFFIX = ['W', 'D', 'Q'] as const;
 
 /** `PUSH ES` is a row of the mnemonic PUSH with a fixed operand. */
 export function splitName(row: Row): readonly [name: string, fixed: string | null] {
@@ -50,7 +51,9 @@ export function mnemonic(row: Row, form: FormSize, defaultSize: 16 | 32 | 64): s
   if (byOperand) return byOperand[sizeIndex(form.opSize)];
   const byAddress = BY_ADDRESS_SIZE[name];
   if (byAddress) return byAddress[sizeIndex(form.addressSize)];
-  if (row.has.has('string')) return name + ((row.byte & 1) === 0 ? 'B' : STRING_SUFFIX[sizeIndex(form.opSize === 64 && (row.byte & 0xfc) === 0x6c ? 32 : form.opSize)]);
+  // INS and OUTS know no 64-bit ports.
+  const size = form.opSize === 64 && (row.byte & 0xfc) === 0x6c ? 32 : form.opSize;
+  if (row.has.has('string')) return name + ((row.byte & 1) === 0 ? 'B' : SUFFIX[sizeIndex(size)]);
   if (SUFFIXED.has(name)) return form.opSize === defaultSize ? name : name + SUFFIX[sizeIndex(form.opSize)];
   if (form.rexW && WIDE[name] !== undefined) return WIDE[name];
   return RENAMED[name] ?? name;

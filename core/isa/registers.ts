@@ -71,10 +71,13 @@ const mmx = registers('mmx', 64, ['mm0', 'mm1', 'mm2', 'mm3', 'mm4', 'mm5', 'mm6
 const st = registers('st', 80, ['st0', 'st1', 'st2', 'st3', 'st4', 'st5', 'st6', 'st7']);
 
 /** Every register by its name. */
-export const register = { ...general64, ...general32, ...general16, ...general8, ...high, ...segment, ...control, ...debug, ...xmm, ...mmx, ...st } as const;
+export const register = {
+  ...general64, ...general32, ...general16, ...general8, ...high, ...segment, ...control, ...debug, ...xmm, ...mmx, ...st,
+} as const;
 
 const BY_CLASS: Readonly<Record<string, readonly Register[]>> = {
-  general8: Object.values(general8), general16: Object.values(general16), general32: Object.values(general32), general64: Object.values(general64),
+  general8: Object.values(general8), general16: Object.values(general16),
+  general32: Object.values(general32), general64: Object.values(general64),
   high: Object.values(high), segment: Object.values(segment), control: Object.values(control), debug: Object.values(debug),
   xmm: Object.values(xmm), mmx: Object.values(mmx), st: Object.values(st),
 };

@@ -15,9 +15,11 @@ export const accessCommands: readonly CommandRow[] = [
   { name: 'in', usage: 'PORT [SIZE]', help: 'read an I/O port', body: inPort },
   { name: 'out', usage: 'PORT VALUE [SIZE]', help: 'write an I/O port', body: outPort },
   { name: 'crash', usage: '', help: 'end the machine with a triple fault (asks first)', body: crash },
-  { name: 'reboot', usage: '', help: 'reset the machine', body: p => void p.line('Resetting.').emit('CALL', 'drain').emit('JMP', 'resetMachine') },
+  { name: 'reboot', usage: '', help: 'reset the machine', body: p => void p.line('Resetting.').emit('CALL', 'drain')
+    .emit('JMP', 'resetMachine') },
   { name: 'halt', usage: '', help: 'stop the processor for good', body: halt },
-  { name: 'off', usage: '', help: 'switch the machine off', body: p => void p.line('Switching off.').emit('CALL', 'drain').emit('JMP', 'powerOff') },
+  { name: 'off', usage: '', help: 'switch the machine off', body: p => void p.line('Switching off.').emit('CALL', 'drain')
+    .emit('JMP', 'powerOff') },
 ];
 
 /** A number that the command cannot do without. */
@@ -28,7 +30,8 @@ function needNumber(p: Program): void {
 /** A line has sixteen bytes: address, hexadecimal, text. */
 function peek(p: Program): void {
   needNumber(p);
-  p.emit('MOV', rbx, rax).emit('CALL', 'takeNumber').emit('MOV', r12, rax).emit('TEST', edx, edx).emit('JNZ', '.counted').emit('MOV', r12, DUMP_BYTES);
+  p.emit('MOV', rbx, rax).emit('CALL', 'takeNumber').emit('MOV', r12, rax).emit('TEST', edx, edx).emit('JNZ', '.counted');
+  p.emit('MOV', r12, DUMP_BYTES);
   p.label('.counted').emit('ADD', r12, rbx);
   p.label('.row').emit('CMP', rbx, r12).emit('JAE', '.done');
   checkBreak(p);
@@ -37,7 +40,8 @@ function peek(p: Program): void {
   p.emit('LEA', rdx, p.variable('row')).emit('MOV', indexed(rdx, rbp), register.r13b).say({ hex: r13, digits: 2 }, ' ');
   p.emit('INC', ebp).emit('CMP', ebp, ROW).emit('JB', '.byte');
   p.label('.bytes').emit('MOV', r13, rbp).say({ column: 66 }).emit('XOR', ebp, ebp);
-  p.label('.text').emit('CMP', rbp, r13).emit('JE', '.texts').emit('LEA', rdx, p.variable('row')).emit('MOVZX', edi, byte(indexed(rdx, rbp)));
+  p.label('.text').emit('CMP', rbp, r13).emit('JE', '.texts').emit('LEA', rdx, p.variable('row'));
+  p.emit('MOVZX', edi, byte(indexed(rdx, rbp)));
   p.emit('LEA', eax, mem(rdi, -0x20)).emit('CMP', eax, 0x5e).emit('JBE', '.printable').emit('MOV', edi, 0x2e);
   p.label('.printable').emit('CALL', 'putCharacter').emit('INC', ebp).emit('JMP', '.text');
   p.label('.texts').line().emit('ADD', rbx, ROW).emit('JMP', '.row').label('.done').emit('RET');
@@ -97,7 +101,8 @@ function outPort(p: Program): void {
 
 function crash(p: Program): void {
   p.say('This ends the machine with a triple fault. Type yes to do it: ').emit('CALL', 'readLine');
-  p.emit('LEA', rax, p.variable('line')).emit('MOV', p.variable('cursor'), rax).emit('CALL', 'nextWord').emit('TEST', rax, rax).emit('JZ', '.no');
+  p.emit('LEA', rax, p.variable('line')).emit('MOV', p.variable('cursor'), rax).emit('CALL', 'nextWord').emit('TEST', rax, rax);
+  p.emit('JZ', '.no');
   p.emit('MOV', rdi, rax).emit('LEA', rsi, at(p.text('yes'))).emit('CALL', 'sameText').emit('JNE', '.no');
   p.emit('CALL', 'drain').emit('JMP', 'tripleFault').label('.no').line('Nothing was done.').emit('RET');
 }

@@ -23,7 +23,8 @@ export function commandLoop(p: Program, rows: readonly CommandRow[]): void {
   p.label('prompt').emit('LEA', rsp, p.variable('stack', 65536)).emit('STI').emit('MOV', p.variable('column'), 0);
   p.say('monitor> ').emit('CALL', 'readLine').emit('LEA', rax, p.variable('line')).emit('MOV', p.variable('cursor'), rax);
   p.emit('CALL', 'nextWord').emit('TEST', rax, rax).emit('JZ', 'prompt').emit('MOV', rbx, rax).emit('LEA', register.r12, at('commands'));
-  p.label('.find').emit('MOV', rsi, qword(mem(register.r12))).emit('TEST', rsi, rsi).emit('JZ', '.unknown').call('sameText', rbx).emit('JE', '.found');
+  p.label('.find').emit('MOV', rsi, qword(mem(register.r12))).emit('TEST', rsi, rsi).emit('JZ', '.unknown').call('sameText', rbx);
+  p.emit('JE', '.found');
   p.emit('ADD', register.r12, ROW_BYTES).emit('JMP', '.find');
   p.label('.found').emit('MOV', p.variable('command'), register.r12).emit('CALL', mem(register.r12, 24)).emit('JMP', 'prompt');
   p.label('.unknown').line("There is no command '", { text: rbx }, "'. Type help for those that are.").emit('JMP', 'prompt');
@@ -32,7 +33,8 @@ export function commandLoop(p: Program, rows: readonly CommandRow[]): void {
   p.line('Write: ', { text: qword(mem(rbx)) }, ' ', { text: qword(mem(rbx, 8)) }).emit('JMP', 'prompt');
 
   // ^C while a command runs; what was typed since is dropped.
-  p.label('interrupted').emit('MOV', p.variable('break'), 0).emit('MOV', rax, p.variable('ringHead')).emit('MOV', p.variable('ringTail'), rax);
+  p.label('interrupted').emit('MOV', p.variable('break'), 0).emit('MOV', rax, p.variable('ringHead'));
+  p.emit('MOV', p.variable('ringTail'), rax);
   p.line('^C').emit('JMP', 'prompt');
 
   const help: CommandRow = { name: 'help', usage: '', help: 'this list', body: helpBody };

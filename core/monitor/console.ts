@@ -77,7 +77,8 @@ function output(p: Program): void {
 
   // putCharacter(character): a line feed is preceded by a carriage return; counts the column.
   p.label('putCharacter').emit('CMP', dil, 10).emit('JE', '.newLine').emit('INC', p.variable('column')).emit('JMP', 'putByte');
-  p.label('.newLine').emit('MOV', p.variable('column'), 0).emit('MOV', edi, 13).emit('CALL', 'putByte').emit('MOV', edi, 10).emit('JMP', 'putByte');
+  p.label('.newLine').emit('MOV', p.variable('column'), 0).emit('MOV', edi, 13).emit('CALL', 'putByte').emit('MOV', edi, 10);
+  p.emit('JMP', 'putByte');
 
   p.label('putText').emit('PUSH', rbx).emit('MOV', rbx, rdi);
   p.label('.next').emit('MOVZX', edi, byte(mem(rbx))).emit('INC', rbx).emit('TEST', edi, edi).emit('JZ', '.done');
@@ -95,35 +96,42 @@ function numbers(p: Program): void {
   const finish = (width: boolean): void => {
     p.label(width ? '.digitsDone' : '.hexDone');
     if (width) {
-      p.emit('LEA', rax, p.variable('digits', 31)).emit('SUB', rax, rbx).emit('MOV', rdi, r12).emit('SUB', rdi, rax).emit('CALL', 'putBlanks');
+      p.emit('LEA', rax, p.variable('digits', 31)).emit('SUB', rax, rbx).emit('MOV', rdi, r12).emit('SUB', rdi, rax);
+      p.emit('CALL', 'putBlanks');
     }
     p.call('putText', rbx).emit('POP', r12).emit('POP', rbx).emit('RET');
   };
   // putHundredths(value, width), putDecimal(value, width): right-aligned.
-  p.label('putHundredths').emit('PUSH', rbx).emit('PUSH', r12).emit('MOV', r12, rsi).emit('MOV', rax, rdi).emit('LEA', rbx, p.variable('digits', 31));
+  p.label('putHundredths').emit('PUSH', rbx).emit('PUSH', r12).emit('MOV', r12, rsi).emit('MOV', rax, rdi);
+  p.emit('LEA', rbx, p.variable('digits', 31));
   p.emit('MOV', byte(mem(rbx)), 0).emit('MOV', ecx, 10);
   for (let i = 0; i < 2; i++) p.emit('XOR', edx, edx).emit('DIV', rcx).emit('ADD', dl, 0x30).emit('DEC', rbx).emit('MOV', mem(rbx), dl);
   p.emit('DEC', rbx).emit('MOV', byte(mem(rbx)), 0x2e).emit('JMP', 'putDigits');
-  p.label('putDecimal').emit('PUSH', rbx).emit('PUSH', r12).emit('MOV', r12, rsi).emit('MOV', rax, rdi).emit('LEA', rbx, p.variable('digits', 31));
+  p.label('putDecimal').emit('PUSH', rbx).emit('PUSH', r12).emit('MOV', r12, rsi).emit('MOV', rax, rdi);
+  p.emit('LEA', rbx, p.variable('digits', 31));
   p.emit('MOV', byte(mem(rbx)), 0).emit('MOV', ecx, 10);
   p.label('putDigits').emit('XOR', edx, edx).emit('DIV', rcx).emit('ADD', dl, 0x30).emit('DEC', rbx).emit('MOV', mem(rbx), dl);
   p.emit('TEST', rax, rax).emit('JNZ', 'putDigits');
   finish(true);
 
   // putHex(value, digits): with leading zeros.
-  p.label('putHex').emit('PUSH', rbx).emit('PUSH', r12).emit('MOV', r12, rsi).emit('LEA', rbx, p.variable('digits', 31)).emit('MOV', byte(mem(rbx)), 0);
+  p.label('putHex').emit('PUSH', rbx).emit('PUSH', r12).emit('MOV', r12, rsi).emit('LEA', rbx, p.variable('digits', 31));
+  p.emit('MOV', byte(mem(rbx)), 0);
   p.emit('LEA', rdx, at('hexDigits'));
-  p.label('.hexDigit').emit('DEC', r12).emit('JS', '.hexDone').emit('MOV', eax, edi).emit('AND', eax, 15).emit('MOV', al, byte(indexed(rdx, rax)));
+  p.label('.hexDigit').emit('DEC', r12).emit('JS', '.hexDone').emit('MOV', eax, edi).emit('AND', eax, 15);
+  p.emit('MOV', al, byte(indexed(rdx, rax)));
   p.emit('DEC', rbx).emit('MOV', mem(rbx), al).emit('SHR', rdi, 4).emit('JMP', '.hexDigit');
   finish(false);
   p.label('hexDigits').a.data('0123456789abcdef');
 }
 
 function input(p: Program): void {
-  // getCharacter(): sleeps until there is one. Interrupts are taken between CLI and HLT only: none is lost, and an idle monitor costs nothing.
+  // getCharacter(): sleeps until there is one. Between the look at the ring and HLT no interrupt is taken: none is lost, and an idle
+  // monitor costs nothing.
   p.label('getCharacter').emit('CLI').emit('MOV', rcx, p.variable('ringTail')).emit('CMP', rcx, p.variable('ringHead')).emit('JNE', '.got');
   p.emit('STI').emit('HLT').emit('JMP', 'getCharacter');
-  p.label('.got').emit('LEA', rdx, p.variable('ring')).emit('MOVZX', eax, byte(indexed(rdx, rcx))).emit('INC', ecx).emit('AND', ecx, RING - 1);
+  p.label('.got').emit('LEA', rdx, p.variable('ring')).emit('MOVZX', eax, byte(indexed(rdx, rcx))).emit('INC', ecx);
+  p.emit('AND', ecx, RING - 1);
   p.emit('MOV', p.variable('ringTail'), rcx).emit('STI').emit('RET');
 }
 
@@ -137,7 +145,8 @@ function editor(p: Program): void {
   p.emit('CMP', al, CTRL_C).emit('JE', '.cancel').emit('CMP', al, CTRL_U).emit('JE', '.kill').emit('CMP', al, ESCAPE).emit('JE', '.escape');
   // Other control characters mean nothing here; bytes of UTF-8 are kept.
   p.label('.take').emit('CMP', al, 32).emit('JB', '.key').emit('CMP', ebx, LINE_LENGTH).emit('JAE', '.full');
-  p.emit('LEA', rdx, p.variable('line')).emit('MOV', indexed(rdx, rbx), al).emit('INC', ebx).emit('MOV', edi, eax).emit('CALL', 'putByte').emit('JMP', '.key');
+  p.emit('LEA', rdx, p.variable('line')).emit('MOV', indexed(rdx, rbx), al).emit('INC', ebx).emit('MOV', edi, eax).emit('CALL', 'putByte');
+  p.emit('JMP', '.key');
   p.label('.full').call('putByte', 7).emit('JMP', '.key');
   p.label('.backspace').emit('TEST', ebx, ebx).emit('JZ', '.key').emit('DEC', ebx);
   erase();
@@ -155,7 +164,8 @@ function editor(p: Program): void {
   p.label('.recall').emit('XOR', ebx, ebx).emit('LEA', rdx, p.variable('line')).emit('LEA', rsi, p.variable('last'));
   p.label('.copy').emit('MOV', al, byte(indexed(rsi, rbx))).emit('TEST', al, al).emit('JZ', '.recalled').emit('MOV', indexed(rdx, rbx), al);
   p.emit('INC', ebx).emit('JMP', '.copy');
-  p.label('.recalled').emit('LEA', rdx, p.variable('line')).emit('MOV', byte(indexed(rdx, rbx)), 0).call('putText', rdx).emit('JMP', '.key');
+  p.label('.recalled').emit('LEA', rdx, p.variable('line')).emit('MOV', byte(indexed(rdx, rbx)), 0).call('putText', rdx);
+  p.emit('JMP', '.key');
   p.label('.enter').say('\n');
   p.label('.end').emit('LEA', rdx, p.variable('line')).emit('MOV', byte(indexed(rdx, rbx)), 0).emit('MOV', p.variable('break'), 0);
   p.emit('MOV', eax, ebx).emit('TEST', eax, eax).emit('JZ', '.nothing');

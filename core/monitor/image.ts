@@ -56,7 +56,11 @@ export function loadMonitor(plan: BootPlan, version: string): LoadedImage {
   const monitor = assembleMonitor(version);
   const { writes, vcpu } = longEntry({ rip: monitor.entry, rsi: lowMemory.bootParams });
   return {
-    writes: [...writes, { address: oneMegabyte, data: monitor.image }, { address: lowMemory.bootParams, data: describeMachine(plan, monitor.end) }],
+    writes: [
+      ...writes,
+      { address: oneMegabyte, data: monitor.image },
+      { address: lowMemory.bootParams, data: describeMachine(plan, monitor.end) },
+    ],
     vcpu,
   };
 }

@@ -29,8 +29,10 @@ export function inventoryRoutines(p: Program): void {
   p.emit('POP', rbx).emit('RET');
 
   // tscMegahertz(): from leaf 15H, 0 when it says nothing. @sdm 3B 19.7.3
-  p.label('tscMegahertz').emit('PUSH', rbx).emit('MOV', eax, 0x15).emit('XOR', ecx, ecx).emit('CPUID').emit('TEST', eax, eax).emit('JZ', '.unknown');
-  p.emit('MOV', register.r8, rax).emit('MOV', eax, ecx).emit('MUL', rbx).emit('DIV', register.r8).emit('XOR', edx, edx).emit('MOV', ecx, 1_000_000).emit('DIV', rcx);
+  p.label('tscMegahertz').emit('PUSH', rbx).emit('MOV', eax, 0x15).emit('XOR', ecx, ecx).emit('CPUID').emit('TEST', eax, eax);
+  p.emit('JZ', '.unknown');
+  p.emit('MOV', register.r8, rax).emit('MOV', eax, ecx).emit('MUL', rbx).emit('DIV', register.r8).emit('XOR', edx, edx);
+  p.emit('MOV', ecx, 1_000_000).emit('DIV', rcx);
   p.emit('POP', rbx).emit('RET').label('.unknown').emit('XOR', eax, eax).emit('POP', rbx).emit('RET');
 }
 
@@ -41,7 +43,8 @@ function field(p: Program, name: string): void {
 /** One line from a leaf whose registers are text, in the given order. */
 function cpuidText(p: Program, leaf: number, order: readonly number[], at16: number): void {
   p.call('queryCpuid', leaf);
-  order.forEach((from, i) => p.emit('MOV', eax, dword(p.variable('cpuid', from * 4))).emit('MOV', dword(p.variable('cpuidText', at16 + i * 4)), eax));
+  order.forEach((from, i) => p.emit('MOV', eax, dword(p.variable('cpuid', from * 4)))
+    .emit('MOV', dword(p.variable('cpuidText', at16 + i * 4)), eax));
 }
 
 function printCpuidText(p: Program, length: number): void {
@@ -94,7 +97,8 @@ function cpu(p: Program): void {
 
 function controlRegisters(p: Program): void {
   field(p, 'Control');
-  for (const name of ['cr0', 'cr3', 'cr4'] as const) p.emit('MOV', r12, register[name]).say(`${name.toUpperCase()} `, { hex: r12, digits: 8 }, '  ');
+  for (const name of ['cr0', 'cr3', 'cr4'] as const) p.emit('MOV', r12, register[name])
+    .say(`${name.toUpperCase()} `, { hex: r12, digits: 8 }, '  ');
   p.emit('MOV', ecx, 0xc0000080).emit('RDMSR').emit('MOV', r12d, eax).line('EFER ', { hex: r12, digits: 4 });
 }
 
@@ -106,10 +110,12 @@ function features(p: Program): void {
   field(p, 'Features');
   p.emit('LEA', r12, at('features'));
   p.label('.feature').emit('MOV', edi, dword(mem(r12))).emit('CMP', edi, 0xffffffff).emit('JE', '.listed').emit('CALL', 'queryCpuid');
-  p.emit('MOVZX', eax, byte(mem(r12, 4))).emit('MOVZX', ecx, byte(mem(r12, 5))).emit('LEA', rdx, p.variable('cpuid')).emit('MOV', eax, dword(indexed(rdx, rax, 4)));
+  p.emit('MOVZX', eax, byte(mem(r12, 4))).emit('MOVZX', ecx, byte(mem(r12, 5))).emit('LEA', rdx, p.variable('cpuid'));
+  p.emit('MOV', eax, dword(indexed(rdx, rax, 4)));
   p.emit('BT', eax, ecx).emit('JNC', '.absent').emit('MOV', r13, qword(mem(r12, 8)));
   // A name that would not fit begins a line.
-  p.emit('XOR', ecx, ecx).label('.measure').emit('CMP', byte(indexed(r13, rcx)), 0).emit('JE', '.measured').emit('INC', ecx).emit('JMP', '.measure');
+  p.emit('XOR', ecx, ecx).label('.measure').emit('CMP', byte(indexed(r13, rcx)), 0).emit('JE', '.measured').emit('INC', ecx);
+  p.emit('JMP', '.measure');
   p.label('.measured').emit('ADD', rcx, p.variable('column')).emit('CMP', rcx, WRAP).emit('JB', '.fits').say('\n', { column: VALUE });
   p.label('.fits').say({ text: r13 }, ' ');
   p.label('.absent').emit('ADD', r12, FEATURE_BYTES).emit('JMP', '.feature');
@@ -125,7 +131,8 @@ function features(p: Program): void {
 const TYPE_NAMES = ['?', 'usable', 'reserved', 'ACPI tables', 'ACPI non-volatile'];
 
 function memory(p: Program): void {
-  p.emit('MOV', rbx, p.variable('information')).emit('MOV', r12, qword(mem(rbx, information.regions))).emit('LEA', r13, mem(rbx, information.list)).emit('XOR', r14d, r14d);
+  p.emit('MOV', rbx, p.variable('information')).emit('MOV', r12, qword(mem(rbx, information.regions)));
+  p.emit('LEA', r13, mem(rbx, information.list)).emit('XOR', r14d, r14d);
   p.label('.region').emit('DEC', r12).emit('JS', '.regions').emit('MOV', r15, qword(mem(r13))).say('  ', { hex: r15, digits: 12 }, ' - ');
   p.emit('ADD', r15, qword(mem(r13, 8))).emit('DEC', r15).say({ hex: r15, digits: 12 });
   p.emit('MOV', r15, qword(mem(r13, 8))).emit('SHR', r15, 10).say({ decimal: r15, width: 10 }, ' KB  ');
@@ -135,8 +142,10 @@ function memory(p: Program): void {
   p.emit('ADD', r13, information.regionBytes).emit('JMP', '.region');
   p.label('.regions').emit('SHR', r14, 10).emit('MOV', r15, qword(mem(rbx, information.memoryBytes))).emit('SHR', r15, 20).line();
   p.line('  ', { decimal: r14 }, ' KB of the machine\'s ', { decimal: r15 }, ' MB are usable.');
-  p.emit('MOV', r15, qword(mem(rbx, information.end))).line('  The monitor lies at 100000 - ', { hex: r15, digits: 6 }, ', page tables and stack of the loader below 100000.');
-  p.emit('MOV', r15, qword(mem(rbx, information.rootPointer))).line("  ACPI's root pointer is at ", { hex: r15, digits: 6 }, '.').emit('RET');
+  p.emit('MOV', r15, qword(mem(rbx, information.end)));
+  p.line('  The monitor lies at 100000 - ', { hex: r15, digits: 6 }, ', page tables and stack of the loader below 100000.');
+  p.emit('MOV', r15, qword(mem(rbx, information.rootPointer))).line("  ACPI's root pointer is at ", { hex: r15, digits: 6 }, '.');
+  p.emit('RET');
   p.a.align(8);
   p.label('regionTypes').a.words(8, ...TYPE_NAMES.map(name => p.text(name)));
 }
@@ -158,10 +167,13 @@ function time(p: Program): void {
   p.emit('MOV', byte(p.variable('clock', 7)), al).say('  ');
   p.emit('XOR', ebx, ebx).label('.field').emit('LEA', rdx, p.variable('clock')).emit('MOVZX', eax, byte(indexed(rdx, rbx)));
   // Binary fields become two decimal figures, as they are in BCD.
-  p.emit('TEST', byte(p.variable('clock', 7)), 4).emit('JZ', '.figures').emit('MOV', ecx, 10).emit('XOR', edx, edx).emit('DIV', ecx).emit('SHL', eax, 4).emit('OR', eax, edx);
-  p.label('.figures').call('putHex', rax, 2).emit('LEA', rdx, at('separators')).emit('MOV', rdi, qword(indexed(rdx, rbx, 8))).emit('CALL', 'putText');
+  p.emit('TEST', byte(p.variable('clock', 7)), 4).emit('JZ', '.figures').emit('MOV', ecx, 10).emit('XOR', edx, edx).emit('DIV', ecx);
+  p.emit('SHL', eax, 4).emit('OR', eax, edx);
+  p.label('.figures').call('putHex', rax, 2).emit('LEA', rdx, at('separators')).emit('MOV', rdi, qword(indexed(rdx, rbx, 8)));
+  p.emit('CALL', 'putText');
   p.emit('INC', ebx).emit('CMP', ebx, CLOCK_FIELDS.length).emit('JB', '.field');
-  p.emit('CALL', 'tscMegahertz').emit('MOV', rcx, rax).emit('RDTSC').emit('SHL', rdx, 32).emit('OR', rax, rdx).emit('SUB', rax, p.variable('startTime'));
+  p.emit('CALL', 'tscMegahertz').emit('MOV', rcx, rax).emit('RDTSC').emit('SHL', rdx, 32).emit('OR', rax, rdx);
+  p.emit('SUB', rax, p.variable('startTime'));
   // Hundredths of a second: ticks over ten thousand times the megahertz.
   p.emit('IMUL', rcx, rcx, 10_000).emit('JZ', '.unknown').emit('XOR', edx, edx).emit('DIV', rcx).emit('MOV', r12, rax);
   p.say(', running for ', { hundredths: r12 }, ' s').label('.unknown').line().emit('RET');

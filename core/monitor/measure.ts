@@ -49,11 +49,13 @@ const EXITS: readonly ExitRow[] = [
   { reason: 1, name: 'external interrupt', what: 'interrupt to itself', count: 1000, body: selfInterrupt },
   { reason: 10, name: 'CPUID', what: 'leaf 0', count: 2000, body: p => void p.emit('XOR', eax, eax).emit('XOR', ecx, ecx).emit('CPUID') },
   { reason: 12, name: 'HLT', what: 'until a timer of 0.1 ms', count: 20, body: halt },
-  { reason: 28, name: 'control register', what: 'MOV CR8', count: 2000, body: p => void p.emit('MOV', eax, ebp).emit('AND', eax, 1).emit('MOV', register.cr8, rax) },
+  { reason: 28, name: 'control register', what: 'MOV CR8', count: 2000, body: p => void p.emit('MOV', eax, ebp).emit('AND', eax, 1)
+    .emit('MOV', register.cr8, rax) },
   { reason: 30, name: 'I/O instruction', what: 'IN from port 80H', count: 2000, body: p => void p.emit('IN', al, DELAY_PORT) },
   { reason: 30, name: 'I/O instruction', what: 'OUT to port 80H', count: 2000, body: p => void p.emit('OUT', DELAY_PORT, al) },
   { reason: 31, name: 'RDMSR', what: 'IA32_APIC_BASE', count: 2000, body: p => void p.emit('MOV', ecx, MSR_APIC_BASE).emit('RDMSR') },
-  { reason: 32, name: 'WRMSR', what: 'IA32_APIC_BASE, unchanged', count: 2000, body: p => void p.emit('MOV', ecx, MSR_APIC_BASE).emit('RDMSR').emit('WRMSR') },
+  { reason: 32, name: 'WRMSR', what: 'IA32_APIC_BASE, unchanged', count: 2000, body: p => void p.emit('MOV', ecx, MSR_APIC_BASE)
+    .emit('RDMSR').emit('WRMSR') },
   { reason: 48, name: 'EPT violation', what: 'read of the local APIC', count: 2000, body: readFrom(localApicBase + apic.version) },
   { reason: 48, name: 'EPT violation', what: 'write to the local APIC', count: 2000, body: p => apicWrite(p, apic.taskPriority, 0) },
   { reason: 48, name: 'EPT violation', what: 'read of the I/O APIC', count: 2000, body: readFrom(ioApicBase + 0x10) },
@@ -73,7 +75,8 @@ function halt(p: Program): void {
   apicWrite(p, apic.divide, 0xb);
   apicWrite(p, apic.timer, vector.timer);
   apicWrite(p, apic.initial, TIMER_TICKS);
-  p.label('.asleep').emit('CLI').emit('CMP', p.variable('timerFired'), 0).emit('JNE', '.awake').emit('STI').emit('HLT').emit('JMP', '.asleep');
+  p.label('.asleep').emit('CLI').emit('CMP', p.variable('timerFired'), 0).emit('JNE', '.awake').emit('STI').emit('HLT');
+  p.emit('JMP', '.asleep');
   p.label('.awake').emit('STI');
 }
 
@@ -83,7 +86,8 @@ function exits(p: Program): void {
     checkBreak(p);
     p.say(`  ${String(reason).padStart(3)}  ${name}`, { column: 31 }, what, { column: 58 });
     timed(p, `exit${i}`, count, () => body(p));
-    p.emit('MOV', rax, r12).emit('XOR', edx, edx).emit('MOV', ecx, count).emit('DIV', rcx).emit('MOV', r12, rax).say({ decimal: r12, width: 8 }, ' ');
+    p.emit('MOV', rax, r12).emit('XOR', edx, edx).emit('MOV', ecx, count).emit('DIV', rcx).emit('MOV', r12, rax);
+    p.say({ decimal: r12, width: 8 }, ' ');
     nanoseconds(p, `.noClock${i}`);
   });
   p.emit('XOR', eax, eax).emit('MOV', register.cr8, rax).emit('RET');
@@ -91,7 +95,8 @@ function exits(p: Program): void {
 
 /** R12 ticks as nanoseconds, when the rate is known. */
 function nanoseconds(p: Program, skip: string): void {
-  p.emit('CALL', 'tscMegahertz').emit('MOV', rcx, rax).emit('TEST', rcx, rcx).emit('JZ', skip).emit('IMUL', rax, r12, 1000).emit('XOR', edx, edx).emit('DIV', rcx);
+  p.emit('CALL', 'tscMegahertz').emit('MOV', rcx, rax).emit('TEST', rcx, rcx).emit('JZ', skip).emit('IMUL', rax, r12, 1000);
+  p.emit('XOR', edx, edx).emit('DIV', rcx);
   p.emit('MOV', r14, rax).say({ decimal: r14, width: 8 }).label(skip).line();
 }
 
@@ -111,18 +116,21 @@ const COPY_BYTES = 0x10000;
 const BENCHES: readonly BenchRow[] = [
   {
     what: 'integer loop', rounds: 2_000_000, instructions: 10, operations: 8, unit: 'operation',
-    body: p => void p.emit('ADD', rax, rbp).emit('XOR', rdx, rax).emit('SHL', r8, 3).emit('LEA', rcx, mem(rax, 7)).emit('SUB', r9, rcx).emit('AND', edx, 0xffff)
+    body: p => void p.emit('ADD', rax, rbp).emit('XOR', rdx, rax).emit('SHL', r8, 3).emit('LEA', rcx, mem(rax, 7)).emit('SUB', r9, rcx)
+      .emit('AND', edx, 0xffff)
       .emit('OR', r8, rdx).emit('IMUL', r9, rax),
   },
   {
     what: 'load and store', rounds: 1_000_000, instructions: 6, operations: 4, unit: 'access',
-    body: p => void p.emit('MOV', rax, mem(rbx)).emit('MOV', mem(rbx, 8), rax).emit('MOV', rcx, mem(rbx, 16)).emit('MOV', mem(rbx, 24), rcx),
+    body: p => void p.emit('MOV', rax, mem(rbx)).emit('MOV', mem(rbx, 8), rax).emit('MOV', rcx, mem(rbx, 16))
+      .emit('MOV', mem(rbx, 24), rcx),
   },
   { what: 'call and return', rounds: 1_000_000, instructions: 4, operations: 1, unit: 'call', body: p => void p.emit('CALL', 'benchLeaf') },
   {
     what: 'branches', rounds: 1_000_000, instructions: 8, operations: 3, unit: 'branch',
     body: p => {
-      p.emit('TEST', ebp, 1).emit('JZ', '.even').label('.even').emit('TEST', ebp, 2).emit('JNZ', '.two').label('.two').emit('CMP', ebp, 500_000).emit('JA', '.above');
+      p.emit('TEST', ebp, 1).emit('JZ', '.even').label('.even').emit('TEST', ebp, 2).emit('JNZ', '.two').label('.two');
+      p.emit('CMP', ebp, 500_000).emit('JA', '.above');
       p.label('.above');
     },
   },
@@ -141,11 +149,14 @@ function bench(p: Program): void {
     timed(p, `bench${i}`, rounds, () => body(p));
     p.emit('CALL', 'tscMegahertz').emit('MOV', r13, rax);
     // Milliseconds.
-    p.emit('IMUL', rcx, r13, 1000).emit('MOV', rax, r12).emit('XOR', edx, edx).emit('TEST', rcx, rcx).emit('JZ', `.unknown${i}`).emit('DIV', rcx).emit('MOV', r14, rax);
+    p.emit('IMUL', rcx, r13, 1000).emit('MOV', rax, r12).emit('XOR', edx, edx).emit('TEST', rcx, rcx).emit('JZ', `.unknown${i}`);
+    p.emit('DIV', rcx).emit('MOV', r14, rax);
     p.say({ decimal: r14, width: 6 }).label(`.unknown${i}`).say({ column: 46 });
-    p.emit('IMUL', rax, r12, 100).emit('XOR', edx, edx).emit('MOV', rcx, rounds * operations).emit('DIV', rcx).emit('MOV', r14, rax).say({ hundredths: r14, width: 11 }, ` / ${unit}`, { column: 70 });
+    p.emit('IMUL', rax, r12, 100).emit('XOR', edx, edx).emit('MOV', rcx, rounds * operations).emit('DIV', rcx).emit('MOV', r14, rax);
+    p.say({ hundredths: r14, width: 11 }, ` / ${unit}`, { column: 70 });
     // Millions of instructions a second: instructions times the megahertz over the ticks.
-    p.emit('MOV', rax, rounds * instructions).emit('MUL', r13).emit('TEST', r12, r12).emit('JZ', `.none${i}`).emit('DIV', r12).emit('MOV', r14, rax);
+    p.emit('MOV', rax, rounds * instructions).emit('MUL', r13).emit('TEST', r12, r12).emit('JZ', `.none${i}`).emit('DIV', r12);
+    p.emit('MOV', r14, rax);
     p.say({ decimal: r14, width: 8 }).label(`.none${i}`).line();
   });
   p.emit('RET');

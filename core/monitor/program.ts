@@ -1,7 +1,8 @@
 /**
  * What the monitor's rooms write with: the assembler, text that is pooled, variables behind the image, and calls of the console's routines.
  *
- * Calling convention of all routines: arguments in RDI and RSI, result in RAX; RBX, RBP and R12 to R15 are kept, every other register may change.
+ * Calling convention of all routines: arguments in RDI and RSI, result in RAX; RBX, RBP and R12 to R15 are kept, every other register may
+ * change.
  */
 import { Assembler } from '../isa/assembler.ts';
 import type { Memory, Operand, Register } from '../isa/registers.ts';
@@ -90,7 +91,8 @@ export class Program {
 
   private argument(target: Register, value: Operand | undefined): void {
     if (value === undefined || value === target) return;
-    if (typeof value === 'object' && value.kind === 'register' && value.width !== 64) throw new Error(`${value.name}: arguments are 64 bits wide`);
+    const isRegister = typeof value === 'object' && value.kind === 'register';
+    if (isRegister && value.width !== 64) throw new Error(`${value.name}: arguments are 64 bits wide`);
     if (typeof value === 'number' && value >= 0 && value <= 0xffffffff) this.emit('MOV', register[target === rdi ? 'edi' : 'esi'], value);
     else this.emit('MOV', target, value);
   }

@@ -11,7 +11,10 @@ const CODE_SELECTOR = 0x10;
 export const vector = { serial: 0x24, timer: 0x40, self: 0x41, spurious: 0xff } as const;
 const PIC_BASE = 0x20;
 
-export const apic = { id: 0x20, version: 0x30, taskPriority: 0x80, endOfInterrupt: 0xb0, spurious: 0xf0, commandLow: 0x300, timer: 0x320, initial: 0x380, divide: 0x3e0 } as const;
+/** Registers of the local APIC by their offsets. @sdm 3A table 11-1 */
+export const apic = {
+  version: 0x30, taskPriority: 0x80, endOfInterrupt: 0xb0, spurious: 0xf0, commandLow: 0x300, timer: 0x320, initial: 0x380, divide: 0x3e0,
+} as const;
 
 /** The local APIC's page is below 4 GB but above what a displacement reaches: its address goes through a register. */
 export function apicWrite(p: Program, offset: number, value: number): void {
@@ -22,7 +25,8 @@ export function apicWrite(p: Program, offset: number, value: number): void {
 const EXCEPTIONS: readonly (readonly [vector: number, name: string, hasError: boolean])[] = [
   [0, '#DE, divide error', false], [1, '#DB, debug', false], [2, 'NMI', false], [3, '#BP, breakpoint', false], [4, '#OF, overflow', false],
   [5, '#BR, bound range', false], [6, '#UD, invalid opcode', false], [7, '#NM, no coprocessor', false], [8, '#DF, double fault', true],
-  [10, '#TS, invalid TSS', true], [11, '#NP, segment not present', true], [12, '#SS, stack fault', true], [13, '#GP, general protection', true],
+  [10, '#TS, invalid TSS', true], [11, '#NP, segment not present', true], [12, '#SS, stack fault', true],
+  [13, '#GP, general protection', true],
   [14, '#PF, page fault', true], [16, '#MF, x87 error', false], [17, '#AC, alignment', true], [18, '#MC, machine check', false],
   [19, '#XM, SIMD error', false],
 ];
@@ -51,11 +55,13 @@ function descriptorTable(p: Program): void {
     p.emit('MOV', edi, number).emit('LEA', rsi, at(label)).emit('CALL', 'setGate');
   };
   p.emit('XOR', ebx, ebx).label('.exception').emit('MOV', edi, ebx).emit('MOV', eax, ebx).emit('SHL', eax, 4);
-  p.emit('LEA', rsi, at('exceptionStubs')).emit('ADD', rsi, rax).emit('CALL', 'setGate').emit('INC', ebx).emit('CMP', ebx, 32).emit('JB', '.exception');
+  p.emit('LEA', rsi, at('exceptionStubs')).emit('ADD', rsi, rax).emit('CALL', 'setGate').emit('INC', ebx).emit('CMP', ebx, 32);
+  p.emit('JB', '.exception');
   gate(vector.serial, 'serialInterrupt');
   gate(vector.timer, 'timerInterrupt');
   gate(vector.self, 'selfInterrupt');
-  p.emit('LEA', rax, p.variable('idt')).emit('MOV', word(p.variable('idtPointer')), 256 * 16 - 1).emit('MOV', p.variable('idtPointer', 2), rax);
+  p.emit('LEA', rax, p.variable('idt')).emit('MOV', word(p.variable('idtPointer')), 256 * 16 - 1);
+  p.emit('MOV', p.variable('idtPointer', 2), rax);
   p.emit('LIDT', { ...p.variable('idtPointer'), size: null });
 }
 
@@ -75,7 +81,8 @@ export function interruptRoutines(p: Program): void {
   // setGate(vector, handler): a handler of 0 stands for one that returns at once.
   p.label('setGate').emit('TEST', rsi, rsi).emit('JNZ', '.handler').emit('LEA', rsi, at('ignored')).label('.handler');
   p.emit('SHL', edi, 4).emit('LEA', rdx, p.variable('idt')).emit('ADD', rdi, rdx).emit('MOV', word(mem(rdi)), register.si);
-  p.emit('MOV', word(mem(rdi, 2)), CODE_SELECTOR).emit('MOV', word(mem(rdi, 4)), 0x8e00).emit('SHR', rsi, 16).emit('MOV', word(mem(rdi, 6)), register.si);
+  p.emit('MOV', word(mem(rdi, 2)), CODE_SELECTOR).emit('MOV', word(mem(rdi, 4)), 0x8e00).emit('SHR', rsi, 16);
+  p.emit('MOV', word(mem(rdi, 6)), register.si);
   p.emit('SHR', rsi, 16).emit('MOV', qword(mem(rdi, 8)), rsi).emit('RET');
 
   p.label('ignored').emit('IRETQ');
@@ -104,16 +111,20 @@ function exceptions(p: Program): void {
   p.label('.said').line('\n', 'The command was cut off.');
   p.emit('JMP', 'prompt');
   p.a.align(8);
-  p.label('exceptionNames').a.words(8, ...Array.from({ length: 32 }, (_, number) => p.text(EXCEPTIONS.find(([of]) => of === number)?.[1] ?? 'reserved')));
+  const names = Array.from({ length: 32 }, (_, number) => EXCEPTIONS.find(([of]) => of === number)?.[1] ?? 'reserved');
+  p.label('exceptionNames').a.words(8, ...names.map(name => p.text(name)));
 }
 
 /** The ends that a machine has. Each is a routine that does not return. */
 export function endings(p: Program): void {
-  p.label('powerOff').emit('MOV', register.dx, acpiPorts.pm1Control).emit('MOV', register.ax, (5 << 10) | 0x2000).emit('OUT', register.dx, register.ax);
+  p.label('powerOff').emit('MOV', register.dx, acpiPorts.pm1Control).emit('MOV', register.ax, (5 << 10) | 0x2000);
+  p.emit('OUT', register.dx, register.ax);
   p.label('sleepForever').emit('CLI').emit('HLT').emit('JMP', 'sleepForever');
-  p.label('resetMachine').emit('MOV', register.dx, 0xcf9).emit('MOV', al, 2).emit('OUT', register.dx, al).emit('MOV', al, 6).emit('OUT', register.dx, al);
+  p.label('resetMachine').emit('MOV', register.dx, 0xcf9).emit('MOV', al, 2).emit('OUT', register.dx, al).emit('MOV', al, 6);
+  p.emit('OUT', register.dx, al);
   p.emit('JMP', 'sleepForever');
   // An interrupt without a descriptor table, then its double fault, then the triple fault.
-  p.label('tripleFault').emit('MOV', word(p.variable('idtPointer')), 0).emit('LIDT', { ...p.variable('idtPointer'), size: null }).emit('INT3');
+  p.label('tripleFault').emit('MOV', word(p.variable('idtPointer')), 0).emit('LIDT', { ...p.variable('idtPointer'), size: null });
+  p.emit('INT3');
 }
 

@@ -5,15 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CodeSize } from '../../core/isa/decoder.ts';
 
-export function hasObjdump(): boolean {
-  try {
-    execFileSync('objdump', ['--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 export interface Dumped {
   readonly at: number;
   readonly text: string;
@@ -27,6 +18,7 @@ export function objdump(code: CodeSize, bytes: Uint8Array): Dumped[] {
   try {
     const file = join(folder, 'code');
     writeFileSync(file, bytes);
+    // It comes with the compiler that the differential tests need: binutils.
     const text = execFileSync('objdump', ['-D', '-b', 'binary', '-M', 'intel', '-m', MACHINE[code][0]!, '--insn-width=16', file], { encoding: 'utf8', maxBuffer: 1 << 28 });
     return [...text.matchAll(/^ *([0-9a-f]+):\t[0-9a-f ]+\t(.*)$/gm)].map(([, at, line]) => ({ at: parseInt(at!, 16), text: line! }));
   } finally {

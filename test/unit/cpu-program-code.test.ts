@@ -7,7 +7,8 @@ const PAGE = 0x1000;
 describe.each(TIERS)('self-modifying code, regions %s', (tier) => {
   it('the next instruction, changed just before it runs, runs changed', () => {
     const guest = new Guest(tier);
-    const stop = guest.run64(a => a.emit('MOV', r.rbx, offsetOf('target')).emit('MOV', byte(mem(r.rbx, 1)), 42).label('target').emit('MOV', r.eax, 1).emit('HLT'));
+    const stop = guest.run64(a => a.emit('MOV', r.rbx, offsetOf('target')).emit('MOV', byte(mem(r.rbx, 1)), 42).label('target')
+      .emit('MOV', r.eax, 1).emit('HLT'));
     expect([stop.kind, guest.get('rax')]).toEqual(['hlt', 42]);
   });
 
@@ -15,7 +16,8 @@ describe.each(TIERS)('self-modifying code, regions %s', (tier) => {
     const guest = new Guest(tier);
     const stop = guest.run64((a) => {
       a.emit('XOR', r.eax, r.eax).emit('MOV', r.ecx, 100).emit('MOV', r.rbx, offsetOf('body'));
-      a.label('loop').label('body').emit('ADD', r.eax, 1).emit('INC', byte(mem(r.rbx, 2))).emit('DEC', r.ecx).emit('JNZ', 'loop').emit('HLT');
+      a.label('loop').label('body').emit('ADD', r.eax, 1).emit('INC', byte(mem(r.rbx, 2))).emit('DEC', r.ecx).emit('JNZ', 'loop');
+      a.emit('HLT');
     });
     // Immediates of 1, 2, ... 100; a byte of ADD r32, imm8.
     expect([stop.kind, guest.get('rax')]).toEqual(['hlt', 5050]);
@@ -48,7 +50,8 @@ describe.each(TIERS)('self-modifying code, regions %s', (tier) => {
     const guest = new Guest(tier);
     guest.page(DATA + PAGE, DATA);
     guest.load(64, DATA, a => a.emit('MOV', r.eax, 5).emit('RET'));
-    const stop = guest.run64(a => a.emit('MOV', r.ebx, DATA).emit('CALL', r.rbx).emit('MOV', r.esi, r.eax).emit('MOV', byte(mem(r.rbx, PAGE + 1)), 6).emit('CALL', r.rbx).emit('HLT'));
+    const stop = guest.run64(a => a.emit('MOV', r.ebx, DATA).emit('CALL', r.rbx).emit('MOV', r.esi, r.eax)
+      .emit('MOV', byte(mem(r.rbx, PAGE + 1)), 6).emit('CALL', r.rbx).emit('HLT'));
     expect([stop.kind, guest.get('rsi'), guest.get('rax')]).toEqual(['hlt', 5, 6]);
   });
 
@@ -57,7 +60,8 @@ describe.each(TIERS)('self-modifying code, regions %s', (tier) => {
     guest.page(DATA + PAGE, DATA);
     guest.load(64, DATA, a => a.emit('MOV', r.eax, 5).emit('RET'));
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.ebx, DATA).emit('LEA', r.rdi, mem(r.rbx, PAGE)).emit('CALL', r.rbx).emit('CALL', r.rdi).emit('MOV', byte(mem(r.rbx, 1)), 6);
+      a.emit('MOV', r.ebx, DATA).emit('LEA', r.rdi, mem(r.rbx, PAGE)).emit('CALL', r.rbx).emit('CALL', r.rdi);
+      a.emit('MOV', byte(mem(r.rbx, 1)), 6);
       a.emit('CALL', r.rdi).emit('MOV', r.esi, r.eax).emit('CALL', r.rbx).emit('HLT');
     });
     expect([stop.kind, guest.get('rsi'), guest.get('rax')]).toEqual(['hlt', 6, 6]);
@@ -67,7 +71,8 @@ describe.each(TIERS)('self-modifying code, regions %s', (tier) => {
     const guest = new Guest(tier);
     guest.load(64, DATA, a => a.emit('MOV', r.eax, 77).emit('HLT'));
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.esi, DATA).emit('MOV', r.rdi, offsetOf('after')).emit('MOV', r.ecx, 6).emit('REP MOVSB').label('after').emit('MOV', r.eax, 1).emit('UD2');
+      a.emit('MOV', r.esi, DATA).emit('MOV', r.rdi, offsetOf('after')).emit('MOV', r.ecx, 6).emit('REP MOVSB').label('after');
+      a.emit('MOV', r.eax, 1).emit('UD2');
     });
     expect([stop.kind, guest.get('rax')]).toEqual(['hlt', 77]);
   });
@@ -78,7 +83,8 @@ describe.each(TIERS)('self-modifying code, regions %s', (tier) => {
     guest.load(64, DATA + PAGE, a => a.emit('MOV', r.eax, 9).emit('RET'));
     const entry = 0x7000 + (DATA >>> 12) * 8;
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.ebx, DATA).emit('CALL', r.rbx).emit('MOV', r.esi, r.eax).emit('MOV', r.edx, entry).emit('MOV', dword(mem(r.rdx)), DATA + PAGE + 7);
+      a.emit('MOV', r.ebx, DATA).emit('CALL', r.rbx).emit('MOV', r.esi, r.eax).emit('MOV', r.edx, entry);
+      a.emit('MOV', dword(mem(r.rdx)), DATA + PAGE + 7);
       a.emit('INVLPG', mem(r.rbx)).emit('CALL', r.rbx).emit('HLT');
     });
     expect([stop.kind, guest.get('rsi'), guest.get('rax')]).toEqual(['hlt', 5, 9]);
@@ -117,7 +123,8 @@ describe.each(TIERS)('instructions that cross pages, regions %s', (tier) => {
     const start = DATA + PAGE - 2;
     guest.load(64, start, a => a.emit('MOV', r.eax, 5).emit('RET'));
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.ebx, start).emit('CALL', r.rbx).emit('MOV', r.esi, r.eax).emit('MOV', byte(mem(r.rbx, 2)), 1).emit('CALL', r.rbx).emit('HLT');
+      a.emit('MOV', r.ebx, start).emit('CALL', r.rbx).emit('MOV', r.esi, r.eax).emit('MOV', byte(mem(r.rbx, 2)), 1).emit('CALL', r.rbx);
+      a.emit('HLT');
     });
     expect([stop.kind, guest.get('rsi'), guest.get('rax')]).toEqual(['hlt', 5, 0x105]);
   });
@@ -138,7 +145,8 @@ describe.each(TIERS)('accesses that cross pages, regions %s', (tier) => {
   it('load and store both halves, wherever the pages lie', () => {
     const guest = new Guest(tier);
     guest.page(DATA + PAGE, 0x300000);
-    const stop = guest.run64(a => a.emit('MOV', r.ebx, edge).emit('MOV', r.rax, 0x1122334455667788n).emit('MOV', qword(mem(r.rbx)), r.rax).emit('MOV', r.rcx, mem(r.rbx)).emit('HLT'));
+    const stop = guest.run64(a => a.emit('MOV', r.ebx, edge).emit('MOV', r.rax, 0x1122334455667788n).emit('MOV', qword(mem(r.rbx)), r.rax)
+      .emit('MOV', r.rcx, mem(r.rbx)).emit('HLT'));
     expect([stop.kind, guest.read(edge, 4), guest.read(0x300000, 4), guest.get('rcx') === guest.get('rax')]).toEqual(['hlt', 0x55667788, 0x11223344, true]);
   });
 
@@ -147,7 +155,8 @@ describe.each(TIERS)('accesses that cross pages, regions %s', (tier) => {
     guest.write(edge, 0x1111111122222222n, 8);
     guest.page(DATA + PAGE, DATA + PAGE, 5);
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.ebx, edge).emit('MOV', r.rax, 0x1111111122222222n).emit('MOV', r.ecx, 5).label('fault').emit(name, qword(mem(r.rbx)), r.rcx).emit('HLT');
+      a.emit('MOV', r.ebx, edge).emit('MOV', r.rax, 0x1111111122222222n).emit('MOV', r.ecx, 5).label('fault');
+      a.emit(name, qword(mem(r.rbx)), r.rcx).emit('HLT');
     });
     // A read-modify-write faults as a write: its read is one. @sdm 3A 4.7
     expect([stop.vector, stop.error, guest.cr2]).toEqual([14, 3, BigInt(DATA + PAGE)]);
@@ -181,7 +190,8 @@ describe.each(TIERS)('faults in the middle of string instructions, regions %s', 
     guest.page(last, 0, 0);
     const count = (PAGE / size) * 2;
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.esi, 0x300000).emit('MOV', r.edi, DATA).emit('MOV', r.ecx, count).emit('MOV', r.rax, 0x5a5a5a5an).label('fault').emit(name).emit('HLT');
+      a.emit('MOV', r.esi, 0x300000).emit('MOV', r.edi, DATA).emit('MOV', r.ecx, count).emit('MOV', r.rax, 0x5a5a5a5an).label('fault');
+      a.emit(name).emit('HLT');
     });
     expect([stop.vector, stop.error, guest.cr2, guest.get('rdi'), guest.get('rcx')]).toEqual([14, 2, BigInt(last), last, count / 2]);
     expect(guest.cpu.ram.subarray(DATA, last).every(value => value === 0x5a)).toBe(true);
@@ -192,9 +202,11 @@ describe.each(TIERS)('faults in the middle of string instructions, regions %s', 
   it('goes on where it stopped once the page is there', () => {
     const guest = new Guest(tier);
     guest.page(last, 0, 0);
-    guest.load(64, 0x110000, a => a.emit('ADD', r.rsp, 8).emit('MOV', r.edx, 0x7000 + (last >>> 12) * 8).emit('MOV', dword(mem(r.rdx)), last + 7).emit('INC', r.r15).emit('IRETQ'));
+    guest.load(64, 0x110000, a => a.emit('ADD', r.rsp, 8).emit('MOV', r.edx, 0x7000 + (last >>> 12) * 8)
+      .emit('MOV', dword(mem(r.rdx)), last + 7).emit('INC', r.r15).emit('IRETQ'));
     guest.gate(14, 0x110000, { ist: 1 });
-    const stop = guest.run64(a => a.emit('MOV', r.edi, DATA).emit('MOV', r.ecx, 2 * PAGE).emit('MOV', r.al, 7).emit('REP STOSB').emit('HLT'));
+    const stop = guest.run64(a => a.emit('MOV', r.edi, DATA).emit('MOV', r.ecx, 2 * PAGE).emit('MOV', r.al, 7).emit('REP STOSB')
+      .emit('HLT'));
     expect([stop.kind, guest.get('rcx'), guest.get('r15')]).toEqual(['hlt', 0, 1]);
     expect(guest.cpu.ram.subarray(DATA, DATA + 2 * PAGE).every(value => value === 7)).toBe(true);
   });
@@ -202,14 +214,16 @@ describe.each(TIERS)('faults in the middle of string instructions, regions %s', 
   it('backwards, too', () => {
     const guest = new Guest(tier);
     guest.page(DATA, 0, 0);
-    const stop = guest.run64(a => a.emit('MOV', r.edi, last + 0xff).emit('MOV', r.ecx, 0x200).emit('MOV', r.al, 9).emit('STD').emit('REP STOSB').emit('HLT'));
+    const stop = guest.run64(a => a.emit('MOV', r.edi, last + 0xff).emit('MOV', r.ecx, 0x200).emit('MOV', r.al, 9).emit('STD')
+      .emit('REP STOSB').emit('HLT'));
     expect([stop.vector, stop.error, guest.cr2, guest.get('rdi'), guest.get('rcx')]).toEqual([14, 2, BigInt(last - 1), last - 1, 0x100]);
   });
 
   it('REPE CMPSB compares up to the fault; the flags are those from before it', () => {
     const guest = new Guest(tier);
     guest.page(last, 0, 0);
-    const stop = guest.run64(a => a.emit('MOV', r.esi, 0x300000).emit('MOV', r.edi, last - 16).emit('MOV', r.ecx, 100).emit('CMP', r.ecx, 101).emit('REPE CMPSB').emit('HLT'));
+    const stop = guest.run64(a => a.emit('MOV', r.esi, 0x300000).emit('MOV', r.edi, last - 16).emit('MOV', r.ecx, 100)
+      .emit('CMP', r.ecx, 101).emit('REPE CMPSB').emit('HLT'));
     // The flags are no input of the instruction, so it can go on. @sdm 2B REP
     expect([stop.vector, stop.error, guest.get('rcx'), stop.flags & 0x41]).toEqual([14, 0, 84, 0x01]);
   });
@@ -217,7 +231,8 @@ describe.each(TIERS)('faults in the middle of string instructions, regions %s', 
   it('an element that crosses into the absent page is not written at all', () => {
     const guest = new Guest(tier);
     guest.page(last, 0, 0);
-    const stop = guest.run64(a => a.emit('MOV', r.edi, last - 6).emit('MOV', r.ecx, 3).emit('MOV', r.rax, -1).emit('REP STOSD').emit('HLT'));
+    const stop = guest.run64(a => a.emit('MOV', r.edi, last - 6).emit('MOV', r.ecx, 3).emit('MOV', r.rax, -1).emit('REP STOSD')
+      .emit('HLT'));
     expect([stop.vector, guest.get('rcx'), guest.read(last - 6, 4), guest.read(last - 2, 2)]).toEqual([14, 2, 0xffffffff, 0]);
   });
 });

@@ -38,7 +38,8 @@ describe.each(TIERS)('changes of privilege in 64-bit mode, regions %s', (tier) =
     const guest = new Guest(tier);
     guest.load(64, 0x150000, a => a.emit('INC', r.rbx).emit('IRETQ'));
     guest.gate(0x90, 0x150000, { dpl: 3 });
-    guest.load(64, USER_CODE, a => a.emit('STC').emit('MOV', r.rbp, r.rsp).emit('INT', 0x90).emit('SETB', r.al).emit('INT', 0x90).emit('SUB', r.rbp, r.rsp).emit('INT', END));
+    guest.load(64, USER_CODE, a => a.emit('STC').emit('MOV', r.rbp, r.rsp).emit('INT', 0x90).emit('SETB', r.al).emit('INT', 0x90)
+      .emit('SUB', r.rbp, r.rsp).emit('INT', END));
     const stop = guest.run64(a => toUser(a));
     expect([stop.vector, stop.cs, guest.get('rbx'), guest.get('rax') & 0xff, guest.get('rbp')]).toEqual([END, CODE3, 2, 1, 0]);
   });
@@ -46,10 +47,12 @@ describe.each(TIERS)('changes of privilege in 64-bit mode, regions %s', (tier) =
   it('SYSCALL and SYSRET: RCX, R11, masked flags, selectors from STAR', () => {
     const guest = new Guest(tier);
     const kernel = guest.load(64, 0x150000, (a) => {
-      a.label('entry').emit('MOV', r.r8, r.rcx).emit('MOV', r.r9, r.r11).emit('PUSHFQ').emit('POP', r.r10).emit('MOV', r.r12w, r.cs).emit('MOV', r.r13w, r.ss).emit('SYSRETQ');
+      a.label('entry').emit('MOV', r.r8, r.rcx).emit('MOV', r.r9, r.r11).emit('PUSHFQ').emit('POP', r.r10).emit('MOV', r.r12w, r.cs);
+      a.emit('MOV', r.r13w, r.ss).emit('SYSRETQ');
     });
     const user = guest.load(64, USER_CODE, (a) => {
-      a.emit('STC').emit('STD').emit('SYSCALL').label('back').emit('PUSHFQ').emit('POP', r.r14).emit('MOV', r.r15w, r.cs).emit('MOV', r.bx, r.ss).emit('CLD').emit('INT', END);
+      a.emit('STC').emit('STD').emit('SYSCALL').label('back').emit('PUSHFQ').emit('POP', r.r14).emit('MOV', r.r15w, r.cs);
+      a.emit('MOV', r.bx, r.ss).emit('CLD').emit('INT', END);
     });
     const stop = guest.run64((a) => {
       writeMsr(a, MSR.star, 0, (0x18 << 16) | CODE0);
@@ -80,7 +83,8 @@ describe.each(TIERS)('changes of privilege in 64-bit mode, regions %s', (tier) =
 
   it('a call gate goes inward on the stack of the TSS, and RETFQ back', () => {
     const guest = new Guest(tier);
-    guest.load(64, 0x150000, a => a.emit('MOV', r.rbx, r.rsp).emit('MOV', r.rcx, qword(mem(r.rsp))).emit('MOV', r.rdx, qword(mem(r.rsp, 16))).emit('RETFQ'));
+    guest.load(64, 0x150000, a => a.emit('MOV', r.rbx, r.rsp).emit('MOV', r.rcx, qword(mem(r.rsp)))
+      .emit('MOV', r.rdx, qword(mem(r.rsp, 16))).emit('RETFQ'));
     // Offset 15:0, selector, type CH DPL 3, offset 31:16; offset 63:32.
     guest.write(GDT + CALL_GATE, BigInt(0x150000 & 0xffff) | (BigInt(CODE0) << 16n) | (0xecn << 40n) | (BigInt(0x150000 >>> 16) << 48n), 8);
     const user = guest.load(64, USER_CODE, (a) => {
@@ -192,7 +196,8 @@ describe.each(TIERS)('debugging, regions %s', (tier) => {
   it('TF traps after every iteration of a repeated string instruction', () => {
     const guest = new Guest(tier);
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.edi, DATA).emit('MOV', r.ecx, 5).emit('PUSHFQ').emit('OR', qword(mem(r.rsp)), 0x100).emit('POPFQ').emit('REP STOSB').emit('HLT');
+      a.emit('MOV', r.edi, DATA).emit('MOV', r.ecx, 5).emit('PUSHFQ').emit('OR', qword(mem(r.rsp)), 0x100).emit('POPFQ').emit('REP STOSB');
+      a.emit('HLT');
     });
     expect([stop.vector, guest.get('rcx'), guest.read(stop.rip, 1)]).toEqual([1, 4, 0xf3]);
   });
@@ -203,7 +208,8 @@ describe.each(TIERS)('debugging, regions %s', (tier) => {
     expect([int3.vector, int3.rip]).toEqual([3, CODE + 2]);
     const legacy = new Guest(tier);
     legacy.start32();
-    legacy.load(32, CODE, a => a.emit('XOR', r.eax, r.eax).emit('INTO').emit('MOV', r.eax, 0x7fffffff).emit('INC', r.eax).emit('INTO').label('after').emit('HLT'));
+    legacy.load(32, CODE, a => a.emit('XOR', r.eax, r.eax).emit('INTO').emit('MOV', r.eax, 0x7fffffff).emit('INC', r.eax).emit('INTO')
+      .label('after').emit('HLT'));
     const into = legacy.run();
     expect([into.vector, into.rip, legacy.get('rax') >>> 0]).toEqual([4, CODE + 2 + 1 + 5 + 1 + 1, 0x80000000]);
   });
@@ -213,7 +219,8 @@ describe.each(TIERS)('debugging, regions %s', (tier) => {
     guest.load(64, 0x150000, a => a.emit('INC', r.r15).emit('OR', dword(mem(r.rsp, 16)), 0x10000).emit('IRETQ'));
     guest.gate(1, 0x150000);
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.rax, offsetOf('here')).emit('MOV', r.dr0, r.rax).emit('MOV', r.eax, 0x402).emit('MOV', r.dr7, r.rax).emit('XOR', r.eax, r.eax);
+      a.emit('MOV', r.rax, offsetOf('here')).emit('MOV', r.dr0, r.rax).emit('MOV', r.eax, 0x402).emit('MOV', r.dr7, r.rax);
+      a.emit('XOR', r.eax, r.eax);
       a.label('here').emit('INC', r.rax).emit('HLT');
     });
     expect([stop.kind, guest.get('rax'), guest.get('r15'), DR6(guest) & 15]).toEqual(['hlt', 1, 1, 1]);
@@ -223,7 +230,8 @@ describe.each(TIERS)('debugging, regions %s', (tier) => {
     const guest = new Guest(tier);
     const stop = guest.run64((a) => {
       // Write, 4 bytes, breakpoint 1.
-      a.emit('MOV', r.eax, DATA + 8).emit('MOV', r.dr1, r.rax).emit('MOV', r.eax, 0x400 | 8 | (0xd << 20)).emit('MOV', r.dr7, r.rax).emit('MOV', r.ebx, DATA);
+      a.emit('MOV', r.eax, DATA + 8).emit('MOV', r.dr1, r.rax).emit('MOV', r.eax, 0x400 | 8 | (0xd << 20)).emit('MOV', r.dr7, r.rax);
+      a.emit('MOV', r.ebx, DATA);
       a.emit('MOV', dword(mem(r.rbx)), 1).emit('MOV', r.ecx, mem(r.rbx, 8)).emit('MOV', word(mem(r.rbx, 10)), 2).emit('NOP').emit('HLT');
     });
     expect([stop.vector, guest.read(DATA + 10, 2), DR6(guest) & 15, guest.read(stop.rip, 2)]).toEqual([1, 2, 2, 0xf490]);
@@ -231,7 +239,8 @@ describe.each(TIERS)('debugging, regions %s', (tier) => {
 
   it('breakpoints that DR7 does not enable do nothing', () => {
     const guest = new Guest(tier);
-    const stop = guest.run64(a => a.emit('MOV', r.eax, DATA).emit('MOV', r.dr0, r.rax).emit('MOV', r.ebx, DATA).emit('MOV', dword(mem(r.rbx)), 1).emit('HLT'));
+    const stop = guest.run64(a => a.emit('MOV', r.eax, DATA).emit('MOV', r.dr0, r.rax).emit('MOV', r.ebx, DATA)
+      .emit('MOV', dword(mem(r.rbx)), 1).emit('HLT'));
     expect(stop.kind).toBe('hlt');
   });
 });

@@ -21,7 +21,8 @@ describe.each(TIERS)('real mode, regions %s', (tier) => {
     const guest = new Guest(tier);
     guest.startReal(0x7c00);
     guest.load(16, 0x7c00, (a) => {
-      a.emit('MOV', r.ax, 0x1234).emit('MOV', r.ds, r.ax).emit('MOV', r.bx, 8).emit('MOV', r.eax, 0xabcd0001).emit('MOV', mem(r.bx, 2), r.ax).emit('HLT');
+      a.emit('MOV', r.ax, 0x1234).emit('MOV', r.ds, r.ax).emit('MOV', r.bx, 8).emit('MOV', r.eax, 0xabcd0001);
+      a.emit('MOV', mem(r.bx, 2), r.ax).emit('HLT');
     });
     expect([guest.run().kind, guest.read(0x12340 + 10, 4)]).toEqual(['hlt', 0x0001]);
   });
@@ -49,8 +50,10 @@ describe.each(TIERS)('real mode, regions %s', (tier) => {
   it('goes to protected mode and on to 32-bit code', () => {
     const guest = new Guest(tier);
     guest.startReal(0x7c00);
-    guest.load(32, CODE, a => a.emit('MOV', r.eax, DATA0).emit('MOV', r.ds, r.ax).emit('MOV', r.ebx, DATA).emit('MOV', dword(mem(r.ebx)), 77).emit('MOV', r.cx, r.cs).emit('HLT'));
-    guest.load(16, 0x7c00, a => a.emit('MOV', r.eax, r.cr0).emit('OR', r.al, 1).emit('MOV', r.cr0, r.eax).data([0x66, 0xea, 0, 0, 0x10, 0, CODE0_32, 0]));
+    guest.load(32, CODE, a => a.emit('MOV', r.eax, DATA0).emit('MOV', r.ds, r.ax).emit('MOV', r.ebx, DATA)
+      .emit('MOV', dword(mem(r.ebx)), 77).emit('MOV', r.cx, r.cs).emit('HLT'));
+    guest.load(16, 0x7c00, a => a.emit('MOV', r.eax, r.cr0).emit('OR', r.al, 1)
+      .emit('MOV', r.cr0, r.eax).data([0x66, 0xea, 0, 0, 0x10, 0, CODE0_32, 0]));
     expect([guest.run().kind, guest.read(DATA, 4), guest.get('rcx')]).toEqual(['hlt', 77, CODE0_32]);
   });
 });
@@ -60,10 +63,12 @@ describe.each(TIERS)('16-bit protected mode, regions %s', (tier) => {
     const guest = new Guest(tier);
     guest.start32();
     guest.load(16, 0x7c00, (a) => {
-      a.emit('MOV', r.sp, 0x7000).emit('PUSH', r.ax).emit('MOV', r.cx, r.sp).emit('MOV', r.bx, 0xffff).label('fault').emit('MOV', r.ax, word(mem(r.bx))).emit('HLT');
+      a.emit('MOV', r.sp, 0x7000).emit('PUSH', r.ax).emit('MOV', r.cx, r.sp).emit('MOV', r.bx, 0xffff).label('fault');
+      a.emit('MOV', r.ax, word(mem(r.bx))).emit('HLT');
     });
     guest.load(32, CODE, (a) => {
-      a.emit('MOV', r.eax, DATA0_16).emit('MOV', r.ds, r.ax).emit('MOV', r.ss, r.ax).emit('MOV', r.esp, 0x12340000).emit('JMP FAR', far(CODE0_16, 0x7c00));
+      a.emit('MOV', r.eax, DATA0_16).emit('MOV', r.ds, r.ax).emit('MOV', r.ss, r.ax).emit('MOV', r.esp, 0x12340000);
+      a.emit('JMP FAR', far(CODE0_16, 0x7c00));
     });
     const stop = guest.run();
     expect([stop.vector, stop.error, stop.cs, guest.get('rcx') & 0xffff]).toEqual([13, 0, CODE0_16, 0x6ffe]);
@@ -85,7 +90,8 @@ describe.each(TIERS)('virtual-8086 mode, regions %s', (tier) => {
 
   it('runs real-mode code at privilege 3; a fault pushes the data segments and clears them', () => {
     const guest = new Guest(tier);
-    const stop = enter(guest, 3, a => a.emit('MOV', r.ax, 0x1234).emit('MOV', r.fs, r.ax).emit('MOV', r.bx, 0x10).emit('MOV', mem(r.bx), r.ax).emit('HLT'));
+    const stop = enter(guest, 3, a => a.emit('MOV', r.ax, 0x1234).emit('MOV', r.fs, r.ax).emit('MOV', r.bx, 0x10)
+      .emit('MOV', mem(r.bx), r.ax).emit('HLT'));
     expect([stop.vector, stop.error, stop.rip, stop.cs, stop.flags & V8086, stop.rsp, stop.ss]).toEqual([13, 0, 0x7c00 + 3 + 2 + 3 + 2, 0, V8086, 0x7000, 0]);
     expect(guest.read(0x10010, 2), 'DS was 1000H').toBe(0x1234);
     const frame = guest.get('rsp') + 4 + 4;
@@ -133,8 +139,10 @@ describe.each(TIERS)('hardware task switch, regions %s', (tier) => {
   it('CALL saves the old task, sets NT and the back link; IRET returns', () => {
     const guest = new Guest(tier);
     twoTasks(guest);
-    guest.load(32, 0x150000, a => a.emit('MOV', r.ecx, r.eax).emit('PUSHFD').emit('POP', r.edx).emit('MOV', dword(mem(r.ebx, DATA)), 9).emit('IRETD'));
-    const a = guest.load(32, CODE, p => p.emit('MOV', r.eax, 0x1111).emit('CALL FAR', far(TSS32B_SELECTOR, 0)).label('after').emit('PUSHFD').emit('POP', r.esi).emit('HLT'));
+    guest.load(32, 0x150000, a => a.emit('MOV', r.ecx, r.eax).emit('PUSHFD').emit('POP', r.edx).emit('MOV', dword(mem(r.ebx, DATA)), 9)
+      .emit('IRETD'));
+    const a = guest.load(32, CODE, p => p.emit('MOV', r.eax, 0x1111).emit('CALL FAR', far(TSS32B_SELECTOR, 0)).label('after')
+      .emit('PUSHFD').emit('POP', r.esi).emit('HLT'));
     expect(guest.run().kind).toBe('hlt');
     expect([guest.get('rax'), guest.get('rcx'), guest.get('rsi') & 0x4000], 'registers are those of the first task').toEqual([0x1111, 0, 0]);
     expect([guest.read(TSS32 + 0x20, 4), guest.read(TSS32 + 0x28, 4)]).toEqual([a.addressOf('after'), 0x1111]);
@@ -208,7 +216,8 @@ describe.each(TIERS)('page faults and their error codes, regions %s', (tier) => 
     guest.page(STACK - PAGE, STACK - PAGE, 3);
     for (const address of [0x1000, 0x2000, 0x3000, 0x25000]) guest.page(address, address, 3);
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.ebx, DATA).emit('STAC').emit('MOV', dword(mem(r.rbx)), 5).emit('CLAC').label('fault').emit('MOV', r.eax, dword(mem(r.rbx)));
+      a.emit('MOV', r.ebx, DATA).emit('STAC').emit('MOV', dword(mem(r.rbx)), 5).emit('CLAC').label('fault');
+      a.emit('MOV', r.eax, dword(mem(r.rbx)));
     });
     expect([stop.vector, stop.error, guest.cr2, guest.read(DATA, 4)]).toEqual([14, 0x01, BigInt(DATA), 5]);
   });
@@ -231,7 +240,8 @@ describe.each(TIERS)('paging modes, regions %s', (tier) => {
     guest.write(PML4 + 0x2000 + 8 * 100, 0x400000 + 0x87, 8);
     guest.write(PML4 + 0x1000 + 8 * 3, 0x87, 8);
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.ebx, 100 * 0x200000 + 0x1234).emit('MOV', dword(mem(r.rbx)), 0x11).emit('MOV', r.rbx, 3 * 0x40000000 + DATA).emit('MOV', dword(mem(r.rbx)), 0x22).emit('HLT');
+      a.emit('MOV', r.ebx, 100 * 0x200000 + 0x1234).emit('MOV', dword(mem(r.rbx)), 0x11).emit('MOV', r.rbx, 3 * 0x40000000 + DATA);
+      a.emit('MOV', dword(mem(r.rbx)), 0x22).emit('HLT');
     });
     expect([stop.kind, guest.read(0x401234, 4), guest.read(DATA, 4)]).toEqual(['hlt', 0x11, 0x22]);
   });
@@ -250,7 +260,8 @@ describe.each(TIERS)('paging modes, regions %s', (tier) => {
     guest.write(pml5 + 8, PML4 + 7, 8);
     guest.start({ cr3: pml5, cr4: 0x620 | 0x1000 });
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.rbx, (1n << 48n) + BigInt(DATA)).emit('MOV', dword(mem(r.rbx)), 0x57).emit('MOV', r.rbx, 1n << 56n).emit('MOV', r.eax, mem(r.rbx)).emit('HLT');
+      a.emit('MOV', r.rbx, (1n << 48n) + BigInt(DATA)).emit('MOV', dword(mem(r.rbx)), 0x57).emit('MOV', r.rbx, 1n << 56n);
+      a.emit('MOV', r.eax, mem(r.rbx)).emit('HLT');
     });
     expect([stop.vector, stop.error, guest.read(DATA, 4)], '2^56 is not canonical').toEqual([13, 0, 0x57]);
   });
@@ -272,7 +283,8 @@ describe.each(TIERS)('paging modes, regions %s', (tier) => {
       }
       guest.start32({ cr4: pae ? 0x20 : 0x10 });
       guest.load(32, CODE, (a) => {
-        a.emit('MOV', r.eax, root).emit('MOV', r.cr3, r.eax).emit('MOV', r.eax, r.cr0).emit('OR', r.eax, 0x80000000).emit('MOV', r.cr0, r.eax);
+        a.emit('MOV', r.eax, root).emit('MOV', r.cr3, r.eax).emit('MOV', r.eax, r.cr0).emit('OR', r.eax, 0x80000000);
+        a.emit('MOV', r.cr0, r.eax);
         a.emit('MOV', r.ebx, linear).emit('MOV', dword(mem(r.ebx, 8)), 0x99).emit('MOV', r.ebx, 0x40000000).emit('MOV', r.eax, mem(r.ebx));
       });
       const stop = guest.run();
@@ -294,10 +306,13 @@ describe.each(TIERS)('canonical addresses, regions %s', (tier) => {
     ['CALL is #SS', 12, (a: Assembler) => a.emit('MOV', r.rsp, bad).emit('ADD', r.rsp, 32).emit('CALL', CODE)],
     ['RET is #SS', 12, (a: Assembler) => a.emit('MOV', r.rsp, bad).emit('RET')],
     ['LEAVE is #SS', 12, (a: Assembler) => a.emit('MOV', r.rbp, bad).emit('LEAVE')],
-    ['PUSH of memory that is not canonical, on a good stack, is #GP', 13, (a: Assembler) => a.emit('MOV', r.rbx, bad).emit('PUSH', mem(r.rbx))],
+    ['PUSH of memory that is not canonical, on a good stack, is #GP', 13, (a: Assembler) => a.emit('MOV', r.rbx, bad)
+      .emit('PUSH', mem(r.rbx))],
     ['CALL to one is #GP', 13, (a: Assembler) => a.emit('MOV', r.rbx, bad).emit('CALL', r.rbx)],
-    ['an access that ends beyond the lower half is #GP', 13, (a: Assembler) => a.emit('MOV', r.rbx, bad - 4n).emit('MOV', r.rax, qword(mem(r.rbx)))],
-    ['WRMSR of LSTAR is #GP', 13, (a: Assembler) => a.emit('MOV', r.ecx, 0xc0000082).emit('XOR', r.eax, r.eax).emit('MOV', r.edx, 0x8000).emit('WRMSR')],
+    ['an access that ends beyond the lower half is #GP', 13, (a: Assembler) => a.emit('MOV', r.rbx, bad - 4n)
+      .emit('MOV', r.rax, qword(mem(r.rbx)))],
+    ['WRMSR of LSTAR is #GP', 13, (a: Assembler) => a.emit('MOV', r.ecx, 0xc0000082).emit('XOR', r.eax, r.eax).emit('MOV', r.edx, 0x8000)
+      .emit('WRMSR')],
   ] as const)('%s with error code 0', (_what, vector, emit) => {
     const guest = new Guest(tier);
     const stop = guest.run64(a => emit(a).emit('HLT'));
@@ -309,9 +324,11 @@ describe.each(TIERS)('compatibility mode, regions %s', (tier) => {
   it('addresses of 32-bit code wrap at 4 GB, and INT goes to the 64-bit system', () => {
     const guest = new Guest(tier);
     guest.gate(0x80, 0x10000 + 0x80 * 16, { dpl: 3 });
-    guest.load(32, USER_CODE, a => a.emit('MOV', r.eax, DATA3).emit('MOV', r.ds, r.ax).emit('MOV', r.ebx, 0xfffffffc).emit('MOV', r.eax, mem(r.ebx, DATA + 4)).emit('MOV', r.cx, r.cs).emit('INT', 0x80));
+    guest.load(32, USER_CODE, a => a.emit('MOV', r.eax, DATA3).emit('MOV', r.ds, r.ax).emit('MOV', r.ebx, 0xfffffffc)
+      .emit('MOV', r.eax, mem(r.ebx, DATA + 4)).emit('MOV', r.cx, r.cs).emit('INT', 0x80));
     guest.write(DATA, 0x4321, 4);
-    const stop = guest.run64(a => a.emit('PUSH', DATA3).emit('PUSH', USER_STACK).emit('PUSH', 2).emit('PUSH', CODE3_32).emit('PUSH', USER_CODE).emit('IRETQ'));
+    const stop = guest.run64(a => a.emit('PUSH', DATA3).emit('PUSH', USER_STACK).emit('PUSH', 2).emit('PUSH', CODE3_32)
+      .emit('PUSH', USER_CODE).emit('IRETQ'));
     expect([stop.vector, stop.cs, guest.get('rax'), guest.get('rcx') & 0xffff]).toEqual([0x80, CODE3_32, 0x4321, CODE3_32]);
   });
 });

@@ -7,7 +7,7 @@ import { encodeRow } from '../../core/isa/encoder.ts';
 import type { Operand } from '../../core/isa/registers.ts';
 import { absolute, at, dword, far, indexed, inSegment, mem, offsetOf, qword, register as r, word } from '../../core/isa/registers.ts';
 import { invalidRow, rows } from '../../core/isa/table/index.ts';
-import { hasObjdump, objdump, plainText, sizeWord } from '../helpers/objdump.ts';
+import { objdump, plainText, sizeWord } from '../helpers/objdump.ts';
 import { sampleOperands, seeded } from '../helpers/instruction-samples.ts';
 
 const SIZES = [64, 32, 16] as const;
@@ -151,7 +151,7 @@ const WRITTEN_DIFFERENTLY: Readonly<Record<string, string>> = {
   CPUID: 'an instruction before it may swallow it',
 };
 
-describe.runIf(hasObjdump()).each(SIZES)('GNU objdump on every row in %i-bit code', (code) => {
+describe.each(SIZES)('GNU objdump on every row in %i-bit code', (code) => {
   it('reads the same instructions from the same bytes', () => {
     const all = [...samples(code, 3, 3)].filter(({ row, operands }) => !(row.name in WRITTEN_DIFFERENTLY)
       && !(row.name === 'MOV' && operands.some(operand => typeof operand === 'object' && operand.kind === 'register' && operand.class === 'segment')));

@@ -503,16 +503,19 @@ export class Ops {
     this.emit({ kind: 'branch' });
   }
 
-  /** Goes to an absolute near target of operand-size width: wraps, checks (canonical or CS limit, #GP(0)). */
-  jump(target: V): void {
+  /** #GP(0) unless a near target is canonical (64-bit code), or within CS (all other). */
+  checkTarget(target: V): void {
     if (this.long) {
-      this.emit({ kind: 'jump', target: this.zeroExtend(target, 64) });
+      this.checkCanonical(target);
       return;
     }
-    const wide = this.zeroExtend(target, 64);
-    const limit = this.zeroExtend(this.state(SEGMENTS + CS * SEGMENT_SIZE + SEG_LIMIT, 32), 64);
-    this.when(this.ltU(limit, wide), () => this.raise(13, this.const(32, 0)));
-    this.emit({ kind: 'jump', target: wide });
+    const limit = this.state(SEGMENTS + CS * SEGMENT_SIZE + SEG_LIMIT, 32);
+    this.when(this.ltU(limit, this.resize(target, 32)), () => this.raise(13, this.const(32, 0)));
+  }
+
+  /** Goes to an absolute near target of operand-size width, which was checked. */
+  jump(target: V): void {
+    this.emit({ kind: 'jump', target: this.zeroExtend(target, 64) });
   }
 
   /** Stack pointer after adding `delta`, wrapped to the stack's width, as 64 bits. */
@@ -592,12 +595,6 @@ export class Ops {
   multiplyHighSigned(a: V, b: V): V {
     const sign = (value: V, other: V): V => this.and(this.shrS(value, this.const(32, 63)), other);
     return this.sub(this.sub(this.multiplyHigh(a, b), sign(a, b)), sign(b, a));
-  }
-
-  /** An indirect near jump: the target is checked before RIP changes. */
-  jumpChecked(target: V): void {
-    if (this.long) this.checkCanonical(target);
-    this.jump(target);
   }
 
   /** Linear address of the memory operand without any check (INVLPG). */

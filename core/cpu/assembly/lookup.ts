@@ -89,8 +89,13 @@ export function decodeCross(): u32 {
 /** Guest-physical address of the instruction byte at RIP + delta; 0xffffffff when a fault is pending. */
 export function fetchAddress(delta: i32): u32 {
   const rip = load<u64>(RIP) + <u64>(<i64>delta);
-  const linear = load<u32>(CODE_SIZE) == 2 ? rip : (rip + load<u64>(SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE)) & 0xffffffff;
-  return translateExecute(linear);
+  if (load<u32>(CODE_SIZE) == 2) return translateExecute(rip);
+  const cs: u32 = SEGMENTS + CS * SEGMENT_SIZE;
+  if (rip > <u64>load<u32>(cs, SEG_LIMIT)) {
+    raiseError(13, 0);
+    return 0xffffffff;
+  }
+  return translateExecute((rip + load<u64>(cs, SEG_BASE)) & 0xffffffff);
 }
 
 /** Guest-physical address of the byte at RIP + delta, 0xffffffff when it cannot be fetched; no fault is left pending. */

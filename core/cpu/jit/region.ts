@@ -185,7 +185,7 @@ class RegionCompiler {
       this.index = index;
       const last = index === count - 1;
       const transfers = last && (instruction.decoded.row.has.has('relative') || instruction.decoded.row.has.has('ends'));
-      if (transfers && !hasFaults(instruction)) this.account(count);
+      if (transfers && !hasFaults(instruction, this.legacy)) this.account(count);
       new Emitter(this.target(instruction, position)).program(instruction.program);
       this.afterStore(instruction, index);
     });
@@ -197,7 +197,7 @@ class RegionCompiler {
       this.leaveAt(() => this.pageAddress(final.offset + final.decoded.length), REGION_DONE);
       return;
     }
-    if (!row.has.has('relative') || hasFaults(final)) this.account(count);
+    if (!row.has.has('relative') || hasFaults(final, this.legacy)) this.account(count);
     this.go(position, block.next, block.end);
   }
 
@@ -299,7 +299,7 @@ class RegionCompiler {
       jump: () => {
         // The target is on the stack; the instruction is complete.
         code.set(this.exitRip);
-        if (hasFaults(instruction)) this.account(completed + 1);
+        if (hasFaults(instruction, this.legacy)) this.account(completed + 1);
         if (this.returnBlock(position) >= 0) this.predictReturn(position);
         code.i32Const(REGION_DONE);
         code.set(this.status);
@@ -371,7 +371,7 @@ class RegionCompiler {
 
   private branch(instruction: RegionInstruction, position: number, completed: number): void {
     const { decoded } = instruction;
-    if (hasFaults(instruction)) this.account(completed + 1);
+    if (hasFaults(instruction, this.legacy)) this.account(completed + 1);
     if (this.block.taken >= 0) {
       this.go(position, this.block.taken, instruction.offset + decoded.displacement);
       return;
@@ -413,10 +413,10 @@ class RegionCompiler {
   }
 }
 
-/** Whether an instruction that transfers control may fault before it does: it is counted behind its checks. */
-function hasFaults(instruction: RegionInstruction): boolean {
+/** Whether an instruction that transfers control may fault before it does: it is counted behind its checks. Legacy code checks the limit of CS. */
+function hasFaults(instruction: RegionInstruction, legacy: boolean): boolean {
   const { name } = instruction.decoded.row;
-  return !(name === 'J' || (name === 'JMP' && instruction.decoded.row.has.has('relative')) || name === 'JCXZ' || name.startsWith('LOOP'));
+  return legacy || !(name === 'J' || (name === 'JMP' && instruction.decoded.row.has.has('relative')) || name === 'JCXZ' || name.startsWith('LOOP'));
 }
 
 function stores(instruction: RegionInstruction): boolean {

@@ -1,5 +1,6 @@
 /** Control transfer, interrupts, I/O and system instructions. */
 import { privileged } from '../prechecks.ts';
+import type { V } from '../ir.ts';
 import type { Definition, Ops } from '../ops.ts';
 import type { RowSpec } from '../rows.ts';
 import { row } from '../rows.ts';
@@ -7,29 +8,39 @@ import { ARGUMENTS, CR0, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, LDTR, SEG
 
 const CONDITIONS = [...Array(16).keys()];
 
-/** A direct near branch; in 32-bit code with a 16-bit operand size EIP is truncated, which only the computed jump does. */
-const branch: Definition = o => {
-  if (!o.long && o.opSize === 16 && o.form.codeSize === 32) o.jump(o.truncate(o.fact('target', 32), 16));
+/** The target of a direct near branch outside 64-bit code, truncated by a 16-bit operand size. */
+const directTarget = (o: Ops): V => o.resize(o.truncate(o.fact('target', 32), o.opSize === 16 ? 16 : 32), 32);
+
+/** Before a direct near branch does anything: outside 64-bit code its target must lie in CS. */
+const checkDirect: Definition = o => {
+  if (!o.long) o.checkTarget(directTarget(o));
+};
+/** A direct near branch whose target was checked; in 32-bit code with a 16-bit operand size EIP is truncated, which only the computed jump does. */
+const go: Definition = o => {
+  if (!o.long && o.opSize === 16 && o.form.codeSize === 32) o.jump(directTarget(o));
   else o.branch();
+};
+const branch: Definition = o => {
+  checkDirect(o);
+  go(o);
 };
 const conditionalBranch = (code: number): Definition => o => o.when(o.condition(code), () => branch(o));
 
 const nearCall: Definition = o => {
+  checkDirect(o);
   o.push(o.fact('nextRip', o.opSize));
-  branch(o);
+  go(o);
 };
+/** The target must be in CS or canonical before anything is pushed. */
 const nearCallIndirect: Definition = o => {
   const target = o.src(0);
-  if (o.long) {
-    // The target must be canonical before anything is pushed.
-    o.checkCanonical(target);
-  }
+  o.checkTarget(target);
   o.push(o.fact('nextRip', o.opSize));
   o.jump(target);
 };
 const nearReturn = (withImmediate: boolean): Definition => o => {
   const target = o.top(o.opSize);
-  if (o.long) o.checkCanonical(target);
+  o.checkTarget(target);
   o.popped(o.opSize / 8);
   if (withImmediate) o.addStackPointer(o.zeroExtend(o.immediate(16), 64));
   o.jump(target);
@@ -39,8 +50,9 @@ const loop = (code: number | null): Definition => o => {
   const count = o.sub(o.reg(1, width), o.const(width, 1));
   const taken = o.ne(o.clean(count), o.const(width, 0));
   const condition = code === null ? taken : o.and(taken, o.condition(code));
+  if (!o.long) o.when(condition, () => checkDirect(o));
   o.setReg(1, count);
-  o.when(condition, () => branch(o));
+  o.when(condition, () => go(o));
 };
 
 const farPointer = (helper: 'farJump' | 'farCall'): Definition => o => {
@@ -114,7 +126,11 @@ export const controlRows: readonly RowSpec[] = [
   ...CONDITIONS.map(code => row(`0F ${(0x80 + code).toString(16)}`, 'J', 'Jz', 'f64 relative hot size', conditionalBranch(code))),
   row('EB', 'JMP', 'Jb', 'f64 relative ends hot size', branch), row('E9', 'JMP', 'Jz', 'f64 relative ends hot size', branch),
   row('E8', 'CALL', 'Jz', 'f64 relative ends hot size', nearCall),
-  row('FF /2', 'CALL', 'Ev', 'f64 ends hot', nearCallIndirect), row('FF /4', 'JMP', 'Ev', 'f64 ends hot', o => o.jumpChecked(o.src(0))),
+  row('FF /2', 'CALL', 'Ev', 'f64 ends hot', nearCallIndirect), row('FF /4', 'JMP', 'Ev', 'f64 ends hot', o => {
+    const target = o.src(0);
+    o.checkTarget(target);
+    o.jump(target);
+  }),
   row('C3', 'RET', '', 'f64 ends hot size', nearReturn(false)), row('C2', 'RET', 'Iw', 'f64 ends size', nearReturn(true)),
   row('E0', 'LOOPNE', 'Jb', 'f64 relative addr size', loop(5)), row('E1', 'LOOPE', 'Jb', 'f64 relative addr size', loop(4)), row('E2', 'LOOP', 'Jb', 'f64 relative addr size', loop(null)),
   row('E3', 'JCXZ', 'Jb', 'f64 relative addr size', o => o.when(o.isZero(o.reg(1, o.form.addressSize)), () => branch(o))),

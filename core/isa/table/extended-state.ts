@@ -1,4 +1,5 @@
 /** Saving and restoring the x87, SSE and extended state (SDM 1, 10.5, 13), and MXCSR. */
+import { privileged } from '../prechecks.ts';
 import type { Definition } from '../ops.ts';
 import type { RowSpec } from '../rows.ts';
 import { row } from '../rows.ts';
@@ -16,6 +17,12 @@ const fxsr = { feature: 'fxsr' };
 const xsave = { feature: 'xsave' };
 const sse = { feature: 'sse' };
 
+/** The privilege is checked before the operand's address. */
+const supervisor = (define: Definition): Definition => o => {
+  privileged(o);
+  define(o);
+};
+
 export const extendedStateRows: readonly RowSpec[] = [
   row('NP 0F AE /0', 'FXSAVE', 'M', 'x87 mem rexw', area('fxsave', FXSAVE_BYTES, true), fxsr),
   row('NP 0F AE /1', 'FXRSTOR', 'M', 'x87 mem rexw', area('fxrstor', FXSAVE_BYTES, false), fxsr),
@@ -24,7 +31,7 @@ export const extendedStateRows: readonly RowSpec[] = [
   row('NP 0F AE /4', 'XSAVE', 'M', 'xsave mem rexw', area('xsave', XSAVE_BYTES, true), xsave),
   row('NP 0F AE /5', 'XRSTOR', 'M', 'xsave mem rexw', area('xrstor', XSAVE_BYTES, false), xsave),
   row('NP 0F AE /6', 'XSAVEOPT', 'M', 'xsave mem rexw', area('xsaveopt', XSAVE_BYTES, true), xsave),
-  row('NP 0F C7 /3', 'XRSTORS', 'M', 'xsave mem rexw', area('xrstors', XSAVE_BYTES, false), xsave),
+  row('NP 0F C7 /3', 'XRSTORS', 'M', 'xsave mem rexw', supervisor(area('xrstors', XSAVE_BYTES, false)), xsave),
   row('NP 0F C7 /4', 'XSAVEC', 'M', 'xsave mem rexw', area('xsavec', XSAVE_BYTES, true), xsave),
-  row('NP 0F C7 /5', 'XSAVES', 'M', 'xsave mem rexw', area('xsaves', XSAVE_BYTES, true), xsave),
+  row('NP 0F C7 /5', 'XSAVES', 'M', 'xsave mem rexw', supervisor(area('xsaves', XSAVE_BYTES, true)), xsave),
 ];

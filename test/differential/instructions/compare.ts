@@ -44,6 +44,7 @@ export function differences(item: Case, ours: Outcome, theirs: Outcome, comparis
     if (!anyAddress && WITH_ERROR.has(ours.vector) && !sameError(ours, theirs, comparison.exact)) say('error code', hex(ours.error), hex(theirs.error));
     if (ours.vector === PAGE_FAULT && ours.address !== theirs.address && !anyAddress) say('CR2', hex(ours.address), hex(theirs.address));
   }
+  if (comparison.exact && ours.instructions !== theirs.instructions) say('instructions', `${ours.instructions}`, `${theirs.instructions}`);
   if (ours.rip !== theirs.rip) say('RIP', hex(ours.rip), hex(theirs.rip));
   compareRegisters(item, ours, theirs, say);
   const mask = comparison.exact ? 0x3f_ffff : FLAGS & ~tolerances.reduce((sum, tolerance) => sum | (tolerance.flags ?? 0), comparison.undefinedFlags);

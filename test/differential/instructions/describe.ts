@@ -1,5 +1,6 @@
 /** Minimises a case that differs, and writes it as bytes and inputs. */
 import type { Case } from './layout.ts';
+import { selectorNames } from './layout.ts';
 import type { Difference, Session } from './session.ts';
 
 const hex = (bytes: Uint8Array): string => [...bytes].map(byte => byte.toString(16).padStart(2, '0')).join(' ');
@@ -47,9 +48,10 @@ export function describeCase(session: Session, difference: Difference): string {
   const after = session.compare({ item, row: session.generator.case(difference.number).row }, difference.number)
     .find(other => other.between === difference.between);
   const lines = [
-    `  ${item.codeSize}-bit code at ${item.rip.toString(16)}: ${hex(item.code)}${item.stepped ? ' (stepped)' : ''}`,
+    `  ${item.codeSize}-bit code at ${item.codeAddress.toString(16)}: ${hex(item.code)}${item.stepped ? ' (stepped)' : ''}`,
     `  flags=${item.flags.toString(16)} ${NAMES.map((name, i) => [name, item.gpr(i)] as const).filter(([, value]) => value !== 0n).map(([name, value]) => `${name}=${value.toString(16)}`).join(' ')}`,
   ];
+  if (item.codeSize !== 64) lines.push(`  ${selectorNames.map(name => `${name}=${item.selector(name).toString(16)}`).join(' ')}`);
   if (item.fsBase || item.gsBase) lines.push(`  fs=${item.fsBase.toString(16)} gs=${item.gsBase.toString(16)}`);
   const vectors = [...Array(16).keys()].filter(i => item.fx.subarray(160 + i * 16, 176 + i * 16).some(byte => byte !== 0));
   for (const i of vectors) lines.push(`  xmm${i}=${hex(item.fx.subarray(160 + i * 16, 176 + i * 16))}`);

@@ -7,7 +7,7 @@ import { Processor, exitReason } from '../../../core/cpu/processor.ts';
 import { ReferenceProcessor } from '../../../core/cpu/reference.ts';
 import * as L from '../../../core/cpu/layout.ts';
 import type { Case, Outcome } from './layout.ts';
-import { LINE, MEMORY_SIZE, PAGE, REGIONS, emptyOutcome, memoryOffset, selectorNames } from './layout.ts';
+import { LINE, LOCAL_SEGMENTS, MEMORY_SIZE, PAGE, REGIONS, descriptorType, emptyOutcome, localSegment, memoryOffset, selectorNames } from './layout.ts';
 
 /** What the helpers declare as the smallest memory. */
 const RAM_BYTES = 128 << 20;
@@ -18,6 +18,7 @@ const SYSTEM_GPA = 0x20_0000;
 /** Linear: the supervisor's pages. */
 const SYSTEM = 0xffff_8000_0000_0000n;
 const GDT = 0;
+const LDT = 0x800;
 const IDT = 0x1000;
 const TSS = 0x2000;
 const HANDLERS = 0x3000;
@@ -104,6 +105,12 @@ export class EmulatedMachine {
     }
     for (let i = 0; i < SYSTEM_PAGES; i++) map(SYSTEM + BigInt(i * PAGE), SYSTEM_GPA + i * PAGE, 3n);
     for (const [selector, bits] of DESCRIPTORS) this.physical64(SYSTEM_GPA + GDT + selector, bits);
+    for (const segment of LOCAL_SEGMENTS) {
+      const { base, limit, wide, present } = segment;
+      const access = BigInt(descriptorType(segment) | 0x60 | (present ? 0x80 : 0));
+      this.physical64(SYSTEM_GPA + LDT + (segment.selector & ~7), BigInt(limit & 0xffff) | ((base & 0xff_ffffn) << 16n) | (access << 40n)
+        | (BigInt((limit >> 16) & 15) << 48n) | ((wide ? 1n : 0n) << 54n) | ((base >> 24n) << 56n));
+    }
     const tss = SYSTEM + BigInt(TSS);
     this.physical64(SYSTEM_GPA + GDT + 0x40, 0x67n | ((tss & 0xff_ffffn) << 16n) | (0x8bn << 40n) | (((tss >> 24n) & 0xffn) << 56n));
     this.physical64(SYSTEM_GPA + GDT + 0x48, tss >> 32n);
@@ -148,7 +155,8 @@ export class EmulatedMachine {
     wide(L.IDTR_BASE, SYSTEM + BigInt(IDT));
     view.setUint32(L.IDTR_LIMIT, 0xfff, true);
     this.segment(L.TR, 0x40, SYSTEM + BigInt(TSS), 0x8b, 0x67);
-    this.segment(L.LDTR, 0, 0n, ACCESS_UNUSABLE, 0);
+    if (LOCAL_SEGMENTS.length > 0) this.segment(L.LDTR, 0x50, SYSTEM + BigInt(LDT), 0x82, LOCAL_SEGMENTS.length * 8 - 1);
+    else this.segment(L.LDTR, 0, 0n, ACCESS_UNUSABLE, 0);
     view.setUint32(L.CPL, 3, true);
     cpu.call('flushAll');
     cpu.call('dropAllCode');
@@ -174,14 +182,13 @@ export class EmulatedMachine {
     const { cpu } = this;
     const { view, bytes } = cpu;
     for (const patch of item.patches) this.put(patch.address, patch.data);
-    this.put(item.rip, item.code);
+    this.put(item.codeAddress, item.code);
     const kept = KEPT.map(offset => view.getUint32(offset, true));
     bytes.set(this.template, L.STATE);
     KEPT.forEach((offset, i) => view.setUint32(offset, kept[i]!, true));
     for (let i = 0; i < 16; i++) view.setBigUint64(L.GPR + i * 8, item.gpr(i), true);
     view.setBigUint64(L.RIP, item.rip, true);
-    const long = item.codeSize === 64;
-    this.segment(L.CS, item.selector('cs'), 0n, long ? ACCESS_CODE64 : ACCESS_CODE32);
+    if (!this.localSegment(L.CS, item.selector('cs'))) this.segment(L.CS, item.selector('cs'), 0n, item.codeSize === 64 ? ACCESS_CODE64 : ACCESS_CODE32);
     this.dataSegment(L.SS, item.selector('ss'), 0n);
     this.dataSegment(L.DS, item.selector('ds'), 0n);
     this.dataSegment(L.ES, item.selector('es'), 0n);
@@ -200,7 +207,14 @@ export class EmulatedMachine {
     for (let page = 0; page < REGIONS[0]!.pages; page++) cpu.call('invalidateCode', (MEMORY_GPA >>> 12) + page);
   }
 
+  private localSegment(index: number, selector: number): boolean {
+    const segment = localSegment(selector);
+    if (segment) this.segment(index, selector, segment.base, descriptorType(segment) | 0xe0 | (segment.wide ? 0x4000 : 0), segment.limit);
+    return segment !== undefined;
+  }
+
   private dataSegment(index: number, selector: number, base: bigint): void {
+    if (this.localSegment(index, selector)) return;
     this.segment(index, selector, selector === 0 ? base : 0n, selector === 0 ? ACCESS_UNUSABLE : ACCESS_DATA);
   }
 
@@ -235,6 +249,7 @@ export class EmulatedMachine {
     out.fsBase = view.getBigUint64(L.SEGMENTS + L.FS * L.SEGMENT_SIZE + L.SEG_BASE, true);
     out.gsBase = view.getBigUint64(L.SEGMENTS + L.GS * L.SEGMENT_SIZE + L.SEG_BASE, true);
     out.address = view.getBigUint64(L.CR2, true);
+    out.instructions = cpu.instructions;
     const fx = new DataView(out.fx.buffer);
     fx.setUint16(0, view.getUint16(L.FCW, true), true);
     fx.setUint16(2, view.getUint16(L.FSW, true), true);
@@ -271,7 +286,7 @@ export class EmulatedMachine {
     this.load(item);
     const out = this.unload(engine === 'interpreter' ? this.interpret() : this.evaluate());
     for (const patch of item.patches) this.revert(patch.address, patch.data.length);
-    this.revert(item.rip, item.code.length);
+    this.revert(item.codeAddress, item.code.length);
     // Code that the case wrote or fetched elsewhere must not be found again.
     for (const page of this.changed) cpu.call('invalidateCode', (MEMORY_GPA >>> 12) + page);
     this.changed = [];

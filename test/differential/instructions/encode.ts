@@ -9,15 +9,14 @@ const decoder = new Decoder(rows, invalidRow);
 
 export interface Plan {
   readonly row: Row;
-  readonly codeSize: 32 | 64;
+  readonly codeSize: 16 | 32 | 64;
   /** Linear address where a memory operand shall lie. */
   readonly target: bigint;
   readonly rip: bigint;
   /** Registers, which the encoding may change to reach the target. */
   readonly gpr: bigint[];
-  /** Bases of FS and GS. */
-  readonly fsBase: bigint;
-  readonly gsBase: bigint;
+  /** Bases of ES CS SS DS FS GS. */
+  readonly bases: readonly bigint[];
 }
 
 export interface Encoded {
@@ -30,6 +29,11 @@ export interface Encoded {
 
 const MAPS: readonly (readonly number[])[] = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]];
 const MANDATORY: Record<string, readonly number[]> = { 66: [0x66], F3: [0xf3], F2: [0xf2] };
+/** BX+SI BX+DI BP+SI BP+DI SI DI BP BX. */
+const ADDRESSING_16: readonly (readonly [number, number])[] = [[3, 6], [3, 7], [5, 6], [5, 7], [6, -1], [7, -1], [5, -1], [3, -1]];
+const SEGMENT_PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
+const SS = 2;
+const DS = 3;
 const SEGMENTS_64 = [0x64, 0x64, 0x65, 0x65, 0x26, 0x2e, 0x36, 0x3e];
 const SEGMENTS_32 = [0x26, 0x2e, 0x36, 0x3e, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
 
@@ -56,7 +60,7 @@ function prefixes(random: Random, { row, codeSize }: Plan): Prefixes {
     const j = random.below(i + 1);
     [bytes[i], bytes[j]] = [bytes[j]!, bytes[i]!];
   }
-  return { bytes, addressSize: codeSize === 64 ? (address ? 32 : 64) : address ? 16 : 32, segment };
+  return { bytes, addressSize: codeSize === 64 ? (address ? 32 : 64) : address === (codeSize === 32) ? 16 : 32, segment };
 }
 
 interface Address {
@@ -71,7 +75,7 @@ interface Address {
 const fits = (value: bigint): boolean => value >= -(1n << 31n) && value < 1n << 31n;
 
 /** ModRM's r/m, SIB and displacement of a memory operand at offset `wanted`. */
-function memoryOperand(random: Random, plan: Plan, reg: number, rex: number, size: 16 | 32 | 64, wanted: bigint): Address {
+function memoryOperand(random: Random, plan: Plan, reg: number, rex: number, size: 16 | 32 | 64, offset: (stack: boolean) => bigint): Address {
   const { gpr } = plan;
   const mod = random.below(3);
   const wrap = (value: bigint): bigint => BigInt.asUintN(size, value);
@@ -80,8 +84,12 @@ function memoryOperand(random: Random, plan: Plan, reg: number, rex: number, siz
   const displacementBytes = (value: bigint, count: number): number[] => Array.from({ length: count }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
   if (size === 16) {
     const rm = random.below(8);
-    const absolute = mod === 0 && rm === 6;
-    return { bytes: [(mod << 6) | (reg << 3) | rm, ...displacementBytes(absolute ? BigInt(random.u32()) : displacement, absolute || mod === 2 ? 2 : mod)], displacement: -1, relative: false, rest: 0n };
+    if (mod === 0 && rm === 6) return { bytes: [(reg << 3) | rm, ...displacementBytes(offset(false), 2)], displacement: -1, relative: false, rest: 0n };
+    const [base, index] = ADDRESSING_16[rm]!;
+    if (index >= 0 && random.chance(50)) gpr[index] = BigInt(random.below(512));
+    const rest = offset(base === 5) - displacement - (index < 0 ? 0n : gpr[index]!);
+    gpr[base] = (gpr[base]! & ~0xffffn) | BigInt.asUintN(16, rest);
+    return { bytes: [(mod << 6) | (reg << 3) | rm, ...displacementBytes(displacement, mod)], displacement: -1, relative: false, rest: 0n };
   }
   /** Sets a register so that it adds `value`; what lies above the address size is anything. */
   const set = (number: number, value: bigint): void => {
@@ -91,7 +99,7 @@ function memoryOperand(random: Random, plan: Plan, reg: number, rex: number, siz
   const rm = random.below(8);
   if (rm !== 4) {
     if (mod === 0 && rm === 5) return { bytes: [(reg << 3) | 5, 0, 0, 0, 0], displacement: 1, relative: plan.codeSize === 64, rest: 0n };
-    set(rm | ((rex & 1) << 3), wanted - displacement);
+    set(rm | ((rex & 1) << 3), offset((rm | ((rex & 1) << 3)) === 5) - displacement);
     return { bytes: [(mod << 6) | (reg << 3) | rm, ...displacementBytes(displacement, [0, 1, 4][mod]!)], displacement: -1, relative: false, rest: 0n };
   }
   const scale = random.below(4);
@@ -103,6 +111,7 @@ function memoryOperand(random: Random, plan: Plan, reg: number, rex: number, siz
   const head = [(mod << 6) | (reg << 3) | 4, sib];
   const hasIndex = index !== 4;
   if (hasIndex && (base === index || random.chance(50))) gpr[index] = BigInt(random.below(4096)) - (random.chance(30) ? 2048n : 0n) & ((1n << BigInt(size)) - 1n);
+  const wanted = offset((base === 4 || base === 5) && !(mod === 0 && baseField === 5));
   const indexed = hasIndex ? gpr[index]! << BigInt(scale) : 0n;
   if (mod === 0 && baseField === 5) {
     if (hasIndex && !fits(BigInt.asIntN(size, wanted - indexed))) gpr[index] = BigInt(random.below(64));
@@ -133,8 +142,11 @@ export function encode(random: Random, plan: Plan): Encoded | null {
   const head = [...prefix.bytes, ...(row.vex ? vexPrefix(random, row, rex) : [...(rex ? [rex] : []), ...MAPS[row.map]!]), row.byte];
   const bytes = [...head];
   let address: Address | null = null;
-  const segmentBase = prefix.segment === 0x64 ? plan.fsBase : prefix.segment === 0x65 ? plan.gsBase : 0n;
-  const offset = BigInt.asUintN(prefix.addressSize, plan.target - segmentBase);
+  const override = SEGMENT_PREFIXES.indexOf(prefix.segment);
+  const offset = (stack: boolean): bigint => {
+    const segment = override >= (codeSize === 64 ? 4 : 0) ? override : stack ? SS : DS;
+    return BigInt.asUintN(prefix.addressSize, plan.target - (plan.bases[segment] ?? 0n));
+  };
   if (row.hasModrm) {
     const reg = row.digit >= 0 ? row.digit : random.below(8);
     if (row.modrm >= 0) bytes.push(row.modrm);
@@ -149,7 +161,7 @@ export function encode(random: Random, plan: Plan): Encoded | null {
   whole.set(bytes);
   const view = new DataView(whole.buffer);
   for (let i = 0; i < 16; i += 8) view.setBigUint64(immediates + i, random.chance(50) ? integer(random) : random.u64(), true);
-  if (row.letters.some(letter => letter[0] === 'O')) view.setBigUint64(immediates, offset, true);
+  if (row.letters.some(letter => letter[0] === 'O')) view.setBigUint64(immediates, offset(false), true);
   let length: number;
   let found: Row;
   let branchesIntoItself = false;
@@ -167,7 +179,7 @@ export function encode(random: Random, plan: Plan): Encoded | null {
   if (found === invalidRow && !prefix.bytes.includes(0xf0)) return null;
   if (address && address.displacement >= 0) {
     const from = address.relative ? plan.rip + BigInt(length) : 0n;
-    const value = BigInt.asIntN(prefix.addressSize, offset - from - address.rest);
+    const value = BigInt.asIntN(prefix.addressSize, offset(false) - from - address.rest);
     // Sums that pass 2^31 are rare in life, hence likely to be wrong.
     const extreme = address.relative && random.chance(3);
     view.setInt32(head.length + address.displacement, extreme ? 0x7fff_ffff - random.below(32) : Number(BigInt.asIntN(32, value)), true);

@@ -3,7 +3,7 @@ import type { Row } from '../../../core/isa/rows.ts';
 import { rows } from '../../../core/isa/table/index.ts';
 import { encode } from './encode.ts';
 import { QUIRKS, exclusionOf } from './exclusions.ts';
-import { Case, MEMORY_SIZE, PAGE, PATCH2_LIMIT, USER32_CS, USER_CS, USER_DS, regionNamed } from './layout.ts';
+import { Case, LOCAL_SEGMENTS, MEMORY_SIZE, PAGE, PATCH2_LIMIT, REGIONS, USER32_CS, USER_CS, USER_DS, baseOf, localSegment, regionNamed } from './layout.ts';
 import { Random, extended, float32, float64, integer, vector } from './random.ts';
 
 /** The rows to test on a host with these features, optionally those of one name alone. */
@@ -21,11 +21,17 @@ export function patternOf(seed: number): Uint8Array {
 
 /** Selectors that Linux's descriptor table answers alike on every machine. */
 const SELECTORS = [0, 1, 3, 0x23, 0x2b, 0x33, 0x2a, 0x20, 0x28, 0x30, 0x10, 0x18, 0x1b, 0x08, 0x43, 0x63, 0x27, 0x88, 0x103, 0xfff7];
+/** With those of the local table. */
+const ALL_SELECTORS = [...SELECTORS, ...LOCAL_SEGMENTS.map(({ selector }) => selector), 0x4f];
+const CODE_SELECTORS = [USER32_CS, USER_CS, ...LOCAL_SEGMENTS.filter(({ kind }) => kind === 'code').map(({ selector }) => selector)];
 /** Rows whose operands are selectors, by name. */
 const TAKES_SELECTOR: ReadonlySet<string> = new Set(['LAR', 'LSL', 'VERR', 'VERW', 'ARPL', 'JMPF', 'CALLF', 'RETF', 'IRET', 'LES', 'LDS', 'LSS', 'LFS', 'LGS',
   'POP ES', 'POP SS', 'POP DS', 'POP FS', 'POP GS']);
 /** They end without the trap of TF (shadow of the stack segment), or the trap comes later. */
 const UNSTEPPED: ReadonlySet<string> = new Set(['POP SS', 'LSS']);
+
+/** The second patch goes to the stack. */
+const STACK = -1n;
 
 const CF_TO_OF = 0x8d5;
 const ALWAYS = 0x202;
@@ -43,6 +49,7 @@ function targetAddress(random: Random, long: boolean): bigint {
   if (choice < 78) return regionNamed('constants').address - BigInt(random.below(20));
   if (choice < 82) return regionNamed('constants').address + BigInt(PAGE - random.below(20));
   if (choice < 85) return data - BigInt(random.below(20));
+  if (!long && random.chance(30) && REGIONS.some(({ name }) => name === 'low')) return regionNamed('low').address + BigInt(aligned(random.below(2 * PAGE + 16)) - 8);
   if (choice < 88) return regionNamed('stack').address + BigInt(aligned(random.below(2 * PAGE)));
   if (!long || choice < 90) return BigInt(random.below(0x1_0000)) << 4n;
   if (choice < 97) return regionNamed('high').address + BigInt(aligned(random.below(PAGE * 2)));
@@ -124,27 +131,26 @@ export class Generator {
 
   private attempt(random: Random, row: Row): Generated | null {
     const item = new Case();
-    const codeSize = row.has.has('o64') ? 64 : row.has.has('i64') ? 32 : random.chance(75) ? 64 : 32;
-    const long = codeSize === 64;
+    const long = row.has.has('o64') || (!row.has.has('i64') && random.chance(70));
+    this.segments(random, item, long);
+    const { codeSize } = item;
+    const bases = (['es', 'cs', 'ss', 'ds', 'fs', 'gs'] as const).map(name => baseOf(item.selector(name)));
     const target = targetAddress(random, long);
     const gpr = Array.from({ length: 16 }, () => (long ? integer(random) : integer(random) & 0xffff_ffffn));
     if (!long) gpr.fill(0n, 8);
-    gpr[4] = stackAddress(random);
-    if (random.chance(30)) gpr[5] = stackAddress(random);
-    const wanted = this.registers(random, row, long, target, gpr);
+    gpr[4] = this.stackPointer(random, item);
+    if (random.chance(30)) gpr[5] = this.stackPointer(random, item);
+    const wanted = this.registers(random, row, item, target, gpr, bases);
     const base = (): bigint => (random.chance(50) ? 0n : BigInt.asUintN(47, random.chance(50) ? BigInt(random.u32()) : random.u64()));
-    item.setSelector('cs', long ? USER_CS : USER32_CS);
-    item.setSelector('ss', USER_DS);
-    item.setSelector('ds', long && random.chance(50) ? 0 : USER_DS);
-    item.setSelector('es', long && random.chance(50) ? 0 : USER_DS);
-    item.setSelector('fs', long || random.chance(30) ? 0 : USER_DS);
-    item.setSelector('gs', long || random.chance(30) ? 0 : USER_DS);
     if (long) {
       item.fsBase = base();
       item.gsBase = base();
+      bases[4] = item.fsBase;
+      bases[5] = item.gsBase;
     }
-    item.rip = this.place(random);
-    const encoded = encode(random, { row, codeSize, target, rip: item.rip, gpr, fsBase: item.fsBase, gsBase: item.gsBase });
+    item.codeAddress = this.place(random);
+    item.rip = item.codeAddress - bases[1]!;
+    const encoded = encode(random, { row, codeSize, target, rip: item.rip, gpr, bases });
     if (!encoded || exclusionOf(encoded.row, new Set(encoded.row.feature ? [encoded.row.feature] : [])) !== '') return null;
     if (QUIRKS.some(quirk => quirk.applies(encoded.row, codeSize, encoded.code))) return null;
     // INT 80H is a system call.
@@ -156,8 +162,27 @@ export class Generator {
     item.flags = ALWAYS | (random.u32() & CF_TO_OF) | (stepped ? TF : 0) | (random.chance(12) ? DF : 0);
     floatingPoint(random, item);
     if (row.name.startsWith('XRSTOR')) item.setGpr(0, item.gpr(0) & 3n);
-    this.memory(random, row, item, wanted, target);
+    this.memory(random, row, item, wanted, target, bases[2]!);
     return { item, row: encoded.row };
+  }
+
+  /** Selectors: Linux's flat ones, sometimes others of the local table in 32-bit and 16-bit code. */
+  private segments(random: Random, item: Case, long: boolean): void {
+    const own = !long && LOCAL_SEGMENTS.length > 0 && random.chance(35);
+    const data = LOCAL_SEGMENTS.filter(({ kind, present }) => kind !== 'code' && present).map(({ selector }) => selector);
+    const local = (otherwise: number, list: readonly number[]): number => (own && random.chance(50) ? random.pick(list) : otherwise);
+    item.setSelector('cs', long ? USER_CS : local(USER32_CS, [0x07, 0x07, 0x2f]));
+    item.setSelector('ss', local(USER_DS, [0x0f, 0x0f, 0x47]));
+    item.setSelector('ds', long && random.chance(50) ? 0 : local(USER_DS, data));
+    item.setSelector('es', long && random.chance(50) ? 0 : local(USER_DS, data));
+    item.setSelector('fs', long || random.chance(30) ? 0 : local(USER_DS, data));
+    item.setSelector('gs', long || random.chance(30) ? 0 : local(USER_DS, data));
+  }
+
+  /** An offset in the stack segment; 16-bit stacks ignore its upper half. */
+  private stackPointer(random: Random, item: Case): bigint {
+    const offset = stackAddress(random) - baseOf(item.selector('ss'));
+    return localSegment(item.selector('ss'))?.wide === false && random.chance(50) ? offset | 0x7654_0000n : offset;
   }
 
   /** Where the code lies: anywhere in its two pages, sometimes across them or at their end. */
@@ -169,31 +194,32 @@ export class Generator {
   }
 
   /** Registers that instructions use without naming them. Returns where else memory is wanted. */
-  private registers(random: Random, row: Row, long: boolean, target: bigint, gpr: bigint[]): bigint {
-    let second = gpr[4]! - 4n;
+  private registers(random: Random, row: Row, item: Case, target: bigint, gpr: bigint[], bases: readonly bigint[]): bigint {
+    const long = item.codeSize === 64;
+    let second = STACK;
     const { name } = row;
     if (row.has.has('string') && row.has.has('rep')) {
-      gpr[6] = target;
-      gpr[7] = random.chance(80) ? targetAddress(random, long) : target + BigInt(random.below(16) - 8);
+      second = random.chance(80) ? targetAddress(random, long) : target + BigInt(random.below(16) - 8);
+      gpr[6] = target - bases[3]!;
+      gpr[7] = second - bases[0]!;
       gpr[1] = random.chance(90) ? BigInt(random.below(random.chance(20) ? 300 : 24)) : integer(random) & 0xfffn;
       if (long && random.chance(5)) gpr[1]! |= random.u64() & ~0xffff_ffffn;
-      second = gpr[7]!;
-    } else if (name === 'XLAT') gpr[3] = target - (gpr[0]! & 0xffn);
-    else if (name.startsWith('MASKMOV')) gpr[7] = target;
+    } else if (name === 'XLAT') gpr[3] = target - bases[3]! - (gpr[0]! & 0xffn);
+    else if (name.startsWith('MASKMOV')) gpr[7] = target - bases[3]!;
     else if (name === 'DIV' || name === 'IDIV') {
       if (random.chance(60)) gpr[2] = BigInt(random.below(3));
       if (name === 'IDIV' && random.chance(50)) gpr[2] = gpr[0]! >> 63n ? (1n << 64n) - 1n : 0n;
       if (random.chance(50)) gpr[0]! &= 0xffffn;
     } else if (/^BT/.test(name) && random.chance(80)) for (let i = 0; i < 16; i++) if (i !== 4) gpr[i] = BigInt.asUintN(64, BigInt(random.below(256) - 128));
     if (/^(SH|SA|RO|RC)/.test(name) && random.chance(85)) gpr[1] = BigInt(random.below(72));
-    if (name === 'ENTER' || name === 'LEAVE') gpr[5] = stackAddress(random);
+    if (name === 'ENTER' || name === 'LEAVE') gpr[5] = this.stackPointer(random, item);
     if (/^(LOOP|JCXZ)/.test(name)) gpr[1] = BigInt(random.below(3)) | (random.chance(30) ? random.u64() & ~0xffffn : 0n);
-    if (TAKES_SELECTOR.has(name) || row.letters.includes('Sw')) for (let i = 0; i < 16; i++) if (i !== 4) gpr[i] = BigInt(random.pick(SELECTORS));
+    if (TAKES_SELECTOR.has(name) || row.letters.includes('Sw')) for (let i = 0; i < 16; i++) if (i !== 4) gpr[i] = BigInt(random.pick(ALL_SELECTORS));
     return second;
   }
 
   /** Patches: what lies at the memory operand, and at the stack or a second operand. */
-  private memory(random: Random, row: Row, item: Case, second: bigint, target: bigint): void {
+  private memory(random: Random, row: Row, item: Case, second: bigint, target: bigint, stackBase: bigint): void {
     const large = /^FX|^XRSTOR|^XSAVE/.test(row.name) ? 576 : row.name === 'x87' ? 144 : 64;
     const before = large === 64 ? 16 : 0;
     const data = operandBytes(random, large);
@@ -203,40 +229,43 @@ export class Generator {
     if (row.name.startsWith('CMPXCHG')) this.equalAccumulator(random, row, item, view, before);
     if (TAKES_SELECTOR.has(row.name) || row.letters.includes('Sw')) {
       const size = row.letters.includes('Mp') ? random.pick([2, 4, 8]) : 0;
-      view.setUint16(before + size, random.pick(SELECTORS), true);
+      view.setUint16(before + size, random.pick(ALL_SELECTORS), true);
       if (size >= 4 && random.chance(60)) view.setBigUint64(before, (view.getBigUint64(before, true) & ~((1n << BigInt(size * 8)) - 1n)) | regionNamed('code').address + 0x123n, true);
     }
     item.setPatch(0, BigInt.asUintN(64, target - BigInt(before)), data);
     const stack = new Uint8Array(PATCH2_LIMIT);
-    if (second === item.gpr(4) - 4n) this.stackBytes(random, row, stack);
+    if (second === STACK) this.stackBytes(random, row, stack);
     else if (random.chance(50)) stack.set(data.subarray(before, before + 32), 4);
     else stack.set(operandBytes(random, PATCH2_LIMIT));
-    item.setPatch(1, BigInt.asUintN(64, second - (second === item.gpr(4) - 4n ? 0n : 4n)), stack);
+    const pointer = localSegment(item.selector('ss'))?.wide === false ? item.gpr(4) & 0xffffn : item.gpr(4);
+    item.setPatch(1, BigInt.asUintN(64, (second === STACK ? pointer + stackBase : second) - 4n), stack);
   }
 
   /** Return addresses, images of flags, selectors, numbers. */
   private stackBytes(random: Random, row: Row, bytes: Uint8Array): void {
     const view = new DataView(bytes.buffer);
-    const size = random.pick([4, 8, 8]);
+    const size = random.pick([2, 4, 8, 8]);
     const code = regionNamed('code').address + BigInt(random.below(2 * PAGE));
     for (let at = 4; at + 8 <= bytes.length; at += size) {
       const value = random.chance(40) ? integer(random) : random.chance(60) ? code : BigInt(random.u32() & 0x25_4fff);
       if (size === 8) view.setBigUint64(at, value, true);
-      else view.setUint32(at, Number(value & 0xffff_ffffn), true);
+      else if (size === 4) view.setUint32(at, Number(value & 0xffff_ffffn), true);
+      else view.setUint16(at, Number(value & 0xffffn), true);
     }
     if (TAKES_SELECTOR.has(row.name)) {
       const put = (at: number, value: bigint): void => {
         if (size === 8) view.setBigUint64(4 + at * 8, value, true);
-        else view.setUint32(4 + at * 4, Number(value & 0xffff_ffffn), true);
+        else if (size === 4) view.setUint32(4 + at * 4, Number(value & 0xffff_ffffn), true);
+        else view.setUint16(4 + at * 2, Number(value & 0xffffn), true);
       };
-      if (row.name.startsWith('POP')) put(0, BigInt(random.pick(SELECTORS)));
+      if (row.name.startsWith('POP')) put(0, BigInt(random.pick(ALL_SELECTORS)));
       else {
         if (random.chance(80)) put(0, code);
-        put(1, BigInt(random.chance(60) ? random.pick([USER_CS, USER32_CS]) : random.pick(SELECTORS)));
+        put(1, BigInt(random.chance(60) ? random.pick(CODE_SELECTORS) : random.pick(ALL_SELECTORS)));
         if (row.name === 'IRET') {
           put(2, BigInt((random.u32() & 0x24_4ed5) | 2));
           put(3, stackAddress(random));
-          put(4, BigInt(random.chance(80) ? USER_DS : random.pick(SELECTORS)));
+          put(4, BigInt(random.chance(80) ? USER_DS : random.pick(ALL_SELECTORS)));
         }
       }
     }

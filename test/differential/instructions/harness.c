@@ -6,6 +6,7 @@
  * any stack pointer. The handler uses no thread-local storage: FS belongs to the case.
  */
 #define _GNU_SOURCE
+#include <asm/ldt.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -24,7 +26,13 @@
 #define LINES_MAX 49
 
 struct region { uint64_t address; uint32_t pages, protection; };
-struct header { uint32_t cases, regions, case_size, result_size; struct region region[16]; };
+struct header {
+  uint32_t cases, regions, case_size, result_size;
+  struct region region[16];
+  uint8_t reserved[752];
+  uint32_t descriptors, reserved2[3];
+  struct user_desc descriptor[16];
+};
 
 struct test {
   uint64_t gpr[16], rip, flags, fs_base, gs_base;
@@ -32,9 +40,10 @@ struct test {
   uint8_t length, reserved[3];
   uint8_t code[16];
   uint8_t fx[512];
+  uint64_t code_address;
   uint64_t patch_address;
   uint32_t patch_length, reserved2;
-  uint8_t patch[752];
+  uint8_t patch[744];
   uint64_t patch2_address;
   uint32_t patch2_length;
   uint8_t patch2[52];
@@ -144,7 +153,7 @@ static void enter(struct test *test, ucontext_t *context) {
   mcontext_t *m = &context->uc_mcontext;
   put(test->patch_address, test->patch, test->patch_length);
   put(test->patch2_address, test->patch2, test->patch2_length);
-  put(test->rip, test->code, test->length);
+  put(test->code_address, test->code, test->length);
   for (int i = 0; i < 16; i++) m->gregs[order[i]] = test->gpr[i];
   m->gregs[REG_RIP] = test->rip;
   m->gregs[REG_EFL] = test->flags;
@@ -161,7 +170,7 @@ static void enter(struct test *test, ucontext_t *context) {
 static void leave(struct test *test) {
   revert(test->patch_address, test->patch_length);
   revert(test->patch2_address, test->patch2_length);
-  revert(test->rip, test->length);
+  revert(test->code_address, test->length);
 }
 
 static void handler(int number, siginfo_t *info, void *context_) {
@@ -215,8 +224,16 @@ static void *map(const char *path, int write, uint64_t *size) {
   return at;
 }
 
+/* Says which optional parts of a case this machine allows: segments of our own, memory in the first 64 KiB. */
+static int probe(void) {
+  struct user_desc descriptor = {.entry_number = 0, .limit = 0xffff, .contents = 2};
+  if (syscall(SYS_modify_ldt, 0x11, &descriptor, sizeof descriptor) == 0) puts("segments");
+  if (mmap((void *)0x8000, 2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == (void *)0x8000) puts("low");
+  return 0;
+}
+
 int main(int count, char **arguments) {
-  if (count < 3) return 2;
+  if (count < 3) return probe();
   if (!(getauxval(AT_HWCAP2) & 2)) {
     fputs("the kernel does not enable FSGSBASE\n", stderr);
     return 3;
@@ -244,6 +261,12 @@ int main(int count, char **arguments) {
       return 6;
     }
     at += bytes;
+  }
+  for (uint32_t i = 0; i < header->descriptors; i++) {
+    if (syscall(SYS_modify_ldt, 0x11, &header->descriptor[i], sizeof(struct user_desc)) != 0) {
+      perror("modify_ldt");
+      return 8;
+    }
   }
   sigemptyset(&no_signals);
   static uint8_t stack[1 << 18] __attribute__((aligned(64)));

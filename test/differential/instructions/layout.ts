@@ -1,5 +1,7 @@
 /** What a case and its outcome are, and how they are laid out for the native harness (harness.c). */
 
+import { hostAllows } from './harness.ts';
+
 export const PAGE = 4096;
 export const LINE = 64;
 export const CASE_SIZE = 1536;
@@ -14,13 +16,14 @@ export interface Region {
   readonly execute: boolean;
 }
 
-/** Memory of a case; what lies between is unmapped. `data` is followed by a page that can only be read. */
+/** Memory of a case; what lies between is unmapped. `data` is followed by a page that can only be read. `low` is for 16-bit addresses. */
 export const REGIONS: readonly Region[] = [
   { name: 'code', address: 0x1000_0000n, pages: 2, write: true, execute: true },
   { name: 'data', address: 0x2000_0000n, pages: 3, write: true, execute: false },
   { name: 'constants', address: 0x2000_3000n, pages: 1, write: false, execute: false },
   { name: 'stack', address: 0x3000_0000n, pages: 2, write: true, execute: false },
   { name: 'high', address: 0x6000_0000_0000n, pages: 2, write: true, execute: false },
+  ...(hostAllows.has('low') ? [{ name: 'low', address: 0x8000n, pages: 2, write: true, execute: false }] : []),
 ];
 export const MEMORY_SIZE = REGIONS.reduce((sum, region) => sum + region.pages * PAGE, 0);
 export const regionNamed = (name: string): Region => REGIONS.find(region => region.name === name)!;
@@ -50,6 +53,36 @@ export const USER32_CS = 0x23;
 export const USER_DS = 0x2b;
 export const USER_CS = 0x33;
 
+/** A segment of our own in the local descriptor table. */
+export interface LocalSegment {
+  readonly selector: number;
+  readonly base: bigint;
+  readonly limit: number;
+  readonly kind: 'data' | 'expandDown' | 'code';
+  readonly wide: boolean;
+  readonly writable: boolean;
+  readonly present: boolean;
+}
+
+const local = (selector: number, base: bigint, limit: number, kind: LocalSegment['kind'], wide: boolean, writable = true, present = true): LocalSegment =>
+  ({ selector, base, limit, kind, wide, writable, present });
+
+/** Segments of 16 bits, with limits, growing down, without the right to write, absent. */
+export const LOCAL_SEGMENTS: readonly LocalSegment[] = !hostAllows.has('segments') ? [] : [
+  local(0x07, 0x1000_0000n, 0x1fff, 'code', false), local(0x0f, 0x3000_0000n, 0x1fff, 'data', false), local(0x17, 0x2000_0000n, 0x17ff, 'data', true),
+  local(0x1f, 0x2000_0000n, 0x0fff, 'expandDown', true), local(0x27, 0x2000_0000n, 0x2fff, 'data', true, false), local(0x2f, 0x1000_0000n, 0x1fff, 'code', true),
+  local(0x37, 0x2000_0000n, 0x07ff, 'expandDown', false), local(0x3f, 0x2000_0000n, 0x2fff, 'data', true, true, false), local(0x47, 0x3000_0000n, 0x1fff, 'data', true),
+];
+const localSegments = new Map(LOCAL_SEGMENTS.map(segment => [segment.selector, segment]));
+export const localSegment = (selector: number): LocalSegment | undefined => localSegments.get(selector);
+/** Base of a segment that is not FS or GS of 64-bit code. */
+export const baseOf = (selector: number): bigint => localSegments.get(selector)?.base ?? 0n;
+
+/** Type and system bit of a descriptor as Linux makes it from the kind: accessed. @sdm 3A 3.4.5.1 */
+export function descriptorType({ kind, writable }: LocalSegment): number {
+  return 0x11 | (kind === 'code' ? 0xa : kind === 'expandDown' ? 4 : 0) | (kind !== 'code' && writable ? 2 : 0);
+}
+
 // ---- one case -----------------------------------------------------------------------------------------------------------------
 
 const RIP = 128;
@@ -59,9 +92,10 @@ const SELECTORS = 160;
 const LENGTH = 172;
 const CODE = 176;
 const FX = 192;
-const PATCH = 704;
+const CODE_ADDRESS = 704;
+const PATCH = 712;
 const PATCH2 = 1472;
-export const PATCH_LIMIT = 752;
+export const PATCH_LIMIT = 744;
 export const PATCH2_LIMIT = 52;
 
 export const selectorNames = ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const;
@@ -93,7 +127,14 @@ export class Case {
   set gsBase(value: bigint) { this.view.setBigUint64(FS_BASE + 8, value, true); }
   selector(name: SelectorName): number { return this.view.getUint16(SELECTORS + selectorNames.indexOf(name) * 2, true); }
   setSelector(name: SelectorName, value: number): void { this.view.setUint16(SELECTORS + selectorNames.indexOf(name) * 2, value, true); }
-  get codeSize(): 32 | 64 { return this.selector('cs') === USER_CS ? 64 : 32; }
+  get codeSize(): 16 | 32 | 64 {
+    const selector = this.selector('cs');
+    if (selector === USER_CS) return 64;
+    return localSegment(selector)?.wide === false ? 16 : 32;
+  }
+  /** Linear address of the instruction. */
+  get codeAddress(): bigint { return this.view.getBigUint64(CODE_ADDRESS, true); }
+  set codeAddress(value: bigint) { this.view.setBigUint64(CODE_ADDRESS, value, true); }
   /** Whether the instruction is stepped (TF); otherwise it runs into the INT3 behind it. */
   get stepped(): boolean { return (this.flags & 0x100) !== 0; }
   get code(): Uint8Array { return this.bytes.subarray(CODE, CODE + this.bytes[LENGTH]!); }
@@ -138,6 +179,8 @@ export interface Outcome {
   /** Lines of memory that differ from the case's memory at its start, by number. */
   readonly lines: Map<number, Uint8Array>;
   lineCount: number;
+  /** Instructions retired; the emulated engines alone say so. */
+  instructions: number;
   /** The native process hung or died in this case. */
   failure?: string;
 }
@@ -145,7 +188,7 @@ export interface Outcome {
 export function emptyOutcome(): Outcome {
   return {
     gpr: new BigUint64Array(16), rip: 0n, flags: 0, fsBase: 0n, gsBase: 0n, selectors: new Uint16Array(6), vector: 0, error: 0, address: 0n,
-    fx: new Uint8Array(416), lines: new Map(), lineCount: 0,
+    fx: new Uint8Array(416), lines: new Map(), lineCount: 0, instructions: 0,
   };
 }
 

@@ -4,7 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { describeCase } from './describe.ts';
-import { nativeObstacle } from './native.ts';
+import { nativeObstacle } from './harness.ts';
 import type { Difference } from './session.ts';
 import { Session } from './session.ts';
 

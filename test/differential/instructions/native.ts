@@ -1,41 +1,16 @@
-/** Compiles the harness and runs batches of cases on the processor of this machine. */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+/** Runs batches of cases on the processor of this machine. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { harness } from './harness.ts';
 import type { Case, Outcome } from './layout.ts';
-import { CASE_SIZE, MEMORY_SIZE, PAGE, REGIONS, RESULT_SIZE, readOutcome } from './layout.ts';
-
-/** Why the native processor cannot be asked here; empty when it can. */
-export function nativeObstacle(): string {
-  if (process.platform !== 'linux' || process.arch !== 'x64') {
-    return `the oracle is the processor itself: it needs Linux on an x86-64, this is ${process.platform} on ${process.arch}`;
-  }
-  try {
-    execFileSync('gcc', ['--version'], { stdio: 'pipe' });
-  } catch {
-    return 'gcc is missing, which compiles the native harness: install it (on Debian: apt-get install gcc libc6-dev)';
-  }
-  return '';
-}
+import { CASE_SIZE, LOCAL_SEGMENTS, MEMORY_SIZE, PAGE, REGIONS, RESULT_SIZE, readOutcome } from './layout.ts';
 
 /** Names of the features that the host has, as /proc/cpuinfo writes them. */
 export function hostFeatures(): ReadonlySet<string> {
   const line = readFileSync('/proc/cpuinfo', 'utf8').split('\n').find(text => text.startsWith('flags')) ?? '';
   return new Set(line.split(/\s+/).slice(2));
-}
-
-function harness(): string {
-  const source = join(import.meta.dirname, 'harness.c');
-  const folder = join(import.meta.dirname, '..', '..', '..', 'node_modules', '.cache', 'native');
-  const path = join(folder, `instructions-${createHash('sha256').update(readFileSync(source)).digest('hex').slice(0, 24)}`);
-  if (existsSync(path)) return path;
-  mkdirSync(folder, { recursive: true });
-  const temporary = `${path}.${process.pid}`;
-  execFileSync('gcc', ['-O1', '-fno-stack-protector', '-mno-red-zone', '-mfsgsbase', '-Wl,-z,now', '-o', temporary, source], { stdio: 'pipe' });
-  renameSync(temporary, path);
-  return path;
 }
 
 const PROT_READ = 1;
@@ -53,6 +28,16 @@ function headerPage(count: number): Uint8Array {
     view.setBigUint64(16 + i * 16, region.address, true);
     view.setUint32(24 + i * 16, region.pages, true);
     view.setUint32(28 + i * 16, PROT_READ | (region.write ? PROT_WRITE : 0) | (region.execute ? PROT_EXEC : 0), true);
+  });
+  // struct user_desc of modify_ldt.
+  view.setUint32(1024, LOCAL_SEGMENTS.length, true);
+  LOCAL_SEGMENTS.forEach(({ selector, base, limit, kind, wide, writable, present }, i) => {
+    const at = 1040 + i * 16;
+    view.setUint32(at, selector >> 3, true);
+    view.setUint32(at + 4, Number(base), true);
+    view.setUint32(at + 8, limit, true);
+    const contents = kind === 'code' ? 2 : kind === 'expandDown' ? 1 : 0;
+    view.setUint32(at + 12, (wide ? 1 : 0) | (contents << 1) | (writable ? 0 : 8) | (present ? 0 : 32), true);
   });
   return page;
 }

@@ -63,8 +63,9 @@ const EXITS: readonly ExitRow[] = [
 ];
 
 function selfInterrupt(p: Program): void {
-  p.emit('MOV', p.variable('selfFired'), 0);
+  p.emit('CLI').emit('MOV', p.variable('selfFired'), 0);
   apicWrite(p, apic.commandLow, SELF | vector.self);
+  p.emit('STI');
   const wait = `.self${EXITS.length}`;
   p.label(wait).emit('CMP', p.variable('selfFired'), 0).emit('JE', wait);
 }

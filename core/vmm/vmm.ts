@@ -301,10 +301,10 @@ export class Vmm {
     if (high !== 0) return;
     if (this.vcpu.apicPage >= 0 && low >>> 12 === this.vcpu.apicPage >>> 12) {
       this.vcpu.writeRegister(low & 0xfff, Math.min(size, 4) as 1 | 2 | 4, valueLow);
-      return;
-    }
-    if (size === 8) this.pc.memoryBus.writeWide(low, valueLow, valueHigh);
+    } else if (size === 8) this.pc.memoryBus.writeWide(low, valueLow, valueHigh);
     else this.pc.memoryBus.write(low, size as AccessSize, valueLow);
+    // The guest goes on without an exit: an end of interrupt or an interrupt to itself must not wait for the end of the slice.
+    if (this.vcpu.pendingVector() >= 0) this.cpu.view.setUint32(INTERRUPT_WINDOW, 1, true);
   }
 
   portRead(port: number, size: number): number {

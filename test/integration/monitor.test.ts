@@ -75,6 +75,13 @@ describe.each(['off', 'always'] as const)('the monitor, regions of hot code %s',
     expect(more('ept-violation')).toBeGreaterThanOrEqual(8000);
   });
 
+  it('an interrupt that a write to the local APIC makes pending is taken at once, not at the end of a slice', () => {
+    const before = session.machine.statistics().instructions;
+    command('exits');
+    // A thousand of them among some ten thousand other exits; a slice has fifty thousand instructions.
+    expect(session.machine.statistics().instructions - before).toBeLessThan(2_000_000);
+  });
+
   it('peek shows what poke wrote, in every size', () => {
     command('poke 0x300000 0x1122334455667788 q');
     command('poke 0x300008 0x41424344 d');

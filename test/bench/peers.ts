@@ -1,6 +1,6 @@
 /** What is measured side by side, as rows: how each starts a guest. */
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { root } from '../helpers/command-line.ts';
 import type { Guest } from '../helpers/guests.ts';
@@ -45,7 +45,7 @@ export const qemu: Peer = {
 export const v86: Peer = {
   name: 'v86', guests: ['i386'],
   command: (guest, append) => [process.execPath, join(root, 'test/bench/v86.ts'), guest.kernel, guest.initramfs, append],
-  version: () => `v86 ${output('npm', ['ls', '--prefix', v86Folder, '--parseable', '--long', 'v86']).split('@').at(-1) ?? ''}`,
+  version: () => `v86 ${/"version": "([^"]+)"/.exec(readFileSync(join(v86Folder, 'node_modules/v86/package.json'), 'utf8'))?.[1] ?? ''}`,
 };
 
 export const v86Folder = join(root, '.cache/peers');

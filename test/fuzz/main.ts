@@ -1,0 +1,31 @@
+/**
+ * `npm run fuzz -- [--guests N] [--seed N] [--instructions N]`: hostile guests in every tier and model; a guest that makes the machine
+ * throw is reported with the seed that repeats it, and the command ends with status 1.
+ */
+import { parseArgs } from 'node:util';
+import { MODELS, TIERS, runHostile } from './run.ts';
+
+const { values } = parseArgs({ options: { guests: { type: 'string' }, seed: { type: 'string' }, instructions: { type: 'string' } } });
+const guests = Number(values.guests ?? 300);
+const first = Number(values.seed ?? 1);
+const instructions = Number(values.instructions ?? 5_000_000);
+
+const outcomes = new Map<string, number>();
+let bad = 0;
+for (let i = 0; i < guests; i++) {
+  const seed = first + i;
+  const jit = TIERS[i % TIERS.length]!;
+  const model = MODELS[Math.floor(i / TIERS.length) % MODELS.length]!;
+  let outcome: string;
+  try {
+    outcome = await runHostile({ seed, jit, model, instructions, milliseconds: 3000 });
+  } catch (error) {
+    bad++;
+    outcome = 'the machine threw';
+    console.error(`seed ${seed}, --jit ${jit}, ${model}: ${error instanceof Error ? error.stack : String(error)}`);
+  }
+  outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+  if (process.stdout.isTTY) process.stdout.write(`\r${i + 1} of ${guests} guests`);
+}
+console.log(`${guests} hostile guests: ${[...outcomes].map(([outcome, count]) => `${outcome} ${count}`).join(', ')}`);
+process.exit(bad > 0 ? 1 : 0);

@@ -77,6 +77,17 @@ describe.each(TIERS)('self-modifying code, regions %s', (tier) => {
     expect([stop.kind, guest.get('rax')]).toEqual(['hlt', 77]);
   });
 
+  it('a return address that CALL pushes over its target is what runs', () => {
+    const guest = new Guest(tier);
+    const target = CODE + 0x200;
+    guest.load(64, target, a => a.emit('MOV', r.eax, 1).emit('UD2').data(new Uint8Array(8)));
+    // The return address ends in F4, a HLT.
+    guest.load(64, CODE + 0xf4 - 10, a => a.emit('MOV', r.esp, target + 8).emit('CALL', target));
+    guest.load(64, CODE, a => a.emit('JMP', CODE + 0xf4 - 10));
+    const stop = guest.run();
+    expect([stop.kind, stop.rip, guest.get('rax')]).toEqual(['hlt', target, 0]);
+  });
+
   it('a page that is remapped runs the other code after INVLPG', () => {
     const guest = new Guest(tier);
     guest.load(64, DATA, a => a.emit('MOV', r.eax, 5).emit('RET'));

@@ -57,7 +57,8 @@ export function describeCase(session: Session, difference: Difference): string {
   for (const i of vectors) lines.push(`  xmm${i}=${hex(item.fx.subarray(160 + i * 16, 176 + i * 16))}`);
   const stack = [...Array(8).keys()].filter(i => item.fx.subarray(32 + i * 16, 42 + i * 16).some(byte => byte !== 0));
   for (const i of stack) lines.push(`  st${i}=${hex(item.fx.subarray(32 + i * 16, 42 + i * 16))}`);
-  lines.push(`  fcw=${item.fxView.getUint16(0, true).toString(16)} fsw=${item.fxView.getUint16(2, true).toString(16)} tags=${item.fx[4]!.toString(16)} mxcsr=${item.fxView.getUint32(24, true).toString(16)}`);
+  const word = (at: number): string => item.fxView.getUint16(at, true).toString(16);
+  lines.push(`  fcw=${word(0)} fsw=${word(2)} tags=${item.fx[4]!.toString(16)} mxcsr=${item.fxView.getUint32(24, true).toString(16)}`);
   for (const { address, data } of item.patches) if (data.length > 0) lines.push(`  at ${address.toString(16)}: ${hex(data)}`);
   for (const line of after?.lines ?? []) lines.push(`  minimised: ${line}`);
   return lines.join('\n');

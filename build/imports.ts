@@ -12,7 +12,7 @@ interface Layer {
   readonly allowedPackages?: readonly string[];
 }
 
-const windowPackages = ['react', 'react-dom', 'radix-ui', 'zustand', 'uplot', 'lucide-react', '@xterm/xterm', '@xterm/addon-', '@tanstack/'];
+const windowPackages = ['react', 'react-dom', 'radix-ui', 'zustand', 'lucide-react', '@xterm/xterm', '@xterm/addon-', '@tanstack/'];
 
 /** First match wins: the most particular folder stands first. */
 export const layers: readonly Layer[] = [

@@ -16,6 +16,11 @@ const minimumTicks = BigInt(minimumPeriodNs / tickNs);
 const general = { enable: 1, legacy: 2 } as const;
 /** Bits of a timer's configuration. */
 const config = { level: 0x2, enable: 0x4, periodic: 0x8, periodicCapable: 0x10, wide: 0x20, set: 0x40, narrow: 0x100 } as const;
+/** Bits of a comparator's configuration that can be set; the first alone is periodic, and waits for its period after `set`. */
+function allowedConfig(index: number): number {
+  return index === 0 ? writableConfig | config.set : writableConfig & ~config.periodic;
+}
+
 const writableConfig = config.level | config.enable | config.periodic | config.narrow | 0x3e00;
 
 /** I/O APIC pins each timer can be routed to, as the capability mask in the high half of its configuration. */
@@ -103,6 +108,8 @@ export class Hpet implements WideDevice {
   }
 
   saveState(): DeviceState {
+    // How far each comparator has looked is part of the state: up to now, as after a restore.
+    this.serviceAll();
     return {
       version: this.version, general: this.general, status: this.status, base: this.base.toString(),
       comparators: this.comparators.map(({ config: bits, value, period, seen }) => ({
@@ -116,8 +123,8 @@ export class Hpet implements WideDevice {
     const generalBits = reader.uint('general', 2);
     const status = reader.uint('status', timerCount);
     const base = reader.uint64('base');
-    const comparators = reader.records('comparators', timerCount).map(record => ({
-      config: record.uint('config', 14) & writableConfig, value: record.uint64('value'), period: record.uint64('period'), seen: record.uint64('seen'),
+    const comparators = reader.records('comparators', timerCount).map((record, index) => ({
+      config: record.uint('config', 14) & allowedConfig(index), value: record.uint64('value'), period: record.uint64('period'), seen: record.uint64('seen'),
     }));
     this.general = generalBits;
     this.status = status;
@@ -190,7 +197,7 @@ export class Hpet implements WideDevice {
   }
 
   private writeConfig(index: number, comparator: Comparator, value: number): void {
-    const allowed = index === 0 ? writableConfig | config.set : writableConfig & ~config.periodic;
+    const allowed = allowedConfig(index);
     this.line(index)?.set(false);
     comparator.config = value & allowed;
     if ((comparator.config & config.narrow) !== 0) {

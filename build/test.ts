@@ -5,7 +5,7 @@ import { delimiter, join } from 'node:path';
 import { root } from './parts.mjs';
 
 interface Tool {
-  /** Any one of these programs will do. */
+  /** Any one of these programs, or files by their absolute paths, will do. */
   readonly programs: readonly string[];
   /** The Debian package that brings it. */
   readonly package: string;
@@ -15,6 +15,8 @@ interface Tool {
 const tools: readonly Tool[] = [
   { programs: ['chromium', 'chromium-browser', 'google-chrome'], package: 'chromium', why: 'the end-to-end tests drive the interface in a browser' },
   { programs: ['gcc'], package: 'gcc', why: 'the differential tests compile a harness for the native processor' },
+  { programs: ['/usr/include/stdio.h'], package: 'libc6-dev', why: 'the differential tests compile C' },
+  { programs: ['iasl'], package: 'acpica-tools', why: 'the ACPI tables are disassembled and compiled again' },
   { programs: ['ld'], package: 'binutils', why: 'the differential tests link their harness' },
   { programs: ['script'], package: 'bsdutils', why: 'the command line is tested on a terminal, too' },
   { programs: ['cpio'], package: 'cpio', why: 'archives made by the image tools are read back' },
@@ -83,5 +85,6 @@ function runTests(args: readonly string[]): number {
 }
 
 function inPath(program: string): boolean {
+  if (program.startsWith('/')) return existsSync(program);
   return (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)));
 }

@@ -26,7 +26,7 @@ import { writeToCode } from './code';
 import { mmioRead, mmioReadHigh, mmioWrite } from './imports';
 import { canonical, fillRead, fillWrite, IMPLICIT, pageKind, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
 import { raiseError } from './status';
-import { dataEntry, guardedOpen } from './tlb';
+import { alignmentChecked, dataEntry, guardedOpen } from './tlb';
 
 const GENERAL_PROTECTION: u32 = 13;
 const STACK_FAULT: u32 = 12;
@@ -168,10 +168,19 @@ function translateAll(la: u64, size: i32, access: u32): bool {
   return true;
 }
 
+/** #AC(0), after the page faults: words, doublewords, quadwords and 80-bit operands of programs that asked for the check. */
+function checkAlignment(la: u64, size: i32, access: u32): bool {
+  if (access & IMPLICIT || !alignmentChecked()) return true;
+  const boundary = size == 10 ? 8 : size;
+  if (boundary > 8 || (la & (boundary - 1)) == 0) return true;
+  raiseError(17, 0);
+  return false;
+}
+
 function readSlow(la: u64, size: i32, access: u32, vector: u32): u32 {
   if (!wide(access)) la &= 0xffffffff;
   else if (!checkCanonical(la, size, vector)) return 0;
-  if (!translateAll(la, size, access)) return 0;
+  if (!translateAll(la, size, access) || !checkAlignment(la, size, access)) return 0;
   watch(la, size, false);
   if (firstSize == size) {
     if (pageKind(firstTarget) != PAGE_MMIO) {
@@ -193,7 +202,7 @@ function writeSlow(la: u64, size: i32, access: u32, vector: u32, fetch: bool): u
   access |= WRITE;
   if (!wide(access)) la &= 0xffffffff;
   else if (!checkCanonical(la, size, vector)) return 0;
-  if (!translateAll(la, size, access)) return 0;
+  if (!translateAll(la, size, access) || !checkAlignment(la, size, access)) return 0;
   watch(la, size, true);
   if (firstSize == size && pageKind(firstTarget) == PAGE_RAM) {
     if (!dropCode(firstTarget, size)) fillWrite(la, access);

@@ -5,7 +5,7 @@
  */
 import { AC, IF, IOPL, RF, STATUS_FLAGS, TF, VIF, VIP, VM, CR4_PVI, CR4_VME } from './bits';
 import { OK, SYNC, raiseError } from './status';
-import { flushAccessCheck } from './tlb';
+import { alignmentChecked, flushAccessCheck, flushUserData } from './tlb';
 import {
   CPL, CR0, CR4, DR7, EFLAGS, F_AUX, F_CX, F_CY, F_OV, F_PARITY, F_RES, HELPER_STATE, INTERRUPTIBILITY, INTERRUPT_WINDOW, NEXT_RIP,
   PENDING_DEBUG, REAL_SEGMENTS, STEP_REASON,
@@ -68,7 +68,10 @@ export function writeFlags(value: u64, mask: u64): void {
     store<u32>(EFLAGS, after);
     const changed = before ^ after;
     if (changed & (TF | RF)) updateStepReason();
-    if (changed & AC) flushAccessCheck();
+    if (changed & AC) {
+      flushAccessCheck();
+      if (alignmentChecked()) flushUserData();
+    }
   }
 }
 

@@ -26,7 +26,7 @@ import {
 } from '../layout';
 import { writeToCode } from './code';
 import { raise, raiseError, raisePageFault } from './status';
-import { dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded } from './tlb';
+import { alignmentChecked, dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded } from './tlb';
 
 // What an access is: the bits of the page-fault error code (@sdm 3A 4.7), and IMPLICIT for implicit supervisor-mode accesses.
 export const READ: u32 = 0;
@@ -268,6 +268,7 @@ export function canonical(la: u64): bool {
 
 /** Whether an enabled data breakpoint lies in the page, whose accesses then all take the slow path. */
 export function pageWatched(la: u64): bool {
+  if (alignmentChecked()) return true;
   const dr7 = load<u32>(DR7);
   if (!(dr7 & 0xff)) return false;
   const page = la & ~0xfff;

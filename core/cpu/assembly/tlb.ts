@@ -6,6 +6,8 @@
  * neither in its own slot or the one before it, because it names a page 512 slots away.
  */
 import {
+  CPL,
+  CR0,
   EFLAGS,
   PAGE_WRITE_ENTRY,
   TLB_DATA_MASK,
@@ -234,6 +236,20 @@ const EFLAGS_AC: u32 = 1 << 18;
 @inline
 export function guardedOpen(): bool {
   return load<u32>(GUARDED_COUNT) != 0 && !load<u32>(GUARDED_PARKED);
+}
+
+/**
+ * Whether misaligned references of programs are #AC (@sdm 3A 6.15, interrupt 17): CPL 3, CR0.AM and EFLAGS.AC. No data entry is installed
+ * then, so that every reference takes the slow path, which looks.
+ */
+export function alignmentChecked(): bool {
+  return load<u32>(CPL) == 3 && (load<u32>(EFLAGS) & (1 << 18)) != 0 && (load<u64>(CR0) & (1 << 18)) != 0;
+}
+
+/** Empties the data tables of CPL 3: alignment is checked from now on, which only the slow path does. */
+export function flushUserData(): void {
+  clearTable(TLB_USER + TLB_READ, 0x10000);
+  clearTable(TLB_USER + TLB_WRITE, 0x10000);
 }
 
 /** Must be called after every change of EFLAGS.AC, at any privilege level: switches the guarded entries on or off. */

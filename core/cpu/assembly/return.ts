@@ -87,8 +87,10 @@ export function farReturn(popBytes: i32, opSize: i32): i32 {
   const level = selector & 3;
   if (level == load<u32>(CPL)) {
     if (!targetFits(offset)) return FAULTED;
-    writeStackPointer(load<u64>(RSP) + released);
+    writeStackPointer(load<u64>(RSP) + released - extra);
     enterCode(selector, level, offset);
+    // The parameters go when CS is loaded: with the stack's width in the code returned to, which differs for 64-bit code.
+    writeStackPointer(load<u64>(RSP) + extra);
     return transferred();
   }
   const pointer = stackPeek(u32(released), opSize);

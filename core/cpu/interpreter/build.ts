@@ -138,6 +138,30 @@ function branchTarget(code: FunctionWriter, record: number, pageRip: number): vo
   code.op(op.i64And);
 }
 
+/**
+ * Takes RIP from the stack and leaves the tag of its execute-table entry there, its linear address and the entry's address in locals.
+ * `tlb` holds the base of the look-aside tables.
+ */
+export function executeTag(code: FunctionWriter, legacy: boolean, locals: { readonly tlb: number; readonly linear: number; readonly entry: number }): void {
+  if (legacy) {
+    code.i32Const(0);
+    code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
+    code.op(op.i64Add);
+    code.i64Const(-1, 0);
+    code.op(op.i64And);
+  }
+  code.tee(locals.linear);
+  code.op(op.i32WrapI64);
+  code.i32Const(8);
+  code.op(op.i32ShrU);
+  code.i32Const(TLB_EXECUTE_MASK);
+  code.op(op.i32And);
+  code.get(locals.tlb);
+  code.op(op.i32Add);
+  code.tee(locals.entry);
+  code.memory(op.i64Load, TLB_EXECUTE);
+}
+
 /** The main module: `run(record) → code`; `record` 0 starts with a look-up of CS:RIP. */
 export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSignatures, options: InterpreterOptions): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
@@ -428,19 +452,7 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
         code.if();
         leaveWith(RUN_EXIT, exit);
         code.end();
-        code.get(status);
-        code.i32Const(STATUS_SYNC);
-        code.op(op.i32Eq);
-        code.if();
-        code.i32Const(0);
-        code.i32Const(0);
-        code.memory(op.i64Load, NEXT_RIP);
-        code.memory(op.i64Store, RIP);
-        leaveWith(RUN_SYNC, exit);
-        code.end();
-        code.i32Const(0);
-        code.set(record);
-        code.br(relookup);
+        goOn();
         break;
       default:
         new Emitter(formTarget).program(hot[i - OP_FIRST]!.program);
@@ -522,19 +534,7 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
   leaveWith(RUN_EXIT, exit);
   code.end();
   account(1);
-  code.get(status);
-  code.i32Const(STATUS_SYNC);
-  code.op(op.i32Eq);
-  code.if();
-  code.i32Const(0);
-  code.i32Const(0);
-  code.memory(op.i64Load, NEXT_RIP);
-  code.memory(op.i64Store, RIP);
-  leaveWith(RUN_SYNC, exit);
-  code.end();
-  code.i32Const(0);
-  code.set(record);
-  code.br(relookup);
+  goOn();
 
   code.end(); // fault
   spillRip();
@@ -556,6 +556,23 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
   code.memory(op.i64Store, BUDGET);
   code.get(result);
   return module.finish();
+
+  /** After a STATUS of JUMP or SYNC: goes on at RIP, or leaves with NEXT_RIP in it. */
+  function goOn(): void {
+    code.get(status);
+    code.i32Const(STATUS_SYNC);
+    code.op(op.i32Eq);
+    code.if();
+    code.i32Const(0);
+    code.i32Const(0);
+    code.memory(op.i64Load, NEXT_RIP);
+    code.memory(op.i64Store, RIP);
+    leaveWith(RUN_SYNC, exit);
+    code.end();
+    code.i32Const(0);
+    code.set(record);
+    code.br(relookup);
+  }
 
   /** Delivers the pending exception, or leaves when a VM exit is pending. */
   function deliver(label: number): void {
@@ -588,23 +605,7 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
     code.op(op.i64LeS);
     code.brIf(slow);
     code.get(target);
-    if (!options.long) {
-      code.i32Const(0);
-      code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
-      code.op(op.i64Add);
-      code.i64Const(-1, 0);
-      code.op(op.i64And);
-    }
-    code.tee(linear);
-    code.op(op.i32WrapI64);
-    code.i32Const(8);
-    code.op(op.i32ShrU);
-    code.i32Const(TLB_EXECUTE_MASK);
-    code.op(op.i32And);
-    code.get(tlb);
-    code.op(op.i32Add);
-    code.tee(at);
-    code.memory(op.i64Load, TLB_EXECUTE);
+    executeTag(code, !options.long, { tlb, linear, entry: at });
     code.get(linear);
     code.op(op.i64Xor);
     code.i64Const(4095);

@@ -12,10 +12,10 @@ import { Emitter } from '../emitter.ts';
 import type { Target } from '../emitter.ts';
 import { ownDisplacement } from '../forms.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { importHelpers } from '../interpreter/build.ts';
+import { executeTag, importHelpers } from '../interpreter/build.ts';
 import { LocalPool } from '../interpreter/forms.ts';
 import {
-  BUDGET, CODE_GENERATION, CS, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, TLB_EXECUTE, TLB_EXECUTE_MASK,
+  BUDGET, CODE_GENERATION, NEXT_RIP, RIP, STATE, TLB_EXECUTE,
 } from '../layout.ts';
 import { REGION_DONE, REGION_STALE } from '../record.ts';
 import { RegisterFile, StateUse, slotOffset } from './registers.ts';
@@ -109,23 +109,7 @@ class RegionCompiler {
     code.get(PAGE_RIP);
     code.i64Const(number * 4096);
     code.op(op.i64Add);
-    if (this.legacy) {
-      code.i32Const(0);
-      code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
-      code.op(op.i64Add);
-      code.i64Const(-1, 0);
-      code.op(op.i64And);
-    }
-    code.tee(linear);
-    code.op(op.i32WrapI64);
-    code.i32Const(8);
-    code.op(op.i32ShrU);
-    code.i32Const(TLB_EXECUTE_MASK);
-    code.op(op.i32And);
-    code.get(TLB);
-    code.op(op.i32Add);
-    code.tee(entry);
-    code.memory(op.i64Load, TLB_EXECUTE);
+    executeTag(code, this.legacy, { tlb: TLB, linear, entry });
     code.get(linear);
     code.op(op.i64Ne);
     code.get(entry);

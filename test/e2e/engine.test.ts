@@ -115,7 +115,7 @@ describe('the interface against the engine', () => {
 
   it('finds the VM, its configuration and its console again after the app was restarted', async () => {
     await app.quit();
-    await page.getByText('The engine does not answer').waitFor();
+    await page.getByText('The engine does not answer.', { exact: true }).waitFor();
     await page.context().close();
     app = await serveApp(library, environment);
     ({ page, problems } = await openPage(browser, app.url));

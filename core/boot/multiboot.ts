@@ -16,6 +16,8 @@ const knownDemands = flag.pageAlignModules | flag.memoryInfo | flag.video;
 
 /** Information flags that say which fields are valid. */
 const info = { memory: 0x001, commandLine: 0x004, modules: 0x008, map: 0x040, loaderName: 0x200 } as const;
+/** Above the vectors and the BIOS data area. */
+const firstLoadable = 0x1000;
 const infoSize = 120;
 const moduleEntrySize = 16;
 const mapEntrySize = 24;
@@ -95,7 +97,10 @@ function checkPart({ address, memoryLength }: Part, memoryBytes: number): void {
   if (end > memoryBytes) {
     throw new BootError(`the guest's memory of ${sizeText(memoryBytes)} is too small: the image loads up to ${sizeText(end)}; give the VM more memory`);
   }
-  if (address < 0x100000) throw new BootError(`the image loads at 0x${address.toString(16)}; only addresses from 1 MB up are offered`);
+  // The descriptor table of the entry state may be overwritten: an image must not rely on it.
+  if (address >= 0x100000 || (address >= firstLoadable && end <= lowMemory.bootParams)) return;
+  const range = `0x${firstLoadable.toString(16)} and 0x${lowMemory.bootParams.toString(16)}`;
+  throw new BootError(`the image loads at 0x${address.toString(16)}; what loads below 1 MB must lie between ${range}`);
 }
 
 function placeModules(modules: readonly MultibootModule[], from: number, memoryBytes: number) {

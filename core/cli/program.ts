@@ -59,6 +59,7 @@ function createProgram(done: (status: number) => void): Command {
   addMachineOptions(program.command('run').description('run one guest here, without the library; COM1 on stdio'))
     .option('--timeout <seconds>', 'end with status 124 after this time')
     .option('--stats <file.json>', 'write times, instructions, VM exits and peak memory at the end')
+    .option('--test-devices', 'add the device that kvm-unit-tests and similar programs expect')
     .option('--json', 'write the ending, and errors, as JSON on standard error')
     .addHelpText('after', runExamples)
     .action(async (options: object) => {

@@ -17,6 +17,7 @@ import { Terminal } from './terminal.ts';
 export interface RunOptions extends MachineOptions {
   readonly timeout?: string;
   readonly stats?: string;
+  readonly testDevices?: boolean;
   readonly json?: boolean;
 }
 
@@ -35,7 +36,7 @@ export async function run(options: RunOptions): Promise<number> {
   const timeoutSeconds = parseTimeout(options.timeout);
   const settings = withChanges(parseWith(vmConfig, { name: 'run', ...vmDefaults }), changesFrom(options));
   checkCpuModel(settings.cpuModel);
-  const config = readMachineConfig(settings);
+  const config = { ...readMachineConfig(settings), testDevices: options.testDevices === true };
   if (options.stats !== undefined) writeFile(options.stats, '');
   const started = performance.now();
   const ending = await runMachine(config, timeoutSeconds);

@@ -76,7 +76,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   cpu.setLimits({ cr4: allowedCr4(model), efer: allowedEfer(model), xcr0: BigInt(new Cpuid(model).xcr0Allowed), physicalAddressBits: model.physicalAddressBits });
   cpu.setPageKind(0xa0000, 0x20000, PAGE_MMIO);
   const pc = new Pc({
-    memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: Date.now(), keyboard: false,
+    memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: Date.now(), keyboard: false, testDevices: config.testDevices === true,
     serialOutput: (port, bytes) => host.serialOutput(port, bytes),
   });
   const root = new Vmm(cpu, pc, model, config.cpus);

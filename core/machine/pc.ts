@@ -10,6 +10,7 @@ import { MemoryBus, PortBus } from '../platform/bus.ts';
 import { Pit } from '../platform/pit.ts';
 import { Rtc } from '../platform/rtc.ts';
 import { StateError } from '../platform/state.ts';
+import { TestDevice } from '../devices/testDevice.ts';
 import { Uart16550, comPorts } from '../devices/uart16550.ts';
 import { applyWrites } from '../boot/loader.ts';
 import { buildAcpiTables } from '../platform/acpi/tables.ts';
@@ -32,6 +33,8 @@ export interface PcConfig {
   /** What the real-time clock shows at power-on: milliseconds since 1970, UTC. */
   readonly wallMs: number;
   readonly keyboard: boolean;
+  /** The device of test programs (core/devices/testDevice.ts). */
+  readonly testDevices?: boolean;
   /** Takes what the guest sent to a serial port (0 to 3). */
   readonly serialOutput: (port: number, bytes: Uint8Array) => void;
 }
@@ -82,12 +85,13 @@ export class Pc {
     this.pci.plug(deviceFunction(31, 0), new LpcBridge());
     const keyboard = new KeyboardController(interrupts.isaWire(1), events, config.keyboard);
     const others: readonly Device[] = [this.rtc, hpet, this.power, ...this.uarts, this.pci, keyboard, new DebugExit(events), new PostPort(), new Port92(events)];
-    const devices: readonly Device[] = [this.pit, ...others, interrupts.pic, interrupts.ioApic];
+    const test = config.testDevices ? [new TestDevice(line => (line > 15 || line === 2 ? interrupts.pinWire(line) : interrupts.isaWire(line)))] : [];
+    const devices: readonly Device[] = [this.pit, ...others, ...test, interrupts.pic, interrupts.ioApic];
     for (const device of devices) {
       this.ports.attach(device);
       this.memoryBus.attach(device);
     }
-    this.components = [this.clock, this.pit, ...others, ...this.pci.list().map(({ fn }) => fn), interrupts.pic, interrupts.ioApic, ...interrupts.localApics];
+    this.components = [this.clock, this.pit, ...others, ...test, ...this.pci.list().map(({ fn }) => fn), interrupts.pic, interrupts.ioApic, ...interrupts.localApics];
     this.startFirmware();
   }
 

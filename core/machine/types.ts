@@ -11,6 +11,8 @@ export interface MachineConfig {
   /** `interpreter` emits no regions; `always` compiles every region on first sight. */
   readonly jit: 'off' | 'on' | 'always';
   readonly clock: 'wall' | 'instructions';
+  /** Adds the device that test programs of processors expect. */
+  readonly testDevices?: boolean;
 }
 
 export type BootSource =

@@ -73,6 +73,13 @@ export class StateReader {
     return typeof value === 'string' && value.length <= maximum ? value : this.refuse(field, `a text of at most ${maximum} characters`);
   }
 
+  /** Exactly `length` bytes, saved as base64. */
+  bytes(field: string, length: number): Uint8Array {
+    const value = this.value(field);
+    const bytes = typeof value === 'string' ? Buffer.from(value, 'base64') : null;
+    return bytes?.length === length && bytes.toString('base64') === value ? bytes : this.refuse(field, `${length} bytes in base64`);
+  }
+
   /** One of the given words. */
   word<T extends string>(field: string, words: readonly T[]): T {
     const value = this.value(field);

@@ -8,6 +8,7 @@ import { LpcBridge, PciHost, deviceFunction, hostBridge } from '../../core/platf
 import { Pic } from '../../core/platform/pic.ts';
 import { Pit } from '../../core/platform/pit.ts';
 import { Rtc } from '../../core/platform/rtc.ts';
+import { TestDevice } from '../../core/devices/testDevice.ts';
 import { Uart16550, comPorts } from '../../core/devices/uart16550.ts';
 import { Wire } from '../doubles/wire.ts';
 import { componentConformance, deviceConformance } from './device.ts';
@@ -28,6 +29,7 @@ deviceConformance('8042 with keyboard', () => new KeyboardController(new Wire(),
 deviceConformance('debug exit', () => new DebugExit(events));
 deviceConformance('POST port', () => new PostPort());
 deviceConformance('port 92H', () => new Port92(events));
+deviceConformance('test device', () => new TestDevice(() => new Wire()));
 deviceConformance('PCI host', () => {
   const host = new PciHost(events);
   host.plug(deviceFunction(0, 0), hostBridge());

@@ -1,5 +1,5 @@
 /** Far returns: RET far and IRET. @sdm 2A IRET; 2B RET */
-import { AC, CR4_VME, ID, IF, IOPL, NT, RF, STATUS_FLAGS, TF, DF, VIF, VIP, VM } from './bits';
+import { AC, ACCESS_UNUSABLE, CR4_VME, ID, IF, IOPL, NT, RF, STATUS_FLAGS, TF, DF, VIF, VIP, VM } from './bits';
 import { RETURN, checkCode, enterCode, targetFits, targetLong, transferred } from './code-segments';
 import {
   accessOf, baseOf, descriptorAccess, descriptorBase, descriptorDpl, descriptorLimit, descriptorPresent, descriptorType, fetchDescriptor,
@@ -55,7 +55,7 @@ function enterStack(selector: u32, pointer: u64): void {
   writeStackPointer(pointer);
 }
 
-/** Data segments that the outer level may not use become null. @sdm 3A 5.8.6 */
+/** Data segments that the outer level may not use become null; the hidden base stays, which 64-bit code sees in FS and GS. @sdm 3A 5.8.6 */
 function dropInnerSegments(level: u32): void {
   dropInner(ES, level);
   dropInner(DS, level);
@@ -66,7 +66,7 @@ function dropInnerSegments(level: u32): void {
 function dropInner(index: i32, level: u32): void {
   const access = accessOf(index);
   if (access & 0x10000 || (access & 0xc) == 0xc || ((access >>> 5) & 3) >= level) return;
-  loadNull(index, 0);
+  writeSegment(index, 0, baseOf(index), limitOf(index), ACCESS_UNUSABLE);
 }
 
 /** RET far, discarding `popBytes` of parameters. */

@@ -165,7 +165,8 @@ describe('multiboot 1', () => {
     const elf = (address: number, memoryLength?: number) => multibootElf(false, address, [{ address, data: code, ...(memoryLength === undefined ? {} : { memoryLength }) }]);
     expect(refusal({ kernel: multibootElf(false, 0x100000, [{ address: 0x100000, data: code }], 0x13) })).toMatch(/features 0x10/);
     expect(refusal({ kernel: elf(0x100000, 100 * megabyte) })).toMatch(/64 MB is too small.*101 MB/);
-    expect(refusal({ kernel: elf(0x7000) })).toMatch(/from 1 MB up/);
+    expect(refusal({ kernel: elf(0x400) })).toMatch(/below 1 MB must lie between 0x1000 and 0x10000/);
+    expect(refusal({ kernel: elf(0x8000, 0x9000) })).toMatch(/below 1 MB/);
     expect(refusal({ kernel: elf(0x100000).subarray(0, 118) })).toMatch(/truncated/);
     expect(refusal({ kernel: multibootElf(false, 0x900000, [{ address: 0x100000, data: code }]) })).toMatch(/entry point 0x900000/);
     expect(refusal({ kernel: elf(0x100000), modules: [{ data: new Uint8Array(64 * megabyte), commandLine: '' }] })).toMatch(/module 1 of 64 MB does not fit/);

@@ -1,0 +1,51 @@
+/**
+ * `npm run yardstick -- kvm-unit-tests [--tests FOLDER] [--only NAME]... [--qemu] [--verbose] [-- OPTIONS OF run]`: runs independent suites on the
+ * machine and prints what they say. The suite is built beforehand, from its own sources: `configure && make` in kvm-unit-tests, and FOLDER
+ * (or VANDERPOOL_KVM_UNIT_TESTS) is its folder `x86`.
+ */
+import { parseArgs } from 'node:util';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { outside, readList, runOurs, runQemu } from './kvm-unit-tests.ts';
+import type { Outcome } from './kvm-unit-tests.ts';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    tests: { type: 'string' }, only: { type: 'string', multiple: true }, seconds: { type: 'string' }, qemu: { type: 'boolean' }, verbose: { type: 'boolean' },
+  },
+});
+
+function refuse(message: string): never {
+  console.error(message);
+  process.exit(2);
+}
+
+if (positionals[0] !== 'kvm-unit-tests') refuse('Name the suite: npm run yardstick -- kvm-unit-tests');
+const folder = values.tests ?? process.env.VANDERPOOL_KVM_UNIT_TESTS ?? refuse('Say where the built tests lie: --tests FOLDER, or VANDERPOOL_KVM_UNIT_TESTS.');
+if (!existsSync(join(folder, 'unittests.cfg'))) refuse(`${folder} has no unittests.cfg: name the folder x86 of a built kvm-unit-tests.`);
+
+const wanted = (name: string): boolean => values.only === undefined ? !name.startsWith('vmx') && !name.startsWith('ept') : values.only.some(pattern => new RegExp(`^(?:${pattern})$`).test(name));
+const cell = (outcome: Outcome): string => `${outcome.passed} / ${outcome.failed.length} / ${outcome.skipped} | ${outcome.ending} | ${outcome.seconds.toFixed(1)}`;
+const total = { passed: 0, failed: 0 };
+const left: string[] = [];
+
+console.log(`| test | passed / failed / skipped | ending | s |${values.qemu ? ' QEMU TCG: passed / failed / skipped | ending | s |' : ''}`);
+console.log(`|---|---|---|---|${values.qemu ? '---|---|---|' : ''}`);
+for (const test of readList(folder).filter(({ name }) => wanted(name))) {
+  const reason = outside(test, folder);
+  if (reason !== '') {
+    left.push(`${test.name}: ${reason}`);
+    continue;
+  }
+  const seconds = Number(values.seconds ?? test.seconds);
+  const ours = await runOurs(test, folder, seconds, positionals.slice(1));
+  const peer = values.qemu ? ` ${cell(await runQemu(test, folder, seconds))} |` : '';
+  console.log(`| ${test.name} | ${cell(ours)} |${peer}`);
+  if (values.verbose) console.log(ours.output);
+  for (const line of ours.failed) console.log(`    ${line}`);
+  total.passed += ours.passed;
+  total.failed += ours.failed.length;
+}
+console.log(`\n${total.passed} passed, ${total.failed} failed.`);
+if (left.length > 0) console.log(`Left out:\n${left.map(line => `- ${line}`).join('\n')}`);

@@ -16,6 +16,7 @@ export interface MachineOptions {
   readonly cpu?: string;
   readonly jit?: string;
   readonly clock?: string;
+  readonly machine?: string;
 }
 
 export function addMachineOptions(command: Command): Command {
@@ -28,7 +29,8 @@ export function addMachineOptions(command: Command): Command {
     .option('--cpus <n>', 'processors (default: 1)')
     .option('--cpu <model>', 'processor model')
     .option('--jit <mode>', 'translation of hot code: on, off or always (default: on)')
-    .option('--clock <policy>', "guest time: wall, or instructions for runs that repeat exactly (default: wall)");
+    .option('--clock <policy>', "guest time: wall, or instructions for runs that repeat exactly (default: wall)")
+    .option('--machine <property=value,...>', 'iommu=on gives the guest a VT-d unit of its own (default: iommu=off)');
 }
 
 /** The part of a configuration that the options name; `base` is what a boot option changes when the VM exists already. */
@@ -41,8 +43,19 @@ export function changesFrom(options: MachineOptions, base?: BootConfig): VmChang
     ...(options.cpu === undefined ? {} : { cpuModel: options.cpu }),
     ...(options.jit === undefined ? {} : { jit: oneOf('--jit', options.jit, ['off', 'on', 'always']) }),
     ...(options.clock === undefined ? {} : { clock: oneOf('--clock', options.clock, ['wall', 'instructions']) }),
+    ...machineProperties(options.machine),
     ...(boot === undefined ? {} : { boot }),
   };
+}
+
+/** `--machine iommu=on`: a property to a machine's own name. */
+function machineProperties(text: string | undefined): VmChanges {
+  const properties = (text ?? '').split(',').filter(part => part !== '').map((part): VmChanges => {
+    const [name, value = ''] = part.split('=', 2);
+    if (name !== 'iommu') throw badArgument(`--machine: there is no property "${name ?? ''}".`, 'There is: iommu=on|off.');
+    return { iommu: oneOf('--machine iommu', value, ['off', 'on']) };
+  });
+  return Object.assign({}, ...properties) as VmChanges;
 }
 
 function bootFrom(options: MachineOptions, base?: BootConfig): BootConfig | undefined {

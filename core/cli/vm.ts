@@ -110,7 +110,7 @@ function describeVm({ id, config, state, exit, startedAt, createdAt, processId }
     ['Name', config.name], ['State', state], ['Started', time(startedAt)], ['Process', processId === null ? '' : String(processId)],
     ['Last end', exit ? `${exit.reason}, ${time(exit.at)}${exit.detail === '' ? '' : `\n${exit.detail}`}` : ''],
     ['Memory', formatMemory(config.memoryBytes)], ['Processors', `${config.cpus}${config.cpuModel === '' ? '' : ` ${config.cpuModel}`}`],
-    ['JIT', config.jit], ['Clock', config.clock], ['Boots', bootText(boot)], ['Initrd', image?.initrd ?? ''], ['Command line', image?.append ?? ''],
+    ['JIT', config.jit], ['Clock', config.clock], ['IOMMU', config.iommu], ['Boots', bootText(boot)], ['Initrd', image?.initrd ?? ''], ['Command line', image?.append ?? ''],
     ['Modules', image?.modules.map(({ path, commandLine }) => `${path} ${commandLine}`.trim()).join('\n') ?? ''],
     ['Consoles', serial.flatMap(({ attach }, port) => (attach === 'console' ? [`COM${port + 1}`] : [])).join(', ')],
     ['Notes', config.notes], ['Created', time(createdAt)], ['Id', id],

@@ -35,6 +35,8 @@ export type SerialPortConfig = z.infer<typeof serialPort>;
 
 export const jitMode = z.enum(['off', 'on', 'always']);
 export const clockPolicy = z.enum(['wall', 'instructions']);
+/** Whether the guest has a VT-d unit of its own. */
+export const iommuMode = z.enum(['off', 'on']);
 
 const fields = {
   name: vmName,
@@ -47,6 +49,7 @@ const fields = {
   cpuModel: z.string().max(64),
   jit: jitMode,
   clock: clockPolicy,
+  iommu: iommuMode,
   boot: bootConfig,
   /** COM1 to COM4. */
   serial: z.array(serialPort).length(SERIAL_PORTS),
@@ -74,6 +77,7 @@ export const vmDefaults: Omit<VmConfig, 'name'> = {
   cpuModel: '',
   jit: 'on',
   clock: 'wall',
+  iommu: 'off',
   boot: { kind: 'monitor' },
   serial: [...defaultSerial],
   notes: '',

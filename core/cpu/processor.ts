@@ -16,7 +16,7 @@ import { I32 } from '../wasm/opcodes.ts';
 import type { Program } from '../isa/ir.ts';
 import {
   BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, EFLAGS, ENTRY_INTR_INFO, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPTIBILITY, INTERRUPT_WINDOW,
-  NEXT_RIP, NMI_WINDOW, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
+  NEXT_RIP, NMI_WINDOW, PAGE_CODE, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
   PHYS_RESERVED,
 } from './layout.ts';
 
@@ -307,6 +307,11 @@ export class Processor {
     const status = this.call('endInstruction');
     this.exitAfterSkip = status === STATUS_EXIT;
     return status === STATUS_OK;
+  }
+
+  /** A device is about to change RAM, within a page: code decoded from there is forgotten. */
+  noteDeviceWrite(gpa: number, size: number): void {
+    if (this.view.getUint32(PAGE_CODE + (gpa >>> 12) * 4, true) !== 0) this.call('writeToCode', gpa, size);
   }
 
   /** Raises #GP(0) at the instruction that exited. */

@@ -76,7 +76,8 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   cpu.setLimits({ cr4: allowedCr4(model), efer: allowedEfer(model), xcr0: BigInt(new Cpuid(model).xcr0Allowed), physicalAddressBits: model.physicalAddressBits });
   cpu.setPageKind(0xa0000, 0x20000, PAGE_MMIO);
   const pc = new Pc({
-    memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: Date.now(), keyboard: false, testDevices: config.testDevices === true,
+    memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: Date.now(), keyboard: false,
+    testDevices: config.testDevices === true, iommu: config.iommu === 'on', codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
     serialOutput: (port, bytes) => host.serialOutput(port, bytes),
   });
   const root = new Vmm(cpu, pc, model, config.cpus);

@@ -6,12 +6,12 @@ import type { VmConfig } from '../contract/vm.ts';
 import type { BootSource, MachineConfig } from './types.ts';
 
 /** What of a VM's configuration its machine is made of. */
-export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel' | 'jit' | 'clock' | 'boot'>;
+export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel' | 'jit' | 'clock' | 'iommu' | 'boot'>;
 
 /** @throws ContractError `file-unreadable` or `bad-image`, naming the file and the field. */
 export function readMachineConfig(settings: MachineSettings): MachineConfig {
-  const { memoryBytes, cpus, cpuModel, jit, clock } = settings;
-  return { memoryBytes, cpus, cpuModel, jit, clock, boot: readBoot(settings, readWhole) };
+  const { memoryBytes, cpus, cpuModel, jit, clock, iommu } = settings;
+  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot: readBoot(settings, readWhole) };
 }
 
 /** The boot source for a check of its images: the kernel is read, of the other files only their sizes are true. */

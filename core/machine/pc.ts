@@ -15,6 +15,10 @@ import { Uart16550, comPorts } from '../devices/uart16550.ts';
 import { applyWrites } from '../boot/loader.ts';
 import { buildAcpiTables } from '../platform/acpi/tables.ts';
 import { buildSmbios } from '../platform/smbios.ts';
+import { GuestMemory } from '../vtd/guestMemory.ts';
+import { VtdUnit } from '../vtd/unit.ts';
+import { dmarBody } from '../vtd/dmar.ts';
+import { vtdDefaults } from '../vtd/capabilities.ts';
 import { conventionalEnd, memoryMap } from '../platform/memoryLayout.ts';
 import { loadImage } from '../boot/image.ts';
 import type { BootImages } from '../boot/image.ts';
@@ -35,6 +39,10 @@ export interface PcConfig {
   readonly keyboard: boolean;
   /** The device of test programs (core/devices/testDevice.ts). */
   readonly testDevices?: boolean;
+  /** The guest has a remapping unit of its own. */
+  readonly iommu?: boolean;
+  /** Told before a device changes RAM: the processor may hold code from there. */
+  readonly codeWritten?: (address: number, size: number) => void;
   /** Takes what the guest sent to a serial port (0 to 3). */
   readonly serialOutput: (port: number, bytes: Uint8Array) => void;
 }
@@ -50,6 +58,8 @@ export class Pc {
   readonly uarts: readonly Uart16550[];
   readonly rtc: Rtc;
   readonly power: AcpiPm;
+  /** The guest's remapping unit, where the machine has one. */
+  readonly vtd: VtdUnit | null;
   /** Set when the guest asked to stop: root mode looks at it after each exit it handled. */
   exit: MachineExit | null = null;
   private readonly config: PcConfig;
@@ -83,8 +93,12 @@ export class Pc {
     this.pci = new PciHost(events);
     this.pci.plug(deviceFunction(0, 0), hostBridge());
     this.pci.plug(deviceFunction(31, 0), new LpcBridge());
+    this.vtd = config.iommu === true ? this.addRemapping() : null;
     const keyboard = new KeyboardController(interrupts.isaWire(1), events, config.keyboard);
-    const others: readonly Device[] = [this.rtc, hpet, this.power, ...this.uarts, this.pci, keyboard, new DebugExit(events), new PostPort(), new Port92(events)];
+    const remapping = this.vtd ? [this.vtd] : [];
+    const others: readonly Device[] = [
+      this.rtc, hpet, this.power, ...this.uarts, this.pci, keyboard, new DebugExit(events), new PostPort(), new Port92(events), ...remapping,
+    ];
     const test = config.testDevices ? [new TestDevice(line => (line > 15 || line === 2 ? interrupts.pinWire(line) : interrupts.isaWire(line)))] : [];
     const devices: readonly Device[] = [this.pit, ...others, ...test, interrupts.pic, interrupts.ioApic];
     for (const device of devices) {
@@ -101,8 +115,10 @@ export class Pc {
    * @throws BootError naming what is wrong; nothing has changed then
    */
   boot(source: BootImages | ((plan: BootPlan) => LoadedImage)): InitialVcpuState {
-    const { memory, vcpus, keyboard } = this.config;
-    const acpi = buildAcpiTables({ vcpus, keyboard, ioApicId: vcpus % ioApicIdLimit });
+    const { memory, vcpus, keyboard, physicalAddressBits } = this.config;
+    const ioApicId = vcpus % ioApicIdLimit;
+    const dmar = this.vtd ? { dmar: dmarBody({ hostAddressBits: physicalAddressBits, ioApicId }) } : {};
+    const acpi = buildAcpiTables({ vcpus, keyboard, ioApicId, ...dmar });
     const plan: BootPlan = { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address };
     const image = typeof source === 'function' ? source(plan) : loadImage(source, plan);
     applyWrites({ bytes: memory }, [biosDataArea(), acpi, buildSmbios(memory.length, vcpus), ...image.writes]);
@@ -151,6 +167,17 @@ export class Pc {
       if (!states.has(component.name)) throw new StateError(`the saved machine has no state of ${component.name}`);
       component.loadState(states.get(component.name));
     }
+  }
+
+  /** All interrupts of devices go through the unit from now on. */
+  private addRemapping(): VtdUnit {
+    const { memory, physicalAddressBits, codeWritten } = this.config;
+    const unit = new VtdUnit(
+      { ...vtdDefaults, hostAddressBits: physicalAddressBits },
+      { memory: new GuestMemory(memory, codeWritten), deliver: message => this.interrupts.deliver(message) },
+    );
+    this.interrupts.remapper = unit;
+    return unit;
   }
 
   private stop(exit: MachineExit): void {

@@ -13,6 +13,8 @@ export interface MachineConfig {
   readonly clock: 'wall' | 'instructions';
   /** Adds the device that test programs of processors expect. */
   readonly testDevices?: boolean;
+  /** Whether the guest has a VT-d unit of its own; absent: no. */
+  readonly iommu?: 'off' | 'on';
 }
 
 export type BootSource =

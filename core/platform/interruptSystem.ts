@@ -6,7 +6,7 @@ import { Pic } from './pic.ts';
 import { SharedWire, deliveryMode, messageFromMsi } from './interrupts.ts';
 import { pciInterruptPins, pciLegacyIrqs } from './memoryLayout.ts';
 import type { ApicFabric } from './localApic.ts';
-import type { InterruptMessage, LevelInterrupt } from './interrupts.ts';
+import type { InterruptMessage, InterruptRemapper, LevelInterrupt } from './interrupts.ts';
 import type { Shorthand } from './localApicMessages.ts';
 import type { VirtualClock } from './clock.ts';
 
@@ -15,10 +15,15 @@ export function isaPin(irq: number): number {
   return irq === 0 ? 2 : irq;
 }
 
+/** The requester ID of the I/O APIC: no bus has this device. The DMAR table tells it. */
+export const ioApicRequester = 0xf0f8;
+
 export class InterruptSystem implements ApicFabric {
   readonly pic: Pic;
   readonly ioApic: IoApic;
   readonly localApics: readonly LocalApic[];
+  /** What the interrupts of devices and of the I/O APIC go through, where the machine has such a unit. */
+  remapper: InterruptRemapper | null = null;
   private readonly isa: readonly SharedWire[];
   private readonly pins: readonly SharedWire[];
   /** Where the search for a lowest-priority target begins: ties go round. */
@@ -26,7 +31,9 @@ export class InterruptSystem implements ApicFabric {
 
   constructor(clock: VirtualClock, vcpus: number, physicalAddressBits: number) {
     this.localApics = Array.from({ length: vcpus }, (_, index) => new LocalApic(index, clock, this, physicalAddressBits));
-    this.ioApic = new IoApic(vcpus & 0xf, message => this.deliver(message));
+    this.ioApic = new IoApic(vcpus & 0xf, (message, address, data) => (
+      this.remapper === null ? this.deliver(message) : this.remapper.interrupt(ioApicRequester, address, data, message)
+    ));
     const lint0 = this.localApics.map(apic => apic.pin(0));
     this.pic = new Pic({ set: asserted => lint0.forEach(pin => pin.set(asserted)) });
     // Pin 0 of the I/O APIC has no wire: the 8259A reaches the processors through LINT0.
@@ -64,11 +71,12 @@ export class InterruptSystem implements ApicFabric {
     return { set: asserted => wires.forEach(wire => wire.set(asserted)) };
   }
 
-  /** A device's write to the interrupt address range. Returns false for any other address. */
-  writeMsi(address: number, data: number): boolean {
+  /** A device's write to the interrupt address range, with its requester ID. Returns false for any other address. */
+  writeMsi(address: number, data: number, requester = 0): boolean {
     const message = messageFromMsi(address, data);
     if (message === null) return false;
-    this.deliver(message);
+    if (this.remapper === null) this.deliver(message);
+    else this.remapper.interrupt(requester, address, data, message);
     return true;
   }
 

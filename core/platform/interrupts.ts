@@ -66,6 +66,17 @@ export interface InterruptMessage {
 }
 
 /**
+ * The way of an interrupt to the local APICs: what it means by itself, and the write of `data` to `address` that it is on the bus, for what
+ * remaps it. Returns whether a local APIC accepted it.
+ */
+export type InterruptRoute = (message: InterruptMessage, address: number, data: number) => boolean;
+
+/** What remaps interrupts on their way from a requester. */
+export interface InterruptRemapper {
+  interrupt(source: number, address: number, data: number, compatible: InterruptMessage): boolean;
+}
+
+/**
  * The message that a device's write of `data` to `address` stands for, or null when the address is no interrupt address.
  * @sdm 3A 11.11
  */

@@ -4,7 +4,7 @@ import { StateReader } from './state.ts';
 import { extract } from './device.ts';
 import { deliveryMode } from './interrupts.ts';
 import type { AccessSize, Device, DeviceRange, DeviceState } from './device.ts';
-import type { InterruptMessage, LevelInterrupt } from './interrupts.ts';
+import type { InterruptRoute, LevelInterrupt } from './interrupts.ts';
 
 export const ioApicBase = 0xfec00000;
 export const ioApicPins = 24;
@@ -15,7 +15,8 @@ const levelTriggered = 0x8000;
 const remoteIrr = 0x4000;
 /** Bits software may set in an entry's low half: all but delivery status and remote IRR. */
 const writableLow = 0x1afff;
-const destinationMask = 0xff000000;
+/** Bits software may set in an entry's high half: the destination, and below it what a remappable interrupt adds. @vtd 5.1.2.1 */
+const writableHigh = 0xffff0000;
 
 const windowSelect = 0x00;
 const windowData = 0x10;
@@ -25,7 +26,7 @@ export class IoApic implements Device {
   readonly name = 'io-apic';
   readonly version = 1;
   readonly ranges: readonly DeviceRange[] = [{ space: 'memory', base: ioApicBase, length: 0x1000, offset: 0, width: 4 }];
-  private readonly deliver: (message: InterruptMessage) => boolean;
+  private readonly deliver: InterruptRoute;
   private readonly initialId: number;
   private id: number;
   private select = 0;
@@ -35,9 +36,9 @@ export class IoApic implements Device {
 
   /**
    * @param id the ID that firmware has assigned, as the MADT tells
-   * @param deliver sends a message to the local APICs; false when none accepted it
+   * @param deliver sends a message on its way to the local APICs; false when none accepted it
    */
-  constructor(id: number, deliver: (message: InterruptMessage) => boolean) {
+  constructor(id: number, deliver: InterruptRoute) {
     this.initialId = id;
     this.id = id;
     this.deliver = deliver;
@@ -126,7 +127,7 @@ export class IoApic implements Device {
     const pin = (select - 0x10) >> 1;
     if (pin < 0 || pin >= ioApicPins) return;
     if ((select & 1) !== 0) {
-      this.high[pin] = value & destinationMask;
+      this.high[pin] = value & writableHigh;
       return;
     }
     const kept = (this.low[pin] ?? 0) & remoteIrr;
@@ -147,8 +148,11 @@ export class IoApic implements Device {
 
   private send(pin: number, level: boolean): boolean {
     const entry = this.low[pin] ?? masked;
-    return this.deliver({
-      mode: (entry >> 8) & 7, vector: entry & 0xff, level, logical: (entry & 0x800) !== 0, destination: (this.high[pin] ?? 0) >>> 24, wide: false,
-    });
+    const high = this.high[pin] ?? 0;
+    const mode = (entry >> 8) & 7;
+    const message = { mode, vector: entry & 0xff, level, logical: (entry & 0x800) !== 0, destination: high >>> 24, wide: false };
+    // The entry's upper 16 bits are address bits 19:4, its bit 11 is address bit 2.
+    const address = (0xfee00000 | ((high & writableHigh) >>> 12) | ((entry & 0x800) >>> 9)) >>> 0;
+    return this.deliver(message, address, (entry & 0x7ff) | (level ? 0x8000 : 0));
   }
 }

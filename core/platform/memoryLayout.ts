@@ -11,6 +11,7 @@ export const tableArea = { base: 0xe0000, smbios: 0xf0000, end: oneMegabyte } as
 /** RAM ends below, PCI devices are mapped within. */
 export const pciHole = { base: 0xc0000000, end: 0xfec00000 } as const;
 export const hpetBase = 0xfed00000;
+export const vtdBase = 0xfed90000;
 export const localApicBase = 0xfee00000;
 
 /** I/O APIC pins of PIRQA to PIRQD, and their ISA interrupts on the 8259A pair. */
@@ -37,6 +38,7 @@ export function memoryMap(memoryBytes: number): readonly MapEntry[] {
     range(oneMegabyte, memoryBytes, usable),
     range(0xfec00000, 0xfec01000, reserved),
     range(hpetBase, hpetBase + 0x1000, reserved),
+    range(vtdBase, vtdBase + 0x1000, reserved),
     range(localApicBase, localApicBase + 0x1000, reserved),
   ];
 }

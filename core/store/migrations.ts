@@ -62,6 +62,11 @@ export const migrations: readonly Migration[] = [
       'CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID',
     ],
   },
+  {
+    version: 2,
+    what: 'a remapping unit for the guest',
+    statements: [`ALTER TABLE vms ADD COLUMN iommu TEXT NOT NULL DEFAULT 'off' CHECK (iommu IN ('off', 'on'))`],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

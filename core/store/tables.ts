@@ -10,6 +10,7 @@ export interface VmRow {
   readonly cpu_model: string;
   readonly jit: string;
   readonly clock: string;
+  readonly iommu: string;
   readonly boot_kind: string;
   readonly kernel: string | null;
   readonly initrd: string | null;

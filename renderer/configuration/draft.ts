@@ -20,6 +20,7 @@ export interface Draft {
   readonly cpuModel: string;
   readonly jit: VmConfig['jit'];
   readonly clock: VmConfig['clock'];
+  readonly iommu: VmConfig['iommu'];
   readonly boot: BootDraft;
   readonly serial: readonly SerialPortConfig[];
   readonly notes: string;
@@ -42,6 +43,7 @@ export function draftOf(config: VmConfig): Draft {
     cpuModel: config.cpuModel,
     jit: config.jit,
     clock: config.clock,
+    iommu: config.iommu,
     boot: boot.kind === 'monitor'
       ? { kind: 'monitor', ...emptyImage }
       : { kind: 'image', kernel: boot.kernel, initrd: boot.initrd ?? '', append: boot.append, modules: boot.modules },
@@ -74,6 +76,7 @@ export function readDraft(draft: Draft): ReadDraft {
     cpuModel: draft.cpuModel,
     jit: draft.jit,
     clock: draft.clock,
+    iommu: draft.iommu,
     boot: boot.kind === 'monitor'
       ? { kind: 'monitor' }
       : { kind: 'image', kernel: boot.kernel.trim(), initrd: boot.initrd.trim() || null, append: boot.append.trim(), modules: boot.modules },

@@ -74,6 +74,12 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
           <Section title="Processor and memory" about="What the guest sees, whatever the host is.">
             <MemoryField {...fields} />
             <ProcessorFields {...fields} />
+            <Field label="VT-d" hint="The guest gets a remapping unit of its own, for DMA and interrupts. Hypervisors need it to assign devices.">
+              {(ties) => (
+                <Select ties={ties} value={draft.iommu} disabled={locked} onPick={(iommu) => change({ iommu: iommu as Draft['iommu'] })}
+                  options={[{ value: 'off', label: 'Off' }, { value: 'on', label: 'On' }]} />
+              )}
+            </Field>
           </Section>
           <Section title="Serial ports" about="Each port that has a console gets a tab.">
             <SerialFields {...fields} />

@@ -19,6 +19,8 @@ export interface AcpiTables {
 }
 
 export interface AcpiOptions extends DsdtOptions {
+  /** Body of the DMAR table, for a machine with a remapping unit. */
+  readonly dmar?: Uint8Array;
   readonly ioApicId: number;
 }
 
@@ -36,7 +38,7 @@ export function buildAcpiTables(options: AcpiOptions): AcpiTables {
   };
   const facs = place(buildFacs(), 64);
   const dsdt = place(table('DSDT', 2, dsdtBody(options)));
-  const tables = [buildFadt(facs, dsdt, options.keyboard), buildMadt(options), buildHpet()].map(bytes => place(bytes));
+  const tables = [buildFadt(facs, dsdt, options.keyboard), buildMadt(options), buildHpet(), ...(options.dmar ? [table('DMAR', 1, options.dmar)] : [])].map(bytes => place(bytes));
   const rsdt = place(table('RSDT', 1, pointers(tables, 4)));
   const xsdt = place(table('XSDT', 1, pointers(tables, 8)));
   data.set(buildRsdp(rsdt, xsdt));

@@ -1,0 +1,35 @@
+/** A machine's RAM as its remapping unit reads and writes it. */
+
+import type { RemappingMemory } from './memory.ts';
+
+export class GuestMemory implements RemappingMemory {
+  private readonly view: DataView;
+  private readonly wrote: (address: number, size: number) => void;
+
+  /**
+   * @param ram RAM from guest-physical address 0
+   * @param wrote told before bytes change: the processor may hold code from there
+   */
+  constructor(ram: Uint8Array, wrote: (address: number, size: number) => void = () => {}) {
+    this.view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
+    this.wrote = wrote;
+  }
+
+  read(address: number): bigint | null {
+    return address + 8 <= this.view.byteLength ? this.view.getBigUint64(address, true) : null;
+  }
+
+  write(address: number, value: bigint): boolean {
+    if (address + 8 > this.view.byteLength) return false;
+    this.wrote(address, 8);
+    this.view.setBigUint64(address, value, true);
+    return true;
+  }
+
+  writeDword(address: number, value: number): boolean {
+    if (address + 4 > this.view.byteLength) return false;
+    this.wrote(address, 4);
+    this.view.setUint32(address, value, true);
+    return true;
+  }
+}

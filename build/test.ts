@@ -20,6 +20,7 @@ const tools: readonly Tool[] = [
   { programs: ['ld'], package: 'binutils', why: 'the differential tests link their harness' },
   { programs: ['script'], package: 'bsdutils', why: 'the command line is tested on a terminal, too' },
   { programs: ['cpio'], package: 'cpio', why: 'archives made by the image tools are read back' },
+  { programs: ['qemu-img'], package: 'qemu-utils', why: 'disk images are read and written by an independent program, too' },
 ];
 
 interface Report {

@@ -91,7 +91,8 @@ export function wholeNumber(option: string, text: string): number {
   return Number(text);
 }
 
-function oneOf<const T extends string>(option: string, text: string, words: readonly T[]): T {
+/** @throws ContractError naming the option and the words it knows */
+export function oneOf<const T extends string>(option: string, text: string, words: readonly T[]): T {
   const word = words.find((candidate) => candidate === text);
   if (word === undefined) throw badArgument(`${option}: "${text}" is none of ${words.join(', ')}.`);
   return word;

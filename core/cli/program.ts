@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { ContractError } from '../contract/errors.ts';
 import { addMachineOptions } from './machine-options.ts';
+import { addDiskCommands } from './disk-commands.ts';
 import { addCommonOptions } from './session.ts';
 import { reportError, Status } from './status.ts';
 
@@ -67,6 +68,7 @@ function createProgram(done: (status: number) => void): Command {
       done(await run(options));
     });
   addVmCommands(program);
+  addDiskCommands(program, done);
   addConsole(program, done);
   addEngineCommands(program, done);
   return program;

@@ -12,7 +12,7 @@ export const Status = {
   tripleFault: 126,
 } as const;
 
-const badArgumentCodes: readonly ErrorCode[] = ['bad-request', 'bad-field', 'bad-image', 'file-unreadable'];
+const badArgumentCodes: readonly ErrorCode[] = ['bad-request', 'bad-field', 'bad-image', 'file-unreadable', 'image-in-use'];
 
 /** Prints an error for a person, or as JSON, on standard error and returns the exit status. No stack: it helps nobody here. */
 export function reportError(thrown: unknown, json: boolean): number {

@@ -1,0 +1,225 @@
+/** What people do with disk images: make, describe, check, resize, convert. */
+import { closeSync, existsSync, openSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
+import { ContractError } from '../contract/errors.ts';
+import { SECTOR } from './blockDevice.ts';
+import type { BlockDevice } from './blockDevice.ts';
+import { badImage } from './errors.ts';
+import { openImage, openLocked, recognise } from './open.ts';
+import type { ImageFormat } from './open.ts';
+import { checkQcow2 } from './qcow2/check.ts';
+import type { CheckReport, Repair } from './qcow2/check.ts';
+import { createQcow2, growQcow2, qcow2Defaults } from './qcow2/create.ts';
+import type { Qcow2Options } from './qcow2/create.ts';
+import { incompatible, readHeader } from './qcow2/header.ts';
+import { Qcow2Image } from './qcow2/image.ts';
+import { FileStorage } from './storage.ts';
+
+export const DISK_MAXIMUM = 2 ** 46;
+const COPY_BYTES = 2 * 1024 * 1024;
+
+export interface CreateOptions extends Partial<Omit<Qcow2Options, 'size' | 'backing'>> {
+  readonly format: ImageFormat;
+  /** In bytes; null takes that of the backing image. */
+  readonly size: number | null;
+  readonly backing?: { readonly path: string; readonly format: ImageFormat };
+}
+
+/** @throws ContractError; the file is gone again then, unless it was there before */
+export async function createDisk(path: string, options: CreateOptions): Promise<void> {
+  const backing = options.backing && backingOf(path, options.backing);
+  const size = options.size ?? (backing ? await sizeOf(resolve(dirname(path), backing.file), backing.format) : null);
+  if (size === null) throw new ContractError('bad-field', 'A new disk needs a size.', 'Write it with a unit, such as 20G.', 'size');
+  checkSize(size);
+  await intoNewFile(path, async storage => {
+    if (options.format === 'raw') {
+      if (backing) throw new ContractError('bad-field', 'A raw image has no backing file.', 'Choose the format qcow2.', 'backing');
+      await storage.truncate(size);
+      return storage.sync();
+    }
+    const { version, clusterBits, compression, lazyRefcounts } = { ...qcow2Defaults, ...options };
+    return createQcow2(storage, { size, version, clusterBits, compression, lazyRefcounts, backing: backing ?? null });
+  });
+}
+
+/** The header names the backing file as it is seen from the image's folder, where it must be. */
+function backingOf(path: string, { path: backingPath, format }: { readonly path: string; readonly format: ImageFormat }): { file: string; format: ImageFormat } {
+  if (dirname(resolve(path)) !== dirname(resolve(backingPath))) {
+    throw new ContractError('bad-field', 'The backing file must lie in the folder of the new image.', 'Put one of them beside the other.', 'backing');
+  }
+  return { file: basename(backingPath), format };
+}
+
+async function sizeOf(path: string, format: ImageFormat): Promise<number> {
+  const device = await openImage(path, { readOnly: true, format });
+  await device.close();
+  return device.size;
+}
+
+function checkSize(size: number): void {
+  if (Number.isInteger(size) && size > 0 && size <= DISK_MAXIMUM && size % SECTOR === 0) return;
+  throw new ContractError('bad-field', `A disk cannot have ${size} bytes.`, `Choose a multiple of ${SECTOR} bytes, at most 64 T.`, 'size');
+}
+
+async function intoNewFile(path: string, fill: (storage: FileStorage) => Promise<void>): Promise<void> {
+  if (existsSync(path)) throw new ContractError('bad-field', `There is a file "${path}" already.`, 'Choose another name, or remove the file.', 'path');
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch (error) {
+    throw new ContractError('file-unreadable', `"${path}" cannot be made: ${error instanceof Error ? error.message : String(error)}.`, 'Choose a folder you may write to.');
+  }
+  const storage = new FileStorage(path, false);
+  try {
+    await fill(storage);
+  } catch (error) {
+    rmSync(path, { force: true });
+    throw error;
+  } finally {
+    await storage.close().catch(() => undefined);
+  }
+}
+
+export interface DiskInfo {
+  readonly path: string;
+  readonly format: ImageFormat;
+  readonly size: number;
+  /** Bytes of the host's disk that it takes. */
+  readonly allocatedBytes: number;
+  readonly qcow2: {
+    readonly version: number; readonly clusterBytes: number; readonly compression: string; readonly backingFile: string | null;
+    readonly backingFormat: string | null; readonly snapshots: number; readonly dirty: boolean; readonly corrupt: boolean;
+  } | null;
+}
+
+export async function describeDisk(path: string): Promise<DiskInfo> {
+  // Without a lock: looking does no harm, and people look at disks that are in use.
+  const storage = new FileStorage(path, true);
+  try {
+    const format = await recognise(storage);
+    const allocatedBytes = statSync(path).blocks * 512;
+    if (format === 'raw') return { path, format, size: storage.length, allocatedBytes, qcow2: null };
+    const header = await readHeader(storage);
+    const { version, size, compression, backingFile, backingFormat, snapshots, incompatibleFeatures: bits } = header;
+    return {
+      path, format, size, allocatedBytes,
+      qcow2: {
+        version, clusterBytes: 2 ** header.clusterBits, compression, backingFile, backingFormat, snapshots,
+        dirty: (bits & incompatible.dirty) !== 0, corrupt: (bits & incompatible.corrupt) !== 0,
+      },
+    };
+  } finally {
+    await storage.close();
+  }
+}
+
+export async function checkDisk(path: string, repair: Repair): Promise<CheckReport> {
+  const { storage, lock } = openLocked(path, repair === 'none');
+  try {
+    if (await recognise(storage) === 'raw') throw badImage(path, 'is raw: it has no structure that could be checked', 'Check the file system in it from a guest.');
+    return await checkQcow2(storage, repair);
+  } finally {
+    await storage.close();
+    lock.release();
+  }
+}
+
+/** @throws ContractError when the disk would become smaller */
+export async function growDisk(path: string, size: number): Promise<void> {
+  checkSize(size);
+  const { storage, lock } = openLocked(path, false);
+  try {
+    const format = await recognise(storage);
+    const before = format === 'raw' ? storage.length : (await readHeader(storage)).size;
+    if (size < before) {
+      throw new ContractError('bad-field', `The disk "${path}" has ${before} bytes; it can only grow.`, 'Make a smaller disk and copy what is needed from a guest.', 'size');
+    }
+    if (format === 'qcow2') return await growQcow2(storage, size);
+    await storage.truncate(size);
+    await storage.sync();
+  } finally {
+    await storage.close();
+    lock.release();
+  }
+}
+
+export interface ConvertOptions {
+  readonly from: ImageFormat | 'auto';
+  readonly to: ImageFormat;
+  /** Compresses clusters; for qcow2. */
+  readonly compressed: boolean;
+  readonly clusterBits?: number;
+  readonly version?: 2 | 3;
+  readonly compression?: Qcow2Options['compression'];
+  readonly progress?: (done: number, total: number) => void;
+}
+
+/** Copies a disk into a new image of another format, without its zeros and without its backing files. */
+export async function convertDisk(source: string, target: string, options: ConvertOptions): Promise<void> {
+  const from = await openImage(source, { readOnly: true, format: options.from });
+  try {
+    await createDisk(target, { ...options, format: options.to, size: from.size });
+    try {
+      await (options.to === 'raw' ? copyRaw(from, target, options) : copyQcow2(from, target, options));
+    } catch (error) {
+      rmSync(target, { force: true });
+      throw error;
+    }
+  } finally {
+    await from.close();
+  }
+}
+
+async function copyRaw(from: BlockDevice, target: string, options: ConvertOptions): Promise<void> {
+  const storage = new FileStorage(target, false);
+  try {
+    await eachPiece(from, COPY_BYTES, options, async (offset, bytes) => {
+      for (const [start, end] of runsOfData(bytes)) await storage.write(offset + start, bytes.subarray(start, end));
+    });
+    await storage.sync();
+  } finally {
+    await storage.close();
+  }
+}
+
+async function copyQcow2(from: BlockDevice, target: string, options: ConvertOptions): Promise<void> {
+  const image = await Qcow2Image.open(new FileStorage(target, false), null);
+  try {
+    const piece = options.compressed ? image.clusterBytes : COPY_BYTES;
+    await eachPiece(from, piece, options, async (offset, bytes) => {
+      if (!options.compressed) for (const [start, end] of runsOfData(bytes)) await image.write(offset + start, bytes.subarray(start, end));
+      else if (!isZero(bytes)) await image.writeCompressed(offset, bytes);
+    });
+  } finally {
+    await image.close();
+  }
+}
+
+async function eachPiece(from: BlockDevice, length: number, { progress }: ConvertOptions, take: (offset: number, bytes: Uint8Array) => Promise<void>): Promise<void> {
+  const buffer = new Uint8Array(length);
+  for (let offset = 0; offset < from.size; offset += length) {
+    const bytes = buffer.subarray(0, Math.min(length, from.size - offset));
+    await from.read(offset, bytes);
+    await take(offset, bytes);
+    progress?.(Math.min(offset + length, from.size), from.size);
+  }
+}
+
+const HOLE_BYTES = 4096;
+const ZEROS = new Uint8Array(COPY_BYTES);
+
+function isZero(bytes: Uint8Array): boolean {
+  return Buffer.compare(bytes, ZEROS.subarray(0, bytes.length)) === 0;
+}
+
+/** Beginnings and ends of what is not zero, in steps of 4 KiB. */
+function* runsOfData(bytes: Uint8Array): Generator<readonly [number, number]> {
+  let start = -1;
+  for (let at = 0; at < bytes.length; at += HOLE_BYTES) {
+    const empty = isZero(bytes.subarray(at, at + HOLE_BYTES));
+    if (!empty && start < 0) start = at;
+    if (!empty || start < 0) continue;
+    yield [start, at];
+    start = -1;
+  }
+  if (start >= 0) yield [start, bytes.length];
+}

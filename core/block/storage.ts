@@ -1,0 +1,124 @@
+/** The file below an image: bytes at offsets, nothing more. Formats know this interface alone, so tests can make it fail at any point. */
+import { close, constants, fdatasync, fstatSync, ftruncate, openSync, closeSync, read, write } from 'node:fs';
+import { ContractError } from '../contract/errors.ts';
+import { BlockError } from './blockDevice.ts';
+import type { BlockFailure } from './blockDevice.ts';
+
+export interface ImageStorage {
+  /** For messages. */
+  readonly path: string;
+  readonly readOnly: boolean;
+  /** Length in bytes as of the last write or truncation. */
+  readonly length: number;
+  /** Fills `into`; beyond the end of the file are zeros. */
+  read(offset: number, into: Uint8Array): Promise<void>;
+  write(offset: number, from: Uint8Array): Promise<void>;
+  /** What was written before is on stable storage afterwards. */
+  sync(): Promise<void>;
+  truncate(length: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+const failures: Readonly<Record<string, BlockFailure>> = { ENOSPC: 'full', EDQUOT: 'full', EFBIG: 'full', EROFS: 'read-only' };
+
+/** A file of the host. */
+export class FileStorage implements ImageStorage {
+  readonly path: string;
+  readonly readOnly: boolean;
+  /** What identifies the file, by whichever name it was opened. */
+  readonly identity: string;
+  readonly #descriptor: number;
+  #length: number;
+
+  /** @throws ContractError `file-unreadable` when there is no such file, or it is no plain file, or may not be opened */
+  constructor(path: string, readOnly: boolean) {
+    this.path = path;
+    this.readOnly = readOnly;
+    this.#descriptor = openPlain(path, readOnly);
+    const { size, dev, ino } = fstatSync(this.#descriptor, { bigint: true });
+    this.#length = Number(size);
+    this.identity = `${dev.toString(16)}-${ino.toString(16)}`;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  async read(offset: number, into: Uint8Array): Promise<void> {
+    for (let at = 0; at < into.length;) {
+      const count = await this.#readOnce(offset + at, into.subarray(at));
+      if (count === 0) {
+        into.fill(0, at);
+        return;
+      }
+      at += count;
+    }
+  }
+
+  async write(offset: number, from: Uint8Array): Promise<void> {
+    for (let at = 0; at < from.length;) at += await this.#writeOnce(offset + at, from.subarray(at));
+    this.#length = Math.max(this.#length, offset + from.length);
+  }
+
+  sync(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      fdatasync(this.#descriptor, error => (error ? reject(this.#failed('flushed', error)) : resolve()));
+    });
+  }
+
+  truncate(length: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      ftruncate(this.#descriptor, length, error => {
+        if (error) return reject(this.#failed('resized', error));
+        this.#length = length;
+        resolve();
+      });
+    });
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      close(this.#descriptor, error => (error ? reject(this.#failed('closed', error)) : resolve()));
+    });
+  }
+
+  #readOnce(offset: number, into: Uint8Array): Promise<number> {
+    return new Promise((resolve, reject) => {
+      read(this.#descriptor, into, 0, into.length, offset, (error, count) => (error ? reject(this.#failed('read', error)) : resolve(count)));
+    });
+  }
+
+  #writeOnce(offset: number, from: Uint8Array): Promise<number> {
+    return new Promise((resolve, reject) => {
+      write(this.#descriptor, from, 0, from.length, offset, (error, count) => (error ? reject(this.#failed('written', error)) : resolve(count)));
+    });
+  }
+
+  #failed(what: string, error: NodeJS.ErrnoException): BlockError {
+    return new BlockError(failures[error.code ?? ''] ?? 'io', `${this.path} cannot be ${what}: ${error.message}`);
+  }
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file', EACCES: 'you may not open it', EPERM: 'you may not open it', EISDIR: 'it is a folder', ENXIO: 'it is no plain file',
+  EROFS: 'its file system is read-only',
+};
+
+function openPlain(path: string, readOnly: boolean): number {
+  let descriptor: number;
+  try {
+    // Without O_NONBLOCK a named pipe would hold the open for ever.
+    descriptor = openSync(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | (constants.O_NONBLOCK ?? 0));
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw unreadable(path, reasons[code ?? ''] ?? message, readOnly);
+  }
+  if (fstatSync(descriptor).isFile()) return descriptor;
+  closeSync(descriptor);
+  throw unreadable(path, 'it is no plain file', readOnly);
+}
+
+function unreadable(path: string, reason: string, readOnly: boolean): ContractError {
+  const hint = readOnly ? 'Check the path and its permissions.' : 'Check the path and its permissions, or attach it read-only.';
+  return new ContractError('file-unreadable', `The disk image "${path}" cannot be opened: ${reason}.`, hint);
+}

@@ -1,6 +1,8 @@
 /** Every command, its options and its help. Each command's code is loaded when it runs. */
 import { Command, CommanderError } from 'commander';
 import { ContractError } from '../contract/errors.ts';
+import type { ExitsOptions } from './exits.ts';
+import type { InspectOptions } from './inspect.ts';
 import { addMachineOptions } from './machine-options.ts';
 import { addDiskCommands } from './disk-commands.ts';
 import { addCommonOptions } from './session.ts';
@@ -70,6 +72,7 @@ function createProgram(done: (status: number) => void): Command {
   addVmCommands(program);
   addDiskCommands(program, done);
   addConsole(program, done);
+  addWatching(program);
   addEngineCommands(program, done);
   return program;
 }
@@ -132,6 +135,53 @@ function addConsole(program: Command, done: (status: number) => void): void {
     .option('--port <port>', 'COM1 to COM4', 'COM1')
     .action(async (name: string, options: object) => {
       done(await (await import('./console.ts')).openConsole(name, options));
+    });
+}
+
+const exitsExamples = `
+Tracing costs nothing while nobody watches.
+
+Examples:
+  vanderpool exits debian                               the exits of one second
+  vanderpool exits debian --watch                       as they come, until Ctrl-C
+  vanderpool exits debian --level 2 --seconds 10        a guest's guests, for ten seconds
+  vanderpool exits debian --record boot.db --limit 64M  every exit with its registers, in a SQLite database`;
+
+const inspectExamples = `
+Works on a running and on a paused VM. Addresses are hexadecimal.
+
+Examples:
+  vanderpool inspect debian                             registers, and the code around RIP
+  vanderpool inspect debian --walk ffffffff81000000     how an address is translated, step by step
+  vanderpool inspect debian --memory 0xffffffff82000000 --count 64
+  vanderpool inspect debian --interrupts --map --tlb`;
+
+function addWatching(program: Command): void {
+  addCommonOptions(program.command('inspect <vm>').description("look into a VM: registers, memory, page walks, interrupt controllers"))
+    .option('--registers', 'every register, control registers by bit')
+    .option('--vectors', 'x87 and SSE registers')
+    .option('--walk <address>', 'the translation of a linear address, entry by entry')
+    .option('--tlb', "the processor's cached translations")
+    .option('--interrupts', 'local APIC, I/O APIC and 8259A')
+    .option('--map', 'memory map and ports, with the names of devices')
+    .option('--code [address]', 'instructions there, or around RIP')
+    .option('--memory <address>', 'memory at a linear address')
+    .option('--physical <address>', 'memory at a guest-physical address')
+    .option('--count <n>', 'how many bytes (default: 256) or instructions (default: 16)', '')
+    .addHelpText('after', inspectExamples)
+    .action(async (name: string, options: InspectOptions) => {
+      await (await import('./inspect.ts')).inspectVm(name, options);
+    });
+  addCommonOptions(program.command('exits <vm>').description('VM exits of a running VM by reason: counts, times, rates'))
+    .option('--seconds <n>', 'how long to watch (default: 1)')
+    .option('--watch', 'show them as they come, until Ctrl-C')
+    .option('--level <n>', 'only exits of the guest (1) or of its own guests (2)')
+    .option('--reason <name>', 'only exits for this reason, such as io-instruction')
+    .option('--record <file>', 'write every exit to a SQLite database (.db) or a file of JSON lines, until Ctrl-C')
+    .option('--limit <size>', 'the largest size of that file', '256M')
+    .addHelpText('after', exitsExamples)
+    .action(async (name: string, options: ExitsOptions) => {
+      await (await import('./exits.ts')).watchExits(name, options);
     });
 }
 

@@ -1,5 +1,6 @@
 /** Every request of the contract: its name, what it takes and what it answers. */
 import { z } from 'zod';
+import { inspectQuery, inspectSection } from './inspect.ts';
 import { CONSOLE_WRITE_BYTES } from './limits.ts';
 import { settings, settingsChanges } from './settings.ts';
 import { bootConfig, newVm, portNumber, vm, vmChanges, vmReference } from './vm.ts';
@@ -70,6 +71,8 @@ export const operations = {
   'vm.resume': { input: onVm, output: vm },
   /** Registers and the like as text. */
   'vm.describe': { input: onVm, output: z.strictObject({ text: z.string() }) },
+  /** Looks into a running or paused VM, at the end of a slice. */
+  'vm.inspect': { input: z.strictObject({ vm: vmReference, query: inspectQuery }), output: z.strictObject({ sections: z.array(inspectSection) }) },
   'vm.move': { input: z.strictObject({ vm: vmReference, position: z.int().min(0) }), output: z.array(vm) },
   /** Types into a serial port. Answers how many bytes were taken; the rest is to be offered again. */
   'console.write': {

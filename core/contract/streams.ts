@@ -1,6 +1,7 @@
 /** Every event stream of the contract: what a subscriber names and what it then receives. */
 import { z } from 'zod';
 import { errorShape } from './errors.ts';
+import { exitsEvent, exitsWanted } from './exits.ts';
 import { settings } from './settings.ts';
 import { portNumber, vm, vmReference, vmState } from './vm.ts';
 
@@ -47,6 +48,8 @@ export const streams = {
   library: { input: z.strictObject({}), event: libraryEvent },
   console: { input: z.strictObject({ vm: vmReference, port: portNumber }), event: consoleEvent },
   metrics: { input: z.strictObject({ vm: vmReference }), event: metricsEvent },
+  /** VM exits are traced while somebody subscribes. */
+  exits: { input: z.strictObject({ vm: vmReference, wanted: exitsWanted }), event: exitsEvent },
 } as const;
 
 export type Streams = typeof streams;

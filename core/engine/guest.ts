@@ -2,6 +2,8 @@
 import { join } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
+import type { ExitsEvent, ExitsWanted } from '../contract/exits.ts';
+import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { MetricsEvent } from '../contract/streams.ts';
 import type { Vm, VmExit, VmState } from '../contract/vm.ts';
 import { OUTPUT_RING } from '../machine/link.ts';
@@ -16,6 +18,7 @@ export interface GuestEvents {
   /** The state changed while the process lives. */
   state(state: VmState): void;
   metrics(sample: MetricsEvent): void;
+  exits(event: ExitsEvent): void;
   /** The process is gone. `error` is set when that is nobody's wish. */
   ended(exit: VmExit, error: ContractError | null): void;
 }
@@ -31,6 +34,7 @@ export interface GuestOptions {
 
 const START_MS = 60_000;
 const DESCRIBE_MS = 3000;
+const INSPECT_MS = 6000;
 /** A guest that has not ended so long after its button was pressed has chosen not to. */
 const BUTTON_MS = 30_000;
 
@@ -40,6 +44,8 @@ export class Guest {
   readonly #consoles: readonly Console[];
   readonly #measure = createMeter();
   readonly #starting: PromiseWithResolvers<void> = Promise.withResolvers();
+  readonly #inspections = new Map<number, { resolve(sections: InspectSection[]): void; reject(error: ContractError): void }>();
+  #nextInspection = 0;
   #describing: ((text: string | null) => void)[] = [];
   /** Bytes of output that the process may still send, by port. */
   readonly #credit: number[] = Array.from({ length: SERIAL_PORTS }, () => OUTPUT_CREDIT);
@@ -122,6 +128,26 @@ export class Guest {
     });
   }
 
+  /** Has VM exits traced and reported, or not any more. */
+  traceExits(wanted: ExitsWanted | null): void {
+    this.#send({ type: 'trace-exits', wanted });
+  }
+
+  /** @throws ContractError when the machine refuses or does not answer */
+  async inspect(query: InspectQuery): Promise<InspectSection[]> {
+    const id = this.#nextInspection++;
+    const { promise, resolve, reject } = Promise.withResolvers<InspectSection[]>();
+    this.#inspections.set(id, { resolve, reject });
+    const timer = setTimeout(() => reject(silent()), INSPECT_MS);
+    this.#send({ type: 'inspect', id, query });
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      this.#inspections.delete(id);
+    }
+  }
+
   #send(message: ToVmProcess): void {
     this.#process.send(message);
   }
@@ -149,6 +175,9 @@ export class Guest {
         return;
       case 'output': return this.#output(message.port, message.data);
       case 'taken': return this.#consoles[message.port]?.inputTaken(message.bytes);
+      case 'exits': return this.#events.exits(message.event);
+      case 'inspected': return this.#inspections.get(message.id)?.resolve(message.sections);
+      case 'not-inspected': return this.#inspections.get(message.id)?.reject(ContractError.fromShape(message.error));
       case 'metrics': return this.#events.metrics(this.#measure(message));
       case 'description':
         for (const resolve of this.#describing.splice(0)) resolve(message.text);
@@ -182,10 +211,15 @@ export class Guest {
     clearTimeout(this.#button);
     for (let port = 0; port < SERIAL_PORTS; port += 1) this.#consoles[port]?.connect(null);
     for (const resolve of this.#describing.splice(0)) resolve(null);
+    for (const { reject } of this.#inspections.values()) reject(silent());
     const { exit, error } = this.#lastWord ?? crash(how);
     this.#starting.reject(error ?? new ContractError('vm-crashed', 'The VM ended before it ran.', 'Start it again.'));
     this.#events.ended(exit, error);
   }
+}
+
+function silent(): ContractError {
+  return new ContractError('wrong-state', 'The VM does not answer.', 'Try again, or stop it by force.');
 }
 
 function crash(how: string): { exit: VmExit; error: ContractError } {

@@ -34,6 +34,7 @@ export function createOperations(engine: Engine): OperationHandlers {
     'vm.pause': ({ vm }) => supervisor.pause(vm),
     'vm.resume': ({ vm }) => supervisor.resume(vm),
     'vm.describe': async ({ vm }) => ({ text: await supervisor.describe(vm) }),
+    'vm.inspect': async ({ vm, query }) => ({ sections: await supervisor.inspect(vm, query) }),
     'vm.move': ({ vm, position }) => supervisor.move(vm, position),
     'console.write': async ({ vm, port, data }) => {
       const { id, config, state, processId } = await supervisor.get(vm);
@@ -70,6 +71,9 @@ export function createOperations(engine: Engine): OperationHandlers {
 const UNREAD_MAXIMUM = 10_000;
 /** Samples it may leave unacknowledged before further ones are left out. */
 const UNREAD_SAMPLES = 3;
+
+/** Reports of VM exits that it may leave unacknowledged; the exits of further ones count as lost. */
+const UNREAD_EXITS = 8;
 
 export function createStreams(engine: Engine): StreamHandlers {
   const { supervisor, library } = engine;
@@ -111,6 +115,18 @@ export function createStreams(engine: Engine): StreamHandlers {
         if (unread >= UNREAD_SAMPLES) return;
         unread += 1;
         sink.send(sample);
+      });
+      return { acknowledge: (count) => void (unread -= count), close: stop };
+    },
+    exits: async ({ vm, wanted }, sink) => {
+      const { id } = await supervisor.get(vm);
+      let unread = 0;
+      let lost = 0;
+      const stop = supervisor.watchExits(id, wanted, (event) => {
+        if (unread >= UNREAD_EXITS) return void (lost += event.lost + event.recent.length);
+        unread += 1;
+        sink.send({ ...event, records: wanted === 'all' ? event.records : new Uint8Array(0), lost: lost + event.lost });
+        lost = 0;
       });
       return { acknowledge: (count) => void (unread -= count), close: stop };
     },

@@ -3,6 +3,8 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { asContractError, ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
+import type { ExitsEvent, ExitsWanted } from '../contract/exits.ts';
+import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { LibraryEvent, MetricsEvent } from '../contract/streams.ts';
 import { withChanges } from '../contract/vm.ts';
 import type { Vm, VmChanges, VmConfig, VmExit, VmState } from '../contract/vm.ts';
@@ -26,6 +28,9 @@ export class Supervisor {
   readonly #consoles = new Map<string, Console[]>();
   readonly #libraryListeners = new Set<Listener<LibraryEvent>>();
   readonly #metricsListeners = new Map<string, Set<Listener<MetricsEvent>>>();
+  readonly #exitWatchers = new Map<string, Set<{ readonly wanted: ExitsWanted; readonly listener: Listener<ExitsEvent> }>>();
+  /** What each guest was last told to report. */
+  readonly #traced = new Map<string, ExitsWanted | null>();
   readonly #endWaiters = new Map<string, (() => void)[]>();
 
   constructor(library: Library, launch: VmProcessLauncher, machineModule: string) {
@@ -89,6 +94,9 @@ export class Supervisor {
         metrics: (sample) => {
           for (const listener of this.#metricsListeners.get(vm.id) ?? []) listener(sample);
         },
+        exits: (event) => {
+          for (const { listener } of this.#exitWatchers.get(vm.id) ?? []) listener(event);
+        },
         ended: (exit, error) => void this.#ended(vm.id, exit, error),
       },
     });
@@ -96,6 +104,7 @@ export class Supervisor {
     this.#guests.set(vm.id, guest);
     await this.#becomes(vm.id, 'starting', 'started');
     await guest.started();
+    this.#traceExits(vm.id);
     return this.get(vm.id);
   }
 
@@ -158,6 +167,32 @@ export class Supervisor {
     const listeners = this.#metricsListeners.get(id) ?? new Set();
     this.#metricsListeners.set(id, listeners.add(listener));
     return () => void listeners.delete(listener);
+  }
+
+  /** Has the VM's exits traced, now or when it starts, until the returned function is called. */
+  watchExits(id: string, wanted: ExitsWanted, listener: Listener<ExitsEvent>): () => void {
+    const watcher = { wanted, listener };
+    const watchers = this.#exitWatchers.get(id) ?? new Set();
+    this.#exitWatchers.set(id, watchers.add(watcher));
+    this.#traceExits(id);
+    return () => {
+      watchers.delete(watcher);
+      this.#traceExits(id);
+    };
+  }
+
+  #traceExits(id: string): void {
+    const wanted = [...this.#exitWatchers.get(id) ?? []].map((watcher) => watcher.wanted);
+    const most = wanted.includes('all') ? 'all' : (wanted[0] ?? null);
+    if ((this.#traced.get(id) ?? null) === most && most === null) return;
+    this.#traced.set(id, most);
+    this.#guests.get(id)?.traceExits(most);
+  }
+
+  /** @throws ContractError `wrong-state` when it does not run or does not answer, or why the machine refused */
+  async inspect(reference: string, query: InspectQuery): Promise<InspectSection[]> {
+    const { guest } = await this.#live(reference, 'looked into');
+    return guest.inspect(query);
   }
 
   /** Ends every guest at once and records it. */

@@ -13,6 +13,7 @@ import { loadMonitor } from '../monitor/image.ts';
 import { helperFile } from './helperFile.ts';
 import { spoolImages } from './imageSpool.ts';
 import { Pc } from './pc.ts';
+import { answerQuestion } from './questions.ts';
 import type { Machine, MachineConfig, MachineHost } from './types.ts';
 import { PAGE_MMIO } from '../cpu/layout.ts';
 
@@ -114,6 +115,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       engine: { ...cpu.jit?.counters, formsCompiled: cpu.formsCompiled, instructionsDecoded: cpu.translator.instructionsDecoded },
     }),
     describe: () => root.describe(),
+    answer: (kind, question) => answerQuestion({ cpu, pc, vmm: root }, kind, question),
     takeProfile: () => cpu.takeProfile(),
   };
 }

@@ -12,6 +12,8 @@ export const Command = {
   describe: 16,
   /** Ends the core thread without asking the guest. */
   stop: 32,
+  /** Questions wait in the core thread's message port. */
+  question: 64,
 } as const;
 
 /** Bytes of output that a port's ring holds. */

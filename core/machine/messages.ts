@@ -1,6 +1,8 @@
 /** What the engine and a VM process say to each other. Either may be broken or taken over by its guest: both check what arrives. */
 import { z } from 'zod';
 import { errorShape } from '../contract/errors.ts';
+import { exitsEvent, exitsWanted } from '../contract/exits.ts';
+import { inspectQuery, inspectSection } from '../contract/inspect.ts';
 import { portNumber, vmConfig } from '../contract/vm.ts';
 
 const bytes = z.instanceof(Uint8Array);
@@ -16,6 +18,9 @@ export const toVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('input'), port: portNumber, data: bytes }),
   z.strictObject({ type: z.literal('credit'), port: portNumber, bytes: z.int().min(1) }),
   z.strictObject({ type: z.literal('describe') }),
+  /** What of VM exits is to be reported from now on; null: nothing, and nothing is traced. */
+  z.strictObject({ type: z.literal('trace-exits'), wanted: exitsWanted.nullable() }),
+  z.strictObject({ type: z.literal('inspect'), id: z.int().min(0), query: inspectQuery }),
 ]);
 export type ToVmProcess = z.infer<typeof toVmProcess>;
 
@@ -44,6 +49,9 @@ export const fromVmProcess = z.discriminatedUnion('type', [
     engine: z.record(z.string(), z.number()),
   }),
   z.strictObject({ type: z.literal('description'), text: z.string().nullable() }),
+  z.strictObject({ type: z.literal('exits'), event: exitsEvent }),
+  z.strictObject({ type: z.literal('inspected'), id: z.int().min(0), sections: z.array(inspectSection).max(32) }),
+  z.strictObject({ type: z.literal('not-inspected'), id: z.int().min(0), error: errorShape }),
   z.strictObject({ type: z.literal('stopped'), exit: machineExit }),
 ]);
 export type FromVmProcess = z.infer<typeof fromVmProcess>;

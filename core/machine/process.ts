@@ -1,7 +1,9 @@
 /** The VM process: this thread moves bytes and messages between the engine and the machine's core thread. One guest a process. */
 import { asContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
+import type { InspectQuery } from '../contract/inspect.ts';
 import { nameImage } from './boot-check.ts';
+import { ExitReports } from './exitReports.ts';
 import { readMachineConfig } from './files.ts';
 import { INPUT_PENDING, OUTPUT_CREDIT, toVmProcess } from './messages.ts';
 import type { FromVmProcess, ToVmProcess } from './messages.ts';
@@ -55,6 +57,7 @@ function end(send: (message: FromVmProcess) => void, message: FromVmProcess): vo
 class Guest {
   readonly #send: (message: FromVmProcess) => void;
   readonly #runner: Runner;
+  readonly #exits: ExitReports;
   readonly #credit: number[] = Array.from({ length: SERIAL_PORTS }, () => OUTPUT_CREDIT);
   readonly #input: Uint8Array[][] = Array.from({ length: SERIAL_PORTS }, () => []);
   #retry: NodeJS.Timeout | undefined;
@@ -77,6 +80,7 @@ class Guest {
         stopped: (exit) => this.#finish({ type: 'stopped', exit }),
       },
     });
+    this.#exits = new ExitReports(this.#runner, (event) => send({ type: 'exits', event }));
   }
 
   obey(message: Exclude<ToVmProcess, { type: 'start' }>): void {
@@ -87,9 +91,19 @@ class Guest {
       case 'input':
         this.#queue(message.port, message.data);
         return this.#offer();
+      case 'trace-exits': return this.#exits.report(message.wanted);
+      case 'inspect': return void this.#inspect(message.id, message.query);
       case 'describe':
         return void this.#runner.describe().then((text) => this.#send({ type: 'description', text }));
       case 'command': return this.#command(message.command);
+    }
+  }
+
+  async #inspect(id: number, query: InspectQuery): Promise<void> {
+    try {
+      this.#send({ type: 'inspected', id, sections: [...await this.#runner.ask('inspect', { query })] });
+    } catch (error) {
+      this.#send({ type: 'not-inspected', id, error: asContractError(error).toShape() });
     }
   }
 
@@ -149,6 +163,7 @@ class Guest {
 
   #finish(message: FromVmProcess): void {
     clearInterval(this.#metrics);
+    this.#exits.report(null);
     clearTimeout(this.#retry);
     this.#credit.fill(Number.MAX_SAFE_INTEGER); // What is left fits the rings, so it is little.
     this.#pump();

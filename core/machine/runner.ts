@@ -3,8 +3,8 @@ import { Worker } from 'node:worker_threads';
 import { ContractError } from '../contract/errors.ts';
 import { entryUrl } from './entries.ts';
 import { Command, createLinkBuffer, Link } from './link.ts';
-import type { MachineConfig, MachineExit, MachineStatistics } from './types.ts';
-import type { WorkerMessage, WorkerStart } from './worker.ts';
+import type { Answers, MachineConfig, MachineExit, MachineStatistics, QuestionKind, Questions } from './types.ts';
+import type { WorkerMessage, WorkerQuestion, WorkerStart } from './worker.ts';
 
 export interface RunnerEvents {
   started(): void;
@@ -34,6 +34,8 @@ export class Runner {
   readonly #events: RunnerEvents;
   readonly #statisticsWaiters: ((statistics: MachineStatistics | null) => void)[] = [];
   readonly #descriptionWaiters: ((text: string | null) => void)[] = [];
+  readonly #questions = new Map<number, { resolve(answer: unknown): void; reject(error: ContractError): void }>();
+  #nextQuestion = 1;
   #ended = false;
 
   constructor(options: RunnerOptions) {
@@ -90,6 +92,26 @@ export class Runner {
     return this.#ask(Command.describe, this.#descriptionWaiters, timeoutMs);
   }
 
+  /**
+   * Asks the machine between two of its slices.
+   * @throws ContractError when it has ended, does not answer within the time, or refuses
+   */
+  async ask<K extends QuestionKind>(kind: K, question: Questions[K], timeoutMs = 5000): Promise<Answers[K]> {
+    if (this.#ended) throw notAnswering('has ended');
+    const id = this.#nextQuestion++;
+    const answer = new Promise<unknown>((resolve, reject) => this.#questions.set(id, { resolve, reject }));
+    this.#worker.postMessage({ id, kind, question } satisfies WorkerQuestion);
+    this.#link.raise(Command.question);
+    const timer = setTimeout(() => this.#questions.get(id)?.reject(notAnswering('does not answer')), timeoutMs);
+    try {
+      // The core thread is of this very program: its answer belongs to the question.
+      return (await answer) as Answers[K];
+    } finally {
+      clearTimeout(timer);
+      this.#questions.delete(id);
+    }
+  }
+
   /** Ends the thread at once. No event follows. */
   async terminate(): Promise<void> {
     this.#end();
@@ -117,6 +139,8 @@ export class Runner {
       case 'paused': return this.#events.paused(message.paused);
       case 'statistics': return answerAll(this.#statisticsWaiters, message.statistics);
       case 'description': return answerAll(this.#descriptionWaiters, message.text);
+      case 'answer': return this.#questions.get(message.id)?.resolve(message.answer);
+      case 'refusal': return this.#questions.get(message.id)?.reject(ContractError.fromShape(message.error));
       case 'failed':
         this.#end();
         return this.#events.failed(ContractError.fromShape(message.error));
@@ -136,7 +160,12 @@ export class Runner {
     this.#ended = true;
     answerAll(this.#statisticsWaiters, null);
     answerAll(this.#descriptionWaiters, null);
+    for (const { reject } of this.#questions.values()) reject(notAnswering('has ended'));
   }
+}
+
+function notAnswering(what: string): ContractError {
+  return new ContractError('wrong-state', `The machine ${what}.`, 'Look at its state, and try again.');
 }
 
 /** The images' memory moves to the core thread instead of being copied; a piece of Node's shared pool cannot. */

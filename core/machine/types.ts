@@ -1,5 +1,8 @@
 /** The seam between a virtual machine (processor, VMM, devices) and the process that hosts it. */
 
+import type { ExitRecord, ExitRow } from '../contract/exits.ts';
+import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
+
 /** What a VM is made of, with every file already read: the host side resolves paths and validates sizes. */
 export interface MachineConfig {
   /** Guest RAM in bytes, a multiple of 1 MiB. */
@@ -68,4 +71,37 @@ export interface Machine {
   statistics(): MachineStatistics;
   /** Registers and the like as text, for people. */
   describe(): string;
+  /** Answers what a person asks about the machine, between slices. @throws ContractError when the question cannot be answered */
+  answer<K extends QuestionKind>(kind: K, question: Questions[K]): Answers[K];
+}
+
+/** What the I/O thread may ask of a machine, running or paused. */
+export interface Questions {
+  /** Starts a fresh trace of VM exits, or ends it. */
+  readonly 'trace-exits': { readonly on: boolean };
+  /** The trace so far, with the newest `limit` exits from number `since` on. */
+  readonly exits: { readonly since: number; readonly limit: number };
+  readonly inspect: { readonly query: InspectQuery };
+}
+
+export interface Answers {
+  readonly 'trace-exits': null;
+  /** Null when nothing is traced. */
+  readonly exits: TracedExits | null;
+  readonly inspect: readonly InspectSection[];
+}
+
+export type QuestionKind = keyof Questions;
+
+export interface TracedExits {
+  readonly elapsedMs: number;
+  readonly rows: readonly ExitRow[];
+  /** The newest RECENT_EXITS, decoded. */
+  readonly recent: readonly ExitRecord[];
+  readonly records: Uint8Array<ArrayBuffer>;
+  readonly epochMs: number;
+  /** Number to ask from the next time. */
+  readonly next: number;
+  /** Exits since `since` that were not kept. */
+  readonly lost: number;
 }

@@ -1,10 +1,10 @@
 /** The core thread: makes the machine and runs it in slices; sleeps while the guest is halted or paused. */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { asContractError } from '../contract/errors.ts';
 import type { ErrorShape } from '../contract/errors.ts';
 import { imageError } from './boot-check.ts';
 import { Command, Link } from './link.ts';
-import type { Machine, MachineConfig, MachineExit, MachineHost, MachineStatistics } from './types.ts';
+import type { Machine, MachineConfig, MachineExit, MachineHost, MachineStatistics, QuestionKind, Questions } from './types.ts';
 
 /** What the thread is started with. */
 export interface WorkerStart {
@@ -25,7 +25,16 @@ export type WorkerMessage =
   | { readonly type: 'paused'; readonly paused: boolean }
   | { readonly type: 'statistics'; readonly statistics: MachineStatistics }
   | { readonly type: 'description'; readonly text: string }
+  | { readonly type: 'answer'; readonly id: number; readonly answer: unknown }
+  | { readonly type: 'refusal'; readonly id: number; readonly error: ErrorShape }
   | { readonly type: 'stopped'; readonly exit: MachineExit; readonly statistics: MachineStatistics };
+
+/** What the I/O thread posts; `Command.question` says that something waits. */
+export interface WorkerQuestion {
+  readonly id: number;
+  readonly kind: QuestionKind;
+  readonly question: Questions[QuestionKind];
+}
 
 interface MachineModule {
   readonly createMachine: (config: MachineConfig, host: MachineHost) => Promise<Machine>;
@@ -39,7 +48,7 @@ const SLEEP_MINIMUM_MS = 0.02;
 const ROOM_WAIT_MS = 50;
 /** A halted guest whose UART is full is looked at again after this time. */
 const STUCK_INPUT_MS = 20;
-const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.describe;
+const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.describe | Command.question;
 
 const port = parentPort;
 if (port) {
@@ -101,6 +110,18 @@ function obey(commands: number, machine: Machine, post: (message: WorkerMessage)
   if (commands & Command.powerButton) machine.powerButton();
   if (commands & Command.statistics) post({ type: 'statistics', statistics: machine.statistics() });
   if (commands & Command.describe) post({ type: 'description', text: machine.describe() });
+  if (commands & Command.question) answerQuestions(machine, post);
+}
+
+function answerQuestions(machine: Machine, post: (message: WorkerMessage) => void): void {
+  for (let waiting = port && receiveMessageOnPort(port); waiting; waiting = port && receiveMessageOnPort(port)) {
+    const { id, kind, question } = waiting.message as WorkerQuestion;
+    try {
+      post({ type: 'answer', id, answer: machine.answer(kind, question) });
+    } catch (thrown) {
+      post({ type: 'refusal', id, error: asContractError(thrown).toShape() });
+    }
+  }
 }
 
 /** Answers questions while paused; a reset takes effect at once, and so does a stop. */

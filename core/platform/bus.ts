@@ -42,6 +42,11 @@ abstract class Bus {
     this.remove(device);
   }
 
+  /** Who answers what, in ascending order; for people. */
+  list(): readonly { readonly name: string; readonly base: number; readonly length: number }[] {
+    return this.all().map(({ device, base, length }) => ({ name: device.name, base, length })).sort((a, b) => a.base - b.base);
+  }
+
   read(address: number, size: AccessSize): number {
     const mapping = this.find(address);
     if (mapping !== undefined && size <= mapping.width && address + size <= mapping.base + mapping.length) {
@@ -69,6 +74,7 @@ abstract class Bus {
     }
   }
 
+  protected abstract all(): readonly Mapping[];
   protected abstract find(address: number): Mapping | undefined;
   protected abstract wrap(address: number): number;
   protected abstract add(mapping: Mapping): void;
@@ -83,6 +89,10 @@ export class PortBus extends Bus {
 
   constructor() {
     super('port');
+  }
+
+  protected all(): readonly Mapping[] {
+    return this.mappings.filter(mapping => mapping !== undefined);
   }
 
   protected find(port: number): Mapping | undefined {
@@ -143,6 +153,10 @@ export class MemoryBus extends Bus {
     const mapping = this.find(address);
     if (mapping === undefined || address % 8 !== 0 || address + 8 > mapping.base + mapping.length) return undefined;
     return isWideDevice(mapping.device) ? { device: mapping.device, shift: mapping.base - mapping.offset } : undefined;
+  }
+
+  protected all(): readonly Mapping[] {
+    return this.mappings;
   }
 
   protected find(address: number): Mapping | undefined {

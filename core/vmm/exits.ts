@@ -1,12 +1,4 @@
-/** Names of basic exit reasons and the layout of their qualifications. @sdm 3D appendix C; 3C 28.2.1 */
-import { exitReason } from '../cpu/processor.ts';
-
-export const EXIT_NAMES: Readonly<Record<number, string>> = {
-  [exitReason.externalInterrupt]: 'external-interrupt', [exitReason.tripleFault]: 'triple-fault', [exitReason.interruptWindow]: 'interrupt-window',
-  [exitReason.nmiWindow]: 'nmi-window', [exitReason.cpuid]: 'cpuid', [exitReason.hlt]: 'hlt', [exitReason.controlRegister]: 'control-register',
-  [exitReason.io]: 'io-instruction', [exitReason.rdmsr]: 'rdmsr', [exitReason.wrmsr]: 'wrmsr', [exitReason.mwait]: 'mwait',
-  [exitReason.eptViolation]: 'ept-violation', [exitReason.preemptionTimer]: 'preemption-timer',
-};
+/** Qualifications of exits that are handled while their instruction waits. @sdm 3C 28.2.1 */
 
 /** Qualification of an EPT violation: the access, bit 7 (the linear address is valid), bit 8 (it was translated). @sdm 3C table 28-7 */
 export const eptQualification = { read: 0x181, write: 0x182 } as const;

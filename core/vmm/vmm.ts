@@ -12,7 +12,9 @@ import {
 import type { AccessSize } from '../platform/device.ts';
 import { Cpuid } from './cpuid.ts';
 import { describeState } from './describe.ts';
-import { EXIT_NAMES, eptQualification, ioQualification } from './exits.ts';
+import { eptQualification, ioQualification } from './exits.ts';
+import { exitReasonName } from './exitReasons.ts';
+import { ExitTrace } from './exitTrace.ts';
 import type { CpuModel } from '../cpu/models.ts';
 import { MsrFile } from './msrs.ts';
 import { initProcessor, resetProcessor } from './resetState.ts';
@@ -62,9 +64,17 @@ export class Vmm {
   get exits(): Record<string, number> {
     const result: Record<string, number> = {};
     this.counts.forEach((count, reason) => {
-      if (count > 0) result[EXIT_NAMES[reason] ?? `reason-${reason}`] = count;
+      if (count > 0) result[exitReasonName(reason)] = count;
     });
     return result;
+  }
+
+  /** The trace of exits while somebody watches; see `traceExits`. */
+  trace: ExitTrace | null = null;
+
+  /** Starts a fresh trace of exits, or ends it. */
+  traceExits(on: boolean): void {
+    this.trace = on ? new ExitTrace(this.cpu, 0) : null;
   }
 
   /** Everything to its power-on state; the guest will start where `initial` says. */
@@ -114,8 +124,10 @@ export class Vmm {
         view.setUint32(ACTIVITY, ACTIVITY_ACTIVE, true);
       }
       this.prepareInjection();
+      this.trace?.entry();
       const reason = cpu.enter(ENTRY_BUDGET);
       this.counts[reason]!++;
+      this.trace?.exit(reason);
       const stop = this.handle(reason);
       if (stop) return stop;
       if (pc.exit) return { kind: 'stopped', exit: pc.exit };
@@ -158,6 +170,7 @@ export class Vmm {
     if (vcpu.pendingVector() < 0) return;
     if (cpu.interruptible) {
       this.counts[exitReason.externalInterrupt]!++;
+      this.trace?.exit(exitReason.externalInterrupt);
       cpu.inject(TYPE_EXTERNAL, vcpu.acknowledge());
     } else cpu.view.setUint32(INTERRUPT_WINDOW, 1, true);
   }
@@ -266,18 +279,25 @@ export class Vmm {
     view.setUint32(EXIT_REASON, reason, true);
     view.setUint32(EXIT_QUALIFICATION, qualification, true);
     view.setUint32(EXIT_QUALIFICATION + 4, 0, true);
+    this.trace?.exit(reason);
   }
 
   /** The processor has put the linear address into EXIT_LINEAR. */
   private noteEptViolation(gpaLow: number, gpaHigh: number, qualification: number): void {
     const { view } = this.cpu;
-    this.noteExit(exitReason.eptViolation, qualification);
     view.setUint32(EXIT_GPA, gpaLow, true);
     view.setUint32(EXIT_GPA + 4, gpaHigh, true);
+    this.noteExit(exitReason.eptViolation, qualification);
   }
 
   mmioRead(low: number, high: number, size: number): number {
     this.noteEptViolation(low, high, eptQualification.read);
+    const value = this.readMmio(low, high, size);
+    this.trace?.entry();
+    return value;
+  }
+
+  private readMmio(low: number, high: number, size: number): number {
     this.highWord = 0xffffffff;
     if (high !== 0) return 0xffffffff;
     if (this.vcpu.apicPage >= 0 && low >>> 12 === this.vcpu.apicPage >>> 12) {
@@ -298,23 +318,30 @@ export class Vmm {
 
   mmioWrite(low: number, high: number, size: number, valueLow: number, valueHigh: number): void {
     this.noteEptViolation(low, high, eptQualification.write);
-    if (high !== 0) return;
+    if (high === 0) this.writeMmio(low, size, valueLow, valueHigh);
+    // The guest goes on without an exit: an end of interrupt or an interrupt to itself must not wait for the end of the slice.
+    if (this.vcpu.pendingVector() >= 0) this.cpu.view.setUint32(INTERRUPT_WINDOW, 1, true);
+    this.trace?.entry();
+  }
+
+  private writeMmio(low: number, size: number, valueLow: number, valueHigh: number): void {
     if (this.vcpu.apicPage >= 0 && low >>> 12 === this.vcpu.apicPage >>> 12) {
       this.vcpu.writeRegister(low & 0xfff, Math.min(size, 4) as 1 | 2 | 4, valueLow);
     } else if (size === 8) this.pc.memoryBus.writeWide(low, valueLow, valueHigh);
     else this.pc.memoryBus.write(low, size as AccessSize, valueLow);
-    // The guest goes on without an exit: an end of interrupt or an interrupt to itself must not wait for the end of the slice.
-    if (this.vcpu.pendingVector() >= 0) this.cpu.view.setUint32(INTERRUPT_WINDOW, 1, true);
   }
 
   portRead(port: number, size: number): number {
     this.noteExit(exitReason.io, ioQualification(port, size, true, true));
-    return this.pc.ports.read(port, size as AccessSize);
+    const value = this.pc.ports.read(port, size as AccessSize);
+    this.trace?.entry();
+    return value;
   }
 
   portWrite(port: number, size: number, value: number): void {
     this.noteExit(exitReason.io, ioQualification(port, size, false, true));
     this.pc.ports.write(port, size as AccessSize, value);
+    this.trace?.entry();
   }
 
   describe(): string {

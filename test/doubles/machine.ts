@@ -1,5 +1,5 @@
 /** A machine without a processor, for tests of what surrounds one: it obeys words on COM1 as a guest's programs would cause them. */
-import type { Machine, MachineConfig, MachineExit, MachineHost, MachineStatistics, SliceResult } from '../../core/machine/types.ts';
+import type { Answers, Machine, MachineConfig, MachineExit, MachineHost, MachineStatistics, QuestionKind, SliceResult } from '../../core/machine/types.ts';
 
 class BootError extends Error {
   override readonly name = 'BootError';
@@ -83,6 +83,10 @@ class WordMachine implements Machine {
 
   describe(): string {
     return 'RIP=0000000000007c00';
+  }
+
+  answer<K extends QuestionKind>(): Answers[K] {
+    throw new Error('the double has no processor to ask');
   }
 
   #obey(line: string): void {

@@ -1,0 +1,39 @@
+/** Looking into a machine: what may be asked, and the tables that answer it. */
+import { z } from 'zod';
+import { hexNumber } from './exits.ts';
+
+/** Bytes of memory that one query shows at most, and instructions. */
+export const INSPECT_BYTES = 4096;
+export const INSPECT_INSTRUCTIONS = 256;
+
+export const addressSpace = z.enum(['virtual', 'physical']);
+
+export const inspectQuery = z.discriminatedUnion('what', [
+  /** General, segment, control, debug and model-specific registers, decoded. */
+  z.strictObject({ what: z.literal('registers') }),
+  /** x87, MMX and SSE state. */
+  z.strictObject({ what: z.literal('vectors') }),
+  /** How a linear address is translated now, step by step. */
+  z.strictObject({ what: z.literal('walk'), address: hexNumber }),
+  /** The look-aside tables' entries. */
+  z.strictObject({ what: z.literal('tlb') }),
+  /** Local APIC, I/O APIC and the 8259A pair. */
+  z.strictObject({ what: z.literal('interrupts') }),
+  /** Who answers which guest-physical addresses and ports. */
+  z.strictObject({ what: z.literal('map') }),
+  /** Disassembly from an address on, or around RIP. */
+  z.strictObject({ what: z.literal('code'), address: hexNumber.nullable(), count: z.int().min(1).max(INSPECT_INSTRUCTIONS) }),
+  z.strictObject({ what: z.literal('memory'), space: addressSpace, address: hexNumber, length: z.int().min(1).max(INSPECT_BYTES) }),
+]);
+export type InspectQuery = z.infer<typeof inspectQuery>;
+export type InspectSubject = InspectQuery['what'];
+
+/** A table. Every row has as many cells as there are columns; numbers are hexadecimal. */
+export const inspectSection = z.strictObject({
+  title: z.string().max(80),
+  columns: z.array(z.string().max(40)).min(1).max(12),
+  rows: z.array(z.array(z.string().max(4000)).max(12)).max(20_000),
+  /** What a reader should know of it; may be empty. */
+  note: z.string().max(500),
+});
+export type InspectSection = z.infer<typeof inspectSection>;

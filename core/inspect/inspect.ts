@@ -1,0 +1,31 @@
+/** Answers what a person asks about a machine's state, between two slices; nothing that the guest can see changes. */
+import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
+import type { Processor } from '../cpu/processor.ts';
+import type { MemoryBus, PortBus } from '../platform/bus.ts';
+import type { InterruptSystem } from '../platform/interruptSystem.ts';
+import { mapSections } from './addressMap.ts';
+import { interruptSections } from './interrupts.ts';
+import { codeSection, memorySection, walkSection } from './memory.ts';
+import { registerSections, vectorSections } from './registers.ts';
+import { tlbSections } from './tlb.ts';
+
+/** What of a PC can be looked at. */
+export interface InspectedBoard {
+  readonly memoryBus: MemoryBus;
+  readonly ports: PortBus;
+  readonly interrupts: InterruptSystem;
+}
+
+/** @throws ContractError when there is nothing at an address */
+export function inspect(cpu: Processor, board: InspectedBoard, query: InspectQuery): InspectSection[] {
+  switch (query.what) {
+    case 'registers': return registerSections(cpu);
+    case 'vectors': return vectorSections(cpu);
+    case 'walk': return [walkSection(cpu, BigInt(query.address))];
+    case 'tlb': return tlbSections(cpu);
+    case 'interrupts': return interruptSections(board.interrupts);
+    case 'map': return mapSections(cpu, board);
+    case 'code': return [codeSection(cpu, query.address === null ? null : BigInt(query.address), query.count)];
+    case 'memory': return [memorySection(cpu, query.space, BigInt(query.address), query.length)];
+  }
+}

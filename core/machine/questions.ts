@@ -1,0 +1,40 @@
+/** Answers to what a person asks about a machine; called on the core thread between two slices. */
+import { RECENT_EXITS } from '../contract/exits.ts';
+import type { Processor } from '../cpu/processor.ts';
+import type { Vmm } from '../vmm/vmm.ts';
+import { decodeExits } from '../vmm/exitRecords.ts';
+import { RECORD_BYTES } from '../vmm/exitTrace.ts';
+import { inspect } from '../inspect/inspect.ts';
+import type { Pc } from './pc.ts';
+import type { Answers, QuestionKind, Questions, TracedExits } from './types.ts';
+
+/** The parts of a machine that answers come from. */
+export interface MachineParts {
+  readonly cpu: Processor;
+  readonly pc: Pc;
+  readonly vmm: Vmm;
+}
+
+type Handlers = { readonly [K in QuestionKind]: (parts: MachineParts, question: Questions[K]) => Answers[K] };
+
+const handlers: Handlers = {
+  'trace-exits': ({ vmm }, { on }) => {
+    vmm.traceExits(on);
+    return null;
+  },
+  inspect: ({ cpu, pc }, { query }) => inspect(cpu, pc, query),
+  exits: ({ vmm }, { since, limit }) => tracedExits(vmm, since, limit),
+};
+
+/** @throws ContractError when the question cannot be answered */
+export function answerQuestion<K extends QuestionKind>(parts: MachineParts, kind: K, question: Questions[K]): Answers[K] {
+  return handlers[kind](parts, question);
+}
+
+function tracedExits({ trace }: Vmm, since: number, limit: number): TracedExits | null {
+  if (!trace) return null;
+  const { records, next, lost } = trace.take(since, limit);
+  const epochMs = performance.timeOrigin;
+  const recent = decodeExits(records.subarray(-RECENT_EXITS * RECORD_BYTES), epochMs);
+  return { elapsedMs: performance.now() - trace.startedAt, rows: trace.rows(), recent, records, epochMs, next, lost };
+}

@@ -1,0 +1,77 @@
+import { describe, expect, it } from 'vitest';
+import { exitRecord, exitRow } from '../../../core/contract/exits.ts';
+import type { ExitRecord } from '../../../core/contract/exits.ts';
+import type { TracedExits } from '../../../core/machine/types.ts';
+import { decodeQualification } from '../../../core/vmm/exitReasons.ts';
+import { RING_EXITS } from '../../../core/vmm/exitTrace.ts';
+import { CODE, asm, image, runToEnd, smallMachine } from '../../helpers/small-guest.ts';
+
+/** Runs code with a trace from the first instruction on. */
+async function traced(code: readonly number[], jit: 'off' | 'always' = 'off'): Promise<TracedExits> {
+  const guest = await smallMachine(image([...code, ...asm.exit]), { jit });
+  guest.machine.answer('trace-exits', { on: true });
+  await runToEnd(guest);
+  return guest.machine.answer('exits', { since: 0, limit: RING_EXITS })!;
+}
+
+function registerOf(exit: ExitRecord | undefined, name: string): string | undefined {
+  return exit?.registers.find((register) => register.name === name)?.value;
+}
+
+/** `code`, `count` times, 1 to 127. */
+const repeat = (code: readonly number[], count: number): number[] => [...asm.ebx(count), ...code, 0x4b, 0x75, (-(code.length + 3)) & 0xff];
+
+describe('the trace of VM exits', () => {
+  it('is off until it is asked for', async () => {
+    const guest = await smallMachine(image(asm.exit));
+    await runToEnd(guest);
+    expect(guest.machine.answer('exits', { since: 0, limit: 10 })).toBeNull();
+  });
+
+  it('counts exits by reason and measures the time until the next entry', async () => {
+    const { rows } = await traced([...asm.cpuid, ...asm.cpuid, ...asm.out8(0x80, 1)]);
+    for (const row of rows) expect(() => exitRow.parse(row)).not.toThrow();
+    const cpuid = rows.find(({ name }) => name === 'cpuid');
+    expect(cpuid).toMatchObject({ vcpu: 0, level: 1, reason: 10, count: 2 });
+    expect(cpuid!.minNs).toBeGreaterThanOrEqual(0);
+    expect(cpuid!.minNs).toBeLessThanOrEqual(cpuid!.maxNs);
+    expect(cpuid!.minNs + cpuid!.maxNs).toBeCloseTo(cpuid!.totalNs, 3);
+    expect(cpuid!.histogram.reduce((sum, count) => sum + count, 0)).toBe(2);
+    // The write that ends the machine has no entry behind it.
+    expect(rows.find(({ name }) => name === 'io-instruction')?.count).toBe(2);
+  });
+
+  it.each(['off', 'always'] as const)('keeps each exit with its qualification and registers, jit %s', async (jit) => {
+    const { recent } = await traced([...repeat([...asm.ecx(0x1234), ...asm.loadEax(0xfec00000), ...asm.store(0xfed00010, 0)], 3), ...asm.out8(0x80, 0x55)], jit);
+    for (const exit of recent) expect(() => exitRecord.parse(exit)).not.toThrow();
+    const reads = recent.filter(({ summary }) => summary === 'read at 0xfec00000');
+    expect(reads).toHaveLength(3);
+    expect(reads.map((exit) => registerOf(exit, 'RBX'))).toEqual(['0x3', '0x2', '0x1']);
+    expect(registerOf(reads[0], 'RCX')).toBe('0x1234');
+    expect(reads[0]?.rip).toBe(`0x${(CODE + 10).toString(16)}`);
+    expect(reads[0]?.vmcs).toContainEqual({ name: 'Guest-physical address', value: '0xfec00000' });
+    expect(recent.filter(({ summary }) => summary === 'write at 0xfed00010')).toHaveLength(3);
+    const out = recent.find(({ summary }) => summary === 'OUT port 0x80, 1 byte');
+    expect(registerOf(out, 'RAX')).toMatch(/55$/);
+  });
+
+  it('hands out what is new, and says how much the ring has lost', async () => {
+    // 200 times 100 accesses: more than the ring holds.
+    const inner = [...repeat(asm.loadEax(0xfec00000), 100)];
+    const { next, lost, recent } = await traced([...asm.ecx(200), ...inner, 0x49, 0x75, (-(inner.length + 3)) & 0xff]);
+    expect(next).toBeGreaterThan(20_000);
+    expect(lost).toBe(next - RING_EXITS);
+    const sequences = recent.map(({ sequence }) => sequence);
+    expect(sequences).toEqual(sequences.map((_, i) => next - sequences.length + i));
+  });
+});
+
+describe('qualifications', () => {
+  it('are fields with names', () => {
+    const io = Object.fromEntries(decodeQualification(30, 0x03f8_0009n).map(({ name, value }) => [name, value]));
+    expect(io).toMatchObject({ size: '2 bytes', direction: 'IN', string: 'no', port: '0x3f8' });
+    const ept = Object.fromEntries(decodeQualification(48, 0x182n).map(({ name, value }) => [name, value]));
+    expect(ept).toMatchObject({ read: 'no', write: 'yes', 'linear address valid': 'yes', part: 'access' });
+    expect(decodeQualification(10, 0n)).toEqual([]);
+  });
+});

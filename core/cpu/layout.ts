@@ -196,8 +196,11 @@ export const FCS = 0x10598;
 export const FDS = 0x1059a;
 /** 32-bit. */
 export const MXCSR = 0x1059c;
-/** 32-bit: nonzero while an unmasked x87 exception is reported by FERR# (CR0.NE = 0) rather than by #MF. */
+/** 32-bit: the pins that report an unmasked x87 exception when CR0.NE = 0, in place of #MF. */
 export const FERR = 0x105a0;
+export const FERR_ASSERTED = 1;
+/** IGNNE#: x87 instructions go on all the same. */
+export const FERR_IGNORED = 2;
 /** XMM0..XMM15, 16 bytes each. */
 export const XMM = 0x10600;
 /** Scratch space for SIMD helpers, 256 bytes. */

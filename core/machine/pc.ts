@@ -1,7 +1,7 @@
 /** Puts a PC together: clock, buses, interrupt controllers, devices, firmware tables. The processor and root mode are not part of it. */
 
 import { AcpiPm, sciIrq } from '../platform/acpiPm.ts';
-import { DebugExit, Port92, PostPort } from '../platform/systemPorts.ts';
+import { CoprocessorError, DebugExit, Port92, PostPort } from '../platform/systemPorts.ts';
 import { Hpet } from '../platform/hpet.ts';
 import { InterruptSystem } from '../platform/interruptSystem.ts';
 import { KeyboardController } from '../platform/i8042.ts';
@@ -60,6 +60,7 @@ export class Pc {
   readonly power: AcpiPm;
   /** The guest's remapping unit, where the machine has one. */
   readonly vtd: VtdUnit | null;
+  readonly coprocessor: CoprocessorError;
   /** Set when the guest asked to stop: root mode looks at it after each exit it handled. */
   exit: MachineExit | null = null;
   private readonly config: PcConfig;
@@ -94,10 +95,11 @@ export class Pc {
     this.pci.plug(deviceFunction(0, 0), hostBridge());
     this.pci.plug(deviceFunction(31, 0), new LpcBridge());
     this.vtd = config.iommu === true ? this.addRemapping() : null;
+    this.coprocessor = new CoprocessorError(interrupts.isaWire(13));
     const keyboard = new KeyboardController(interrupts.isaWire(1), events, config.keyboard);
     const remapping = this.vtd ? [this.vtd] : [];
     const others: readonly Device[] = [
-      this.rtc, hpet, this.power, ...this.uarts, this.pci, keyboard, new DebugExit(events), new PostPort(), new Port92(events), ...remapping,
+      this.rtc, hpet, this.power, ...this.uarts, this.pci, keyboard, this.coprocessor, new DebugExit(events), new PostPort(), new Port92(events), ...remapping,
     ];
     const test = config.testDevices ? [new TestDevice(line => (line > 15 || line === 2 ? interrupts.pinWire(line) : interrupts.isaWire(line)))] : [];
     const devices: readonly Device[] = [this.pit, ...others, ...test, interrupts.pic, interrupts.ioApic];

@@ -2,6 +2,7 @@
 
 import { StateReader } from './state.ts';
 import type { AccessSize, Device, DeviceRange, DeviceState } from './device.ts';
+import type { LevelInterrupt } from './interrupts.ts';
 import type { MachineEvents } from './machineEvents.ts';
 
 /** Port F4H: a write ends the machine; the process's exit status is (value << 1) | 1. */
@@ -63,6 +64,58 @@ export class PostPort implements Device {
 
   loadState(state: unknown): void {
     this.code = StateReader.open(this, state).uint('code', 8);
+  }
+}
+
+/**
+ * Ports F0H and F1H: the coprocessor error of a PC. FERR# raises IRQ 13; a write to F0H drops it and asserts IGNNE# for as long as FERR# stays.
+ * @sdm 1 D.2.1.2
+ */
+export class CoprocessorError implements Device {
+  readonly name = 'coprocessor-error';
+  readonly version = 1;
+  readonly ranges: readonly DeviceRange[] = [{ space: 'port', base: 0xf0, length: 2, offset: 0, width: 1 }];
+  private readonly wire: LevelInterrupt;
+  private error = false;
+  private requested = false;
+  /** IGNNE#. */
+  ignored = false;
+
+  constructor(wire: LevelInterrupt) {
+    this.wire = wire;
+  }
+
+  reset(): void {
+    this.drive(false, false, false);
+  }
+
+  /** The level of FERR#. */
+  setError(error: boolean): void {
+    if (error !== this.error) this.drive(error, error || this.requested, error && this.ignored);
+  }
+
+  read(_offset: number, _size: AccessSize): number {
+    return 0xff;
+  }
+
+  write(offset: number, _size: AccessSize, _value: number): void {
+    if (offset === 0) this.drive(this.error, false, this.error);
+  }
+
+  saveState(): DeviceState {
+    return { version: this.version, error: this.error, requested: this.requested, ignored: this.ignored };
+  }
+
+  loadState(state: unknown): void {
+    const reader = StateReader.open(this, state);
+    this.drive(...([reader.boolean('error'), reader.boolean('requested'), reader.boolean('ignored')] as const));
+  }
+
+  private drive(error: boolean, requested: boolean, ignored: boolean): void {
+    this.error = error;
+    this.requested = requested;
+    this.ignored = ignored;
+    this.wire.set(requested);
   }
 }
 

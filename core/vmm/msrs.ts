@@ -10,6 +10,8 @@ export interface MsrRow {
   readonly reset?: readonly [number, number];
   /** Bits that may be set; a write with others is #GP(0). Absent: read-only. */
   readonly writable?: readonly [number, number];
+  /** Reading is #GP(0). */
+  readonly command?: true;
 }
 
 const ALL: readonly [number, number] = [-1, -1];
@@ -27,7 +29,7 @@ export const MSRS: readonly MsrRow[] = [
   { msr: 0x01, name: 'IA32_P5_MC_TYPE', writable: ALL },
   { msr: 0x17, name: 'IA32_PLATFORM_ID' },
   { msr: 0x48, name: 'IA32_SPEC_CTRL', writable: [7, 0] },
-  { msr: 0x49, name: 'IA32_PRED_CMD', writable: [1, 0] },
+  { msr: 0x49, name: 'IA32_PRED_CMD', writable: [1, 0], command: true },
   { msr: 0x79, name: 'IA32_BIOS_UPDT_TRIG', writable: ALL },
   { msr: 0x8b, name: 'IA32_BIOS_SIGN_ID', reset: [0, 1], writable: ALL },
   { msr: 0xce, name: 'MSR_PLATFORM_INFO', reset: [20 << 8, 0] },
@@ -64,7 +66,7 @@ export class MsrFile {
 
   /** The value as two 32-bit halves, or null for #GP(0). */
   read(msr: number): readonly [number, number] | null {
-    return this.values.get(msr) ?? null;
+    return this.rows.get(msr)?.command ? null : this.values.get(msr) ?? null;
   }
 
   /** False asks for #GP(0). */

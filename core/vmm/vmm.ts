@@ -7,7 +7,7 @@ import type { SliceResult } from '../machine/types.ts';
 import type { VcpuInterrupts } from '../platform/interrupts.ts';
 import { Processor, exitReason } from '../cpu/processor.ts';
 import {
-  ACTIVITY, CR4, CR8, EFLAGS, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, GPR, INTERRUPT_WINDOW, NMI_WINDOW, PAGE_KIND, PAGE_MMIO, XCR0,
+  ACTIVITY, CR4, CR8, EFLAGS, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, FERR, FERR_ASSERTED, FERR_IGNORED, GPR, INTERRUPT_WINDOW, NMI_WINDOW, PAGE_KIND, PAGE_MMIO, XCR0,
 } from '../cpu/layout.ts';
 import type { AccessSize } from '../platform/device.ts';
 import { Cpuid } from './cpuid.ts';
@@ -111,6 +111,7 @@ export class Vmm {
     for (;;) {
       pc.poll();
       if (pc.exit) return { kind: 'stopped', exit: pc.exit };
+      this.followCoprocessor();
       if (vcpu.eventPending) this.takeSignals();
       if (view.getUint32(ACTIVITY, true) !== ACTIVITY_ACTIVE) {
         if (!this.wakes()) {
@@ -144,6 +145,14 @@ export class Vmm {
     vcpu.takeSmi();
     vcpu.takeStartUp();
     if (vcpu.takeInit()) initProcessor(this.cpu, this.model);
+  }
+
+  /** FERR# goes to the chipset, IGNNE# comes from it. */
+  private followCoprocessor(): void {
+    const { cpu: { view }, pc: { coprocessor } } = this;
+    const pins = view.getUint32(FERR, true);
+    coprocessor.setError(pins !== 0);
+    if (coprocessor.ignored) view.setUint32(FERR, FERR_ASSERTED | FERR_IGNORED, true);
   }
 
   /** What ends HLT: an NMI, or an interrupt that the guest will take. @sdm 2A HLT */
@@ -262,6 +271,7 @@ export class Vmm {
 
   /** False asks for #GP(0). */
   private writeMsr(msr: number, low: number, high: number): boolean {
+    if (msr === 0x1b && (low & 0x400) !== 0 && !this.model.features.includes('x2apic')) return false;
     if (this.vcpu.ownsMsr(msr)) return this.vcpu.writeMsr(msr, low, high);
     if (!this.timeStamp.ownsMsr(msr)) return this.msrs.write(msr, low, high);
     this.timeStamp.writeMsr(msr, low, high);

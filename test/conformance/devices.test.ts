@@ -1,5 +1,5 @@
 import { AcpiPm } from '../../core/platform/acpiPm.ts';
-import { DebugExit, Port92, PostPort } from '../../core/platform/systemPorts.ts';
+import { CoprocessorError, DebugExit, Port92, PostPort } from '../../core/platform/systemPorts.ts';
 import { Hpet } from '../../core/platform/hpet.ts';
 import { InterruptSystem } from '../../core/platform/interruptSystem.ts';
 import { IoApic } from '../../core/platform/ioApic.ts';
@@ -27,6 +27,7 @@ deviceConformance('16550A', clock => new Uart16550(comPorts[0], clock, new Wire(
 deviceConformance('8042 without keyboard', () => new KeyboardController(new Wire(), events, false));
 deviceConformance('8042 with keyboard', () => new KeyboardController(new Wire(), events, true));
 deviceConformance('debug exit', () => new DebugExit(events));
+deviceConformance('coprocessor error', () => new CoprocessorError(new Wire()));
 deviceConformance('POST port', () => new PostPort());
 deviceConformance('port 92H', () => new Port92(events));
 deviceConformance('test device', () => new TestDevice(() => new Wire()));

@@ -4,6 +4,7 @@ import { instantiate } from '../helpers/cpu-wasm.ts';
 import type { CpuWasm } from '../helpers/cpu-wasm.ts';
 
 const OK = 0;
+const EXIT = 3;
 const FAULTED = 1;
 const AREA = 0x8000;
 const RAM = L.RAM_BASE;
@@ -97,12 +98,14 @@ describe('pending x87 exceptions', () => {
     expect(register(0xd9, FLD1)).toBe(OK);
   });
 
-  test('assert FERR# and raise nothing when CR0.NE is clear, until the exception is cleared', () => {
+  test('assert FERR# and wait when CR0.NE is clear, go on with IGNNE#, until the exception is cleared', () => {
     cpu.write32(L.CR0, 0x11);
     divideByZero();
+    expect([register(0xd9, FLD1), cpu.read32(L.FAULT) & 0xff]).toEqual([EXIT, 0]);
+    expect([cpu.read32(L.FERR), cpu.read32(L.ACTIVITY), cpu.read32(L.EXIT_REASON)]).toEqual([L.FERR_ASSERTED, 1, 52]);
+    cpu.write32(L.FAULT, 0);
+    cpu.write32(L.FERR, L.FERR_ASSERTED | L.FERR_IGNORED);
     expect(register(0xd9, FLD1)).toBe(OK);
-    expect(fault()).toBe(0);
-    expect(cpu.read32(L.FERR)).toBe(1);
     register(0xdb, 0xe2);
     expect(cpu.read32(L.FERR)).toBe(0);
   });

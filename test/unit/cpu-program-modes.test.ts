@@ -311,7 +311,7 @@ describe.each(TIERS)('canonical addresses, regions %s', (tier) => {
     ['CALL to one is #GP', 13, (a: Assembler) => a.emit('MOV', r.rbx, bad).emit('CALL', r.rbx)],
     ['an access that ends beyond the lower half is #GP', 13, (a: Assembler) => a.emit('MOV', r.rbx, bad - 4n)
       .emit('MOV', r.rax, qword(mem(r.rbx)))],
-    ['WRMSR of LSTAR is #GP', 13, (a: Assembler) => a.emit('MOV', r.ecx, 0xc0000082).emit('XOR', r.eax, r.eax).emit('MOV', r.edx, 0x8000)
+    ['WRMSR of LSTAR is #GP', 13, (a: Assembler) => a.emit('MOV', r.ecx, 0xc0000082).emit('XOR', r.eax, r.eax).emit('MOV', r.edx, 0x1000000)
       .emit('WRMSR')],
   ] as const)('%s with error code 0', (_what, vector, emit) => {
     const guest = new Guest(tier);

@@ -117,6 +117,8 @@ describe('INVPCID', () => {
     expect(run(4n, 0n, 0n)).toBe('13(0x0)');
     expect(run(2n, 0x1000n, 0n)).toBe('13(0x0)');
     expect(run(1n, 1n, 0n)).toBe('13(0x0)');
+    expect(run(0n, 0n, 0x8000_0000_0000n)).toBe('ok');
+    bench.cpu.write64(L.CR4_ALLOWED, bench.cpu.read64(L.CR4_ALLOWED) & ~0x1000n);
     expect(run(0n, 0n, 0x8000_0000_0000n)).toBe('13(0x0)');
     expect([run(0n, 0n, 0n), run(1n, 0n, 0n), run(2n, 0n, 0n), run(3n, 0n, 0n)]).toEqual(['ok', 'ok', 'ok', 'ok']);
   });
@@ -171,7 +173,8 @@ describe('model-specific registers', () => {
 
   const rows: readonly [string, number, bigint, string][] = [
     ['LSTAR', 0xc000_0082, 0xffff_8000_1234_5678n, 'ok'],
-    ['LSTAR that is not canonical', 0xc000_0082, 0x8000_0000_0000n, '13(0x0)'],
+    ['LSTAR that is canonical when 57 bits wide, as the processor can be', 0xc000_0082, 0x8000_0000_0000n, 'ok'],
+    ['LSTAR that is not canonical', 0xc000_0082, 0x100_0000_0000_0000n, '13(0x0)'],
     ['FS base', 0xc000_0100, 0x7fff_ffff_f000n, 'ok'],
     ['GS base that is not canonical', 0xc000_0101, 1n << 63n, '13(0x0)'],
     ['KERNEL_GS_BASE', 0xc000_0102, 0xffff_8880_0000_0000n, 'ok'],
@@ -180,7 +183,7 @@ describe('model-specific registers', () => {
     ['TSC_AUX with an upper half', 0xc000_0103, 1n << 32n, '13(0x0)'],
     ['PAT', 0x277, 0x0407_0605_0001_0406n, 'ok'],
     ['PAT with a reserved type', 0x277, 0x0407_0605_0002_0406n, '13(0x0)'],
-    ['SYSENTER_EIP that is not canonical', 0x176, 0x8000_0000_0000n, '13(0x0)'],
+    ['SYSENTER_EIP that is not canonical', 0x176, 0x100_0000_0000_0000n, '13(0x0)'],
     ['STAR', 0xc000_0081, 0x0023_0010_0000_0000n, 'ok'],
     ['EFER with a bit that is not allowed', 0xc000_0080, 0x2n, '13(0x0)'],
   ];

@@ -288,6 +288,28 @@ describe('injection at VM entry', () => {
   it('does nothing without a valid event', () => {
     expect(new Bench().cpu.call('injectEvent')).toBe(OK);
   });
+
+  it('an interrupt between the iterations of a repeated instruction pushes RF, one behind them does not', () => {
+    const pushed = (count: bigint): number => {
+      const bench = new Bench();
+      bench.vector(0x30, 14, CODE0, 0x2000);
+      bench.cpu.write64(L.GPR + 8, count);
+      bench.cpu.write64(L.GPR + 7 * 8, 0x20_0000n);
+      bench.cpu.call('stos', 1, 4, L.DS, 1);
+      bench.cpu.write32(L.ENTRY_INTR_INFO, 0x8000_0030);
+      expect(bench.cpu.call('injectEvent')).toBe(JUMP);
+      return bench.stack(3, 4)[2]! & 0x1_0000;
+    };
+    expect([pushed(0x1_0001n), pushed(5n)]).toEqual([0x1_0000, 0]);
+  });
+
+  it('INT1 takes a trap along that a load of SS held back', () => {
+    const bench = new Bench();
+    bench.vector(1, 14, CODE0, 0x2000);
+    bench.cpu.write64(L.PENDING_DEBUG, 0x1002n);
+    expect(bench.cpu.call('int1')).toBe(JUMP);
+    expect([bench.cpu.read64(L.DR6) & 0xfn, bench.cpu.read64(L.PENDING_DEBUG)]).toEqual([2n, 0n]);
+  });
 });
 
 describe('single steps and shadows', () => {

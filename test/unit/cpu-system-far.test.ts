@@ -163,6 +163,28 @@ describe('far returns', () => {
     expect([bench.rip, bench.gpr(SP), bench.cpl]).toEqual([0x5000, 0x6000n, 3]);
   });
 
+  it('keep the hidden base of what becomes null, which 64-bit code goes on seeing in FS and GS', () => {
+    const bench = new Bench();
+    bench.setLong(0);
+    bench.segment(L.GS, { selector: 0, base: 0x12_3456_7890, limit: 0, access: 0x1_0000 });
+    push64(bench, [0x5000, CODE3_64, 0x202, 0x6000, DATA3]);
+    bench.segment(L.FS, { selector: DATA0, base: 0x40_0000, limit: 0xffff_ffff, access: 0xc093 });
+    expect(bench.cpu.call('iret', 8)).toBe(JUMP);
+    expect([bench.selector(L.FS), bench.base(L.FS), bench.base(L.GS)]).toEqual([0, 0x40_0000n, 0x12_3456_7890n]);
+  });
+
+  it('leave the accessed flag of a segment clear that they do not enter', () => {
+    const bench = new Bench();
+    const access = (selector: number): number => bench.peek16(GDT + (selector & ~7) + 4) >> 8;
+    for (const selector of [CODE3, DATA3]) bench.descriptor(selector & ~7, { access: selector === CODE3 ? 0xfa : 0xf2, limit: 0xfff, flags: 4 });
+    push32(bench, [0x5000, CODE3, 0x6000, DATA3]);
+    expect([bench.cpu.call('farReturn', 0, 4), bench.fault()]).toEqual([FAULTED, '13(0x0)']);
+    expect([access(CODE3), access(DATA3)]).toEqual([0xfa, 0xf2]);
+    push32(bench, [0x500, CODE3, 0x6000, DATA3]);
+    expect(bench.cpu.call('farReturn', 0, 4)).toBe(JUMP);
+    expect([access(CODE3), access(DATA3)]).toEqual([0xfb, 0xf3]);
+  });
+
   const refusals: readonly [string, readonly number[], string][] = [
     ['to a null selector', [0x5000, 0, 0, 0], '13(0x0)'],
     ['to an inner level', [0x5000, 0x18, 0, 0], '13(0x18)'],

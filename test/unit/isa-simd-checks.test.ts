@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseRows } from '../../core/isa/rows.ts';
 import type { Row } from '../../core/isa/rows.ts';
 import { simdRows } from '../../core/isa/table/simd.ts';
-import { CR0, CR4, REAL_SEGMENTS } from '../../core/cpu/layout.ts';
+import { CR0, CR4, FERR, FERR_ASSERTED, FERR_IGNORED, REAL_SEGMENTS } from '../../core/cpu/layout.ts';
 import { compareRow, encodings, features, hasNative, integerBytes } from '../helpers/differential.ts';
 import { encode } from '../helpers/encode.ts';
 import { FormRunner } from '../helpers/form-runner.ts';
@@ -101,6 +101,7 @@ describe('availability', () => {
     const code = encode(named('PADDB', 'P'), { reg: 1, rm: 2 });
     expect(runner.run(item, code, DATA_ADDRESS).signal).toBe(1016);
     runner.cpu.write32(CR0, BASE);
+    runner.cpu.write32(FERR, FERR_ASSERTED | FERR_IGNORED);
     expect(runner.run(item, code, DATA_ADDRESS).signal).toBe(0);
     runner.cpu.write32(CR0, 0x31);
   });

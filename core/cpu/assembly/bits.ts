@@ -53,6 +53,7 @@ export const ACCESS_CODE: u32 = 8;
 export const ACCESS_CONFORMING: u32 = 4;
 export const ACCESS_EXPAND_DOWN: u32 = 4;
 export const ACCESS_READ_WRITE: u32 = 2;
+export const ACCESS_ACCESSED: u32 = 1;
 export const ACCESS_S: u32 = 0x10;
 export const ACCESS_P: u32 = 0x80;
 export const ACCESS_L: u32 = 0x2000;

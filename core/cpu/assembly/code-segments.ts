@@ -1,14 +1,16 @@
 /** Code segments as targets of far transfers. @sdm 3A 5.8 */
-import { ACCESS_L, IF } from './bits';
+import { ACCESS_ACCESSED, ACCESS_L, IF } from './bits';
 import {
   descriptorAccess, descriptorBase, descriptorDpl, descriptorHigh, descriptorLimit, descriptorPresent, descriptorType, fetchDescriptor,
-  longModeActive, markAccessed, refreshSizes, selectorFault, setPrivilege, writeSegment,
+  descriptorPlace, longModeActive, markAccessedAt, refreshSizes, selectorFault, setPrivilege, writeSegment,
 } from './descriptors';
 import { canonical } from './paging';
 import { JUMP, SYNC, raiseError } from './status';
 import { CPL, CS, EFLAGS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, RIP, STEP_REASON } from '../layout';
 
 /** The code segment that the last check accepted. */
+let place: u64 = 0;
+let high: u32 = 0;
 let base: u64 = 0;
 let limit: u32 = 0;
 let access: u32 = 0;
@@ -54,11 +56,17 @@ export function checkFetchedCode(selector: u32, kind: i32): bool {
     if (size == 0x600000 || (kind == GATE && size != 0x200000)) return refuse(13, selector);
   }
   if (!descriptorPresent()) return refuse(11, selector);
-  if (!markAccessed()) return false;
+  place = descriptorPlace();
+  high = descriptorHigh;
   base = descriptorBase();
   limit = descriptorLimit();
-  access = descriptorAccess();
+  access = descriptorAccess() | ACCESS_ACCESSED;
   return true;
+}
+
+/** Sets the accessed bit of the accepted segment: the last thing that can fault. */
+export function markCode(): bool {
+  return markAccessedAt(place, high);
 }
 
 /** True when the accepted segment is a 64-bit one. */

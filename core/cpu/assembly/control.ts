@@ -7,7 +7,7 @@ import { accessOf, longModeActive } from './descriptors';
 import { updateMode } from './events';
 import { updateStepReason } from './flags';
 import { readU64 } from './memory';
-import { canonical, loadPdptes } from './paging';
+import { canonical, canonicalWhenWide, loadPdptes } from './paging';
 import { FAULTED, OK, SYNC, faulted, raise, raiseError } from './status';
 import { flushAll, flushNonGlobal, flushPage } from './tlb';
 import {
@@ -133,7 +133,7 @@ export function invpcid(type: u64, la: u64): i32 {
   if (pcid >> 12) return raiseError(13, 0);
   if (type < 2 && pcid && !(load<u64>(CR4) & CR4_PCIDE)) return raiseError(13, 0);
   if (type == 0) {
-    if (!canonical(address)) return raiseError(13, 0);
+    if (!canonicalWhenWide(address)) return raiseError(13, 0);
     flushPage(address);
   } else if (type == 2) {
     flushAll();

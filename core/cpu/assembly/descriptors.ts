@@ -155,10 +155,22 @@ export function descriptorLimit(): u32 {
 
 /** Sets the accessed bit of the fetched code or data descriptor, in the table too. False: the write faulted. */
 export function markAccessed(): bool {
-  if (descriptorHigh & 0x100) return true;
+  const done = markAccessedAt(descriptorAddress, descriptorHigh);
   descriptorHigh |= 0x100;
-  sysWriteU8(descriptorAddress + 5, (descriptorHigh >>> 8) & 0xff);
+  return done;
+}
+
+/** The same for a descriptor fetched before, whose place was `descriptorPlace()`: when nothing else can fault any more. */
+export function markAccessedAt(place: u64, high: u32): bool {
+  if (high & 0x100) return true;
+  sysWriteU8(place + 5, ((high | 0x100) >>> 8) & 0xff);
   return !faulted();
+}
+
+// @ts-ignore: decorator
+@inline
+export function descriptorPlace(): u64 {
+  return descriptorAddress;
 }
 
 /** Changes the type field of the fetched system descriptor in the table (busy TSS). False: the write faulted. */

@@ -14,6 +14,7 @@ import { RESUME_SET, SHADOW_RIP, STEPPED, STEP_BREAKPOINTS, iopl, updateStepReas
 import { DELIVER_GATED, DELIVER_RESUME, deliver, redirectVirtual } from './gates';
 import { stackOperand } from './imports';
 import { EXIT, FAULTED, JUMP, OK, exit, raise, raiseError } from './status';
+import { REPEATING, REPEATING_RIP } from './string-registers';
 import {
   ACTIVITY, CODE_SIZE, CPL, CR0, CR2, CS, DELIVERY, DR0, DR6, DR7, EFLAGS, ENTRY_ERROR, ENTRY_INTR_INFO, ENTRY_LENGTH, FAULT,
   FAULT_ADDRESS, FAULT_ERROR, FAULT_EXIT, FAULT_CANONICAL, FAULT_HAS_ERROR, F_OV, HELPER_STATE, IDT_VECTORING_ERROR, IDT_VECTORING_INFO,
@@ -42,6 +43,9 @@ function severity(vector: u32): i32 {
   if (vector == 14 || vector == 20) return 2;
   return vector == 0 || (vector >= 10 && vector <= 13) || vector == 21 ? 1 : 0;
 }
+
+/** Bit of PENDING_DEBUG: one of the breakpoints in B3:B0 is enabled. @sdm 3C table 25-4 */
+const ENABLED_BREAKPOINT: u64 = 0x1000;
 
 /** What a new exception does that happens while another is delivered. @sdm 3A table 6-5 */
 function combination(first: i32, second: i32): i32 {
@@ -138,6 +142,13 @@ export function deliverPending(): i32 {
   return deliverEvent(vector | (TYPE_HARDWARE << 8) | (fault & FAULT_HAS_ERROR), load<u32>(FAULT_ERROR), load<u64>(RIP), options);
 }
 
+/** DELIVER_RESUME when RIP is a repeated string instruction that has begun: its pushed image has RF set. @sdm 3B 19.3.1.1 */
+function withinRepetition(): u32 {
+  const within = load<u32>(REPEATING) != 0 && load<u64>(REPEATING_RIP) == load<u64>(RIP);
+  store<u32>(REPEATING, 0);
+  return within ? DELIVER_RESUME : 0;
+}
+
 /** Delivers ENTRY_INTR_INFO at VM entry and invalidates it. JUMP or EXIT; OK when there is nothing to inject. @sdm 3C 27.6.1 */
 export function injectEvent(): i32 {
   const info = load<u32>(ENTRY_INTR_INFO);
@@ -146,7 +157,7 @@ export function injectEvent(): i32 {
   store<u32>(ACTIVITY, 0);
   const type = (info >>> 8) & 7;
   let rip = load<u64>(RIP);
-  let options: u32 = 0;
+  let options: u32 = type <= TYPE_NMI ? withinRepetition() : 0;
   if (type == TYPE_NMI) store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) | 8);
   if (type >= TYPE_SOFTWARE_INTERRUPT) {
     rip += u64(load<u32>(ENTRY_LENGTH));
@@ -183,8 +194,14 @@ export function into(): i32 {
   return software(4, TYPE_SOFTWARE_EXCEPTION, DELIVER_GATED);
 }
 
-/** INT1 (ICEBP): the gate's DPL is not checked. */
+/** INT1 (ICEBP): the gate's DPL is not checked. A trap that MOV SS held back becomes part of this #DB. */
 export function int1(): i32 {
+  const held = load<u64>(PENDING_DEBUG);
+  if (held & ENABLED_BREAKPOINT) {
+    store<u64>(PENDING_DEBUG, 0);
+    store<u64>(DR6, load<u64>(DR6) | (held & 0xf));
+    updateStepReason();
+  }
   return software(1, TYPE_PRIVILEGED_SOFTWARE, 0);
 }
 
@@ -267,5 +284,5 @@ export function singleStep(): i32 {
   }
   store<u64>(PENDING_DEBUG, pending);
   recordDebug();
-  return deliverEvent(1 | (TYPE_HARDWARE << 8), 0, load<u64>(RIP), 0);
+  return deliverEvent(1 | (TYPE_HARDWARE << 8), 0, load<u64>(RIP), withinRepetition());
 }

@@ -1,5 +1,5 @@
 /** Far jumps and calls. @sdm 2A CALL, JMP; 3A 5.8 */
-import { DIRECT, GATE, checkCode, checkFetchedCode, enterCode, targetFits, transferred } from './code-segments';
+import { DIRECT, GATE, checkCode, checkFetchedCode, enterCode, markCode, targetFits, transferred } from './code-segments';
 import {
   descriptorDpl, descriptorHigh, descriptorLow, descriptorPresent, descriptorType, fetchDescriptor, fetchUpperBase, limitOf,
   loadNull, loadRealSegment, longModeActive, refreshSizes, selectorFault, selectorOf, writeSegment,
@@ -40,7 +40,7 @@ export function farJump(selectorIn: i32, offsetIn: u64, opSize: i32): i32 {
   if ((selector & 0xfffc) == 0) return raiseError(13, 0);
   if (!fetchDescriptor(selector, 13)) return FAULTED;
   if (!(descriptorType() & 0x10)) return throughSystem(selector, TASK_JUMP);
-  if (!checkFetchedCode(selector, DIRECT) || !targetFits(offset)) return FAULTED;
+  if (!checkFetchedCode(selector, DIRECT) || !targetFits(offset) || !markCode()) return FAULTED;
   enterCode(selector, load<u32>(CPL), offset);
   return transferred();
 }
@@ -73,7 +73,7 @@ function pushReturn(): void {
 /** CALL to the accepted segment without a change of stack. */
 function callSameLevel(selector: u32, offset: u64, size: i32): i32 {
   pushReturn();
-  if (!frameFitsHere(size, 0) || !targetFits(offset) || !frameStoreHere(size)) return FAULTED;
+  if (!frameFitsHere(size, 0) || !targetFits(offset) || !markCode() || !frameStoreHere(size)) return FAULTED;
   enterCode(selector, load<u32>(CPL), offset);
   return transferred();
 }
@@ -106,7 +106,7 @@ function throughSystem(selector: u32, kind: i32): i32 {
   const size = long ? 8 : type == 12 ? 4 : 2;
   if (kind == TASK_JUMP) {
     if (inward) return selectorFault(13, target);
-    if (!targetFits(offset)) return FAULTED;
+    if (!targetFits(offset) || !markCode()) return FAULTED;
     enterCode(target, load<u32>(CPL), offset);
     return transferred();
   }
@@ -127,7 +127,7 @@ function callInward(target: u32, offset: u64, level: u32, size: i32, parameters:
   framePush(u64(selectorOf(CS)));
   framePush(load<u64>(NEXT_RIP));
   if (!frameFits(innerLimit, innerAccess, innerPointer, size, innerSelector & 0xfffc)) return FAULTED;
-  if (!targetFits(offset)) return FAULTED;
+  if (!targetFits(offset) || !markCode()) return FAULTED;
   if (!frameStore(innerBase, innerAccess, innerPointer, size, true)) return FAULTED;
   enterCode(target, level, offset);
   writeSegment(SS, innerSelector, innerBase, innerLimit, innerAccess);
@@ -144,7 +144,7 @@ function callInwardLong(target: u32, offset: u64, level: u32): i32 {
   framePush(load<u64>(RSP));
   framePush(u64(selectorOf(CS)));
   framePush(load<u64>(NEXT_RIP));
-  if (!frameFits64(innerPointer, 8, 0) || !targetFits(offset) || !frameStore64(innerPointer, 8, true)) return FAULTED;
+  if (!frameFits64(innerPointer, 8, 0) || !targetFits(offset) || !markCode() || !frameStore64(innerPointer, 8, true)) return FAULTED;
   enterCode(target, level, offset);
   loadNull(SS, level);
   store<u64>(RSP, frameTop);

@@ -1,8 +1,8 @@
 /** Delivery of one event through the IVT or a gate of the IDT. Nothing but the stack frame is written before every check has passed. */
-import { AC, CR4_VME, IF, IOPL, NT, RF, TF, VIF, VM } from './bits';
+import { AC, ACCESS_ACCESSED, CR4_VME, IF, IOPL, NT, RF, TF, VIF, VM } from './bits';
 import {
-  accessOf, baseOf, descriptorAccess, descriptorBase, descriptorDpl, descriptorHigh, descriptorLimit, descriptorPresent,
-  descriptorType, external, fetchDescriptor, limitOf, linear, loadNull, longModeActive, markAccessed, refreshSizes, segment,
+  accessOf, baseOf, descriptorAccess, descriptorBase, descriptorDpl, descriptorHigh, descriptorLimit, descriptorPlace, descriptorPresent,
+  descriptorType, external, fetchDescriptor, limitOf, linear, loadNull, longModeActive, markAccessedAt, refreshSizes, segment,
   selectorFault, selectorOf, setExternal, setPrivilege, writeSegment,
 } from './descriptors';
 import { canonical } from './paging';
@@ -25,6 +25,8 @@ const RSP: usize = GPR + 32;
 const INFO_ERROR: u32 = 0x800;
 
 /** The code segment that `checkHandler` accepted. */
+let handlerPlace: u64 = 0;
+let handlerHigh: u32 = 0;
 let handlerConforming: bool = false;
 let handlerBase: u64 = 0;
 let handlerLimit: u32 = 0;
@@ -127,9 +129,15 @@ function checkHandler(selector: u32): bool {
   handlerDpl = dpl;
   handlerBase = descriptorBase();
   handlerLimit = descriptorLimit();
-  if (!markAccessed()) return false;
-  handlerAccess = descriptorAccess();
+  handlerPlace = descriptorPlace();
+  handlerHigh = descriptorHigh;
+  handlerAccess = descriptorAccess() | ACCESS_ACCESSED;
   return true;
+}
+
+/** Sets the accessed bit of the handler's segment. */
+function markHandler(): bool {
+  return markAccessedAt(handlerPlace, handlerHigh);
 }
 
 /** Flags that a gate clears: IF through interrupt gates (types 6, 14). */
@@ -185,7 +193,7 @@ function deliverProtected(vector: u32, info: u32, error: u32, rip: u64, options:
     pushReturn(image, rip, info, error);
     if (!frameFits(innerLimit, innerAccess, innerPointer, size, (innerSelector & 0xfffc) | external)) return false;
     if (offset > u64(handlerLimit)) return refuse(13, external);
-    if (!frameStore(innerBase, innerAccess, innerPointer, size, true)) return false;
+    if (!markHandler() || !frameStore(innerBase, innerAccess, innerPointer, size, true)) return false;
     enterHandler(selector, offset, level, gateMask(type));
     writeSegment(SS, innerSelector, innerBase, innerLimit, innerAccess);
     refreshSizes();
@@ -197,7 +205,7 @@ function deliverProtected(vector: u32, info: u32, error: u32, rip: u64, options:
   pushReturn(image, rip, info, error);
   if (!frameFitsHere(size, external)) return false;
   if (offset > u64(handlerLimit)) return refuse(13, external);
-  if (!frameStoreHere(size)) return false;
+  if (!markHandler() || !frameStoreHere(size)) return false;
   enterHandler(selector, offset, level, gateMask(type));
   return true;
 }
@@ -259,7 +267,7 @@ function deliverLong(vector: u32, info: u32, error: u32, rip: u64, options: u32)
   framePush(u64(selectorOf(SS)));
   framePush(load<u64>(RSP));
   pushReturn(image, rip, info, error);
-  if (!frameFits64(pointer & ~15, 8, external) || !frameStore64(pointer & ~15, 8, target != 3)) return false;
+  if (!frameFits64(pointer & ~15, 8, external) || !markHandler() || !frameStore64(pointer & ~15, 8, target != 3)) return false;
   enterHandler(selector, offset, target, gateMask(type));
   store<u64>(RSP, frameTop);
   if (target < level) loadNull(SS, target);

@@ -4,8 +4,8 @@ import { pop, segmentAddress } from './address';
 import { popFlags, pushFlagsImage, writeStatus } from './flags';
 import { random } from './imports';
 import { probeWrite, writeU16, writeU32, writeU64 } from './memory';
-import { canonical } from './paging';
-import { loadSegment } from './segments';
+import { canonical, canonicalWhenWide } from './paging';
+import { loadSegment, moveToSegment } from './segments';
 import { FAULTED, OK, faulted, raise, raiseError } from './status';
 
 const RSP: u32 = GPR + 4 * 8;
@@ -26,14 +26,14 @@ export function checkSegmentNumber(segment: i32): i32 {
 }
 
 export function loadSegmentChecked(segment: i32, selector: i32): i32 {
-  return loadSegment(segment, selector);
+  return moveToSegment(segment, selector);
 }
 
 export function popSegment(segment: i32, size: i32): i32 {
   const rsp = load<u64>(RSP);
   const selector = pop(size);
   if (faulted()) return FAULTED;
-  const status = loadSegment(segment, <i32>(selector & 0xffff));
+  const status = moveToSegment(segment, <i32>(selector & 0xffff));
   if (status == FAULTED) store<u64>(RSP, rsp);
   return status;
 }
@@ -107,7 +107,7 @@ export function fsgsbase(kind: i32, register: u32, size: i32): i32 {
     return OK;
   }
   const value = size == 8 ? load<u64>(register) : load<u64>(register) & 0xffffffff;
-  if (!canonical(value)) return raiseError(13, 0);
+  if (!canonicalWhenWide(value)) return raiseError(13, 0);
   store<u64>(base, value);
   return OK;
 }

@@ -2,7 +2,7 @@
 import { CR0_PG, CR4_OSXSAVE, CR4_PKE, CR4_TSD, EFER_LMA, EFER_LME, EFER_NXE } from './bits';
 import { segment } from './descriptors';
 import { timestamp } from './imports';
-import { canonical } from './paging';
+import { canonicalWhenWide } from './paging';
 import { OK, SYNC, exit, raise, raiseError } from './status';
 import { flushAll } from './tlb';
 import {
@@ -86,7 +86,7 @@ export function wrmsr(): i32 {
   if (index == 0xc0000080) return writeEfer(value);
   const at = place(index);
   if (!at) return exit(EXIT_WRMSR, 0);
-  if (check == CANONICAL && !canonical(value)) return raiseError(13, 0);
+  if (check == CANONICAL && !canonicalWhenWide(value)) return raiseError(13, 0);
   if (check == LOW_32 && value >> 32) return raiseError(13, 0);
   if (check == MEMORY_TYPES && !memoryTypes(value)) return raiseError(13, 0);
   store<u64>(at, value);

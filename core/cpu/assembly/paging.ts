@@ -4,7 +4,7 @@ import {
   CPL,
   CR0,
   CR3,
-  CR4,
+  CR4, CR4_ALLOWED,
   DR0,
   DR7,
   EFER,
@@ -263,6 +263,15 @@ function readPdpte(base: u64, index: u32): u64 {
 @inline
 export function canonical(la: u64): bool {
   const unused: u64 = load<u32>(CR4) & CR4_LA57 ? 7 : 16;
+  return <u64>((<i64>(la << unused)) >> <i64>unused) == la;
+}
+
+/**
+ * The same as far as the processor goes, whatever CR4.LA57 says: for values that only wait to be used, such as bases of segments and tables,
+ * MSRs and the address of INVPCID.
+ */
+export function canonicalWhenWide(la: u64): bool {
+  const unused: u64 = load<u64>(CR4_ALLOWED) & CR4_LA57 ? 7 : 16;
   return <u64>((<i64>(la << unused)) >> <i64>unused) == la;
 }
 

@@ -1,9 +1,9 @@
 /** Far returns: RET far and IRET. @sdm 2A IRET; 2B RET */
-import { AC, ACCESS_UNUSABLE, CR4_VME, ID, IF, IOPL, NT, RF, STATUS_FLAGS, TF, DF, VIF, VIP, VM } from './bits';
-import { RETURN, checkCode, enterCode, targetFits, targetLong, transferred } from './code-segments';
+import { AC, ACCESS_ACCESSED, ACCESS_UNUSABLE, CR4_VME, ID, IF, IOPL, NT, RF, STATUS_FLAGS, TF, DF, VIF, VIP, VM } from './bits';
+import { RETURN, checkCode, enterCode, markCode, targetFits, targetLong, transferred } from './code-segments';
 import {
   accessOf, baseOf, descriptorAccess, descriptorBase, descriptorDpl, descriptorLimit, descriptorPresent, descriptorType, fetchDescriptor,
-  limitOf, linear, loadNull, loadRealSegment, longModeActive, markAccessed, refreshSizes, selectorFault, setPrivilege, writeSegment,
+  limitOf, linear, loadNull, loadRealSegment, longModeActive, descriptorHigh, descriptorPlace, markAccessedAt, refreshSizes, selectorFault, setPrivilege, writeSegment,
 } from './descriptors';
 import { enterRealCode } from './far';
 import { RESUME_SET, iopl, virtual8086, writeFlags } from './flags';
@@ -19,6 +19,8 @@ const RSP: usize = GPR + 32;
 
 /** The stack segment that `checkOuterStack` accepted; null when `stackNull`. */
 let stackNull: bool = false;
+let stackPlace: u64 = 0;
+let stackHigh: u32 = 0;
 let stackBase: u64 = 0;
 let stackLimit: u32 = 0;
 let stackAccess: u32 = 0;
@@ -40,11 +42,17 @@ function checkOuterStack(selector: u32, level: u32): bool {
     selectorFault(12, selector);
     return false;
   }
-  if (!markAccessed()) return false;
+  stackPlace = descriptorPlace();
+  stackHigh = descriptorHigh;
   stackBase = descriptorBase();
   stackLimit = descriptorLimit();
-  stackAccess = descriptorAccess();
+  stackAccess = descriptorAccess() | ACCESS_ACCESSED;
   return true;
+}
+
+/** Checks the target and marks the accepted segments accessed: nothing faults after it. */
+function settle(offset: u64): bool {
+  return targetFits(offset) && markCode() && (stackNull || markAccessedAt(stackPlace, stackHigh));
 }
 
 /** Loads the accepted SS and the stack pointer, after CS. */
@@ -86,7 +94,7 @@ export function farReturn(popBytes: i32, opSize: i32): i32 {
   if (!checkCode(selector, RETURN)) return FAULTED;
   const level = selector & 3;
   if (level == load<u32>(CPL)) {
-    if (!targetFits(offset)) return FAULTED;
+    if (!targetFits(offset) || !markCode()) return FAULTED;
     writeStackPointer(load<u64>(RSP) + released - extra);
     enterCode(selector, level, offset);
     // The parameters go when CS is loaded: with the stack's width in the code returned to, which differs for 64-bit code.
@@ -97,7 +105,7 @@ export function farReturn(popBytes: i32, opSize: i32): i32 {
   if (faulted()) return FAULTED;
   const stack = u32(stackPeek(u32(released) + opSize, opSize)) & 0xffff;
   if (faulted()) return FAULTED;
-  if (!checkOuterStack(stack, level) || !targetFits(offset)) return FAULTED;
+  if (!checkOuterStack(stack, level) || !settle(offset)) return FAULTED;
   enterCode(selector, level, offset);
   enterStack(stack, pointer + u64(extra));
   dropInnerSegments(level);
@@ -148,7 +156,7 @@ export function iret(opSize: i32): i32 {
   const target = selector & 3;
   const mask = returnMask(level, opSize);
   if (target == level && load<u32>(CODE_SIZE) != 2) {
-    if (!targetFits(offset)) return FAULTED;
+    if (!targetFits(offset) || !markCode()) return FAULTED;
     writeStackPointer(load<u64>(RSP) + u64(opSize * 3));
     enterCode(selector, level, offset);
     loadFlags(image, mask);
@@ -158,7 +166,7 @@ export function iret(opSize: i32): i32 {
   if (faulted()) return FAULTED;
   const stack = u32(stackPeek(opSize * 4, opSize)) & 0xffff;
   if (faulted()) return FAULTED;
-  if (!checkOuterStack(stack, target) || !targetFits(offset)) return FAULTED;
+  if (!checkOuterStack(stack, target) || !settle(offset)) return FAULTED;
   enterCode(selector, target, offset);
   enterStack(stack, pointer);
   loadFlags(image, mask);

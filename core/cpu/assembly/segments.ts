@@ -5,7 +5,7 @@ import {
   fetchDescriptor, fetchUpperBase, loadFetched, loadNull, loadRealSegment, longModeActive, markAccessed, selectorFault, writeDescriptorType,
   writeSegment,
 } from './descriptors';
-import { canonical } from './paging';
+import { canonicalWhenWide } from './paging';
 import { SHADOW_RIP, setZF, updateStepReason, virtual8086 } from './flags';
 import { OK, SYNC, FAULTED, faulted, raiseError } from './status';
 import {
@@ -13,9 +13,19 @@ import {
   REAL_SEGMENTS, SS, STACK_SIZE, STEP_REASON, TR,
 } from '../layout';
 
-/** After SS was loaded: the stack's width, and the shadow as STI makes it. @sdm 3A 6.8.3 */
+/** After SS was loaded: the stack's width. */
 function stackLoaded(): i32 {
   if (load<u32>(CODE_SIZE) != 2) store<u32>(STACK_SIZE, (accessOf(SS) >>> 14) & 1);
+  return OK;
+}
+
+/** MOV and POP to a segment register. Those to SS cast a shadow as STI does, which LSS has no need of. @sdm 3A 6.8.3 */
+export function moveToSegment(seg: i32, selector: i32): i32 {
+  const status = loadSegment(seg, selector);
+  return seg == SS && status == OK ? castShadow() : status;
+}
+
+function castShadow(): i32 {
   if (load<u32>(INTERRUPT_WINDOW) | load<u32>(NMI_WINDOW) | load<u32>(STEP_REASON)) {
     store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) | 2);
     updateStepReason();
@@ -25,7 +35,7 @@ function stackLoaded(): i32 {
   return OK;
 }
 
-/** MOV and POP to SS, LSS. */
+/** Loads SS. */
 function loadStack(selector: u32): i32 {
   const level = load<u32>(CPL);
   if ((selector & 0xfffc) == 0) {
@@ -89,7 +99,7 @@ export function loadLdt(selector: u32, vector: u32): i32 {
   if (longModeActive()) {
     high = fetchUpperBase(selector, vector);
     if (faulted()) return FAULTED;
-    if (!canonical(high | low)) return selectorFault(vector, selector);
+    if (!canonicalWhenWide(high | low)) return selectorFault(vector, selector);
   }
   writeSegment(LDTR, selector, high | low, limit, access);
   return OK;
@@ -110,7 +120,7 @@ export function ltr(selectorIn: i32): i32 {
   if (long) {
     high = fetchUpperBase(selector, 13);
     if (faulted()) return FAULTED;
-    if (!canonical(high | low)) return selectorFault(13, selector);
+    if (!canonicalWhenWide(high | low)) return selectorFault(13, selector);
   }
   const access = descriptorAccess() | 2;
   if (!writeDescriptorType(access)) return FAULTED;
@@ -125,7 +135,7 @@ function tableBase(base: u64, opSize: i32): u64 {
 
 export function lgdt(limit: u32, base: u64, opSize: i32): i32 {
   const address = tableBase(base, opSize);
-  if (opSize == 8 && !canonical(address)) return raiseError(13, 0);
+  if (opSize == 8 && !canonicalWhenWide(address)) return raiseError(13, 0);
   store<u64>(GDTR_BASE, address);
   store<u32>(GDTR_LIMIT, limit & 0xffff);
   return OK;
@@ -133,7 +143,7 @@ export function lgdt(limit: u32, base: u64, opSize: i32): i32 {
 
 export function lidt(limit: u32, base: u64, opSize: i32): i32 {
   const address = tableBase(base, opSize);
-  if (opSize == 8 && !canonical(address)) return raiseError(13, 0);
+  if (opSize == 8 && !canonicalWhenWide(address)) return raiseError(13, 0);
   store<u64>(IDTR_BASE, address);
   store<u32>(IDTR_LIMIT, limit & 0xffff);
   return OK;

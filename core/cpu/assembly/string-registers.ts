@@ -1,5 +1,5 @@
 /** What all string instructions share: index and count registers by address size, element access, stepping, flags of a comparison. */
-import { CODE_SIZE, EFLAGS, F_AUX, F_CX, F_CY, F_OV, F_PARITY, F_RES, GPR, STEP_REASON, TLB_BASE, TLB_READ, TLB_WRITE } from '../layout';
+import { CODE_SIZE, EFLAGS, F_AUX, F_CX, F_CY, F_OV, F_PARITY, F_RES, GPR, HELPER_STATE, RIP, STEP_REASON, TLB_BASE, TLB_READ, TLB_WRITE } from '../layout';
 import { linearAddress, segmentAllows } from './address';
 import { JUMP, OK } from './status';
 import { dataEntry } from './tlb';
@@ -40,11 +40,18 @@ export function quantum(size: i32): u64 {
   return load<u32>(STEP_REASON) ? 1 : QUANTUM / size;
 }
 
+/** u32, u64: whether the last repeated instruction has iterations left, and its RIP. */
+export const REPEATING: usize = HELPER_STATE + 0x214;
+export const REPEATING_RIP: usize = HELPER_STATE + 0x218;
+
 /** Status after a repeated instruction has done its share: it starts again at its own RIP while iterations remain. */
 // @ts-ignore: decorator
 @inline
 export function resume(remaining: bool): i32 {
-  return remaining ? JUMP : OK;
+  store<u32>(REPEATING, u32(remaining));
+  if (!remaining) return OK;
+  store<u64>(REPEATING_RIP, load<u64>(RIP));
+  return JUMP;
 }
 
 /** Elements from `offset` on, in the direction of DF, that lie below the wrap of the address size, at most `count`. */

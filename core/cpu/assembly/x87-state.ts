@@ -1,9 +1,10 @@
 import {
-  CR0, F_AUX, F_CX, F_CY, F_OV, F_PARITY, F_RES, FCS, FCW, FDP, FDS, FERR, FIP, FOP, FSW, FTAGS, RIP, SEG_SELECTOR, SEGMENT_SIZE,
+  ACTIVITY, CR0, F_AUX, F_CX, F_CY, F_OV, F_PARITY, F_RES, FCS, FCW, FDP, FDS, FERR, FERR_ASSERTED, FERR_IGNORED, FIP, FOP, FSW, FTAGS, RIP,
+  SEG_SELECTOR, SEGMENT_SIZE,
   SEGMENTS, CS, X87,
 } from '../layout';
 import { begin, DE, DEFAULT_NAN, IE, OE, raised, raiseFlags, setFlags, UE, wasRoundedUp, ZE } from './softfloat';
-import { OK, raise } from './status';
+import { OK, exit, raise } from './status';
 
 /** The register stack, the status word and the exceptions of the x87. @sdm 1 8.1 */
 
@@ -160,7 +161,7 @@ export function clearC1(): void {
   store<u16>(FSW, load<u16>(FSW) & ~C1);
 }
 
-/** #NM, then a pending exception: #MF, or FERR# when CR0.NE = 0 (the instruction then goes on, as with IGNNE# asserted). */
+/** #NM, then a pending exception: #MF, or FERR# when CR0.NE = 0. */
 // @ts-ignore: decorator
 @inline
 export function waiting(): i32 {
@@ -168,11 +169,17 @@ export function waiting(): i32 {
   return load<u16>(FSW) & 0x80 ? pendingException() : OK;
 }
 
+/** With CR0.NE = 0 the processor asserts FERR# and waits for an interrupt, unless IGNNE# is asserted. @sdm 1 D.2.1 */
 export function pendingException(): i32 {
   if (load<u32>(CR0) & 0x20) return raise(16);
-  store<u32>(FERR, 1);
-  return OK;
+  if (load<u32>(FERR) & FERR_IGNORED) return OK;
+  store<u32>(FERR, FERR_ASSERTED);
+  store<u32>(ACTIVITY, 1);
+  return exit(EXIT_PREEMPTION_TIMER, 0);
 }
+
+/** Basic exit reason: root mode looks at FERR# and goes on. */
+const EXIT_PREEMPTION_TIMER: u32 = 52;
 
 /** Instruction pointers and opcode of a non-control instruction. @sdm 1 8.1.8 */
 // @ts-ignore: decorator

@@ -104,11 +104,15 @@ export const TOLERANCES: readonly Tolerance[] = [
   },
   {
     reason: 'a far CALL between 64-bit and other code: AMD pushes to the stack as the target\'s mode sees it, with its base and width',
-    applies: (row, item, ours) => row.name === 'CALLF' && stackDependsOnMode(item) && changesMode(item, ours), all: true,
+    applies: (row, item, ours, native) => row.name === 'CALLF' && stackDependsOnMode(item) && (changesMode(item, ours) || changesMode(item, native)), all: true,
   },
   {
     reason: 'a far CALL to 32-bit code with RSP beyond 4 GiB: AMD pushes at the new width, and so faults elsewhere',
     applies: (row, item, ours, native) => row.name === 'CALLF' && stackDependsOnMode(item) && ours.vector === 14 && native.vector === 14, address: true,
+  },
+  {
+    reason: 'a far CALL to 32-bit code with RSP not canonical: AMD pushes at the new width, and finds what is wrong with the target',
+    applies: (row, item, ours, native) => row.name === 'CALLF' && item.codeSize === 64 && stackDependsOnMode(item) && ours.vector === 12 && native.vector === 13, all: true,
   },
   {
     reason: 'a far CALL from a 16-bit stack to 64-bit code: the host\'s kernel does not get the signal through',

@@ -77,6 +77,23 @@ describe('INIT', () => {
   });
 });
 
+describe('an x87 exception with CR0.NE clear', () => {
+  // mov eax, 11h; mov cr0, eax; push 37bh; fldcw [esp]; fldz; fld1; fdivrp; fwait: a division by zero that FWAIT finds.
+  const divide = [...asm.eax(0x11), 0x0f, 0x22, 0xc0, 0x68, 0x7b, 3, 0, 0, 0xd9, 0x2c, 0x24, 0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9, 0x9b];
+  // The second 8259A is at vector 70H: IRQ 13 there, and the cascade.
+  const unmask = [...asm.out8(0x21, 0xfb), ...asm.out8(0xa1, 0xdf), ...asm.sti];
+  it('is interrupt 13 of the PC', async () => {
+    expect(await ended([...asm.lidt, ...unmask, ...divide, ...asm.eax(1), ...asm.exit], { 0x75: [...asm.eax(13), ...asm.exit] })).toEqual(exits(13));
+  });
+  it('is left alone once port F0H asserts IGNNE#', async () => {
+    const handler = [...asm.out8(0xf0, 0), ...asm.out8(0xa0, 0x20), ...asm.out8(0x20, 0x20), ...asm.iret];
+    expect(await ended([...asm.lidt, ...unmask, ...divide, ...asm.eax(6), ...asm.exit], { 0x75: handler })).toEqual(exits(6));
+  });
+  it('waits for an interrupt when IRQ 13 is masked', async () => {
+    expect(await ended([...asm.lidt, ...asm.sti, ...divide, ...asm.eax(1), ...asm.exit], {}, 40)).toBeNull();
+  });
+});
+
 describe('the time-stamp counter', () => {
   const setTsc = [...asm.ecx(0x10), ...asm.eax(0), ...asm.edx(0x1000), ...asm.wrmsr];
   it('goes on from what is written to it', async () => {

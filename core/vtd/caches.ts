@@ -14,7 +14,7 @@ export interface PageSelection {
 export interface RemappingCaches {
   context(source: number): Translation | PasidContext | undefined;
   putContext(source: number, entry: Translation | PasidContext): void;
-  /** Forgets context entries whose source agrees with `source` outside of `ignore`, all of them by default. */
+  /** Forgets context entries, and the PASID entries found through them, whose source agrees with `source` outside of `ignore`: all by default. */
   dropContexts(source?: number, ignore?: number): void;
 
   pasid(source: number, pasid: number): Translation | undefined;
@@ -55,8 +55,9 @@ export class Caches implements RemappingCaches {
   }
 
   dropContexts(source = 0, ignore = 0xffff): void {
-    if (ignore === 0xffff) this.contexts.clear();
-    else for (const key of this.contexts.keys()) if (((key ^ source) & ~ignore) === 0) this.contexts.delete(key);
+    const named = (other: number): boolean => ((other ^ source) & ~ignore) === 0;
+    for (const other of this.contexts.keys()) if (named(other)) this.contexts.delete(other);
+    for (const key of this.pasids.keys()) if (named(Math.floor(key / 2 ** 20))) this.pasids.delete(key);
   }
 
   pasid(source: number, pasid: number): Translation | undefined {

@@ -4,6 +4,7 @@ import { fault } from './faults.ts';
 import { allow, needed } from './stage.ts';
 import { legacyTranslation, pasidContext, pasidTranslation } from './structures.ts';
 import { walkFirst, walkSecond } from './paging.ts';
+import type { Walked } from './paging.ts';
 import { bits } from './fields.ts';
 import type { DmaRequest, PasidContext, TlbEntry, Translation } from './stage.ts';
 import type { Fault } from './faults.ts';
@@ -35,6 +36,9 @@ export interface RootTable {
   readonly address: number;
 }
 
+/** Rights where no table takes any away. */
+export const everything = allow.read | allow.write | allow.execute;
+
 /** The first and last page of the interrupt address range. */
 const interruptPages = { first: 0xfee00, last: 0xfeeff } as const;
 
@@ -55,14 +59,14 @@ export class DmaRemapping {
     if ('kind' in view) return view;
     const refused = refuseRights(view, request);
     if (refused !== null) return refused;
+    if (view.mode === 'pass-through') return this.passThrough(view, request.page);
     const privileged = isPrivileged(view, request);
     const cached = this.caches.page(view, privileged, request.page);
-    const wants = needed(request);
-    if (cached !== undefined && (wants & ~cached.allows) === 0) return mapped(cached, request.page);
+    if (cached !== undefined && (needed(request) & ~cached.allows) === 0) return mapped(cached, request.page);
     const found = this.walk(this.lookup, view, { ...request, privileged });
     if (found.kind === 'fault') return found;
-    if (view.mode !== 'pass-through') this.caches.putPage(view, privileged, request.page, found);
-    return { ...mapped(found, request.page), identity: view.mode === 'pass-through' };
+    this.caches.putPage(view, privileged, request.page, found);
+    return mapped(found, request.page);
   }
 
   /** The same from the tables alone, telling each step; changes nothing. */
@@ -73,8 +77,9 @@ export class DmaRemapping {
     if ('kind' in view) return view;
     const refused = refuseRights(view, request);
     if (refused !== null) return refused;
+    if (view.mode === 'pass-through') return this.passThrough(view, request.page);
     const found = this.walk(lookup, view, { ...request, privileged: isPrivileged(view, request) });
-    return found.kind === 'fault' ? found : { ...mapped(found, request.page), identity: view.mode === 'pass-through' };
+    return found.kind === 'fault' ? found : mapped(found, request.page);
   }
 
   /** Whether the tables let a device use addresses that it had translated before. Null: yes. */
@@ -85,8 +90,7 @@ export class DmaRemapping {
     return fault(view.scalable ? 'deviceTlbDisabled' : 'translationBlocked', view.faultDisabled);
   }
 
-  private walk(lookup: Lookup, view: Translation, request: DmaRequest): (TlbEntry & { readonly kind: 'page' }) | Fault {
-    if (view.mode === 'pass-through') return this.passThrough(view, request);
+  private walk(lookup: Lookup, view: Translation, request: DmaRequest): Walked | Fault {
     const found = view.mode === 'second' ? walkSecond(lookup, view, request.page, wantsOf(request)) : walkFirst(lookup, view, request);
     if (found.kind === 'fault') return found;
     const target = found.target + (request.page % found.pages);
@@ -94,9 +98,8 @@ export class DmaRemapping {
     return fault(view.scalable ? 'scalableInterruptPage' : 'interruptPage', view.faultDisabled);
   }
 
-  private passThrough(view: Translation, { page }: DmaRequest): (TlbEntry & { readonly kind: 'page' }) | Fault {
-    const everything = allow.read | allow.write | allow.execute;
-    if (page < 2 ** (this.lookup.hostAddressBits - 12)) return { kind: 'page', pages: 1, target: page, allows: everything };
+  private passThrough(view: Translation, page: number): Outcome {
+    if (page < 2 ** (this.lookup.hostAddressBits - 12)) return { kind: 'page', page, run: 1, allows: everything, identity: true };
     return fault(view.scalable ? 'beyondHostWidth' : 'addressBeyondWidth', view.faultDisabled);
   }
 

@@ -15,7 +15,7 @@ import type { WalkTrace } from './trace.ts';
 export interface Lookup {
   readonly memory: RemappingMemory;
   readonly hostAddressBits: number;
-  /** Bits that no address of a table may have. */
+  /** Bits of a page-table entry's address that the platform does not have. */
   readonly beyondHost: bigint;
   readonly trace?: WalkTrace;
 }
@@ -35,10 +35,10 @@ function table(value: bigint, row: FieldRow): number {
   return get(value, row) * pageBytes;
 }
 
-/** Reserved bits of a row of fields, and of the addresses at the given places. */
+/** Reserved bits of a row of fields, and of the pointers at the given places, which go up to bit 63. */
 function hasReserved(value: bigint, mask: bigint, lookup: Lookup, addressAt: readonly number[]): boolean {
   if ((value & mask) !== 0n) return true;
-  return addressAt.some(low => ((value >> BigInt(low)) & lookup.beyondHost) !== 0n);
+  return addressAt.some(low => ((value >> BigInt(low)) & bits(lookup.hostAddressBits, 63)) !== 0n);
 }
 
 /** @vtd 3.4.2 */

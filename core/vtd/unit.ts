@@ -4,7 +4,7 @@
  */
 
 import { Caches } from './caches.ts';
-import { DmaRemapping, tableMode } from './remapping.ts';
+import { DmaRemapping, everything, tableMode } from './remapping.ts';
 import { EventMessage, FaultRecorder, pendingFaults } from './events.ts';
 import { InterruptRemapping, interruptTable, isRemappable } from './interruptRemapping.ts';
 import { RegisterFile, command, registerRows } from './registers.ts';
@@ -16,7 +16,6 @@ import { faultRecords } from './capabilities.ts';
 import { field } from './fields.ts';
 import { ignoredBits, invalidateContexts, invalidatePages } from './invalidation.ts';
 import { InvalidationQueue } from './queue.ts';
-import { allow } from './stage.ts';
 import type { AccessSize, DeviceRange, DeviceState, WideDevice, WideValue } from '../platform/device.ts';
 import type { DmaRequest } from './stage.ts';
 import type { Fault } from './faults.ts';
@@ -51,8 +50,6 @@ export interface VtdCounters {
   readonly interrupts: number;
   readonly blockedInterrupts: number;
 }
-
-const everything = allow.read | allow.write | allow.execute;
 
 export class VtdUnit implements WideDevice {
   readonly name: string;

@@ -1,3 +1,6 @@
+import { GuestMemory } from '../../core/vtd/guestMemory.ts';
+import { VtdUnit } from '../../core/vtd/unit.ts';
+import { vtdDefaults } from '../../core/vtd/capabilities.ts';
 import { AcpiPm } from '../../core/platform/acpiPm.ts';
 import { CoprocessorError, DebugExit, Port92, PostPort } from '../../core/platform/systemPorts.ts';
 import { Hpet } from '../../core/platform/hpet.ts';
@@ -55,3 +58,4 @@ function localApic(clock: ConstructorParameters<typeof InterruptSystem>[0]): Loc
   if (apic === undefined) throw new Error('no local APIC');
   return apic;
 }
+deviceConformance('VT-d unit', () => new VtdUnit({ ...vtdDefaults, hostAddressBits: 39 }, { memory: new GuestMemory(new Uint8Array(1 << 16)), deliver: () => true }));

@@ -1,14 +1,22 @@
 /**
  * `npm run fuzz -- [--guests N] [--seed N] [--instructions N]`: hostile guests in every tier and model; a guest that makes the machine
  * throw is reported with the seed that repeats it, and the command ends with status 1.
+ * `npm run fuzz -- --vtd STEPS [--seed N]`: random remapping tables, requests and invalidations, against a model that knows no caches.
  */
 import { parseArgs } from 'node:util';
+import { fuzzVtd } from './vtd/run.ts';
 import { MODELS, TIERS, runHostile } from './run.ts';
 
-const { values } = parseArgs({ options: { guests: { type: 'string' }, seed: { type: 'string' }, instructions: { type: 'string' } } });
+const { values } = parseArgs({ options: { guests: { type: 'string' }, seed: { type: 'string' }, instructions: { type: 'string' }, vtd: { type: 'string' } } });
 const guests = Number(values.guests ?? 300);
 const first = Number(values.seed ?? 1);
 const instructions = Number(values.instructions ?? 5_000_000);
+
+if (values.vtd !== undefined) {
+  const { steps, answers, hits, walks } = fuzzVtd(first, Number(values.vtd));
+  console.log(`${steps} steps, the same answers: ${[...answers].sort().map(([answer, count]) => `${answer} ${count}`).join(', ')}; ${hits} from the IOTLB, ${walks} by walks`);
+  process.exit(0);
+}
 
 const outcomes = new Map<string, number>();
 let bad = 0;

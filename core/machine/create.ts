@@ -6,7 +6,7 @@ import { Processor } from '../cpu/processor.ts';
 import type { ExecutedForm } from '../cpu/processor.ts';
 import { Cpuid } from '../vmm/cpuid.ts';
 import { Vmm } from '../vmm/vmm.ts';
-import { VirtualClock, instructionTimeSource, wallTimeSource, tscPerNs } from '../platform/clock.ts';
+import { VirtualClock, tscPerNs } from '../platform/clock.ts';
 import type { BootImages } from '../boot/image.ts';
 import { BootError } from '../boot/loader.ts';
 import { loadMonitor } from '../monitor/image.ts';
@@ -14,6 +14,7 @@ import { helperFile } from './helperFile.ts';
 import { spoolImages } from './imageSpool.ts';
 import { Pc } from './pc.ts';
 import { answerQuestion } from './questions.ts';
+import { hostSources, repeatableSources } from './sources.ts';
 import type { Machine, MachineConfig, MachineHost } from './types.ts';
 import { PAGE_MMIO } from '../cpu/layout.ts';
 
@@ -60,7 +61,8 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const helpers = await WebAssembly.compile(helperBytes);
   let vmm: Vmm | null = null;
   let retired = (): number => 0;
-  const clock = new VirtualClock(config.clock === 'instructions' ? instructionTimeSource(() => retired()) : wallTimeSource());
+  const sources = config.clock === 'instructions' ? repeatableSources(() => retired()) : hostSources();
+  const clock = new VirtualClock(sources.time);
   const cpu = new Processor({
     helpers, helperBytes, ramBytes: config.memoryBytes, jit: config.jit, features: new Set<string>(model.features), profile,
     host: {
@@ -70,14 +72,14 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       portRead: (port, size) => vmm!.portRead(port, size),
       portWrite: (port, size, value) => vmm!.portWrite(port, size, value),
       timestamp: () => Math.floor(clock.nowNs() * tscPerNs),
-      random: () => crypto.getRandomValues(new Uint32Array(1))[0]! | 0,
+      random: sources.random,
     },
   });
   retired = () => cpu.instructions;
   cpu.setLimits({ cr4: allowedCr4(model), efer: allowedEfer(model), xcr0: BigInt(new Cpuid(model).xcr0Allowed), physicalAddressBits: model.physicalAddressBits });
   cpu.setPageKind(0xa0000, 0x20000, PAGE_MMIO);
   const pc = new Pc({
-    memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: Date.now(), keyboard: false,
+    memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: sources.wallMs, keyboard: false,
     testDevices: config.testDevices === true, iommu: config.iommu === 'on', codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
     serialOutput: (port, bytes) => host.serialOutput(port, bytes),
   });

@@ -140,7 +140,8 @@ export class EmulatedMachine {
     const { cpu } = this;
     const { view } = cpu;
     const wide = (offset: number, value: bigint): void => view.setBigUint64(offset, value, true);
-    cpu.setLimits({ cr4: 0xffff_ffffn, efer: 0xd01n, xcr0: 3n, physicalAddressBits: 40 });
+    // Without 5-level paging: with it, bases may have 57 bits.
+    cpu.setLimits({ cr4: 0xffff_efffn, efer: 0xd01n, xcr0: 3n, physicalAddressBits: 40 });
     wide(L.CR0, 0x8005_0033n);
     wide(L.CR3, BigInt(TABLES_GPA));
     // PAE MCE PGE OSFXSR OSXMMEXCPT UMIP FSGSBASE OSXSAVE SMEP

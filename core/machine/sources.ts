@@ -1,0 +1,38 @@
+/**
+ * What a guest learns from outside without anyone sending it: how time passes, the date, chance. Nothing else in a machine may ask the host
+ * for any of them: with `repeatableSources` the same start and the same inputs then give the same run, bit for bit.
+ */
+import { instructionTimeSource, wallTimeSource } from '../platform/clock.ts';
+import type { TimeSource } from '../platform/clock.ts';
+
+export interface Sources {
+  readonly time: TimeSource;
+  /** What the real-time clock shows at power-on: milliseconds since 1970, UTC. */
+  readonly wallMs: number;
+  /** 32 random bits: RDRAND and RDSEED. */
+  readonly random: () => number;
+}
+
+/** The host's clock and chance. */
+export function hostSources(): Sources {
+  return { time: wallTimeSource(), wallMs: Date.now(), random: () => crypto.getRandomValues(new Uint32Array(1))[0]! | 0 };
+}
+
+/** The date of every repeatable run. */
+const START = Date.UTC(2026, 0, 1);
+
+/** Time is the count of retired instructions, the date is always the same, and chance is a sequence. */
+export function repeatableSources(retired: () => number): Sources {
+  return { time: instructionTimeSource(retired), wallMs: START, random: sequence(0x9e3779b9) };
+}
+
+/** Marsaglia's xorshift of 32 bits, period 2^32 - 1. */
+function sequence(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state;
+  };
+}

@@ -24,6 +24,11 @@ export interface InspectOptions extends CommonOptions {
 /** Each option asks one question; without any, the registers and the code around RIP are shown. */
 export async function inspectVm(reference: string, options: InspectOptions): Promise<void> {
   const queries = queriesOf(options);
+  await showAnswers(reference, queries, options);
+}
+
+/** Asks, and prints the tables. */
+export async function showAnswers(reference: string, queries: readonly InspectQuery[], options: CommonOptions): Promise<void> {
   const sections = await withEngine(options, (client) => askAll(client, reference, queries));
   show(options.json === true ? sections.map(toObjects) : sections, options.json === true, () => sections.map(toText).join('\n\n'));
 }
@@ -50,7 +55,7 @@ function queriesOf(options: InspectOptions): InspectQuery[] {
 }
 
 /** Hexadecimal, with or without 0x. */
-function addressOf(option: string, text: string): string {
+export function addressOf(option: string, text: string): string {
   const digits = /^(?:0x)?([0-9a-f]{1,16})$/i.exec(text.replaceAll('_', ''))?.[1];
   if (digits === undefined) throw badArgument(`${option}: "${text}" is no address.`, 'Write it in hexadecimal, such as 0xffffffff81000000.');
   return `0x${digits.toLowerCase()}`;

@@ -2,10 +2,12 @@
 import { Command, CommanderError } from 'commander';
 import { ContractError } from '../contract/errors.ts';
 import type { ExitsOptions } from './exits.ts';
+import type { WalkOptions } from './iommu.ts';
 import type { InspectOptions } from './inspect.ts';
 import { addMachineOptions } from './machine-options.ts';
 import { addDiskCommands } from './disk-commands.ts';
 import { addCommonOptions } from './session.ts';
+import type { CommonOptions } from './session.ts';
 import { reportError, Status } from './status.ts';
 
 const exitStatuses = `
@@ -73,6 +75,7 @@ function createProgram(done: (status: number) => void): Command {
   addDiskCommands(program, done);
   addConsole(program, done);
   addWatching(program);
+  addRemapping(program);
   addEngineCommands(program, done);
   return program;
 }
@@ -182,6 +185,31 @@ function addWatching(program: Command): void {
     .addHelpText('after', exitsExamples)
     .action(async (name: string, options: ExitsOptions) => {
       await (await import('./exits.ts')).watchExits(name, options);
+    });
+}
+
+const iommuExamples = `
+Examples:
+  vanderpool iommu show debian                          registers, devices, interrupt remapping table
+  vanderpool iommu walk debian 0xfffff000 --device 00:03.0 --write
+  vanderpool iommu faults debian`;
+
+function addRemapping(program: Command): void {
+  const iommu = program.command('iommu').description("a VM's VT-d unit: tables, translations, faults").addHelpText('after', iommuExamples);
+  addCommonOptions(iommu.command('show <vm>').description('registers, what each device is mapped by, interrupt remapping table'))
+    .action(async (name: string, options: CommonOptions) => {
+      await (await import('./iommu.ts')).showUnit(name, options);
+    });
+  addCommonOptions(iommu.command('walk <vm> <address>').description("how a device's DMA address is translated, entry by entry"))
+    .requiredOption('--device <requester>', 'bus, device and function, such as 00:03.0')
+    .option('--pasid <n>', 'the PASID of the request')
+    .option('--write', 'a write instead of a read')
+    .action(async (name: string, address: string, options: WalkOptions) => {
+      await (await import('./iommu.ts')).walkAddress(name, address, options);
+    });
+  addCommonOptions(iommu.command('faults <vm>').description('requests and interrupts of devices that were refused'))
+    .action(async (name: string, options: CommonOptions) => {
+      await (await import('./iommu.ts')).showFaults(name, options);
     });
 }
 

@@ -23,6 +23,12 @@ export const inspectQuery = z.discriminatedUnion('what', [
   z.strictObject({ what: z.literal('map') }),
   /** Disassembly from an address on, or around RIP. */
   z.strictObject({ what: z.literal('code'), address: hexNumber.nullable(), count: z.int().min(1).max(INSPECT_INSTRUCTIONS) }),
+  /** The guest's VT-d unit: registers, devices, interrupt table. */
+  z.strictObject({ what: z.literal('iommu') }),
+  /** How a device's DMA address is translated, step by step; the device as `00:03.0`. */
+  z.strictObject({ what: z.literal('iommu-walk'), device: z.string().max(16), pasid: z.int().min(0).max(0xfffff).nullable(), address: hexNumber, write: z.boolean() }),
+  /** Requests of devices that were refused. */
+  z.strictObject({ what: z.literal('iommu-faults') }),
   z.strictObject({ what: z.literal('memory'), space: addressSpace, address: hexNumber, length: z.int().min(1).max(INSPECT_BYTES) }),
 ]);
 export type InspectQuery = z.infer<typeof inspectQuery>;

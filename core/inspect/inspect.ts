@@ -6,11 +6,13 @@ import type { InterruptSystem } from '../platform/interruptSystem.ts';
 import { mapSections } from './addressMap.ts';
 import { interruptSections } from './interrupts.ts';
 import { codeSection, memorySection, walkSection } from './memory.ts';
+import { remappingFaults, remappingSections, remappingWalk } from './remapping.ts';
+import type { RemappingParts } from './remapping.ts';
 import { registerSections, vectorSections } from './registers.ts';
 import { tlbSections } from './tlb.ts';
 
 /** What of a PC can be looked at. */
-export interface InspectedBoard {
+export interface InspectedBoard extends RemappingParts {
   readonly memoryBus: MemoryBus;
   readonly ports: PortBus;
   readonly interrupts: InterruptSystem;
@@ -26,6 +28,9 @@ export function inspect(cpu: Processor, board: InspectedBoard, query: InspectQue
     case 'interrupts': return interruptSections(board.interrupts);
     case 'map': return mapSections(cpu, board);
     case 'code': return [codeSection(cpu, query.address === null ? null : BigInt(query.address), query.count)];
+    case 'iommu': return remappingSections(board);
+    case 'iommu-walk': return [remappingWalk(board, query)];
+    case 'iommu-faults': return [remappingFaults(board)];
     case 'memory': return [memorySection(cpu, query.space, BigInt(query.address), query.length)];
   }
 }

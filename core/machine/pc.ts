@@ -3,7 +3,7 @@
 import { AcpiPm, sciIrq } from '../platform/acpiPm.ts';
 import { CoprocessorError, DebugExit, Port92, PostPort } from '../platform/systemPorts.ts';
 import { Hpet } from '../platform/hpet.ts';
-import { InterruptSystem } from '../platform/interruptSystem.ts';
+import { InterruptSystem, ioApicRequester } from '../platform/interruptSystem.ts';
 import { KeyboardController } from '../platform/i8042.ts';
 import { LpcBridge, PciHost, deviceFunction, hostBridge } from '../platform/pciHost.ts';
 import { MemoryBus, PortBus } from '../platform/bus.ts';
@@ -15,6 +15,7 @@ import { Uart16550, comPorts } from '../devices/uart16550.ts';
 import { applyWrites } from '../boot/loader.ts';
 import { buildAcpiTables } from '../platform/acpi/tables.ts';
 import { buildSmbios } from '../platform/smbios.ts';
+import { FaultLog } from '../vtd/faultLog.ts';
 import { GuestMemory } from '../vtd/guestMemory.ts';
 import { VtdUnit } from '../vtd/unit.ts';
 import { dmarBody } from '../vtd/dmar.ts';
@@ -58,6 +59,8 @@ export class Pc {
   readonly uarts: readonly Uart16550[];
   readonly rtc: Rtc;
   readonly power: AcpiPm;
+  /** Requests of devices that were refused. */
+  readonly faultLog = new FaultLog();
   /** The guest's remapping unit, where the machine has one. */
   readonly vtd: VtdUnit | null;
   readonly coprocessor: CoprocessorError;
@@ -134,6 +137,11 @@ export class Pc {
     this.startFirmware();
   }
 
+  /** PCI functions, and the I/O APIC, by requester ID. */
+  requesters(): readonly { readonly requester: number; readonly name: string }[] {
+    return [...this.pci.list().map(({ place, fn }) => ({ requester: place, name: fn.name })), { requester: ioApicRequester, name: 'io-apic' }];
+  }
+
   /** Runs the timers that are due. Call before each VM entry. */
   poll(): void {
     this.clock.runDue();
@@ -178,6 +186,7 @@ export class Pc {
       { ...vtdDefaults, hostAddressBits: physicalAddressBits },
       { memory: new GuestMemory(memory, codeWritten), deliver: message => this.interrupts.deliver(message) },
     );
+    unit.onFault = record => this.faultLog.add('guest', record);
     this.interrupts.remapper = unit;
     return unit;
   }

@@ -82,6 +82,11 @@ export class DmaRemapping {
     return found.kind === 'fault' ? found : mapped(found, request.page);
   }
 
+  /** What the tables say of a device's requests without PASID. */
+  view(root: RootTable, source: number): Translation | Fault {
+    return this.readView(root, { source, pasid: null }, this.lookup);
+  }
+
   /** Whether the tables let a device use addresses that it had translated before. Null: yes. */
   refuseTranslated(root: RootTable, source: number, pasid: number | null): Fault | null {
     const view = this.viewOf(root, { source, pasid }, this.lookup);

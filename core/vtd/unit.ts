@@ -17,7 +17,8 @@ import { field } from './fields.ts';
 import { ignoredBits, invalidateContexts, invalidatePages } from './invalidation.ts';
 import { InvalidationQueue } from './queue.ts';
 import type { AccessSize, DeviceRange, DeviceState, WideDevice, WideValue } from '../platform/device.ts';
-import type { DmaRequest } from './stage.ts';
+import { readWide } from './memory.ts';
+import type { DmaRequest, Translation } from './stage.ts';
 import type { Fault } from './faults.ts';
 import type { FaultRecord } from './events.ts';
 import type { InterruptMessage } from '../platform/interrupts.ts';
@@ -163,6 +164,28 @@ export class VtdUnit implements WideDevice {
     if (outcome.kind === 'deliver') return this.wires.deliver(outcome.message);
     if (outcome.kind === 'posted') return outcome.message === null || this.wires.deliver(outcome.message);
     return this.refuseInterrupt(outcome, source, outcome.index);
+  }
+
+  /** The root table that translation uses, as software set it last. */
+  get rootTable(): RootTable {
+    return this.root;
+  }
+
+  /** What the tables say of a device's requests without PASID; null while nothing is translated. */
+  viewOf(source: number): Translation | Fault | null {
+    return this.translating ? this.dma.view(this.root, source) : null;
+  }
+
+  /** Present entries of the interrupt remapping table, from the first on; none while interrupts are not remapped. */
+  interruptEntries(limit: number): readonly { readonly index: number; readonly value: bigint }[] {
+    if (!this.remapping) return [];
+    const { address, entries } = interruptTable(this.irta);
+    const found: { index: number; value: bigint }[] = [];
+    for (let index = 0; index < entries && found.length < limit; index++) {
+      const value = readWide(this.wires.memory, address + index * 16, 2);
+      if (value !== null && (value & 1n) !== 0n) found.push({ index, value });
+    }
+    return found;
   }
 
   /** A device with a TLB of its own appears (or goes: null). */

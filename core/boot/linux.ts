@@ -83,7 +83,8 @@ function readHeader(image: Uint8Array): Header {
   const systemStart = ((image[field.setupSectors] || 4) + 1) * 512;
   const systemLength = view.getUint32(field.systemSize, true) * 16;
   if (systemLength === 0) throw new BootError('the kernel image is damaged: its header gives a length of zero');
-  checkLength(image, systemStart + systemLength, 'its header promises');
+  // The length counts paragraphs of 16 bytes: the last one need not be whole.
+  checkLength(image, systemStart + systemLength - 15, 'its header promises at least');
   const headerEnd = field.magic + (image[field.jump + 1] ?? 0);
   if (headerEnd > params.map || headerEnd < field.commandLineSize + 4) {
     throw new BootError(`the kernel image is damaged: its setup header ends at 0x${headerEnd.toString(16)}`);

@@ -5,7 +5,10 @@ import { CoprocessorError, DebugExit, Port92, PostPort } from '../platform/syste
 import { Hpet } from '../platform/hpet.ts';
 import { InterruptSystem, ioApicRequester } from '../platform/interruptSystem.ts';
 import { KeyboardController } from '../platform/i8042.ts';
-import { LpcBridge, PciHost, deviceFunction, hostBridge } from '../platform/pciHost.ts';
+import { HostBridge, LpcBridge, PciHost, deviceFunction } from '../platform/pci/host.ts';
+import { DmaMemory } from '../platform/dma.ts';
+import { assignAddresses } from '../platform/pci/assign.ts';
+import { isInterruptAddress } from '../platform/interrupts.ts';
 import { MemoryBus, PortBus } from '../platform/bus.ts';
 import { Pit } from '../platform/pit.ts';
 import { Rtc } from '../platform/rtc.ts';
@@ -20,7 +23,7 @@ import { GuestMemory } from '../vtd/guestMemory.ts';
 import { VtdUnit } from '../vtd/unit.ts';
 import { dmarBody } from '../vtd/dmar.ts';
 import { vtdDefaults } from '../vtd/capabilities.ts';
-import { conventionalEnd, memoryMap } from '../platform/memoryLayout.ts';
+import { conventionalEnd, ecamWindow, memoryMap, pciLegacyIrqs, pciMemoryWindows, pciPorts } from '../platform/memoryLayout.ts';
 import { loadImage } from '../boot/image.ts';
 import type { BootImages } from '../boot/image.ts';
 import type { Component, Device } from '../platform/device.ts';
@@ -56,6 +59,8 @@ export class Pc {
   readonly memoryBus = new MemoryBus();
   readonly interrupts: InterruptSystem;
   readonly pci: PciHost;
+  /** Guest memory as PCI functions reach it. */
+  readonly dma: DmaMemory;
   readonly uarts: readonly Uart16550[];
   readonly rtc: Rtc;
   readonly power: AcpiPm;
@@ -68,6 +73,9 @@ export class Pc {
   exit: MachineExit | null = null;
   private readonly config: PcConfig;
   private readonly pit: Pit;
+  private readonly hostBridge: HostBridge;
+  private readonly lpcBridge: LpcBridge;
+  private closeEcam: () => void = () => {};
   /** In the order in which states are loaded: the clock first, the interrupt controllers after those that drive their lines. */
   private readonly components: readonly Component[];
 
@@ -94,11 +102,20 @@ export class Pc {
     });
     this.power = new AcpiPm(this.clock, interrupts.isaWire(sciIrq), events);
     this.uarts = comPorts.map((row, port) => new Uart16550(row, this.clock, interrupts.isaWire(row.irq), bytes => config.serialOutput(port, bytes)));
-    this.pci = new PciHost(events);
-    this.pci.plug(deviceFunction(0, 0), hostBridge());
-    this.pci.plug(deviceFunction(31, 0), new LpcBridge());
+    this.dma = new DmaMemory(config.memory, config.codeWritten);
+    this.pci = new PciHost(events, {
+      dma: requester => this.dma.port(requester),
+      line: (slot, pin) => interrupts.pciWire(slot, pin),
+      message: (requester, address, data) => this.sendMessage(requester, address, data),
+      map: (space, base, length, width, registers) => (space === 'port' ? this.ports : this.memoryBus).map(base, length, width, registers),
+    });
+    this.hostBridge = new HostBridge({ ecam: window => this.openEcam(window), shadow() {} });
+    this.pci.plug(deviceFunction(0, 0), this.hostBridge);
+    this.lpcBridge = new LpcBridge((line, irq) => interrupts.routePirq(line, irq));
+    this.pci.plug(deviceFunction(31, 0), this.lpcBridge);
     this.vtd = config.iommu === true ? this.addRemapping() : null;
     this.coprocessor = new CoprocessorError(interrupts.isaWire(13));
+    this.dma.remapper = this.vtd;
     const keyboard = new KeyboardController(interrupts.isaWire(1), events, config.keyboard);
     const remapping = this.vtd ? [this.vtd] : [];
     const others: readonly Device[] = [
@@ -123,7 +140,7 @@ export class Pc {
     const { memory, vcpus, keyboard, physicalAddressBits } = this.config;
     const ioApicId = vcpus % ioApicIdLimit;
     const dmar = this.vtd ? { dmar: dmarBody({ hostAddressBits: physicalAddressBits, ioApicId }) } : {};
-    const acpi = buildAcpiTables({ vcpus, keyboard, ioApicId, ...dmar });
+    const acpi = buildAcpiTables({ vcpus, keyboard, ioApicId, ecam: ecamWindow, pciMemory: pciMemoryWindows(memory.length, ecamWindow), ...dmar });
     const plan: BootPlan = { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address };
     const image = typeof source === 'function' ? source(plan) : loadImage(source, plan);
     applyWrites({ bytes: memory }, [biosDataArea(), acpi, buildSmbios(memory.length, vcpus), ...image.writes]);
@@ -191,6 +208,17 @@ export class Pc {
     return unit;
   }
 
+  private openEcam(window: { readonly base: number; readonly length: number } | null): void {
+    this.closeEcam();
+    this.closeEcam = window === null ? () => {} : this.memoryBus.map(window.base, window.length, 4, this.pci.enhanced);
+  }
+
+  /** What a function writes as an interrupt message; a driver may have given it any address. */
+  private sendMessage(requester: number, address: number, data: number): void {
+    if (isInterruptAddress(address)) this.interrupts.writeMsi(address, data, requester);
+    else this.dma.port(() => requester).write32(address, data);
+  }
+
   private stop(exit: MachineExit): void {
     this.exit ??= exit;
   }
@@ -208,6 +236,10 @@ export class Pc {
     // Interrupts 9 to 11: the SCI and PCI.
     pic.write(5, 1, 0x0e);
     this.pit.startFirmwareTick();
+    this.hostBridge.startFirmware(ecamWindow.base);
+    this.lpcBridge.startFirmware(pciLegacyIrqs);
+    const windows = { port: pciPorts, memory: pciMemoryWindows(this.config.memory.length, ecamWindow) };
+    assignAddresses(this.pci, windows, (slot, pin) => pciLegacyIrqs[(slot + pin - 1) & 3] ?? 0);
     localApics[0]?.enterVirtualWireMode();
   }
 }

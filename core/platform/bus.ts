@@ -1,17 +1,17 @@
 /** The port bus and the memory bus: they find the device that answers an address and cut accesses to its width. */
 
-import { isWideDevice, sizeMask } from './device.ts';
-import type { AccessSize, Device, DeviceRange, WideValue } from './device.ts';
+import { isWide, sizeMask } from './device.ts';
+import type { AccessSize, Device, DeviceRange, Registers, WideValue } from './device.ts';
 
 interface Mapping extends DeviceRange {
-  readonly device: Device;
+  readonly device: Registers;
 }
 
 function overlap(a: DeviceRange, b: DeviceRange): boolean {
   return a.base < b.base + b.length && b.base < a.base + a.length;
 }
 
-function describe(device: Device, range: DeviceRange): string {
+function describe(device: Registers, range: DeviceRange): string {
   return `${device.name} at ${range.space} 0x${range.base.toString(16)}`;
 }
 
@@ -22,6 +22,7 @@ function half(size: AccessSize): AccessSize {
 /** What both buses share: reads of nothing give all ones, writes to nothing are lost. */
 abstract class Bus {
   private readonly space: DeviceRange['space'];
+  private readonly movable: Mapping[] = [];
   /** Accesses that no device answered; for people who look for a missing device. */
   unclaimed = 0;
 
@@ -37,6 +38,21 @@ abstract class Bus {
     for (const range of ranges) if (range.space === this.space) this.add({ ...range, device });
   }
 
+  /**
+   * Lets registers answer a range that software chooses: it may overlap others. What is attached comes first, then who was mapped earlier.
+   * Returns what ends it.
+   */
+  map(base: number, length: number, width: AccessSize, device: Registers): () => void {
+    const mapping: Mapping = { space: this.space, base, length, offset: 0, width, device };
+    this.movable.push(mapping);
+    this.changed();
+    return () => {
+      const index = this.movable.indexOf(mapping);
+      if (index >= 0) this.movable.splice(index, 1);
+      this.changed();
+    };
+  }
+
   /** Detaches every range of a device. */
   detach(device: Device): void {
     this.remove(device);
@@ -44,7 +60,7 @@ abstract class Bus {
 
   /** Who answers what, in ascending order; for people. */
   list(): readonly { readonly name: string; readonly base: number; readonly length: number }[] {
-    return this.all().map(({ device, base, length }) => ({ name: device.name, base, length })).sort((a, b) => a.base - b.base);
+    return [...this.all(), ...this.movable].map(({ device, base, length }) => ({ name: device.name, base, length })).sort((a, b) => a.base - b.base);
   }
 
   read(address: number, size: AccessSize): number {
@@ -75,6 +91,13 @@ abstract class Bus {
   }
 
   protected abstract all(): readonly Mapping[];
+  protected findMovable(address: number): Mapping | undefined {
+    return this.movable.find(({ base, length }) => address >= base && address < base + length);
+  }
+
+  /** What was found before may be found no more. */
+  protected changed(): void {}
+
   protected abstract find(address: number): Mapping | undefined;
   protected abstract wrap(address: number): number;
   protected abstract add(mapping: Mapping): void;
@@ -96,7 +119,7 @@ export class PortBus extends Bus {
   }
 
   protected find(port: number): Mapping | undefined {
-    return this.mappings[this.index[port] ?? 0];
+    return this.mappings[this.index[port] ?? 0] ?? this.findMovable(port);
   }
 
   protected wrap(port: number): number {
@@ -152,7 +175,7 @@ export class MemoryBus extends Bus {
   private wide(address: number) {
     const mapping = this.find(address);
     if (mapping === undefined || address % 8 !== 0 || address + 8 > mapping.base + mapping.length) return undefined;
-    return isWideDevice(mapping.device) ? { device: mapping.device, shift: mapping.base - mapping.offset } : undefined;
+    return isWide(mapping.device) ? { device: mapping.device, shift: mapping.base - mapping.offset } : undefined;
   }
 
   protected all(): readonly Mapping[] {
@@ -162,7 +185,7 @@ export class MemoryBus extends Bus {
   protected find(address: number): Mapping | undefined {
     const last = this.last;
     if (last !== undefined && address >= last.base && address < last.base + last.length) return last;
-    const found = this.mappings.find(({ base, length }) => address >= base && address < base + length);
+    const found = this.mappings.find(({ base, length }) => address >= base && address < base + length) ?? this.findMovable(address);
     if (found !== undefined) this.last = found;
     return found;
   }
@@ -177,8 +200,12 @@ export class MemoryBus extends Bus {
     this.mappings.push(mapping);
   }
 
-  protected remove(device: Device): void {
+  protected override changed(): void {
     this.last = undefined;
+  }
+
+  protected remove(device: Device): void {
+    this.changed();
     for (let index = this.mappings.length - 1; index >= 0; index--) {
       if (this.mappings[index]?.device === device) this.mappings.splice(index, 1);
     }

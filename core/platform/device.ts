@@ -35,13 +35,18 @@ export interface Component {
   loadState(state: unknown): void;
 }
 
-/** A device that port I/O or MMIO reaches. Nothing a guest reads or writes may make it throw. */
-export interface Device extends Component {
-  readonly ranges: readonly DeviceRange[];
+/** Registers that a bus reaches. Nothing a guest reads or writes may make them throw. */
+export interface Registers {
+  readonly name: string;
   /** Returns the register's value, unsigned, in `size` bytes. */
   read(offset: number, size: AccessSize): number;
   /** `value` is unsigned and fits in `size` bytes. */
   write(offset: number, size: AccessSize, value: number): void;
+}
+
+/** A device that port I/O or MMIO reaches at fixed places. */
+export interface Device extends Component, Registers {
+  readonly ranges: readonly DeviceRange[];
 }
 
 /** A 64-bit quantity as two unsigned 32-bit halves. */
@@ -50,14 +55,16 @@ export interface WideValue {
   readonly high: number;
 }
 
-/** A device whose 64-bit registers must be read and written in one piece. Offsets are multiples of eight. */
-export interface WideDevice extends Device {
+/** Registers of 64 bits that must be read and written in one piece. Offsets are multiples of eight. */
+export interface WideRegisters extends Registers {
   readWide(offset: number): WideValue;
   writeWide(offset: number, low: number, high: number): void;
 }
 
-export function isWideDevice(device: Device): device is WideDevice {
-  return 'readWide' in device && 'writeWide' in device;
+export interface WideDevice extends Device, WideRegisters {}
+
+export function isWide(registers: Registers): registers is WideRegisters {
+  return 'readWide' in registers && 'writeWide' in registers;
 }
 
 const masks: Readonly<Record<AccessSize, number>> = { 1: 0xff, 2: 0xffff, 4: 0xffffffff };

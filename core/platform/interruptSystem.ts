@@ -15,6 +15,11 @@ export function isaPin(irq: number): number {
   return irq === 0 ? 2 : irq;
 }
 
+/** ISA interrupts that a PIRQ register can name. @ich9 13.1.18 */
+function isPirqTarget(irq: number): boolean {
+  return irq >= 3 && ![8, 13].includes(irq);
+}
+
 /** The requester ID of the I/O APIC: no bus has this device. The DMAR table tells it. */
 export const ioApicRequester = 0xf0f8;
 
@@ -26,6 +31,10 @@ export class InterruptSystem implements ApicFabric {
   remapper: InterruptRemapper | null = null;
   private readonly isa: readonly SharedWire[];
   private readonly pins: readonly SharedWire[];
+  private readonly pirqs: readonly SharedWire[];
+  private readonly pirqRoutes: ((irq: number | null) => void)[] = [];
+  /** For each PIRQ line a wire of its own to each ISA interrupt of the 8259A pair that it may be routed to. */
+  private readonly legacyWires: readonly (readonly (LevelInterrupt | null)[])[];
   /** Where the search for a lowest-priority target begins: ties go round. */
   private turn = 0;
 
@@ -48,6 +57,8 @@ export class InterruptSystem implements ApicFabric {
         },
       });
     });
+    this.legacyWires = [0, 1, 2, 3].map(() => this.isa.map((wire, irq) => (isPirqTarget(irq) ? wire.source() : null)));
+    this.pirqs = [0, 1, 2, 3].map(line => this.makePirq(line));
   }
 
   /** A wire of its own to an ISA interrupt, on both the 8259A and the I/O APIC. */
@@ -66,9 +77,34 @@ export class InterruptSystem implements ApicFabric {
 
   /** A wire for INTA# to INTD# (`pin` 0 to 3) of a PCI slot: to the I/O APIC and to the 8259A pair, as _PRT tells. */
   pciWire(slot: number, pin: number): LevelInterrupt {
-    const line = (slot + pin) & 3;
-    const wires = [this.pinWire(pciInterruptPins[line] ?? 16), this.isaWire(pciLegacyIrqs[line] ?? 10)];
-    return { set: asserted => wires.forEach(wire => wire.set(asserted)) };
+    return this.pirqs[(slot + pin) & 3]?.source() ?? { set() {} };
+  }
+
+  /** Which ISA interrupt PIRQA to PIRQD (0 to 3) reaches on the 8259A pair; null: none. */
+  routePirq(line: number, irq: number | null): void {
+    this.pirqRoutes[line]?.(irq);
+  }
+
+  private makePirq(line: number): SharedWire {
+    const pin = this.pinWire(pciInterruptPins[line] ?? 16);
+    const legacy = this.legacyWires;
+    let routed: number | null = pciLegacyIrqs[line] ?? null;
+    let level = false;
+    const drive = (asserted: boolean): void => {
+      if (routed !== null) legacy[line]?.[routed]?.set(asserted);
+    };
+    this.pirqRoutes[line] = irq => {
+      drive(false);
+      routed = irq;
+      drive(level);
+    };
+    return new SharedWire({
+      set: asserted => {
+        level = asserted;
+        pin.set(asserted);
+        drive(asserted);
+      },
+    });
   }
 
   /** A device's write to the interrupt address range, with its requester ID. Returns false for any other address. */

@@ -76,6 +76,11 @@ export interface InterruptRemapper {
   interrupt(source: number, address: number, data: number, compatible: InterruptMessage): boolean;
 }
 
+/** Whether a memory write by a device is an interrupt message. @sdm 3A 11.11.1 */
+export function isInterruptAddress(address: number): boolean {
+  return Math.floor(address / 0x100000) === 0xfee;
+}
+
 /**
  * The message that a device's write of `data` to `address` stands for, or null when the address is no interrupt address.
  * @sdm 3A 11.11

@@ -309,17 +309,17 @@ export class Vmm {
 
   private readMmio(low: number, high: number, size: number): number {
     this.highWord = 0xffffffff;
-    if (high !== 0) return 0xffffffff;
-    if (this.vcpu.apicPage >= 0 && low >>> 12 === this.vcpu.apicPage >>> 12) {
+    const address = high * 2 ** 32 + low;
+    if (address - (address % 4096) === this.vcpu.apicPage) {
       this.highWord = 0;
       return this.vcpu.readRegister(low & 0xfff, Math.min(size, 4) as 1 | 2 | 4);
     }
     if (size === 8) {
-      const value = this.pc.memoryBus.readWide(low);
+      const value = this.pc.memoryBus.readWide(address);
       this.highWord = value.high;
       return value.low;
     }
-    return this.pc.memoryBus.read(low, size as AccessSize);
+    return this.pc.memoryBus.read(address, size as AccessSize);
   }
 
   mmioReadHigh(): number {
@@ -328,17 +328,17 @@ export class Vmm {
 
   mmioWrite(low: number, high: number, size: number, valueLow: number, valueHigh: number): void {
     this.noteEptViolation(low, high, eptQualification.write);
-    if (high === 0) this.writeMmio(low, size, valueLow, valueHigh);
+    this.writeMmio(high * 2 ** 32 + low, size, valueLow, valueHigh);
     // The guest goes on without an exit: an end of interrupt or an interrupt to itself must not wait for the end of the slice.
     if (this.vcpu.pendingVector() >= 0) this.cpu.view.setUint32(INTERRUPT_WINDOW, 1, true);
     this.trace?.entry();
   }
 
-  private writeMmio(low: number, size: number, valueLow: number, valueHigh: number): void {
-    if (this.vcpu.apicPage >= 0 && low >>> 12 === this.vcpu.apicPage >>> 12) {
-      this.vcpu.writeRegister(low & 0xfff, Math.min(size, 4) as 1 | 2 | 4, valueLow);
-    } else if (size === 8) this.pc.memoryBus.writeWide(low, valueLow, valueHigh);
-    else this.pc.memoryBus.write(low, size as AccessSize, valueLow);
+  private writeMmio(address: number, size: number, valueLow: number, valueHigh: number): void {
+    if (address - (address % 4096) === this.vcpu.apicPage) {
+      this.vcpu.writeRegister(address % 4096, Math.min(size, 4) as 1 | 2 | 4, valueLow);
+    } else if (size === 8) this.pc.memoryBus.writeWide(address, valueLow, valueHigh);
+    else this.pc.memoryBus.write(address, size as AccessSize, valueLow);
   }
 
   portRead(port: number, size: number): number {

@@ -7,7 +7,9 @@ import { Hpet } from '../../core/platform/hpet.ts';
 import { InterruptSystem } from '../../core/platform/interruptSystem.ts';
 import { IoApic } from '../../core/platform/ioApic.ts';
 import { KeyboardController } from '../../core/platform/i8042.ts';
-import { LpcBridge, PciHost, deviceFunction, hostBridge } from '../../core/platform/pciHost.ts';
+import { HostBridge, LpcBridge, PciHost, deviceFunction } from '../../core/platform/pci/host.ts';
+import { Msi, MsiX } from '../../core/platform/pci/messages.ts';
+import { PciFunction } from '../../core/platform/pci/function.ts';
 import { Pic } from '../../core/platform/pic.ts';
 import { Pit } from '../../core/platform/pit.ts';
 import { Rtc } from '../../core/platform/rtc.ts';
@@ -36,7 +38,7 @@ deviceConformance('port 92H', () => new Port92(events));
 deviceConformance('test device', () => new TestDevice(() => new Wire()));
 deviceConformance('PCI host', () => {
   const host = new PciHost(events);
-  host.plug(deviceFunction(0, 0), hostBridge());
+  host.plug(deviceFunction(0, 0), new HostBridge());
   host.plug(deviceFunction(31, 0), new LpcBridge());
   return host;
 });
@@ -50,7 +52,15 @@ componentConformance('local APIC in x2APIC mode', clock => localApic(clock), com
   apic.writeMsr(0x1b, 0xfee00d00, 0);
   for (let register = 0; register < 0x100; register++) apic.writeMsr(0x800 + register, register, 0);
 });
-componentConformance('host bridge', () => hostBridge(), () => {});
+componentConformance('host bridge', () => new HostBridge(), () => {});
+componentConformance('PCI function with messages', () => {
+  const msix = new MsiX(4, 0);
+  return new PciFunction('card', { vendor: 1, device: 2, classCode: 0, revision: 0, interruptPin: 1 }, { msix, msi: new Msi(2), bars: [{ space: 'memory', size: 0x80, registers: msix }] });
+}, component => {
+  const card = component as PciFunction;
+  for (let offset = 0; offset < 0x80; offset += 4) card.writeConfig(offset, 4, (offset * 0x01010101 + 6) >>> 0);
+  card.setInterrupt(true);
+});
 componentConformance('LPC bridge', () => new LpcBridge(), () => {});
 
 function localApic(clock: ConstructorParameters<typeof InterruptSystem>[0]): LocalApic {

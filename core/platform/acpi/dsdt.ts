@@ -3,22 +3,28 @@
 import * as aml from './aml.ts';
 import { acpiPorts, sleepType } from '../acpiPm.ts';
 import { comPorts } from '../../devices/uart16550.ts';
-import { hpetBase, pciHole, pciInterruptPins, pciLegacyIrqs } from '../memoryLayout.ts';
+import { hpetBase, pciInterruptPins, pciLegacyIrqs } from '../memoryLayout.ts';
+import type { AddressRange } from '../memoryLayout.ts';
 
 export interface DsdtOptions {
   readonly vcpus: number;
   readonly keyboard: boolean;
+  /** Where PCI memory may lie. */
+  readonly pciMemory: readonly AddressRange[];
+  /** The enhanced configuration window; null: none. */
+  readonly ecam: { readonly base: number; readonly length: number } | null;
 }
 
 /** The body of the DSDT. */
-export function dsdtBody({ vcpus, keyboard }: DsdtOptions): Uint8Array {
+export function dsdtBody(options: DsdtOptions): Uint8Array {
+  const { vcpus } = options;
   return Uint8Array.from([
     // The interrupt model that the system has chosen: 0 for the 8259A, 1 for the I/O APIC.
     ...aml.name('\\PICM', aml.integer(0)),
     ...aml.method('\\_PIC', 1, aml.storeArgument0('\\PICM')),
     ...sleepState('\\_S0', sleepType.s0),
     ...sleepState('\\_S5', sleepType.s5),
-    ...aml.scope('\\_SB', ...Array.from({ length: vcpus }, (_, index) => processor(index)), pciRoot(keyboard)),
+    ...aml.scope('\\_SB', ...Array.from({ length: vcpus }, (_, index) => processor(index)), pciRoot(options), ...ecamReservation(options)),
   ]);
 }
 
@@ -31,21 +37,28 @@ function processor(index: number): number[] {
   return aml.device(label, aml.name('_HID', aml.string('ACPI0007')), aml.name('_UID', aml.integer(index)));
 }
 
-function pciRoot(keyboard: boolean): number[] {
+/** A board device that claims the enhanced configuration window, as the MCFG table requires. @pci-firmware 4.1.2 */
+function ecamReservation({ ecam }: DsdtOptions): number[][] {
+  return ecam === null ? [] : [legacy('ECAM', 'PNP0C02', aml.memoryResource(ecam.base, ecam.length))];
+}
+
+function pciRoot({ keyboard, pciMemory, ecam }: DsdtOptions): number[] {
+  const lastBus = ecam === null ? 0xff : (ecam.length >>> 20) - 1;
   return aml.device(
     'PCI0',
-    aml.name('_HID', aml.eisaId('PNP0A03')),
+    aml.name('_HID', aml.eisaId('PNP0A08')),
+    aml.name('_CID', aml.eisaId('PNP0A03')),
     aml.name('_UID', aml.integer(0)),
     aml.name('_BBN', aml.integer(0)),
     aml.name(
       '_CRS',
       aml.resources(
-        aml.busWindow(0, 0),
+        aml.busWindow(0, lastBus),
         aml.portResource(0xcf8, 8),
         aml.portWindow(0x0000, 0x0cf7),
         aml.portWindow(0x0d00, 0xffff),
         aml.memoryWindow(0xa0000, 0xbffff),
-        aml.memoryWindow(pciHole.base, pciHole.end - 1),
+        ...pciMemory.map(({ base, end }) => aml.memoryWindow(base, end - 1)),
       ),
     ),
     aml.method('_PRT', 0, aml.ifTrue(aml.path('PICM'), aml.returns(routing(pciInterruptPins))), aml.returns(routing(pciLegacyIrqs))),

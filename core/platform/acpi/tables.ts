@@ -5,7 +5,7 @@ import { cmos } from '../rtc.ts';
 import { dsdtBody } from './dsdt.ts';
 import { hpetBase, localApicBase, tableArea } from '../memoryLayout.ts';
 import { ioApicBase } from '../ioApic.ts';
-import { resetControl } from '../pciHost.ts';
+import { resetControl } from '../pci/host.ts';
 import type { DsdtOptions } from './dsdt.ts';
 
 const headerLength = 36;
@@ -38,7 +38,7 @@ export function buildAcpiTables(options: AcpiOptions): AcpiTables {
   };
   const facs = place(buildFacs(), 64);
   const dsdt = place(table('DSDT', 2, dsdtBody(options)));
-  const tables = [buildFadt(facs, dsdt, options.keyboard), buildMadt(options), buildHpet(), ...(options.dmar ? [table('DMAR', 1, options.dmar)] : [])].map(bytes => place(bytes));
+  const tables = [buildFadt(facs, dsdt, options.keyboard), buildMadt(options), buildHpet(), ...(options.ecam ? [buildMcfg(options.ecam)] : []), ...(options.dmar ? [table('DMAR', 1, options.dmar)] : [])].map(bytes => place(bytes));
   const rsdt = place(table('RSDT', 1, pointers(tables, 4)));
   const xsdt = place(table('XSDT', 1, pointers(tables, 8)));
   data.set(buildRsdp(rsdt, xsdt));
@@ -174,4 +174,13 @@ function buildHpet(): Uint8Array {
   putAddress(view, 4, 0, 64, 0, hpetBase);
   view.setUint16(17, 0x80, true);
   return table('HPET', 1, body);
+}
+
+/** Segment 0, all buses that the window holds. @pci-firmware 4.1.2 */
+function buildMcfg({ base, length }: { readonly base: number; readonly length: number }): Uint8Array {
+  const body = new Uint8Array(60 - headerLength);
+  const view = new DataView(body.buffer);
+  view.setBigUint64(8, BigInt(base), true);
+  view.setUint8(19, (length >>> 20) - 1);
+  return table('MCFG', 1, body);
 }

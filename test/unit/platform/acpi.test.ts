@@ -7,7 +7,9 @@ import { buildAcpiTables } from '../../../core/platform/acpi/tables.ts';
 import { buildSmbios } from '../../../core/platform/smbios.ts';
 import { eisaId, integer, packageOf, path } from '../../../core/platform/acpi/aml.ts';
 
-const { address, data } = buildAcpiTables({ vcpus: 2, keyboard: false, ioApicId: 2 });
+const ecam = { base: 0xe0000000, length: 256 << 20 };
+const pciMemory = [{ base: 0xc0000000, end: 0xe0000000 }, { base: 0xf0000000, end: 0xfec00000 }];
+const { address, data } = buildAcpiTables({ vcpus: 2, keyboard: false, ioApicId: 2, ecam, pciMemory });
 const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
 
 function sum(bytes: Uint8Array): number {
@@ -54,7 +56,7 @@ describe('ACPI tables', () => {
 
   it('RSDT and XSDT name the same tables, and every checksum is right', () => {
     expect(pointers(rsdt, 4)).toEqual(pointers(xsdt, 8));
-    expect([...tables.keys()]).toEqual(['FACP', 'APIC', 'HPET']);
+    expect([...tables.keys()]).toEqual(['FACP', 'APIC', 'HPET', 'MCFG']);
     for (const bytes of [rsdt, xsdt, dsdt, ...tables.values()]) expect(sum(bytes), signature(bytes)).toBe(0);
   });
 
@@ -74,7 +76,7 @@ describe('ACPI tables', () => {
   });
 
   it('fits 64 processors', () => {
-    expect(() => buildAcpiTables({ vcpus: 64, keyboard: true, ioApicId: 0 })).not.toThrow();
+    expect(() => buildAcpiTables({ vcpus: 64, keyboard: true, ioApicId: 0, ecam, pciMemory })).not.toThrow();
   });
 
   it('the ACPI compiler takes the DSDT apart and puts it together again without complaint', context => {

@@ -2,9 +2,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { AcpiPm } from '../../../core/platform/acpiPm.ts';
 import { DebugExit, Port92 } from '../../../core/platform/systemPorts.ts';
 import { KeyboardController } from '../../../core/platform/i8042.ts';
-import { LpcBridge, PciHost, deviceFunction, hostBridge } from '../../../core/platform/pciHost.ts';
+import { PciHost } from '../../../core/platform/pci/host.ts';
 import { ManualTime } from '../../doubles/manualTime.ts';
-import { PciFunction } from '../../../core/platform/pciFunction.ts';
 import { VirtualClock } from '../../../core/platform/clock.ts';
 import { Wire } from '../../doubles/wire.ts';
 
@@ -146,86 +145,5 @@ describe('8042', () => {
     expect(irq.level).toBe(true);
     expect([controller.read(0, 1), controller.read(0, 1)]).toEqual([0xfa, 0xaa]);
     expect(irq.level).toBe(false);
-  });
-});
-
-describe('PCI', () => {
-  class Card extends PciFunction {
-    constructor() {
-      super('card', { vendor: 0x1234, device: 0x5678, classCode: 0xff0000, revision: 1, interruptPin: 1 }, [{ space: 'memory', size: 0x1000 }, { space: 'port', size: 0x20 }]);
-    }
-  }
-
-  let host: PciHost;
-  let card: Card;
-
-  function address(device: number, register: number): void {
-    host.write(0, 4, (0x80000000 | (device << 11) | register) >>> 0);
-  }
-
-  function config(device: number, register: number): number {
-    address(device, register);
-    return host.read(4, 4);
-  }
-
-  function setConfig(device: number, register: number, value: number): void {
-    address(device, register);
-    host.write(4, 4, value);
-  }
-
-  beforeEach(() => {
-    host = new PciHost(events);
-    card = new Card();
-    host.plug(deviceFunction(0, 0), hostBridge());
-    host.plug(deviceFunction(31, 0), new LpcBridge());
-    host.plug(deviceFunction(3, 0), card);
-  });
-
-  it('finds what is there, and all ones elsewhere', () => {
-    expect(config(0, 0)).toBe(0x29c08086);
-    expect(config(31, 0)).toBe(0x29188086);
-    expect(config(5, 0)).toBe(0xffffffff);
-    host.write(0, 4, 0x80010000);
-    expect(host.read(4, 4), 'there is no bus 1').toBe(0xffffffff);
-  });
-
-  it('reads parts of registers', () => {
-    address(3, 0);
-    expect([host.read(4, 2), host.read(6, 2), host.read(5, 1)]).toEqual([0x1234, 0x5678, 0x12]);
-  });
-
-  it('base address registers tell their size and decode when enabled', () => {
-    setConfig(3, 0x10, 0xffffffff);
-    expect(config(3, 0x10)).toBe(0xfffff000);
-    setConfig(3, 0x14, 0xffffffff);
-    expect(config(3, 0x14)).toBe(0xffffffe1);
-    setConfig(3, 0x10, 0xc0001000);
-    expect(card.barAddress(0)).toBeNull();
-    setConfig(3, 4, 0x0002);
-    expect(card.barAddress(0)).toBe(0xc0001000);
-  });
-
-  it('tells the function when its mapping changes', () => {
-    let changes = 0;
-    card.onMappingChange = () => changes++;
-    setConfig(3, 0x10, 0xc0001000);
-    setConfig(3, 4, 2);
-    setConfig(3, 0x3c, 11);
-    expect(changes).toBe(2);
-  });
-
-  it('read-only registers stay', () => {
-    setConfig(3, 0, 0);
-    setConfig(3, 8, 0);
-    expect([config(3, 0), config(3, 8)]).toEqual([0x56781234, 0xff000001]);
-  });
-
-  it('a place holds one function', () => {
-    expect(() => host.plug(deviceFunction(3, 0), new Card())).toThrow(/device 3 function 0 is taken/);
-  });
-
-  it('a saved configuration of another card is refused', () => {
-    const saved = hostBridge().saveState();
-    expect(() => card.loadState(saved)).toThrow(/card\.config\[0\]/);
   });
 });

@@ -1,8 +1,8 @@
 /** Configuration space of a function: 4 KiB of registers, described by rows. @pcie 7.5 */
 
-import { StateReader } from '../state.ts';
+import type { StateReader } from '../state.ts';
 import { extract, insert } from '../device.ts';
-import type { AccessSize, Component } from '../device.ts';
+import type { AccessSize } from '../device.ts';
 
 /** A register: its power-on value, the bits software may write and those that writing ones clears. */
 export interface ConfigRegister {
@@ -95,5 +95,3 @@ export class ConfigSpace {
   }
 }
 
-/** A component whose state contains a configuration space. */
-export type ConfigOwner = Pick<Component, 'name' | 'version'>;

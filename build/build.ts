@@ -31,7 +31,7 @@ const builders: Readonly<Record<string, () => Promise<void>>> = {
   core: async () => {
     const entryPoints = existing({
       cli: 'core/cli/main.ts', engine: 'core/engine/main.ts', vm: 'core/machine/process.ts', worker: 'core/machine/worker.ts', machine: 'core/machine/create.ts',
-      check: 'core/machine/check.ts',
+      check: 'core/machine/check.ts', saver: 'core/snapshot/saver.ts',
     });
     const { outputs } = (await build({ ...shared, entryPoints, outdir: dist, splitting: true, chunkNames: 'chunk-[hash]', banner, metafile: true })).metafile;
     sweepChunks(new Set(Object.keys(outputs).map((path) => basename(path))));

@@ -73,6 +73,7 @@ function createProgram(done: (status: number) => void): Command {
     });
   addVmCommands(program);
   addDiskCommands(program, done);
+  addSnapshotCommands(program);
   addConsole(program, done);
   addWatching(program);
   addRemapping(program);
@@ -110,8 +111,11 @@ function addVmCommands(program: Command): void {
   sub('show <vm>', 'show the configuration and the state of a VM').action(async (name: string, options: object) => {
     await (await import('./vm.ts')).showVm(name, options);
   });
-  const verbs = { start: 'start a VM', reset: 'press the reset button of a VM', pause: 'pause a VM', resume: 'resume a paused VM' } as const;
-  for (const verb of ['start', 'reset', 'pause', 'resume'] as const) {
+  const verbs = {
+    start: 'start a VM', reset: 'press the reset button of a VM', pause: 'pause a VM', resume: 'resume a paused or suspended VM',
+    suspend: 'save a running VM and end its process',
+  } as const;
+  for (const verb of ['start', 'reset', 'pause', 'suspend', 'resume'] as const) {
     sub(`${verb} <vm>`, verbs[verb]).action(async (name: string, options: object) => {
       await (await import('./vm.ts')).commandVm(verb, name, options);
     });
@@ -130,6 +134,46 @@ function addVmCommands(program: Command): void {
     .action(async (name: string | undefined, options: { readonly limit: string }) => {
       await (await import('./vm.ts')).listEvents(name, options);
     });
+}
+
+const snapshotExamples = `
+A snapshot of a running VM holds its memory; the guest goes on while it is written.
+
+Examples:
+  vanderpool snapshot take debian clean
+  vanderpool snapshot restore debian clean            running again, if it ran
+  vanderpool snapshot restore debian clean --paused
+  vanderpool snapshot diff debian clean               what changed since
+  vanderpool snapshot clone debian clean second       a new VM in that state`;
+
+function addSnapshotCommands(program: Command): void {
+  const group = program.command('snapshot').description('snapshots of VMs').addHelpText('after', snapshotExamples);
+  const sub = (usage: string, description: string): Command => addCommonOptions(group.command(usage).description(description));
+  sub('take <vm> <name>', 'take a snapshot, of a running VM with its memory').option('--notes <text>', 'notes for people')
+    .action(async (vm: string, name: string, options: object) => {
+      await (await import('./snapshot.ts')).takeSnapshot(vm, name, options);
+    });
+  sub('list <vm>', 'list the snapshots of a VM as a tree').alias('ls').action(async (vm: string, options: object) => {
+    await (await import('./snapshot.ts')).listSnapshots(vm, options);
+  });
+  sub('restore <vm> <snapshot>', 'put a VM back into a snapshot, whatever it does now').option('--paused', 'hold it there')
+    .action(async (vm: string, snapshot: string, options: object) => {
+      await (await import('./snapshot.ts')).restoreSnapshot(vm, snapshot, options);
+    });
+  sub('diff <vm> <snapshot> [other]', 'what differs from a snapshot to another one, or to the VM as it is now')
+    .action(async (vm: string, from: string, to: string | undefined, options: object) => {
+      await (await import('./snapshot.ts')).diffSnapshots(vm, from, to, options);
+    });
+  sub('clone <vm> <snapshot> <name>', 'make a new VM that goes on from a snapshot').action(async (vm: string, snapshot: string, name: string, options: object) => {
+    await (await import('./snapshot.ts')).cloneSnapshot(vm, snapshot, name, options);
+  });
+  sub('edit <vm> <snapshot>', 'rename a snapshot, or change its notes').option('--name <name>', 'a new name').option('--notes <text>', 'notes for people')
+    .action(async (vm: string, snapshot: string, options: object) => {
+      await (await import('./snapshot.ts')).editSnapshot(vm, snapshot, options);
+    });
+  sub('rm <vm> <snapshot>', 'delete a snapshot; those that went on from it stay').action(async (vm: string, snapshot: string, options: object) => {
+    await (await import('./snapshot.ts')).removeSnapshot(vm, snapshot, options);
+  });
 }
 
 function addConsole(program: Command, done: (status: number) => void): void {

@@ -44,8 +44,8 @@ export async function showVm(reference: string, options: CommonOptions): Promise
   show(vm, options.json === true, describeVm);
 }
 
-type Verb = 'start' | 'reset' | 'pause' | 'resume';
-const verbs: Readonly<Record<Verb, string>> = { start: 'Started', reset: 'Reset', pause: 'Paused', resume: 'Resumed' };
+type Verb = 'start' | 'reset' | 'pause' | 'suspend' | 'resume';
+const verbs: Readonly<Record<Verb, string>> = { start: 'Started', reset: 'Reset', pause: 'Paused', suspend: 'Suspended', resume: 'Resumed' };
 
 export async function commandVm(verb: Verb, reference: string, options: CommonOptions): Promise<void> {
   await answerWithVm(options, (client) => client.call(`vm.${verb}`, { vm: reference }), (vm) => `${verbs[verb]} "${vm.config.name}".`);

@@ -6,6 +6,7 @@ export * from './memory.ts';
 export * from './operations.ts';
 export * from './settings.ts';
 export * from './shell.ts';
+export * from './snapshot.ts';
 export * from './streams.ts';
 export * from './vm.ts';
 export * from './wire.ts';

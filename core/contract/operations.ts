@@ -3,10 +3,12 @@ import { z } from 'zod';
 import { inspectQuery, inspectSection } from './inspect.ts';
 import { CONSOLE_WRITE_BYTES } from './limits.ts';
 import { settings, settingsChanges } from './settings.ts';
-import { bootConfig, newVm, portNumber, vm, vmChanges, vmReference } from './vm.ts';
+import { snapshot, snapshotDifference, snapshotName, snapshotNotes, snapshotReference } from './snapshot.ts';
+import { bootConfig, newVm, portNumber, vm, vmChanges, vmName, vmReference } from './vm.ts';
 
 const nothing = z.strictObject({});
 const bytes = z.instanceof(Uint8Array);
+const onSnapshot = z.strictObject({ vm: vmReference, snapshot: snapshotReference });
 const onVm = z.strictObject({ vm: vmReference });
 
 export const auditEvent = z.strictObject({
@@ -69,11 +71,32 @@ export const operations = {
   'vm.reset': { input: onVm, output: vm },
   'vm.pause': { input: onVm, output: vm },
   'vm.resume': { input: onVm, output: vm },
+  /** Saves the whole machine and ends its process; `vm.resume` goes on from there. */
+  'vm.suspend': { input: onVm, output: vm },
   /** Registers and the like as text. */
   'vm.describe': { input: onVm, output: z.strictObject({ text: z.string() }) },
   /** Looks into a running or paused VM, at the end of a slice. */
   'vm.inspect': { input: z.strictObject({ vm: vmReference, query: inspectQuery }), output: z.strictObject({ sections: z.array(inspectSection) }) },
   'vm.move': { input: z.strictObject({ vm: vmReference, position: z.int().min(0) }), output: z.array(vm) },
+  /** While the guest runs, with its memory; of a VM that is off, its configuration. */
+  'snapshot.take': {
+    input: z.strictObject({ vm: vmReference, name: snapshotName, notes: snapshotNotes.optional() }),
+    output: snapshot,
+  },
+  /** Gives up the snapshot or suspension that is being made. */
+  'snapshot.cancel': { input: onVm, output: nothing },
+  'snapshot.list': { input: onVm, output: z.array(snapshot) },
+  /** Puts the VM back into the snapshot's state, whatever it does now; `paused` holds it there. */
+  'snapshot.restore': { input: z.strictObject({ vm: vmReference, snapshot: snapshotReference, paused: z.boolean() }), output: vm },
+  'snapshot.edit': {
+    input: z.strictObject({ vm: vmReference, snapshot: snapshotReference, name: snapshotName.optional(), notes: snapshotNotes.optional() }),
+    output: snapshot,
+  },
+  'snapshot.remove': { input: onSnapshot, output: nothing },
+  /** A new VM in the snapshot's state, suspended when the snapshot has memory. It shares the chunks. */
+  'snapshot.clone': { input: z.strictObject({ vm: vmReference, snapshot: snapshotReference, name: vmName }), output: vm },
+  /** What differs from the snapshot to another one, or to the machine as it is now (null). */
+  'snapshot.diff': { input: z.strictObject({ vm: vmReference, from: snapshotReference, to: snapshotReference.nullable() }), output: snapshotDifference },
   /** Types into a serial port. Answers how many bytes were taken; the rest is to be offered again. */
   'console.write': {
     input: z.strictObject({ vm: vmReference, port: portNumber, data: bytes.refine((data) => data.length <= CONSOLE_WRITE_BYTES, 'too much input at once') }),

@@ -13,6 +13,10 @@ export const libraryEvent = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('vm-changed'), vm }),
   z.strictObject({ kind: z.literal('vm-removed'), id: z.string() }),
   z.strictObject({ kind: z.literal('settings-changed'), settings }),
+  /** The VM's snapshots are others now. */
+  z.strictObject({ kind: z.literal('snapshots-changed'), vmId: z.string() }),
+  /** A snapshot or suspension is being made: pages done and to do; both 0 when it is over. */
+  z.strictObject({ kind: z.literal('snapshot-progress'), vmId: z.string(), done: z.int(), total: z.int() }),
   /** Something went wrong outside any request, such as a VM process that died. */
   z.strictObject({ kind: z.literal('error'), vmId: z.string().nullable(), error: errorShape }),
 ]);

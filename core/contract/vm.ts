@@ -8,7 +8,7 @@ import { formatMemory } from './memory.ts';
 export const vmName = z.string().trim().min(1, 'a name is needed').max(NAME_LENGTH, `a name has at most ${NAME_LENGTH} characters`)
   .regex(/^[\p{L}\p{N}][\p{L}\p{N} ._+()-]*$/u, 'a name starts with a letter or digit and has letters, digits, spaces and . _ + - ( ) only');
 
-const filePath = z.string().min(1, 'a file is needed').max(4096).refine((path) => !path.includes('\0'), 'a path has no NUL character');
+export const filePath = z.string().min(1, 'a file is needed').max(4096).refine((path) => !path.includes('\0'), 'a path has no NUL character');
 const commandLine = z.string().max(APPEND_LENGTH, `a command line has at most ${APPEND_LENGTH} characters`)
   .refine((text) => !text.includes('\0'), 'a command line has no NUL character');
 
@@ -89,12 +89,12 @@ export function withChanges(base: VmConfig, changes: VmChanges): VmConfig {
   return vmConfig.parse({ ...base, ...given });
 }
 
-export const vmState = z.enum(['stopped', 'starting', 'running', 'paused', 'stopping', 'crashed']);
+export const vmState = z.enum(['stopped', 'starting', 'running', 'paused', 'stopping', 'crashed', 'suspended']);
 export type VmState = z.infer<typeof vmState>;
 
 /** How a VM last ended. */
 export const vmExit = z.strictObject({
-  reason: z.enum(['power-off', 'debug-exit', 'triple-fault', 'stopped', 'killed', 'crashed', 'failed-to-start']),
+  reason: z.enum(['power-off', 'debug-exit', 'triple-fault', 'stopped', 'killed', 'crashed', 'failed-to-start', 'suspended']),
   /** Text for people: the guest's last registers, or what went wrong. */
   detail: z.string(),
   /** The value written to the debug-exit port. */

@@ -6,7 +6,7 @@
  *   0x00000000  64 KiB   static data of the AssemblyScript helpers
  *   0x00010000  64 KiB   processor state (this file)
  *   0x00100000  512 KiB  translation look-aside tables, supervisor then user
- *   0x00200000  8 MiB    one word and one attribute byte per guest-physical page below 4 GiB
+ *   0x00200000  8 MiB    one word and three attribute bytes per guest-physical page below 4 GiB
  *   0x01000000  112 MiB  decoded code
  *   0x08000000           guest RAM
  */
@@ -237,13 +237,22 @@ export const TLB_LOG_CAPACITY = 16384;
 // ---- guest-physical pages ---------------------------------------------------------------------------------------------------
 /** u32 per 4 KiB page below 4 GiB: pointer to its code-page descriptor, 0 when it holds no decoded code. */
 export const PAGE_CODE = 0x200000;
-/** u8 per page below 4 GiB: PAGE_RAM (backed by RAM_BASE + gpa), PAGE_ROM (backed, writes are dropped), 0 = MMIO. */
+/** u8 per page below 4 GiB: PAGE_RAM (backed by RAM_BASE + gpa), PAGE_ROM (backed, writes are dropped), PAGE_ABSENT, 0 = MMIO. */
 export const PAGE_KIND = 0x600000;
 export const PAGE_MMIO = 0;
 export const PAGE_RAM = 1;
 export const PAGE_ROM = 2;
+/** RAM whose content is still to be fetched from a snapshot; the first access of any kind makes it PAGE_RAM. */
+export const PAGE_ABSENT = 3;
 /** u8 per page below 4 GiB: nonzero when a write entry of the page may be installed in a look-aside table. */
 export const PAGE_WRITE_ENTRY = 0x700000;
+
+/** u8 per page below 4 GiB, for snapshots: HISTORY_CLEAN = as the last snapshot has it, HISTORY_WRITTEN = perhaps not, HISTORY_PENDING = the
+ *  snapshot being taken still needs it: it is copied before the first write. A write entry exists only for pages that are WRITTEN. */
+export const PAGE_HISTORY = 0x800000;
+export const HISTORY_CLEAN = 0;
+export const HISTORY_WRITTEN = 1;
+export const HISTORY_PENDING = 2;
 
 export const CODE_ARENA = 0x1000000;
 export const CODE_ARENA_END = 0x8000000;

@@ -40,6 +40,10 @@ export interface ProcessorHost {
   /** Time-stamp counter before the VMCS offset. */
   timestamp(): number;
   random(): number;
+  /** Fetches a page (gpa >> 12) that is PAGE_ABSENT. */
+  fetchPage?(page: number): void;
+  /** Keeps the content of a page that is HISTORY_PENDING before it is written, and makes it HISTORY_WRITTEN. */
+  preservePage?(page: number): void;
 }
 
 /** An instruction form and how often it ran. */
@@ -116,6 +120,8 @@ export class Processor {
         portWrite: (port: number, size: number, value: number) => host.portWrite(port, size, value >>> 0),
         timestamp: () => host.timestamp(),
         random: () => host.random(),
+        fetchPage: (page: number) => host.fetchPage?.(page >>> 0),
+        preservePage: (page: number) => host.preservePage?.(page >>> 0),
         stackOperand: () => (this.translator.stackOperand() ? 1 : 0),
         decode: (gpa: number, descriptor: number) => {
           const record = this.translator.decode(gpa >>> 0, descriptor >>> 0);
@@ -299,6 +305,16 @@ export class Processor {
   /** An exit happened while root mode completed an instruction (a trap that could not be delivered): the next `enter` reports it. */
   private exitAfterSkip = false;
 
+  /** Basic reason of an exit that the next `enter` reports before the guest runs; -1 for none. Part of a saved state. */
+  get pendingExit(): number {
+    return this.exitAfterSkip ? this.view.getUint32(EXIT_REASON, true) : -1;
+  }
+
+  set pendingExit(reason: number) {
+    this.exitAfterSkip = reason >= 0;
+    if (reason >= 0) this.view.setUint32(EXIT_REASON, reason, true);
+  }
+
   /** Completes an instruction that exited: RIP goes behind it. False when a trap of the instruction was delivered instead of what follows. */
   skip(): boolean {
     const { view } = this;
@@ -309,8 +325,14 @@ export class Processor {
     return status === STATUS_OK;
   }
 
-  /** A device is about to change RAM, within a page: code decoded from there is forgotten. */
+  /** A device is about to read RAM: pages that are still in a snapshot are fetched. */
+  noteDeviceRead(gpa: number, size: number): void {
+    this.call('touchMemory', gpa, size, 0);
+  }
+
+  /** A device is about to change RAM, within a page: snapshots are told, and code decoded from there is forgotten. */
   noteDeviceWrite(gpa: number, size: number): void {
+    this.call('touchMemory', gpa, size, 1);
     if (this.view.getUint32(PAGE_CODE + (gpa >>> 12) * 4, true) !== 0) this.call('writeToCode', gpa, size);
   }
 

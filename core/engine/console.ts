@@ -64,6 +64,12 @@ export class Console {
     this.#settle();
   }
 
+  /** The machine went back to another moment: everybody sees what the port showed then. */
+  restore(data: Uint8Array): void {
+    this.scrollback.replace(data);
+    for (const viewer of this.#viewers) if (!viewer.behind) this.#replay(viewer);
+  }
+
   /** Types into the guest; returns how many bytes were taken. Nothing is taken while no guest runs. */
   write(data: Uint8Array): number {
     if (!this.#source) return 0;

@@ -14,6 +14,7 @@ import { serveClient } from './dispatch.ts';
 import type { OperationHandlers, StreamHandlers } from './dispatch.ts';
 import { createOperations, createStreams } from './operations.ts';
 import { listen, socketPath } from './socket.ts';
+import { Snapshots } from './snapshots.ts';
 import { Supervisor } from './supervisor.ts';
 import type { VmProcessLauncher } from './vm-process.ts';
 
@@ -33,6 +34,7 @@ const HOUSEKEEPING_MS = 10_000;
 export class Engine {
   readonly supervisor: Supervisor;
   readonly library: Library;
+  readonly snapshots: Snapshots;
   readonly server: ContractServer;
   readonly #options: EngineOptions;
   readonly #lock: LibraryLock;
@@ -58,6 +60,7 @@ export class Engine {
       throw error;
     }
     this.supervisor = new Supervisor(this.library, options.launch, options.machineModule);
+    this.snapshots = new Snapshots(this.library, this.supervisor);
     this.server = new ContractServer((transport) => this.serve(transport));
     this.#handlers = createOperations(this);
     this.#streams = createStreams(this);
@@ -66,6 +69,7 @@ export class Engine {
   /** Clears up after an engine that died, then opens the local socket. */
   async open(): Promise<void> {
     await this.library.recordLostVms(Date.now());
+    this.snapshots.open();
     this.#socket = await listen(socketPath(this.#options.folder), (transport) => this.serve(transport));
     const { idleMs } = this.#options;
     this.#housekeeping = setInterval(() => this.#keepHouse(), Math.min(HOUSEKEEPING_MS, idleMs ?? HOUSEKEEPING_MS));

@@ -9,9 +9,11 @@ import type { Vm, VmExit, VmState } from '../contract/vm.ts';
 import { OUTPUT_RING } from '../machine/link.ts';
 import { fromVmProcess, OUTPUT_CREDIT } from '../machine/messages.ts';
 import type { FromVmProcess, ToVmProcess } from '../machine/messages.ts';
-import type { MachineExit } from '../machine/types.ts';
+import type { MachineExit, RestorePoint } from '../machine/types.ts';
 import type { Console } from './console.ts';
 import { createMeter } from './metrics.ts';
+import { SnapshotTask } from './snapshotTask.ts';
+import type { ChunkLibrary, TakenSnapshot } from './snapshotTask.ts';
 import type { VmProcess, VmProcessLauncher } from './vm-process.ts';
 
 export interface GuestEvents {
@@ -28,6 +30,10 @@ export interface GuestOptions {
   readonly folder: string;
   readonly launch: VmProcessLauncher;
   readonly machineModule: string;
+  /** Present: the guest goes on from a snapshot. */
+  readonly restore?: RestorePoint;
+  /** The guest waits for `resume`. */
+  readonly paused?: boolean;
   readonly consoles: readonly Console[];
   readonly events: GuestEvents;
 }
@@ -51,11 +57,12 @@ export class Guest {
   readonly #credit: number[] = Array.from({ length: SERIAL_PORTS }, () => OUTPUT_CREDIT);
   #state: VmState = 'starting';
   #button: NodeJS.Timeout | undefined;
+  #snapshot: SnapshotTask | null = null;
   /** Why the process is about to end, when it said so or was told to. */
   #lastWord: { readonly exit: VmExit; readonly error: ContractError | null } | null = null;
 
   constructor(options: GuestOptions) {
-    const { vm, folder, launch, machineModule, consoles, events } = options;
+    const { vm, folder, launch, machineModule, consoles, events, restore, paused } = options;
     this.#events = events;
     this.#consoles = consoles;
     this.#process = launch(join(folder, 'process.log'));
@@ -65,7 +72,7 @@ export class Guest {
       console.connect({ grant: (bytes) => this.#grant(port, bytes), input: (data) => this.#send({ type: 'input', port, data }) });
     }
     this.#starting.promise.catch(() => undefined); // Whoever asked for the start hears of it; nobody else has to.
-    this.#send({ type: 'start', config: vm.config, machineModule });
+    this.#send({ type: 'start', config: vm.config, machineModule, restore: restore ? { ...restore, segments: restore.segments.map(([id, path]) => [id, path]) } : null, paused: paused === true });
   }
 
   get processId(): number | null {
@@ -115,9 +122,27 @@ export class Guest {
   }
 
   /** Pulls the plug. */
-  kill(detail = 'Its plug was pulled.'): void {
-    this.#lastWord ??= { exit: exitNow('killed', detail), error: null };
+  kill(detail = 'Its plug was pulled.', reason: 'killed' | 'suspended' = 'killed'): void {
+    this.#lastWord ??= { exit: exitNow(reason, detail), error: null };
     this.#process.kill();
+  }
+
+  /** Takes a snapshot while the guest goes on; one at a time. @throws ContractError `wrong-state`, `cancelled`, or what went wrong. */
+  async snapshot(library: ChunkLibrary, progress: (done: number, total: number) => void): Promise<TakenSnapshot> {
+    if (this.#snapshot) throw new ContractError('wrong-state', 'A snapshot of this VM is being taken.', 'Wait for it, or cancel it.');
+    const scrollbacks = this.#consoles.map(({ scrollback }) => scrollback);
+    this.#snapshot = new SnapshotTask({ library, scrollbacks, progress, send: (message) => this.#send(message) });
+    try {
+      return await this.#snapshot.result;
+    } finally {
+      this.#snapshot = null;
+    }
+  }
+
+  /** Gives up the snapshot that is being taken; false when there is none. */
+  cancelSnapshot(): boolean {
+    this.#snapshot?.cancel();
+    return this.#snapshot !== null;
   }
 
   describe(): Promise<string | null> {
@@ -182,6 +207,8 @@ export class Guest {
       case 'description':
         for (const resolve of this.#describing.splice(0)) resolve(message.text);
         return;
+      case 'snapshot-point': case 'chunk-lookup': case 'segment': case 'snapshot-progress': case 'snapshot-taken': case 'snapshot-failed':
+        return this.#snapshot?.receive(message);
       case 'stopped':
         this.#lastWord ??= describeExit(message.exit);
         return;
@@ -212,6 +239,7 @@ export class Guest {
     for (let port = 0; port < SERIAL_PORTS; port += 1) this.#consoles[port]?.connect(null);
     for (const resolve of this.#describing.splice(0)) resolve(null);
     for (const { reject } of this.#inspections.values()) reject(silent());
+    this.#snapshot?.fail(new ContractError('vm-crashed', 'The VM ended before its snapshot was taken.', 'Start it again.'));
     const { exit, error } = this.#lastWord ?? crash(how);
     this.#starting.reject(error ?? new ContractError('vm-crashed', 'The VM ended before it ran.', 'Start it again.'));
     this.#events.ended(exit, error);

@@ -9,7 +9,7 @@ import type { Engine } from './engine.ts';
 import { hostInfo, listFolder } from './host.ts';
 
 export function createOperations(engine: Engine): OperationHandlers {
-  const { supervisor, library, server } = engine;
+  const { supervisor, library, server, snapshots } = engine;
   return {
     'vm.list': () => supervisor.list(),
     'vm.get': ({ vm }) => supervisor.get(vm),
@@ -25,17 +25,41 @@ export function createOperations(engine: Engine): OperationHandlers {
       await supervisor.remove(vm);
       return {};
     },
-    'vm.start': ({ vm }) => {
+    'vm.start': async ({ vm }) => {
       engine.refuseWhenStopping();
-      return supervisor.start(vm);
+      return (await supervisor.get(vm)).state === 'suspended' ? snapshots.resume(vm) : supervisor.start(vm);
     },
-    'vm.stop': ({ vm, force }) => supervisor.stop(vm, force),
+    'vm.stop': async ({ vm, force }) => (force && (await supervisor.get(vm)).state === 'suspended' ? snapshots.discard(vm) : supervisor.stop(vm, force)),
     'vm.reset': ({ vm }) => supervisor.reset(vm),
     'vm.pause': ({ vm }) => supervisor.pause(vm),
-    'vm.resume': ({ vm }) => supervisor.resume(vm),
+    'vm.resume': async ({ vm }) => {
+      engine.refuseWhenStopping();
+      return (await supervisor.get(vm)).state === 'suspended' ? snapshots.resume(vm) : supervisor.resume(vm);
+    },
+    'vm.suspend': ({ vm }) => snapshots.suspend(vm),
     'vm.describe': async ({ vm }) => ({ text: await supervisor.describe(vm) }),
     'vm.inspect': async ({ vm, query }) => ({ sections: await supervisor.inspect(vm, query) }),
     'vm.move': ({ vm, position }) => supervisor.move(vm, position),
+    'snapshot.take': ({ vm, name, notes }) => {
+      engine.refuseWhenStopping();
+      return snapshots.take(vm, name, notes ?? '');
+    },
+    'snapshot.cancel': async ({ vm }) => {
+      await snapshots.cancel(vm);
+      return {};
+    },
+    'snapshot.list': ({ vm }) => snapshots.list(vm),
+    'snapshot.restore': ({ vm, snapshot, paused }) => {
+      engine.refuseWhenStopping();
+      return snapshots.restore(vm, snapshot, paused);
+    },
+    'snapshot.edit': ({ vm, snapshot, name, notes }) => snapshots.edit(vm, snapshot, { name, notes }),
+    'snapshot.remove': async ({ vm, snapshot }) => {
+      await snapshots.remove(vm, snapshot);
+      return {};
+    },
+    'snapshot.clone': ({ vm, snapshot, name }) => snapshots.clone(vm, snapshot, name),
+    'snapshot.diff': ({ vm, from, to }) => snapshots.compare(vm, from, to),
     'console.write': async ({ vm, port, data }) => {
       const { id, config, state, processId } = await supervisor.get(vm);
       if (processId === null) throw new ContractError('wrong-state', `The VM "${config.name}" is ${state}: nobody listens on its console.`, 'Start it first.');

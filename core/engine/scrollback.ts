@@ -51,6 +51,12 @@ export class Scrollback {
     return { data: this.#buffer.slice(Math.max(0, this.#length - this.#limit), this.#length), truncated: this.#truncated || this.#length > this.#limit };
   }
 
+  /** Shows something else from now on. */
+  replace(data: Uint8Array): void {
+    this.clear();
+    this.append(data);
+  }
+
   clear(): void {
     this.#length = 0;
     this.#truncated = false;

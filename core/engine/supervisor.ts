@@ -8,6 +8,7 @@ import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { LibraryEvent, MetricsEvent } from '../contract/streams.ts';
 import { withChanges } from '../contract/vm.ts';
 import type { Vm, VmChanges, VmConfig, VmExit, VmState } from '../contract/vm.ts';
+import type { RestorePoint } from '../machine/types.ts';
 import type { Library } from '../store/library.ts';
 import { Console } from './console.ts';
 import { Guest } from './guest.ts';
@@ -17,6 +18,14 @@ import type { VmProcessLauncher } from './vm-process.ts';
 /** Where a guest's fresh start begins in a console that has history. */
 const freshLine = new TextEncoder().encode('\x1b[0m\r\n');
 const STOP_MS = 10_000;
+
+/** A snapshot that a VM goes on from instead of booting. */
+export interface StartPoint {
+  readonly restore: RestorePoint;
+  /** What each serial port had shown. */
+  readonly consoles: readonly Uint8Array[];
+  readonly paused: boolean;
+}
 
 type Listener<E> = (event: E) => void;
 
@@ -58,7 +67,7 @@ export class Supervisor {
   async edit(reference: string, changes: VmChanges): Promise<Vm> {
     const vm = await this.get(reference);
     const frozen = Object.entries(changes).filter(([key, value]) => value !== undefined && key !== 'name' && key !== 'notes').map(([key]) => key);
-    if (this.#guests.has(vm.id) && frozen.length > 0) {
+    if ((this.#guests.has(vm.id) || vm.state === 'suspended') && frozen.length > 0) {
       throw wrongState(vm, `its ${frozen.join(', ')} cannot be changed now`, 'Stop it first; name and notes can be changed at any time.');
     }
     return this.#changed(await this.#library.edit(vm, withChanges(vm.config, changes)));
@@ -82,13 +91,14 @@ export class Supervisor {
   }
 
   /** Starts a VM and answers when it runs. @throws ContractError `wrong-state`, or why the machine could not be made. */
-  async start(reference: string): Promise<Vm> {
+  async start(reference: string, from?: StartPoint): Promise<Vm> {
     const vm = await this.get(reference);
     if (this.#guests.has(vm.id)) throw wrongState(vm, 'it cannot be started again', 'Stop or reset it.');
     const consoles = this.consoles(vm.id);
-    for (const console of consoles) if (!console.scrollback.isEmpty) console.output(freshLine.slice());
+    if (from) for (const [port, console] of consoles.entries()) console.restore(from.consoles[port] ?? new Uint8Array(0));
+    else for (const console of consoles) if (!console.scrollback.isEmpty) console.output(freshLine.slice());
     const guest = new Guest({
-      vm, folder: this.#library.vmFolder(vm.id), launch: this.#launch, machineModule: this.#machineModule, consoles,
+      vm, ...(from ? { restore: from.restore, paused: from.paused } : {}), folder: this.#library.vmFolder(vm.id), launch: this.#launch, machineModule: this.#machineModule, consoles,
       events: {
         state: (state) => void this.#becomes(vm.id, state),
         metrics: (sample) => {
@@ -108,15 +118,22 @@ export class Supervisor {
     return this.get(vm.id);
   }
 
+  /** Pulls the plug of a VM that runs; done when its process is gone. */
+  async kill(id: string, detail: string, reason: 'killed' | 'suspended' = 'killed'): Promise<void> {
+    const guest = this.#guests.get(id);
+    if (!guest) return;
+    const ended = new Promise<void>((resolve) => this.#endWaiters.set(id, [...(this.#endWaiters.get(id) ?? []), resolve]));
+    guest.kill(detail, reason);
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, STOP_MS).unref())]);
+  }
+
   async stop(reference: string, force: boolean): Promise<Vm> {
     const { vm, guest } = await this.#live(reference, 'stopped');
     if (!force) {
       guest.powerButton();
       return this.get(vm.id);
     }
-    const ended = new Promise<void>((resolve) => this.#endWaiters.set(vm.id, [...(this.#endWaiters.get(vm.id) ?? []), resolve]));
-    guest.kill();
-    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, STOP_MS).unref())]);
+    await this.kill(vm.id, 'Its plug was pulled.');
     return this.get(vm.id);
   }
 
@@ -146,6 +163,29 @@ export class Supervisor {
     const text = await guest.describe();
     if (text === null) throw wrongState(vm, 'it does not answer', 'Try again, or stop it by force.');
     return text;
+  }
+
+  /** The VM's state is saved: its process ends. */
+  suspended(id: string): Promise<void> {
+    return this.kill(id, '', 'suspended');
+  }
+
+  /** Replaces the configuration of a VM that does not run. */
+  async configure(id: string, config: VmConfig): Promise<Vm> {
+    return this.#changed(await this.#library.edit(await this.#library.get(id), config));
+  }
+
+  /** Tells everybody of a VM that does not run, and of what its consoles show (null: what they did). */
+  async showStopped(id: string, consoles: readonly Uint8Array[] | null): Promise<Vm> {
+    if (consoles) for (const [port, console] of this.consoles(id).entries()) console.restore(consoles[port] ?? new Uint8Array(0));
+    const vm = this.#changed(await this.#library.get(id));
+    for (const console of this.consoles(id)) console.setState(vm.state);
+    return vm;
+  }
+
+  /** The live guest of a VM; null when none runs. */
+  guest(id: string): Guest | null {
+    return this.#guests.get(id) ?? null;
   }
 
   /** The consoles of a VM's four serial ports, with what they have shown before. */
@@ -228,7 +268,7 @@ export class Supervisor {
     this.#guests.delete(id);
     const state = error && exit.reason !== 'failed-to-start' ? 'crashed' : 'stopped';
     try {
-      for (const console of this.consoles(id)) console.setState(state);
+      for (const console of this.consoles(id)) console.setState(exit.reason === 'suspended' ? 'suspended' : state);
       const vm = await this.#library.record(id, { state, exit, startedAt: null }, state === 'crashed' ? 'crashed' : 'ended', `${exit.reason} ${exit.detail}`.trim());
       this.#changed(vm);
       if (error) this.tell({ kind: 'error', vmId: id, error: error.toShape() });
@@ -253,10 +293,11 @@ export class Supervisor {
   /** What is stored says what was last recorded; a live process knows better. */
   #withProcess(vm: Vm): Vm {
     const guest = this.#guests.get(vm.id);
-    return guest ? { ...vm, state: guest.state, processId: guest.processId } : vm;
+    if (guest) return { ...vm, state: guest.state, processId: guest.processId };
+    return this.#library.snapshots.suspended(vm.id) ? { ...vm, state: 'suspended' } : vm;
   }
 }
 
-function wrongState(vm: Vm, what: string, hint: string): ContractError {
+export function wrongState(vm: Vm, what: string, hint: string): ContractError {
   return new ContractError('wrong-state', `The VM "${vm.config.name}" is ${vm.state}: ${what}.`, hint);
 }

@@ -16,7 +16,9 @@ function physicalOf(cpu: Processor, space: AddressSpace, address: bigint): bigin
 function backed(cpu: Processor, physical: bigint | null): number {
   if (physical === null || physical >> 32n !== 0n) return -1;
   const at = Number(physical);
-  return cpu.bytes[PAGE_KIND + (at >>> 12)] === PAGE_MMIO || at >= cpu.ram.length ? -1 : at;
+  if (cpu.bytes[PAGE_KIND + (at >>> 12)] === PAGE_MMIO || at >= cpu.ram.length) return -1;
+  cpu.noteDeviceRead(at, 1);
+  return at;
 }
 
 /** Bytes up to the first that is not mapped or not memory; shorter than asked then, perhaps empty. */
@@ -46,6 +48,7 @@ export function writeMemory(cpu: Processor, space: AddressSpace, address: bigint
     done += count;
   }
   for (const { at, from, count } of pieces) {
+    cpu.noteDeviceWrite(at, count);
     cpu.ram.set(bytes.subarray(from, from + count), at);
     if (cpu.view.getUint32(PAGE_CODE + (at >>> 12) * 4, true) !== 0) cpu.call('invalidateCode', at >>> 12);
   }

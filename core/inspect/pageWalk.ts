@@ -5,6 +5,8 @@ import { CR0, CR3, CR4, EFER, PAGE_KIND, PAGE_MMIO, PDPTE, PHYS_RESERVED, RAM_BA
 export interface StateView {
   readonly view: DataView;
   readonly bytes: Uint8Array;
+  /** Told before RAM is read: it may still have to come from a snapshot. */
+  noteDeviceRead?(gpa: number, size: number): void;
 }
 
 /** One paging-structure entry on the way. */
@@ -78,6 +80,7 @@ function fault(mode: string, steps: readonly WalkStep[], reason: string): Walk {
 /** A paging-structure entry; what no memory backs reads as ones, as the processor's own walk has it. */
 function entryAt(cpu: StateView, at: bigint, bytes: 4 | 8): bigint {
   if (at >> 32n !== 0n || cpu.bytes[PAGE_KIND + Number(at >> 12n)] === PAGE_MMIO) return (1n << BigInt(bytes * 8)) - 1n;
+  cpu.noteDeviceRead?.(Number(at), bytes);
   const host = RAM_BASE + Number(at);
   return bytes === 8 ? cpu.view.getBigUint64(host, true) : BigInt(cpu.view.getUint32(host, true));
 }

@@ -12,10 +12,12 @@ import { BootError } from '../boot/loader.ts';
 import { loadMonitor } from '../monitor/image.ts';
 import { helperFile } from './helperFile.ts';
 import { spoolImages } from './imageSpool.ts';
+import { Pager } from './pager.ts';
 import { Pc } from './pc.ts';
 import { answerQuestion } from './questions.ts';
+import { restoreMachine, saveMachine } from './saved.ts';
 import { hostSources, repeatableSources } from './sources.ts';
-import type { Machine, MachineConfig, MachineHost } from './types.ts';
+import type { LoadedBoot, Machine, MachineConfig, MachineHost } from './types.ts';
 import { PAGE_MMIO } from '../cpu/layout.ts';
 
 const CR4_BITS: readonly (readonly [Feature | null, number])[] = [
@@ -73,14 +75,18 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       portWrite: (port, size, value) => vmm!.portWrite(port, size, value),
       timestamp: () => Math.floor(clock.nowNs() * tscPerNs),
       random: sources.random,
+      fetchPage: page => pager.fetch(page),
+      preservePage: page => pager.preserve(page),
     },
   });
+  const pager: Pager = new Pager(cpu, host.preserved ?? null);
   retired = () => cpu.instructions;
   cpu.setLimits({ cr4: allowedCr4(model), efer: allowedEfer(model), xcr0: BigInt(new Cpuid(model).xcr0Allowed), physicalAddressBits: model.physicalAddressBits });
   cpu.setPageKind(0xa0000, 0x20000, PAGE_MMIO);
   const pc = new Pc({
     memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: sources.wallMs, keyboard: false,
     testDevices: config.testDevices === true, iommu: config.iommu === 'on', codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
+    memoryRead: (address, size) => cpu.noteDeviceRead(address, size),
     serialOutput: (port, bytes) => host.serialOutput(port, bytes),
   });
   const root = new Vmm(cpu, pc, model, config.cpus);
@@ -89,15 +95,17 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   if (boot.kind === 'monitor' && !model.features.includes('lm')) {
     throw new BootError(`the built-in monitor is a 64-bit program, and the CPU model '${model.name}' has no 64-bit mode; choose another model`);
   }
-  let images = (): BootImages => {
-    if (boot.kind === 'monitor') throw new Error('the monitor has no images');
-    return { kernel: boot.kernel, ...(boot.initrd ? { initrd: boot.initrd } : {}), append: boot.append, modules: boot.modules };
-  };
+  let images: (() => BootImages) | null = null;
   const start = (): void => {
-    root.reset(pc.boot(boot.kind === 'monitor' ? plan => loadMonitor(plan, process.env.VANDERPOOL_VERSION ?? 'development') : images()));
+    pager.forget();
+    if (boot.kind === 'monitor') return root.reset(pc.boot(plan => loadMonitor(plan, process.env.VANDERPOOL_VERSION ?? 'development')));
+    if (images) return root.reset(pc.boot(images()));
+    const read = boot.kind === 'deferred' ? readDeferred(host) : imagesOf(boot);
+    root.reset(pc.boot(read));
+    images = spoolImages(read);
   };
-  start();
-  if (boot.kind === 'image') images = spoolImages(images());
+  if (config.restore) restoreMachine(config.restore, { pc, root, pager, sources });
+  else start();
   return {
     runSlice: () => {
       const result = root.runSlice();
@@ -108,10 +116,13 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     setPaused: paused => (paused ? clock.pause() : clock.resume()),
     powerButton: () => pc.powerButton(),
     reset: () => {
+      pager.forget();
       clear(cpu.ram);
       pc.reset();
       start();
     },
+    snapshot: () => ({ memory: pager.memory, state: clock.hold(() => saveMachine(pc, root, sources)), pages: pager.begin() }),
+    fillPages: milliseconds => pager.fill(milliseconds),
     statistics: () => ({
       instructions: cpu.instructions, exits: root.exits, memoryBytes: config.memoryBytes,
       engine: { ...cpu.jit?.counters, formsCompiled: cpu.formsCompiled, instructionsDecoded: cpu.translator.instructionsDecoded },
@@ -120,6 +131,17 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     answer: (kind, question) => answerQuestion({ cpu, pc, vmm: root }, kind, question),
     takeProfile: () => cpu.takeProfile(),
   };
+}
+
+function imagesOf(source: Extract<LoadedBoot, { kind: 'image' }>): BootImages {
+  const { kernel, initrd, append, modules } = source;
+  return { kernel, ...(initrd ? { initrd } : {}), append, modules };
+}
+
+function readDeferred({ readBoot }: MachineHost): BootImages {
+  const source = readBoot?.();
+  if (source?.kind !== 'image') throw new BootError('this machine was restored without its boot files, and cannot be reset');
+  return imagesOf(source);
 }
 
 const CLEAR_CHUNK = 65536;

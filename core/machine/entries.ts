@@ -6,6 +6,7 @@ const sources = {
   worker: './worker.ts',
   machine: './create.ts',
   check: './check.ts',
+  saver: '../snapshot/saver.ts',
 } as const;
 
 /** URL of a program's first file. */

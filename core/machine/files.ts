@@ -3,7 +3,7 @@ import { closeSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs'
 import { ContractError } from '../contract/errors.ts';
 import { formatMemory } from '../contract/memory.ts';
 import type { VmConfig } from '../contract/vm.ts';
-import type { BootSource, MachineConfig } from './types.ts';
+import type { LoadedBoot, MachineConfig, RestorePoint } from './types.ts';
 
 /** What of a VM's configuration its machine is made of. */
 export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel' | 'jit' | 'clock' | 'iommu' | 'boot'>;
@@ -11,11 +11,22 @@ export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel'
 /** @throws ContractError `file-unreadable` or `bad-image`, naming the file and the field. */
 export function readMachineConfig(settings: MachineSettings): MachineConfig {
   const { memoryBytes, cpus, cpuModel, jit, clock, iommu } = settings;
-  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot: readBoot(settings, readWhole) };
+  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot: readBootFiles(settings) };
+}
+
+/** The configuration of a machine that goes on from a snapshot: its boot files are read when it is reset. */
+export function restoredMachineConfig(settings: MachineSettings, restore: RestorePoint): MachineConfig {
+  const { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot } = settings;
+  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot: boot.kind === 'monitor' ? boot : { kind: 'deferred' }, restore };
+}
+
+/** @throws ContractError as `readMachineConfig`. */
+export function readBootFiles(settings: MachineSettings): LoadedBoot {
+  return readBoot(settings, readWhole);
 }
 
 /** The boot source for a check of its images: the kernel is read, of the other files only their sizes are true. */
-export function readBootForCheck(settings: MachineSettings): BootSource {
+export function readBootForCheck(settings: MachineSettings): LoadedBoot {
   return readBoot(settings, (descriptor, size, what) => (what === 'kernel' ? readWhole(descriptor) : new Uint8Array(size)));
 }
 
@@ -25,7 +36,7 @@ function readWhole(descriptor: number): Uint8Array {
   return readFileSync(descriptor);
 }
 
-function readBoot({ boot, memoryBytes }: MachineSettings, read: Reader): BootSource {
+function readBoot({ boot, memoryBytes }: MachineSettings, read: Reader): LoadedBoot {
   if (boot.kind === 'monitor') return boot;
   const budget = { left: memoryBytes, memoryBytes };
   const readOne = (path: string, what: string, field: string): Uint8Array => readImage(path, what, field, budget, read);

@@ -14,6 +14,8 @@ export const Command = {
   stop: 32,
   /** Questions wait in the core thread's message port. */
   question: 64,
+  /** Asks for the state of everything and the pages that a snapshot needs. */
+  snapshot: 128,
 } as const;
 
 /** Bytes of output that a port's ring holds. */

@@ -3,7 +3,9 @@ import { z } from 'zod';
 import { errorShape } from '../contract/errors.ts';
 import { exitsEvent, exitsWanted } from '../contract/exits.ts';
 import { inspectQuery, inspectSection } from '../contract/inspect.ts';
+import { SERIAL_PORTS } from '../contract/limits.ts';
 import { portNumber, vmConfig } from '../contract/vm.ts';
+import { OUTPUT_RING } from './link.ts';
 
 const bytes = z.instanceof(Uint8Array);
 
@@ -11,9 +13,19 @@ const bytes = z.instanceof(Uint8Array);
 export const OUTPUT_CREDIT = 256 * 1024;
 /** Bytes of a port's input that may wait in a VM process. */
 export const INPUT_PENDING = 64 * 1024;
+/** The most hashes that are looked up at once, in bytes. */
+const LOOKUP_BYTES = 1024 * 1024;
+
+const words = z.instanceof<new (...args: never[]) => Uint32Array<ArrayBuffer>>(Uint32Array as never);
+
+/** Where a machine goes on from (core/machine/types.ts). */
+export const restorePoint = z.strictObject({ state: z.unknown(), map: bytes, segments: z.array(z.tuple([z.int().min(1), z.string()])) });
+
+const portOutput = z.strictObject({ unread: bytes.refine(({ length }) => length <= OUTPUT_RING), surplus: z.int().min(0) });
+export type PortOutput = z.infer<typeof portOutput>;
 
 export const toVmProcess = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('start'), config: vmConfig, machineModule: z.string() }),
+  z.strictObject({ type: z.literal('start'), config: vmConfig, machineModule: z.string(), restore: restorePoint.nullable(), paused: z.boolean() }),
   z.strictObject({ type: z.literal('command'), command: z.enum(['pause', 'resume', 'reset', 'power-button']) }),
   z.strictObject({ type: z.literal('input'), port: portNumber, data: bytes }),
   z.strictObject({ type: z.literal('credit'), port: portNumber, bytes: z.int().min(1) }),
@@ -21,6 +33,12 @@ export const toVmProcess = z.discriminatedUnion('type', [
   /** What of VM exits is to be reported from now on; null: nothing, and nothing is traced. */
   z.strictObject({ type: z.literal('trace-exits'), wanted: exitsWanted.nullable() }),
   z.strictObject({ type: z.literal('inspect'), id: z.int().min(0), query: inspectQuery }),
+  /** Take a snapshot: new segments go into the folder. One at a time. */
+  z.strictObject({ type: z.literal('snapshot'), folder: z.string() }),
+  /** The answer to `chunk-lookup`: for each hash its segment, 0 for one that is new, and its position there. */
+  z.strictObject({ type: z.literal('chunk-places'), segments: words, positions: words }),
+  z.strictObject({ type: z.literal('segment-recorded'), segment: z.int().min(1) }),
+  z.strictObject({ type: z.literal('cancel-snapshot') }),
 ]);
 export type ToVmProcess = z.infer<typeof toVmProcess>;
 
@@ -52,6 +70,17 @@ export const fromVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('exits'), event: exitsEvent }),
   z.strictObject({ type: z.literal('inspected'), id: z.int().min(0), sections: z.array(inspectSection).max(32) }),
   z.strictObject({ type: z.literal('not-inspected'), id: z.int().min(0), error: errorShape }),
+  /** The moment of the snapshot. By port: output from before it that was not sent on yet, and how many bytes from after it were. */
+  z.strictObject({
+    type: z.literal('snapshot-point'), state: z.record(z.string(), z.unknown()), output: z.array(portOutput).max(SERIAL_PORTS),
+    pauseMilliseconds: z.number().min(0), pages: z.int().min(0),
+  }),
+  z.strictObject({ type: z.literal('chunk-lookup'), hashes: bytes.refine(({ length }) => length <= LOOKUP_BYTES && length % 32 === 0) }),
+  /** A segment is on the disk, whole. */
+  z.strictObject({ type: z.literal('segment'), name: z.uuid() }),
+  z.strictObject({ type: z.literal('snapshot-progress'), done: z.int().min(0), total: z.int().min(0) }),
+  z.strictObject({ type: z.literal('snapshot-taken'), map: bytes, writtenBytes: z.int().min(0) }),
+  z.strictObject({ type: z.literal('snapshot-failed'), error: errorShape }),
   z.strictObject({ type: z.literal('stopped'), exit: machineExit }),
 ]);
 export type FromVmProcess = z.infer<typeof fromVmProcess>;

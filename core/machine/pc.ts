@@ -47,6 +47,8 @@ export interface PcConfig {
   readonly iommu?: boolean;
   /** Told before a device changes RAM: the processor may hold code from there. */
   readonly codeWritten?: (address: number, size: number) => void;
+  /** Told before a device reads RAM. */
+  readonly memoryRead?: (address: number, size: number) => void;
   /** Takes what the guest sent to a serial port (0 to 3). */
   readonly serialOutput: (port: number, bytes: Uint8Array) => void;
 }
@@ -103,6 +105,7 @@ export class Pc {
     this.power = new AcpiPm(this.clock, interrupts.isaWire(sciIrq), events);
     this.uarts = comPorts.map((row, port) => new Uart16550(row, this.clock, interrupts.isaWire(row.irq), bytes => config.serialOutput(port, bytes)));
     this.dma = new DmaMemory(config.memory, config.codeWritten);
+    if (config.memoryRead) this.dma.onRead = config.memoryRead;
     this.pci = new PciHost(events, {
       dma: requester => this.dma.port(requester),
       line: (slot, pin) => interrupts.pciWire(slot, pin),
@@ -198,10 +201,10 @@ export class Pc {
 
   /** All interrupts of devices go through the unit from now on. */
   private addRemapping(): VtdUnit {
-    const { memory, physicalAddressBits, codeWritten } = this.config;
+    const { memory, physicalAddressBits, codeWritten, memoryRead } = this.config;
     const unit = new VtdUnit(
       { ...vtdDefaults, hostAddressBits: physicalAddressBits },
-      { memory: new GuestMemory(memory, codeWritten), deliver: message => this.interrupts.deliver(message) },
+      { memory: new GuestMemory(memory, codeWritten, memoryRead), deliver: message => this.interrupts.deliver(message) },
     );
     unit.onFault = record => this.faultLog.add('guest', record);
     this.interrupts.remapper = unit;

@@ -4,12 +4,13 @@ import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { InspectQuery } from '../contract/inspect.ts';
 import { nameImage } from './boot-check.ts';
 import { ExitReports } from './exitReports.ts';
-import { readMachineConfig } from './files.ts';
+import { readMachineConfig, restoredMachineConfig } from './files.ts';
 import { INPUT_PENDING, OUTPUT_CREDIT, toVmProcess } from './messages.ts';
 import type { FromVmProcess, ToVmProcess } from './messages.ts';
 import { openParentPort } from './parent.ts';
 import type { ParentPort } from './parent.ts';
 import { Runner } from './runner.ts';
+import { SnapshotTaker } from './taker.ts';
 
 const METRICS_MS = 1000;
 /** A guest that takes no input is offered it again after this time. */
@@ -58,6 +59,7 @@ class Guest {
   readonly #send: (message: FromVmProcess) => void;
   readonly #runner: Runner;
   readonly #exits: ExitReports;
+  readonly #taker: SnapshotTaker;
   readonly #credit: number[] = Array.from({ length: SERIAL_PORTS }, () => OUTPUT_CREDIT);
   readonly #input: Uint8Array[][] = Array.from({ length: SERIAL_PORTS }, () => []);
   #retry: NodeJS.Timeout | undefined;
@@ -65,8 +67,11 @@ class Guest {
 
   constructor(send: (message: FromVmProcess) => void, start: Extract<ToVmProcess, { type: 'start' }>) {
     this.#send = send;
+    const { config, restore } = start;
     this.#runner = new Runner({
-      config: readMachineConfig(start.config),
+      config: restore ? restoredMachineConfig(config, restore) : readMachineConfig(config),
+      ...(restore ? { settings: config } : {}),
+      paused: start.paused,
       attached: start.config.serial.map(({ attach }) => attach === 'console'),
       machineModule: start.machineModule,
       events: {
@@ -81,6 +86,7 @@ class Guest {
       },
     });
     this.#exits = new ExitReports(this.#runner, (event) => send({ type: 'exits', event }));
+    this.#taker = new SnapshotTaker(this.#runner, send, config.memoryBytes, restore?.map ?? null);
   }
 
   obey(message: Exclude<ToVmProcess, { type: 'start' }>): void {
@@ -96,6 +102,8 @@ class Guest {
       case 'describe':
         return void this.#runner.describe().then((text) => this.#send({ type: 'description', text }));
       case 'command': return this.#command(message.command);
+      case 'snapshot': return void this.#takeSnapshot(message.folder);
+      case 'chunk-places': case 'segment-recorded': case 'cancel-snapshot': return this.#taker.answer(message);
     }
   }
 
@@ -112,6 +120,14 @@ class Guest {
     else if (command === 'resume') this.#runner.resume();
     else if (command === 'reset') this.#runner.reset();
     else this.#runner.powerButton();
+  }
+
+  async #takeSnapshot(folder: string): Promise<void> {
+    try {
+      await this.#taker.take(folder);
+    } catch (error) {
+      this.#send({ type: 'snapshot-failed', error: asContractError(error).toShape() });
+    }
   }
 
   /** Sends as much output as the engine has granted; the rest stays in the ring, and then in the guest's UART. */

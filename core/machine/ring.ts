@@ -27,6 +27,15 @@ export class Ring {
     return this.#data.length;
   }
 
+  /** Bytes ever written and ever read, modulo 2^32. */
+  get written(): number {
+    return Atomics.load(this.#words, HEAD);
+  }
+
+  get consumed(): number {
+    return Atomics.load(this.#words, TAIL);
+  }
+
   /** Bytes that wait to be read. */
   get length(): number {
     return (Atomics.load(this.#words, HEAD) - Atomics.load(this.#words, TAIL)) >>> 0;

@@ -2,6 +2,8 @@
 import { Worker } from 'node:worker_threads';
 import { ContractError } from '../contract/errors.ts';
 import { entryUrl } from './entries.ts';
+import type { MachineSettings } from './files.ts';
+import { createPreserveBuffer } from '../snapshot/preserve.ts';
 import { Command, createLinkBuffer, Link } from './link.ts';
 import type { Answers, MachineConfig, MachineExit, MachineStatistics, QuestionKind, Questions } from './types.ts';
 import type { WorkerMessage, WorkerQuestion, WorkerStart } from './worker.ts';
@@ -21,8 +23,14 @@ export interface RunnerOptions {
   readonly config: MachineConfig;
   readonly attached: readonly boolean[];
   readonly machineModule: string;
+  /** A restored machine's settings: it reads its boot files when it is reset. */
+  readonly settings?: MachineSettings;
+  /** The machine waits for `resume` before its first instruction. */
+  readonly paused?: boolean;
   readonly events: RunnerEvents;
 }
+
+export type SnapshotAnswer = Pick<Extract<WorkerMessage, { type: 'snapshot' }>, 'point' | 'milliseconds' | 'sent'>;
 
 /** The core thread's objects live long or die at once: V8's usual 32 MB for the young ones would only lie about. */
 const HEAP = { maxYoungGenerationSizeMb: 6 } as const;
@@ -36,14 +44,18 @@ export class Runner {
   readonly #descriptionWaiters: ((text: string | null) => void)[] = [];
   readonly #questions = new Map<number, { resolve(answer: unknown): void; reject(error: ContractError): void }>();
   #nextQuestion = 1;
+  readonly #snapshotWaiters: ((answer: SnapshotAnswer | null) => void)[] = [];
+  /** Where the core puts pages that a snapshot needs (core/snapshot/preserve.ts). */
+  readonly preserved = createPreserveBuffer();
   #ended = false;
 
   constructor(options: RunnerOptions) {
     const link = createLinkBuffer();
     this.#link = new Link(link);
     this.#events = options.events;
-    const { config, attached, machineModule } = options;
-    const start: WorkerStart = { link, config, attached, machineModule };
+    const { config, attached, machineModule, settings, paused } = options;
+    if (paused) this.#link.raise(Command.pause);
+    const start: WorkerStart = { link, config, attached, machineModule, preserved: this.preserved, settings: settings ?? null };
     this.#worker = new Worker(entryUrl('worker'), { workerData: start, transferList: imagesOf(config), resourceLimits: HEAP, name: 'core' });
     this.#worker.on('message', (message: WorkerMessage) => this.#receive(message));
     this.#worker.on('error', (error) => this.#fail(`The core thread broke: ${error instanceof Error ? error.message : String(error)}`));
@@ -53,6 +65,13 @@ export class Runner {
   /** Takes up to `limit` bytes of a port's output. */
   readOutput(port: number, limit: number): Uint8Array<ArrayBuffer> {
     return this.#link.output[port]?.read(limit) ?? new Uint8Array(0);
+  }
+
+  /** What a port had sent when its count was `sent`: the bytes of it that were not read yet, or how many later ones were read already. */
+  outputAt(port: number, sent: number): { readonly unread: Uint8Array<ArrayBuffer>; readonly surplus: number } {
+    const ring = this.#link.output[port];
+    const behind = ring ? (sent - ring.consumed) | 0 : 0;
+    return { unread: ring && behind > 0 ? ring.peek(behind) : new Uint8Array(0), surplus: Math.max(0, -behind) };
   }
 
   outputLength(port: number): number {
@@ -112,6 +131,11 @@ export class Runner {
     }
   }
 
+  /** The state of everything at one moment; null when the machine does not answer within the time. The caller then copies the pages. */
+  snapshot(timeoutMs = 10_000): Promise<SnapshotAnswer | null> {
+    return this.#ask(Command.snapshot, this.#snapshotWaiters, timeoutMs);
+  }
+
   /** Ends the thread at once. No event follows. */
   async terminate(): Promise<void> {
     this.#end();
@@ -141,6 +165,7 @@ export class Runner {
       case 'description': return answerAll(this.#descriptionWaiters, message.text);
       case 'answer': return this.#questions.get(message.id)?.resolve(message.answer);
       case 'refusal': return this.#questions.get(message.id)?.reject(ContractError.fromShape(message.error));
+      case 'snapshot': return answerAll(this.#snapshotWaiters, message);
       case 'failed':
         this.#end();
         return this.#events.failed(ContractError.fromShape(message.error));
@@ -161,6 +186,7 @@ export class Runner {
     answerAll(this.#statisticsWaiters, null);
     answerAll(this.#descriptionWaiters, null);
     for (const { reject } of this.#questions.values()) reject(notAnswering('has ended'));
+    answerAll(this.#snapshotWaiters, null);
   }
 }
 
@@ -170,7 +196,7 @@ function notAnswering(what: string): ContractError {
 
 /** The images' memory moves to the core thread instead of being copied; a piece of Node's shared pool cannot. */
 function imagesOf({ boot }: MachineConfig): ArrayBuffer[] {
-  if (boot.kind === 'monitor') return [];
+  if (boot.kind !== 'image') return [];
   const images = [boot.kernel, ...(boot.initrd ? [boot.initrd] : []), ...boot.modules.map(({ data }) => data)];
   const buffers = images.flatMap(({ buffer, byteLength }) => (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength ? [buffer] : []));
   return [...new Set(buffers)];

@@ -11,11 +11,13 @@ export interface Sources {
   readonly wallMs: number;
   /** 32 random bits: RDRAND and RDSEED. */
   readonly random: () => number;
+  /** Where the sequence stands that chance is in repeatable runs; null where chance is the host's. */
+  chance: number | null;
 }
 
 /** The host's clock and chance. */
 export function hostSources(): Sources {
-  return { time: wallTimeSource(), wallMs: Date.now(), random: () => crypto.getRandomValues(new Uint32Array(1))[0]! | 0 };
+  return { time: wallTimeSource(), wallMs: Date.now(), random: () => crypto.getRandomValues(new Uint32Array(1))[0]! | 0, chance: null };
 }
 
 /** The date of every repeatable run. */
@@ -23,16 +25,16 @@ const START = Date.UTC(2026, 0, 1);
 
 /** Time is the count of retired instructions, the date is always the same, and chance is a sequence. */
 export function repeatableSources(retired: () => number): Sources {
-  return { time: instructionTimeSource(retired), wallMs: START, random: sequence(0x9e3779b9) };
+  const sources = {
+    time: instructionTimeSource(retired), wallMs: START, chance: 0x9e3779b9,
+    random: () => (sources.chance = following(sources.chance)),
+  };
+  return sources;
 }
 
 /** Marsaglia's xorshift of 32 bits, period 2^32 - 1. */
-function sequence(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state;
-  };
+function following(state: number): number {
+  let next = state ^ (state << 13);
+  next ^= next >>> 17;
+  return next ^ (next << 5);
 }

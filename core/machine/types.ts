@@ -1,4 +1,6 @@
 /** The seam between a virtual machine (processor, VMM, devices) and the process that hosts it. */
+import type { SnapshotPoint } from '../snapshot/guestMemory.ts';
+import type { PreserveRing } from '../snapshot/preserve.ts';
 
 import type { ExitRecord, ExitRow } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
@@ -18,9 +20,24 @@ export interface MachineConfig {
   readonly testDevices?: boolean;
   /** Whether the guest has a VT-d unit of its own; absent: no. */
   readonly iommu?: 'off' | 'on';
+  /** Present: the machine does not boot but goes on from here. */
+  readonly restore?: RestorePoint;
 }
 
-export type BootSource =
+/** A snapshot, as the machine that goes on from it needs it; plain data. */
+export interface RestorePoint {
+  /** States of all components by name. Not trusted. */
+  readonly state: unknown;
+  /** The encoded map of the memory (core/snapshot/pageMap.ts). Not trusted. */
+  readonly map: Uint8Array<ArrayBuffer>;
+  /** Files of the segments that the map refers to, by id. */
+  readonly segments: readonly (readonly [number, string])[];
+}
+
+/** `deferred`: the files are read when a restored machine is reset, which may never be. */
+export type BootSource = LoadedBoot | { readonly kind: 'deferred' };
+
+export type LoadedBoot =
   | { readonly kind: 'image'; readonly kernel: Uint8Array; readonly initrd?: Uint8Array; readonly append: string; readonly modules: readonly BootModule[] }
   | { readonly kind: 'monitor' };
 
@@ -48,6 +65,10 @@ export type SliceResult =
 /** Callbacks from the machine into its process; called on the machine's own thread, within `runSlice`. */
 export interface MachineHost {
   serialOutput(port: number, bytes: Uint8Array): void;
+  /** Where pages go that a snapshot needs and the guest is about to write. */
+  readonly preserved?: PreserveRing;
+  /** Reads the boot files of a `deferred` source. @throws ContractError naming the file */
+  readBoot?(): LoadedBoot;
 }
 
 export interface MachineStatistics {
@@ -68,6 +89,10 @@ export interface Machine {
   /** Presses the ACPI power button. */
   powerButton(): void;
   reset(): void;
+  /** Between slices: the state of everything now, and the pages that the snapshot has still to copy while the guest goes on. */
+  snapshot(): SnapshotPoint;
+  /** Fetches pages of the snapshot that the machine was restored from, for about so long; true when all are there. */
+  fillPages(milliseconds: number): boolean;
   statistics(): MachineStatistics;
   /** Registers and the like as text, for people. */
   describe(): string;

@@ -3,8 +3,12 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { asContractError } from '../contract/errors.ts';
 import type { ErrorShape } from '../contract/errors.ts';
 import { imageError } from './boot-check.ts';
+import { readBootFiles } from './files.ts';
+import type { MachineSettings } from './files.ts';
 import { Command, Link } from './link.ts';
 import type { Machine, MachineConfig, MachineExit, MachineHost, MachineStatistics, QuestionKind, Questions } from './types.ts';
+import { PreserveRing } from '../snapshot/preserve.ts';
+import type { SnapshotPoint } from '../snapshot/guestMemory.ts';
 
 /** What the thread is started with. */
 export interface WorkerStart {
@@ -14,6 +18,10 @@ export interface WorkerStart {
   readonly attached: readonly boolean[];
   /** URL of the module that exports `createMachine`. */
   readonly machineModule: string;
+  /** Where pages go that a snapshot needs (core/snapshot/preserve.ts). */
+  readonly preserved: SharedArrayBuffer;
+  /** What a restored machine boots from when it is reset; null where that is known already. */
+  readonly settings: MachineSettings | null;
 }
 
 /** What the thread tells the I/O thread. */
@@ -27,6 +35,8 @@ export type WorkerMessage =
   | { readonly type: 'description'; readonly text: string }
   | { readonly type: 'answer'; readonly id: number; readonly answer: unknown }
   | { readonly type: 'refusal'; readonly id: number; readonly error: ErrorShape }
+  /** The moment of a snapshot; `milliseconds`: how long the guest stood still for it; `sent`: what its serial ports had sent, by the rings' counts. */
+  | { readonly type: 'snapshot'; readonly point: SnapshotPoint; readonly milliseconds: number; readonly sent: readonly number[] }
   | { readonly type: 'stopped'; readonly exit: MachineExit; readonly statistics: MachineStatistics };
 
 /** What the I/O thread posts; `Command.question` says that something waits. */
@@ -48,7 +58,10 @@ const SLEEP_MINIMUM_MS = 0.02;
 const ROOM_WAIT_MS = 50;
 /** A halted guest whose UART is full is looked at again after this time. */
 const STUCK_INPUT_MS = 20;
-const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.describe | Command.question;
+/** Share of a running guest's time that goes to fetching what it has not asked for yet of its snapshot; all of a sleeping one's. */
+const FILL_MS = 0.5;
+const FILL_ASLEEP_MS = 5;
+const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.describe | Command.question | Command.snapshot;
 
 const port = parentPort;
 if (port) {
@@ -59,27 +72,28 @@ if (port) {
 
 async function runCore(start: WorkerStart, post: (message: WorkerMessage) => void): Promise<void> {
   const link = new Link(start.link);
-  const host = createHost(link, start.attached, () => post({ type: 'bell' }));
+  const host = createHost(start, link, () => post({ type: 'bell' }));
   const { createMachine } = (await import(start.machineModule)) as MachineModule;
   const machine = await createMachine(start.config, host);
   post({ type: 'started' });
-  const exit = await runSlices(machine, link, host, post);
+  const exit = await runSlices(machine, link, host, post, start.config.restore !== undefined);
   host.ring();
   post({ type: 'stopped', exit, statistics: machine.statistics() });
 }
 
-async function runSlices(machine: Machine, link: Link, host: RingingHost, post: (message: WorkerMessage) => void): Promise<MachineExit> {
+async function runSlices(machine: Machine, link: Link, host: RingingHost, post: (message: WorkerMessage) => void, restored: boolean): Promise<MachineExit> {
+  let missing = restored;
   let yieldedAt = performance.now();
   for (;;) {
     const count = link.wakeCount();
     const commands = link.takeCommands(ONCE);
     if (commands & Command.stop) return { reason: 'power-off' };
-    obey(commands, machine, post);
+    obey(commands, machine, host, post);
     if (commands & Command.pause) {
       host.ring();
       machine.setPaused(true);
       post({ type: 'paused', paused: true });
-      waitWhilePaused(link, machine, post);
+      missing = waitWhilePaused(link, machine, host, post, missing);
       machine.setPaused(false);
       post({ type: 'paused', paused: false });
       continue;
@@ -95,6 +109,11 @@ async function runSlices(machine: Machine, link: Link, host: RingingHost, post: 
       await new Promise((resolve) => setImmediate(resolve));
       yieldedAt = performance.now();
     }
+    if (missing) {
+      const asleep = result.kind === 'halted';
+      missing = !machine.fillPages(asleep ? Math.min(FILL_ASLEEP_MS, (result.wakeInNs ?? Number.POSITIVE_INFINITY) / 1e6) : FILL_MS);
+      if (missing) continue;
+    }
     if (result.kind === 'halted' && input !== 'more') sleepWhileHalted(link, count, result.wakeInNs, input);
   }
 }
@@ -105,7 +124,14 @@ function sleepWhileHalted(link: Link, count: number, wakeInNs: number | null, in
   if (milliseconds > SLEEP_MINIMUM_MS) link.sleep(count, milliseconds);
 }
 
-function obey(commands: number, machine: Machine, post: (message: WorkerMessage) => void): void {
+function obey(commands: number, machine: Machine, host: RingingHost, post: (message: WorkerMessage) => void): void {
+  // What the guest has sent belongs to the console at the moment of the snapshot.
+  if (commands & Command.snapshot) {
+    host.ring();
+    const begun = performance.now();
+    const point = machine.snapshot();
+    post({ type: 'snapshot', point, milliseconds: performance.now() - begun, sent: host.sent() });
+  }
   if (commands & Command.reset) machine.reset();
   if (commands & Command.powerButton) machine.powerButton();
   if (commands & Command.statistics) post({ type: 'statistics', statistics: machine.statistics() });
@@ -124,14 +150,19 @@ function answerQuestions(machine: Machine, post: (message: WorkerMessage) => voi
   }
 }
 
-/** Answers questions while paused; a reset takes effect at once, and so does a stop. */
-function waitWhilePaused(link: Link, machine: Machine, post: (message: WorkerMessage) => void): void {
+/**
+ * Answers questions while paused; a reset takes effect at once, and so does a stop. Returns whether pages of the machine's snapshot are still
+ * to be fetched.
+ */
+function waitWhilePaused(link: Link, machine: Machine, host: RingingHost, post: (message: WorkerMessage) => void, restored: boolean): boolean {
+  let missing = restored;
   for (;;) {
     const count = link.wakeCount();
     const commands = link.takeCommands(ONCE & ~Command.powerButton);
-    if (commands & Command.stop || !(commands & Command.pause)) return;
-    obey(commands & ~Command.powerButton, machine, post);
-    link.sleep(count, null);
+    if (commands & Command.stop || !(commands & Command.pause)) return missing;
+    obey(commands & ~Command.powerButton, machine, host, post);
+    if (missing) missing = !machine.fillPages(FILL_ASLEEP_MS);
+    else link.sleep(count, null);
   }
 }
 
@@ -154,9 +185,11 @@ function deliverInput(machine: Machine, link: Link): 'none' | 'more' | 'stuck' {
 interface RingingHost extends MachineHost {
   /** Tells the I/O thread of output since the last call, once a slice and not once a byte. */
   ring(): void;
+  /** Bytes ever sent, by port. */
+  sent(): number[];
 }
 
-function createHost(link: Link, attached: readonly boolean[], bell: () => void): RingingHost {
+function createHost({ attached, preserved, settings }: WorkerStart, link: Link, bell: () => void): RingingHost {
   let pending = false;
   const ring = (): void => {
     if (pending) bell();
@@ -164,6 +197,9 @@ function createHost(link: Link, attached: readonly boolean[], bell: () => void):
   };
   return {
     ring,
+    sent: () => link.output.map((output) => output.written),
+    preserved: new PreserveRing(preserved),
+    ...(settings ? { readBoot: () => readBootFiles(settings) } : {}),
     serialOutput(number, bytes) {
       const output = attached[number] ? link.output[number] : undefined;
       if (!output) return;

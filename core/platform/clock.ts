@@ -159,6 +159,17 @@ export class VirtualClock implements Component {
     return true;
   }
 
+  /** Runs an action during which everybody sees one time; no time is lost. */
+  hold<T>(action: () => T): T {
+    if (this.pausedAt !== null) return action();
+    this.pausedAt = this.nowNs();
+    try {
+      return action();
+    } finally {
+      this.pausedAt = null;
+    }
+  }
+
   /** Virtual time stands still until `resume`. */
   pause(): void {
     this.pausedAt ??= this.nowNs();

@@ -42,6 +42,8 @@ export class DmaMemory {
   remapper: DmaRemapper | null = null;
   /** Called for each refused access. */
   onRefusal: (refusal: DmaRefusal) => void = () => {};
+  /** Called before bytes within one page of RAM are read: they may still have to come from a snapshot. */
+  onRead: (address: number, size: number) => void = () => {};
   /** The last refused access of each requester. */
   readonly refusals = new Map<RequesterId, DmaRefusal>();
   private readonly ram: Uint8Array;
@@ -87,7 +89,10 @@ export class DmaMemory {
       const size = Math.min(into.length - done, pageBytes - ((address + done) % pageBytes));
       const at = this.locate(requester, address + done, false);
       if (at === null) into.fill(0xff, done, done + size);
-      else into.set(this.ram.subarray(at, at + size), done);
+      else {
+        this.onRead(at, size);
+        into.set(this.ram.subarray(at, at + size), done);
+      }
       reached &&= at !== null;
       done += size;
     }

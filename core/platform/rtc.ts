@@ -61,6 +61,12 @@ export class Rtc implements Device {
     this.refresh();
   }
 
+  /** So much time of the world passed while the machine did not exist. Whole seconds only: the phase of the updates stays. */
+  advance(ms: number): void {
+    this.epochMs += Math.round(ms / 1000) * 1000;
+    this.refresh();
+  }
+
   /** RESET# clears the interrupt enables and flags; the battery keeps time and memory. */
   reset(): void {
     this.index = 0;

@@ -10,6 +10,7 @@ import { vm as vmSchema, vmDefaults } from '../contract/vm.ts';
 import type { Vm, VmConfig, VmExit, VmState } from '../contract/vm.ts';
 import { asLibraryError, DATABASE_FILE, openDatabase } from './database.ts';
 import type { OpenedDatabase } from './database.ts';
+import { SnapshotStore } from './snapshots.ts';
 import type { BootModuleRow, SerialPortRow, VmRow } from './tables.ts';
 
 /** What of a VM changes while it lives; the process is the supervisor's knowledge and is not stored. */
@@ -24,11 +25,13 @@ const MONITOR_NAME = 'Monitor';
 export class Library {
   readonly folder: string;
   readonly #database: OpenedDatabase;
+  readonly snapshots: SnapshotStore;
 
   /** @throws ContractError when the folder or its database cannot be used. The caller holds the library's lock. */
   constructor(folder: string) {
     this.folder = folder;
     this.#database = openDatabase(folder);
+    this.snapshots = new SnapshotStore(this.#database, folder);
     this.#guarded(() => this.#database.sqlite.transaction(() => this.#firstUse()).immediate());
   }
 
@@ -110,6 +113,11 @@ export class Library {
       if (kind !== undefined) this.#audit(id, null, kind, detail);
     });
     return this.get(id);
+  }
+
+  /** A line in a VM's audit trail. */
+  note(id: string, kind: string, detail: string): void {
+    this.#write(() => this.#audit(id, null, kind, detail));
   }
 
   /** VMs that an engine left running when it died: no process of theirs is left, so they have crashed. Returns their ids. */

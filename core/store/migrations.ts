@@ -67,6 +67,61 @@ export const migrations: readonly Migration[] = [
     what: 'a remapping unit for the guest',
     statements: [`ALTER TABLE vms ADD COLUMN iommu TEXT NOT NULL DEFAULT 'off' CHECK (iommu IN ('off', 'on'))`],
   },
+  {
+    version: 3,
+    what: 'snapshots, and the chunks of memory that they share',
+    statements: [
+      // Ids are never used again: a map that outlived its segment must not find another one under its number.
+      `CREATE TABLE segments (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        bytes INTEGER NOT NULL,
+        chunks INTEGER NOT NULL,
+        created_at INTEGER NOT NULL
+      ) STRICT`,
+      `CREATE TABLE chunks (
+        hash BLOB PRIMARY KEY,
+        segment_id INTEGER NOT NULL REFERENCES segments (id),
+        position INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID`,
+      'CREATE INDEX chunks_by_segment ON chunks (segment_id)',
+      `CREATE TABLE snapshots (
+        id TEXT PRIMARY KEY,
+        vm_id TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
+        parent_id TEXT REFERENCES snapshots (id) ON DELETE SET NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('snapshot', 'suspend')),
+        name TEXT NOT NULL,
+        notes TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        power TEXT NOT NULL CHECK (power IN ('off', 'paused', 'running')),
+        memory_bytes INTEGER NOT NULL,
+        used_bytes INTEGER NOT NULL,
+        pause_ms REAL NOT NULL,
+        screen TEXT NOT NULL,
+        config TEXT NOT NULL,
+        state BLOB NOT NULL,
+        map BLOB NOT NULL
+      ) STRICT`,
+      'CREATE INDEX snapshots_by_vm ON snapshots (vm_id, created_at)',
+      // A VM is suspended once at most.
+      "CREATE UNIQUE INDEX suspended_vms ON snapshots (vm_id) WHERE kind = 'suspend'",
+      `CREATE TABLE snapshot_consoles (
+        snapshot_id TEXT NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+        port INTEGER NOT NULL CHECK (port BETWEEN 0 AND 3),
+        data BLOB NOT NULL,
+        PRIMARY KEY (snapshot_id, port)
+      ) STRICT, WITHOUT ROWID`,
+      // The reference counts: a segment without a row here may be given back.
+      `CREATE TABLE snapshot_segments (
+        snapshot_id TEXT NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+        segment_id INTEGER NOT NULL REFERENCES segments (id),
+        chunks INTEGER NOT NULL,
+        PRIMARY KEY (snapshot_id, segment_id)
+      ) STRICT, WITHOUT ROWID`,
+      'CREATE INDEX snapshots_by_segment ON snapshot_segments (segment_id)',
+      'ALTER TABLE vms ADD COLUMN snapshot_id TEXT REFERENCES snapshots (id) ON DELETE SET NULL',
+    ],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

@@ -2,6 +2,8 @@
  * Model-specific registers that root mode keeps, as rows; reading or writing one that has no row is #GP(0). Not here: those that live in the
  * processor's own state, the local APIC's, the time-stamp counter's (timeStamp.ts). @sdm 4, chapter 2
  */
+import { StateReader } from '../platform/state.ts';
+import type { Component, DeviceState } from '../platform/device.ts';
 
 export interface MsrRow {
   readonly msr: number;
@@ -51,7 +53,9 @@ export const MSRS: readonly MsrRow[] = [
   { msr: 0x606, name: 'MSR_RAPL_POWER_UNIT' },
 ];
 
-export class MsrFile {
+export class MsrFile implements Component {
+  readonly name = 'msrs 0';
+  readonly version = 1;
   private readonly values = new Map<number, [number, number]>();
   private readonly rows = new Map<number, MsrRow>();
 
@@ -76,5 +80,23 @@ export class MsrFile {
     if ((low & ~row.writable[0]) !== 0 || (high & ~row.writable[1]) !== 0) return false;
     this.values.set(msr, [low, high]);
     return true;
+  }
+
+  saveState(): DeviceState {
+    const values = MSRS.filter(({ writable }) => writable).map(({ name, msr }) => [name, (this.read(msr) ?? [0, 0]).map(half => half >>> 0)]);
+    return { ...Object.fromEntries(values), version: this.version };
+  }
+
+  loadState(state: unknown): void {
+    const reader = StateReader.open(this, state);
+    const values = MSRS.filter(({ writable }) => writable).map((row): [MsrRow, number, number] => {
+      const [low = 0, high = 0] = reader.uints(row.name, 32, 2);
+      const [lowMask, highMask] = row.writable ?? [0, 0];
+      const [lowReset, highReset] = row.reset ?? [0, 0];
+      // What a reset leaves may be more than a guest may write.
+      if (low & ~(lowMask | lowReset) || high & ~(highMask | highReset)) reader.refuse(row.name, 'bits that the register has');
+      return [row, low, high];
+    });
+    for (const [{ msr }, low, high] of values) this.values.set(msr, [low | 0, high | 0]);
   }
 }

@@ -14,7 +14,7 @@ const KEPT: readonly (readonly [number, number])[] = [[PHYS_RESERVED, 8], [CR4_A
 const STATE_BYTES = 0x2000;
 
 /** Clears the processor's state but for what describes the machine. */
-function clearState({ bytes }: Processor): void {
+export function clearState({ bytes }: Processor): void {
   const kept = KEPT.map(([offset, size]) => bytes.slice(offset, offset + size));
   bytes.fill(0, STATE, STATE + STATE_BYTES);
   KEPT.forEach(([offset], i) => bytes.set(kept[i]!, offset));

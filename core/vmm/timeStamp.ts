@@ -2,12 +2,16 @@
 import type { Processor } from '../cpu/processor.ts';
 import { TSC_OFFSET } from '../cpu/layout.ts';
 import type { VirtualClock } from '../platform/clock.ts';
+import type { Component, DeviceState } from '../platform/device.ts';
+import { StateReader } from '../platform/state.ts';
 import type { VcpuInterrupts } from '../platform/interrupts.ts';
 
 const IA32_TIME_STAMP_COUNTER = 0x10;
 const IA32_TSC_ADJUST = 0x3b;
 
-export class TimeStamp {
+export class TimeStamp implements Component {
+  readonly name = 'tsc 0';
+  readonly version = 1;
   private readonly cpu: Processor;
   private readonly clock: VirtualClock;
   private readonly vcpu: VcpuInterrupts;
@@ -42,6 +46,19 @@ export class TimeStamp {
     const before = msr === IA32_TSC_ADJUST ? this.adjust : BigInt(Math.floor(this.clock.tsc())) + this.offset;
     this.adjust = BigInt.asUintN(64, this.adjust + value - before);
     this.setOffset(this.offset + value - before);
+  }
+
+  saveState(): DeviceState {
+    return { version: this.version, adjust: this.adjust.toString(), offset: this.offset.toString() };
+  }
+
+  /** Load it after the processor, which holds the offset, and after the clock. */
+  loadState(state: unknown): void {
+    const reader = StateReader.open(this, state);
+    const adjust = reader.uint64('adjust');
+    const offset = reader.uint64('offset');
+    this.adjust = adjust;
+    this.setOffset(offset);
   }
 
   private get offset(): bigint {

@@ -9,7 +9,7 @@ import { Processor, exitReason } from '../cpu/processor.ts';
 import {
   ACTIVITY, CR4, CR8, EFLAGS, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, FERR, FERR_ASSERTED, FERR_IGNORED, GPR, INTERRUPT_WINDOW, NMI_WINDOW, PAGE_KIND, PAGE_MMIO, XCR0,
 } from '../cpu/layout.ts';
-import type { AccessSize } from '../platform/device.ts';
+import type { AccessSize, Component } from '../platform/device.ts';
 import { Cpuid } from './cpuid.ts';
 import { describeState } from './describe.ts';
 import { eptQualification, ioQualification } from './exits.ts';
@@ -17,6 +17,7 @@ import { exitReasonName } from './exitReasons.ts';
 import { ExitTrace } from './exitTrace.ts';
 import type { CpuModel } from '../cpu/models.ts';
 import { MsrFile } from './msrs.ts';
+import { ProcessorState } from './processorState.ts';
 import { initProcessor, resetProcessor } from './resetState.ts';
 import { TimeStamp } from './timeStamp.ts';
 import type { InitialVcpuState } from '../boot/loader.ts';
@@ -45,6 +46,8 @@ export class Vmm {
   private readonly msrs = new MsrFile();
   private readonly counts = new Uint32Array(80);
   private readonly cpus: number;
+  /** What root mode and the processor add to a saved machine, in the order in which it is loaded: after the devices. */
+  readonly components: readonly Component[];
 
   constructor(cpu: Processor, pc: Pc, model: CpuModel, cpus: number) {
     this.cpu = cpu;
@@ -56,6 +59,7 @@ export class Vmm {
     if (!vcpu) throw new Error('a machine has at least one vCPU');
     this.vcpu = vcpu;
     this.timeStamp = new TimeStamp(cpu, pc.clock, vcpu);
+    this.components = [new ProcessorState(cpu, 0), this.msrs, this.timeStamp];
     this.vcpu.onApicPageChange = () => this.mapApic();
     this.mapApic();
   }
@@ -97,6 +101,7 @@ export class Vmm {
     if (addressable(this.apicPage)) kinds[PAGE_KIND + this.apicPage / 4096] = this.kindUnderApic;
     this.apicPage = page;
     if (addressable(page)) {
+      this.cpu.call('touchMemory', page, 1, 0);
       this.kindUnderApic = kinds[PAGE_KIND + page / 4096] ?? PAGE_MMIO;
       kinds[PAGE_KIND + page / 4096] = PAGE_MMIO;
     }

@@ -18,10 +18,14 @@ export interface LibraryState {
   readonly metrics: Readonly<Record<string, readonly MetricsEvent[]>>;
   /** The last error of each VM, shown in its view until dismissed. */
   readonly errors: Readonly<Record<string, ErrorShape>>;
+  /** By VM: changes with each change of its snapshots. */
+  readonly snapshotsVersion: Readonly<Record<string, number>>;
+  /** By VM: pages of the snapshot that is being taken, done and to do. */
+  readonly progress: Readonly<Record<string, { readonly done: number; readonly total: number }>>;
 }
 
 export const emptyLibrary: LibraryState = {
-  connection: { kind: 'connecting' }, loaded: false, vms: [], settings: settingsDefaults, host: null, metrics: {}, errors: {},
+  connection: { kind: 'connecting' }, loaded: false, vms: [], settings: settingsDefaults, host: null, metrics: {}, errors: {}, snapshotsVersion: {}, progress: {},
 };
 
 /** The library after an event of the engine. */
@@ -35,6 +39,10 @@ export function applyLibraryEvent(state: LibraryState, event: LibraryEvent): Lib
       return { ...state, vms: state.vms.filter((vm) => vm.id !== event.id), metrics: without(state.metrics, event.id), errors: without(state.errors, event.id) };
     case 'settings-changed':
       return { ...state, settings: event.settings };
+    case 'snapshots-changed':
+      return { ...state, snapshotsVersion: { ...state.snapshotsVersion, [event.vmId]: (state.snapshotsVersion[event.vmId] ?? 0) + 1 } };
+    case 'snapshot-progress':
+      return { ...state, progress: event.total === 0 ? without(state.progress, event.vmId) : { ...state.progress, [event.vmId]: { done: event.done, total: event.total } } };
     case 'error':
       return event.vmId === null ? state : { ...state, errors: { ...state.errors, [event.vmId]: event.error } };
   }

@@ -5,7 +5,7 @@ import { engine } from '../engine/engine.ts';
 import { changeVmLayout, layoutOf, openDialog, portTab } from '../state/layout.ts';
 import { isAlive, setError, useLibrary } from '../state/library.ts';
 
-export type VmActionName = 'start' | 'stop' | 'force-stop' | 'pause' | 'resume' | 'reset' | 'remove';
+export type VmActionName = 'start' | 'stop' | 'force-stop' | 'pause' | 'resume' | 'suspend' | 'reset' | 'remove';
 
 /** The actions that make sense in the VM's state. */
 export function possibleActions(vm: Vm): ReadonlySet<VmActionName> {
@@ -13,9 +13,10 @@ export function possibleActions(vm: Vm): ReadonlySet<VmActionName> {
     case 'stopped':
     case 'crashed': return new Set(['start', 'remove']);
     case 'starting': return new Set(['force-stop']);
-    case 'running': return new Set(['stop', 'force-stop', 'pause', 'reset']);
-    case 'paused': return new Set(['resume', 'force-stop', 'reset']);
+    case 'running': return new Set(['stop', 'force-stop', 'pause', 'suspend', 'reset']);
+    case 'paused': return new Set(['resume', 'force-stop', 'suspend', 'reset']);
     case 'stopping': return new Set(['force-stop']);
+    case 'suspended': return new Set(['resume', 'force-stop', 'remove']);
   }
 }
 
@@ -55,6 +56,10 @@ export function resumeVm(vm: Vm): Promise<boolean> {
   return onVm(vm.id, () => engine.call('vm.resume', { vm: vm.id }));
 }
 
+export function suspendVm(vm: Vm): Promise<boolean> {
+  return onVm(vm.id, () => engine.call('vm.suspend', { vm: vm.id }));
+}
+
 export function resetVm(vm: Vm): Promise<boolean> {
   return onVm(vm.id, () => engine.call('vm.reset', { vm: vm.id }));
 }
@@ -76,6 +81,7 @@ export function togglePause(vm: Vm): void {
 
 /** One line about a VM for lists: what it does, or how it ended. */
 export function stateLine(vm: Vm): string {
+  if (vm.state === 'suspended') return 'Suspended';
   if (isAlive(vm)) return vm.state.charAt(0).toUpperCase() + vm.state.slice(1);
   switch (vm.exit?.reason) {
     case 'power-off': return 'Powered off';

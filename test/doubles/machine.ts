@@ -7,6 +7,8 @@ class BootError extends Error {
   readonly field = 'boot.kernel';
 }
 
+import type { SnapshotPoint } from '../../core/snapshot/guestMemory.ts';
+
 const text = new TextEncoder();
 
 export function createMachine(config: MachineConfig, host: MachineHost): Promise<Machine> {
@@ -23,6 +25,7 @@ class WordMachine implements Machine {
   #spin = false;
   #flood = 0;
   #exit: MachineExit | null = null;
+  #memory: SharedArrayBuffer | null = null;
 
   constructor(config: MachineConfig, host: MachineHost) {
     this.#config = config;
@@ -75,6 +78,19 @@ class WordMachine implements Machine {
     this.#started = false;
     this.#exit = null;
     this.#spin = false;
+  }
+
+  snapshot(): SnapshotPoint {
+    const { memoryBytes } = this.#config;
+    this.#memory ??= new SharedArrayBuffer(memoryBytes + memoryBytes / 4096);
+    return {
+      memory: { buffer: this.#memory, ram: 0, bytes: memoryBytes, history: memoryBytes },
+      state: { words: { version: 1, line: this.#line, started: this.#started } }, pages: new Uint32Array(0),
+    };
+  }
+
+  fillPages(): boolean {
+    return true;
   }
 
   statistics(): MachineStatistics {

@@ -111,6 +111,8 @@ export function instantiate(ram = 16 << 20): CpuWasm {
     timestamp: () => 0,
     decode: () => decoded++,
     random: () => 0x1234_5678,
+    fetchPage: () => undefined,
+    preservePage: () => undefined,
   };
   // Imports that tests do not name do nothing; the helpers of other chapters may ask for them.
   const anything = new Proxy(host as Record<string, WebAssembly.ImportValue>, { get: (target, name: string) => target[name] ?? (() => 0) });

@@ -24,7 +24,7 @@ import {
 } from '../layout';
 import { writeToCode } from './code';
 import { mmioRead, mmioReadHigh, mmioWrite } from './imports';
-import { canonical, fillRead, fillWrite, IMPLICIT, pageKind, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
+import { canonical, fillRead, fillWrite, IMPLICIT, noteWrite, pageKind, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
 import { raiseError } from './status';
 import { alignmentChecked, dataEntry, guardedOpen } from './tlb';
 
@@ -134,6 +134,7 @@ function writePhysical(gpa: u64, from: u32, size: u32): void {
   if (kind == PAGE_MMIO) {
     writeMmio(gpa, from, size);
   } else if (kind == PAGE_RAM) {
+    noteWrite(<u32>gpa);
     dropCode(gpa, size);
     memory.copy(RAM_BASE + <u32>gpa, from, size);
   }
@@ -205,6 +206,7 @@ function writeSlow(la: u64, size: i32, access: u32, vector: u32, fetch: bool): u
   if (!translateAll(la, size, access) || !checkAlignment(la, size, access)) return 0;
   watch(la, size, true);
   if (firstSize == size && pageKind(firstTarget) == PAGE_RAM) {
+    noteWrite(<u32>firstTarget);
     if (!dropCode(firstTarget, size)) fillWrite(la, access);
     return RAM_BASE + <u32>firstTarget;
   }

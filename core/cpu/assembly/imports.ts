@@ -35,3 +35,11 @@ export declare function random(): u32;
 // @ts-ignore: decorator
 @external('host', 'stackOperand')
 export declare function stackOperand(): bool;
+/** Fetches a PAGE_ABSENT page (gpa >> 12) from the snapshot that is being restored. */
+// @ts-ignore: decorator
+@external('host', 'fetchPage')
+export declare function fetchPage(page: u32): void;
+/** Keeps the content of a HISTORY_PENDING page, which is about to be written, for the snapshot that is being taken. */
+// @ts-ignore: decorator
+@external('host', 'preservePage')
+export declare function preservePage(page: u32): void;

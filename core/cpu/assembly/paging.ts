@@ -9,7 +9,11 @@ import {
   DR7,
   EFER,
   EFLAGS,
+  HISTORY_PENDING,
+  HISTORY_WRITTEN,
+  PAGE_ABSENT,
   PAGE_CODE,
+  PAGE_HISTORY,
   PAGE_KIND,
   PAGE_MMIO,
   PAGE_RAM,
@@ -25,6 +29,7 @@ import {
   TLB_WRITE,
 } from '../layout';
 import { writeToCode } from './code';
+import { fetchPage as fetchAbsent, preservePage } from './imports';
 import { raise, raiseError, raisePageFault } from './status';
 import { alignmentChecked, dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded } from './tlb';
 
@@ -74,11 +79,37 @@ let walkUser: bool = false;
 let fetchPage: u64 = 1;
 let fetchKind: u32 = 0;
 
-/** PAGE_* of a guest-physical page address; nothing above 4 GiB is backed. */
+/** PAGE_* of a guest-physical page address, which may be read from then on; nothing above 4 GiB is backed. */
 // @ts-ignore: decorator
 @inline
 export function pageKind(gpa: u64): u32 {
-  return gpa >> 32 ? PAGE_MMIO : load<u8>(PAGE_KIND + (<u32>gpa >>> 12));
+  if (gpa >> 32) return PAGE_MMIO;
+  const kind = load<u8>(PAGE_KIND + (<u32>gpa >>> 12));
+  return kind == PAGE_ABSENT ? presentKind(<u32>gpa >>> 12) : kind;
+}
+
+function presentKind(page: u32): u32 {
+  fetchAbsent(page);
+  return load<u8>(PAGE_KIND + page);
+}
+
+/** Must be called before any write to RAM that no look-aside entry allowed: the page is no longer as the last snapshot has it. */
+export function noteWrite(gpa: u32): void {
+  const history = PAGE_HISTORY + (gpa >>> 12);
+  const state = load<u8>(history);
+  if (state == HISTORY_WRITTEN) return;
+  if (state == HISTORY_PENDING) preservePage(gpa >>> 12);
+  else store<u8>(history, HISTORY_WRITTEN);
+}
+
+/** Before `size` bytes at a guest-physical address are read or written from outside the processor: every page of theirs is there, and noted. */
+export function touchMemory(gpa: u32, size: u32, write: bool): void {
+  if (!size) return;
+  const last = (gpa + size - 1) >>> 12;
+  for (let page = gpa >>> 12; page <= last; page++) {
+    if (load<u8>(PAGE_KIND + page) == PAGE_ABSENT) fetchAbsent(page);
+    if (write) noteWrite(page << 12);
+  }
 }
 
 /** Host address of a paging-structure entry, 0 when no memory backs it (it then reads as all ones). */
@@ -91,6 +122,7 @@ function entryHost(gpa: u64): u32 {
 /** Prepares a paging structure for a write of its own; false when writes to it are dropped (ROM). */
 function structureWritable(gpa: u64): bool {
   if (pageKind(gpa) != PAGE_RAM) return false;
+  noteWrite(<u32>gpa);
   if (load<u32>(PAGE_CODE + (<u32>gpa >>> 12 << 2))) writeToCode(<u32>gpa, 8);
   return true;
 }

@@ -1,0 +1,296 @@
+/** Snapshots of a library's VMs: takes them, goes back to them, suspends and resumes, and gives space back that none of them needs. */
+import { ContractError } from '../contract/errors.ts';
+import type { Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
+import type { Vm } from '../contract/vm.ts';
+import { CHUNK_BYTES } from '../snapshot/segment.ts';
+import { PageMap } from '../snapshot/pageMap.ts';
+import type { Library } from '../store/library.ts';
+import type { NewSnapshot, SnapshotRow, SnapshotStore, StoredSnapshot } from '../store/snapshots.ts';
+import { SegmentReaders } from '../snapshot/pageSource.ts';
+import { lastScreen } from './screen.ts';
+import { compareStates } from './snapshotDiff.ts';
+import type { ComparedState } from './snapshotDiff.ts';
+import { wrongState } from './supervisor.ts';
+import type { StartPoint, Supervisor } from './supervisor.ts';
+
+const SUSPENDED_NAME = 'Suspended';
+
+export class Snapshots {
+  readonly #library: Library;
+  readonly #store: SnapshotStore;
+  readonly #supervisor: Supervisor;
+  /** VMs that something is being done to. */
+  readonly #busy = new Set<string>();
+  /** Segments that a running machine still reads, or that its next snapshot builds on, by VM. */
+  readonly #pinned = new Map<string, ReadonlySet<number>>();
+  /** Snapshots in the making: their segments have no references yet. */
+  #making = 0;
+  #collecting: Promise<void> | null = null;
+
+  constructor(library: Library, supervisor: Supervisor) {
+    this.#library = library;
+    this.#store = library.snapshots;
+    this.#supervisor = supervisor;
+  }
+
+  /** Clears up after an engine that died while it wrote. */
+  open(): void {
+    this.#store.removeOrphans();
+    void this.collect();
+  }
+
+  async list(reference: string): Promise<Snapshot[]> {
+    const { id } = await this.#supervisor.get(reference);
+    return this.#store.list(id).map((row) => this.#shown(row));
+  }
+
+  /** With memory when the VM runs or is paused, of a VM that is off its configuration. @throws ContractError */
+  take(reference: string, name: string, notes: string): Promise<Snapshot> {
+    return this.#exclusively(reference, async (vm) => {
+      if (this.#store.list(vm.id).some((row) => row.name.toLowerCase() === name.toLowerCase())) {
+        throw new ContractError('name-taken', `The VM "${vm.config.name}" has a snapshot "${name}" already.`, 'Choose another name.', 'name');
+      }
+      const id = await this.#save(vm, 'snapshot', name, notes);
+      return this.#shown(this.#store.get(vm.id, id));
+    });
+  }
+
+  /** Gives up what is being made of a VM. @throws ContractError `wrong-state` when nothing is. */
+  async cancel(reference: string): Promise<void> {
+    const vm = await this.#supervisor.get(reference);
+    if (!this.#supervisor.guest(vm.id)?.cancelSnapshot()) throw wrongState(vm, 'no snapshot of it is being taken', '');
+  }
+
+  /** Back to a snapshot: running when it ran, unless `paused`. What the VM does now is lost. @throws ContractError */
+  restore(reference: string, snapshot: string, paused: boolean): Promise<Vm> {
+    return this.#exclusively(reference, async (vm) => {
+      const stored = this.#store.load(this.#store.get(vm.id, snapshot).id);
+      // Everything that can be refused is refused before the machine is touched.
+      const from = this.#startPoint(stored, paused);
+      await this.#supervisor.kill(vm.id, `It was put back to the snapshot "${stored.name}".`);
+      this.#discardSuspended(vm.id);
+      await this.#supervisor.configure(vm.id, { ...stored.config, name: vm.config.name, notes: vm.config.notes });
+      this.#store.setCurrent(vm.id, stored.id);
+      this.#changed(vm.id);
+      if (!from) return this.#supervisor.showStopped(vm.id, stored.consoles);
+      return this.#start(vm.id, stored.pageMap, from);
+    });
+  }
+
+  async edit(reference: string, snapshot: string, changes: { readonly name?: string | undefined; readonly notes?: string | undefined }): Promise<Snapshot> {
+    const vm = await this.#supervisor.get(reference);
+    const row = this.#store.get(vm.id, snapshot);
+    const taken = this.#store.list(vm.id).some((other) => other.id !== row.id && other.name.toLowerCase() === changes.name?.toLowerCase());
+    if (taken) throw new ContractError('name-taken', `The VM "${vm.config.name}" has a snapshot "${changes.name ?? ''}" already.`, 'Choose another name.', 'name');
+    this.#store.edit(row.id, changes);
+    this.#changed(vm.id);
+    return this.#shown(this.#store.get(vm.id, row.id));
+  }
+
+  remove(reference: string, snapshot: string): Promise<void> {
+    return this.#exclusively(reference, (vm) => {
+      this.#store.remove(this.#store.get(vm.id, snapshot).id);
+      this.#changed(vm.id);
+      void this.collect();
+      return Promise.resolve();
+    });
+  }
+
+  /** A new VM that goes on from a snapshot of another one. */
+  async clone(reference: string, snapshot: string, name: string): Promise<Vm> {
+    const vm = await this.#supervisor.get(reference);
+    const stored = this.#store.load(this.#store.get(vm.id, snapshot).id);
+    return this.adopt(stored, name);
+  }
+
+  /** Makes a VM of a snapshot's content: suspended in its state, or off when it has no memory. */
+  async adopt(stored: Omit<NewSnapshot, 'vmId' | 'kind' | 'parentId' | 'map'> & { readonly pageMap: PageMap }, name: string): Promise<Vm> {
+    const vm = await this.#supervisor.create({ ...stored.config, name });
+    if (stored.power !== 'off') this.#store.commit({ ...stored, map: stored.pageMap.encode(), vmId: vm.id, kind: 'suspend', parentId: null });
+    return this.#supervisor.showStopped(vm.id, stored.consoles);
+  }
+
+  // ---- suspend and resume -----------------------------------------------------------------------------------------------------
+
+  /** Saves a running VM and ends its process. @throws ContractError; the guest then goes on. */
+  suspend(reference: string): Promise<Vm> {
+    return this.#exclusively(reference, async (vm) => {
+      const guest = this.#supervisor.guest(vm.id);
+      if (!guest) throw wrongState(vm, 'it cannot be suspended', 'Only a VM that runs can.');
+      const wasPaused = guest.state === 'paused';
+      guest.pause();
+      try {
+        await this.#save(vm, 'suspend', SUSPENDED_NAME, '');
+      } catch (error) {
+        if (!wasPaused) guest.resume();
+        throw error;
+      }
+      await this.#supervisor.suspended(vm.id);
+      return this.#supervisor.get(vm.id);
+    });
+  }
+
+  isSuspended(id: string): boolean {
+    return this.#store.suspended(id) !== null;
+  }
+
+  /** A suspended VM goes on; its saved state is given up once it runs. */
+  resume(reference: string): Promise<Vm> {
+    return this.#exclusively(reference, async (vm) => {
+      const row = this.#store.suspended(vm.id);
+      if (!row) throw wrongState(vm, 'it is not suspended', 'Start it.');
+      const stored = this.#store.load(row.id);
+      const from = this.#startPoint(stored, false);
+      if (!from) throw wrongState(vm, 'its saved state has no memory', 'Discard it with `vanderpool vm stop --force`.');
+      const resumed = await this.#start(vm.id, stored.pageMap, from);
+      this.#discardSuspended(vm.id);
+      return { ...resumed, state: this.#supervisor.guest(vm.id)?.state ?? resumed.state };
+    });
+  }
+
+  /** Gives up the state of a suspended VM: it is stopped then. */
+  discard(reference: string): Promise<Vm> {
+    return this.#exclusively(reference, (vm) => {
+      this.#discardSuspended(vm.id);
+      return this.#supervisor.showStopped(vm.id, null);
+    });
+  }
+
+  // ---- space ------------------------------------------------------------------------------------------------------------------
+
+  /** Gives back the segments that nothing uses, one at a time; the engine answers others in between. */
+  collect(): Promise<void> {
+    this.#collecting ??= this.#collect().finally(() => void (this.#collecting = null));
+    return this.#collecting;
+  }
+
+  async #collect(): Promise<void> {
+    for (;;) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.#making > 0) return; // Whoever ends last collects.
+      for (const id of this.#pinned.keys()) if (!this.#supervisor.guest(id)) this.#pinned.delete(id);
+      if (!this.#store.collectOne(new Set([...this.#pinned.values()].flatMap((ids) => [...ids])))) return;
+    }
+  }
+
+  // ---- comparisons --------------------------------------------------------------------------------------------------------------
+
+  /** What differs from a snapshot to another one, or to the VM as it is now. @throws ContractError */
+  compare(reference: string, from: string, to: string | null): Promise<SnapshotDifference> {
+    return this.#exclusively(reference, async (vm) => {
+      const stored = (name: string): ComparedState => this.#compared(this.#store.load(this.#store.get(vm.id, name).id));
+      const before = stored(from);
+      const after = to === null ? await this.#present(vm) : stored(to);
+      const readers = new SegmentReaders(new Map(this.#store.paths(new Set([...before.map.references().keys(), ...after.map.references().keys()]))));
+      try {
+        return compareStates(before, after, (map, page) => readers.get(map.segments[page] ?? 0).hashOf(map.positions[page] ?? 0));
+      } finally {
+        readers.close();
+      }
+    });
+  }
+
+  /** The state of a VM now. That of a running one is recorded nowhere. */
+  async #present(vm: Vm): Promise<ComparedState> {
+    const guest = this.#supervisor.guest(vm.id);
+    const suspended = this.#store.suspended(vm.id);
+    if (suspended) return this.#compared(this.#store.load(suspended.id));
+    if (!guest) return { config: vm.config, state: null, map: new PageMap(vm.config.memoryBytes / CHUNK_BYTES) };
+    return this.#made(vm, async (progress) => {
+      const { state, map } = await guest.snapshot(this.#store, progress);
+      const decoded = PageMap.decode(map, vm.config.memoryBytes / CHUNK_BYTES);
+      this.#pin(vm.id, decoded);
+      return { config: vm.config, state, map: decoded };
+    });
+  }
+
+  #compared({ config, state, pageMap }: StoredSnapshot): ComparedState {
+    return { config, state, map: pageMap };
+  }
+
+  // ---- how ----------------------------------------------------------------------------------------------------------------------
+
+  async #save(vm: Vm, kind: NewSnapshot['kind'], name: string, notes: string): Promise<string> {
+    const guest = this.#supervisor.guest(vm.id);
+    if (vm.state === 'suspended') throw wrongState(vm, 'it has a saved state already', 'Resume it first.');
+    if (vm.state === 'starting') throw wrongState(vm, 'it is not there yet', 'Wait until it runs.');
+    const common = { vmId: vm.id, kind, name, notes, config: vm.config, parentId: this.#store.currentOf(vm.id) };
+    if (!guest) {
+      const consoles = this.#supervisor.consoles(vm.id).map(({ scrollback }) => scrollback.read().data);
+      const map = new PageMap(vm.config.memoryBytes / CHUNK_BYTES).encode();
+      return this.#commit({ ...common, power: 'off', state: null, map, pauseMilliseconds: 0, consoles, screen: lastScreen(consoles[0]) });
+    }
+    // A suspension pauses the guest itself; it goes on running when it is resumed.
+    const power = vm.state === 'paused' ? 'paused' : 'running';
+    return this.#made(vm, async (progress) => {
+      const { state, map, pauseMilliseconds, consoles } = await guest.snapshot(this.#store, progress);
+      this.#pin(vm.id, PageMap.decode(map, vm.config.memoryBytes / CHUNK_BYTES));
+      return this.#commit({ ...common, power, state, map, pauseMilliseconds, consoles, screen: lastScreen(consoles[0]) });
+    });
+  }
+
+  #commit(made: NewSnapshot): string {
+    const id = this.#store.commit(made);
+    this.#library.note(made.vmId, made.kind === 'suspend' ? 'suspended' : 'snapshot taken', made.name);
+    this.#changed(made.vmId);
+    return id;
+  }
+
+  /** While `make` runs, segments without references stay, and everybody sees how far it is. */
+  async #made<T>(vm: Vm, make: (progress: (done: number, total: number) => void) => Promise<T>): Promise<T> {
+    this.#making += 1;
+    try {
+      return await make((done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total }));
+    } finally {
+      this.#making -= 1;
+      this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done: 0, total: 0 });
+      void this.collect();
+    }
+  }
+
+  async #start(id: string, map: PageMap, from: StartPoint): Promise<Vm> {
+    this.#pin(id, map);
+    return this.#supervisor.start(id, from);
+  }
+
+  #startPoint(stored: StoredSnapshot, paused: boolean): StartPoint | null {
+    if (stored.power === 'off') return null;
+    const segments = this.#store.paths(stored.pageMap.references().keys());
+    return { restore: { state: stored.state, map: stored.pageMap.encode(), segments }, consoles: stored.consoles, paused: paused || stored.power === 'paused' };
+  }
+
+  #pin(vmId: string, map: PageMap): void {
+    this.#pinned.set(vmId, new Set(map.references().keys()));
+  }
+
+  #discardSuspended(vmId: string): void {
+    const row = this.#store.suspended(vmId);
+    if (!row) return;
+    this.#store.remove(row.id);
+    void this.collect();
+  }
+
+  #shown(row: SnapshotRow): Snapshot {
+    return {
+      id: row.id, vmId: row.vm_id, parentId: row.parent_id, name: row.name, notes: row.notes, createdAt: row.created_at, power: row.power,
+      memoryBytes: row.memory_bytes, usedBytes: row.used_bytes, exclusiveBytes: this.#store.exclusiveBytes(row.id), pauseMilliseconds: row.pause_ms,
+      screen: row.screen, current: this.#store.currentOf(row.vm_id) === row.id,
+    };
+  }
+
+  #changed(vmId: string): void {
+    this.#supervisor.tell({ kind: 'snapshots-changed', vmId });
+  }
+
+  /** One thing at a time is done to a VM's states. */
+  async #exclusively<T>(reference: string, action: (vm: Vm) => Promise<T>): Promise<T> {
+    const vm = await this.#supervisor.get(reference);
+    if (this.#busy.has(vm.id)) throw wrongState(vm, 'a snapshot of it is being taken or restored', 'Wait for it, or cancel it.');
+    this.#busy.add(vm.id);
+    try {
+      return await action(vm);
+    } finally {
+      this.#busy.delete(vm.id);
+    }
+  }
+}

@@ -1,0 +1,116 @@
+/** The core thread's part in snapshots of RAM: which pages one needs, keeping those that are about to change, fetching those that are not there yet. */
+import {
+  HISTORY_CLEAN, HISTORY_PENDING, HISTORY_WRITTEN, PAGE_ABSENT, PAGE_HISTORY, PAGE_KIND, PAGE_RAM, RAM_BASE,
+} from '../cpu/layout.ts';
+import type { Processor } from '../cpu/processor.ts';
+import { CHUNK_BYTES } from '../snapshot/segment.ts';
+import type { GuestMemory } from '../snapshot/guestMemory.ts';
+import type { PageSource } from '../snapshot/pageSource.ts';
+import type { PreserveRing } from '../snapshot/preserve.ts';
+
+/** Pages that chipset registers switch between RAM, ROM and MMIO: they are there from the start. */
+const SWITCHED_PAGES = 0x100000 / CHUNK_BYTES;
+
+export class Pager {
+  readonly #cpu: Processor;
+  readonly #ring: PreserveRing | null;
+  readonly #pages: number;
+  #source: PageSource | null = null;
+  /** Pages below this one are there. */
+  #filled = 0;
+
+  constructor(cpu: Processor, ring: PreserveRing | null) {
+    this.#cpu = cpu;
+    this.#ring = ring;
+    this.#pages = cpu.ram.length / CHUNK_BYTES;
+  }
+
+  get memory(): GuestMemory {
+    const { ram, memory } = this.#cpu;
+    // Shared by construction.
+    return { buffer: memory.buffer as unknown as SharedArrayBuffer, ram: RAM_BASE, bytes: ram.length, history: PAGE_HISTORY };
+  }
+
+  /** RAM is being filled anew: no snapshot has any of it. What one in the making still needs is kept first. */
+  forget(): void {
+    const { bytes } = this.#cpu;
+    for (let page = 0; page < this.#pages; page += 1) {
+      if (bytes[PAGE_HISTORY + page] === HISTORY_PENDING) this.preserve(page);
+      if (bytes[PAGE_KIND + page] === PAGE_ABSENT) bytes[PAGE_KIND + page] = PAGE_RAM;
+    }
+    this.#history.fill(HISTORY_WRITTEN);
+    this.#drop();
+  }
+
+  /** Begins a snapshot: the numbers of the pages that the last one does not have. Until each is copied, the guest's writes preserve it. */
+  begin(): Uint32Array<ArrayBuffer> {
+    const history = this.#history;
+    const pages = new Uint32Array(this.#pages);
+    let count = 0;
+    for (let page = 0; page < this.#pages; page += 1) {
+      if (history[page] === HISTORY_CLEAN) continue;
+      history[page] = HISTORY_PENDING;
+      pages[count] = page;
+      count += 1;
+    }
+    this.#cpu.call('flushAll');
+    return pages.slice(0, count);
+  }
+
+  /** The page is about to be written while a snapshot needs it. */
+  preserve(page: number): void {
+    const mine = Atomics.compareExchange(this.#history, page, HISTORY_PENDING, HISTORY_WRITTEN) === HISTORY_PENDING;
+    if (mine) this.#ring?.put(page, this.#content(page));
+    else this.#history[page] = HISTORY_WRITTEN;
+  }
+
+  /** RAM, which is all zeros, gets the pages of a snapshot, each when it is first needed. @throws SegmentError */
+  restore(source: PageSource): void {
+    const { bytes } = this.#cpu;
+    this.#source = source;
+    this.#history.fill(HISTORY_CLEAN);
+    for (let page = 0; page < this.#pages; page += 1) {
+      if ((source.map.segments[page] ?? 0) === 0) continue;
+      if (page < SWITCHED_PAGES || bytes[PAGE_KIND + page] !== PAGE_RAM) this.#cpu.ram.set(source.read(page), page * CHUNK_BYTES);
+      else bytes[PAGE_KIND + page] = PAGE_ABSENT;
+    }
+    this.#cpu.call('flushAll');
+  }
+
+  /** The page is needed now; its neighbours come along. @throws SegmentError */
+  fetch(page: number): void {
+    const { bytes, ram } = this.#cpu;
+    this.#source?.readAround(page, (other, content) => {
+      if (bytes[PAGE_KIND + other] !== PAGE_ABSENT) return;
+      ram.set(content, other * CHUNK_BYTES);
+      bytes[PAGE_KIND + other] = PAGE_RAM;
+    });
+  }
+
+  /** Fetches what is still missing, for about so long; true when everything is there. @throws SegmentError */
+  fill(milliseconds: number): boolean {
+    if (!this.#source) return true;
+    const kinds = this.#cpu.bytes;
+    const end = performance.now() + milliseconds;
+    for (; this.#filled < this.#pages; this.#filled += 1) {
+      if (kinds[PAGE_KIND + this.#filled] !== PAGE_ABSENT) continue;
+      if (performance.now() >= end) return false;
+      this.fetch(this.#filled);
+    }
+    this.#drop();
+    return true;
+  }
+
+  get #history(): Uint8Array {
+    return this.#cpu.bytes.subarray(PAGE_HISTORY, PAGE_HISTORY + this.#pages);
+  }
+
+  #content(page: number): Uint8Array {
+    return this.#cpu.ram.subarray(page * CHUNK_BYTES, (page + 1) * CHUNK_BYTES);
+  }
+
+  #drop(): void {
+    this.#source?.close();
+    this.#source = null;
+  }
+}

@@ -1,0 +1,51 @@
+/** The saved state of a whole machine: every component by its name, and when it was saved. */
+import { BootError } from '../boot/loader.ts';
+import { PageMap, PageMapError } from '../snapshot/pageMap.ts';
+import { PageSource } from '../snapshot/pageSource.ts';
+import { CHUNK_BYTES, SegmentError } from '../snapshot/segment.ts';
+import { StateError, StateReader } from '../platform/state.ts';
+import type { Vmm } from '../vmm/vmm.ts';
+import type { Pager } from './pager.ts';
+import type { Pc } from './pc.ts';
+import type { Sources } from './sources.ts';
+import type { RestorePoint } from './types.ts';
+
+const HOST = { name: 'host', version: 1 } as const;
+
+/** Between slices only. Plain data that can be written as JSON. */
+export function saveMachine(pc: Pc, root: Vmm, sources: Sources): Record<string, unknown> {
+  const components = root.components.map((component) => [component.name, component.saveState()]);
+  return { ...pc.saveState(), ...Object.fromEntries(components), [HOST.name]: { version: HOST.version, wallMs: Date.now(), chance: sources.chance === null ? null : sources.chance >>> 0 } };
+}
+
+export interface RestoredMachine {
+  readonly pc: Pc;
+  readonly root: Vmm;
+  readonly pager: Pager;
+  readonly sources: Sources;
+}
+
+/** Puts a snapshot into a machine that was just made. @throws BootError saying what of it does not fit. */
+export function restoreMachine({ state, map, segments }: RestorePoint, { pc, root, pager, sources }: RestoredMachine): void {
+  try {
+    const states = new Map(Object.entries(typeof state === 'object' && state !== null ? state : {}));
+    const host = StateReader.open(HOST, states.get(HOST.name));
+    const wallMs = host.integer('wallMs', 0, 8.64e15);
+    const repeats = sources.chance !== null;
+    if (repeats) sources.chance = host.integer('chance', 1, 0xffffffff) | 0;
+    pager.restore(new PageSource(PageMap.decode(map, pager.memory.bytes / CHUNK_BYTES), new Map(segments)));
+    // The processor before the clock: with the instruction clock, time is counted from its instructions.
+    for (const component of root.components) load(states, component);
+    pc.loadState(state);
+    // A repeatable run knows nothing of the host's date.
+    if (!repeats) pc.rtc.advance(Math.max(0, Date.now() - wallMs));
+  } catch (error) {
+    if (error instanceof StateError || error instanceof PageMapError || error instanceof SegmentError) throw new BootError(`the snapshot cannot be restored: ${error.message}`);
+    throw error;
+  }
+}
+
+function load(states: ReadonlyMap<string, unknown>, component: { readonly name: string; loadState(state: unknown): void }): void {
+  if (!states.has(component.name)) throw new StateError(`the saved machine has no state of ${component.name}`);
+  component.loadState(states.get(component.name));
+}

@@ -1,0 +1,19 @@
+/** What of a machine's memory its process's other threads see: RAM, and a byte of history for each of its pages (core/cpu/layout.ts). */
+
+export interface GuestMemory {
+  readonly buffer: SharedArrayBuffer;
+  /** Offset of guest-physical address 0, and bytes of RAM. */
+  readonly ram: number;
+  readonly bytes: number;
+  /** Offset of the history of page 0. */
+  readonly history: number;
+}
+
+/** The core's word at the moment of a snapshot. */
+export interface SnapshotPoint {
+  readonly memory: GuestMemory;
+  /** States of all components by name; plain data. */
+  readonly state: Readonly<Record<string, unknown>>;
+  /** Pages that the last snapshot does not have: HISTORY_PENDING now. */
+  readonly pages: Uint32Array<ArrayBuffer>;
+}

@@ -1,0 +1,289 @@
+/** Snapshots and the chunks they are made of: rows of the library's database. Content lies in segment files (core/snapshot/segment.ts). */
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { ContractError } from '../contract/errors.ts';
+import { vmConfig, vmDefaults } from '../contract/vm.ts';
+import type { SnapshotPower } from '../contract/snapshot.ts';
+import type { VmConfig } from '../contract/vm.ts';
+import { compress, decompress } from '../snapshot/compression.ts';
+import { PageMap, PageMapError } from '../snapshot/pageMap.ts';
+import { CHUNK_BYTES, HASH_BYTES, SegmentReader, segmentPath } from '../snapshot/segment.ts';
+import { asLibraryError, DATABASE_FILE } from './database.ts';
+import type { OpenedDatabase } from './database.ts';
+
+/** `suspend`: the state a suspended VM goes on from; it is no node of the tree. */
+export type SnapshotKind = 'snapshot' | 'suspend';
+
+/** What a snapshot is made of when it is recorded. */
+export interface NewSnapshot {
+  readonly vmId: string;
+  readonly kind: SnapshotKind;
+  readonly parentId: string | null;
+  readonly name: string;
+  readonly notes: string;
+  readonly config: VmConfig;
+  readonly power: SnapshotPower;
+  /** Plain data: states by component; null when the machine was off. */
+  readonly state: unknown;
+  /** An encoded map (core/snapshot/pageMap.ts). */
+  readonly map: Uint8Array;
+  readonly pauseMilliseconds: number;
+  /** What each serial port had shown. */
+  readonly consoles: readonly Uint8Array[];
+  readonly screen: string;
+}
+
+export interface SnapshotRow {
+  readonly id: string;
+  readonly vm_id: string;
+  readonly parent_id: string | null;
+  readonly kind: SnapshotKind;
+  readonly name: string;
+  readonly notes: string;
+  readonly created_at: number;
+  readonly power: SnapshotPower;
+  readonly memory_bytes: number;
+  readonly used_bytes: number;
+  readonly pause_ms: number;
+  readonly screen: string;
+}
+
+/** A snapshot with everything a machine needs to go on from it. */
+export interface StoredSnapshot extends Omit<NewSnapshot, 'map'> {
+  readonly id: string;
+  readonly pageMap: PageMap;
+  readonly consoles: readonly Uint8Array<ArrayBuffer>[];
+}
+
+const COLUMNS = 'id, vm_id, parent_id, kind, name, notes, created_at, power, memory_bytes, used_bytes, pause_ms, screen';
+/** States are some hundred kilobytes; more than this was not written by a Vanderpool. */
+const STATE_MAXIMUM = 64 * 1024 * 1024;
+const CONSOLE_MAXIMUM = 4 * 1024 * 1024;
+
+export class SnapshotStore {
+  /** Folder of the segment files. */
+  readonly folder: string;
+  readonly #database: OpenedDatabase;
+  readonly #libraryFolder: string;
+
+  constructor(database: OpenedDatabase, libraryFolder: string) {
+    this.#database = database;
+    this.#libraryFolder = libraryFolder;
+    this.folder = join(libraryFolder, 'chunks');
+  }
+
+  /** Makes the folder for segment files. */
+  prepare(): string {
+    mkdirSync(this.folder, { recursive: true, mode: 0o700 });
+    return this.folder;
+  }
+
+  // ---- chunks -----------------------------------------------------------------------------------------------------------------
+
+  /** Segment and position of each chunk by its hash; segment 0 for those that the library does not have. */
+  lookup(hashes: Uint8Array): { readonly segments: Uint32Array<ArrayBuffer>; readonly positions: Uint32Array<ArrayBuffer> } {
+    const find = this.#prepare('SELECT segment_id, position FROM chunks WHERE hash = ?').raw();
+    const count = hashes.length / HASH_BYTES;
+    const segments = new Uint32Array(count);
+    const positions = new Uint32Array(count);
+    for (let i = 0; i < count; i += 1) {
+      const row = find.get(hashes.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES)) as [number, number] | undefined;
+      if (row) [segments[i], positions[i]] = row;
+    }
+    return { segments, positions };
+  }
+
+  /** Records a segment whose file is whole and on the disk; what its file says counts. @throws SegmentError */
+  recordSegment(name: string): number {
+    const reader = new SegmentReader(segmentPath(this.folder, name));
+    try {
+      return this.#write(() => {
+        const { lastInsertRowid } = this.#prepare('INSERT INTO segments (name, bytes, chunks, created_at) VALUES (?, ?, ?, ?)')
+          .run(name, reader.bytes, reader.chunks, Date.now());
+        const id = Number(lastInsertRowid);
+        // Another VM may have saved the same content meanwhile: its chunk stays the one that is found.
+        const insert = this.#prepare('INSERT OR IGNORE INTO chunks (hash, segment_id, position) VALUES (?, ?, ?)');
+        for (let position = 0; position < reader.chunks; position += 1) insert.run(reader.hashOf(position), id, position);
+        return id;
+      });
+    } finally {
+      reader.close();
+    }
+  }
+
+  /** Files of segments by id. */
+  paths(ids: Iterable<number>): [number, string][] {
+    const find = this.#prepare('SELECT name FROM segments WHERE id = ?').pluck();
+    return [...ids].map((id) => {
+      const name = find.get(id) as string | undefined;
+      if (name === undefined) throw damaged(`it refers to segment ${id}, which the library does not have`);
+      return [id, segmentPath(this.folder, name)];
+    });
+  }
+
+  // ---- snapshots --------------------------------------------------------------------------------------------------------------
+
+  /** Records a snapshot: from here on it is listed, and its chunks stay. Returns its id. @throws ContractError */
+  commit(made: NewSnapshot): string {
+    const map = decodeMap(made.map, made.config.memoryBytes);
+    const id = randomUUID();
+    this.#write(() => {
+      this.#prepare(
+        `INSERT INTO snapshots (${COLUMNS}, config, state, map) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      ).run(
+        id, made.vmId, made.parentId, made.kind, made.name, made.notes, Date.now(), made.power, made.config.memoryBytes, map.used * CHUNK_BYTES,
+        made.pauseMilliseconds, made.screen, JSON.stringify(made.config), pack(JSON.stringify(made.state)), made.map,
+      );
+      const reference = this.#prepare('INSERT INTO snapshot_segments (snapshot_id, segment_id, chunks) VALUES (?, ?, ?)');
+      for (const [segment, chunks] of map.references()) reference.run(id, segment, chunks);
+      const console = this.#prepare('INSERT INTO snapshot_consoles (snapshot_id, port, data) VALUES (?, ?, ?)');
+      made.consoles.forEach((data, port) => console.run(id, port, compress(data)));
+      if (made.kind === 'snapshot') this.#prepare('UPDATE vms SET snapshot_id = ? WHERE id = ?').run(id, made.vmId);
+    });
+    return id;
+  }
+
+  /** A VM's snapshots, oldest first. */
+  list(vmId: string): SnapshotRow[] {
+    return this.#prepare(`SELECT ${COLUMNS} FROM snapshots WHERE vm_id = ? AND kind = 'snapshot' ORDER BY created_at, rowid`).all(vmId) as SnapshotRow[];
+  }
+
+  /** By id, or else by name; the newest of a name counts. @throws ContractError `not-found`. */
+  get(vmId: string, reference: string): SnapshotRow {
+    const rows = this.list(vmId);
+    const found = rows.find(({ id }) => id === reference) ?? rows.findLast(({ name }) => name.toLowerCase() === reference.toLowerCase());
+    if (found) return found;
+    throw new ContractError('not-found', `There is no snapshot "${reference}" of this VM.`, 'See them with `vanderpool snapshot list VM`.', 'snapshot');
+  }
+
+  /** What a suspended VM goes on from; null when it is not suspended. */
+  suspended(vmId: string): SnapshotRow | null {
+    return (this.#prepare(`SELECT ${COLUMNS} FROM snapshots WHERE vm_id = ? AND kind = 'suspend'`).get(vmId) as SnapshotRow | undefined) ?? null;
+  }
+
+  /** Ids of all VMs that are suspended. */
+  suspendedVms(): Set<string> {
+    return new Set(this.#prepare("SELECT vm_id FROM snapshots WHERE kind = 'suspend'").pluck().all() as string[]);
+  }
+
+  /** Everything of a snapshot, checked. @throws ContractError `snapshot-damaged`. */
+  load(id: string): StoredSnapshot {
+    const row = this.#prepare(`SELECT ${COLUMNS}, config, state, map FROM snapshots WHERE id = ?`).get(id) as
+      (SnapshotRow & { readonly config: string; readonly state: Uint8Array; readonly map: Uint8Array }) | undefined;
+    if (!row) throw new ContractError('not-found', 'The snapshot is gone.', 'See those that are left with `vanderpool snapshot list VM`.', 'snapshot');
+    try {
+      const config = vmConfig.parse({ ...vmDefaults, ...(JSON.parse(row.config) as object) });
+      const consoles = this.#prepare('SELECT data FROM snapshot_consoles WHERE snapshot_id = ? ORDER BY port').pluck().all(id) as Uint8Array[];
+      return {
+        id: row.id, vmId: row.vm_id, kind: row.kind, parentId: row.parent_id, name: row.name, notes: row.notes, config, power: row.power,
+        pauseMilliseconds: row.pause_ms, screen: row.screen, state: unpack(row.state), pageMap: decodeMap(row.map, config.memoryBytes),
+        consoles: consoles.map((data) => decompress(data, CONSOLE_MAXIMUM)),
+      };
+    } catch (error) {
+      if (error instanceof ContractError) throw error;
+      throw damaged(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** The snapshot that a VM's present state goes on from. */
+  currentOf(vmId: string): string | null {
+    return (this.#prepare('SELECT snapshot_id FROM vms WHERE id = ?').pluck().get(vmId) as string | null | undefined) ?? null;
+  }
+
+  setCurrent(vmId: string, id: string | null): void {
+    this.#write(() => this.#prepare('UPDATE vms SET snapshot_id = ? WHERE id = ?').run(id, vmId));
+  }
+
+  edit(id: string, changes: { readonly name?: string | undefined; readonly notes?: string | undefined }): void {
+    this.#write(() => this.#prepare('UPDATE snapshots SET name = coalesce(?, name), notes = coalesce(?, notes) WHERE id = ?').run(changes.name ?? null, changes.notes ?? null, id));
+  }
+
+  /** Deletes a snapshot; its children go on from its parent. Each map is whole, so nothing has to be merged. */
+  remove(id: string): void {
+    this.#write(() => {
+      this.#prepare('UPDATE snapshots SET parent_id = (SELECT parent_id FROM snapshots WHERE id = @id) WHERE parent_id = @id').run({ id });
+      this.#prepare('UPDATE vms SET snapshot_id = (SELECT parent_id FROM snapshots WHERE id = @id) WHERE snapshot_id = @id').run({ id });
+      this.#prepare('DELETE FROM snapshots WHERE id = ?').run(id);
+    });
+  }
+
+  /** Bytes of segments that only this snapshot uses: what its deletion frees. */
+  exclusiveBytes(id: string): number {
+    return Number(this.#prepare(
+      `SELECT coalesce(sum(bytes), 0) FROM segments WHERE id IN (SELECT segment_id FROM snapshot_segments WHERE snapshot_id = @id)
+       AND NOT EXISTS (SELECT 1 FROM snapshot_segments AS other WHERE other.segment_id = segments.id AND other.snapshot_id <> @id)`,
+    ).pluck().get({ id }));
+  }
+
+  // ---- space ------------------------------------------------------------------------------------------------------------------
+
+  /**
+   * Gives back one segment that no snapshot and nobody in `pinned` uses; false when there is none left. The row goes first: a file without
+   * a row is an orphan that the next collection removes, a row without its file would be a loss.
+   */
+  collectOne(pinned: ReadonlySet<number>): boolean {
+    const unused = this.#prepare('SELECT id, name FROM segments WHERE NOT EXISTS (SELECT 1 FROM snapshot_segments WHERE segment_id = segments.id)')
+      .all() as { readonly id: number; readonly name: string }[];
+    const found = unused.find(({ id }) => !pinned.has(id));
+    if (!found) return false;
+    this.#write(() => {
+      this.#prepare('DELETE FROM chunks WHERE segment_id = ?').run(found.id);
+      this.#prepare('DELETE FROM segments WHERE id = ?').run(found.id);
+    });
+    rmSync(segmentPath(this.folder, found.name), { force: true });
+    return true;
+  }
+
+  /** Removes files that no row knows: what was being written when a process died. Only while nobody writes. Returns how many. */
+  removeOrphans(): number {
+    if (!existsSync(this.folder)) return 0;
+    const known = new Set(this.segments().map(({ name }) => basename(segmentPath(this.folder, name))));
+    const orphans = readdirSync(this.folder).filter((name) => /^[0-9a-f-]{36}\.chunks(\.part)?$/.test(name) && !known.has(name));
+    for (const name of orphans) rmSync(join(this.folder, name), { force: true });
+    return orphans.length;
+  }
+
+  segments(): { readonly id: number; readonly name: string; readonly bytes: number; readonly chunks: number }[] {
+    return this.#prepare('SELECT id, name, bytes, chunks FROM segments ORDER BY id').all() as { id: number; name: string; bytes: number; chunks: number }[];
+  }
+
+  /** Every snapshot of the library. */
+  all(): SnapshotRow[] {
+    return this.#prepare(`SELECT ${COLUMNS} FROM snapshots ORDER BY created_at`).all() as SnapshotRow[];
+  }
+
+  #prepare(sql: string) {
+    return this.#database.sqlite.prepare(sql);
+  }
+
+  /** One transaction: all of it is on the disk afterwards, or none. */
+  #write<T>(action: () => T): T {
+    try {
+      return this.#database.sqlite.transaction(action).immediate();
+    } catch (error) {
+      throw asLibraryError(error, join(this.#libraryFolder, DATABASE_FILE));
+    }
+  }
+}
+
+function decodeMap(bytes: Uint8Array, memoryBytes: number): PageMap {
+  try {
+    return PageMap.decode(bytes, memoryBytes / CHUNK_BYTES);
+  } catch (error) {
+    if (error instanceof PageMapError) throw damaged(error.message);
+    throw error;
+  }
+}
+
+function pack(text: string): Uint8Array {
+  return compress(Buffer.from(text));
+}
+
+function unpack(bytes: Uint8Array): unknown {
+  return JSON.parse(Buffer.from(decompress(bytes, STATE_MAXIMUM)).toString()) as unknown;
+}
+
+function damaged(what: string): ContractError {
+  return new ContractError('snapshot-damaged', `The snapshot is damaged: ${what}.`, 'Run `vanderpool doctor` to see what is lost; other snapshots are not affected.');
+}

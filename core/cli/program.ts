@@ -76,6 +76,7 @@ function createProgram(done: (status: number) => void): Command {
   addSnapshotCommands(program);
   addConsole(program, done);
   addWatching(program);
+  addDevices(program);
   addRemapping(program);
   addEngineCommands(program, done);
   return program;
@@ -111,11 +112,13 @@ function addVmCommands(program: Command): void {
   sub('show <vm>', 'show the configuration and the state of a VM').action(async (name: string, options: object) => {
     await (await import('./vm.ts')).showVm(name, options);
   });
+  sub('start <vm>', 'start a VM').option('--without-missing', 'leave out assigned devices that are not there').action(async (name: string, options: object) => {
+    await (await import('./vm.ts')).startVm(name, options);
+  });
   const verbs = {
-    start: 'start a VM', reset: 'press the reset button of a VM', pause: 'pause a VM', resume: 'resume a paused or suspended VM',
-    suspend: 'save a running VM and end its process',
+    reset: 'press the reset button of a VM', pause: 'pause a VM', resume: 'resume a paused or suspended VM', suspend: 'save a running VM and end its process',
   } as const;
-  for (const verb of ['start', 'reset', 'pause', 'suspend', 'resume'] as const) {
+  for (const verb of ['reset', 'pause', 'suspend', 'resume'] as const) {
     sub(`${verb} <vm>`, verbs[verb]).action(async (name: string, options: object) => {
       await (await import('./vm.ts')).commandVm(verb, name, options);
     });
@@ -237,6 +240,39 @@ Examples:
   vanderpool iommu show debian                          registers, devices, interrupt remapping table
   vanderpool iommu walk debian 0xfffff000 --device 00:03.0 --write
   vanderpool iommu faults debian`;
+
+const deviceExamples = `
+A device belongs to one VM, is remembered, and is there from the VM's next start on.
+
+Examples:
+  vanderpool device list
+  vanderpool device add serial /dev/pts/3
+  vanderpool device assign serial:/dev/pts/3 debian
+  vanderpool device release edu:0`;
+
+function addDevices(program: Command): void {
+  const device = program.command('device').description("resources of the host that VMs can own").addHelpText('after', deviceExamples);
+  const sub = (usage: string, description: string): Command => addCommonOptions(device.command(usage).description(description));
+  sub('list', 'what there is, and who owns it').alias('ls').action(async (options: CommonOptions) => {
+    await (await import('./device.ts')).listDevices(options);
+  });
+  sub('show <device>', 'one of them').action(async (name: string, options: CommonOptions) => {
+    await (await import('./device.ts')).showDevice(name, options);
+  });
+  sub('add <kind> <path>', 'make a serial port or pseudoterminal known that is not listed').option('--name <name>', 'a name for people')
+    .action(async (kind: string, path: string, options: CommonOptions & { readonly name?: string }) => {
+      await (await import('./device.ts')).addDevice(kind, path, options);
+    });
+  sub('forget <device>', 'forget one that no VM owns').action(async (name: string, options: CommonOptions) => {
+    await (await import('./device.ts')).forgetDevice(name, options);
+  });
+  sub('assign <device> <vm>', 'give it to a VM').action(async (name: string, vm: string, options: CommonOptions) => {
+    await (await import('./device.ts')).assignDevice(name, vm, options);
+  });
+  sub('release <device>', 'take it back from its VM').action(async (name: string, options: CommonOptions) => {
+    await (await import('./device.ts')).releaseDevice(name, options);
+  });
+}
 
 function addRemapping(program: Command): void {
   const iommu = program.command('iommu').description("a VM's VT-d unit: tables, translations, faults").addHelpText('after', iommuExamples);

@@ -44,8 +44,13 @@ export async function showVm(reference: string, options: CommonOptions): Promise
   show(vm, options.json === true, describeVm);
 }
 
-type Verb = 'start' | 'reset' | 'pause' | 'suspend' | 'resume';
-const verbs: Readonly<Record<Verb, string>> = { start: 'Started', reset: 'Reset', pause: 'Paused', suspend: 'Suspended', resume: 'Resumed' };
+type Verb = 'reset' | 'pause' | 'suspend' | 'resume';
+const verbs: Readonly<Record<Verb, string>> = { reset: 'Reset', pause: 'Paused', suspend: 'Suspended', resume: 'Resumed' };
+
+export async function startVm(reference: string, options: CommonOptions & { readonly withoutMissing?: boolean }): Promise<void> {
+  const withoutMissing = options.withoutMissing === true;
+  await answerWithVm(options, (client) => client.call('vm.start', { vm: reference, withoutMissing }), (vm) => `Started "${vm.config.name}".`);
+}
 
 export async function commandVm(verb: Verb, reference: string, options: CommonOptions): Promise<void> {
   await answerWithVm(options, (client) => client.call(`vm.${verb}`, { vm: reference }), (vm) => `${verbs[verb]} "${vm.config.name}".`);

@@ -4,6 +4,7 @@ import { z } from 'zod';
 /** Codes are stable: scripts and the GUI decide by them, people read `message` and `hint`. */
 export const errorCodes = [
   'bad-request', 'bad-field', 'unknown-operation', 'not-found', 'name-taken', 'wrong-state', 'bad-image', 'file-unreadable', 'image-in-use',
+  'device-taken', 'device-missing',
   'library-unusable', 'library-locked', 'library-newer', 'engine-unreachable', 'engine-stopping', 'vm-crashed', 'cancelled', 'snapshot-damaged', 'forbidden', 'internal',
 ] as const;
 

@@ -1,5 +1,6 @@
 /** The one typed, validated API that the GUI, the CLI and the local server all use. */
 export * from './client.ts';
+export * from './device.ts';
 export * from './errors.ts';
 export * from './limits.ts';
 export * from './memory.ts';

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { inspectQuery, inspectSection } from './inspect.ts';
 import { CONSOLE_WRITE_BYTES } from './limits.ts';
+import { deviceOperations } from './device.ts';
 import { settings, settingsChanges } from './settings.ts';
 import { snapshot, snapshotDifference, snapshotName, snapshotNotes, snapshotReference } from './snapshot.ts';
 import { bootConfig, newVm, portNumber, vm, vmChanges, vmName, vmReference } from './vm.ts';
@@ -59,13 +60,15 @@ export const folderEntry = z.strictObject({ name: z.string(), path: z.string(), 
 export type FolderEntry = z.infer<typeof folderEntry>;
 
 export const operations = {
+  ...deviceOperations,
   'vm.list': { input: nothing, output: z.array(vm) },
   'vm.get': { input: onVm, output: vm },
   'vm.create': { input: z.strictObject({ config: newVm }), output: vm },
   /** A running VM may change its name and notes; the rest waits until it is stopped. */
   'vm.edit': { input: z.strictObject({ vm: vmReference, changes: vmChanges }), output: vm },
   'vm.remove': { input: onVm, output: nothing },
-  'vm.start': { input: onVm, output: vm },
+  /** With `withoutMissing` assigned devices that are not there are left out; otherwise their absence refuses the start. */
+  'vm.start': { input: z.strictObject({ vm: vmReference, withoutMissing: z.boolean().optional() }), output: vm },
   /** Presses the power button; with `force` pulls the plug. */
   'vm.stop': { input: z.strictObject({ vm: vmReference, force: z.boolean() }), output: vm },
   'vm.reset': { input: onVm, output: vm },

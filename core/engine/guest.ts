@@ -1,5 +1,6 @@
 /** One VM while its process lives: its state, its commands, and what its process reports. */
 import { join } from 'node:path';
+import type { AssignedDevice } from '../contract/device.ts';
 import { ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { ExitsEvent, ExitsWanted } from '../contract/exits.ts';
@@ -27,6 +28,8 @@ export interface GuestEvents {
 
 export interface GuestOptions {
   readonly vm: Vm;
+  /** Assigned to it, and there. */
+  readonly devices: readonly AssignedDevice[];
   readonly folder: string;
   readonly launch: VmProcessLauncher;
   readonly machineModule: string;
@@ -62,7 +65,7 @@ export class Guest {
   #lastWord: { readonly exit: VmExit; readonly error: ContractError | null } | null = null;
 
   constructor(options: GuestOptions) {
-    const { vm, folder, launch, machineModule, consoles, events, restore, paused } = options;
+    const { vm, devices, folder, launch, machineModule, consoles, events, restore, paused } = options;
     this.#events = events;
     this.#consoles = consoles;
     this.#process = launch(join(folder, 'process.log'));
@@ -72,7 +75,7 @@ export class Guest {
       console.connect({ grant: (bytes) => this.#grant(port, bytes), input: (data) => this.#send({ type: 'input', port, data }) });
     }
     this.#starting.promise.catch(() => undefined); // Whoever asked for the start hears of it; nobody else has to.
-    this.#send({ type: 'start', config: vm.config, machineModule, restore: restore ? { ...restore, segments: restore.segments.map(([id, path]) => [id, path]) } : null, paused: paused === true });
+    this.#send({ type: 'start', config: vm.config, devices: [...devices], machineModule, restore: restore ? { ...restore, segments: restore.segments.map(([id, path]) => [id, path]) } : null, paused: paused === true });
   }
 
   get processId(): number | null {

@@ -10,6 +10,13 @@ import { hostInfo, listFolder } from './host.ts';
 
 export function createOperations(engine: Engine): OperationHandlers {
   const { supervisor, library, server, snapshots } = engine;
+  const { devices } = supervisor;
+  /** Tells who shows devices when something about them has changed. */
+  const changing = async <T>(change: Promise<T>): Promise<T> => {
+    const answer = await change;
+    supervisor.tell({ kind: 'devices-changed' });
+    return answer;
+  };
   return {
     'vm.list': () => supervisor.list(),
     'vm.get': ({ vm }) => supervisor.get(vm),
@@ -25,9 +32,9 @@ export function createOperations(engine: Engine): OperationHandlers {
       await supervisor.remove(vm);
       return {};
     },
-    'vm.start': async ({ vm }) => {
+    'vm.start': async ({ vm, withoutMissing }) => {
       engine.refuseWhenStopping();
-      return (await supervisor.get(vm)).state === 'suspended' ? snapshots.resume(vm) : supervisor.start(vm);
+      return (await supervisor.get(vm)).state === 'suspended' ? snapshots.resume(vm) : supervisor.start(vm, undefined, withoutMissing === true);
     },
     'vm.stop': async ({ vm, force }) => (force && (await supervisor.get(vm)).state === 'suspended' ? snapshots.discard(vm) : supervisor.stop(vm, force)),
     'vm.reset': ({ vm }) => supervisor.reset(vm),
@@ -72,6 +79,15 @@ export function createOperations(engine: Engine): OperationHandlers {
     },
     'boot.check': async ({ boot, memoryBytes }) => ({ description: await checkBoot({ ...vmDefaults, boot, memoryBytes: checkMemory(memoryBytes) }) }),
     'events.list': async ({ vm, limit }) => library.events(vm === undefined ? null : (await supervisor.get(vm)).id, limit),
+    'device.list': () => devices.list(),
+    'device.get': ({ device }) => devices.get(device),
+    'device.add': ({ kind, path, name }) => changing(devices.add(kind, path, name)),
+    'device.forget': async ({ device }) => {
+      await changing(devices.forget(device));
+      return {};
+    },
+    'device.assign': ({ device, vm }) => changing(devices.assign(device, vm)),
+    'device.release': ({ device }) => changing(devices.release(device)),
     'settings.get': () => library.settings(),
     'settings.set': async ({ changes }) => {
       const settings = await library.changeSettings(changes);

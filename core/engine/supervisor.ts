@@ -11,6 +11,7 @@ import type { Vm, VmChanges, VmConfig, VmExit, VmState } from '../contract/vm.ts
 import type { RestorePoint } from '../machine/types.ts';
 import type { Library } from '../store/library.ts';
 import { Console } from './console.ts';
+import { Devices } from './devices.ts';
 import { Guest } from './guest.ts';
 import { Scrollback } from './scrollback.ts';
 import type { VmProcessLauncher } from './vm-process.ts';
@@ -30,6 +31,7 @@ export interface StartPoint {
 type Listener<E> = (event: E) => void;
 
 export class Supervisor {
+  readonly devices: Devices;
   readonly #library: Library;
   readonly #launch: VmProcessLauncher;
   readonly #machineModule: string;
@@ -44,8 +46,14 @@ export class Supervisor {
 
   constructor(library: Library, launch: VmProcessLauncher, machineModule: string) {
     this.#library = library;
+    this.devices = new Devices(library, this);
     this.#launch = launch;
     this.#machineModule = machineModule;
+  }
+
+  /** Whether a VM has a process: its configuration and devices are fixed then. */
+  isAlive(id: string): boolean {
+    return this.#guests.has(id);
   }
 
   get running(): number {
@@ -90,15 +98,20 @@ export class Supervisor {
     return vms;
   }
 
-  /** Starts a VM and answers when it runs. @throws ContractError `wrong-state`, or why the machine could not be made. */
-  async start(reference: string, from?: StartPoint): Promise<Vm> {
+  /**
+   * Starts a VM and answers when it runs.
+   * @param withoutMissing leave out assigned devices that are not there
+   * @throws ContractError `wrong-state`, `device-missing`, or why the machine could not be made
+   */
+  async start(reference: string, from?: StartPoint, withoutMissing = false): Promise<Vm> {
     const vm = await this.get(reference);
+    const devices = await this.devices.forStart(vm, withoutMissing);
     if (this.#guests.has(vm.id)) throw wrongState(vm, 'it cannot be started again', 'Stop or reset it.');
     const consoles = this.consoles(vm.id);
     if (from) for (const [port, console] of consoles.entries()) console.restore(from.consoles[port] ?? new Uint8Array(0));
     else for (const console of consoles) if (!console.scrollback.isEmpty) console.output(freshLine.slice());
     const guest = new Guest({
-      vm, ...(from ? { restore: from.restore, paused: from.paused } : {}), folder: this.#library.vmFolder(vm.id), launch: this.#launch, machineModule: this.#machineModule, consoles,
+      vm, devices, ...(from ? { restore: from.restore, paused: from.paused } : {}), folder: this.#library.vmFolder(vm.id), launch: this.#launch, machineModule: this.#machineModule, consoles,
       events: {
         state: (state) => void this.#becomes(vm.id, state),
         metrics: (sample) => {

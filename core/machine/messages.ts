@@ -1,5 +1,6 @@
 /** What the engine and a VM process say to each other. Either may be broken or taken over by its guest: both check what arrives. */
 import { z } from 'zod';
+import { assignedDevice, DEVICES_MAXIMUM } from '../contract/device.ts';
 import { errorShape } from '../contract/errors.ts';
 import { exitsEvent, exitsWanted } from '../contract/exits.ts';
 import { inspectQuery, inspectSection } from '../contract/inspect.ts';
@@ -25,7 +26,7 @@ const portOutput = z.strictObject({ unread: bytes.refine(({ length }) => length 
 export type PortOutput = z.infer<typeof portOutput>;
 
 export const toVmProcess = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('start'), config: vmConfig, machineModule: z.string(), restore: restorePoint.nullable(), paused: z.boolean() }),
+  z.strictObject({ type: z.literal('start'), config: vmConfig, devices: z.array(assignedDevice).max(DEVICES_MAXIMUM), machineModule: z.string(), restore: restorePoint.nullable(), paused: z.boolean() }),
   z.strictObject({ type: z.literal('command'), command: z.enum(['pause', 'resume', 'reset', 'power-button']) }),
   z.strictObject({ type: z.literal('input'), port: portNumber, data: bytes }),
   z.strictObject({ type: z.literal('credit'), port: portNumber, bytes: z.int().min(1) }),

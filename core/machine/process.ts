@@ -69,7 +69,7 @@ class Guest {
     this.#send = send;
     const { config, restore } = start;
     this.#runner = new Runner({
-      config: restore ? restoredMachineConfig(config, restore) : readMachineConfig(config),
+      config: { ...(restore ? restoredMachineConfig(config, restore) : readMachineConfig(config)), devices: start.devices },
       ...(restore ? { settings: config } : {}),
       paused: start.paused,
       attached: start.config.serial.map(({ attach }) => attach === 'console'),

@@ -2,6 +2,7 @@
 import type { SnapshotPoint } from '../snapshot/guestMemory.ts';
 import type { PreserveRing } from '../snapshot/preserve.ts';
 
+import type { AssignedDevice } from '../contract/device.ts';
 import type { ExitRecord, ExitRow } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 
@@ -22,6 +23,8 @@ export interface MachineConfig {
   readonly iommu?: 'off' | 'on';
   /** Present: the machine does not boot but goes on from here. */
   readonly restore?: RestorePoint;
+  /** Resources of the host that are assigned to it. */
+  readonly devices?: readonly AssignedDevice[];
 }
 
 /** A snapshot, as the machine that goes on from it needs it; plain data. */

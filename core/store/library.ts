@@ -11,6 +11,9 @@ import type { Vm, VmConfig, VmExit, VmState } from '../contract/vm.ts';
 import { asLibraryError, DATABASE_FILE, openDatabase } from './database.ts';
 import type { OpenedDatabase } from './database.ts';
 import { SnapshotStore } from './snapshots.ts';
+import { DeviceStore } from './devices.ts';
+import type { KnownDevice } from './devices.ts';
+import type { HostResource } from '../passthrough/resources.ts';
 import type { BootModuleRow, SerialPortRow, VmRow } from './tables.ts';
 
 /** What of a VM changes while it lives; the process is the supervisor's knowledge and is not stored. */
@@ -26,12 +29,14 @@ export class Library {
   readonly folder: string;
   readonly #database: OpenedDatabase;
   readonly snapshots: SnapshotStore;
+  readonly #devices: DeviceStore;
 
   /** @throws ContractError when the folder or its database cannot be used. The caller holds the library's lock. */
   constructor(folder: string) {
     this.folder = folder;
     this.#database = openDatabase(folder);
     this.snapshots = new SnapshotStore(this.#database, folder);
+    this.#devices = new DeviceStore(this.#database);
     this.#guarded(() => this.#database.sqlite.transaction(() => this.#firstUse()).immediate());
   }
 
@@ -151,6 +156,27 @@ export class Library {
       for (const [name, value] of Object.entries(changes)) if (value !== undefined) put.run(name, JSON.stringify(value));
     });
     return this.settings();
+  }
+
+  /** Assignable devices that were ever seen, with their owners. */
+  devices(): Promise<KnownDevice[]> {
+    return this.#devices.list();
+  }
+
+  noteDevices(resources: readonly HostResource[]): void {
+    this.#write(() => this.#devices.note(resources));
+  }
+
+  forgetDevice(id: string): void {
+    this.#write(() => this.#devices.forget(id));
+  }
+
+  /** Assigns a device to a VM, or with null releases it; `owner` is the VM whose trail tells of it. */
+  assignDevice(id: string, vmId: string | null, name: string, owner: string): void {
+    this.#write(() => {
+      this.#devices.assign(id, vmId);
+      this.#audit(owner, null, vmId === null ? 'device-released' : 'device-assigned', name);
+    });
   }
 
   close(): Promise<void> {

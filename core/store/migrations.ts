@@ -122,6 +122,25 @@ export const migrations: readonly Migration[] = [
       'ALTER TABLE vms ADD COLUMN snapshot_id TEXT REFERENCES snapshots (id) ON DELETE SET NULL',
     ],
   },
+  {
+    version: 4,
+    what: 'assignable devices and the VMs that own them',
+    statements: [
+      // One row a resource, so it has one owner; it outlives its VM and is free then.
+      `CREATE TABLE devices (
+        id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        vendor TEXT NOT NULL DEFAULT '',
+        product TEXT NOT NULL DEFAULT '',
+        serial TEXT NOT NULL DEFAULT '',
+        path TEXT,
+        slot INTEGER NOT NULL UNIQUE CHECK (slot BETWEEN 0 AND 255),
+        vm_id TEXT REFERENCES vms (id) ON DELETE SET NULL,
+        assigned_at INTEGER
+      ) STRICT, WITHOUT ROWID`,
+    ],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

@@ -53,7 +53,21 @@ export interface SettingRow {
   readonly value: string;
 }
 
+export interface DeviceRow {
+  readonly id: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly vendor: string;
+  readonly product: string;
+  readonly serial: string;
+  readonly path: string | null;
+  readonly slot: number;
+  readonly vm_id: string | null;
+  readonly assigned_at: number | null;
+}
+
 export interface Tables {
+  devices: DeviceRow;
   vms: VmRow;
   boot_modules: BootModuleRow;
   serial_ports: SerialPortRow;

@@ -22,10 +22,12 @@ export interface LibraryState {
   readonly snapshotsVersion: Readonly<Record<string, number>>;
   /** By VM: pages of the snapshot that is being taken, done and to do. */
   readonly progress: Readonly<Record<string, { readonly done: number; readonly total: number }>>;
+  /** Counts the changes of assignable devices: who shows them asks anew when it grows. */
+  readonly deviceChanges: number;
 }
 
 export const emptyLibrary: LibraryState = {
-  connection: { kind: 'connecting' }, loaded: false, vms: [], settings: settingsDefaults, host: null, metrics: {}, errors: {}, snapshotsVersion: {}, progress: {},
+  connection: { kind: 'connecting' }, loaded: false, vms: [], settings: settingsDefaults, host: null, metrics: {}, errors: {}, snapshotsVersion: {}, progress: {}, deviceChanges: 0,
 };
 
 /** The library after an event of the engine. */
@@ -37,6 +39,8 @@ export function applyLibraryEvent(state: LibraryState, event: LibraryEvent): Lib
       return { ...state, vms: inOrder([...state.vms.filter((vm) => vm.id !== event.vm.id), event.vm]), ...forgetOld(state, event.vm) };
     case 'vm-removed':
       return { ...state, vms: state.vms.filter((vm) => vm.id !== event.id), metrics: without(state.metrics, event.id), errors: without(state.errors, event.id) };
+    case 'devices-changed':
+      return { ...state, deviceChanges: state.deviceChanges + 1 };
     case 'settings-changed':
       return { ...state, settings: event.settings };
     case 'snapshots-changed':

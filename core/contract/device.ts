@@ -1,0 +1,57 @@
+/** Resources of the host that can be assigned to a VM, each as a PCI function of its own. */
+import { z } from 'zod';
+import { vmReference } from './vm.ts';
+
+/**
+ * `edu`: a demonstrator with DMA and interrupts, made of nothing; `serial`: a serial port or a pseudoterminal, a PCI UART to the guest.
+ */
+export const deviceKind = z.enum(['edu', 'serial']);
+export type DeviceKind = z.infer<typeof deviceKind>;
+
+export const deviceId = z.string().min(1).max(300);
+/** Bus, device and function: `80:03.0`. */
+const requester = z.string().max(16);
+
+export const device = z.strictObject({
+  /** Stable identity: the same resource has the same one after it was away. */
+  id: deviceId,
+  kind: deviceKind,
+  name: z.string().max(200),
+  vendor: z.string().max(100),
+  product: z.string().max(100),
+  serial: z.string().max(100),
+  /** File of the host; null for what needs none. */
+  path: z.string().max(4096).nullable(),
+  /** Requester ID by which the workstation's remapping unit knows it, and the group of what can only be assigned together. */
+  requester,
+  group: z.int().min(0),
+  /** Whether the host has it now. */
+  present: z.boolean(),
+  /** The VM that it is assigned to. */
+  vm: z.strictObject({ id: z.string(), name: z.string() }).nullable(),
+  /** That VM runs, and has it. */
+  inUse: z.boolean(),
+});
+export type Device = z.infer<typeof device>;
+
+/** What a VM process plugs in. */
+export const assignedDevice = z.strictObject({ id: deviceId, kind: deviceKind, name: z.string().max(200), path: z.string().max(4096).nullable(), requester: z.int().min(0).max(0xffff) });
+export type AssignedDevice = z.infer<typeof assignedDevice>;
+
+/** Devices that one VM can have. */
+export const DEVICES_MAXIMUM = 8;
+
+/** A device by its id, or by its name when only one has it. */
+const onDevice = z.strictObject({ device: deviceId });
+
+export const deviceOperations = {
+  'device.list': { input: z.strictObject({}), output: z.array(device) },
+  'device.get': { input: onDevice, output: device },
+  /** Makes a resource known that the host does not list by itself, such as a pseudoterminal. */
+  'device.add': { input: z.strictObject({ kind: z.enum(['serial']), path: z.string().min(1).max(4096), name: z.string().max(200).optional() }), output: device },
+  /** Forgets a resource that is assigned to no VM. */
+  'device.forget': { input: onDevice, output: z.strictObject({}) },
+  /** Takes effect at the VM's next start. */
+  'device.assign': { input: z.strictObject({ device: deviceId, vm: vmReference }), output: device },
+  'device.release': { input: onDevice, output: device },
+} as const;

@@ -1,0 +1,136 @@
+/** Assignable resources: what the host has now, what the library remembers, and who owns what. */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { DEVICES_MAXIMUM } from '../contract/device.ts';
+import type { AssignedDevice, Device } from '../contract/device.ts';
+import { ContractError } from '../contract/errors.ts';
+import type { Vm } from '../contract/vm.ts';
+import { findResources, isCharacterDevice } from '../passthrough/resources.ts';
+import type { HostResource } from '../passthrough/resources.ts';
+import type { KnownDevice } from '../store/devices.ts';
+import type { Library } from '../store/library.ts';
+import { formatRequester } from '../vtd/requester.ts';
+
+/** The bus of assignable functions, as the workstation's remapping unit sees it. */
+const assignableBus = 0x80;
+
+function requesterOf(slot: number): number {
+  return (assignableBus << 8) | slot;
+}
+
+/** What the devices need to know of VMs. */
+export interface VmDirectory {
+  get(reference: string): Promise<Vm>;
+  list(): Promise<Vm[]>;
+  isAlive(id: string): boolean;
+}
+
+export class Devices {
+  readonly #library: Library;
+  readonly #vms: VmDirectory;
+  readonly #find: () => readonly HostResource[];
+
+  constructor(library: Library, vms: VmDirectory, find: () => readonly HostResource[] = findResources) {
+    this.#library = library;
+    this.#vms = vms;
+    this.#find = find;
+  }
+
+  async list(): Promise<Device[]> {
+    const found = this.#find();
+    this.#library.noteDevices(found);
+    const [known, vms] = await Promise.all([this.#library.devices(), this.#vms.list()]);
+    const names = new Map(vms.map((vm) => [vm.id, vm.config.name]));
+    return known.map((one) => this.#describe(one, found, names));
+  }
+
+  async get(reference: string): Promise<Device> {
+    const devices = await this.list();
+    const byName = devices.filter(({ name, path }) => name.toLowerCase() === reference.toLowerCase() || path === reference);
+    const found = devices.find(({ id }) => id === reference) ?? (byName.length === 1 ? byName[0] : undefined);
+    if (found) return found;
+    const several = byName.length > 1 ? `${byName.length} devices are called "${reference}"` : `there is no device "${reference}"`;
+    throw new ContractError('not-found', `In this library ${several}.`, 'See them, with their ids, by `vanderpool device list`.', 'device');
+  }
+
+  async add(kind: 'serial', path: string, name: string | undefined): Promise<Device> {
+    const file = resolve(path);
+    if (!isCharacterDevice(file)) {
+      throw new ContractError('file-unreadable', `"${file}" is no serial port or pseudoterminal.`, 'Name a character device, such as /dev/ttyS0 or /dev/pts/3.', 'path');
+    }
+    const id = `${kind}:${file}`;
+    this.#library.noteDevices([{ id, kind, name: name ?? `serial port ${file}`, vendor: '', product: '', serial: '', path: file }]);
+    return this.get(id);
+  }
+
+  async forget(reference: string): Promise<void> {
+    const device = await this.get(reference);
+    if (device.vm) throw new ContractError('wrong-state', `${device.name} is assigned to the VM "${device.vm.name}".`, 'Release it first.', 'device');
+    this.#library.forgetDevice(device.id);
+  }
+
+  /** @throws ContractError `device-taken` when another VM owns it */
+  async assign(reference: string, vmReference: string): Promise<Device> {
+    const [device, vm] = [await this.get(reference), await this.#vms.get(vmReference)];
+    if (device.vm && device.vm.id !== vm.id) {
+      throw new ContractError('device-taken', `${device.name} is assigned to the VM "${device.vm.name}".`, 'Release it there first; a device belongs to one VM.', 'device');
+    }
+    this.#refuseWhileAlive(vm.id, vm.config.name, 'get a device');
+    const owned = (await this.list()).filter((other) => other.vm?.id === vm.id && other.id !== device.id);
+    if (owned.length >= DEVICES_MAXIMUM) {
+      throw new ContractError('wrong-state', `The VM "${vm.config.name}" has ${DEVICES_MAXIMUM} devices, which is all it can.`, 'Release one first.', 'vm');
+    }
+    this.#library.assignDevice(device.id, vm.id, device.name, vm.id);
+    return this.get(device.id);
+  }
+
+  async release(reference: string): Promise<Device> {
+    const device = await this.get(reference);
+    if (!device.vm) throw new ContractError('wrong-state', `${device.name} is assigned to no VM.`, '', 'device');
+    this.#refuseWhileAlive(device.vm.id, device.vm.name, 'lose a device');
+    this.#library.assignDevice(device.id, null, device.name, device.vm.id);
+    return this.get(device.id);
+  }
+
+  /**
+   * What a VM that starts now gets.
+   * @param leaveOut start without devices that are missing, instead of refusing
+   * @throws ContractError `device-missing`
+   */
+  async forStart(vm: Vm, leaveOut: boolean): Promise<AssignedDevice[]> {
+    const found = this.#find();
+    const known = (await this.#library.devices()).filter(({ vmId }) => vmId === vm.id);
+    if (known.length === 0) return [];
+    // A device that came back may have another name on the host.
+    this.#library.noteDevices(found.filter(({ id }) => known.some((one) => one.id === id)));
+    const owned = (await this.#library.devices()).filter(({ vmId }) => vmId === vm.id);
+    const missing = owned.filter((one) => !isPresent(one, found));
+    if (missing.length > 0 && !leaveOut) {
+      const names = missing.map(({ name, path }) => (path === null ? name : `${name} (${path})`)).join(', ');
+      const one = missing.length === 1;
+      throw new ContractError(
+        'device-missing', `The VM "${vm.config.name}" cannot start: ${names} ${one ? 'is' : 'are'} assigned to it and not there.`,
+        `Plug ${one ? 'it' : 'them'} in, release ${one ? 'it' : 'them'} (vanderpool device release), or start without: vanderpool vm start --without-missing.`, 'vm',
+      );
+    }
+    return owned.filter((one) => !missing.includes(one)).map(({ id, kind, name, path, slot }) => ({ id, kind, name, path, requester: requesterOf(slot) }));
+  }
+
+  #describe(known: KnownDevice, found: readonly HostResource[], names: ReadonlyMap<string, string>): Device {
+    const { id, kind, name, vendor, product, serial, path, slot, vmId } = known;
+    const owner = vmId === null ? undefined : names.get(vmId);
+    return {
+      id, kind, name, vendor, product, serial, path, requester: formatRequester(requesterOf(slot)), group: slot, present: isPresent(known, found),
+      vm: vmId === null || owner === undefined ? null : { id: vmId, name: owner }, inUse: vmId !== null && this.#vms.isAlive(vmId),
+    };
+  }
+
+  #refuseWhileAlive(id: string, name: string, what: string): void {
+    if (this.#vms.isAlive(id)) throw new ContractError('wrong-state', `The VM "${name}" runs: it cannot ${what} now.`, 'Stop it first; the change takes effect at its start.', 'vm');
+  }
+}
+
+/** The host lists it, or it was named by a person and its file is there. */
+function isPresent({ id, path }: HostResource, found: readonly HostResource[]): boolean {
+  return found.some((one) => one.id === id) || (path !== null && id.endsWith(`:${path}`) && existsSync(path) && isCharacterDevice(path));
+}

@@ -1,0 +1,121 @@
+import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { vmDefaults } from '../../core/contract/index.ts';
+import type { Vm } from '../../core/contract/index.ts';
+import { Devices } from '../../core/engine/devices.ts';
+import { findResources } from '../../core/passthrough/resources.ts';
+import type { HostResource } from '../../core/passthrough/resources.ts';
+import { Library } from '../../core/store/library.ts';
+
+let folder = '';
+let library: Library;
+let found: HostResource[] = [];
+const alive = new Set<string>();
+
+const adapter: HostResource = { id: 'serial:usb:0403:6001:A1', kind: 'serial', name: 'USB adapter', vendor: '0403', product: '6001', serial: 'A1', path: '/dev/ttyUSB0' };
+const edu: HostResource = { id: 'edu:0', kind: 'edu', name: 'edu demonstrator 0', vendor: '1234', product: '11e8', serial: '0', path: null };
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'vanderpool-devices-'));
+  library = new Library(folder);
+  found = [edu, adapter];
+  alive.clear();
+});
+afterEach(async () => {
+  await library.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function devices(): Devices {
+  return new Devices(library, { get: (reference) => library.get(reference), list: () => library.list(), isAlive: (id) => alive.has(id) }, () => found);
+}
+
+function vm(name: string): Promise<Vm> {
+  return library.create({ ...vmDefaults, name });
+}
+
+describe('assignable devices', () => {
+  it('are listed with a requester ID and a group of their own that they keep', async () => {
+    const before = await devices().list();
+    expect(before.map(({ id, present, vm: owner }) => [id, present, owner])).toEqual([['edu:0', true, null], [adapter.id, true, null]]);
+    expect(new Set(before.map(({ requester }) => requester)).size).toBe(2);
+    found = [adapter];
+    await library.close();
+    library = new Library(folder);
+    const after = await devices().list();
+    expect(after.map(({ requester, group }) => [requester, group])).toEqual(before.map(({ requester, group }) => [requester, group]));
+    expect(after.map(({ present }) => present)).toEqual([false, true]);
+  });
+
+  it('belong to one VM, across engines, until they are released', async () => {
+    const [one, two] = [await vm('one'), await vm('two')];
+    await devices().assign('edu:0', 'one');
+    await library.close();
+    library = new Library(folder);
+    await expect(devices().assign('edu:0', 'two')).rejects.toMatchObject({ code: 'device-taken' });
+    expect(await devices().forStart(one, false)).toMatchObject([{ id: 'edu:0', kind: 'edu', requester: 0x8000 }]);
+    await devices().release('edu:0');
+    await devices().assign('edu:0', 'two');
+    expect((await devices().forStart(two, false)).map(({ id }) => id)).toEqual(['edu:0']);
+    expect(await devices().forStart(one, false)).toEqual([]);
+  });
+
+  it('leave their VM as it is while it runs', async () => {
+    const one = await vm('one');
+    await devices().assign('edu:0', 'one');
+    alive.add(one.id);
+    expect((await devices().get('edu:0')).inUse).toBe(true);
+    await expect(devices().release('edu:0')).rejects.toMatchObject({ code: 'wrong-state' });
+    await expect(devices().assign(adapter.id, 'one')).rejects.toMatchObject({ code: 'wrong-state' });
+  });
+
+  it('that are missing give a choice at the start, and are there again under another name', async () => {
+    const one = await vm('one');
+    await devices().list();
+    await devices().assign(adapter.id, 'one');
+    await devices().assign('edu:0', 'one');
+    found = [edu];
+    await expect(devices().forStart(one, false)).rejects.toMatchObject({ code: 'device-missing' });
+    expect((await devices().forStart(one, true)).map(({ id }) => id)).toEqual(['edu:0']);
+    found = [edu, { ...adapter, path: '/dev/ttyUSB7' }];
+    expect((await devices().forStart(one, false)).find(({ kind }) => kind === 'serial')?.path).toBe('/dev/ttyUSB7');
+  });
+
+  it('are free again when their VM is removed', async () => {
+    const one = await vm('one');
+    await devices().list();
+    await devices().assign('edu:0', 'one');
+    library.remove(one);
+    expect((await devices().get('edu:0')).vm).toBeNull();
+  });
+
+  it('are refused with what to do when they are no devices', async () => {
+    await expect(devices().add('serial', join(folder, 'library.db'), undefined)).rejects.toMatchObject({ code: 'file-unreadable', field: 'path' });
+    await expect(devices().get('nothing')).rejects.toMatchObject({ code: 'not-found' });
+    const null0 = await devices().add('serial', '/dev/null', 'a hole');
+    expect(null0).toMatchObject({ id: 'serial:/dev/null', name: 'a hole', present: true });
+    await devices().forget(null0.id);
+    expect((await devices().list()).map(({ id }) => id)).not.toContain(null0.id);
+  });
+});
+
+describe('serial ports of the host', () => {
+  it('are those with hardware behind them, USB adapters by vendor, product and serial number', () => {
+    const classes = join(folder, 'class');
+    const files = join(folder, 'dev');
+    mkdirSync(files);
+    for (const name of ['ttyS0', 'ttyS1', 'ttyUSB0', 'tty1']) {
+      mkdirSync(join(classes, 'tty', name, 'device'), { recursive: true });
+      writeFileSync(join(files, name), '');
+    }
+    writeFileSync(join(classes, 'tty/ttyS0/type'), '4\n');
+    writeFileSync(join(classes, 'tty/ttyS1/type'), '0\n');
+    for (const [name, value] of [['idVendor', '0403'], ['idProduct', '6001'], ['serial', 'A1'], ['product', 'FT232R']] as const) {
+      writeFileSync(join(classes, 'tty/ttyUSB0/device', name), `${value}\n`);
+    }
+    const serial = findResources({ devices: files, classes }).filter(({ kind }) => kind === 'serial');
+    expect(serial.map(({ id, name }) => [id, name])).toEqual([[`serial:${join(files, 'ttyS0')}`, 'serial port ttyS0'], ['serial:usb:0403:6001:A1', 'FT232R']]);
+  });
+});

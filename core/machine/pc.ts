@@ -3,7 +3,7 @@
 import { AcpiPm, sciIrq } from '../platform/acpiPm.ts';
 import { CoprocessorError, DebugExit, Port92, PostPort } from '../platform/systemPorts.ts';
 import { Hpet } from '../platform/hpet.ts';
-import { InterruptSystem, ioApicRequester } from '../platform/interruptSystem.ts';
+import { InterruptSystem } from '../platform/interruptSystem.ts';
 import { KeyboardController } from '../platform/i8042.ts';
 import { HostBridge, LpcBridge, PciHost, deviceFunction } from '../platform/pci/host.ts';
 import { DmaMemory } from '../platform/dma.ts';
@@ -18,6 +18,7 @@ import { Uart16550, comPorts } from '../devices/uart16550.ts';
 import { applyWrites } from '../boot/loader.ts';
 import { buildAcpiTables } from '../platform/acpi/tables.ts';
 import { buildSmbios } from '../platform/smbios.ts';
+import { Edu } from '../devices/edu.ts';
 import { FaultLog } from '../vtd/faultLog.ts';
 import { GuestMemory } from '../vtd/guestMemory.ts';
 import { VtdUnit } from '../vtd/unit.ts';
@@ -54,6 +55,7 @@ export interface PcConfig {
 }
 
 const ioApicIdLimit = 16;
+const demonstratorPlace = deviceFunction(30, 0);
 
 export class Pc {
   readonly clock: VirtualClock;
@@ -116,6 +118,7 @@ export class Pc {
     this.pci.plug(deviceFunction(0, 0), this.hostBridge);
     this.lpcBridge = new LpcBridge((line, irq) => interrupts.routePirq(line, irq));
     this.pci.plug(deviceFunction(31, 0), this.lpcBridge);
+    if (config.testDevices) this.plugDemonstrator();
     this.vtd = config.iommu === true ? this.addRemapping() : null;
     this.coprocessor = new CoprocessorError(interrupts.isaWire(13));
     this.dma.remapper = this.vtd;
@@ -142,7 +145,7 @@ export class Pc {
   boot(source: BootImages | ((plan: BootPlan) => LoadedImage)): InitialVcpuState {
     const { memory, vcpus, keyboard, physicalAddressBits } = this.config;
     const ioApicId = vcpus % ioApicIdLimit;
-    const dmar = this.vtd ? { dmar: dmarBody({ hostAddressBits: physicalAddressBits, ioApicId }) } : {};
+    const dmar = this.vtd ? { dmar: dmarBody({ hostAddressBits: physicalAddressBits, ioApicId, ioApicRequester: this.interrupts.ioApicRequester }) } : {};
     const acpi = buildAcpiTables({ vcpus, keyboard, ioApicId, ecam: ecamWindow, pciMemory: pciMemoryWindows(memory.length, ecamWindow), ...dmar });
     const plan: BootPlan = { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address };
     const image = typeof source === 'function' ? source(plan) : loadImage(source, plan);
@@ -159,7 +162,7 @@ export class Pc {
 
   /** PCI functions, and the I/O APIC, by requester ID. */
   requesters(): readonly { readonly requester: number; readonly name: string }[] {
-    return [...this.pci.list().map(({ place, fn }) => ({ requester: place, name: fn.name })), { requester: ioApicRequester, name: 'io-apic' }];
+    return [...this.pci.list().map(({ place, fn }) => ({ requester: place, name: fn.name })), { requester: this.interrupts.ioApicRequester, name: 'io-apic' }];
   }
 
   /** Runs the timers that are due. Call before each VM entry. */
@@ -197,6 +200,12 @@ export class Pc {
       if (!states.has(component.name)) throw new StateError(`the saved machine has no state of ${component.name}`);
       component.loadState(states.get(component.name));
     }
+  }
+
+  /** Test programs give the I/O APIC's interrupts the requester ID of the device whose line it is: the demonstrator's. */
+  private plugDemonstrator(): void {
+    this.pci.plug(demonstratorPlace, new Edu('edu', this.clock));
+    this.interrupts.ioApicRequester = demonstratorPlace;
   }
 
   /** All interrupts of devices go through the unit from now on. */

@@ -20,8 +20,8 @@ function isPirqTarget(irq: number): boolean {
   return irq >= 3 && ![8, 13].includes(irq);
 }
 
-/** The requester ID of the I/O APIC: no bus has this device. The DMAR table tells it. */
-export const ioApicRequester = 0xf0f8;
+/** The requester ID of the I/O APIC: no bus has this device. */
+const ioApicRequester = 0xf0f8;
 
 export class InterruptSystem implements ApicFabric {
   readonly pic: Pic;
@@ -29,6 +29,8 @@ export class InterruptSystem implements ApicFabric {
   readonly localApics: readonly LocalApic[];
   /** What the interrupts of devices and of the I/O APIC go through, where the machine has such a unit. */
   remapper: InterruptRemapper | null = null;
+  /** The requester ID that the I/O APIC's messages carry; the DMAR table tells it. The platform's firmware chooses it. */
+  ioApicRequester = ioApicRequester;
   private readonly isa: readonly SharedWire[];
   private readonly pins: readonly SharedWire[];
   private readonly pirqs: readonly SharedWire[];
@@ -41,7 +43,7 @@ export class InterruptSystem implements ApicFabric {
   constructor(clock: VirtualClock, vcpus: number, physicalAddressBits: number) {
     this.localApics = Array.from({ length: vcpus }, (_, index) => new LocalApic(index, clock, this, physicalAddressBits));
     this.ioApic = new IoApic(vcpus & 0xf, (message, address, data) => (
-      this.remapper === null ? this.deliver(message) : this.remapper.interrupt(ioApicRequester, address, data, message)
+      this.remapper === null ? this.deliver(message) : this.remapper.interrupt(this.ioApicRequester, address, data, message)
     ));
     const lint0 = this.localApics.map(apic => apic.pin(0));
     this.pic = new Pic({ set: asserted => lint0.forEach(pin => pin.set(asserted)) });

@@ -1,6 +1,5 @@
 /** The body of ACPI's DMAR table: where the unit is, and which devices are in front of it. @vtd 8 */
 
-import { ioApicRequester } from '../platform/interruptSystem.ts';
 import { vtdBase } from '../platform/memoryLayout.ts';
 
 /** A range that firmware's own devices use, mapped one to one for them. */
@@ -15,6 +14,7 @@ export interface ReservedRegion {
 export interface DmarOptions {
   readonly hostAddressBits: number;
   readonly ioApicId: number;
+  readonly ioApicRequester: number;
   readonly reservedRegions?: readonly ReservedRegion[];
 }
 
@@ -36,7 +36,7 @@ function structure(type: number, contents: readonly number[]): number[] {
   return [...little(type, 2), ...little(contents.length + 4, 2), ...contents];
 }
 
-export function dmarBody({ hostAddressBits, ioApicId, reservedRegions = [] }: DmarOptions): Uint8Array {
+export function dmarBody({ hostAddressBits, ioApicId, ioApicRequester, reservedRegions = [] }: DmarOptions): Uint8Array {
   const unit = structure(0, [includeAll, 0, 0, 0, ...little(vtdBase, 8), ...scope(scopeType.ioApic, ioApicId, ioApicRequester)]);
   const reserved = reservedRegions.map(({ base, limit, devices }) => (
     structure(1, [0, 0, 0, 0, ...little(base, 8), ...little(limit, 8), ...devices.flatMap(device => scope(scopeType.endpoint, 0, device))])

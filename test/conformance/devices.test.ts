@@ -1,3 +1,4 @@
+import { Edu } from '../../core/devices/edu.ts';
 import { GuestMemory } from '../../core/vtd/guestMemory.ts';
 import { VtdUnit } from '../../core/vtd/unit.ts';
 import { vtdDefaults } from '../../core/vtd/capabilities.ts';
@@ -51,6 +52,10 @@ componentConformance('local APIC in x2APIC mode', clock => localApic(clock), com
   const apic = component as LocalApic;
   apic.writeMsr(0x1b, 0xfee00d00, 0);
   for (let register = 0; register < 0x100; register++) apic.writeMsr(0x800 + register, register, 0);
+});
+componentConformance('edu', clock => new Edu('edu', clock), component => {
+  const { registers } = component as Edu;
+  for (let offset = 4; offset < 0xa0; offset += 4) registers.write(offset, 4, offset * 0x1234567 >>> 0);
 });
 componentConformance('host bridge', () => new HostBridge(), () => {});
 componentConformance('PCI function with messages', () => {

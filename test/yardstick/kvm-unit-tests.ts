@@ -93,7 +93,7 @@ export async function runOurs(test: UnitTest, folder: string, seconds: number, o
   try {
     return await execute(process.execPath, [
       join(import.meta.dirname, '../../build/launch.mjs'), 'run', '--test-devices', '--kernel', join(folder, test.file), '--module', environment, '--memory', `${memory}M`,
-      '--cpu', MODELS[test.name] ?? 'max', '--timeout', `${seconds}`, ...(test.args === '' ? [] : ['--append', test.args]), ...options,
+      '--cpu', MODELS[test.name] ?? 'max', '--timeout', `${seconds}`, ...(test.qemu.some(word => word.startsWith('intel-iommu')) ? ['--machine', 'iommu=on'] : []), ...(test.args === '' ? [] : ['--append', test.args]), ...options,
     ], seconds + 10);
   } finally {
     rmSync(scratch, { recursive: true });

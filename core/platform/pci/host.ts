@@ -135,15 +135,15 @@ export class PciHost implements Device {
   }
 
   read(offset: number, size: AccessSize): number {
-    if (offset >= 4) return this.selected()?.readConfig((this.address & 0xfc) | (offset & 3), size) ?? ones(size);
-    if (offset === 0 && size === 4) return this.address;
+    if (offset >= 4) return this.selected()?.readConfig(this.register(offset, size), size) ?? ones(size);
+    if (offset === 0 && size === 4) return (this.address & ~3) >>> 0;
     return offset === 1 && size === 1 ? this.control : ones(size);
   }
 
   write(offset: number, size: AccessSize, value: number): void {
-    if (offset >= 4) this.selected()?.writeConfig((this.address & 0xfc) | (offset & 3), size, value);
+    if (offset >= 4) this.selected()?.writeConfig(this.register(offset, size), size, value);
     // Only a whole access reaches the address register: narrower ones go to the ports it covers.
-    else if (offset === 0 && size === 4) this.address = (value & 0x80fffffc) >>> 0;
+    else if (offset === 0 && size === 4) this.address = (value & 0x80ffffff) >>> 0;
     else if (offset === 1 && size === 1) this.writeControl(value);
   }
 
@@ -164,6 +164,11 @@ export class PciHost implements Device {
     const control = reader.uint('control', 8);
     this.address = address;
     this.control = control;
+  }
+
+  /** Bits 1:0 of the address are reserved. Programs that put a register's offset there read it at CFCH: as in QEMU, they get it. */
+  private register(offset: number, size: AccessSize): number {
+    return (this.address & 0xfc) | (((this.address | offset) & 3) & ~(size - 1));
   }
 
   private selected(): PciFunction | undefined {

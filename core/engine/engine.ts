@@ -121,6 +121,7 @@ export class Engine {
     this.#stopping = true;
     clearInterval(this.#housekeeping);
     await this.supervisor.stopAll();
+    await this.snapshots.close();
     await this.server.stop();
     const { folder } = this.#options;
     if (this.#socket) {

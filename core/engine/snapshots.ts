@@ -26,6 +26,7 @@ export class Snapshots {
   /** Snapshots in the making: their segments have no references yet. */
   #making = 0;
   #collecting: Promise<void> | null = null;
+  #closed = false;
 
   constructor(library: Library, supervisor: Supervisor) {
     this.#library = library;
@@ -37,6 +38,12 @@ export class Snapshots {
   open(): void {
     this.#store.removeOrphans();
     void this.collect();
+  }
+
+  /** Ends the collection before the database is closed. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#collecting;
   }
 
   async list(reference: string): Promise<Snapshot[]> {
@@ -160,14 +167,14 @@ export class Snapshots {
 
   /** Gives back the segments that nothing uses, one at a time; the engine answers others in between. */
   collect(): Promise<void> {
-    this.#collecting ??= this.#collect().finally(() => void (this.#collecting = null));
+    this.#collecting ??= this.#collect().catch((error: unknown) => console.error(new Date().toISOString(), 'collection', error)).finally(() => void (this.#collecting = null));
     return this.#collecting;
   }
 
   async #collect(): Promise<void> {
     for (;;) {
       await new Promise((resolve) => setImmediate(resolve));
-      if (this.#making > 0) return; // Whoever ends last collects.
+      if (this.#making > 0 || this.#closed) return; // Whoever ends last collects.
       for (const id of this.#pinned.keys()) if (!this.#supervisor.guest(id)) this.#pinned.delete(id);
       if (!this.#store.collectOne(new Set([...this.#pinned.values()].flatMap((ids) => [...ids])))) return;
     }

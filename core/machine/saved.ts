@@ -1,5 +1,5 @@
 /** The saved state of a whole machine: every component by its name, and when it was saved. */
-import { BootError } from '../boot/loader.ts';
+import { ContractError } from '../contract/errors.ts';
 import { PageMap, PageMapError } from '../snapshot/pageMap.ts';
 import { PageSource } from '../snapshot/pageSource.ts';
 import { CHUNK_BYTES, SegmentError } from '../snapshot/segment.ts';
@@ -25,7 +25,7 @@ export interface RestoredMachine {
   readonly sources: Sources;
 }
 
-/** Puts a snapshot into a machine that was just made. @throws BootError saying what of it does not fit. */
+/** Puts a snapshot into a machine that was just made. @throws ContractError `snapshot-damaged` saying what of it does not fit. */
 export function restoreMachine({ state, map, segments }: RestorePoint, { pc, root, pager, sources }: RestoredMachine): void {
   try {
     const states = new Map(Object.entries(typeof state === 'object' && state !== null ? state : {}));
@@ -40,9 +40,14 @@ export function restoreMachine({ state, map, segments }: RestorePoint, { pc, roo
     // A repeatable run knows nothing of the host's date.
     if (!repeats) pc.rtc.advance(Math.max(0, Date.now() - wallMs));
   } catch (error) {
-    if (error instanceof StateError || error instanceof PageMapError || error instanceof SegmentError) throw new BootError(`the snapshot cannot be restored: ${error.message}`);
+    if (error instanceof StateError || error instanceof PageMapError || error instanceof SegmentError) throw damagedSnapshot(error.message);
     throw error;
   }
+}
+
+/** A snapshot that cannot be restored, or not wholly. */
+export function damagedSnapshot(reason: string): ContractError {
+  return new ContractError('snapshot-damaged', `The snapshot cannot be restored: ${reason.replace(/\.$/, '')}.`, 'Run `vanderpool doctor` to see what is lost; other snapshots are not affected.');
 }
 
 function load(states: ReadonlyMap<string, unknown>, component: { readonly name: string; loadState(state: unknown): void }): void {

@@ -7,6 +7,8 @@ import { readBootFiles } from './files.ts';
 import type { MachineSettings } from './files.ts';
 import { Command, Link } from './link.ts';
 import type { Machine, MachineConfig, MachineExit, MachineHost, MachineStatistics, QuestionKind, Questions } from './types.ts';
+import { SegmentError } from '../snapshot/segment.ts';
+import { damagedSnapshot } from './saved.ts';
 import { PreserveRing } from '../snapshot/preserve.ts';
 import type { SnapshotPoint } from '../snapshot/guestMemory.ts';
 
@@ -220,6 +222,8 @@ function createHost({ attached, preserved, settings }: WorkerStart, link: Link, 
 function describeFailure(thrown: unknown): ErrorShape {
   // By name: the class of the machine's module is another copy of it when a test brings a machine of its own.
   if (thrown instanceof Error && (thrown.name === 'BootError' || thrown.constructor.name === 'BootError')) return imageError(thrown).toShape();
+  // Pages are fetched from a snapshot while the guest runs.
+  if (thrown instanceof SegmentError) return damagedSnapshot(thrown.message).toShape();
   const error = asContractError(thrown);
   if (error.code === 'internal' && thrown instanceof Error && thrown.stack) console.error(thrown.stack);
   return error.toShape();

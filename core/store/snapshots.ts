@@ -112,13 +112,19 @@ export class SnapshotStore {
     }
   }
 
-  /** Files of segments by id. */
+  /** Files of segments by id, each looked into as far as its index. @throws ContractError `snapshot-damaged` */
   paths(ids: Iterable<number>): [number, string][] {
     const find = this.#prepare('SELECT name FROM segments WHERE id = ?').pluck();
     return [...ids].map((id) => {
       const name = find.get(id) as string | undefined;
       if (name === undefined) throw damaged(`it refers to segment ${id}, which the library does not have`);
-      return [id, segmentPath(this.folder, name)];
+      const path = segmentPath(this.folder, name);
+      try {
+        new SegmentReader(path).close();
+      } catch (error) {
+        throw damaged((error instanceof Error ? error.message : String(error)).replace(/\.$/, ''));
+      }
+      return [id, path];
     });
   }
 

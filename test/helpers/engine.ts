@@ -20,8 +20,8 @@ export interface TestEngine {
   end(): Promise<void>;
 }
 
-export async function startTestEngine(folder = mkdtempSync(join(tmpdir(), 'vanderpool-engine-'))): Promise<TestEngine> {
-  const engine = new Engine({ folder, launch: forkVmProcess, machineModule: machineDouble, stopped: () => undefined });
+export async function startTestEngine(folder = mkdtempSync(join(tmpdir(), 'vanderpool-engine-')), machineModule = machineDouble): Promise<TestEngine> {
+  const engine = new Engine({ folder, launch: forkVmProcess, machineModule, stopped: () => undefined });
   await engine.open();
   const connect = async (): Promise<Client> => {
     const transport = await dial(socketPath(folder));
@@ -32,7 +32,7 @@ export async function startTestEngine(folder = mkdtempSync(join(tmpdir(), 'vande
     folder, engine, client: await connect(), connect,
     restart: async () => {
       await engine.close();
-      return startTestEngine(folder);
+      return startTestEngine(folder, machineModule);
     },
     end: async () => {
       await engine.close();

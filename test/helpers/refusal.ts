@@ -10,3 +10,10 @@ export function refusal(action: () => unknown): ContractError {
   }
   throw new Error('nothing was refused');
 }
+
+/** The same of what is refused later. */
+export async function refused(action: Promise<unknown>): Promise<ContractError> {
+  const error: unknown = await action.then(() => null, (thrown: unknown) => thrown);
+  if (error instanceof ContractError) return error;
+  throw error ?? new Error('nothing was refused');
+}

@@ -1,0 +1,196 @@
+/** Snapshots through the contract, of the built-in monitor on the real machine. */
+import { copyFileSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { machineModuleUrl } from '../../core/machine/entries.ts';
+import { history, startTestEngine, type, until, untilState } from '../helpers/engine.ts';
+import type { TestEngine } from '../helpers/engine.ts';
+import { refused } from '../helpers/refusal.ts';
+
+const VM = 'Monitor';
+const PROMPT = 'monitor> ';
+/** RAM that neither the monitor nor its tables use. */
+const ADDRESS = '0x2000000';
+
+let test: TestEngine;
+beforeEach(async () => {
+  test = await startTestEngine(undefined, machineModuleUrl());
+});
+afterEach(() => test.end());
+
+const { call } = { call: ((operation, input) => test.client.call(operation, input)) as TestEngine['client']['call'] };
+
+const prompts = async (vm = VM): Promise<number> => (await history(test.client, vm)).split(PROMPT).length - 1;
+
+async function command(line: string, vm = VM): Promise<string> {
+  const before = await prompts(vm);
+  await type(test.client, vm, `${line}\r`);
+  await until(async () => (await prompts(vm)) > before, `the answer to ${line}`);
+  return (await history(test.client, vm)).split(PROMPT).at(-2) ?? '';
+}
+
+const poke = (value: number): Promise<string> => command(`poke ${ADDRESS} ${value}`);
+const peek = async (vm = VM): Promise<number> => Number.parseInt(/[0-9a-f]+[: ]+([0-9a-f]{2})/i.exec((await command(`peek ${ADDRESS} 1`, vm)).split('\n').slice(1).join('\n'))?.[1] ?? '', 16);
+
+async function startMonitor(): Promise<void> {
+  await call('vm.start', { vm: VM });
+  await until(async () => (await prompts()) > 0, 'the prompt');
+}
+
+describe('a snapshot of a running VM', () => {
+  it('brings back memory, screen and state, and the VM runs on from there', async () => {
+    await startMonitor();
+    await poke(0x11);
+    const taken = await call('snapshot.take', { vm: VM, name: 'one', notes: 'first' });
+    expect(taken).toMatchObject({ name: 'one', notes: 'first', power: 'running', parentId: null, current: true });
+    expect(taken.screen).toContain(PROMPT.trim());
+    const shown = await history(test.client, VM);
+    await poke(0x22);
+    expect(await peek()).toBe(0x22);
+    expect((await call('snapshot.restore', { vm: VM, snapshot: 'one', paused: false })).state).toBe('running');
+    expect(await history(test.client, VM)).toBe(shown);
+    expect(await peek()).toBe(0x11);
+  });
+
+  it('is held when it is restored so, and goes on when it is resumed', async () => {
+    await startMonitor();
+    await poke(0x31);
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    await call('snapshot.restore', { vm: VM, snapshot: 'one', paused: true });
+    await untilState(test.client, VM, 'paused');
+    await call('vm.resume', { vm: VM });
+    expect(await peek()).toBe(0x31);
+  });
+
+  it('is one of a tree: branches go on from where they began, and children of a deleted one from its parent', async () => {
+    await startMonitor();
+    await poke(1);
+    const one = await call('snapshot.take', { vm: VM, name: 'one' });
+    await poke(2);
+    const two = await call('snapshot.take', { vm: VM, name: 'two' });
+    await call('snapshot.restore', { vm: VM, snapshot: 'one', paused: false });
+    await poke(3);
+    const branch = await call('snapshot.take', { vm: VM, name: 'branch' });
+    expect([two.parentId, branch.parentId]).toEqual([one.id, one.id]);
+    await call('snapshot.remove', { vm: VM, snapshot: 'one' });
+    expect((await call('snapshot.list', { vm: VM })).map(({ name, parentId }) => [name, parentId])).toEqual([['two', null], ['branch', null]]);
+    await call('snapshot.restore', { vm: VM, snapshot: 'two', paused: false });
+    expect(await peek()).toBe(2);
+    await call('snapshot.restore', { vm: VM, snapshot: 'branch', paused: false });
+    expect(await peek()).toBe(3);
+  });
+
+  it('shares its pages with the one before: the second writes little', async () => {
+    await startMonitor();
+    const files = (): number => readdirSync(join(test.folder, 'chunks')).reduce((sum, name) => sum + statSync(join(test.folder, 'chunks', name)).size, 0);
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    const first = files();
+    await call('snapshot.take', { vm: VM, name: 'two' });
+    expect(files() - first).toBeLessThan(first / 2);
+    const used = (await call('snapshot.list', { vm: VM })).map(({ usedBytes }) => usedBytes);
+    expect(used[1]).toBeGreaterThanOrEqual(used[0] ?? 0);
+  });
+
+  it('is compared with another one and with the present by page, field and key', async () => {
+    await startMonitor();
+    await poke(1);
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    await poke(2);
+    await call('snapshot.take', { vm: VM, name: 'two' });
+    const address = Number(ADDRESS);
+    const holds = ({ memory }: { readonly memory: readonly { readonly address: number; readonly bytes: number }[] }): boolean => memory.some((run) => run.address <= address && address < run.address + run.bytes);
+    const difference = await call('snapshot.diff', { vm: VM, from: 'one', to: 'two' });
+    expect(holds(difference)).toBe(true);
+    expect(difference.state.map(({ field }) => field)).toContain('vcpu 0.instructions');
+    expect(difference.configuration).toEqual([]);
+    expect(holds(await call('snapshot.diff', { vm: VM, from: 'two', to: null }))).toBe(false);
+    await poke(5);
+    expect(holds(await call('snapshot.diff', { vm: VM, from: 'two', to: null }))).toBe(true);
+  });
+
+  it('is cloned: the clone goes on by itself', async () => {
+    await startMonitor();
+    await poke(7);
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    await poke(8);
+    expect(await call('snapshot.clone', { vm: VM, snapshot: 'one', name: 'Second' })).toMatchObject({ state: 'suspended' });
+    await call('vm.resume', { vm: 'Second' });
+    expect(await peek('Second')).toBe(7);
+    expect(await peek()).toBe(8);
+  });
+
+  it('survives the death of every process', async () => {
+    await startMonitor();
+    await poke(0x44);
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    test = await test.restart();
+    await call('snapshot.restore', { vm: VM, snapshot: 'one', paused: false });
+    expect(await peek()).toBe(0x44);
+  });
+
+  it('takes the configuration back, but not the name', async () => {
+    await startMonitor();
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    await call('vm.stop', { vm: VM, force: true });
+    await call('vm.edit', { vm: VM, changes: { memoryBytes: 128 << 20, name: 'Renamed' } });
+    const back = await call('snapshot.restore', { vm: 'Renamed', snapshot: 'one', paused: false });
+    expect(back.config).toMatchObject({ memoryBytes: 64 << 20, name: 'Renamed' });
+  });
+});
+
+describe('a VM that is off', () => {
+  it('has snapshots of its configuration, and is off when it is put back', async () => {
+    const taken = await call('snapshot.take', { vm: VM, name: 'off' });
+    expect(taken).toMatchObject({ power: 'off', usedBytes: 0 });
+    await call('vm.edit', { vm: VM, changes: { memoryBytes: 32 << 20 } });
+    expect(await call('snapshot.restore', { vm: VM, snapshot: 'off', paused: false })).toMatchObject({ state: 'stopped', config: { memoryBytes: 64 << 20 } });
+  });
+});
+
+describe('a suspended VM', () => {
+  it('has no process, survives the engine, and goes on where it was', async () => {
+    await startMonitor();
+    await poke(0x55);
+    expect(await call('vm.suspend', { vm: VM })).toMatchObject({ state: 'suspended', processId: null, exit: { reason: 'suspended' } });
+    test = await test.restart();
+    expect((await call('vm.get', { vm: VM })).state).toBe('suspended');
+    expect((await call('vm.resume', { vm: VM })).state).toBe('running');
+    expect(await peek()).toBe(0x55);
+    await call('vm.stop', { vm: VM, force: true });
+    expect((await call('vm.get', { vm: VM })).state).toBe('stopped');
+  });
+
+  it('loses its state when its plug is pulled, and its memory is given back', async () => {
+    await startMonitor();
+    await call('vm.suspend', { vm: VM });
+    expect((await call('vm.stop', { vm: VM, force: true })).state).toBe('stopped');
+    await until(() => readdirSync(join(test.folder, 'chunks')).length === 0, 'the chunks are collected');
+  });
+});
+
+describe('what cannot be done says why', () => {
+  it('names a taken name, a missing snapshot, a missing file', async () => {
+    await startMonitor();
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    expect(await refused(call('snapshot.take', { vm: VM, name: 'ONE' }))).toMatchObject({ code: 'name-taken' });
+    expect(await refused(call('snapshot.restore', { vm: VM, snapshot: 'none', paused: false }))).toMatchObject({ code: 'not-found' });
+    expect(await refused(call('snapshot.cancel', { vm: VM }))).toMatchObject({ code: 'wrong-state' });
+  });
+
+  it('a damaged file of memory is reported when it is needed, and the other snapshots are not touched', async () => {
+    await startMonitor();
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    await call('vm.stop', { vm: VM, force: true });
+    const folder = join(test.folder, 'chunks');
+    const [file = ''] = readdirSync(folder);
+    copyFileSync(join(folder, file), join(test.folder, 'kept'));
+    const bytes = readFileSync(join(folder, file));
+    writeFileSync(join(folder, file), bytes.fill(0xaa, 100, 2000));
+    const error = await refused(call('snapshot.restore', { vm: VM, snapshot: 'one', paused: false }));
+    expect(error.message).toMatch(/damaged/);
+    expect(error.message).toContain(file);
+    copyFileSync(join(test.folder, 'kept'), join(folder, file));
+    expect((await call('snapshot.restore', { vm: VM, snapshot: 'one', paused: false })).state).toBe('running');
+    rmSync(join(test.folder, 'kept'));
+  });
+});

@@ -120,6 +120,8 @@ export const FAULT = 0x10400;
 export const FAULT_PENDING = 0x100;
 export const FAULT_HAS_ERROR = 0x800;
 export const FAULT_EXIT = 0x10000;
+/** A VM exit to the guest's own hypervisor is pending: its fields are in the VMCS, `deliverPending` completes it. */
+export const FAULT_VM_EXIT = 0x20000;
 /** With #GP(0): an operand's address is not canonical, which is #SS(0) when the stack segment is meant. */
 export const FAULT_CANONICAL = 0x1000;
 /** 32-bit error code of the pending fault. */
@@ -213,6 +215,41 @@ export const CODE_PAGE_RIP = 0x10c08;
 export const REGION_ENTRY = 0x10c10;
 /** A decoded instruction and a stop, for single steps: records live here instead of in a page's table. */
 export const STEP_RECORDS = 0x10c20;
+
+// ---- VMX ---------------------------------------------------------------------------------------------------------------------
+/** 32-bit: nonzero in VMX operation; nonzero in VMX non-root operation as the guest's own hypervisor (L1) has it. */
+export const VMX_OPERATION = 0x11000;
+export const NON_ROOT = 0x11004;
+/** u64: physical address of the VMXON region. */
+export const VMXON_POINTER = 0x11008;
+/** u64: the current-VMCS pointer with every bit inverted: 0 = none. */
+export const CURRENT_VMCS = 0x11010;
+/** 32-bit each: pin-based, primary and secondary controls and the exception bitmap of the VMCS in force; 0 outside non-root operation. */
+export const ACTIVE_PIN = 0x11018;
+export const ACTIVE_PRIMARY = 0x1101c;
+export const ACTIVE_SECONDARY = 0x11020;
+export const ACTIVE_EXCEPTIONS = 0x11024;
+/** 32-bit: groups of fields of the current VMCS that passed the checks of VM entry since they were written last (core/vmx/checks.ts). */
+export const VMCS_CHECKED = 0x11028;
+/** 32-bit: 1 = a monitor-trap-flag exit is pending, 2 = an instruction is being stepped under the flag. */
+export const MONITOR_TRAP = 0x1102c;
+/** u64: time-stamp counter (before any offset) at which the VMX-preemption timer expires. */
+export const PREEMPTION_DEADLINE = 0x11030;
+export const MSR_DEBUGCTL = 0x11038;
+export const MSR_FEATURE_CONTROL = 0x11040;
+/** 32-bit: nonzero when IRET has unblocked NMIs and not completed yet. */
+export const NMI_UNBLOCKED = 0x11048;
+/** 32-bit: instruction length of the event that IDT_VECTORING_INFO names. */
+export const VECTORING_LENGTH = 0x1104c;
+/** The current VMCS, in the format of the region in memory (core/vmx/vmcs.ts). */
+export const VMCS = 0x12000;
+/** Tables made from rows, which no reset changes: the capability MSRs from 480H on, u64 each; two bytes per place of a VMCS (FIELD_*, groups). */
+export const VMX_CAPABILITIES = 0x13000;
+export const VMCS_FIELDS = 0x13100;
+export const FIELD_EXISTS = 1;
+export const FIELD_READ_ONLY = 2;
+/** Bits 3:2: width as in the encoding. */
+export const FIELD_WIDTH_SHIFT = 2;
 
 /** Local state of helpers that must survive between calls (string instructions, task switch), 1 KiB. */
 export const HELPER_STATE = 0x10800;

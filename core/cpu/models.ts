@@ -45,12 +45,12 @@ const BASE_64: readonly Feature[] = [...BASE_32, 'sse3', 'syscall', 'nx', 'lm', 
 const V2: readonly Feature[] = [
   ...BASE_64, 'ssse3', 'cmpxchg16b', 'sse4.1', 'sse4.2', 'popcnt', 'x2apic', 'tsc-deadline', 'rdtscp', 'invariant-tsc', 'tsc-adjust',
   'pclmulqdq', 'aes', 'movbe', 'xsave', 'rdrand', 'rdseed', 'fsgsbase', 'smep', 'smap', 'umip', 'erms', 'fsrm', 'invpcid', 'pcid', 'sha',
-  'adx', 'clflushopt', 'clwb', 'rdpid', 'lzcnt', 'prefetchw', 'pdpe1gb', 'spec-ctrl', 'arch-capabilities',
+  'adx', 'clflushopt', 'clwb', 'rdpid', 'vmx', 'lzcnt', 'prefetchw', 'pdpe1gb', 'spec-ctrl', 'arch-capabilities',
 ];
 
 export const MODELS: readonly CpuModel[] = [
   {
-    name: 'x86-64-v2', description: '64-bit processor of the x86-64-v2 class with AES, SHA, SMEP, SMAP, UMIP and PCID (default)',
+    name: 'x86-64-v2', description: '64-bit processor of the x86-64-v2 class with AES, SHA, SMEP, SMAP, UMIP, PCID and VT-x (default)',
     brand: 'Vanderpool x86-64-v2 processor', family: 6, model: 0x6a, stepping: 6, physicalAddressBits: 40, features: V2,
   },
   {

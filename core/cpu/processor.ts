@@ -5,7 +5,7 @@
  * rest are in the state (core/cpu/layout.ts).
  */
 import { setFlagsFromString } from 'node:v8';
-import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT, RUN_REGION } from './interpreter/build.ts';
+import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_SYNC } from './interpreter/build.ts';
 import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
 import { hotPrograms } from './interpreter/hotPrograms.ts';
 import { JitManager } from './jit/manager.ts';
@@ -14,9 +14,10 @@ import type { HelperSignatures } from './helpers.ts';
 import { Translator } from './translator.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import type { Program } from '../isa/ir.ts';
+import { instructionInformation } from '../vmx/information.ts';
 import {
-  BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, EFLAGS, ENTRY_INTR_INFO, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPTIBILITY, INTERRUPT_WINDOW,
-  NEXT_RIP, NMI_WINDOW, PAGE_CODE, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
+  ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, ENTRY_INTR_INFO, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPT_WINDOW,
+  NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
   PHYS_RESERVED,
 } from './layout.ts';
 
@@ -44,7 +45,22 @@ export interface ProcessorHost {
   fetchPage?(page: number): void;
   /** Keeps the content of a page that is HISTORY_PENDING before it is written, and makes it HISTORY_WRITTEN. */
   preservePage?(page: number): void;
+  /** For processors with VMX. */
+  readonly vmx?: VmxHost;
 }
+
+/** What VM entries and exits of a hypervisor inside the machine ask of root mode. */
+export interface VmxHost {
+  /** Reads an MSR that root mode keeps; null for #GP(0). */
+  msrRead(index: number): readonly [low: number, high: number] | null;
+  /** False asks for #GP(0). */
+  msrWrite(index: number, low: number, high: number): boolean;
+  /** Runs groups of VM-entry checks on the current VMCS (core/vmx/entry.ts). */
+  entryChecks(groups: number): number;
+}
+
+/** VM-instruction error of a VM entry that fails its first checks. */
+const INVALID_CONTROLS = 7;
 
 /** An instruction form and how often it ran. */
 export interface ExecutedForm {
@@ -60,7 +76,8 @@ type HelperFunction = (...args: (number | bigint)[]) => number;
 /** What helpers return (core/cpu/assembly/status.ts). */
 const STATUS_OK = 0;
 const STATUS_EXIT = 3;
-const BLOCKED_BY_NMI = 8;
+/** INTERRUPT_WINDOW and NMI_WINDOW: a nested guest's hypervisor waits. */
+const NESTED_WINDOW = 2;
 const COLD_FIRST = 1024;
 const COLD_LIMIT = 16384;
 /** Indexes of the function table above the cold forms belong to regions. */
@@ -122,6 +139,10 @@ export class Processor {
         random: () => host.random(),
         fetchPage: (page: number) => host.fetchPage?.(page >>> 0),
         preservePage: (page: number) => host.preservePage?.(page >>> 0),
+        msrRead: (index: number) => this.readRootMsr(host.vmx, index >>> 0),
+        msrWrite: (index: number, low: number, high: number) => (host.vmx?.msrWrite(index >>> 0, low >>> 0, high >>> 0) ? 1 : 0),
+        vmEntryChecks: (groups: number) => host.vmx?.entryChecks(groups) ?? INVALID_CONTROLS,
+        instructionInformation: () => this.describeOperands(),
         stackOperand: () => (this.translator.stackOperand() ? 1 : 0),
         decode: (gpa: number, descriptor: number) => {
           const record = this.translator.decode(gpa >>> 0, descriptor >>> 0);
@@ -148,6 +169,22 @@ export class Processor {
     }
     this.view.setUint32(RAM_SIZE, options.ramBytes, true);
     this.bytes.fill(PAGE_RAM, PAGE_KIND, PAGE_KIND + (options.ramBytes >>> 12));
+  }
+
+  private readRootMsr(host: VmxHost | undefined, index: number): number {
+    const value = host?.msrRead(index);
+    if (!value) return 0;
+    this.view.setUint32(ARGUMENTS, value[0], true);
+    this.view.setUint32(ARGUMENTS + 4, value[1], true);
+    return 1;
+  }
+
+  /** VM-exit instruction information of the instruction at RIP; its displacement goes to ARGUMENTS. */
+  private describeOperands(): number {
+    const decoded = this.translator.instructionAtRip();
+    const operands = decoded ? instructionInformation(decoded, this.view.getBigUint64(RIP, true)) : { information: 0, displacement: 0n };
+    this.view.setBigUint64(ARGUMENTS, operands.displacement, true);
+    return operands.information;
   }
 
   /** Calls a helper by name. */
@@ -203,13 +240,33 @@ export class Processor {
     return Number(this.view.getBigUint64(INSTRUCTIONS, true));
   }
 
+  /** Whether an external interrupt can be taken now, by the guest or by the hypervisor inside it. */
   get interruptible(): boolean {
-    return (this.view.getUint32(EFLAGS, true) & 0x200) !== 0 && this.call('interruptShadow') === 0;
+    return this.call('interruptible') !== 0;
   }
 
   /** By a shadow or by an NMI that is being handled. */
   get nmiBlocked(): boolean {
-    return this.call('interruptShadow') !== 0 || (this.view.getUint32(INTERRUPTIBILITY, true) & BLOCKED_BY_NMI) !== 0;
+    return this.call('nmiBlocked') !== 0;
+  }
+
+  /** Whether the vCPU runs a nested guest: VMX non-root operation of a hypervisor inside the machine. */
+  get nonRoot(): boolean {
+    return this.view.getUint32(NON_ROOT, true) !== 0;
+  }
+
+  /** Asks for exits as soon as an external interrupt, or an NMI, can be taken. What a nested guest's hypervisor asks for stays. */
+  requestWindows(interrupt: boolean, nmi: boolean): void {
+    const { view } = this;
+    view.setUint32(INTERRUPT_WINDOW, (view.getUint32(INTERRUPT_WINDOW, true) & NESTED_WINDOW) | (interrupt ? 1 : 0), true);
+    view.setUint32(NMI_WINDOW, (view.getUint32(NMI_WINDOW, true) & NESTED_WINDOW) | (nmi ? 1 : 0), true);
+  }
+
+  /** Carries out an exit of a nested guest to its hypervisor (a helper of core/cpu/assembly/vm-events.ts). True when there was one. */
+  exitToHypervisor(helper: string, ...args: number[]): boolean {
+    const status = this.call(helper, ...args);
+    if (status === STATUS_EXIT) this.exitAfterSkip = true;
+    return status !== STATUS_OK;
   }
 
   /** Makes an event pending for the next VM entry (VM-entry interruption information without error code). */
@@ -227,11 +284,7 @@ export class Processor {
    */
   enter(budget: number): number {
     const { view } = this;
-    if (this.exitAfterSkip) {
-      this.exitAfterSkip = false;
-      return this.leave();
-    }
-    if (this.injectionPending && this.call('injectEvent') === STATUS_EXIT) return this.leave();
+    if (!this.exitAfterSkip && this.injectionPending && this.call('injectEvent') === STATUS_EXIT) return this.leave();
     let rest = budget;
     const refill = (): void => {
       const part = this.jit ? Math.min(rest, SAMPLE_BUDGET) : rest;
@@ -240,6 +293,10 @@ export class Processor {
     };
     refill();
     for (;;) {
+      if (this.exitAfterSkip) {
+        this.exitAfterSkip = false;
+        return this.leave();
+      }
       const long = view.getUint32(CODE_SIZE, true) === 2;
       const stepping = view.getUint32(STEP_REASON, true) !== 0;
       const code = stepping ? this.step(long) : this.run(long)(0);
@@ -250,9 +307,11 @@ export class Processor {
         if (rest <= 0) return exitReason.preemptionTimer;
         refill();
       }
+      if (this.nonRoot && this.exitToHypervisor('boundary')) continue;
+      if (view.getUint32(ACTIVITY, true) !== 0) return exitReason.preemptionTimer;
       // NMIs come before maskable interrupts. @sdm 3C 26.2
-      if (view.getUint32(NMI_WINDOW, true) !== 0 && !this.nmiBlocked) return exitReason.nmiWindow;
-      if (view.getUint32(INTERRUPT_WINDOW, true) !== 0 && this.interruptible) return exitReason.interruptWindow;
+      if (view.getUint32(NMI_WINDOW, true) & 1 && !this.nmiBlocked) return exitReason.nmiWindow;
+      if (view.getUint32(INTERRUPT_WINDOW, true) & 1 && this.interruptible) return exitReason.interruptWindow;
       if (view.getBigInt64(CR8, true) !== this.lastCr8) {
         this.lastCr8 = view.getBigInt64(CR8, true);
         return exitReason.controlRegister;
@@ -294,12 +353,12 @@ export class Processor {
     view.setBigInt64(BUDGET, remaining - 1n, true);
     if (code === RUN_EXIT) return code;
     // It delivers its own traps; 3 is a triple fault on the way.
-    if (done && this.call('singleStep') === STATUS_EXIT) return RUN_EXIT;
+    if (this.call('endStep', done ? 1 : 0) === STATUS_EXIT) return RUN_EXIT;
     return code;
   }
 
   private deliver(): number {
-    return this.call('deliverPending') === STATUS_EXIT ? RUN_EXIT : 2;
+    return this.call('deliverPending') === STATUS_EXIT || this.call('endStep', 0) === STATUS_EXIT ? RUN_EXIT : RUN_SYNC;
   }
 
   /** An exit happened while root mode completed an instruction (a trap that could not be delivered): the next `enter` reports it. */

@@ -172,23 +172,28 @@ export class Translator {
     return STEP_RECORDS;
   }
 
-  /** Whether the instruction at RIP accesses the stack segment: by a memory operand, or as a stack. Only asked after a fault for an address. */
-  stackOperand(): boolean {
+  /** The instruction at RIP, or null when it cannot be fetched any more. The result is reused. */
+  instructionAtRip(): Decoded | null {
     const gpa = this.helpers.fetchAddress(0) >>> 0;
-    if (gpa === NO_ADDRESS) return false;
+    if (gpa === NO_ADDRESS) return null;
     const codeSize = SIZES[this.view.getUint32(CODE_SIZE, true)]!;
     const host = RAM_BASE + gpa;
     const here = PAGE_SIZE - (gpa & (PAGE_SIZE - 1));
-    let decoded: Decoded;
     try {
-      decoded = this.decoder.decode(this.bytes, host, host + here, codeSize);
+      return this.decoder.decode(this.bytes, host, host + here, codeSize);
     } catch {
       const next = this.helpers.fetchAddress(here) >>> 0;
-      if (next === NO_ADDRESS) return false;
+      if (next === NO_ADDRESS) return null;
       this.straddle.set(this.bytes.subarray(host, host + here));
       this.straddle.set(this.bytes.subarray(RAM_BASE + next, RAM_BASE + next + 16), here);
-      decoded = this.decoder.decode(this.straddle, 0, here + 16, codeSize);
+      return this.decoder.decode(this.straddle, 0, here + 16, codeSize);
     }
+  }
+
+  /** Whether the instruction at RIP accesses the stack segment: by a memory operand, or as a stack. Only asked after a fault for an address. */
+  stackOperand(): boolean {
+    const decoded = this.instructionAtRip();
+    if (!decoded) return false;
     return (decoded.memory && decoded.segmentNumber === SS) || (STACK_INSTRUCTION.test(decoded.row.name) && this.stackOutOfRange(decoded.row.name));
   }
 

@@ -19,10 +19,12 @@ import { restoreMachine, saveMachine } from './saved.ts';
 import { hostSources, repeatableSources } from './sources.ts';
 import type { LoadedBoot, Machine, MachineConfig, MachineHost } from './types.ts';
 import { PAGE_MMIO } from '../cpu/layout.ts';
+import { entryChecker } from '../vmx/entry.ts';
+import { writeVmxTables } from '../vmx/tables.ts';
 
 const CR4_BITS: readonly (readonly [Feature | null, number])[] = [
   ['vme', 0], ['vme', 1], ['tsc', 2], ['de', 3], ['pse', 4], ['pae', 5], ['mce', 6], ['pge', 7], [null, 8], ['fxsr', 9], ['sse', 10], ['umip', 11],
-  ['la57', 12], ['fsgsbase', 16], ['pcid', 17], ['xsave', 18], ['smep', 20], ['smap', 21], ['pku', 22],
+  ['la57', 12], ['vmx', 13], ['fsgsbase', 16], ['pcid', 17], ['xsave', 18], ['smep', 20], ['smap', 21], ['pku', 22],
 ];
 
 function allowedCr4(model: CpuModel): bigint {
@@ -63,6 +65,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const helpers = await WebAssembly.compile(helperBytes);
   let vmm: Vmm | null = null;
   let retired = (): number => 0;
+  let entryChecks = (_groups: number): number => 0;
   const sources = config.clock === 'instructions' ? repeatableSources(() => retired()) : hostSources();
   const clock = new VirtualClock(sources.time);
   const cpu = new Processor({
@@ -77,10 +80,17 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       random: sources.random,
       fetchPage: page => pager.fetch(page),
       preservePage: page => pager.preserve(page),
+      vmx: {
+        msrRead: index => vmm!.msrRead(index),
+        msrWrite: (index, low, high) => vmm!.msrWrite(index, low, high),
+        entryChecks: groups => entryChecks(groups),
+      },
     },
   });
   const pager: Pager = new Pager(cpu, host.preserved ?? null);
   retired = () => cpu.instructions;
+  entryChecks = entryChecker(cpu, model);
+  writeVmxTables(cpu.view, model, allowedCr4(model));
   cpu.setLimits({ cr4: allowedCr4(model), efer: allowedEfer(model), xcr0: BigInt(new Cpuid(model).xcr0Allowed), physicalAddressBits: model.physicalAddressBits });
   cpu.setPageKind(0xa0000, 0x20000, PAGE_MMIO);
   const pc = new Pc({

@@ -7,7 +7,8 @@ import type { SliceResult } from '../machine/types.ts';
 import type { VcpuInterrupts } from '../platform/interrupts.ts';
 import { Processor, exitReason } from '../cpu/processor.ts';
 import {
-  ACTIVITY, CR4, CR8, EFLAGS, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, FERR, FERR_ASSERTED, FERR_IGNORED, GPR, INTERRUPT_WINDOW, NMI_WINDOW, PAGE_KIND, PAGE_MMIO, XCR0,
+  ACTIVITY, CR4, CR8, EFLAGS, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, FERR, FERR_ASSERTED, FERR_IGNORED, GPR, NMI_WINDOW, PAGE_KIND, PAGE_MMIO,
+  VMX_OPERATION, XCR0,
 } from '../cpu/layout.ts';
 import type { AccessSize, Component } from '../platform/device.ts';
 import { Cpuid } from './cpuid.ts';
@@ -29,6 +30,9 @@ const RBX = GPR + 24;
 const ACTIVITY_ACTIVE = 0;
 const ACTIVITY_HLT = 1;
 const INTERRUPT_FLAG = 0x200;
+/** What `interruptExits` says of external interrupts in a nested guest: its own, or exits that acknowledge them. */
+const INTERRUPTS_STAY = 0;
+const INTERRUPTS_ACKNOWLEDGED = 2;
 const TYPE_EXTERNAL = 0;
 const TYPE_NMI = 2;
 
@@ -118,6 +122,7 @@ export class Vmm {
       if (pc.exit) return { kind: 'stopped', exit: pc.exit };
       this.followCoprocessor();
       if (vcpu.eventPending) this.takeSignals();
+      if (cpu.nonRoot) this.leaveNested();
       if (view.getUint32(ACTIVITY, true) !== ACTIVITY_ACTIVE) {
         if (!this.wakes()) {
           if (pc.clock.skipIdle()) {
@@ -149,7 +154,11 @@ export class Vmm {
     const { vcpu } = this;
     vcpu.takeSmi();
     vcpu.takeStartUp();
-    if (vcpu.takeInit()) initProcessor(this.cpu, this.model);
+    // VMX root operation blocks INIT; a nested guest exits because of it.
+    if (this.cpu.view.getUint32(VMX_OPERATION, true) !== 0 && !this.cpu.nonRoot) return;
+    if (!vcpu.takeInit()) return;
+    if (this.cpu.nonRoot) this.cpu.exitToHypervisor('exitForInit');
+    else initProcessor(this.cpu, this.model);
   }
 
   /** FERR# goes to the chipset, IGNNE# comes from it. */
@@ -160,21 +169,36 @@ export class Vmm {
     if (coprocessor.ignored) view.setUint32(FERR, FERR_ASSERTED | FERR_IGNORED, true);
   }
 
-  /** What ends HLT: an NMI, or an interrupt that the guest will take. @sdm 2A HLT */
+  /** What makes a nested guest exit to its hypervisor before it goes on: the preemption timer, windows, NMIs, external interrupts. */
+  private leaveNested(): void {
+    const { cpu, vcpu } = this;
+    if (cpu.exitToHypervisor('boundary')) return;
+    if (vcpu.nmiPending && cpu.call('nmiExits') !== 0 && !cpu.nmiBlocked) {
+      vcpu.takeNmi();
+      cpu.exitToHypervisor('exitForNmi');
+      return;
+    }
+    const exits = cpu.call('interruptExits');
+    if (exits === INTERRUPTS_STAY || vcpu.pendingVector() < 0) return;
+    this.counts[exitReason.externalInterrupt]!++;
+    cpu.exitToHypervisor('exitForInterrupt', exits === INTERRUPTS_ACKNOWLEDGED ? vcpu.acknowledge() : -1);
+  }
+
+  /** What ends HLT: an NMI, or an interrupt that the guest will take. Nothing but INIT ends the other states. @sdm 2A HLT */
   private wakes(): boolean {
     const { view } = this.cpu;
+    if (view.getUint32(ACTIVITY, true) !== ACTIVITY_HLT) return false;
     return this.vcpu.nmiPending || (this.vcpu.eventPending && (view.getUint32(EFLAGS, true) & INTERRUPT_FLAG) !== 0);
   }
 
   /** Injects what is pending, or asks to be told when it can be. */
   private prepareInjection(): void {
     const { cpu, vcpu } = this;
-    cpu.view.setUint32(INTERRUPT_WINDOW, 0, true);
-    cpu.view.setUint32(NMI_WINDOW, 0, true);
+    cpu.requestWindows(false, false);
     cpu.setCr8(vcpu.readCr8());
     if (cpu.injectionPending) return;
     if (vcpu.nmiPending) {
-      if (cpu.nmiBlocked) cpu.view.setUint32(NMI_WINDOW, 1, true);
+      if (cpu.nmiBlocked) cpu.requestWindows(false, true);
       else {
         vcpu.takeNmi();
         cpu.inject(TYPE_NMI, 2);
@@ -186,7 +210,7 @@ export class Vmm {
       this.counts[exitReason.externalInterrupt]!++;
       this.trace?.exit(exitReason.externalInterrupt);
       cpu.inject(TYPE_EXTERNAL, vcpu.acknowledge());
-    } else cpu.view.setUint32(INTERRUPT_WINDOW, 1, true);
+    } else cpu.requestWindows(true, vcpu.nmiPending);
   }
 
   private handle(reason: number): SliceResult | null {
@@ -249,14 +273,17 @@ export class Vmm {
     this.cpu.skip();
   }
 
-  private handleRdmsr(): void {
-    const msr = this.register(RCX);
-    let value: readonly [number, number] | null;
+  /** The value of an MSR that root mode keeps, or null for #GP(0). */
+  msrRead(msr: number): readonly [number, number] | null {
     if (this.vcpu.ownsMsr(msr)) {
       const own = this.vcpu.readMsr(msr);
-      value = own && [own.low, own.high];
-    } else if (this.timeStamp.ownsMsr(msr)) value = this.timeStamp.readMsr(msr);
-    else value = this.msrs.read(msr);
+      return own && [own.low, own.high];
+    }
+    return this.timeStamp.ownsMsr(msr) ? this.timeStamp.readMsr(msr) : this.msrs.read(msr);
+  }
+
+  private handleRdmsr(): void {
+    const value = this.msrRead(this.register(RCX));
     if (!value) {
       this.cpu.generalProtection();
       return;
@@ -270,12 +297,12 @@ export class Vmm {
     const msr = this.register(RCX);
     const low = this.register(RAX);
     const high = this.register(RDX);
-    if (this.writeMsr(msr, low, high)) this.cpu.skip();
+    if (this.msrWrite(msr, low, high)) this.cpu.skip();
     else this.cpu.generalProtection();
   }
 
   /** False asks for #GP(0). */
-  private writeMsr(msr: number, low: number, high: number): boolean {
+  msrWrite(msr: number, low: number, high: number): boolean {
     if (msr === 0x1b && (low & 0x400) !== 0 && !this.model.features.includes('x2apic')) return false;
     if (this.vcpu.ownsMsr(msr)) return this.vcpu.writeMsr(msr, low, high);
     if (!this.timeStamp.ownsMsr(msr)) return this.msrs.write(msr, low, high);
@@ -335,7 +362,7 @@ export class Vmm {
     this.noteEptViolation(low, high, eptQualification.write);
     this.writeMmio(high * 2 ** 32 + low, size, valueLow, valueHigh);
     // The guest goes on without an exit: an end of interrupt or an interrupt to itself must not wait for the end of the slice.
-    if (this.vcpu.pendingVector() >= 0) this.cpu.view.setUint32(INTERRUPT_WINDOW, 1, true);
+    if (this.vcpu.pendingVector() >= 0) this.cpu.requestWindows(true, (this.cpu.view.getUint32(NMI_WINDOW, true) & 1) !== 0);
     this.trace?.entry();
   }
 

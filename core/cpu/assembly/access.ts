@@ -24,7 +24,8 @@ import {
 } from '../layout';
 import { writeToCode } from './code';
 import { mmioRead, mmioReadHigh, mmioWrite } from './imports';
-import { canonical, fillRead, fillWrite, IMPLICIT, noteWrite, pageKind, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
+import { canonical, fillRead, fillWrite, IMPLICIT, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
+import { noteWrite, pageKind } from './physical';
 import { raiseError } from './status';
 import { alignmentChecked, dataEntry, guardedOpen } from './tlb';
 

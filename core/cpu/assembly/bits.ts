@@ -37,6 +37,7 @@ export const CR4_PGE: u64 = 1 << 7;
 export const CR4_PCE: u64 = 1 << 8;
 export const CR4_UMIP: u64 = 1 << 11;
 export const CR4_LA57: u64 = 1 << 12;
+export const CR4_VMXE: u64 = 1 << 13;
 export const CR4_PCIDE: u64 = 1 << 17;
 export const CR4_OSXSAVE: u64 = 1 << 18;
 export const CR4_SMEP: u64 = 1 << 20;

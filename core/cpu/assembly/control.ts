@@ -4,15 +4,23 @@ import {
   CR4_SMEP, EFER_LMA, EFER_LME, ACCESS_L,
 } from './bits';
 import { accessOf, longModeActive } from './descriptors';
-import { updateMode } from './events';
+import { updateMode } from './mode';
 import { updateStepReason } from './flags';
 import { readU64 } from './memory';
 import { canonical, canonicalWhenWide, loadPdptes } from './paging';
 import { FAULTED, OK, SYNC, faulted, raise, raiseError } from './status';
 import { flushAll, flushNonGlobal, flushPage } from './tlb';
+import { cltsExit, disabled, lmswExit, maskedWrite, primaryExits, secondaryExits, shadowed } from './vm-controls';
+import { vmExit, vmExitDecoded } from './vm-exit';
+import { fixedCr0, fixedCr4 } from './vmx';
 import {
   ARGUMENTS, CODE_SIZE, CR0, CR2, CR3, CR4, CR4_ALLOWED, CR8, CS, DR0, DR6, DR7, EFER, PENDING_DEBUG, PHYS_RESERVED, TR,
+  VMX_OPERATION,
 } from '../layout';
+import { PRIMARY_INVLPG, SECONDARY_INVPCID, SECONDARY_UNRESTRICTED } from '../../vmx/control-bits';
+
+const EXIT_INVLPG: u32 = 14;
+const EXIT_INVPCID: u32 = 58;
 
 /** Bits of CR0 that exist. */
 const CR0_BITS: u64 = 0xe005003f;
@@ -31,10 +39,11 @@ function refusedPdptes(): i32 {
 
 function writeCr0(valueIn: u64): i32 {
   if (valueIn >> 32) return raiseError(13, 0);
-  const value = (valueIn & CR0_BITS) | CR0_ET;
   const before = load<u64>(CR0);
+  const value = (maskedWrite(0, before, valueIn) & CR0_BITS) | CR0_ET;
   const efer = load<u64>(EFER);
   if ((value & (CR0_NW | CR0_CD)) == CR0_NW || (value & (CR0_PG | CR0_PE)) == CR0_PG) return raiseError(13, 0);
+  if (load<u32>(VMX_OPERATION) && !fixedCr0(value, secondaryExits(SECONDARY_UNRESTRICTED))) return raiseError(13, 0);
   const changed = value ^ before;
   if (changed & CR0_PG) {
     if (value & CR0_PG) {
@@ -65,10 +74,11 @@ function writeCr3(valueIn: u64): i32 {
   return SYNC;
 }
 
-function writeCr4(value: u64): i32 {
+function writeCr4(valueIn: u64): i32 {
   const before = load<u64>(CR4);
+  const value = maskedWrite(4, before, valueIn);
   const changed = value ^ before;
-  if (value & ~load<u64>(CR4_ALLOWED)) return raiseError(13, 0);
+  if (value & ~load<u64>(CR4_ALLOWED) || (load<u32>(VMX_OPERATION) && !fixedCr4(value))) return raiseError(13, 0);
   const long = longModeActive();
   if (long && (!(value & CR4_PAE) || changed & CR4_LA57)) return raiseError(13, 0);
   if (changed & value & CR4_PCIDE && (!long || load<u64>(CR3) & 0xfff)) return raiseError(13, 0);
@@ -96,31 +106,42 @@ export function movToCr(n: i32, value: u64): i32 {
 /** MOV from CRn: the value into ARGUMENTS. */
 export function movFromCr(n: i32): i32 {
   let value: u64 = 0;
-  if (n == 0) value = load<u64>(CR0);
+  if (n == 0) value = shadowed(0, load<u64>(CR0));
   else if (n == 2) value = load<u64>(CR2);
   else if (n == 3) value = load<u64>(CR3);
-  else if (n == 4) value = load<u64>(CR4);
+  else if (n == 4) value = shadowed(4, load<u64>(CR4));
   else if (n == 8) value = load<u64>(CR8);
   else return raise(6);
   store<u64>(ARGUMENTS, value);
   return OK;
 }
 
-/** LMSW: PE can be set but not cleared. */
-export function lmsw(value: u32): i32 {
-  return writeCr0((load<u64>(CR0) & ~0xe) | u64(value & 0xf));
+/** LMSW: PE can be set but not cleared. `memory`: the operand is in memory, at `linear`. */
+export function lmsw(value: u32, memory: i32, linear: u64): i32 {
+  const status = lmswExit(value, memory, linear);
+  return status == OK ? writeCr0((load<u64>(CR0) & ~0xe) | u64(value & 0xf)) : status;
 }
 
 export function clts(): i32 {
+  const status = cltsExit();
+  if (status != OK) return status;
   const before = load<u64>(CR0);
+  if (maskedWrite(0, before, before & ~CR0_TS) == before) return OK;
   store<u64>(CR0, before & ~CR0_TS);
   return before & CR0_TS ? SYNC : OK;
 }
 
 /** INVLPG; an address that is not canonical does nothing. */
 export function invlpg(la: u64): i32 {
+  if (primaryExits(PRIMARY_INVLPG)) return vmExit(EXIT_INVLPG, la);
   if (canonical(la)) flushPage(la);
   return SYNC;
+}
+
+/** Before INVPCID looks at its operands. */
+export function invpcidExit(): i32 {
+  if (disabled(SECONDARY_INVPCID)) return raise(6);
+  return primaryExits(PRIMARY_INVLPG) ? vmExitDecoded(EXIT_INVPCID) : OK;
 }
 
 /** INVPCID; `la` is the linear address of the 16-byte descriptor. Entries of other PCIDs are never kept. @sdm 2A INVPCID */

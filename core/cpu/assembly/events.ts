@@ -8,34 +8,28 @@
  *      instruction and moved RIP; otherwise, with RIP at the next instruction, status = singleStep(): OK, or JUMP after it delivered
  *      the #DB trap that was due (RIP is then the handler's), or EXIT.
  */
-import { RF, TF } from './bits';
-import { linear, refreshFlatness, refreshSizes, setPrivilege } from './descriptors';
-import { RESUME_SET, SHADOW_RIP, STEPPED, STEP_BREAKPOINTS, iopl, updateStepReason, virtual8086 } from './flags';
+import { CR0_PE, RF, TF } from './bits';
+import { linear } from './descriptors';
+import { RESUME_SET, STEPPED, STEP_BREAKPOINTS, endShadow, iopl, updateStepReason, virtual8086 } from './flags';
 import { DELIVER_GATED, DELIVER_RESUME, deliver, redirectVirtual } from './gates';
 import { stackOperand } from './imports';
 import { EXIT, FAULTED, JUMP, OK, exit, raise, raiseError } from './status';
 import { REPEATING, REPEATING_RIP } from './string-registers';
+import { get32 } from './vmcs';
+import { PAGE_FAULT_ERROR_CODE_MASK, PAGE_FAULT_ERROR_CODE_MATCH } from '../../vmx/fields';
+import { PRIMARY_MONITOR_TRAP } from '../../vmx/control-bits';
+import { vmExit, vmExitEvent } from './vm-exit';
+import { completeVmExit } from './vm-leave';
 import {
-  ACTIVITY, CODE_SIZE, CPL, CR0, CR2, CS, DELIVERY, DR0, DR6, DR7, EFLAGS, ENTRY_ERROR, ENTRY_INTR_INFO, ENTRY_LENGTH, FAULT,
-  FAULT_ADDRESS, FAULT_ERROR, FAULT_EXIT, FAULT_CANONICAL, FAULT_HAS_ERROR, F_OV, HELPER_STATE, IDT_VECTORING_ERROR, IDT_VECTORING_INFO,
-  INTERRUPTIBILITY, NEXT_RIP, PENDING_DEBUG, REAL_SEGMENTS, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
+  ACTIVE_EXCEPTIONS, ACTIVE_PRIMARY, ACTIVITY, CODE_SIZE, CR0, CR2, CS, DELIVERY, DR0, DR6, DR7, EFLAGS, ENTRY_ERROR, ENTRY_INTR_INFO, ENTRY_LENGTH, FAULT,
+  FAULT_ADDRESS, FAULT_ERROR, FAULT_EXIT, FAULT_CANONICAL, FAULT_HAS_ERROR, FAULT_VM_EXIT, F_OV, HELPER_STATE, IDT_VECTORING_ERROR, IDT_VECTORING_INFO,
+  INTERRUPTIBILITY, MONITOR_TRAP, NEXT_RIP, NMI_UNBLOCKED, NON_ROOT, PENDING_DEBUG, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON, VECTORING_LENGTH,
 } from '../layout';
 
 /** u32: the interrupt shadow as it was before the instruction being stepped. */
 const STEPPED_SHADOW: usize = HELPER_STATE + 0x20c;
-
-/** Recomputes everything derived from CR0, CR4, EFER, EFLAGS.VM and the segment registers. */
-export function updateMode(): void {
-  const v86 = virtual8086();
-  const real = !(load<u64>(CR0) & 1);
-  if (real) store<u32>(CPL, 0);
-  else if (v86) store<u32>(CPL, 3);
-  store<u32>(REAL_SEGMENTS, u32(real || v86));
-  setPrivilege(load<u32>(CPL));
-  refreshSizes();
-  refreshFlatness();
-  updateStepReason();
-}
+/** MONITOR_TRAP: an instruction is being stepped under the monitor trap flag. */
+const MONITOR_STEPPED: u32 = 2;
 
 /** How a vector counts for double faults: 0 benign, 1 contributory, 2 page fault, 3 double fault. @sdm 3A 6.15, table 6-4 */
 function severity(vector: u32): i32 {
@@ -82,6 +76,37 @@ function resumes(vector: u32): bool {
   return vector != 1 || (load<u64>(PENDING_DEBUG) & 0x2000) != 0;
 }
 
+// ---- exits of a nested guest ---------------------------------------------------------------------------------------------------
+/** Whether an exception is one that L1 wants to see. @sdm 3C 26.2 */
+function intercepted(vector: u32, error: u32): bool {
+  const chosen = (load<u32>(ACTIVE_EXCEPTIONS) >>> vector) & 1;
+  if (vector != 14 || !load<u32>(NON_ROOT)) return chosen != 0;
+  const matches = (error & get32(PAGE_FAULT_ERROR_CODE_MASK)) == get32(PAGE_FAULT_ERROR_CODE_MATCH);
+  return (chosen != 0) == matches;
+}
+
+/** Exit qualification of an exception, which takes the place of what CR2 and DR6 would get. */
+function exceptionQualification(vector: u32): u64 {
+  if (vector == 14) return load<u64>(FAULT_ADDRESS);
+  if (vector != 1) return 0;
+  const pending = load<u64>(PENDING_DEBUG) & 0x600f;
+  store<u64>(PENDING_DEBUG, 0);
+  return pending;
+}
+
+/** Leaves for L1 because of an event. In real-address mode there are no error codes. */
+function exitForEvent(info: u32, error: u32): i32 {
+  vmExitEvent(load<u64>(CR0) & CR0_PE ? info : info & ~INFO_ERROR, error, exceptionQualification(info & 0xff));
+  return completeVmExit();
+}
+
+/** Before an event is delivered: what the exit fields will say when its delivery ends in an exit. */
+function noteVectoring(info: u32, error: u32, length: u32): void {
+  store<u32>(IDT_VECTORING_INFO, (info & 0xfff) | INFO_VALID);
+  store<u32>(IDT_VECTORING_ERROR, error);
+  store<u32>(VECTORING_LENGTH, length);
+}
+
 /**
  * Delivers an event and whatever exceptions arise from that, to JUMP or EXIT. `info` is in the format of interruption information,
  * `returnTo` the RIP that is pushed; a nested exception pushes that of the instruction.
@@ -95,23 +120,29 @@ function deliverEvent(infoIn: u32, errorIn: u32, returnTo: u64, optionsIn: u32):
   while (status == FAULTED) {
     const vector = info & 0xff;
     store<u32>(DELIVERY, load<u32>(DELIVERY) + 1);
+    noteVectoring(info, error, load<u32>(VECTORING_LENGTH));
     status = deliver(vector, info, error, rip, options);
     if (status != FAULTED) break;
     const fault = load<u32>(FAULT);
+    if (fault & FAULT_VM_EXIT) return completeVmExit();
     if (fault & FAULT_EXIT) {
-      store<u32>(IDT_VECTORING_INFO, info | INFO_VALID);
-      store<u32>(IDT_VECTORING_ERROR, error);
       store<u32>(DELIVERY, 0);
       return EXIT;
     }
     const next = fault & 0xff;
+    if (intercepted(next, load<u32>(FAULT_ERROR))) {
+      return exitForEvent(next | (TYPE_HARDWARE << 8) | (fault & FAULT_HAS_ERROR), load<u32>(FAULT_ERROR));
+    }
     if (next == 14) store<u64>(CR2, load<u64>(FAULT_ADDRESS));
     const first = (info >>> 8) & 7;
     const outcome = combination(first == TYPE_HARDWARE ? severity(vector) : 0, severity(next));
     if (outcome == TRIPLE) {
       store<u32>(DELIVERY, 0);
-      return exit(2, 0);
+      if (!load<u32>(NON_ROOT)) return exit(2, 0);
+      vmExit(2, 0);
+      return completeVmExit();
     }
+    if (outcome == DOUBLE && intercepted(8, 0)) return exitForEvent(8 | (TYPE_HARDWARE << 8) | INFO_ERROR, 0);
     store<u32>(FAULT, 0);
     rip = load<u64>(RIP);
     options = resumes(next) ? DELIVER_RESUME : 0;
@@ -125,6 +156,7 @@ function deliverEvent(infoIn: u32, errorIn: u32, returnTo: u64, optionsIn: u32):
     }
   }
   store<u32>(DELIVERY, 0);
+  store<u32>(IDT_VECTORING_INFO, 0);
   endShadow();
   return status;
 }
@@ -132,9 +164,13 @@ function deliverEvent(infoIn: u32, errorIn: u32, returnTo: u64, optionsIn: u32):
 /** Delivers the exception pending in FAULT. JUMP, or EXIT (triple fault: reason 2; or a VM exit was pending already). */
 export function deliverPending(): i32 {
   const fault = load<u32>(FAULT);
+  if (fault & FAULT_VM_EXIT) return completeVmExit();
   if (fault & FAULT_EXIT) return EXIT;
   let vector = fault & 0xff;
   if (fault & FAULT_CANONICAL && vector == 13 && stackOperand()) vector = 12;
+  if (intercepted(vector, load<u32>(FAULT_ERROR))) return exitForEvent(vector | (TYPE_HARDWARE << 8) | (fault & FAULT_HAS_ERROR), load<u32>(FAULT_ERROR));
+  store<u32>(IDT_VECTORING_INFO, 0);
+  store<u32>(NMI_UNBLOCKED, 0);
   store<u32>(FAULT, 0);
   const options: u32 = resumes(vector) ? DELIVER_RESUME : 0;
   if (vector == 14) store<u64>(CR2, load<u64>(FAULT_ADDRESS));
@@ -155,22 +191,31 @@ export function injectEvent(): i32 {
   if (!(info & INFO_VALID)) return OK;
   store<u32>(ENTRY_INTR_INFO, 0);
   store<u32>(ACTIVITY, 0);
+  return deliverInjected(info, load<u32>(ENTRY_ERROR), load<u32>(ENTRY_LENGTH));
+}
+
+/** Delivers an event that a VM entry injects; `length` is that of the instruction that a software interrupt or exception stands for. */
+export function deliverInjected(info: u32, error: u32, length: u32): i32 {
   const type = (info >>> 8) & 7;
   let rip = load<u64>(RIP);
   let options: u32 = type <= TYPE_NMI ? withinRepetition() : 0;
   if (type == TYPE_NMI) store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) | 8);
   if (type >= TYPE_SOFTWARE_INTERRUPT) {
-    rip += u64(load<u32>(ENTRY_LENGTH));
+    rip += u64(length);
     if (load<u32>(CODE_SIZE) != 2) rip &= 0xffffffff;
     if (type != TYPE_PRIVILEGED_SOFTWARE) options = DELIVER_GATED;
   }
-  return deliverEvent(info & 0xfff, load<u32>(ENTRY_ERROR), rip, options);
+  store<u32>(VECTORING_LENGTH, length);
+  return deliverEvent(info & 0xfff, error, rip, options);
 }
 
 // ---- software interrupts ------------------------------------------------------------------------------------------------------
 function software(vector: u32, type: u32, options: u32): i32 {
+  noteVectoring(vector | (type << 8), 0, u32(load<u64>(NEXT_RIP) - load<u64>(RIP)));
   const status = deliver(vector, vector | (type << 8), 0, load<u64>(NEXT_RIP), options);
-  return status == FAULTED ? (load<u32>(FAULT) & FAULT_EXIT ? EXIT : FAULTED) : JUMP;
+  if (status == FAULTED) return load<u32>(FAULT) & FAULT_EXIT ? EXIT : FAULTED;
+  store<u32>(IDT_VECTORING_INFO, 0);
+  return JUMP;
 }
 
 /** INT n. @sdm 2A INT n */
@@ -185,17 +230,20 @@ export function interrupt(vector: i32): i32 {
 
 /** INT3: no IOPL check and no redirection in virtual-8086 mode. */
 export function int3(): i32 {
+  if (intercepted(3, 0)) return vmExitEvent(3 | (TYPE_SOFTWARE_EXCEPTION << 8), 0, 0);
   return software(3, TYPE_SOFTWARE_EXCEPTION, DELIVER_GATED);
 }
 
 /** INTO; #UD in 64-bit mode is the opcode table's. The lazy overflow flag is the sign of F_OV. */
 export function into(): i32 {
   if (load<i64>(F_OV) >= 0) return OK;
+  if (intercepted(4, 0)) return vmExitEvent(4 | (TYPE_SOFTWARE_EXCEPTION << 8), 0, 0);
   return software(4, TYPE_SOFTWARE_EXCEPTION, DELIVER_GATED);
 }
 
 /** INT1 (ICEBP): the gate's DPL is not checked. A trap that MOV SS held back becomes part of this #DB. */
 export function int1(): i32 {
+  if (intercepted(1, 0)) return vmExitEvent(1 | (TYPE_PRIVILEGED_SOFTWARE << 8), 0, 0);
   const held = load<u64>(PENDING_DEBUG);
   if (held & ENABLED_BREAKPOINT) {
     store<u64>(PENDING_DEBUG, 0);
@@ -206,34 +254,12 @@ export function int1(): i32 {
 }
 
 // ---- shadows and single steps -------------------------------------------------------------------------------------------------
-function endShadow(): void {
-  store<u64>(SHADOW_RIP, 0);
-  const blocking = load<u32>(INTERRUPTIBILITY);
-  if (blocking & 3) {
-    store<u32>(INTERRUPTIBILITY, blocking & ~3);
-    updateStepReason();
-  }
-}
-
-/**
- * For root mode, between slices: nonzero when the next instruction is still protected by STI or MOV SS. Then INTERRUPTIBILITY and
- * STEP_REASON say so too, and the shadow ends with that instruction.
- */
-export function interruptShadow(): i32 {
-  if (load<u64>(SHADOW_RIP) == load<u64>(RIP) && load<u64>(SHADOW_RIP) != 0) {
-    store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) | 1);
-    updateStepReason();
-  }
-  store<u64>(SHADOW_RIP, 0);
-  return i32(load<u32>(INTERRUPTIBILITY) & 3);
-}
-
 /**
  * After root mode completed an instruction that exited and moved RIP behind it: its shadow and RF end, and a single-step trap that is due
  * is delivered. OK, JUMP or EXIT, as singleStep.
  */
 export function endInstruction(): i32 {
-  const status = singleStep();
+  const status = endStep(1);
   if (status == OK) endShadow();
   return status;
 }
@@ -253,6 +279,7 @@ function instructionBreakpoints(address: u64): u32 {
 /** Before an instruction while STEP_REASON is nonzero: OK, or FAULTED with #DB when an instruction breakpoint is at RIP. */
 export function beginStep(): i32 {
   store<u32>(STEPPED, load<u32>(EFLAGS) & TF);
+  if (load<u32>(ACTIVE_PRIMARY) & PRIMARY_MONITOR_TRAP) store<u32>(MONITOR_TRAP, MONITOR_STEPPED);
   store<u32>(RESUME_SET, 0);
   store<u32>(STEPPED_SHADOW, load<u32>(INTERRUPTIBILITY) & 3);
   if (!(load<u32>(STEP_REASON) & STEP_BREAKPOINTS) || load<u32>(EFLAGS) & RF) return OK;
@@ -283,6 +310,28 @@ export function singleStep(): i32 {
     return OK;
   }
   store<u64>(PENDING_DEBUG, pending);
+  return deliverTrap();
+}
+
+/** The #DB trap that PENDING_DEBUG describes. */
+function deliverTrap(): i32 {
+  if (intercepted(1, 0)) {
+    store<u32>(IDT_VECTORING_INFO, 0);
+    return exitForEvent(1 | (TYPE_HARDWARE << 8), 0);
+  }
   recordDebug();
   return deliverEvent(1 | (TYPE_HARDWARE << 8), 0, load<u64>(RIP), withinRepetition());
+}
+
+/** After a VM entry: the debug exceptions that its field says are pending, unless a load of SS holds them back. */
+export function deliverPendingDebug(): i32 {
+  return load<u64>(PENDING_DEBUG) & 0x5000 && !(load<u32>(INTERRUPTIBILITY) & 2) ? deliverTrap() : OK;
+}
+
+/** After a step, whether its instruction completed or an event was delivered instead: the traps due, then the monitor trap flag's exit. */
+export function endStep(completed: i32): i32 {
+  const status = completed ? singleStep() : OK;
+  if (status == EXIT || load<u32>(MONITOR_TRAP) != MONITOR_STEPPED) return status;
+  vmExit(37, 0);
+  return completeVmExit();
 }

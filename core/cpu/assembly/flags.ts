@@ -6,9 +6,10 @@
 import { AC, IF, IOPL, RF, STATUS_FLAGS, TF, VIF, VIP, VM, CR4_PVI, CR4_VME } from './bits';
 import { OK, SYNC, raiseError } from './status';
 import { alignmentChecked, flushAccessCheck, flushUserData } from './tlb';
+import { PRIMARY_MONITOR_TRAP } from '../../vmx/control-bits';
 import {
-  CPL, CR0, CR4, DR7, EFLAGS, F_AUX, F_CX, F_CY, F_OV, F_PARITY, F_RES, HELPER_STATE, INTERRUPTIBILITY, INTERRUPT_WINDOW, NEXT_RIP,
-  PENDING_DEBUG, REAL_SEGMENTS, STEP_REASON,
+  ACTIVE_PRIMARY, CPL, CR0, CR4, DR7, EFLAGS, F_AUX, F_CX, F_CY, F_OV, F_PARITY, F_RES, HELPER_STATE, INTERRUPTIBILITY, INTERRUPT_WINDOW, NEXT_RIP,
+  PENDING_DEBUG, REAL_SEGMENTS, RIP, STEP_REASON,
 } from '../layout';
 
 /** Bits of STEP_REASON. */
@@ -18,6 +19,8 @@ export const STEP_PENDING: u32 = 2;
 export const STEP_BREAKPOINTS: u32 = 16;
 export const STEP_SHADOW: u32 = 4;
 export const STEP_RESUME: u32 = 8;
+/** The monitor trap flag of a nested guest. */
+const STEP_MONITOR: u32 = 32;
 
 /** u64: RIP of the instruction that the last STI or load of SS protects from interrupts; 0 = none. Offsets 0x200 to 0x3ff of HELPER_STATE are ours. */
 export const SHADOW_RIP: usize = HELPER_STATE + 0x200;
@@ -25,6 +28,8 @@ export const SHADOW_RIP: usize = HELPER_STATE + 0x200;
 export const STEPPED: usize = HELPER_STATE + 0x208;
 /** u32: nonzero when the instruction being stepped loaded RF, which then lasts for one more instruction. */
 export const RESUME_SET: usize = HELPER_STATE + 0x210;
+/** u32: what SHADOW_RIP's instruction is protected by, as INTERRUPTIBILITY says it: 1 = STI, 2 = load of SS. */
+export const SHADOW_KIND: usize = HELPER_STATE + 0x214;
 
 /** RFLAGS with every bit materialised. */
 export function readFlags(): u64 {
@@ -92,6 +97,7 @@ export function updateStepReason(): void {
   }
   if (load<u32>(INTERRUPTIBILITY) & 3) reason |= STEP_SHADOW;
   if (load<u64>(PENDING_DEBUG)) reason |= STEP_PENDING;
+  if (load<u32>(ACTIVE_PRIMARY) & PRIMARY_MONITOR_TRAP) reason |= STEP_MONITOR;
   store<u32>(STEP_REASON, reason);
 }
 
@@ -183,7 +189,32 @@ export function sti(): i32 {
     return SYNC;
   }
   store<u64>(SHADOW_RIP, load<u64>(NEXT_RIP));
+  store<u32>(SHADOW_KIND, 1);
   return OK;
+}
+
+// ---- interrupt shadows ----------------------------------------------------------------------------------------------------------
+/** The shadow of STI or of a load of SS is over. */
+export function endShadow(): void {
+  store<u64>(SHADOW_RIP, 0);
+  const blocking = load<u32>(INTERRUPTIBILITY);
+  if (blocking & 3) {
+    store<u32>(INTERRUPTIBILITY, blocking & ~3);
+    updateStepReason();
+  }
+}
+
+/**
+ * For root mode, between slices: nonzero when the next instruction is still protected by STI or MOV SS. Then INTERRUPTIBILITY and
+ * STEP_REASON say so too, and the shadow ends with that instruction.
+ */
+export function interruptShadow(): i32 {
+  if (load<u64>(SHADOW_RIP) == load<u64>(RIP) && load<u64>(SHADOW_RIP) != 0) {
+    store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) | load<u32>(SHADOW_KIND));
+    updateStepReason();
+  }
+  store<u64>(SHADOW_RIP, 0);
+  return i32(load<u32>(INTERRUPTIBILITY) & 3);
 }
 
 /** STAC and CLAC (CPL 0 and CR4.SMAP are checked by the opcode table). */

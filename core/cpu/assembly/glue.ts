@@ -1,12 +1,13 @@
 /** Small instruction helpers that combine the others: what a definition cannot say because a fault must leave nothing changed. */
 import { CR4, CS, GPR, SEGMENTS, SEGMENT_SIZE, SEG_BASE, MSR_TSC_AUX, CODE_SIZE, FS, GS } from '../layout';
 import { pop, segmentAddress } from './address';
-import { popFlags, pushFlagsImage, writeStatus } from './flags';
-import { random } from './imports';
+import { popFlags, pushFlagsImage } from './flags';
 import { probeWrite, writeU16, writeU32, writeU64 } from './memory';
 import { canonical, canonicalWhenWide } from './paging';
 import { loadSegment, moveToSegment } from './segments';
 import { FAULTED, OK, faulted, raise, raiseError } from './status';
+import { disabled } from './vm-controls';
+import { SECONDARY_RDTSCP } from '../../vmx/control-bits';
 
 const RSP: u32 = GPR + 4 * 8;
 
@@ -84,17 +85,10 @@ export function checkStore(la: u64, size: i32): i32 {
   return probeWrite(la, size) ? OK : FAULTED;
 }
 
+/** RDPID. */
 export function readProcessorId(register: u32): i32 {
+  if (disabled(SECONDARY_RDTSCP)) return raise(6);
   store<u64>(register, load<u64>(MSR_TSC_AUX) & 0xffffffff);
-  return OK;
-}
-
-/** RDRAND and RDSEED: always succeed. CF = 1, the other status flags clear. */
-export function rdrand(register: u32, size: i32): i32 {
-  if (size == 2) store<u16>(register, <u16>random());
-  else if (size == 4) store<u64>(register, <u64>random());
-  else store<u64>(register, (<u64>random() << 32) | <u64>random());
-  writeStatus(1);
   return OK;
 }
 

@@ -43,3 +43,18 @@ export declare function fetchPage(page: u32): void;
 // @ts-ignore: decorator
 @external('host', 'preservePage')
 export declare function preservePage(page: u32): void;
+/** Runs the given groups of VM-entry checks (core/vmx/checks.ts): 0, a VM-instruction error, or exit reason 33 with the qualification above it. */
+// @ts-ignore: decorator
+@external('host', 'vmEntryChecks')
+export declare function vmEntryChecks(groups: u32): u32;
+/** VM-exit instruction information of the instruction at RIP for an exit reason; its displacement goes to ARGUMENTS. */
+// @ts-ignore: decorator
+@external('host', 'instructionInformation')
+export declare function instructionInformation(reason: u32): u32;
+/** An MSR that root mode keeps: 1 with the value in ARGUMENTS, 0 for #GP(0). */
+// @ts-ignore: decorator
+@external('host', 'msrRead')
+export declare function msrRead(index: u32): u32;
+// @ts-ignore: decorator
+@external('host', 'msrWrite')
+export declare function msrWrite(index: u32, low: u32, high: u32): u32;

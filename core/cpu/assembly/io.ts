@@ -4,6 +4,7 @@ import { accessOf, baseOf, limitOf, linear } from './descriptors';
 import { iopl, virtual8086 } from './flags';
 import { sysReadU16 } from './memory';
 import { FAULTED, OK, exit, faulted, raiseError } from './status';
+import { portExit } from './vm-controls';
 import { CPL, CR0, TR } from '../layout';
 
 const EXIT_IO: u32 = 30;
@@ -26,17 +27,22 @@ export function ioPermission(port: u32, size: i32): i32 {
 /** Exit qualification of an I/O instruction. @sdm 3C 28.2.1, table 28-5 */
 // @ts-ignore: decorator
 @inline
-function qualification(port: u32, size: i32, input: u32, immediate: i32): u64 {
+export function qualification(port: u32, size: i32, input: u32, immediate: i32): u64 {
   return u64(u32(size - 1) | (input << 3) | (u32(immediate != 0) << 6) | ((port & 0xffff) << 16));
+}
+
+function portAccess(port: u32, size: i32, qualification: u64): i32 {
+  const status = portExit(port, size, qualification);
+  return status == OK ? exit(EXIT_IO, qualification) : status;
 }
 
 /** IN AL/AX/EAX; `immediate` is nonzero when the port is an immediate operand. */
 export function portIn(port: u32, size: i32, immediate: i32): i32 {
   const status = ioPermission(port, size);
-  return status == OK ? exit(EXIT_IO, qualification(port, size, 1, immediate)) : status;
+  return status == OK ? portAccess(port, size, qualification(port, size, 1, immediate)) : status;
 }
 
 export function portOut(port: u32, size: i32, immediate: i32): i32 {
   const status = ioPermission(port, size);
-  return status == OK ? exit(EXIT_IO, qualification(port, size, 0, immediate)) : status;
+  return status == OK ? portAccess(port, size, qualification(port, size, 0, immediate)) : status;
 }

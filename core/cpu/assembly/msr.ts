@@ -1,31 +1,61 @@
 /** Model-specific registers that live in the processor's state, the time-stamp counter, XCR0, PKRU, and instructions that always exit. */
-import { CR0_PG, CR4_OSXSAVE, CR4_PKE, CR4_TSD, EFER_LMA, EFER_LME, EFER_NXE } from './bits';
+import { CR0_PG, CR4_OSXSAVE, CR4_PCE, CR4_PKE, CR4_TSD, CR4_VMXE, EFER_LMA, EFER_LME, EFER_NXE } from './bits';
 import { segment } from './descriptors';
-import { timestamp } from './imports';
+import { writeStatus } from './flags';
+import { msrRead, msrWrite, random, timestamp } from './imports';
 import { canonicalWhenWide } from './paging';
 import { OK, SYNC, exit, raise, raiseError } from './status';
 import { flushAll } from './tlb';
+import { disabled, msrExits, primaryExits, secondaryExits } from './vm-controls';
+import { vmExit, vmExitDecoded } from './vm-exit';
+import { get } from './vmcs';
 import {
-  ARGUMENTS, CPL, CR0, CR4, EFER, EFER_ALLOWED, FS, GPR, GS, MSR_CSTAR, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_PAT, MSR_SFMASK, MSR_STAR,
-  MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, PKRU, SEG_BASE, TSC_OFFSET, XCR0, XCR0_ALLOWED,
+  ARGUMENTS, CPL, CR0, CR4, CR4_ALLOWED, EFER, EFER_ALLOWED, FS, GPR, GS, MSR_CSTAR, MSR_FEATURE_CONTROL, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_PAT,
+  MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, NON_ROOT, PKRU, SEG_BASE, TSC_OFFSET, VMX_CAPABILITIES, XCR0,
+  XCR0_ALLOWED,
 } from '../layout';
+import {
+  PRIMARY_HLT, PRIMARY_MONITOR, PRIMARY_MWAIT, PRIMARY_PAUSE, PRIMARY_RDPMC, PRIMARY_RDTSC, PRIMARY_TSC_OFFSETTING, SECONDARY_RDRAND, SECONDARY_RDSEED,
+  SECONDARY_RDTSCP, SECONDARY_WBINVD,
+} from '../../vmx/control-bits';
+import { TSC_OFFSET_FIELD } from '../../vmx/fields';
+
+/** The capability MSRs (core/vmx/controls.ts). */
+const FIRST_CAPABILITY: u32 = 0x480;
+const LAST_CAPABILITY: u32 = 0x491;
 
 const RAX: usize = GPR;
 const RCX: usize = GPR + 8;
 const RDX: usize = GPR + 16;
 
-/** Basic exit reasons. @sdm 3C C */
+/** Basic exit reasons. @sdm 3D C */
 const EXIT_CPUID: u32 = 10;
 const EXIT_HLT: u32 = 12;
+const EXIT_INVD: u32 = 13;
+const EXIT_RDPMC: u32 = 15;
+const EXIT_RDTSC: u32 = 16;
 const EXIT_RDMSR: u32 = 31;
 const EXIT_WRMSR: u32 = 32;
 const EXIT_MWAIT: u32 = 36;
+const EXIT_MONITOR: u32 = 39;
+const EXIT_PAUSE: u32 = 40;
+const EXIT_RDTSCP: u32 = 51;
+const EXIT_WBINVD: u32 = 54;
+const EXIT_XSETBV: u32 = 55;
+const EXIT_RDRAND: u32 = 57;
+const EXIT_RDSEED: u32 = 61;
+
+/** IA32_FEATURE_CONTROL: lock, VMXON outside SMX. */
+const FEATURE_LOCK: u64 = 1;
+const FEATURE_BITS: u64 = 5;
 
 /** How a value is checked before it is written. */
 const ANY: i32 = 0;
 const CANONICAL: i32 = 1;
 const LOW_32: i32 = 2;
 const MEMORY_TYPES: i32 = 3;
+const READ_ONLY: i32 = 4;
+const FEATURES: i32 = 5;
 let check: i32 = ANY;
 
 /** Where an MSR is kept (0: root mode's), and in `check` what may be written. */
@@ -46,7 +76,15 @@ function place(index: u32): usize {
   if (index == 0x174) return MSR_SYSENTER_CS;
   check = MEMORY_TYPES;
   if (index == 0x277) return MSR_PAT;
-  return 0;
+  return load<u64>(CR4_ALLOWED) & CR4_VMXE ? placeVmx(index) : 0;
+}
+
+/** The MSRs that come with VMX. */
+function placeVmx(index: u32): usize {
+  check = READ_ONLY;
+  if (index >= FIRST_CAPABILITY && index <= LAST_CAPABILITY) return VMX_CAPABILITIES + ((index - FIRST_CAPABILITY) << 3);
+  check = FEATURES;
+  return index == 0x3a ? <usize>MSR_FEATURE_CONTROL : 0;
 }
 
 /** EDX:EAX, both zero-extended. */
@@ -64,33 +102,73 @@ function operand(): u64 {
   return u64(load<u32>(RAX)) | (u64(load<u32>(RDX)) << 32);
 }
 
+/** The counter without what L1 adds for its guest. */
 // @ts-ignore: decorator
 @inline
-function timeStamp(): u64 {
+export function ownTimeStamp(): u64 {
   return u64(timestamp()) + load<u64>(TSC_OFFSET);
+}
+
+function timeStamp(): u64 {
+  const own = ownTimeStamp();
+  return primaryExits(PRIMARY_TSC_OFFSETTING) ? own + get(TSC_OFFSET_FIELD) : own;
+}
+
+/** The value of an MSR of the processor's own into ARGUMENTS; false: it is root mode's. */
+function readOwn(index: u32): bool {
+  let value: u64;
+  if (index == 0x10) {
+    value = timeStamp();
+  } else if (index == 0xc0000080) {
+    value = load<u64>(EFER);
+  } else {
+    const at = place(index);
+    if (!at) return false;
+    value = load<u64>(at);
+  }
+  store<u64>(ARGUMENTS, value);
+  return true;
+}
+
+/** Writes an MSR of the processor's own; `check` is what `place` left. */
+function writeOwn(at: usize, value: u64): i32 {
+  if (check == CANONICAL && !canonicalWhenWide(value)) return raiseError(13, 0);
+  if (check == LOW_32 && value >> 32) return raiseError(13, 0);
+  if (check == MEMORY_TYPES && !memoryTypes(value)) return raiseError(13, 0);
+  if (check == READ_ONLY) return raiseError(13, 0);
+  if (check == FEATURES && (value & ~FEATURE_BITS || load<u64>(MSR_FEATURE_CONTROL) & FEATURE_LOCK)) return raiseError(13, 0);
+  store<u64>(at, value);
+  return OK;
 }
 
 /** RDMSR: completes the registers of layout.ts, else exits with reason 31. */
 export function rdmsr(): i32 {
   const index = load<u32>(RCX);
-  if (index == 0x10) return result(timeStamp());
-  if (index == 0xc0000080) return result(load<u64>(EFER));
-  const at = place(index);
-  return at ? result(load<u64>(at)) : exit(EXIT_RDMSR, 0);
+  if (msrExits(index, false)) return vmExit(EXIT_RDMSR, 0);
+  return readOwn(index) ? result(load<u64>(ARGUMENTS)) : exit(EXIT_RDMSR, 0);
 }
 
 /** WRMSR: likewise, else exits with reason 32. #GP(0) for a value that the register cannot hold. */
 export function wrmsr(): i32 {
   const index = load<u32>(RCX);
   const value = operand();
+  if (msrExits(index, true)) return vmExit(EXIT_WRMSR, 0);
   if (index == 0xc0000080) return writeEfer(value);
   const at = place(index);
-  if (!at) return exit(EXIT_WRMSR, 0);
-  if (check == CANONICAL && !canonicalWhenWide(value)) return raiseError(13, 0);
-  if (check == LOW_32 && value >> 32) return raiseError(13, 0);
-  if (check == MEMORY_TYPES && !memoryTypes(value)) return raiseError(13, 0);
-  store<u64>(at, value);
-  return OK;
+  return at ? writeOwn(at, value) : exit(EXIT_WRMSR, 0);
+}
+
+/** An MSR's value into ARGUMENTS, for the areas of VM entry and exit: OK, or FAULTED with #GP(0). */
+export function readMsr(index: u32): i32 {
+  return readOwn(index) || msrRead(index) ? OK : raiseError(13, 0);
+}
+
+/** Writes an MSR on behalf of VM entry or exit: FAULTED with #GP(0) when it cannot hold the value. */
+export function writeMsr(index: u32, value: u64): i32 {
+  if (index == 0xc0000080) return writeEfer(value);
+  const at = place(index);
+  if (at) return writeOwn(at, value);
+  return msrWrite(index, u32(value), u32(value >> 32)) ? OK : raiseError(13, 0);
 }
 
 /** PAT holds the types 0, 1, 4, 5, 6, 7 in each byte. @sdm 3A 12.12.2 */
@@ -116,24 +194,29 @@ function writeEfer(value: u64): i32 {
 // ---- time and counters --------------------------------------------------------------------------------------------------------
 export function rdtsc(): i32 {
   if (load<u64>(CR4) & CR4_TSD && load<u32>(CPL)) return raiseError(13, 0);
+  if (primaryExits(PRIMARY_RDTSC)) return vmExit(EXIT_RDTSC, 0);
   return result(timeStamp());
 }
 
 export function rdtscp(): i32 {
+  if (disabled(SECONDARY_RDTSCP)) return raise(6);
   if (load<u64>(CR4) & CR4_TSD && load<u32>(CPL)) return raiseError(13, 0);
+  if (primaryExits(PRIMARY_RDTSC)) return vmExit(EXIT_RDTSCP, 0);
   store<u64>(RCX, load<u64>(MSR_TSC_AUX) & 0xffffffff);
   return result(timeStamp());
 }
 
 /** RDPID: the value into ARGUMENTS. */
 export function rdpid(): i32 {
+  if (disabled(SECONDARY_RDTSCP)) return raise(6);
   store<u64>(ARGUMENTS, load<u64>(MSR_TSC_AUX) & 0xffffffff);
   return OK;
 }
 
 /** There is no performance counter: every index is #GP(0). */
 export function rdpmc(): i32 {
-  return raiseError(13, 0);
+  const allowed = !load<u32>(CPL) || load<u64>(CR4) & CR4_PCE;
+  return allowed && primaryExits(PRIMARY_RDPMC) ? vmExit(EXIT_RDPMC, 0) : raiseError(13, 0);
 }
 
 // ---- extended state, protection keys ------------------------------------------------------------------------------------------
@@ -146,6 +229,7 @@ export function xgetbv(): i32 {
 /** XSETBV: x87 state is always on, AVX state needs SSE state. @sdm 1 13.3 */
 export function xsetbv(): i32 {
   if (!(load<u64>(CR4) & CR4_OSXSAVE)) return raise(6);
+  if (load<u32>(NON_ROOT)) return vmExit(EXIT_XSETBV, 0);
   const value = operand();
   if (load<u32>(RCX) || value & ~load<u64>(XCR0_ALLOWED) || !(value & 1) || (value & 6) == 4) return raiseError(13, 0);
   store<u64>(XCR0, value);
@@ -168,34 +252,46 @@ export function wrpkru(): i32 {
   return SYNC;
 }
 
-// ---- instructions that root mode completes ------------------------------------------------------------------------------------
+/** RDRAND and (`seed`) RDSEED: always succeed. CF = 1, the other status flags clear. */
+export function rdrand(register: u32, size: i32, seed: i32): i32 {
+  if (secondaryExits(seed ? SECONDARY_RDSEED : SECONDARY_RDRAND)) return vmExitDecoded(seed ? EXIT_RDSEED : EXIT_RDRAND);
+  if (size == 2) store<u16>(register, <u16>random());
+  else if (size == 4) store<u64>(register, <u64>random());
+  else store<u64>(register, (<u64>random() << 32) | <u64>random());
+  writeStatus(1);
+  return OK;
+}
+
+// ---- instructions that root mode completes, or L1 ----------------------------------------------------------------------------------
 export function cpuid(): i32 {
-  return exit(EXIT_CPUID, 0);
+  return load<u32>(NON_ROOT) ? vmExit(EXIT_CPUID, 0) : exit(EXIT_CPUID, 0);
 }
 
 export function hlt(): i32 {
-  return exit(EXIT_HLT, 0);
+  return primaryExits(PRIMARY_HLT) ? vmExit(EXIT_HLT, 0) : exit(EXIT_HLT, 0);
 }
 
 /** MONITOR: extensions are #GP(0); no store is watched, so MWAIT may return at once. */
 export function monitor(): i32 {
+  if (primaryExits(PRIMARY_MONITOR)) return vmExit(EXIT_MONITOR, 0);
   return load<u32>(RCX) ? raiseError(13, 0) : OK;
 }
 
 /** MWAIT: extension bit 0 (interrupts break it even when masked) is all there is. */
 export function mwait(): i32 {
+  if (primaryExits(PRIMARY_MWAIT)) return vmExit(EXIT_MWAIT, 0);
   return load<u32>(RCX) > 1 ? raiseError(13, 0) : exit(EXIT_MWAIT, 0);
 }
 
-/** WBINVD, INVD: caches are coherent. */
+/** Caches are coherent: in root operation these do nothing. */
 export function wbinvd(): i32 {
-  return OK;
+  return secondaryExits(SECONDARY_WBINVD) ? vmExit(EXIT_WBINVD, 0) : OK;
 }
 
 export function invd(): i32 {
-  return OK;
+  return load<u32>(NON_ROOT) ? vmExit(EXIT_INVD, 0) : OK;
 }
 
 export function pause(): i32 {
-  return OK;
+  return primaryExits(PRIMARY_PAUSE) ? vmExit(EXIT_PAUSE, 0) : OK;
 }

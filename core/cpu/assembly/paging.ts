@@ -28,9 +28,10 @@ import {
   TLB_USER,
   TLB_WRITE,
 } from '../layout';
-import { writeToCode } from './code';
-import { fetchPage as fetchAbsent, preservePage } from './imports';
-import { raise, raiseError, raisePageFault } from './status';
+import { EPT_EXECUTE, EPT_READ, EPT_WRITE, eptEnabled, eptPage, eptTranslate, eptTranslatePlain } from './ept';
+import { pageKind } from './physical';
+import { structureWritable } from './physical-write';
+import { faulted, raise, raiseError, raisePageFault } from './status';
 import { alignmentChecked, dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded } from './tlb';
 
 // What an access is: the bits of the page-fault error code (@sdm 3A 4.7), and IMPLICIT for implicit supervisor-mode accesses.
@@ -70,7 +71,7 @@ const EFER_NXE: u32 = 1 << 11;
 const EFLAGS_AC: u32 = 1 << 18;
 
 // The outcome of the last successful walk.
-/** Guest-physical address of the 4 KiB page. */
+/** Physical address of the 4 KiB page; that of the nested guest until the second stage. */
 export let walkPage: u64 = 0;
 /** ENTRY_* of the translation. */
 let walkKind: u32 = 0;
@@ -79,65 +80,36 @@ let walkUser: bool = false;
 let fetchPage: u64 = 1;
 let fetchKind: u32 = 0;
 
-/** PAGE_* of a guest-physical page address, which may be read from then on; nothing above 4 GiB is backed. */
-// @ts-ignore: decorator
-@inline
-export function pageKind(gpa: u64): u32 {
-  if (gpa >> 32) return PAGE_MMIO;
-  const kind = load<u8>(PAGE_KIND + (<u32>gpa >>> 12));
-  return kind == PAGE_ABSENT ? presentKind(<u32>gpa >>> 12) : kind;
-}
-
-function presentKind(page: u32): u32 {
-  fetchAbsent(page);
-  return load<u8>(PAGE_KIND + page);
-}
-
-/** Must be called before any write to RAM that no look-aside entry allowed: the page is no longer as the last snapshot has it. */
-export function noteWrite(gpa: u32): void {
-  const history = PAGE_HISTORY + (gpa >>> 12);
-  const state = load<u8>(history);
-  if (state == HISTORY_WRITTEN) return;
-  if (state == HISTORY_PENDING) preservePage(gpa >>> 12);
-  else store<u8>(history, HISTORY_WRITTEN);
-}
-
-/** Before `size` bytes at a guest-physical address are read or written from outside the processor: every page of theirs is there, and noted. */
-export function touchMemory(gpa: u32, size: u32, write: bool): void {
-  if (!size) return;
-  const last = (gpa + size - 1) >>> 12;
-  for (let page = gpa >>> 12; page <= last; page++) {
-    if (load<u8>(PAGE_KIND + page) == PAGE_ABSENT) fetchAbsent(page);
-    if (write) noteWrite(page << 12);
-  }
-}
+/** The linear address whose translation is under way. */
+let walkLinear: u64 = 0;
 
 /** Host address of a paging-structure entry, 0 when no memory backs it (it then reads as all ones). */
 // @ts-ignore: decorator
 @inline
 function entryHost(gpa: u64): u32 {
-  return pageKind(gpa) == PAGE_MMIO ? 0 : RAM_BASE + <u32>gpa;
+  const physical = eptEnabled() ? structurePhysical(gpa) : gpa;
+  return pageKind(physical) == PAGE_MMIO ? 0 : RAM_BASE + <u32>physical;
 }
 
-/** Prepares a paging structure for a write of its own; false when writes to it are dropped (ROM). */
-function structureWritable(gpa: u64): bool {
-  if (pageKind(gpa) != PAGE_RAM) return false;
-  noteWrite(<u32>gpa);
-  if (load<u32>(PAGE_CODE + (<u32>gpa >>> 12 << 2))) writeToCode(<u32>gpa, 8);
-  return true;
+/** No physical address. What is read there counts as ones; the exit that is pending makes that irrelevant. */
+const NOWHERE: u64 = 0xfffffffffffff000;
+
+function structurePhysical(gpa: u64): u64 {
+  return eptTranslate(gpa, EPT_READ, walkLinear, false) ? eptPage | (gpa & 0xfff) : NOWHERE;
 }
 
 /** Sets accessed and dirty flags; false when the entry changed meanwhile and the walk must start again. */
-function update64(gpa: u64, host: u32, before: u64, after: u64): bool {
-  return !structureWritable(gpa) || atomic.cmpxchg<u64>(host, before, after) == before;
+function update64(host: u32, before: u64, after: u64): bool {
+  return !structureWritable(host - RAM_BASE) || atomic.cmpxchg<u64>(host, before, after) == before;
 }
 
-function update32(gpa: u64, host: u32, before: u32, after: u32): bool {
-  return !structureWritable(gpa) || atomic.cmpxchg<u32>(host, before, after) == before;
+function update32(host: u32, before: u32, after: u32): bool {
+  return !structureWritable(host - RAM_BASE) || atomic.cmpxchg<u32>(host, before, after) == before;
 }
 
 /** Error-code bits of a page fault; I/D is reported only where fetches can be forbidden (@sdm 3A 4.7). */
 function pageFault(la: u64, access: u32, bits: u32): bool {
+  if (faulted()) return false;
   let error = access & ERROR_ACCESS;
   const cr4 = load<u32>(CR4);
   if (!(cr4 & CR4_SMEP) && !(cr4 & CR4_PAE && load<u32>(EFER) & EFER_NXE)) error &= ~FETCH;
@@ -191,7 +163,7 @@ function walk64(la: u64, access: u32, table: u64, top: u64, reservedAlways: u64)
       rights &= entry;
       disable |= entry;
       if (leaf) break;
-      if (!(entry & ACCESSED) && !update64(gpa, host, entry, entry | ACCESSED)) {
+      if (!(entry & ACCESSED) && !update64(host, entry, entry | ACCESSED)) {
         again = true;
         break;
       }
@@ -202,7 +174,7 @@ function walk64(la: u64, access: u32, table: u64, top: u64, reservedAlways: u64)
     const bits = violation(access, rights, (disable & EXECUTE_DISABLE) != 0, long ? <i32>(entry >> 59) & 15 : -1);
     if (bits) return pageFault(la, access, bits);
     const used = entry | ACCESSED | (access & WRITE ? DIRTY : 0);
-    if (used != entry && !update64(gpa, host, entry, used)) continue;
+    if (used != entry && !update64(host, entry, used)) continue;
     const inside = ((<u64>1) << shift) - 1;
     walkPage = (entry & ADDRESS & ~inside) | (la & inside & ~0xfff);
     walkUser = (rights & USER_PAGE) != 0;
@@ -228,13 +200,13 @@ function walk32(la: u64, access: u32): bool {
       const bits = violation(access, pde, false, -1);
       if (bits) return pageFault(la, access, bits);
       const used = pde | <u32>ACCESSED | (access & WRITE ? <u32>DIRTY : 0);
-      if (used != pde && !update32(directory, directoryHost, pde, used)) continue;
+      if (used != pde && !update32(directoryHost, pde, used)) continue;
       walkPage = high | (pde & 0xffc00000) | (la & 0x3ff000);
       walkUser = (pde & <u32>USER_PAGE) != 0;
       walkKind = ENTRY_LARGE | (pde & <u32>GLOBAL && cr4 & CR4_PGE ? ENTRY_GLOBAL : 0);
       return true;
     }
-    if (!(pde & <u32>ACCESSED) && !update32(directory, directoryHost, pde, pde | <u32>ACCESSED)) continue;
+    if (!(pde & <u32>ACCESSED) && !update32(directoryHost, pde, pde | <u32>ACCESSED)) continue;
     const table = <u64>(pde & 0xfffff000) + ((la >> 10) & 0xffc);
     const tableHost = entryHost(table);
     const pte = tableHost ? atomic.load<u32>(tableHost) : ~(<u32>0);
@@ -242,7 +214,7 @@ function walk32(la: u64, access: u32): bool {
     const bits = violation(access, pde & pte, false, -1);
     if (bits) return pageFault(la, access, bits);
     const used = pte | <u32>ACCESSED | (access & WRITE ? <u32>DIRTY : 0);
-    if (used != pte && !update32(table, tableHost, pte, used)) continue;
+    if (used != pte && !update32(tableHost, pte, used)) continue;
     walkPage = pte & 0xfffff000;
     walkUser = (pde & pte & <u32>USER_PAGE) != 0;
     walkKind = pte & <u32>GLOBAL && cr4 & CR4_PGE ? ENTRY_GLOBAL : 0;
@@ -251,10 +223,24 @@ function walk32(la: u64, access: u32): bool {
 }
 
 /**
- * Translates a canonical linear address. On success `walkPage` is the guest-physical page; otherwise #PF is pending.
- * This is where a second translation stage and a larger second-level look-aside table belong.
+ * Translates a canonical linear address. On success `walkPage` is the physical page; otherwise #PF, or an exit to L1, is pending.
+ * This is where a larger second-level look-aside table belongs.
  */
 export function translate(la: u64, access: u32): bool {
+  if (!eptEnabled()) return translateGuest(la, access);
+  walkLinear = la;
+  return translateGuest(la, access) && translateSecond(la, access);
+}
+
+/** The second stage: the guest-physical page found becomes L1's. */
+function translateSecond(la: u64, access: u32): bool {
+  const kind = access & FETCH ? EPT_EXECUTE : access & WRITE ? EPT_WRITE : EPT_READ;
+  if (!eptTranslate(walkPage | (la & 0xfff), kind, la, true)) return false;
+  walkPage = eptPage;
+  return true;
+}
+
+function translateGuest(la: u64, access: u32): bool {
   if (!(load<u32>(CR0) & CR0_PG)) {
     walkPage = la & 0xfffff000;
     walkUser = false;
@@ -278,14 +264,19 @@ export function translate(la: u64, access: u32): bool {
 export function loadPdptes(cr3: u64): bool {
   const reserved = load<u64>(PHYS_RESERVED) | 0xfff00000000001e6;
   const base = cr3 & 0xffffffe0;
-  for (let i: u32 = 0; i < 4; i++) if (readPdpte(base, i) & PRESENT && readPdpte(base, i) & reserved) return false;
+  for (let i: u32 = 0; i < 4; i++) {
+    const entry = readPdpte(base, i);
+    if (faulted() || (entry & PRESENT && entry & reserved)) return false;
+  }
   for (let i: u32 = 0; i < 4; i++) store<u64>(PDPTE + (i << 3), readPdpte(base, i));
   return true;
 }
 
 function readPdpte(base: u64, index: u32): u64 {
-  const host = entryHost(base + (index << 3));
-  return host ? load<u64>(host) : ~(<u64>0);
+  const gpa = base + (index << 3);
+  if (eptEnabled() && !eptTranslatePlain(gpa, EPT_READ)) return 0;
+  const physical = eptEnabled() ? eptPage | (gpa & 0xfff) : gpa;
+  return pageKind(physical) == PAGE_MMIO ? ~(<u64>0) : load<u64>(RAM_BASE + <u32>physical);
 }
 
 // ---- filling the look-aside tables --------------------------------------------------------------------------------------------

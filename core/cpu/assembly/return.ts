@@ -11,8 +11,9 @@ import { stackPeek, writeStackPointer } from './frame';
 import { FAULTED, faulted, raiseError } from './status';
 import { TASK_RETURN, switchTask } from './task';
 import { sysReadU16 } from './memory';
+import { PIN_NMI, PIN_VIRTUAL_NMIS } from '../../vmx/control-bits';
 import {
-  CODE_SIZE, CPL, CR0, CR4, CS, DR7, DS, EFLAGS, ES, FS, GPR, GS, INTERRUPTIBILITY, NEXT_RIP, REAL_SEGMENTS, RIP, SS, TR,
+  ACTIVE_PIN, CODE_SIZE, CPL, CR0, CR4, CS, DR7, DS, EFLAGS, ES, FS, GPR, GS, INTERRUPTIBILITY, NEXT_RIP, NMI_UNBLOCKED, NON_ROOT, REAL_SEGMENTS, RIP, SS, TR,
 } from '../layout';
 
 const RSP: usize = GPR + 32;
@@ -134,8 +135,21 @@ function loadFlags(image: u64, mask: u32): void {
 
 /** IRET, IRETD, IRETQ. */
 export function iret(opSize: i32): i32 {
-  // NMIs are unblocked even when the instruction faults. @sdm 3A 6.7.1
-  store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & ~8);
+  unblockNmis();
+  const status = returnFromInterrupt(opSize);
+  if (status != FAULTED) store<u32>(NMI_UNBLOCKED, 0);
+  return status;
+}
+
+/** NMIs are unblocked even when the instruction faults (@sdm 3A 6.7.1); in a nested guest whose NMIs exit, virtual ones if any. */
+function unblockNmis(): void {
+  const blocking = load<u32>(INTERRUPTIBILITY);
+  if (!(blocking & 8) || (load<u32>(ACTIVE_PIN) & (PIN_NMI | PIN_VIRTUAL_NMIS)) == PIN_NMI) return;
+  store<u32>(INTERRUPTIBILITY, blocking & ~8);
+  store<u32>(NMI_UNBLOCKED, load<u32>(NON_ROOT));
+}
+
+function returnFromInterrupt(opSize: i32): i32 {
   const v86 = virtual8086();
   if (v86 && iopl() < 3 && (opSize != 2 || !(load<u64>(CR4) & CR4_VME))) return raiseError(13, 0);
   if (!v86 && load<u64>(CR0) & 1 && load<u32>(EFLAGS) & NT) {

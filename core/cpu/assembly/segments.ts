@@ -6,7 +6,7 @@ import {
   writeSegment,
 } from './descriptors';
 import { canonicalWhenWide } from './paging';
-import { SHADOW_RIP, setZF, updateStepReason, virtual8086 } from './flags';
+import { SHADOW_KIND, SHADOW_RIP, setZF, updateStepReason, virtual8086 } from './flags';
 import { OK, SYNC, FAULTED, faulted, raiseError } from './status';
 import {
   ARGUMENTS, CODE_SIZE, CPL, CR4, FAULT, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, INTERRUPT_WINDOW, LDTR, NEXT_RIP, NMI_WINDOW,
@@ -32,6 +32,7 @@ function castShadow(): i32 {
     return SYNC;
   }
   store<u64>(SHADOW_RIP, load<u64>(NEXT_RIP));
+  store<u32>(SHADOW_KIND, 2);
   return OK;
 }
 

@@ -1,10 +1,11 @@
 /** INS and OUTS (@sdm 2A INS, 2B OUTS); parameters as in strings.ts. Each element is one port access by root mode. */
 import { ES, GPR } from '../layout';
 import { probeWrite, readU16, readU32, readU8, writeU16, writeU32, writeU8 } from './access';
-import { segmentAddress } from './address';
+import { linearAddress, segmentAddress } from './address';
 import { portRead, portWrite } from './imports';
 import { ioPermission } from './io';
 import { faulted, FAULTED, OK } from './status';
+import { stringPortExit } from './vm-controls';
 import { advance, backward, index, quantum, RCX, RDI, resume, RSI, setIndex } from './string-registers';
 
 const RDX: usize = GPR + 2 * 8;
@@ -14,6 +15,13 @@ const RDX: usize = GPR + 2 * 8;
 @inline
 function portSize(size: i32): i32 {
   return size == 8 ? 4 : size;
+}
+
+/** What comes before the first element: the permission, then a nested guest's exit. `direction`: 8 = input. */
+function permission(port: u32, size: i32, direction: i32, rep: i32, linear: u64, addressSize: i32, segment: i32): i32 {
+  const status = ioPermission(port, size);
+  if (status != OK) return status;
+  return stringPortExit(port, size, u64(u32(size - 1 | direction | 0x10 | (rep ? 0x20 : 0)) | (port << 16)), linear, addressSize, segment);
 }
 
 function inElement(port: u32, size: i32, addressSize: i32): bool {
@@ -41,7 +49,7 @@ export function ins(operandSize: i32, addressSize: i32, segment: i32, rep: i32):
   let count: u64 = rep ? index(RCX, addressSize) : 1;
   if (count == 0) return OK;
   const port: u32 = load<u16>(RDX);
-  const status = ioPermission(port, size);
+  const status = permission(port, size, 8, rep, linearAddress(ES, index(RDI, addressSize)), addressSize, ES);
   if (status != OK) return status;
   const down = backward();
   let left = min(count, quantum(size));
@@ -59,7 +67,7 @@ export function outs(operandSize: i32, addressSize: i32, segment: i32, rep: i32)
   let count: u64 = rep ? index(RCX, addressSize) : 1;
   if (count == 0) return OK;
   const port: u32 = load<u16>(RDX);
-  const status = ioPermission(port, size);
+  const status = permission(port, size, 0, rep, linearAddress(segment, index(RSI, addressSize)), addressSize, segment);
   if (status != OK) return status;
   const down = backward();
   let left = min(count, quantum(size));

@@ -10,15 +10,20 @@ import { loadPdptes } from './paging';
 import { loadLdt } from './segments';
 import { FAULTED, JUMP, faulted, raise, raiseError } from './status';
 import { sysReadU16, sysReadU32, sysReadU8, sysWriteU16, sysWriteU32, sysWriteU8 } from './memory';
+import { vmExit } from './vm-exit';
 import { flushNonGlobal } from './tlb';
 import {
-  CR0, CR3, CR4, CS, DR7, GDTR_BASE, GPR, HELPER_STATE, LDTR, PENDING_DEBUG, REAL_SEGMENTS, RIP, SS, TR,
+  CR0, CR3, CR4, CS, DR7, GDTR_BASE, GPR, HELPER_STATE, LDTR, NON_ROOT, PENDING_DEBUG, REAL_SEGMENTS, RIP, SS, TR,
 } from '../layout';
 
 export const TASK_JUMP: i32 = 0;
 export const TASK_CALL: i32 = 1;
 export const TASK_RETURN: i32 = 2;
 export const TASK_INTERRUPT: i32 = 3;
+
+const EXIT_TASK_SWITCH: u32 = 9;
+/** Source of a task switch in the exit qualification, by kind: CALL 0, IRET 1, JMP 2, gate of the IDT 3. */
+const SOURCES: StaticArray<u32> = [2, 0, 1, 3];
 
 /** The incoming state, u32 each: EIP, EFLAGS, EAX to EDI, then the selectors ES CS SS DS FS GS LDT. */
 const IMAGE: usize = HELPER_STATE + 0x220;
@@ -106,6 +111,10 @@ export function taskSwitch(kind: i32, selector: u32, eip: u64, flags: u64): bool
   }
   if (!descriptorPresent()) {
     selectorFault(11, selector);
+    return false;
+  }
+  if (load<u32>(NON_ROOT)) {
+    vmExit(EXIT_TASK_SWITCH, u64(selector) | (u64(SOURCES[kind]) << 30));
     return false;
   }
   const wide = (type & 8) != 0;

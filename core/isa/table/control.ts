@@ -4,7 +4,8 @@ import type { V } from '../ir.ts';
 import type { Definition, Ops } from '../ops.ts';
 import type { RowSpec } from '../rows.ts';
 import { row } from '../rows.ts';
-import { ARGUMENTS, CR0, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, LDTR, SEGMENTS, SEGMENT_SIZE, SEG_SELECTOR, TR } from '../../cpu/layout.ts';
+import { PRIMARY_PAUSE } from '../../vmx/control-bits.ts';
+import { ACTIVE_PRIMARY, ARGUMENTS, CR0, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, LDTR, SEGMENTS, SEGMENT_SIZE, SEG_SELECTOR, TR } from '../../cpu/layout.ts';
 
 const CONDITIONS = [...Array(16).keys()];
 
@@ -76,13 +77,13 @@ const portDx = (helper: 'portIn' | 'portOut', size: 'byte' | 'full'): Definition
 
 /** SLDT and STR: the selector, zero-extended to a register, 16 bits to memory. */
 const storeSelector = (segment: number): Definition => o => {
-  o.instruction('umipCheck');
+  o.instruction('descriptorStoreExit', [o.const(32, 1)]);
   const selector = o.state(SEGMENTS + segment * SEGMENT_SIZE + SEG_SELECTOR, 16);
   if (o.isMemory(0)) o.store(o.operandLinear(2, true), selector);
   else o.write(0, o.zeroExtend(selector, o.opSize));
 };
 const storeTable = (base: number, limit: number): Definition => o => {
-  o.instruction('umipCheck');
+  o.instruction('descriptorStoreExit', [o.const(32, 0)]);
   const bytes = o.long ? 8 : 4;
   const linear = o.linear('segment', o.effectiveAddress(), bytes + 2, true);
   o.instruction('checkStore', [linear, o.const(32, bytes + 2)]);
@@ -92,11 +93,16 @@ const storeTable = (base: number, limit: number): Definition => o => {
   else o.store(at, o.state(base, 32));
 };
 const loadTable = (helper: 'lgdt' | 'lidt'): Definition => o => {
+  o.instruction('descriptorTableExit', [o.const(32, 0)]);
   const bytes = o.long ? 8 : 4;
   const linear = o.linear('segment', o.effectiveAddress(), bytes + 2, false);
   const limit = o.load(linear, 16);
   const base = o.load(o.add(linear, o.const(64, 2)), o.long ? 64 : 32);
   o.instruction(helper, [o.zeroExtend(limit, 32), o.zeroExtend(base, 64), o.const(32, o.long ? 8 : o.opSize / 8)]);
+};
+const loadSelector = (helper: 'lldt' | 'ltr'): Definition => o => {
+  o.instruction('descriptorTableExit', [o.const(32, 1)]);
+  o.instruction(helper, [o.zeroExtend(o.src(0), 32)]);
 };
 const selectorQuery = (helper: 'lar' | 'lsl'): Definition => o => {
   const selector = o.zeroExtend(o.src(1), 32);
@@ -160,7 +166,7 @@ export const controlRows: readonly RowSpec[] = [
   row('FA', 'CLI', '', '', call('cli')), row('FB', 'STI', '', '', call('sti')),
   row('F4', 'HLT', '', 'cpl0', call('hlt')),
   row('9B', 'FWAIT', '', '', call('fwait')),
-  row('F3 90', 'PAUSE', '', 'hot norexb', nothing),
+  row('F3 90', 'PAUSE', '', 'hot norexb', o => o.when(o.ne(o.and(o.state(ACTIVE_PRIMARY, 32), o.const(32, PRIMARY_PAUSE)), o.const(32, 0)), () => o.instruction('pause'))),
   row('0F 0B', 'UD2', '', 'ends', o => o.raise(6)), row('0F B9', 'UD1', 'Gv,Ev', 'ends', o => o.raise(6)), row('0F FF', 'UD0', 'Gv,Ev', 'ends', o => o.raise(6)),
   row('0F 1F', 'NOP', 'Ev', 'hot modrm nomem', nothing),
   ...['18', '19', '1A', '1B', '1C', '1D', '1E', '0D'].map(byte => row(`0F ${byte}`, 'NOP', 'Ev', 'modrm nomem', nothing)),
@@ -168,12 +174,12 @@ export const controlRows: readonly RowSpec[] = [
   row('0F 31', 'RDTSC', '', '', call('rdtsc'), { feature: 'tsc' }), row('0F 01 =F9', 'RDTSCP', '', 'modrm', call('rdtscp'), { feature: 'rdtscp' }),
   row('F3 0F C7 /7', 'RDPID', 'Rq', 'reg', o => o.instruction('readProcessorId', [o.slotAddress('E')]), { feature: 'rdpid' }),
   row('0F 33', 'RDPMC', '', '', call('rdpmc')),
-  row('0F C7 /6', 'RDRAND', 'Ev', 'reg', o => { o.instruction('rdrand', [o.slotAddress('E'), o.const(32, o.opSize / 8)]); }, { feature: 'rdrand' }),
-  row('0F C7 /7', 'RDSEED', 'Ev', 'reg', o => { o.instruction('rdrand', [o.slotAddress('E'), o.const(32, o.opSize / 8)]); }, { feature: 'rdseed' }),
+  row('0F C7 /6', 'RDRAND', 'Ev', 'reg', o => { o.instruction('rdrand', [o.slotAddress('E'), o.const(32, o.opSize / 8), o.const(32, 0)]); }, { feature: 'rdrand' }),
+  row('0F C7 /7', 'RDSEED', 'Ev', 'reg', o => { o.instruction('rdrand', [o.slotAddress('E'), o.const(32, o.opSize / 8), o.const(32, 1)]); }, { feature: 'rdseed' }),
 
   row('0F 00 /0', 'SLDT', 'Ev', 'prot', storeSelector(LDTR)), row('0F 00 /1', 'STR', 'Ev', 'prot', storeSelector(TR)),
-  row('0F 00 /2', 'LLDT', 'Ew', 'prot cpl0', o => o.instruction('lldt', [o.zeroExtend(o.src(0), 32)])),
-  row('0F 00 /3', 'LTR', 'Ew', 'prot cpl0', o => o.instruction('ltr', [o.zeroExtend(o.src(0), 32)])),
+  row('0F 00 /2', 'LLDT', 'Ew', 'prot cpl0', loadSelector('lldt')),
+  row('0F 00 /3', 'LTR', 'Ew', 'prot cpl0', loadSelector('ltr')),
   row('0F 00 /4', 'VERR', 'Ew', 'prot', o => o.instruction('verr', [o.zeroExtend(o.src(0), 32)])),
   row('0F 00 /5', 'VERW', 'Ew', 'prot', o => o.instruction('verw', [o.zeroExtend(o.src(0), 32)])),
   row('0F 02', 'LAR', 'Gv,Ew', 'prot', selectorQuery('lar')), row('0F 03', 'LSL', 'Gv,Ew', 'prot', selectorQuery('lsl')),
@@ -181,11 +187,15 @@ export const controlRows: readonly RowSpec[] = [
   row('0F 01 /2', 'LGDT', 'M', 'mem cpl0 size', loadTable('lgdt')), row('0F 01 /3', 'LIDT', 'M', 'mem cpl0 size', loadTable('lidt')),
   row('0F 01 /4', 'SMSW', 'Ev', '', o => {
     o.instruction('umipCheck');
-    const value = o.state(CR0, 64);
+    const value = o.call('visibleCr0', 64, [o.state(CR0, 64)]);
     if (o.isMemory(0)) o.store(o.operandLinear(2, true), o.truncate(value, 16));
     else o.write(0, o.resize(value, o.opSize));
   }),
-  row('0F 01 /6', 'LMSW', 'Ew', 'cpl0', o => o.instruction('lmsw', [o.zeroExtend(o.src(0), 32)])),
+  row('0F 01 /6', 'LMSW', 'Ew', 'cpl0', o => {
+    const value = o.zeroExtend(o.src(0), 32);
+    const linear = o.isMemory(0) ? o.operandLinear(2, false) : o.const(64, 0);
+    o.instruction('lmsw', [value, o.const(32, o.isMemory(0) ? 1 : 0), linear]);
+  }),
   row('0F 01 /7', 'INVLPG', 'M', 'mem cpl0', invlpg),
   row('0F 01 =F8', 'SWAPGS', '', 'o64 cpl0 modrm', call('swapgs')),
   row('NP 0F 01 =D0', 'XGETBV', '', 'modrm', call('xgetbv'), { feature: 'xsave' }), row('NP 0F 01 =D1', 'XSETBV', '', 'cpl0 modrm', call('xsetbv'), { feature: 'xsave' }),
@@ -193,9 +203,10 @@ export const controlRows: readonly RowSpec[] = [
   row('NP 0F 01 =CA', 'CLAC', '', 'ud3 modrm', call('clac'), { feature: 'smap' }), row('NP 0F 01 =CB', 'STAC', '', 'ud3 modrm', call('stac'), { feature: 'smap' }),
   row('0F 01 =C8', 'MONITOR', '', 'ud3 modrm', call('monitor')), row('0F 01 =C9', 'MWAIT', '', 'ud3 modrm', call('mwait')),
   row('0F 06', 'CLTS', '', 'cpl0', call('clts')),
-  row('0F 08', 'INVD', '', 'cpl0', nothing), row('0F 09', 'WBINVD', '', 'cpl0', nothing),
+  row('0F 08', 'INVD', '', 'cpl0', call('invd')), row('0F 09', 'WBINVD', '', 'cpl0', call('wbinvd')),
   row('0F 20', 'MOV', 'Rq,Cq', 'reg f64', o => {
     registerExists(o, CONTROL_REGISTERS);
+    o.instruction('controlRegisterExit', [o.slotAddressNumber('G'), o.const(32, 1), o.slotAddress('E'), o.const(64, 0)]);
     o.instruction('movFromCr', [o.slotAddressNumber('G')]);
     const value = o.state(ARGUMENTS, 64);
     if (o.long) o.setSlot('E', value);
@@ -204,10 +215,12 @@ export const controlRows: readonly RowSpec[] = [
   row('0F 22', 'MOV', 'Cq,Rq', 'reg f64 ends', o => {
     registerExists(o, CONTROL_REGISTERS);
     const value = o.long ? o.slot('E', 64) : o.zeroExtend(o.slot('E', 32), 64);
+    o.instruction('controlRegisterExit', [o.slotAddressNumber('G'), o.const(32, 0), o.slotAddress('E'), value]);
     o.instruction('movToCr', [o.slotAddressNumber('G'), value]);
   }),
   row('0F 21', 'MOV', 'Rq,Dq', 'reg f64', o => {
     registerExists(o, DEBUG_REGISTERS);
+    o.instruction('debugRegisterExit', [o.slotAddressNumber('G'), o.const(32, 1), o.slotAddress('E')]);
     o.instruction('movFromDr', [o.slotAddressNumber('G')]);
     const value = o.state(ARGUMENTS, 64);
     if (o.long) o.setSlot('E', value);
@@ -216,10 +229,12 @@ export const controlRows: readonly RowSpec[] = [
   row('0F 23', 'MOV', 'Dq,Rq', 'reg f64 ends', o => {
     registerExists(o, DEBUG_REGISTERS);
     const value = o.long ? o.slot('E', 64) : o.zeroExtend(o.slot('E', 32), 64);
+    o.instruction('debugRegisterExit', [o.slotAddressNumber('G'), o.const(32, 0), o.slotAddress('E')]);
     o.instruction('movToDr', [o.slotAddressNumber('G'), value]);
   }),
   row('0F 30', 'WRMSR', '', 'cpl0', call('wrmsr')), row('0F 32', 'RDMSR', '', 'cpl0', call('rdmsr')),
   row('66 0F 38 82', 'INVPCID', 'Gy,M', 'mem cpl0 f64', o => {
+    o.instruction('invpcidExit');
     const type = o.long ? o.slot('G', 64) : o.zeroExtend(o.slot('G', 32), 64);
     o.instruction('invpcid', [type, o.operandLinear(16, false)]);
   }, { feature: 'invpcid' }),

@@ -18,8 +18,9 @@ const xsave = { feature: 'xsave' };
 const sse = { feature: 'sse' };
 
 /** The privilege is checked before the operand's address. */
-const supervisor = (define: Definition): Definition => o => {
+const supervisor = (define: Definition, restore: number): Definition => o => {
   privileged(o);
+  o.instruction('supervisorStateExit', [o.const(32, restore)]);
   define(o);
 };
 
@@ -31,7 +32,7 @@ export const extendedStateRows: readonly RowSpec[] = [
   row('NP 0F AE /4', 'XSAVE', 'M', 'xsave mem rexw', area('xsave', XSAVE_BYTES, true), xsave),
   row('NP 0F AE /5', 'XRSTOR', 'M', 'xsave mem rexw', area('xrstor', XSAVE_BYTES, false), xsave),
   row('NP 0F AE /6', 'XSAVEOPT', 'M', 'xsave mem rexw', area('xsaveopt', XSAVE_BYTES, true), xsave),
-  row('NP 0F C7 /3', 'XRSTORS', 'M', 'xsave mem rexw', supervisor(area('xrstors', XSAVE_BYTES, false)), xsave),
+  row('NP 0F C7 /3', 'XRSTORS', 'M', 'xsave mem rexw', supervisor(area('xrstors', XSAVE_BYTES, false), 1), xsave),
   row('NP 0F C7 /4', 'XSAVEC', 'M', 'xsave mem rexw', area('xsavec', XSAVE_BYTES, true), xsave),
-  row('NP 0F C7 /5', 'XSAVES', 'M', 'xsave mem rexw', supervisor(area('xsaves', XSAVE_BYTES, true)), xsave),
+  row('NP 0F C7 /5', 'XSAVES', 'M', 'xsave mem rexw', supervisor(area('xsaves', XSAVE_BYTES, true), 0), xsave),
 ];

@@ -6,11 +6,12 @@ import { bitRows } from './bits.ts';
 import { controlRows } from './control.ts';
 import { dataRows } from './data.ts';
 import { simdRows } from './simd.ts';
+import { vmxRows } from './vmx.ts';
 
 /** What undefined encodings decode to. */
 const invalidSpec: RowSpec = row('0F 0A', 'UD', '', 'ends', o => o.raise(6));
 
-export const rows: readonly Row[] = parseRows([...arithmeticRows, ...bitRows, ...dataRows, ...controlRows, ...simdRows, invalidSpec]);
+export const rows: readonly Row[] = parseRows([...arithmeticRows, ...bitRows, ...dataRows, ...controlRows, ...simdRows, ...vmxRows, invalidSpec]);
 export const invalidRow: Row = rows[rows.length - 1]!;
 
 /** The rows of a processor with these CPUID features; without a list, all. What is left out decodes as it did before it existed. */

@@ -1,0 +1,173 @@
+/** VM entries: VMLAUNCH and VMRESUME of a nested guest. @sdm 3C 27 */
+import { CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, STATUS_FLAGS } from './bits';
+import { segment } from './descriptors';
+import { deliverInjected, deliverPendingDebug } from './events';
+import { interruptShadow, writeStatus } from './flags';
+import { updateMode } from './mode';
+import { vmEntryChecks } from './imports';
+import { loadPdptes } from './paging';
+import { EXIT, JUMP, OK, SYNC } from './status';
+import { flushAll } from './tlb';
+import { REGION_LAUNCHED, SHADOW_INDICATOR, get, get32, set } from './vmcs';
+import { CR0_KEPT, loadHost } from './vm-leave';
+import { loadMsrs } from './vm-msrs';
+import { startPreemptionTimer } from './vm-timer';
+import { vmFailInvalid, vmFailValid, vmxAdmit } from './vmx';
+import {
+  ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CS, CURRENT_VMCS, DR7, DS, EFER, EFLAGS, ES, FS,
+  GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, INTERRUPT_WINDOW, LDTR, MONITOR_TRAP, MSR_DEBUGCTL, MSR_PAT, MSR_SYSENTER_CS,
+  MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, NEXT_RIP, NMI_WINDOW, NON_ROOT, PDPTE, PENDING_DEBUG, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS,
+  STEP_REASON, TR, VMCS, VMCS_CHECKED,
+} from '../layout';
+import * as F from '../../vmx/fields';
+import * as C from '../../vmx/control-bits';
+
+const RSP: usize = GPR + 32;
+/** Every group of checks (core/vmx/checks.ts). */
+const ALL_CHECKED: u32 = 15;
+const ENTRY_FAILURE: u32 = 0x80000000;
+const REASON_GUEST_STATE: u32 = 33;
+const REASON_MSR_LOADING: u32 = 34;
+const QUALIFICATION_PDPTE: u64 = 2;
+const ERROR_NOT_CLEAR: u32 = 4;
+const ERROR_NOT_LAUNCHED: u32 = 5;
+const ERROR_MOV_SS: u32 = 26;
+const TYPE_OTHER: u32 = 7;
+
+/** VMLAUNCH (`resume` 0) and VMRESUME (1). */
+export function vmEnter(resume: i32): i32 {
+  const admitted = vmxAdmit(resume ? 24 : 20);
+  if (admitted != OK) return admitted;
+  if (!load<u64>(CURRENT_VMCS) || load<u32>(VMCS) & SHADOW_INDICATOR) return vmFailInvalid();
+  if (interruptShadow() & 2) return vmFailValid(ERROR_MOV_SS);
+  const launched = load<u32>(VMCS, REGION_LAUNCHED) != 0;
+  if (launched != (resume != 0)) return vmFailValid(resume ? ERROR_NOT_LAUNCHED : ERROR_NOT_CLEAR);
+  const unchecked = ALL_CHECKED & ~load<u32>(VMCS_CHECKED);
+  if (unchecked) {
+    const outcome = vmEntryChecks(unchecked);
+    if (outcome) return (outcome & 0xff) == REASON_GUEST_STATE ? fail(REASON_GUEST_STATE, outcome >>> 8) : vmFailValid(outcome);
+    store<u32>(VMCS_CHECKED, ALL_CHECKED);
+  }
+  return enterGuest();
+}
+
+/** An entry that fails after the checks of controls and host state ends as an exit does, with nothing of the guest saved. @sdm 3C 27.8 */
+function fail(reason: u32, qualification: u64): i32 {
+  set(F.EXIT_REASON_FIELD, reason | ENTRY_FAILURE);
+  set(F.EXIT_QUALIFICATION_FIELD, qualification);
+  return loadHost();
+}
+
+function enterGuest(): i32 {
+  loadControls();
+  loadGuest();
+  if (!loadPageDirectoryPointers()) return fail(REASON_GUEST_STATE, QUALIFICATION_PDPTE);
+  const refused = loadMsrs(get(F.ENTRY_MSR_LOAD_ADDRESS), get32(F.ENTRY_MSR_LOAD_COUNT));
+  if (refused) return fail(REASON_MSR_LOADING, refused);
+  store<u32>(VMCS, 1, REGION_LAUNCHED);
+  startPreemptionTimer();
+  const status = inject();
+  if (status == EXIT) return EXIT;
+  store<u64>(NEXT_RIP, load<u64>(RIP));
+  // An exit may have happened while the event was injected.
+  return load<u32>(NON_ROOT) == 0 || quiet() ? JUMP : SYNC;
+}
+
+/** Whether nothing asks for the outer loop before the guest's first instruction. */
+function quiet(): bool {
+  return !(load<u32>(INTERRUPT_WINDOW) | load<u32>(NMI_WINDOW) | load<u32>(STEP_REASON) | load<u32>(ACTIVITY) | load<u32>(MONITOR_TRAP)
+    | (load<u32>(ACTIVE_PIN) & C.PIN_PREEMPTION_TIMER));
+}
+
+function loadControls(): void {
+  const primary = get32(F.PRIMARY_CONTROLS);
+  store<u32>(NON_ROOT, 1);
+  store<u32>(ACTIVE_PIN, get32(F.PIN_BASED_CONTROLS));
+  store<u32>(ACTIVE_PRIMARY, primary);
+  store<u32>(ACTIVE_SECONDARY, primary & C.PRIMARY_SECONDARY ? get32(F.SECONDARY_CONTROLS) : 0);
+  store<u32>(ACTIVE_EXCEPTIONS, get32(F.EXCEPTION_BITMAP));
+  if (primary & C.PRIMARY_INTERRUPT_WINDOW) store<u32>(INTERRUPT_WINDOW, load<u32>(INTERRUPT_WINDOW) | 2);
+  if (primary & C.PRIMARY_NMI_WINDOW) store<u32>(NMI_WINDOW, load<u32>(NMI_WINDOW) | 2);
+  store<u32>(MONITOR_TRAP, 0);
+}
+
+// @ts-ignore: decorator
+@inline
+function loadSegment(index: i32, selector: u32, limit: u32, access: u32, base: u32): void {
+  const at = segment(index);
+  store<u16>(at, <u16>get32(selector), SEG_SELECTOR);
+  store<u32>(at, get32(limit), SEG_LIMIT);
+  store<u32>(at, get32(access), SEG_ACCESS);
+  store<u64>(at, get(base), SEG_BASE);
+}
+
+/** @sdm 3C 27.3.2 */
+function loadGuest(): void {
+  const controls = get32(F.ENTRY_CONTROLS);
+  const cr0 = (get(F.GUEST_CR0) & ~CR0_KEPT) | (load<u64>(CR0) & CR0_KEPT);
+  store<u64>(CR0, cr0);
+  store<u64>(CR3, get(F.GUEST_CR3));
+  store<u64>(CR4, get(F.GUEST_CR4));
+  if (controls & C.ENTRY_LOAD_DEBUG) {
+    store<u64>(DR7, (get(F.GUEST_DR7) & 0xffff23ff) | 0x400);
+    store<u64>(MSR_DEBUGCTL, get(F.GUEST_IA32_DEBUGCTL));
+  }
+  if (controls & C.ENTRY_LOAD_EFER) {
+    store<u64>(EFER, get(F.GUEST_IA32_EFER));
+  } else {
+    let efer = load<u64>(EFER) & ~EFER_LMA;
+    if (controls & C.ENTRY_GUEST_LONG) efer |= EFER_LMA | EFER_LME;
+    else if (cr0 & CR0_PG) efer &= ~EFER_LME;
+    store<u64>(EFER, efer);
+  }
+  if (controls & C.ENTRY_LOAD_PAT) store<u64>(MSR_PAT, get(F.GUEST_IA32_PAT));
+  store<u64>(MSR_SYSENTER_CS, get32(F.GUEST_IA32_SYSENTER_CS));
+  store<u64>(MSR_SYSENTER_ESP, get(F.GUEST_IA32_SYSENTER_ESP));
+  store<u64>(MSR_SYSENTER_EIP, get(F.GUEST_IA32_SYSENTER_EIP));
+  loadSegment(ES, F.GUEST_ES_SELECTOR, F.GUEST_ES_LIMIT, F.GUEST_ES_ACCESS_RIGHTS, F.GUEST_ES_BASE);
+  loadSegment(CS, F.GUEST_CS_SELECTOR, F.GUEST_CS_LIMIT, F.GUEST_CS_ACCESS_RIGHTS, F.GUEST_CS_BASE);
+  loadSegment(SS, F.GUEST_SS_SELECTOR, F.GUEST_SS_LIMIT, F.GUEST_SS_ACCESS_RIGHTS, F.GUEST_SS_BASE);
+  loadSegment(DS, F.GUEST_DS_SELECTOR, F.GUEST_DS_LIMIT, F.GUEST_DS_ACCESS_RIGHTS, F.GUEST_DS_BASE);
+  loadSegment(FS, F.GUEST_FS_SELECTOR, F.GUEST_FS_LIMIT, F.GUEST_FS_ACCESS_RIGHTS, F.GUEST_FS_BASE);
+  loadSegment(GS, F.GUEST_GS_SELECTOR, F.GUEST_GS_LIMIT, F.GUEST_GS_ACCESS_RIGHTS, F.GUEST_GS_BASE);
+  loadSegment(LDTR, F.GUEST_LDTR_SELECTOR, F.GUEST_LDTR_LIMIT, F.GUEST_LDTR_ACCESS_RIGHTS, F.GUEST_LDTR_BASE);
+  loadSegment(TR, F.GUEST_TR_SELECTOR, F.GUEST_TR_LIMIT, F.GUEST_TR_ACCESS_RIGHTS, F.GUEST_TR_BASE);
+  store<u64>(GDTR_BASE, get(F.GUEST_GDTR_BASE));
+  store<u32>(GDTR_LIMIT, get32(F.GUEST_GDTR_LIMIT));
+  store<u64>(IDTR_BASE, get(F.GUEST_IDTR_BASE));
+  store<u32>(IDTR_LIMIT, get32(F.GUEST_IDTR_LIMIT));
+  store<u64>(RIP, get(F.GUEST_RIP));
+  store<u64>(RSP, get(F.GUEST_RSP));
+  const flags = u32(get(F.GUEST_RFLAGS));
+  writeStatus(flags);
+  store<u32>(EFLAGS, (flags & ~STATUS_FLAGS) | 2);
+  store<u32>(INTERRUPTIBILITY, get32(F.GUEST_INTERRUPTIBILITY_STATE) & 15);
+  store<u32>(ACTIVITY, get32(F.GUEST_ACTIVITY_STATE));
+  store<u64>(PENDING_DEBUG, get(F.GUEST_PENDING_DEBUG_EXCEPTIONS));
+  store<u32>(CPL, (get32(F.GUEST_SS_ACCESS_RIGHTS) >>> 5) & 3);
+  flushAll();
+  updateMode();
+}
+
+/** With PAE paging: from their fields with EPT, else from the guest's table. False: one has a reserved bit set. */
+function loadPageDirectoryPointers(): bool {
+  if (!(load<u64>(CR0) & CR0_PG) || !(load<u64>(CR4) & CR4_PAE) || load<u64>(EFER) & EFER_LMA) return true;
+  if (!(load<u32>(ACTIVE_SECONDARY) & C.SECONDARY_EPT)) return loadPdptes(load<u64>(CR3));
+  store<u64>(PDPTE, get(F.GUEST_PDPTE0));
+  store<u64>(PDPTE + 8, get(F.GUEST_PDPTE1));
+  store<u64>(PDPTE + 16, get(F.GUEST_PDPTE2));
+  store<u64>(PDPTE + 24, get(F.GUEST_PDPTE3));
+  return true;
+}
+
+/** The event that the VM-entry interruption information asks for, else pending debug exceptions. @sdm 3C 27.6 */
+function inject(): i32 {
+  const info = get32(F.ENTRY_INTERRUPTION_INFORMATION);
+  if (!(info >>> 31)) return load<u32>(ACTIVITY) ? OK : deliverPendingDebug();
+  store<u32>(ACTIVITY, 0);
+  if (((info >>> 8) & 7) == TYPE_OTHER) {
+    store<u32>(MONITOR_TRAP, 1);
+    return OK;
+  }
+  return deliverInjected(info, get32(F.ENTRY_EXCEPTION_ERROR_CODE), get32(F.ENTRY_INSTRUCTION_LENGTH));
+}

@@ -17,8 +17,8 @@ const windowPackages = ['react', 'react-dom', 'radix-ui', 'zustand', 'lucide-rea
 /** First match wins: the most particular folder stands first. */
 export const layers: readonly Layer[] = [
   { folder: 'core/contract', folders: [], deniedPackages: [], allowedPackages: ['zod'] },
-  // Compiled by asc: its own files and the standard library of AssemblyScript only.
-  { folder: 'core/cpu/assembly', folders: ['core/cpu'], deniedPackages: [], allowedPackages: [] },
+  // Compiled by asc: its own files, files of constants that TypeScript reads too, and the standard library of AssemblyScript only.
+  { folder: 'core/cpu/assembly', folders: ['core/cpu', 'core/vmx'], deniedPackages: [], allowedPackages: [] },
   { folder: 'core', folders: ['core'], deniedPackages: ['electron', ...windowPackages] },
   { folder: 'renderer', folders: ['core/contract'], deniedPackages: ['electron', 'node:', 'ws', 'better-sqlite3', 'kysely'] },
   { folder: 'electron', folders: ['core'], deniedPackages: windowPackages },

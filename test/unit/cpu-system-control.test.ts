@@ -61,7 +61,7 @@ describe('CR0', () => {
     bench.setReal();
     expect(move(bench, CR0, 0x11n)).toBe('11');
     expect(bench.cpu.read32(L.REAL_SEGMENTS)).toBe(0);
-    expect(bench.cpu.call('lmsw', 0)).toBe(SYNC);
+    expect(bench.cpu.call('lmsw', 0, 0, 0n)).toBe(SYNC);
     expect(bench.cpu.read32(L.REAL_SEGMENTS)).toBe(0);
     expect(move(bench, CR0, 0x10n)).toBe('10');
     expect(bench.cpu.read32(L.REAL_SEGMENTS)).toBe(1);
@@ -69,7 +69,7 @@ describe('CR0', () => {
 
   it('LMSW changes four bits, CLTS one', () => {
     const bench = new Bench();
-    bench.cpu.call('lmsw', 0xffff);
+    bench.cpu.call('lmsw', 0xffff, 0, 0n);
     expect(bench.cpu.read64(L.CR0)).toBe(0x1fn);
     bench.cpu.call('clts');
     expect(bench.cpu.read64(L.CR0)).toBe(0x17n);

@@ -105,7 +105,7 @@ describe('loading segment registers in protected mode', () => {
     // For a slice that ends right behind it.
     move(bench, L.SS, DATA0);
     bench.cpu.write64(L.RIP, 0x1002n);
-    expect(bench.cpu.call('interruptShadow')).toBe(1);
+    expect(bench.cpu.call('interruptShadow')).toBe(2);
     bench.cpu.call('endInstruction');
     bench.cpu.write32(L.INTERRUPT_WINDOW, 1);
     expect(move(bench, L.SS, DATA0)).toEqual([SYNC, 'none']);

@@ -74,6 +74,7 @@ function createProgram(done: (status: number) => void): Command {
   addVmCommands(program);
   addDiskCommands(program, done);
   addSnapshotCommands(program);
+  addDoctor(program, done);
   addConsole(program, done);
   addWatching(program);
   addDevices(program);
@@ -139,6 +140,14 @@ function addVmCommands(program: Command): void {
     });
 }
 
+function addDoctor(program: Command, done: (status: number) => void): void {
+  addCommonOptions(program.command('doctor').description('read everything the library keeps and say what is damaged; status 1 when something is'))
+    .option('--repair', 'repair what can be repaired')
+    .action(async (options: object) => {
+      done(await (await import('./snapshot.ts')).examineLibrary(options));
+    });
+}
+
 const snapshotExamples = `
 A snapshot of a running VM holds its memory; the guest goes on while it is written.
 
@@ -174,6 +183,12 @@ function addSnapshotCommands(program: Command): void {
     .action(async (vm: string, snapshot: string, options: object) => {
       await (await import('./snapshot.ts')).editSnapshot(vm, snapshot, options);
     });
+  sub('export <vm> <snapshot> <file>', 'write a snapshot to one file').action(async (vm: string, snapshot: string, file: string, options: object) => {
+    await (await import('./snapshot.ts')).exportSnapshot(vm, snapshot, file, options);
+  });
+  sub('import <file>', 'make a new VM of an exported snapshot').option('--name <name>', 'name of the VM').action(async (file: string, options: object) => {
+    await (await import('./snapshot.ts')).importSnapshot(file, options);
+  });
   sub('rm <vm> <snapshot>', 'delete a snapshot; those that went on from it stay').action(async (vm: string, snapshot: string, options: object) => {
     await (await import('./snapshot.ts')).removeSnapshot(vm, snapshot, options);
   });

@@ -1,10 +1,11 @@
 /** `vanderpool snapshot ...`: the snapshots of the library's VMs. */
+import { resolve } from 'node:path';
 import { formatMemory } from '../contract/memory.ts';
 import type { FieldDifference, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
 import { show, table, time } from './output.ts';
 import { withEngine } from './session.ts';
 import type { CommonOptions } from './session.ts';
-import { badArgument } from './status.ts';
+import { badArgument, Status } from './status.ts';
 
 interface TakeOptions extends CommonOptions {
   readonly notes?: string;
@@ -55,6 +56,27 @@ export async function cloneSnapshot(vm: string, snapshot: string, name: string, 
 export async function diffSnapshots(vm: string, from: string, to: string | undefined, options: CommonOptions): Promise<void> {
   const difference = await withEngine(options, (client) => client.call('snapshot.diff', { vm, from, to: to ?? null }));
   show(difference, options.json === true, describeDifference);
+}
+
+export async function exportSnapshot(vm: string, snapshot: string, file: string, options: CommonOptions): Promise<void> {
+  const answer = await withEngine(options, (client) => client.call('snapshot.export', { vm, snapshot, path: resolve(file) }));
+  show(answer, options.json === true, ({ bytes }) => `Wrote "${snapshot}" to ${file} (${size(bytes)}).`);
+}
+
+export async function importSnapshot(file: string, options: CommonOptions & { readonly name?: string }): Promise<void> {
+  const { name } = options;
+  const made = await withEngine(options, (client) => client.call('snapshot.import', { path: resolve(file), ...(name === undefined ? {} : { name }) }));
+  show(made, options.json === true, ({ config, state }) => `Created "${config.name}"; it is ${state}.`);
+}
+
+/** Status 1 when something is wrong that was not repaired. */
+export async function examineLibrary(options: CommonOptions & { readonly repair?: boolean }): Promise<number> {
+  const findings = await withEngine(options, (client) => client.call('library.check', { repair: options.repair === true }));
+  show(findings, options.json === true, (all) => {
+    if (all.length === 0) return 'Everything that was read is as it was written.';
+    return all.map(({ severity, what, advice, repaired }) => `${severity}: ${what}\n  ${repaired ? 'Repaired as far as possible. ' : ''}${advice}`).join('\n');
+  });
+  return findings.every(({ repaired }) => repaired) ? Status.ok : Status.refused;
 }
 
 /** Children below their parents, each with its depth. */

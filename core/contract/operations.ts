@@ -4,8 +4,8 @@ import { inspectQuery, inspectSection } from './inspect.ts';
 import { CONSOLE_WRITE_BYTES } from './limits.ts';
 import { deviceOperations } from './device.ts';
 import { settings, settingsChanges } from './settings.ts';
-import { snapshot, snapshotDifference, snapshotName, snapshotNotes, snapshotReference } from './snapshot.ts';
-import { bootConfig, newVm, portNumber, vm, vmChanges, vmName, vmReference } from './vm.ts';
+import { finding, snapshot, snapshotDifference, snapshotName, snapshotNotes, snapshotReference } from './snapshot.ts';
+import { bootConfig, filePath, newVm, portNumber, vm, vmChanges, vmName, vmReference } from './vm.ts';
 
 const nothing = z.strictObject({});
 const bytes = z.instanceof(Uint8Array);
@@ -100,6 +100,12 @@ export const operations = {
   'snapshot.clone': { input: z.strictObject({ vm: vmReference, snapshot: snapshotReference, name: vmName }), output: vm },
   /** What differs from the snapshot to another one, or to the machine as it is now (null). */
   'snapshot.diff': { input: z.strictObject({ vm: vmReference, from: snapshotReference, to: snapshotReference.nullable() }), output: snapshotDifference },
+  /** Writes one file with everything of the snapshot. */
+  'snapshot.export': { input: z.strictObject({ vm: vmReference, snapshot: snapshotReference, path: filePath }), output: z.strictObject({ bytes: z.int() }) },
+  /** A new VM from an exported file. */
+  'snapshot.import': { input: z.strictObject({ path: filePath, name: vmName.optional() }), output: vm },
+  /** Reads everything the library keeps and says what is damaged. Takes as long as reading it. */
+  'library.check': { input: z.strictObject({ repair: z.boolean() }), output: z.array(finding) },
   /** Types into a serial port. Answers how many bytes were taken; the rest is to be offered again. */
   'console.write': {
     input: z.strictObject({ vm: vmReference, port: portNumber, data: bytes.refine((data) => data.length <= CONSOLE_WRITE_BYTES, 'too much input at once') }),

@@ -55,4 +55,14 @@ export const snapshotDifference = z.strictObject({
 });
 export type SnapshotDifference = z.infer<typeof snapshotDifference>;
 
+/** What is wrong in a library. */
+export const finding = z.strictObject({
+  severity: z.enum(['error', 'warning']),
+  what: z.string(),
+  advice: z.string(),
+  /** It was repaired just now, as far as that is possible. */
+  repaired: z.boolean(),
+});
+export type Finding = z.infer<typeof finding>;
+
 export const DIFFERENCES_MAXIMUM = 10_000;

@@ -67,6 +67,9 @@ export function createOperations(engine: Engine): OperationHandlers {
     },
     'snapshot.clone': ({ vm, snapshot, name }) => snapshots.clone(vm, snapshot, name),
     'snapshot.diff': ({ vm, from, to }) => snapshots.compare(vm, from, to),
+    'snapshot.export': async ({ vm, snapshot, path }) => ({ bytes: await snapshots.exportTo(vm, snapshot, path) }),
+    'snapshot.import': ({ path, name }) => snapshots.importFrom(path, name),
+    'library.check': ({ repair }) => snapshots.examine(repair),
     'console.write': async ({ vm, port, data }) => {
       const { id, config, state, processId } = await supervisor.get(vm);
       if (processId === null) throw new ContractError('wrong-state', `The VM "${config.name}" is ${state}: nobody listens on its console.`, 'Start it first.');

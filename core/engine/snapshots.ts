@@ -1,12 +1,15 @@
 /** Snapshots of a library's VMs: takes them, goes back to them, suspends and resumes, and gives space back that none of them needs. */
 import { ContractError } from '../contract/errors.ts';
-import type { Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
+import { NAME_LENGTH } from '../contract/limits.ts';
+import type { Finding, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
 import type { Vm } from '../contract/vm.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
 import type { Library } from '../store/library.ts';
 import type { NewSnapshot, SnapshotRow, SnapshotStore, StoredSnapshot } from '../store/snapshots.ts';
-import { SegmentReaders } from '../snapshot/pageSource.ts';
+import { readArchive, writeArchive } from '../snapshot/archive.ts';
+import { PageSource, SegmentReaders } from '../snapshot/pageSource.ts';
+import { examine } from './doctor.ts';
 import { lastScreen } from './screen.ts';
 import { compareStates } from './snapshotDiff.ts';
 import type { ComparedState } from './snapshotDiff.ts';
@@ -115,6 +118,57 @@ export class Snapshots {
     const vm = await this.#supervisor.create({ ...stored.config, name });
     if (stored.power !== 'off') this.#store.commit({ ...stored, map: stored.pageMap.encode(), vmId: vm.id, kind: 'suspend', parentId: null });
     return this.#supervisor.showStopped(vm.id, stored.consoles);
+  }
+
+  // ---- one file ---------------------------------------------------------------------------------------------------------------
+
+  /** Writes a snapshot to one file; answers its length. @throws ContractError */
+  exportTo(reference: string, snapshot: string, path: string): Promise<number> {
+    return this.#exclusively(reference, async (vm) => {
+      const { config, state, power, notes, pauseMilliseconds, screen, consoles, pageMap } = this.#store.load(this.#store.get(vm.id, snapshot).id);
+      const source = new PageSource(pageMap, new Map(this.#store.paths(pageMap.references().keys())));
+      try {
+        return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, consoles: [...consoles] }, source);
+      } catch (error) {
+        throw fileError(error, `The snapshot could not be written to "${path}"`);
+      } finally {
+        source.close();
+      }
+    });
+  }
+
+  /** Makes a VM of an exported snapshot: suspended in its state, or off. @throws ContractError */
+  async importFrom(path: string, name: string | undefined): Promise<Vm> {
+    this.#making += 1;
+    try {
+      const { header, segments, map } = await readArchive(path, this.#store.prepare());
+      const ids = segments.map((segment) => this.#store.recordSegment(segment));
+      const pageMap = new PageMap(map.pages);
+      for (let page = 0; page < map.pages; page += 1) {
+        const segment = map.segments[page] ?? 0;
+        if (segment !== 0) pageMap.place(page, ids[segment - 1] ?? 0, map.positions[page] ?? 0);
+      }
+      return await this.adopt({ ...header, name: SUSPENDED_NAME, pageMap }, name ?? (await this.#freeName(header.config.name)));
+    } catch (error) {
+      throw fileError(error, `"${path}" cannot be imported`);
+    } finally {
+      this.#making -= 1;
+      void this.collect();
+    }
+  }
+
+  async #freeName(wanted: string): Promise<string> {
+    const names = new Set((await this.#library.list()).map(({ config }) => config.name.toLowerCase()));
+    for (let number = 2, name = wanted; ; number += 1) {
+      if (!names.has(name.toLowerCase())) return name;
+      const ending = ` (${number})`;
+      name = wanted.slice(0, NAME_LENGTH - ending.length) + ending;
+    }
+  }
+
+  /** Reads everything the library keeps. */
+  examine(repair: boolean): Promise<Finding[]> {
+    return examine(this.#library, repair, this.#making === 0);
   }
 
   // ---- suspend and resume -----------------------------------------------------------------------------------------------------
@@ -300,4 +354,11 @@ export class Snapshots {
       this.#busy.delete(vm.id);
     }
   }
+}
+
+/** Says what was being done, why it failed and what to do. */
+function fileError(error: unknown, what: string): ContractError {
+  if (error instanceof ContractError) return error;
+  const reason = (error instanceof Error ? error.message : String(error)).replace(/\.$/, '');
+  return new ContractError('file-unreadable', `${what}: ${reason}.`, 'Check the file, its folder and the space on its disk.', 'path');
 }

@@ -120,6 +120,21 @@ export class Library {
     return this.get(id);
   }
 
+  /** A VM's name, for messages; its id when there is no such VM. */
+  nameOf(id: string): string {
+    return (this.#database.sqlite.prepare('SELECT name FROM vms WHERE id = ?').pluck().get(id) as string | undefined) ?? id;
+  }
+
+  /** What SQLite finds wrong with the database; nothing when it is whole. */
+  check(): string[] {
+    return this.#guarded(() => {
+      const { sqlite } = this.#database;
+      const integrity = sqlite.prepare('PRAGMA integrity_check(20)').pluck().all() as string[];
+      const broken = (sqlite.pragma('foreign_key_check') as unknown[]).length;
+      return [...integrity.filter((line) => line !== 'ok'), ...(broken > 0 ? [`${broken} rows refer to rows that are not there`] : [])];
+    });
+  }
+
   /** A line in a VM's audit trail. */
   note(id: string, kind: string, detail: string): void {
     this.#write(() => this.#audit(id, null, kind, detail));

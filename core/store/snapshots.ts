@@ -241,13 +241,20 @@ export class SnapshotStore {
     return true;
   }
 
-  /** Removes files that no row knows: what was being written when a process died. Only while nobody writes. Returns how many. */
-  removeOrphans(): number {
-    if (!existsSync(this.folder)) return 0;
+  /** Names of files that no row knows: what was being written when a process died. Ask only while nobody writes. */
+  orphans(): string[] {
+    if (!existsSync(this.folder)) return [];
     const known = new Set(this.segments().map(({ name }) => basename(segmentPath(this.folder, name))));
-    const orphans = readdirSync(this.folder).filter((name) => /^[0-9a-f-]{36}\.chunks(\.part)?$/.test(name) && !known.has(name));
-    for (const name of orphans) rmSync(join(this.folder, name), { force: true });
-    return orphans.length;
+    return readdirSync(this.folder).filter((name) => /^[0-9a-f-]{36}\.chunks(\.part)?$/.test(name) && !known.has(name));
+  }
+
+  removeOrphans(): void {
+    for (const name of this.orphans()) rmSync(join(this.folder, name), { force: true });
+  }
+
+  /** What lies in a damaged segment is not found any more: the next snapshot writes it anew. */
+  forgetChunks(segment: number): void {
+    this.#write(() => this.#prepare('DELETE FROM chunks WHERE segment_id = ?').run(segment));
   }
 
   segments(): { readonly id: number; readonly name: string; readonly bytes: number; readonly chunks: number }[] {

@@ -138,6 +138,69 @@ describe('a snapshot of a running VM', () => {
   });
 });
 
+describe('a snapshot in one file', () => {
+  it('becomes a VM of another library that goes on from it', async () => {
+    await startMonitor();
+    await poke(0x66);
+    await call('snapshot.take', { vm: VM, name: 'one', notes: 'to go' });
+    const path = join(test.folder, 'one.vpsnap');
+    const { bytes } = await call('snapshot.export', { vm: VM, snapshot: 'one', path });
+    expect(statSync(path).size).toBe(bytes);
+    const other = await startTestEngine(undefined, machineModuleUrl());
+    try {
+      const imported = await other.client.call('snapshot.import', { path });
+      expect(imported).toMatchObject({ state: 'suspended', config: { name: 'Monitor (2)' } });
+      expect(await other.client.call('library.check', { repair: false })).toEqual([]);
+      await other.client.call('vm.resume', { vm: imported.id });
+      const first = test;
+      test = other;
+      expect(await peek('Monitor (2)')).toBe(0x66);
+      test = first;
+    } finally {
+      await other.end();
+    }
+  });
+
+  it('is refused when any part of it is another, and nothing of it stays', async () => {
+    await startMonitor();
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    const path = join(test.folder, 'one.vpsnap');
+    await call('snapshot.export', { vm: VM, snapshot: 'one', path });
+    const whole = readFileSync(path);
+    for (const at of [3, 5000, whole.length >> 1, whole.length - 60, whole.length - 20]) {
+      const bytes = Uint8Array.from(whole);
+      bytes[at] = bytes[at]! ^ 0x10;
+      writeFileSync(path, bytes);
+      expect(await refused(call('snapshot.import', { path, name: 'Damaged' }))).toMatchObject({ code: 'file-unreadable', field: 'path' });
+    }
+    writeFileSync(path, whole.subarray(0, whole.length - 100));
+    expect((await refused(call('snapshot.import', { path, name: 'Damaged' }))).message).toMatch(/cut short/);
+    expect(await refused(call('vm.get', { vm: 'Damaged' }))).toMatchObject({ code: 'not-found' });
+    expect(await call('library.check', { repair: false })).toEqual([]);
+  });
+});
+
+describe('the doctor', () => {
+  it('names damaged files and the snapshots that need them, and removes what belongs to nothing', async () => {
+    await startMonitor();
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    const folder = join(test.folder, 'chunks');
+    const [file = ''] = readdirSync(folder);
+    writeFileSync(join(folder, '00000000-0000-4000-8000-000000000000.chunks.part'), 'half');
+    expect(await call('library.check', { repair: false })).toMatchObject([{ severity: 'warning', repaired: false }]);
+    const bytes = readFileSync(join(folder, file));
+    writeFileSync(join(folder, file), bytes.fill(0xaa, 100, 2000));
+    const findings = await call('library.check', { repair: true });
+    expect(findings.map(({ what }) => what)).toEqual([expect.stringContaining(file), expect.stringContaining('"one" of "Monitor"'), expect.stringContaining('belong to nothing')]);
+    expect(readdirSync(folder)).toEqual([file]);
+    // The next one does not build on it: it is whole.
+    await call('vm.stop', { vm: VM, force: true });
+    await startMonitor();
+    await call('snapshot.take', { vm: VM, name: 'two' });
+    expect((await call('snapshot.restore', { vm: VM, snapshot: 'two', paused: false })).state).toBe('running');
+  });
+});
+
 describe('a VM that is off', () => {
   it('has snapshots of its configuration, and is off when it is put back', async () => {
     const taken = await call('snapshot.take', { vm: VM, name: 'off' });

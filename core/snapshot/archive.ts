@@ -1,0 +1,225 @@
+/**
+ * A snapshot as one file, for another library:
+ *
+ *   magic; segments one behind another, with exactly the pages of the snapshot; header: zstd over JSON; trailer: u32 length of the header,
+ *   SHA-256 of everything before it, magic.
+ *
+ * It is written in one pass and read from its end.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { closeSync, fstatSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setImmediate as yieldToOthers } from 'node:timers/promises';
+import { z } from 'zod';
+import { snapshotNotes, snapshotPower } from '../contract/snapshot.ts';
+import { vmConfig, vmDefaults } from '../contract/vm.ts';
+import { compress, decompress } from './compression.ts';
+import { diskFiles, readExactly } from './files.ts';
+import type { SegmentFiles } from './files.ts';
+import { PageMap } from './pageMap.ts';
+import type { PageSource } from './pageSource.ts';
+import { CHUNK_BYTES, FRAME_CHUNKS, hashChunk, SegmentReader, segmentPath, SegmentWriter } from './segment.ts';
+
+const MAGIC = Buffer.from('VPSNAP01');
+const TRAILER_BYTES = 4 + 32 + MAGIC.length;
+const HEADER_MAXIMUM = 256 * 1024 * 1024;
+const COPY_BYTES = 1024 * 1024;
+/** Pages between two moments at which the engine may answer others. */
+const YIELD_PAGES = 256;
+
+const base64 = z.base64().transform((text) => Uint8Array.from(Buffer.from(text, 'base64')));
+const header = z.strictObject({
+  version: z.literal(1),
+  notes: snapshotNotes,
+  power: snapshotPower,
+  pauseMilliseconds: z.number(),
+  screen: z.string().max(10_000),
+  config: z.unknown().transform((config) => vmConfig.parse({ ...vmDefaults, ...(config as object) })),
+  state: z.unknown(),
+  map: base64,
+  consoles: z.array(base64).max(4),
+  segments: z.array(z.strictObject({ name: z.uuid(), offset: z.int().min(0), bytes: z.int().min(1) })).max(65536),
+});
+export type ArchiveHeader = z.infer<typeof header>;
+export type ArchiveContent = Omit<ArchiveHeader, 'version' | 'map' | 'segments'>;
+
+/** An archive was refused. The message says what is wrong with it. */
+export class ArchiveError extends Error {
+  override readonly name = 'ArchiveError';
+}
+
+/** Appends to one file what a segment writer writes; the segments have no files of their own. */
+class ArchiveWriter implements SegmentFiles {
+  readonly #handle: number;
+  readonly #digest = createHash('sha256');
+  length = 0;
+
+  constructor(path: string) {
+    this.#handle = diskFiles.create(path);
+  }
+
+  append(bytes: Uint8Array): void {
+    diskFiles.write(this.#handle, bytes);
+    this.#digest.update(bytes);
+    this.length += bytes.length;
+  }
+
+  finish(): void {
+    diskFiles.write(this.#handle, Buffer.concat([this.#digest.digest(), MAGIC]));
+    diskFiles.sync(this.#handle);
+    this.close();
+  }
+
+  create(): number {
+    return 0;
+  }
+
+  write(_handle: number, bytes: Uint8Array): void {
+    this.append(bytes);
+  }
+
+  close(handle?: number): void {
+    if (handle === undefined) closeSync(this.#handle);
+  }
+
+  sync(): void {}
+  rename(): void {}
+  syncFolder(): void {}
+  remove(): void {}
+}
+
+/** Writes an archive, under its name only when it is whole, and returns its length. @throws Error of the disk, SegmentError */
+export async function writeArchive(path: string, content: ArchiveContent, source: PageSource): Promise<number> {
+  const part = `${path}.part`;
+  diskFiles.remove(part);
+  const archive = new ArchiveWriter(part);
+  try {
+    archive.append(MAGIC);
+    const { map, segments } = await writePages(archive, source);
+    const { consoles, ...rest } = content;
+    const text = JSON.stringify({ ...rest, version: 1, map: toBase64(map.encode()), consoles: consoles.map(toBase64), segments });
+    const packed = compress(Buffer.from(text));
+    archive.append(packed);
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(packed.length);
+    archive.append(length);
+    archive.finish();
+  } catch (error) {
+    archive.close();
+    diskFiles.remove(part);
+    throw error;
+  }
+  diskFiles.rename(part, path);
+  diskFiles.syncFolder(dirname(path));
+  return archive.length + 32 + MAGIC.length;
+}
+
+async function writePages(archive: ArchiveWriter, source: PageSource): Promise<{ readonly map: PageMap; readonly segments: ArchiveHeader['segments'] }> {
+  const { map: from } = source;
+  const map = new PageMap(from.pages);
+  const segments: { name: string; offset: number; bytes: number }[] = [];
+  let writer: SegmentWriter | null = null;
+  let offset = 0;
+  const end = (): void => {
+    if (!writer) return;
+    const { name } = writer.finish();
+    segments.push({ name, offset, bytes: archive.length - offset });
+    writer = null;
+  };
+  for (let page = 0; page < from.pages; page += 1) {
+    if (page % YIELD_PAGES === 0) await yieldToOthers();
+    if (from.segments[page] === 0) continue;
+    if (!writer) {
+      offset = archive.length;
+      writer = new SegmentWriter('', archive);
+    }
+    const content = source.read(page);
+    map.place(page, segments.length + 1, writer.add(content, hashChunk(content)));
+    if (writer.isFull) end();
+  }
+  end();
+  return { map, segments };
+}
+
+/** Reads an archive: its header, and its segments, by their new names, as files of a folder. @throws ArchiveError, SegmentError, or Error of the disk */
+export async function readArchive(path: string, folder: string): Promise<{ readonly header: ArchiveHeader; readonly segments: readonly string[]; readonly map: PageMap }> {
+  const handle = openSync(path, 'r');
+  const made: string[] = [];
+  try {
+    const read = await readHeader(handle);
+    const map = PageMap.decode(read.map, read.config.memoryBytes / CHUNK_BYTES);
+    if ([...map.references().keys()].some((id) => id > read.segments.length)) throw new ArchiveError('its map refers to memory that is not in it');
+    for (const { offset, bytes } of read.segments) {
+      // New names: the same archive may be imported twice.
+      const name = randomUUID();
+      made.push(name);
+      await extract(handle, { name, offset, bytes }, folder);
+    }
+    return { header: read, segments: made, map };
+  } catch (error) {
+    for (const name of made) diskFiles.remove(segmentPath(folder, name));
+    if (error instanceof z.ZodError) throw new ArchiveError(`its header is not valid: ${error.issues[0]?.message ?? ''}`);
+    throw error;
+  } finally {
+    closeSync(handle);
+  }
+}
+
+async function readHeader(handle: number): Promise<ArchiveHeader> {
+  const { size } = fstatSync(handle);
+  if (size < MAGIC.length + TRAILER_BYTES || !MAGIC.equals(readExactly(handle, 0, MAGIC.length))) throw new ArchiveError('it is no snapshot of Vanderpool');
+  const trailer = readExactly(handle, size - TRAILER_BYTES, TRAILER_BYTES);
+  if (!MAGIC.equals(trailer.subarray(36))) throw new ArchiveError('it is cut short');
+  const digest = createHash('sha256');
+  const end = size - TRAILER_BYTES + 4;
+  for (let at = 0; at < end; at += COPY_BYTES) {
+    digest.update(readExactly(handle, at, Math.min(COPY_BYTES, end - at)));
+    await yieldToOthers();
+  }
+  if (!digest.digest().equals(trailer.subarray(4, 36))) throw new ArchiveError('it is damaged: its content does not fit its checksum');
+  const length = new DataView(trailer.buffer).getUint32(0, true);
+  if (length > size - TRAILER_BYTES - MAGIC.length) throw new ArchiveError('its header is longer than the file');
+  const packed = readExactly(handle, size - TRAILER_BYTES - length, length);
+  return header.parse(JSON.parse(Buffer.from(decompress(packed, HEADER_MAXIMUM)).toString()));
+}
+
+/** Copies a segment into a file of its own and checks each of its chunks: others will be found to be the same by their hashes. */
+async function extract(handle: number, { name, offset, bytes }: ArchiveHeader['segments'][number], folder: string): Promise<void> {
+  const target = segmentPath(folder, name);
+  const part = `${target}.part`;
+  const out = diskFiles.create(part);
+  try {
+    for (let done = 0; done < bytes; done += COPY_BYTES) {
+      diskFiles.write(out, readExactly(handle, offset + done, Math.min(COPY_BYTES, bytes - done)));
+      await yieldToOthers();
+    }
+    diskFiles.sync(out);
+  } finally {
+    diskFiles.close(out);
+  }
+  try {
+    await verifySegment(part);
+  } catch (error) {
+    diskFiles.remove(part);
+    throw error;
+  }
+  diskFiles.rename(part, target);
+  diskFiles.syncFolder(folder);
+}
+
+/** Reads every chunk of a segment. @throws SegmentError */
+export async function verifySegment(path: string): Promise<void> {
+  const reader = new SegmentReader(path);
+  try {
+    for (let position = 0; position < reader.chunks; position += FRAME_CHUNKS) {
+      if (position % YIELD_PAGES === 0) await yieldToOthers();
+      reader.readFrame(position);
+    }
+  } finally {
+    reader.close();
+  }
+}
+
+function toBase64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('base64');
+}

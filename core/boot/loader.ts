@@ -26,7 +26,7 @@ export interface SegmentState {
 
 /** The first vCPU at the image's entry point. Registers that are not named are zero; RFLAGS is 2. */
 export interface InitialVcpuState {
-  readonly mode: 'protected32' | 'long64';
+  readonly mode: 'real16' | 'protected32' | 'long64';
   readonly rip: number;
   readonly rsp: number;
   readonly rax: number;

@@ -17,6 +17,7 @@ export interface MachineOptions {
   readonly jit?: string;
   readonly clock?: string;
   readonly machine?: string;
+  readonly firmware?: string;
 }
 
 export function addMachineOptions(command: Command): Command {
@@ -25,6 +26,7 @@ export function addMachineOptions(command: Command): Command {
     .option('--initrd <file>', 'initial RAM disk')
     .option("--module <'file arguments'>", 'multiboot module with its command line; may be repeated', collect)
     .option('--append <string>', "the kernel's command line")
+    .option('--firmware <bios|uefi|file>', 'start at the reset vector, from disks; "none" starts the kernel directly (default)')
     .option('--memory <size>', 'guest memory, 16M to 3G (default: 512M)')
     .option('--cpus <n>', 'processors (default: 1)')
     .option('--cpu <model>', 'processor model')
@@ -45,7 +47,16 @@ export function changesFrom(options: MachineOptions, base?: BootConfig): VmChang
     ...(options.clock === undefined ? {} : { clock: oneOf('--clock', options.clock, ['wall', 'instructions']) }),
     ...machineProperties(options.machine),
     ...(boot === undefined ? {} : { boot }),
+    ...(options.firmware === undefined ? {} : { firmware: firmwareFrom(options) }),
   };
+}
+
+/** `bios` and `uefi` are words, everything else is a file. */
+function firmwareFrom({ firmware = '', kernel }: MachineOptions): string {
+  if (firmware === 'none') return '';
+  if (kernel !== undefined) throw badArgument('--firmware and --kernel exclude each other.', 'Firmware starts what is on the disks; a kernel is started without firmware.');
+  if (firmware === '') throw badArgument('--firmware needs a word or a file.', 'Write bios, uefi, none, or the file of a firmware image.');
+  return firmware === 'bios' || firmware === 'uefi' ? firmware : resolve(firmware);
 }
 
 /** `--machine iommu=on`: a property to a machine's own name. */

@@ -35,7 +35,7 @@ export async function listVms(options: CommonOptions): Promise<void> {
   const vms = await withEngine(options, (client) => client.call('vm.list', {}));
   show(vms, options.json === true, (all) => {
     if (all.length === 0) return 'The library is empty. Create a VM with `vanderpool vm create NAME`.';
-    return table(['NAME', 'STATE', 'MEMORY', 'BOOTS'], all.map(({ config, state }) => [config.name, state, formatMemory(config.memoryBytes), bootText(config.boot)]));
+    return table(['NAME', 'STATE', 'MEMORY', 'BOOTS'], all.map(({ config, state }) => [config.name, state, formatMemory(config.memoryBytes), bootText(config)]));
   });
 }
 
@@ -89,7 +89,7 @@ function changes(options: EditOptions, before?: Vm): VmChanges {
   const serial = options.console === undefined ? undefined : consolesAt(options.console, before?.config.serial ?? defaultSerial);
   return {
     ...changesFrom(options, before?.config.boot),
-    ...(options.monitor === true ? { boot: { kind: 'monitor' as const } } : {}),
+    ...(options.monitor === true ? { boot: { kind: 'monitor' as const }, firmware: '' } : {}),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.notes === undefined ? {} : { notes: options.notes }),
     ...(serial === undefined ? {} : { serial }),
@@ -104,18 +104,19 @@ function consolesAt(names: readonly string[], before: readonly SerialPortConfig[
   return before.map(({ label }, port) => ({ attach: ports.includes(port) ? 'console' : 'none', label }));
 }
 
-function bootText(boot: Vm['config']['boot']): string {
+function bootText({ boot, firmware }: Vm['config']): string {
+  if (firmware !== '') return firmware === 'bios' ? 'BIOS' : firmware === 'uefi' ? 'UEFI' : firmware;
   return boot.kind === 'monitor' ? 'built-in monitor' : boot.kernel;
 }
 
 function describeVm({ id, config, state, exit, startedAt, createdAt, processId }: Vm): string {
   const { boot, serial } = config;
-  const image = boot.kind === 'image' ? boot : null;
+  const image = boot.kind === 'image' && config.firmware === '' ? boot : null;
   return list([
     ['Name', config.name], ['State', state], ['Started', time(startedAt)], ['Process', processId === null ? '' : String(processId)],
     ['Last end', exit ? `${exit.reason}, ${time(exit.at)}${exit.detail === '' ? '' : `\n${exit.detail}`}` : ''],
     ['Memory', formatMemory(config.memoryBytes)], ['Processors', `${config.cpus}${config.cpuModel === '' ? '' : ` ${config.cpuModel}`}`],
-    ['JIT', config.jit], ['Clock', config.clock], ['IOMMU', config.iommu], ['Boots', bootText(boot)], ['Initrd', image?.initrd ?? ''], ['Command line', image?.append ?? ''],
+    ['JIT', config.jit], ['Clock', config.clock], ['IOMMU', config.iommu], ['Boots', bootText(config)], ['Initrd', image?.initrd ?? ''], ['Command line', image?.append ?? ''],
     ['Modules', image?.modules.map(({ path, commandLine }) => `${path} ${commandLine}`.trim()).join('\n') ?? ''],
     ['Consoles', serial.flatMap(({ attach }, port) => (attach === 'console' ? [`COM${port + 1}`] : [])).join(', ')],
     ['Notes', config.notes], ['Created', time(createdAt)], ['Id', id],

@@ -29,6 +29,11 @@ export const bootConfig = z.discriminatedUnion('kind', [
 ]);
 export type BootConfig = z.infer<typeof bootConfig>;
 
+/**
+ * What starts at the reset vector: empty for none (what `boot` names is started directly), `bios`, `uefi`, or the file of a firmware image.
+ */
+export const firmware = z.string().max(4096).refine((path) => !path.includes('\0'), 'a path has no NUL character');
+
 /** `console`: the engine keeps its output and viewers may attach; `none`: the UART is there with nothing behind it. */
 export const serialPort = z.strictObject({ attach: z.enum(['console', 'none']), label: z.string().max(40) });
 export type SerialPortConfig = z.infer<typeof serialPort>;
@@ -51,6 +56,7 @@ const fields = {
   clock: clockPolicy,
   iommu: iommuMode,
   boot: bootConfig,
+  firmware,
   /** COM1 to COM4. */
   serial: z.array(serialPort).length(SERIAL_PORTS),
   notes: z.string().max(10_000),
@@ -79,6 +85,7 @@ export const vmDefaults: Omit<VmConfig, 'name'> = {
   clock: 'wall',
   iommu: 'off',
   boot: { kind: 'monitor' },
+  firmware: '',
   serial: [...defaultSerial],
   notes: '',
 };

@@ -7,7 +7,8 @@
  *   0x00010000  64 KiB   processor state (this file)
  *   0x00100000  512 KiB  translation look-aside tables, supervisor then user
  *   0x00200000  8 MiB    one word and three attribute bytes per guest-physical page below 4 GiB
- *   0x01000000  112 MiB  decoded code
+ *   0x01000000  96 MiB   decoded code
+ *   0x07000000  16 MiB   ROM: guest-physical FF000000H to FFFFFFFFH
  *   0x08000000           guest RAM
  */
 
@@ -292,5 +293,9 @@ export const HISTORY_WRITTEN = 1;
 export const HISTORY_PENDING = 2;
 
 export const CODE_ARENA = 0x1000000;
-export const CODE_ARENA_END = 0x8000000;
+export const CODE_ARENA_END = 0x7000000;
+/** The last 16 MiB below 4 GiB: addresses wrap, so RAM_BASE + gpa leads here. */
+export const ROM_BASE = 0x7000000;
+/** Guest-physical address of the ROM area. */
+export const ROM_GPA = 0xff000000;
 export const RAM_BASE = 0x8000000;

@@ -17,7 +17,7 @@ import type { Program } from '../isa/ir.ts';
 import { instructionInformation } from '../vmx/information.ts';
 import {
   ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, ENTRY_INTR_INFO, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPT_WINDOW,
-  NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
+  NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, ROM_BASE, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
   PHYS_RESERVED,
 } from './layout.ts';
 
@@ -204,7 +204,7 @@ export class Processor {
 
   /** Marks guest-physical pages as MMIO, RAM or ROM. */
   setPageKind(gpa: number, bytes: number, kind: number): void {
-    this.bytes.fill(kind, PAGE_KIND + (gpa >>> 12), PAGE_KIND + ((gpa + bytes + 4095) >>> 12));
+    this.bytes.fill(kind, PAGE_KIND + Math.floor(gpa / 4096), PAGE_KIND + Math.ceil((gpa + bytes) / 4096));
     this.call('flushAll');
   }
 
@@ -382,6 +382,11 @@ export class Processor {
     const status = this.call('endInstruction');
     this.exitAfterSkip = status === STATUS_EXIT;
     return status === STATUS_OK;
+  }
+
+  /** The ROM area: its last byte is at guest-physical FFFFFFFFH. Pages of it are MMIO until `setPageKind` says otherwise. */
+  get rom(): Uint8Array {
+    return this.bytes.subarray(ROM_BASE, RAM_BASE);
   }
 
   /** A device is about to read RAM: pages that are still in a snapshot are fetched. */

@@ -31,6 +31,11 @@ export interface TranslatorHelpers {
 /** Emits a form and returns its operation number. */
 export type FormCompiler = (program: Program, name: string) => number;
 
+/** Where a guest-physical address lies in linear memory. Addresses wrap: the ROM below 4 GiB lies in front of RAM. */
+function hostOf(gpa: number): number {
+  return (RAM_BASE + gpa) >>> 0;
+}
+
 export class Translator {
   private readonly decoder: Decoder;
   private readonly operations = new Map<number, number>();
@@ -78,7 +83,7 @@ export class Translator {
     const codeSize = SIZES[this.view.getUint32(CODE_SIZE, true)]!;
     const page = gpa & ~(PAGE_SIZE - 1);
     const start = gpa & (PAGE_SIZE - 1);
-    const host = RAM_BASE + (page >>> 0);
+    const host = hostOf(page);
     const table = this.view.getUint32(descriptor + this.view.getUint32(CODE_SIZE, true) * 4, true);
     const offsets: number[] = [];
     let count = 0;
@@ -121,9 +126,9 @@ export class Translator {
     const here = PAGE_SIZE - offset;
     const next = this.helpers.fetchAddress(here) >>> 0;
     if (next === 0xffffffff) return 0;
-    const host = RAM_BASE + (page >>> 0) + offset;
+    const host = hostOf(page) + offset;
     this.straddle.set(this.bytes.subarray(host, host + here));
-    this.straddle.set(this.bytes.subarray(RAM_BASE + next, RAM_BASE + next + 16), here);
+    this.straddle.set(this.bytes.subarray(hostOf(next), hostOf(next) + 16), here);
     let decoded: Decoded;
     try {
       decoded = this.decoder.decode(this.straddle, 0, here + 16, codeSize);
@@ -148,7 +153,7 @@ export class Translator {
     const codeSize = SIZES[this.view.getUint32(CODE_SIZE, true)]!;
     const offset = gpa & (PAGE_SIZE - 1);
     const here = PAGE_SIZE - offset;
-    const host = RAM_BASE + (gpa >>> 0);
+    const host = hostOf(gpa);
     let decoded: Decoded;
     try {
       try {
@@ -158,7 +163,7 @@ export class Translator {
         const next = this.helpers.fetchAddress(here) >>> 0;
         if (next === 0xffffffff) return 0;
         this.straddle.set(this.bytes.subarray(host, host + here));
-        this.straddle.set(this.bytes.subarray(RAM_BASE + next, RAM_BASE + next + 16), here);
+        this.straddle.set(this.bytes.subarray(hostOf(next), hostOf(next) + 16), here);
         decoded = this.decoder.decode(this.straddle, 0, here + 16, codeSize);
       }
     } catch (error) {
@@ -177,7 +182,7 @@ export class Translator {
     const gpa = this.helpers.fetchAddress(0) >>> 0;
     if (gpa === NO_ADDRESS) return null;
     const codeSize = SIZES[this.view.getUint32(CODE_SIZE, true)]!;
-    const host = RAM_BASE + gpa;
+    const host = hostOf(gpa);
     const here = PAGE_SIZE - (gpa & (PAGE_SIZE - 1));
     try {
       return this.decoder.decode(this.bytes, host, host + here, codeSize);
@@ -185,7 +190,7 @@ export class Translator {
       const next = this.helpers.fetchAddress(here) >>> 0;
       if (next === NO_ADDRESS) return null;
       this.straddle.set(this.bytes.subarray(host, host + here));
-      this.straddle.set(this.bytes.subarray(RAM_BASE + next, RAM_BASE + next + 16), here);
+      this.straddle.set(this.bytes.subarray(hostOf(next), hostOf(next) + 16), here);
       return this.decoder.decode(this.straddle, 0, here + 16, codeSize);
     }
   }

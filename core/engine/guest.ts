@@ -75,7 +75,7 @@ export class Guest {
       console.connect({ grant: (bytes) => this.#grant(port, bytes), input: (data) => this.#send({ type: 'input', port, data }) });
     }
     this.#starting.promise.catch(() => undefined); // Whoever asked for the start hears of it; nobody else has to.
-    this.#send({ type: 'start', config: vm.config, devices: [...devices], machineModule, restore: restore ? { ...restore, segments: restore.segments.map(([id, path]) => [id, path]) } : null, paused: paused === true });
+    this.#send({ type: 'start', config: vm.config, folder, devices: [...devices], machineModule, restore: restore ? { ...restore, segments: restore.segments.map(([id, path]) => [id, path]) } : null, paused: paused === true });
   }
 
   get processId(): number | null {

@@ -5,7 +5,9 @@ import { BootError } from '../boot/loader.ts';
 import { ContractError } from '../contract/errors.ts';
 import type { BootConfig } from '../contract/vm.ts';
 import { memoryMap, tableArea } from '../platform/memoryLayout.ts';
+import { checkFirmware } from './firmware.ts';
 import { readBootForCheck } from './files.ts';
+import type { FirmwareSource } from './types.ts';
 import type { MachineSettings } from './files.ts';
 
 /** Reads and plans as the start would, in this thread. @throws ContractError `file-unreadable` or `bad-image`. */
@@ -13,6 +15,7 @@ export function checkBootHere(settings: MachineSettings): string {
   const boot = readBootForCheck(settings);
   const { memoryBytes } = settings;
   if (boot.kind === 'monitor') return 'The built-in monitor';
+  if (boot.kind === 'firmware') return checkFirmwareHere(boot);
   try {
     loadImage(boot, { memoryBytes, memoryMap: memoryMap(memoryBytes), rsdpAddress: tableArea.base });
   } catch (error) {
@@ -20,6 +23,16 @@ export function checkBootHere(settings: MachineSettings): string {
     throw nameImage(imageError(error), settings.boot);
   }
   return isLinuxImage(boot.kernel) ? 'A Linux kernel (bzImage)' : 'A multiboot image';
+}
+
+function checkFirmwareHere({ code, variables }: FirmwareSource): string {
+  try {
+    checkFirmware({ code, ...(variables ? { variables: variables.data } : {}) });
+  } catch (error) {
+    if (error instanceof BootError) throw imageError(error);
+    throw error;
+  }
+  return variables ? 'UEFI firmware with a variable store' : 'Firmware';
 }
 
 /** A loader's refusal as an error of the contract: a whole sentence, with advice. */

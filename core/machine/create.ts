@@ -18,7 +18,9 @@ import { answerQuestion } from './questions.ts';
 import { restoreMachine, saveMachine } from './saved.ts';
 import { hostSources, repeatableSources } from './sources.ts';
 import type { LoadedBoot, Machine, MachineConfig, MachineHost } from './types.ts';
-import { PAGE_MMIO } from '../cpu/layout.ts';
+import { PAGE_MMIO, PAGE_RAM, PAGE_ROM } from '../cpu/layout.ts';
+import { checkFirmware } from './firmware.ts';
+import { VariableStore } from './variables.ts';
 import { entryChecker } from '../vmx/entry.ts';
 import { writeVmxTables } from '../vmx/tables.ts';
 
@@ -26,6 +28,8 @@ const CR4_BITS: readonly (readonly [Feature | null, number])[] = [
   ['vme', 0], ['vme', 1], ['tsc', 2], ['de', 3], ['pse', 4], ['pae', 5], ['mce', 6], ['pge', 7], [null, 8], ['fxsr', 9], ['sse', 10], ['umip', 11],
   ['la57', 12], ['vmx', 13], ['fsgsbase', 16], ['pcid', 17], ['xsave', 18], ['smep', 20], ['smap', 21], ['pku', 22],
 ];
+
+const pageKinds = { ram: PAGE_RAM, rom: PAGE_ROM, mmio: PAGE_MMIO } as const;
 
 function allowedCr4(model: CpuModel): bigint {
   return CR4_BITS.reduce((bits, [feature, bit]) => feature === null || model.features.includes(feature) ? bits | (1n << BigInt(bit)) : bits, 0n);
@@ -93,15 +97,22 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   writeVmxTables(cpu.view, model, allowedCr4(model));
   cpu.setLimits({ cr4: allowedCr4(model), efer: allowedEfer(model), xcr0: BigInt(new Cpuid(model).xcr0Allowed), physicalAddressBits: model.physicalAddressBits });
   cpu.setPageKind(0xa0000, 0x20000, PAGE_MMIO);
+  const { boot } = config;
+  const firmware = boot.kind === 'firmware' ? { code: boot.code, ...(boot.variables ? { variables: boot.variables.data } : {}) } : undefined;
+  if (firmware) checkFirmware(firmware);
   const pc = new Pc({
     memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: sources.wallMs, keyboard: false,
     testDevices: config.testDevices === true, iommu: config.iommu === 'on', codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
     memoryRead: (address, size) => cpu.noteDeviceRead(address, size),
     serialOutput: (port, bytes) => host.serialOutput(port, bytes),
+    ...(firmware ? { firmware, rom: cpu.rom } : {}),
+    // For whoever looks for the reason why firmware does not start.
+    ...(process.env['VANDERPOOL_FIRMWARE_LOG'] === undefined ? {} : { firmwareDebug: byte => void process.stderr.write(String.fromCharCode(byte)) }),
+    pageKinds: (address, length, kind) => cpu.setPageKind(address, length, pageKinds[kind]),
   });
+  const variables = boot.kind === 'firmware' && boot.variables?.path && pc.flash ? new VariableStore(pc.flash, boot.variables.path) : null;
   const root = new Vmm(cpu, pc, model, config.cpus);
   vmm = root;
-  const { boot } = config;
   if (boot.kind === 'monitor' && !model.features.includes('lm')) {
     throw new BootError(`the built-in monitor is a 64-bit program, and the CPU model '${model.name}' has no 64-bit mode; choose another model`);
   }
@@ -109,6 +120,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const start = (): void => {
     pager.forget();
     if (boot.kind === 'monitor') return root.reset(pc.boot(plan => loadMonitor(plan, process.env.VANDERPOOL_VERSION ?? 'development')));
+    if (boot.kind === 'firmware') return root.reset(pc.bootFirmware());
     if (images) return root.reset(pc.boot(images()));
     const read = boot.kind === 'deferred' ? readDeferred(host) : imagesOf(boot);
     root.reset(pc.boot(read));
@@ -120,6 +132,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     runSlice: () => {
       const result = root.runSlice();
       pc.flushOutput();
+      variables?.follow(result.kind !== 'ran');
       return result;
     },
     serialInput: (port, bytes) => pc.serialInput(port, bytes),

@@ -1,32 +1,38 @@
 /** Reads a VM's boot files and makes the machine's configuration of them, with every refusal a person can act on. */
-import { closeSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import { formatMemory } from '../contract/memory.ts';
 import type { VmConfig } from '../contract/vm.ts';
 import type { LoadedBoot, MachineConfig, RestorePoint } from './types.ts';
 
 /** What of a VM's configuration its machine is made of. */
-export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel' | 'jit' | 'clock' | 'iommu' | 'boot'>;
+export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel' | 'jit' | 'clock' | 'iommu' | 'boot' | 'firmware'>;
 
-/** @throws ContractError `file-unreadable` or `bad-image`, naming the file and the field. */
-export function readMachineConfig(settings: MachineSettings): MachineConfig {
+/**
+ * @param variables the file that keeps UEFI variables; null: they last as long as the machine
+ * @throws ContractError `file-unreadable` or `bad-image`, naming the file and the field
+ */
+export function readMachineConfig(settings: MachineSettings, variables: string | null = null): MachineConfig {
   const { memoryBytes, cpus, cpuModel, jit, clock, iommu } = settings;
-  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot: readBootFiles(settings) };
+  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot: readBootFiles(settings, variables) };
 }
 
-/** The configuration of a machine that goes on from a snapshot: its boot files are read when it is reset. */
-export function restoredMachineConfig(settings: MachineSettings, restore: RestorePoint): MachineConfig {
-  const { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot } = settings;
-  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot: boot.kind === 'monitor' ? boot : { kind: 'deferred' }, restore };
+/** The configuration of a machine that goes on from a snapshot: its boot files are read when it is reset. Firmware is there at once. */
+export function restoredMachineConfig(settings: MachineSettings, restore: RestorePoint, variables: string | null = null): MachineConfig {
+  const { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot, firmware } = settings;
+  const later = firmware !== '' ? readFirmware(firmware, variables) : boot.kind === 'monitor' ? boot : { kind: 'deferred' } as const;
+  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot: later, restore };
 }
 
 /** @throws ContractError as `readMachineConfig`. */
-export function readBootFiles(settings: MachineSettings): LoadedBoot {
-  return readBoot(settings, readWhole);
+export function readBootFiles(settings: MachineSettings, variables: string | null = null): LoadedBoot {
+  return settings.firmware === '' ? readBoot(settings, readWhole) : readFirmware(settings.firmware, variables);
 }
 
 /** The boot source for a check of its images: the kernel is read, of the other files only their sizes are true. */
 export function readBootForCheck(settings: MachineSettings): LoadedBoot {
+  if (settings.firmware !== '') return readFirmware(settings.firmware, null);
   return readBoot(settings, (descriptor, size, what) => (what === 'kernel' ? readWhole(descriptor) : new Uint8Array(size)));
 }
 
@@ -34,6 +40,42 @@ type Reader = (descriptor: number, size: number, what: string) => Uint8Array;
 
 function readWhole(descriptor: number): Uint8Array {
   return readFileSync(descriptor);
+}
+
+/** Files of firmware as packages install them, first found first taken. */
+const firmwareFiles = {
+  bios: [{ code: 'seabios/bios-256k.bin' }],
+  uefi: [
+    { code: 'OVMF/OVMF_CODE_4M.fd', variables: 'OVMF/OVMF_VARS_4M.fd' }, { code: 'OVMF/OVMF_CODE.fd', variables: 'OVMF/OVMF_VARS.fd' },
+    { code: 'edk2/ovmf/OVMF_CODE.fd', variables: 'edk2/ovmf/OVMF_VARS.fd' },
+  ],
+} as const;
+const firmwarePackages = { bios: 'seabios', uefi: 'ovmf' } as const;
+const largestFirmware = 16 << 20;
+
+/** Where distributions put firmware, and where `npm run guests seabios ovmf` does. */
+function firmwareFolders(): readonly string[] {
+  const fetched = Object.values(firmwarePackages).map(name => join('.cache/guests', name, name, 'usr/share'));
+  return [...(process.env['VANDERPOOL_FIRMWARE'] === undefined ? [] : [process.env['VANDERPOOL_FIRMWARE']]), ...fetched, '/usr/share'];
+}
+
+function readFirmware(firmware: string, variables: string | null): LoadedBoot {
+  const budget = { left: largestFirmware, memoryBytes: largestFirmware };
+  const read = (path: string, what: string): Uint8Array => readImage(path, what, 'firmware', budget, readWhole);
+  if (firmware !== 'bios' && firmware !== 'uefi') return { kind: 'firmware', code: read(firmware, 'firmware image') };
+  const rows: readonly { readonly code: string; readonly variables?: string }[] = firmwareFiles[firmware];
+  for (const folder of firmwareFolders()) {
+    for (const row of rows) {
+      if (!existsSync(join(folder, row.code))) continue;
+      const code = read(join(folder, row.code), 'firmware image');
+      if (row.variables === undefined) return { kind: 'firmware', code };
+      const kept = variables !== null && existsSync(variables) ? variables : join(folder, row.variables);
+      return { kind: 'firmware', code, variables: { data: read(kept, 'variable store'), path: variables } };
+    }
+  }
+  const name = firmwarePackages[firmware];
+  const message = `No ${firmware === 'bios' ? 'BIOS' : 'UEFI firmware'} is on this machine.`;
+  throw new ContractError('file-unreadable', message, `Install the package ${name}, run "npm run guests ${name}", or name the file of a firmware image.`, 'firmware');
 }
 
 function readBoot({ boot, memoryBytes }: MachineSettings, read: Reader): LoadedBoot {

@@ -16,7 +16,9 @@ import { StateError } from '../platform/state.ts';
 import { TestDevice } from '../devices/testDevice.ts';
 import { Uart16550, comPorts } from '../devices/uart16550.ts';
 import { applyWrites } from '../boot/loader.ts';
-import { buildAcpiTables } from '../platform/acpi/tables.ts';
+import { buildAcpiImage, buildAcpiTables } from '../platform/acpi/tables.ts';
+import { firmwareDevices, loadFirmware, showFirmware } from './firmware.ts';
+import { resetVector } from '../boot/entryState.ts';
 import { buildSmbios } from '../platform/smbios.ts';
 import { Edu } from '../devices/edu.ts';
 import { FaultLog } from '../vtd/faultLog.ts';
@@ -26,6 +28,9 @@ import { dmarBody } from '../vtd/dmar.ts';
 import { vtdDefaults } from '../vtd/capabilities.ts';
 import { conventionalEnd, ecamWindow, memoryMap, pciLegacyIrqs, pciMemoryWindows, pciPorts } from '../platform/memoryLayout.ts';
 import { loadImage } from '../boot/image.ts';
+import type { AcpiOptions } from '../platform/acpi/tables.ts';
+import type { FirmwareImage, PageKinds } from './firmware.ts';
+import type { Flash } from '../devices/flash.ts';
 import type { BootImages } from '../boot/image.ts';
 import type { Component, Device } from '../platform/device.ts';
 import type { BootPlan, InitialVcpuState, LoadedImage } from '../boot/loader.ts';
@@ -42,6 +47,14 @@ export interface PcConfig {
   /** What the real-time clock shows at power-on: milliseconds since 1970, UTC. */
   readonly wallMs: number;
   readonly keyboard: boolean;
+  /** What starts at the reset vector; absent: images are booted directly, and the machine starts as firmware leaves it. */
+  readonly firmware?: FirmwareImage;
+  /** The memory that ends at 4 GiB, for firmware. */
+  readonly rom?: Uint8Array;
+  /** Changes what guest-physical pages are. */
+  readonly pageKinds?: PageKinds;
+  /** What firmware says on its debug port. */
+  readonly firmwareDebug?: (byte: number) => void;
   /** The device of test programs (core/devices/testDevice.ts). */
   readonly testDevices?: boolean;
   /** The guest has a remapping unit of its own. */
@@ -73,6 +86,8 @@ export class Pc {
   /** The guest's remapping unit, where the machine has one. */
   readonly vtd: VtdUnit | null;
   readonly coprocessor: CoprocessorError;
+  /** Flash with UEFI variables, where the firmware has some. */
+  readonly flash: Flash | null;
   /** Set when the guest asked to stop: root mode looks at it after each exit it handled. */
   exit: MachineExit | null = null;
   private readonly config: PcConfig;
@@ -114,7 +129,10 @@ export class Pc {
       message: (requester, address, data) => this.sendMessage(requester, address, data),
       map: (space, base, length, width, registers) => (space === 'port' ? this.ports : this.memoryBus).map(base, length, width, registers),
     });
-    this.hostBridge = new HostBridge({ ecam: window => this.openEcam(window), shadow() {} });
+    this.hostBridge = new HostBridge({
+      ecam: window => this.openEcam(window),
+      shadow: (base, length, _readable, writable) => config.pageKinds?.(base, length, writable ? 'ram' : 'rom'),
+    });
     this.pci.plug(deviceFunction(0, 0), this.hostBridge);
     this.lpcBridge = new LpcBridge((line, irq) => interrupts.routePirq(line, irq));
     this.pci.plug(deviceFunction(31, 0), this.lpcBridge);
@@ -127,13 +145,17 @@ export class Pc {
     const others: readonly Device[] = [
       this.rtc, hpet, this.power, ...this.uarts, this.pci, keyboard, this.coprocessor, new DebugExit(events), new PostPort(), new Port92(events), ...remapping,
     ];
+    const firmware = config.firmware ? this.firmwareParts(config.firmware) : { devices: [], flash: null };
+    this.flash = firmware.flash;
+    if (config.firmware && config.rom && config.pageKinds) loadFirmware(config.firmware, config.rom, config.pageKinds);
+    if (config.firmware) this.hostBridge.reset();
     const test = config.testDevices ? [new TestDevice(line => (line > 15 || line === 2 ? interrupts.pinWire(line) : interrupts.isaWire(line)))] : [];
-    const devices: readonly Device[] = [this.pit, ...others, ...test, interrupts.pic, interrupts.ioApic];
+    const devices: readonly Device[] = [this.pit, ...others, ...firmware.devices, ...test, interrupts.pic, interrupts.ioApic];
     for (const device of devices) {
       this.ports.attach(device);
       this.memoryBus.attach(device);
     }
-    this.components = [this.clock, this.pit, ...others, ...test, ...this.pci.list().map(({ fn }) => fn), interrupts.pic, interrupts.ioApic, ...interrupts.localApics];
+    this.components = [this.clock, this.pit, ...others, ...firmware.devices, ...test, ...this.pci.list().map(({ fn }) => fn), interrupts.pic, interrupts.ioApic, ...interrupts.localApics];
     this.startFirmware();
   }
 
@@ -143,14 +165,37 @@ export class Pc {
    * @throws BootError naming what is wrong; nothing has changed then
    */
   boot(source: BootImages | ((plan: BootPlan) => LoadedImage)): InitialVcpuState {
-    const { memory, vcpus, keyboard, physicalAddressBits } = this.config;
-    const ioApicId = vcpus % ioApicIdLimit;
-    const dmar = this.vtd ? { dmar: dmarBody({ hostAddressBits: physicalAddressBits, ioApicId, ioApicRequester: this.interrupts.ioApicRequester }) } : {};
-    const acpi = buildAcpiTables({ vcpus, keyboard, ioApicId, ecam: ecamWindow, pciMemory: pciMemoryWindows(memory.length, ecamWindow), ...dmar });
+    const { memory, vcpus } = this.config;
+    const acpi = buildAcpiTables(this.acpiOptions(ecamWindow));
     const plan: BootPlan = { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address };
     const image = typeof source === 'function' ? source(plan) : loadImage(source, plan);
     applyWrites({ bytes: memory }, [biosDataArea(), acpi, buildSmbios(memory.length, vcpus), ...image.writes]);
     return image.vcpu;
+  }
+
+  /** Shows the configured firmware below 1 MiB, as a chipset does at power-on. Returns the state of the first vCPU: that after RESET#. */
+  bootFirmware(): InitialVcpuState {
+    const { firmware, memory } = this.config;
+    if (!firmware) throw new Error('this machine has no firmware');
+    showFirmware(firmware, memory);
+    return resetVector;
+  }
+
+  private acpiOptions(ecam: { readonly base: number; readonly length: number } | null): AcpiOptions {
+    const { memory, vcpus, keyboard, physicalAddressBits } = this.config;
+    const ioApicId = vcpus % ioApicIdLimit;
+    const dmar = this.vtd ? { dmar: dmarBody({ hostAddressBits: physicalAddressBits, ioApicId, ioApicRequester: this.interrupts.ioApicRequester }) } : {};
+    return { vcpus, keyboard, ioApicId, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
+  }
+
+  private firmwareParts(image: FirmwareImage): ReturnType<typeof firmwareDevices> {
+    const { memory, vcpus, iommu, codeWritten, firmwareDebug } = this.config;
+    return firmwareDevices({
+      image, memoryBytes: memory.length, vcpus, iommu: iommu === true, bootOrder: [], serialScreen: true,
+      dma: new DmaMemory(memory, codeWritten).port(() => 0),
+      acpi: () => buildAcpiImage(this.acpiOptions(this.hostBridge.ecam)),
+      debug: firmwareDebug ?? (() => {}),
+    });
   }
 
   /** Everything to its power-on state, then what firmware sets up. RAM is left alone. */
@@ -236,10 +281,11 @@ export class Pc {
   }
 
   /**
-   * What firmware leaves behind: the 8259A pair at its customary vectors and masked, PCI interrupts level-triggered, the 18.2 Hz
+   * What firmware leaves behind, where none runs: the 8259A pair at its customary vectors and masked, PCI interrupts level-triggered, the 18.2 Hz
    * tick, virtual wire mode.
    */
   private startFirmware(): void {
+    if (this.config.firmware) return;
     const { pic, localApics } = this.interrupts;
     for (const [base, vectors, cascade] of [[0, 0x08, 0x04], [2, 0x70, 0x02]] as const) {
       pic.write(base, 1, 0x11);

@@ -1,4 +1,5 @@
 /** The VM process: this thread moves bytes and messages between the engine and the machine's core thread. One guest a process. */
+import { join } from 'node:path';
 import { asContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { InspectQuery } from '../contract/inspect.ts';
@@ -13,6 +14,8 @@ import { Runner } from './runner.ts';
 import { SnapshotTaker } from './taker.ts';
 
 const METRICS_MS = 1000;
+/** In a VM's folder: what UEFI firmware keeps in its flash. */
+const VARIABLES_FILE = 'uefi-variables.fd';
 /** A guest that takes no input is offered it again after this time. */
 const INPUT_RETRY_MS = 20;
 const OUTPUT_PIECE = 32 * 1024;
@@ -68,8 +71,9 @@ class Guest {
   constructor(send: (message: FromVmProcess) => void, start: Extract<ToVmProcess, { type: 'start' }>) {
     this.#send = send;
     const { config, restore } = start;
+    const variables = join(start.folder, VARIABLES_FILE);
     this.#runner = new Runner({
-      config: { ...(restore ? restoredMachineConfig(config, restore) : readMachineConfig(config)), devices: start.devices },
+      config: { ...(restore ? restoredMachineConfig(config, restore, variables) : readMachineConfig(config, variables)), devices: start.devices },
       ...(restore ? { settings: config } : {}),
       paused: start.paused,
       attached: start.config.serial.map(({ attach }) => attach === 'console'),

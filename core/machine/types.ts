@@ -42,7 +42,16 @@ export type BootSource = LoadedBoot | { readonly kind: 'deferred' };
 
 export type LoadedBoot =
   | { readonly kind: 'image'; readonly kernel: Uint8Array; readonly initrd?: Uint8Array; readonly append: string; readonly modules: readonly BootModule[] }
-  | { readonly kind: 'monitor' };
+  | { readonly kind: 'monitor' }
+  | FirmwareSource;
+
+/** Firmware that starts at the reset vector. */
+export interface FirmwareSource {
+  readonly kind: 'firmware';
+  readonly code: Uint8Array;
+  /** Contents of the flash with UEFI variables, and the file that follows them; null: they last as long as the machine. */
+  readonly variables?: { readonly data: Uint8Array; readonly path: string | null };
+}
 
 export interface BootModule {
   readonly data: Uint8Array;

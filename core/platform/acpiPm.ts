@@ -31,6 +31,8 @@ const rate = new TickRate(3_579_545);
 /** The timer status bit is set each time bit 31 of the 32-bit timer changes. */
 const carryTicks = 0x80000000;
 const smiOffset = 0x80;
+/** APMC_EN of SMI_EN. @ich9 13.8.3.8 */
+const smiEnabled = 0x20;
 
 export class AcpiPm implements Device {
   readonly name = 'acpi-pm';
@@ -127,6 +129,9 @@ export class AcpiPm implements Device {
         return this.gpeStatus;
       case 0x28:
         return this.gpeEnable;
+      case 0x30:
+        // SMI_EN: firmware takes SMIs for set up already, and so leaves system management mode, which does not exist, alone.
+        return smiEnabled;
       default:
         return 0;
     }

@@ -3,12 +3,15 @@
 import { checksum, putText } from './acpi/tables.ts';
 import { tableArea } from './memoryLayout.ts';
 
-const entryLength = 31;
 
 export interface SmbiosTables {
   readonly address: number;
+  /** The entry point, 32 bytes with its padding, then the structures. */
   readonly data: Uint8Array;
 }
+
+/** Length of the entry point, and where the structures begin. */
+export const smbiosEntry = { length: 31, structures: 32 } as const;
 
 /** The formatted part of a structure after its four-byte header, and the strings it refers to by number from 1. */
 interface Structure {
@@ -61,7 +64,7 @@ export function buildSmbios(memoryBytes: number, vcpus: number): SmbiosTables {
     return [type, 4 + body.length, ...word(handle), ...body, ...(text.length === 0 ? [0] : text), 0];
   });
   const table = Uint8Array.from(encoded.flat());
-  const tableOffset = 32;
+  const { length: entryLength, structures: tableOffset } = smbiosEntry;
   const data = new Uint8Array(tableOffset + table.length);
   const view = new DataView(data.buffer);
   putText(data, 0, '_SM_');

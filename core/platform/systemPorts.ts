@@ -153,3 +153,33 @@ export class Port92 implements Device {
     this.value = StateReader.open(this, state).uint('value', 2);
   }
 }
+
+/** Port 402H: what firmware says to whoever debugs it. Reading tells that the port is there. */
+export class DebugConsole implements Device {
+  readonly name = 'debug-console';
+  readonly version = 1;
+  readonly ranges: readonly DeviceRange[] = [{ space: 'port', base: 0x402, length: 1, offset: 0, width: 1 }];
+  private readonly out: (byte: number) => void;
+
+  constructor(out: (byte: number) => void) {
+    this.out = out;
+  }
+
+  reset(): void {}
+
+  read(_offset: number, _size: AccessSize): number {
+    return 0xe9;
+  }
+
+  write(_offset: number, _size: AccessSize, value: number): void {
+    this.out(value);
+  }
+
+  saveState(): DeviceState {
+    return { version: this.version };
+  }
+
+  loadState(state: unknown): void {
+    StateReader.open(this, state);
+  }
+}

@@ -249,10 +249,10 @@ function updateConfig({ sqlite }: OpenedDatabase, id: string, config: VmConfig):
   const { boot } = config;
   const image = boot.kind === 'image' ? boot : { kernel: null, initrd: null, append: '', modules: [] };
   sqlite.prepare(
-    `UPDATE vms SET name = ?, memory_bytes = ?, cpus = ?, cpu_model = ?, jit = ?, clock = ?, iommu = ?, boot_kind = ?, kernel = ?, initrd = ?, append = ?, notes = ?
+    `UPDATE vms SET name = ?, memory_bytes = ?, cpus = ?, cpu_model = ?, jit = ?, clock = ?, iommu = ?, firmware = ?, boot_kind = ?, kernel = ?, initrd = ?, append = ?, notes = ?
      WHERE id = ?`,
   ).run(
-    config.name, config.memoryBytes, config.cpus, config.cpuModel, config.jit, config.clock, config.iommu, boot.kind, image.kernel, image.initrd,
+    config.name, config.memoryBytes, config.cpus, config.cpuModel, config.jit, config.clock, config.iommu, config.firmware, boot.kind, image.kernel, image.initrd,
     image.append, config.notes, id,
   );
   sqlite.prepare('DELETE FROM boot_modules WHERE vm_id = ?').run(id);
@@ -275,7 +275,7 @@ function toVm(row: VmRow, modules: readonly BootModuleRow[], ports: readonly Ser
   const parsed = vmSchema.safeParse({
     id: row.id,
     config: {
-      name: row.name, memoryBytes: row.memory_bytes, cpus: row.cpus, cpuModel: row.cpu_model, jit: row.jit, clock: row.clock, iommu: row.iommu, boot,
+      name: row.name, memoryBytes: row.memory_bytes, cpus: row.cpus, cpuModel: row.cpu_model, jit: row.jit, clock: row.clock, iommu: row.iommu, firmware: row.firmware, boot,
       serial: ports.map(({ attach, label }) => ({ attach, label })), notes: row.notes,
     },
     state: row.state, exit, position: row.position, createdAt: row.created_at, startedAt: row.started_at, processId: null,

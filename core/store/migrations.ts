@@ -141,6 +141,11 @@ export const migrations: readonly Migration[] = [
       ) STRICT, WITHOUT ROWID`,
     ],
   },
+  {
+    version: 5,
+    what: 'firmware in place of a direct boot',
+    statements: [`ALTER TABLE vms ADD COLUMN firmware TEXT NOT NULL DEFAULT ''`],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

@@ -11,6 +11,7 @@ export interface VmRow {
   readonly jit: string;
   readonly clock: string;
   readonly iommu: string;
+  readonly firmware: string;
   readonly boot_kind: string;
   readonly kernel: string | null;
   readonly initrd: string | null;

@@ -5,7 +5,9 @@ import type { FieldProblem } from '../controls/field.tsx';
 import { fileName } from '../state/format.ts';
 
 export interface BootDraft {
-  readonly kind: 'monitor' | 'image';
+  readonly kind: 'monitor' | 'image' | 'firmware';
+  /** `bios`, `uefi` or a file. */
+  readonly firmware: string;
   readonly kernel: string;
   readonly initrd: string;
   readonly append: string;
@@ -32,10 +34,9 @@ export type Problems = Readonly<Record<string, FieldProblem>>;
 /** Linux speaks on the serial port only when told to. */
 export const DEFAULT_APPEND = 'console=ttyS0';
 
-const emptyImage: Omit<BootDraft, 'kind'> = { kernel: '', initrd: '', append: DEFAULT_APPEND, modules: [] };
+const emptyImage: Omit<BootDraft, 'kind'> = { firmware: 'bios', kernel: '', initrd: '', append: DEFAULT_APPEND, modules: [] };
 
 export function draftOf(config: VmConfig): Draft {
-  const { boot } = config;
   return {
     name: config.name,
     memory: formatMemory(config.memoryBytes),
@@ -44,12 +45,15 @@ export function draftOf(config: VmConfig): Draft {
     jit: config.jit,
     clock: config.clock,
     iommu: config.iommu,
-    boot: boot.kind === 'monitor'
-      ? { kind: 'monitor', ...emptyImage }
-      : { kind: 'image', kernel: boot.kernel, initrd: boot.initrd ?? '', append: boot.append, modules: boot.modules },
+    boot: bootDraftOf(config),
     serial: config.serial,
     notes: config.notes,
   };
+}
+
+function bootDraftOf({ boot, firmware }: VmConfig): BootDraft {
+  const image = boot.kind === 'image' ? { kernel: boot.kernel, initrd: boot.initrd ?? '', append: boot.append, modules: boot.modules } : {};
+  return { ...emptyImage, ...image, ...(firmware === '' ? { kind: boot.kind } : { kind: 'firmware', firmware }) };
 }
 
 /** The draft that a new VM starts from. */
@@ -69,6 +73,7 @@ export function readDraft(draft: Draft): ReadDraft {
     problems['memoryBytes'] = problemOf(asContractError(thrown));
   }
   const { boot } = draft;
+  if (boot.kind === 'firmware' && boot.firmware.trim() === '') problems['firmware'] = { message: 'A file is needed.' };
   const result = vmConfig.safeParse({
     name: draft.name,
     memoryBytes,
@@ -77,7 +82,8 @@ export function readDraft(draft: Draft): ReadDraft {
     jit: draft.jit,
     clock: draft.clock,
     iommu: draft.iommu,
-    boot: boot.kind === 'monitor'
+    firmware: boot.kind === 'firmware' ? boot.firmware.trim() : '',
+    boot: boot.kind !== 'image'
       ? { kind: 'monitor' }
       : { kind: 'image', kernel: boot.kernel.trim(), initrd: boot.initrd.trim() || null, append: boot.append.trim(), modules: boot.modules },
     serial: draft.serial,

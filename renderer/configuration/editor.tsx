@@ -11,7 +11,7 @@ import { engine } from '../engine/engine.ts';
 import { isAlive } from '../state/library.ts';
 import { changesBetween, draftOf, fieldProblem, readDraft } from './draft.ts';
 import type { Draft, Problems } from './draft.ts';
-import { ImageFields, MemoryField, ModuleFields, NameField, ProcessorFields, SerialFields } from './fields.tsx';
+import { FirmwareFields, ImageFields, MemoryField, ModuleFields, NameField, ProcessorFields, SerialFields } from './fields.tsx';
 import { useRecognised } from './use-recognised.ts';
 
 /** Edits a VM's configuration. While it runs only name and notes can change, and the page says so. */
@@ -63,7 +63,8 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
           </Section>
           <Section title="Boot" about="What runs when the machine starts.">
             <Segments label="Boot from" value={draft.boot.kind} onPick={(kind) => { if (!locked) change({ boot: { ...draft.boot, kind } }); }}
-              segments={[{ value: 'monitor', label: 'Built-in monitor' }, { value: 'image', label: 'Kernel' }]} />
+              segments={[{ value: 'monitor', label: 'Built-in monitor' }, { value: 'image', label: 'Kernel' }, { value: 'firmware', label: 'Firmware' }]} />
+            {draft.boot.kind === 'firmware' && <FirmwareFields {...fields} />}
             {draft.boot.kind === 'image' && (
               <>
                 <ImageFields {...fields} recognised={recognised.description} />

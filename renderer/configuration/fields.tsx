@@ -80,6 +80,27 @@ export function ImageFields({ draft, problems, onChange, disabled = false, recog
   );
 }
 
+const firmwareOptions: readonly Option[] = [
+  { value: 'bios', label: 'BIOS', detail: 'SeaBIOS, for systems that start from a boot sector.' },
+  { value: 'uefi', label: 'UEFI', detail: 'OVMF; its variables are kept with the machine.' },
+  { value: 'file', label: 'Image file', detail: 'Firmware of your own: what ends at the reset vector.' },
+];
+
+/** Which firmware starts the machine from its disks. */
+export function FirmwareFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
+  const { firmware } = draft.boot;
+  const set = (next: string): void => onChange({ boot: { ...draft.boot, firmware: next } });
+  const isFile = firmware !== 'bios' && firmware !== 'uefi';
+  return (
+    <>
+      <Field label="Firmware" problem={isFile ? undefined : problems['firmware']}>
+        {(ties) => <Select ties={ties} value={isFile ? 'file' : firmware} options={firmwareOptions} disabled={disabled} onPick={(value) => set(value === 'file' ? '' : value)} />}
+      </Field>
+      {isFile && <PathField label="Firmware image" value={firmware} placeholder="/usr/share/seabios/bios-256k.bin" problem={problems['firmware']} disabled={disabled} onPath={set} />}
+    </>
+  );
+}
+
 /** Modules of a multiboot image. */
 export function ModuleFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
   const { modules } = draft.boot;

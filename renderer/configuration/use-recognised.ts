@@ -21,7 +21,7 @@ export function useRecognised(draft: Draft): Recognised {
   const key = JSON.stringify([boot, memory]);
   useEffect(() => {
     setRecognised(nothing);
-    if (boot.kind === 'monitor' || boot.kernel.trim() === '') return;
+    if (boot.kind !== 'image' || boot.kernel.trim() === '') return;
     let current = true;
     const timer = setTimeout(() => {
       const { config } = readDraft({ ...draft, name: draft.name || 'x' });

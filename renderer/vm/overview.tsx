@@ -89,7 +89,7 @@ function Facts({ vm }: { readonly vm: Vm }): ReactNode {
     <dl className="facts">
       <dt><Named icon={Cpu} text="Processor" /></dt><dd>{config.cpus} × {model}</dd>
       <dt><Named icon={MemoryStick} text="Memory" /></dt><dd className="numeric">{formatBytes(config.memoryBytes)}</dd>
-      <dt><Named icon={HardDrive} text="Boots" /></dt><dd><Boot boot={config.boot} /></dd>
+      <dt><Named icon={HardDrive} text="Boots" /></dt><dd><Boot config={config} /></dd>
       <dt><Named icon={SquareTerminal} text="Consoles" /></dt><dd><Consoles vm={vm} /></dd>
       {vm.startedAt !== null && isAlive(vm) && <><dt>Running for</dt><dd><Since at={vm.startedAt} /></dd></>}
       {vm.processId !== null && <><dt>Process</dt><dd className="mono">{vm.processId}</dd></>}
@@ -102,7 +102,8 @@ function Named({ icon: Icon, text }: { readonly icon: typeof Cpu; readonly text:
   return <span style={{ display: 'inline-flex', alignItems: 'center', gap: 8 }}><Icon size={14} aria-hidden />{text}</span>;
 }
 
-function Boot({ boot }: { readonly boot: VmConfig['boot'] }): ReactNode {
+function Boot({ config: { boot, firmware } }: { readonly config: VmConfig }): ReactNode {
+  if (firmware !== '') return firmware === 'bios' ? 'BIOS' : firmware === 'uefi' ? 'UEFI' : <span className="mono" title={firmware}>{fileName(firmware)}</span>;
   if (boot.kind === 'monitor') return 'Built-in monitor';
   return (
     <>

@@ -1,4 +1,4 @@
-import { Cpu, SquareTerminal } from 'lucide-react';
+import { Cpu, HardDrive, SquareTerminal } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
 import { useState } from 'react';
 import type { KeyboardEvent, ReactNode } from 'react';
@@ -6,7 +6,7 @@ import { asContractError } from '../../core/contract/index.ts';
 import type { ErrorShape } from '../../core/contract/index.ts';
 import { fieldProblem, freeName, nameForKernel, newDraft, readDraft } from '../configuration/draft.ts';
 import type { BootDraft, Draft, Problems } from '../configuration/draft.ts';
-import { ImageFields, MemoryField, NameField, ProcessorFields } from '../configuration/fields.tsx';
+import { FirmwareFields, ImageFields, MemoryField, NameField, ProcessorFields } from '../configuration/fields.tsx';
 import { useRecognised } from '../configuration/use-recognised.ts';
 import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
@@ -25,6 +25,7 @@ interface Source {
 
 const sources: readonly Source[] = [
   { kind: 'monitor', icon: SquareTerminal, title: 'Built-in monitor', detail: 'A small guest with a prompt of its own: inventory, memory test, VM exits. Needs no file.' },
+  { kind: 'firmware', icon: HardDrive, title: 'Firmware', detail: 'BIOS or UEFI from the reset vector, as a PC does it.' },
   { kind: 'image', icon: Cpu, title: 'Kernel and initrd', detail: 'A Linux bzImage or a multiboot image from this host, with an optional RAM disk.' },
 ];
 
@@ -38,7 +39,7 @@ export function CreateWizard(): ReactNode {
   const [busy, setBusy] = useState<'create' | 'start' | null>(null);
   const recognised = useRecognised(draft);
 
-  const suggested = freeName(draft.boot.kind === 'monitor' ? 'Monitor' : nameForKernel(draft.boot.kernel), taken);
+  const suggested = freeName(suggestedName(draft.boot), taken);
   const named: Draft = { ...draft, name: draft.name.trim() === '' ? suggested : draft.name };
   const read = readDraft(named);
   const problems: Problems = { ...(tried ? read.problems : {}), ...recognised.problems, ...refused };
@@ -75,6 +76,7 @@ export function CreateWizard(): ReactNode {
       </>}>
       {error && <Callout kind="error" title={error.message} hint={error.hint} />}
       <Sources value={draft.boot.kind} onPick={(kind) => change({ boot: { ...draft.boot, kind } })} />
+      {draft.boot.kind === 'firmware' && <FirmwareFields {...fields} />}
       {draft.boot.kind === 'image' && <ImageFields {...fields} recognised={recognised.description} />}
       <NameField {...fields} placeholder={suggested} />
       <div className="columns three"><MemoryField {...fields} brief /><ProcessorFields {...fields} brief /></div>
@@ -82,17 +84,22 @@ export function CreateWizard(): ReactNode {
   );
 }
 
+function suggestedName({ kind, kernel }: BootDraft): string {
+  return kind === 'monitor' ? 'Monitor' : kind === 'firmware' ? 'PC' : nameForKernel(kernel);
+}
+
 function Sources({ value, onPick }: { readonly value: BootDraft['kind']; readonly onPick: (kind: BootDraft['kind']) => void }): ReactNode {
   const key = (event: KeyboardEvent<HTMLDivElement>): void => {
     if (!event.key.startsWith('Arrow')) return;
     event.preventDefault();
-    const next = sources.find((source) => source.kind !== value);
+    const step = event.key === 'ArrowLeft' || event.key === 'ArrowUp' ? sources.length - 1 : 1;
+    const next = sources[(sources.findIndex((source) => source.kind === value) + step) % sources.length];
     if (!next) return;
     onPick(next.kind);
     event.currentTarget.querySelector<HTMLElement>(`[data-kind="${next.kind}"]`)?.focus();
   };
   return (
-    <div className="choices two" role="radiogroup" aria-label="What it runs" onKeyDown={key}>
+    <div className="choices three" role="radiogroup" aria-label="What it runs" onKeyDown={key}>
       {sources.map(({ kind, icon: Icon, title, detail }) => (
         <button type="button" className="choice" role="radio" key={kind} data-kind={kind} aria-checked={kind === value} tabIndex={kind === value ? 0 : -1}
           onClick={() => onPick(kind)}>

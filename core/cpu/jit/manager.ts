@@ -148,11 +148,11 @@ export class JitManager {
       bytes: this.bytes, decoder: this.decoder, codeSize: SIZES[size]!,
       programOf: (decoded, shape, codeSize) => this.programOf(decoded, shape, codeSize),
       page: number => {
-        if (number === 0) return { host: RAM_BASE + entryPage * 4096, table };
+        if (number === 0) return { host: (RAM_BASE + entryPage * 4096) >>> 0, table };
         const other = this.host.pageAddress(distance + number * 4096 - (gpa & 4095));
         const descriptor = other === 0xffffffff ? 0 : view.getUint32(PAGE_CODE + (other >>> 12) * 4, true);
         const records = descriptor === 0 ? 0 : view.getUint32(descriptor + size * 4, true);
-        return records === 0 ? null : { host: RAM_BASE + (other & ~4095) >>> 0, table: records };
+        return records === 0 ? null : { host: (RAM_BASE + (other & ~4095)) >>> 0, table: records };
       },
       isDecoded: (page, offset) => view.getUint32(page.table + offset * 4, true) !== 0,
     };

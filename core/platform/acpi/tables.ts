@@ -10,6 +10,7 @@ import type { DsdtOptions } from './dsdt.ts';
 
 const headerLength = 36;
 const rsdpLength = 36;
+const fadtLength = 268;
 
 /** All tables as one run of bytes for `tableArea`. */
 export interface AcpiTables {
@@ -18,31 +19,75 @@ export interface AcpiTables {
   readonly data: Uint8Array;
 }
 
+/** The RSDP and the tables before they have a place: addresses in them are offsets into `tables`, their checksums are zero. */
+export interface AcpiImage {
+  readonly rsdp: Uint8Array;
+  readonly tables: Uint8Array;
+  /** Little-endian addresses of tables. */
+  readonly pointers: readonly { readonly part: 'rsdp' | 'tables'; readonly offset: number; readonly width: 4 | 8 }[];
+  /** Bytes at `offset` that make a run sum to zero, in the order in which they are to be set. */
+  readonly checksums: readonly { readonly part: 'rsdp' | 'tables'; readonly offset: number; readonly start: number; readonly length: number }[];
+}
+
 export interface AcpiOptions extends DsdtOptions {
   /** Body of the DMAR table, for a machine with a remapping unit. */
   readonly dmar?: Uint8Array;
   readonly ioApicId: number;
 }
 
-/** Builds the tables. Throws when they do not fit into their area: a machine with too many processors. */
-export function buildAcpiTables(options: AcpiOptions): AcpiTables {
-  const data = new Uint8Array(tableArea.smbios - tableArea.base);
-  let next = rsdpLength;
+/** Builds the tables, for whoever places them. */
+export function buildAcpiImage(options: AcpiOptions): AcpiImage {
+  const parts: Uint8Array[] = [];
+  let next = 0;
   const place = (bytes: Uint8Array, alignment = 16): number => {
-    next = Math.ceil(next / alignment) * alignment;
-    if (next + bytes.length > data.length) throw new Error('the ACPI tables do not fit below the SMBIOS tables');
-    data.set(bytes, next);
-    const address = tableArea.base + next;
-    next += bytes.length;
-    return address;
+    const at = Math.ceil(next / alignment) * alignment;
+    parts.push(new Uint8Array(at - next), bytes);
+    next = at + bytes.length;
+    return at;
   };
   const facs = place(buildFacs(), 64);
   const dsdt = place(table('DSDT', 2, dsdtBody(options)));
-  const tables = [buildFadt(facs, dsdt, options.keyboard), buildMadt(options), buildHpet(), ...(options.ecam ? [buildMcfg(options.ecam)] : []), ...(options.dmar ? [table('DMAR', 1, options.dmar)] : [])].map(bytes => place(bytes));
-  const rsdt = place(table('RSDT', 1, pointers(tables, 4)));
-  const xsdt = place(table('XSDT', 1, pointers(tables, 8)));
-  data.set(buildRsdp(rsdt, xsdt));
-  return { address: tableArea.base, data: data.subarray(0, next) };
+  const fadt = place(buildFadt(facs, dsdt, options.keyboard));
+  const others = [buildMadt(options), buildHpet(), ...(options.ecam ? [buildMcfg(options.ecam)] : []), ...(options.dmar ? [table('DMAR', 1, options.dmar)] : [])];
+  const all = [fadt, ...others.map(bytes => place(bytes))];
+  const rsdt = place(pointerTable('RSDT', all, 4));
+  const xsdt = place(pointerTable('XSDT', all, 8));
+  const inTables = (offset: number, width: 4 | 8) => ({ part: 'tables', offset, width }) as const;
+  const sumOf = (at: number, length: number) => ({ part: 'tables', offset: at + 9, start: at, length }) as const;
+  return {
+    rsdp: buildRsdp(rsdt, xsdt),
+    tables: Uint8Array.from(Buffer.concat(parts)),
+    pointers: [
+      ...([[36, 4], [40, 4], [140, 8]] as const).map(([offset, width]) => inTables(fadt + offset, width)),
+      ...all.flatMap((_, index) => [inTables(rsdt + headerLength + index * 4, 4), inTables(xsdt + headerLength + index * 8, 8)]),
+      { part: 'rsdp', offset: 16, width: 4 }, { part: 'rsdp', offset: 24, width: 8 },
+    ],
+    checksums: [
+      sumOf(fadt, fadtLength), sumOf(rsdt, headerLength + all.length * 4), sumOf(xsdt, headerLength + all.length * 8),
+      // The RSDP's first checksum covers the fields of ACPI 1.0, the second everything.
+      { part: 'rsdp', offset: 8, start: 0, length: 20 }, { part: 'rsdp', offset: 32, start: 0, length: rsdpLength },
+    ],
+  };
+}
+
+/** Builds the tables where a direct boot has them. Throws when they do not fit into their area: a machine with too many processors. */
+export function buildAcpiTables(options: AcpiOptions): AcpiTables {
+  const { rsdp, tables, pointers, checksums } = buildAcpiImage(options);
+  const offset = { rsdp: 0, tables: 64 };
+  const data = new Uint8Array(offset.tables + tables.length);
+  if (data.length > tableArea.smbios - tableArea.base) throw new Error('the ACPI tables do not fit below the SMBIOS tables');
+  data.set(rsdp);
+  data.set(tables, offset.tables);
+  const view = new DataView(data.buffer);
+  for (const { part, offset: at } of pointers) {
+    const field = offset[part] + at;
+    view.setUint32(field, view.getUint32(field, true) + tableArea.base + offset.tables, true);
+  }
+  for (const { part, offset: at, start, length } of checksums) {
+    const first = offset[part] + start;
+    data[offset[part] + at] = checksum(data.subarray(first, first + length));
+  }
+  return { address: tableArea.base, data };
 }
 
 /** The value that makes a run of bytes sum to zero modulo 256. */
@@ -72,11 +117,17 @@ function table(signature: string, revision: number, body: Uint8Array): Uint8Arra
   return data;
 }
 
-function pointers(addresses: readonly number[], width: 4 | 8): Uint8Array {
+/** A table with addresses in it: it has no checksum until they are known. */
+function unplaced(bytes: Uint8Array): Uint8Array {
+  bytes[9] = 0;
+  return bytes;
+}
+
+function pointerTable(signature: string, addresses: readonly number[], width: 4 | 8): Uint8Array {
   const data = new Uint8Array(addresses.length * width);
   const view = new DataView(data.buffer);
   addresses.forEach((address, index) => view.setUint32(index * width, address, true));
-  return data;
+  return unplaced(table(signature, 1, data));
 }
 
 function buildRsdp(rsdt: number, xsdt: number): Uint8Array {
@@ -88,9 +139,6 @@ function buildRsdp(rsdt: number, xsdt: number): Uint8Array {
   view.setUint32(16, rsdt, true);
   view.setUint32(20, rsdpLength, true);
   view.setUint32(24, xsdt, true);
-  // The first checksum covers the fields of ACPI 1.0, the second everything.
-  data[8] = checksum(data.subarray(0, 20));
-  data[32] = checksum(data);
   return data;
 }
 
@@ -126,7 +174,7 @@ const fadtAddresses: readonly (readonly [offset: number, bits: number, access: n
 ];
 
 function buildFadt(facs: number, dsdt: number, keyboard: boolean): Uint8Array {
-  const body = new Uint8Array(268 - headerLength);
+  const body = new Uint8Array(fadtLength - headerLength);
   const view = new DataView(body.buffer);
   for (const [offset, width, value] of fadtFields(facs, dsdt, keyboard)) {
     const at = offset - headerLength;
@@ -135,7 +183,7 @@ function buildFadt(facs: number, dsdt: number, keyboard: boolean): Uint8Array {
     else view.setUint32(at, value, true);
   }
   for (const [offset, bits, access, port] of fadtAddresses) putAddress(view, offset - headerLength, 1, bits, access, port);
-  return table('FACP', 5, body);
+  return unplaced(table('FACP', 5, body));
 }
 
 function putAddress(view: DataView, at: number, space: number, bits: number, access: number, address: number): void {

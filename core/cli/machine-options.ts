@@ -4,9 +4,11 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { parseMemory } from '../contract/memory.ts';
 import type { BootConfig, BootModulePath, VmChanges } from '../contract/vm.ts';
+import { addHardwareOptions, hardwareChanges } from './hardware-options.ts';
+import type { HardwareOptions } from './hardware-options.ts';
 import { badArgument } from './status.ts';
 
-export interface MachineOptions {
+export interface MachineOptions extends HardwareOptions {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly module?: readonly string[];
@@ -21,7 +23,7 @@ export interface MachineOptions {
 }
 
 export function addMachineOptions(command: Command): Command {
-  return command
+  return addHardwareOptions(command)
     .option('--kernel <file>', 'kernel: a bzImage or a multiboot image; without one the built-in monitor starts')
     .option('--initrd <file>', 'initial RAM disk')
     .option("--module <'file arguments'>", 'multiboot module with its command line; may be repeated', collect)
@@ -46,6 +48,7 @@ export function changesFrom(options: MachineOptions, base?: BootConfig): VmChang
     ...(options.jit === undefined ? {} : { jit: oneOf('--jit', options.jit, ['off', 'on', 'always']) }),
     ...(options.clock === undefined ? {} : { clock: oneOf('--clock', options.clock, ['wall', 'instructions']) }),
     ...machineProperties(options.machine),
+    ...hardwareChanges(options),
     ...(boot === undefined ? {} : { boot }),
     ...(options.firmware === undefined ? {} : { firmware: firmwareFrom(options) }),
   };

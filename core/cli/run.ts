@@ -8,7 +8,9 @@ import { nameImage } from '../machine/boot-check.ts';
 import { checkCpuModel } from '../machine/cpu-models.ts';
 import { readMachineConfig } from '../machine/files.ts';
 import { Runner } from '../machine/runner.ts';
-import type { MachineExit, MachineStatistics } from '../machine/types.ts';
+import type { MachineService } from '../machine/runner.ts';
+import { MachineServices } from '../machine/services.ts';
+import type { MachineConfig, MachineExit, MachineStatistics } from '../machine/types.ts';
 import { changesFrom } from './machine-options.ts';
 import type { MachineOptions } from './machine-options.ts';
 import { badArgument, reportError, Status } from './status.ts';
@@ -36,10 +38,12 @@ export async function run(options: RunOptions): Promise<number> {
   const timeoutSeconds = parseTimeout(options.timeout);
   const settings = withChanges(parseWith(vmConfig, { name: 'run', ...vmDefaults }), changesFrom(options));
   checkCpuModel(settings.cpuModel);
-  const config = { ...readMachineConfig(settings), testDevices: options.testDevices === true };
+  const images = readMachineConfig(settings);
   if (options.stats !== undefined) writeFile(options.stats, '');
+  const services = await MachineServices.open(settings);
+  const config = { ...images, ...services.descriptions, testDevices: options.testDevices === true };
   const started = performance.now();
-  const ending = await runMachine(config, timeoutSeconds);
+  const ending = await runMachine(config, services.list, timeoutSeconds);
   if (!('status' in ending)) return reportError(nameImage(ending, settings.boot), options.json === true);
   if (ending.message !== '') process.stderr.write(`${ending.message}\n`);
   if (options.stats !== undefined) writeFile(options.stats, `${JSON.stringify(summary(ending, (performance.now() - started) / 1000), null, 2)}\n`);
@@ -47,7 +51,7 @@ export async function run(options: RunOptions): Promise<number> {
   return ending.status;
 }
 
-function runMachine(config: ReturnType<typeof readMachineConfig>, timeoutSeconds: number | null): Promise<Ending | ContractError> {
+function runMachine(config: MachineConfig, services: readonly MachineService[], timeoutSeconds: number | null): Promise<Ending | ContractError> {
   return new Promise((resolve) => {
     let blocked = false;
     let ended = false;
@@ -76,7 +80,7 @@ function runMachine(config: ReturnType<typeof readMachineConfig>, timeoutSeconds
       void runner.statistics().then((statistics) => finish({ reason, status, message, statistics }));
     };
     const runner = new Runner({
-      config, attached: [true, false, false, false], machineModule: machineModuleUrl(),
+      config, services, attached: [true, false, false, false], machineModule: machineModuleUrl(),
       events: {
         started: () => undefined,
         failed: finish,

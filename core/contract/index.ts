@@ -2,6 +2,7 @@
 export * from './client.ts';
 export * from './device.ts';
 export * from './errors.ts';
+export * from './hardware.ts';
 export * from './limits.ts';
 export * from './memory.ts';
 export * from './operations.ts';

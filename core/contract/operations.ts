@@ -5,7 +5,8 @@ import { CONSOLE_WRITE_BYTES } from './limits.ts';
 import { deviceOperations } from './device.ts';
 import { settings, settingsChanges } from './settings.ts';
 import { finding, snapshot, snapshotDifference, snapshotName, snapshotNotes, snapshotReference } from './snapshot.ts';
-import { bootConfig, filePath, newVm, portNumber, vm, vmChanges, vmName, vmReference } from './vm.ts';
+import { filePath } from './hardware.ts';
+import { bootConfig, newVm, portNumber, vm, vmChanges, vmName, vmReference } from './vm.ts';
 
 const nothing = z.strictObject({});
 const bytes = z.instanceof(Uint8Array);

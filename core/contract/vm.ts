@@ -3,12 +3,12 @@ import { z } from 'zod';
 import {
   APPEND_LENGTH, CPUS_MAXIMUM, MEMORY_DEFAULT, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB, MODULES_MAXIMUM, NAME_LENGTH, SERIAL_PORTS,
 } from './limits.ts';
+import { DISKS_MAXIMUM, NETWORKS_MAXIMUM, diskConfig, filePath, networkConfig } from './hardware.ts';
 import { formatMemory } from './memory.ts';
 
 export const vmName = z.string().trim().min(1, 'a name is needed').max(NAME_LENGTH, `a name has at most ${NAME_LENGTH} characters`)
   .regex(/^[\p{L}\p{N}][\p{L}\p{N} ._+()-]*$/u, 'a name starts with a letter or digit and has letters, digits, spaces and . _ + - ( ) only');
 
-export const filePath = z.string().min(1, 'a file is needed').max(4096).refine((path) => !path.includes('\0'), 'a path has no NUL character');
 const commandLine = z.string().max(APPEND_LENGTH, `a command line has at most ${APPEND_LENGTH} characters`)
   .refine((text) => !text.includes('\0'), 'a command line has no NUL character');
 
@@ -57,6 +57,8 @@ const fields = {
   iommu: iommuMode,
   boot: bootConfig,
   firmware,
+  disks: z.array(diskConfig).max(DISKS_MAXIMUM, `at most ${DISKS_MAXIMUM} disks are possible`),
+  networks: z.array(networkConfig).max(NETWORKS_MAXIMUM, `at most ${NETWORKS_MAXIMUM} network interfaces are possible`),
   /** COM1 to COM4. */
   serial: z.array(serialPort).length(SERIAL_PORTS),
   notes: z.string().max(10_000),
@@ -86,6 +88,8 @@ export const vmDefaults: Omit<VmConfig, 'name'> = {
   iommu: 'off',
   boot: { kind: 'monitor' },
   firmware: '',
+  disks: [],
+  networks: [],
   serial: [...defaultSerial],
   notes: '',
 };

@@ -10,6 +10,7 @@ import { VirtualClock, tscPerNs } from '../platform/clock.ts';
 import type { BootImages } from '../boot/image.ts';
 import { BootError } from '../boot/loader.ts';
 import { loadMonitor } from '../monitor/image.ts';
+import { createDevices } from './devices.ts';
 import { helperFile } from './helperFile.ts';
 import { spoolImages } from './imageSpool.ts';
 import { Pager } from './pager.ts';
@@ -104,6 +105,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: sources.wallMs, keyboard: false,
     testDevices: config.testDevices === true, iommu: config.iommu === 'on', codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
     memoryRead: (address, size) => cpu.noteDeviceRead(address, size),
+    devices: createDevices(config),
     serialOutput: (port, bytes) => host.serialOutput(port, bytes),
     ...(firmware ? { firmware, rom: cpu.rom } : {}),
     // For whoever looks for the reason why firmware does not start.

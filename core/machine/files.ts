@@ -7,7 +7,7 @@ import type { VmConfig } from '../contract/vm.ts';
 import type { LoadedBoot, MachineConfig, RestorePoint } from './types.ts';
 
 /** What of a VM's configuration its machine is made of. */
-export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel' | 'jit' | 'clock' | 'iommu' | 'boot' | 'firmware'>;
+export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel' | 'jit' | 'clock' | 'iommu' | 'boot' | 'firmware' | 'disks' | 'networks'>;
 
 /**
  * @param variables the file that keeps UEFI variables; null: they last as long as the machine

@@ -34,6 +34,7 @@ import type { Flash } from '../devices/flash.ts';
 import type { BootImages } from '../boot/image.ts';
 import type { Component, Device } from '../platform/device.ts';
 import type { BootPlan, InitialVcpuState, LoadedImage } from '../boot/loader.ts';
+import type { MachineDevices } from './devices.ts';
 import type { MachineExit } from './types.ts';
 import type { VirtualClock } from '../platform/clock.ts';
 
@@ -63,12 +64,16 @@ export interface PcConfig {
   readonly codeWritten?: (address: number, size: number) => void;
   /** Told before a device reads RAM. */
   readonly memoryRead?: (address: number, size: number) => void;
+  /** Devices besides the chipset, in the slots from 2 on. */
+  readonly devices?: MachineDevices;
   /** Takes what the guest sent to a serial port (0 to 3). */
   readonly serialOutput: (port: number, bytes: Uint8Array) => void;
 }
 
 const ioApicIdLimit = 16;
 const demonstratorPlace = deviceFunction(30, 0);
+/** Slots below are the host bridge's and a display's. */
+const firstDevice = 2;
 
 export class Pc {
   readonly clock: VirtualClock;
@@ -137,6 +142,7 @@ export class Pc {
     this.lpcBridge = new LpcBridge((line, irq) => interrupts.routePirq(line, irq));
     this.pci.plug(deviceFunction(31, 0), this.lpcBridge);
     if (config.testDevices) this.plugDemonstrator();
+    config.devices?.functions.forEach((fn, index) => this.pci.plug(deviceFunction(firstDevice + index, 0), fn));
     this.vtd = config.iommu === true ? this.addRemapping() : null;
     this.coprocessor = new CoprocessorError(interrupts.isaWire(13));
     this.dma.remapper = this.vtd;
@@ -210,9 +216,10 @@ export class Pc {
     return [...this.pci.list().map(({ place, fn }) => ({ requester: place, name: fn.name })), { requester: this.interrupts.ioApicRequester, name: 'io-apic' }];
   }
 
-  /** Runs the timers that are due. Call before each VM entry. */
+  /** Runs the timers that are due, and takes answers of the I/O thread. Call before each VM entry. */
   poll(): void {
     this.clock.runDue();
+    this.config.devices?.poll();
   }
 
   /** Hands on what the guest has sent to its serial ports. Call after each slice: bytes then travel in batches. */

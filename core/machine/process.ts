@@ -12,6 +12,9 @@ import { openParentPort } from './parent.ts';
 import type { ParentPort } from './parent.ts';
 import { Runner } from './runner.ts';
 import { SnapshotTaker } from './taker.ts';
+import type { MachineService } from './runner.ts';
+import { MachineServices } from './services.ts';
+import type { MachineConfig } from './types.ts';
 
 const METRICS_MS = 1000;
 /** In a VM's folder: what UEFI firmware keeps in its flash. */
@@ -30,22 +33,27 @@ else {
 }
 
 function serve(engine: ParentPort): void {
-  let guest: Guest | null = null;
+  let guest: Promise<Guest | null> | null = null;
   // Without its engine a guest has neither console nor supervisor: it ends, and the library shows it as crashed.
   engine.onClose(() => process.exit(0));
   process.on('SIGINT', () => undefined); // Ctrl-C in the terminal that started the engine is not for the guests.
   engine.onMessage((raw) => {
     const parsed = toVmProcess.safeParse(raw);
     if (!parsed.success) return;
-    if (parsed.data.type !== 'start') guest?.obey(parsed.data);
-    else guest ??= startGuest(engine, parsed.data);
+    const { data } = parsed;
+    // What arrives while the disks are being opened waits, in its order.
+    if (data.type !== 'start') void guest?.then((started) => started?.obey(data));
+    else guest ??= startGuest(engine, data);
   });
 }
 
-function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type: 'start' }>): Guest | null {
+async function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type: 'start' }>): Promise<Guest | null> {
   const send = (message: FromVmProcess): void => engine.send(message);
   try {
-    return new Guest(send, start);
+    const variables = join(start.folder, VARIABLES_FILE);
+    const config = start.restore ? restoredMachineConfig(start.config, start.restore, variables) : readMachineConfig(start.config, variables);
+    const services = await MachineServices.open(start.config);
+    return new Guest(send, start, { ...config, ...services.descriptions, devices: start.devices }, services.list);
   } catch (error) {
     end(send, { type: 'failed', error: asContractError(error).toShape() });
     return null;
@@ -68,13 +76,13 @@ class Guest {
   #retry: NodeJS.Timeout | undefined;
   #metrics: NodeJS.Timeout | undefined;
 
-  constructor(send: (message: FromVmProcess) => void, start: Extract<ToVmProcess, { type: 'start' }>) {
+  constructor(
+    send: (message: FromVmProcess) => void, start: Extract<ToVmProcess, { type: 'start' }>, config: MachineConfig, services: readonly MachineService[],
+  ) {
     this.#send = send;
-    const { config, restore } = start;
-    const variables = join(start.folder, VARIABLES_FILE);
     this.#runner = new Runner({
-      config: { ...(restore ? restoredMachineConfig(config, restore, variables) : readMachineConfig(config, variables)), devices: start.devices },
-      ...(restore ? { settings: config } : {}),
+      config, services,
+      ...(start.restore ? { settings: start.config } : {}),
       paused: start.paused,
       attached: start.config.serial.map(({ attach }) => attach === 'console'),
       machineModule: start.machineModule,
@@ -90,7 +98,7 @@ class Guest {
       },
     });
     this.#exits = new ExitReports(this.#runner, (event) => send({ type: 'exits', event }));
-    this.#taker = new SnapshotTaker(this.#runner, send, config.memoryBytes, restore?.map ?? null);
+    this.#taker = new SnapshotTaker(this.#runner, send, config.memoryBytes, start.restore?.map ?? null);
   }
 
   obey(message: Exclude<ToVmProcess, { type: 'start' }>): void {

@@ -18,6 +18,14 @@ export interface RunnerEvents {
   stopped(exit: MachineExit, statistics: MachineStatistics): void;
 }
 
+/** Something of this thread that the core thread's devices use: it answers from the machine's start to its end. */
+export interface MachineService {
+  /** @param wake to be called when there is something new for the core, which may sleep */
+  serve(wake: () => void): void;
+  /** Finishes what is under way. */
+  close(): Promise<void>;
+}
+
 export interface RunnerOptions {
   /** Its images are moved to the core thread: the caller's views of them are empty afterwards. */
   readonly config: MachineConfig;
@@ -27,6 +35,8 @@ export interface RunnerOptions {
   readonly settings?: MachineSettings;
   /** The machine waits for `resume` before its first instruction. */
   readonly paused?: boolean;
+  /** Closed when the machine has ended. */
+  readonly services: readonly MachineService[];
   readonly events: RunnerEvents;
 }
 
@@ -43,16 +53,20 @@ export class Runner {
   readonly #statisticsWaiters: ((statistics: MachineStatistics | null) => void)[] = [];
   readonly #descriptionWaiters: ((text: string | null) => void)[] = [];
   readonly #questions = new Map<number, { resolve(answer: unknown): void; reject(error: ContractError): void }>();
+  readonly #services: readonly MachineService[];
   #nextQuestion = 1;
   readonly #snapshotWaiters: ((answer: SnapshotAnswer | null) => void)[] = [];
   /** Where the core puts pages that a snapshot needs (core/snapshot/preserve.ts). */
   readonly preserved = createPreserveBuffer();
   #ended = false;
+  #closing: Promise<void> | null = null;
 
   constructor(options: RunnerOptions) {
     const link = createLinkBuffer();
     this.#link = new Link(link);
     this.#events = options.events;
+    this.#services = options.services;
+    for (const service of this.#services) service.serve(() => this.#link.wake());
     const { config, attached, machineModule, settings, paused } = options;
     if (paused) this.#link.raise(Command.pause);
     const start: WorkerStart = { link, config, attached, machineModule, preserved: this.preserved, settings: settings ?? null };
@@ -141,6 +155,7 @@ export class Runner {
     this.#end();
     this.#link.raise(Command.stop);
     await this.#worker.terminate();
+    await this.#closeServices();
   }
 
   #ask<T>(command: number, waiters: ((answer: T | null) => void)[], timeoutMs: number): Promise<T | null> {
@@ -168,17 +183,27 @@ export class Runner {
       case 'snapshot': return answerAll(this.#snapshotWaiters, message);
       case 'failed':
         this.#end();
-        return this.#events.failed(ContractError.fromShape(message.error));
+        return this.#afterServices(() => this.#events.failed(ContractError.fromShape(message.error)));
       case 'stopped':
         this.#end();
-        return this.#events.stopped(message.exit, message.statistics);
+        return this.#afterServices(() => this.#events.stopped(message.exit, message.statistics));
     }
   }
 
   #fail(message: string): void {
     if (this.#ended) return;
     this.#end();
-    this.#events.failed(new ContractError('internal', message, 'This is a defect of Vanderpool; please report what the guest did.'));
+    this.#afterServices(() => this.#events.failed(new ContractError('internal', message, 'This is a defect of Vanderpool; please report what the guest did.')));
+  }
+
+  /** The end is reported when everything is on the disk and unlocked: the next start may follow at once. */
+  #afterServices(report: () => void): void {
+    void this.#closeServices().then(report);
+  }
+
+  #closeServices(): Promise<void> {
+    this.#closing ??= Promise.allSettled(this.#services.map((service) => service.close())).then(() => undefined);
+    return this.#closing;
   }
 
   #end(): void {

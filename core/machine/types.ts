@@ -5,6 +5,7 @@ import type { PreserveRing } from '../snapshot/preserve.ts';
 import type { AssignedDevice } from '../contract/device.ts';
 import type { ExitRecord, ExitRow } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
+import type { MachineDisk } from './disks.ts';
 
 /** What a VM is made of, with every file already read: the host side resolves paths and validates sizes. */
 export interface MachineConfig {
@@ -14,6 +15,7 @@ export interface MachineConfig {
   /** Name of a row in core/cpu/models.ts. */
   readonly cpuModel: string;
   readonly boot: BootSource;
+  readonly disks?: readonly MachineDisk[];
   /** `interpreter` emits no regions; `always` compiles every region on first sight. */
   readonly jit: 'off' | 'on' | 'always';
   readonly clock: 'wall' | 'instructions';

@@ -91,8 +91,8 @@ export function messageFromMsi(address: number, data: number): InterruptMessage 
     mode: (data >>> 8) & 7,
     vector: data & 0xff,
     level: (data & 0x8000) !== 0,
-    // Without the redirection hint the destination is physical, whatever the mode bit says.
-    logical: (address & 0xc) === 0xc,
+    // The manual calls the mode bit ignored without the redirection hint; processors obey it, and systems set it alone.
+    logical: (address & 4) !== 0,
     destination: (address >>> 12) & 0xff,
     wide: false,
   };

@@ -10,6 +10,8 @@ import { vm as vmSchema, vmDefaults } from '../contract/vm.ts';
 import type { Vm, VmConfig, VmExit, VmState } from '../contract/vm.ts';
 import { asLibraryError, DATABASE_FILE, openDatabase } from './database.ts';
 import type { OpenedDatabase } from './database.ts';
+import { readHardware, writeHardware } from './hardware.ts';
+import type { Hardware } from './hardware.ts';
 import { SnapshotStore } from './snapshots.ts';
 import { DeviceStore } from './devices.ts';
 import type { KnownDevice } from './devices.ts';
@@ -49,12 +51,13 @@ export class Library {
 
   async list(): Promise<Vm[]> {
     const { tables } = this.#database;
-    const [rows, modules, ports] = await Promise.all([
+    const [rows, modules, ports, hardware] = await Promise.all([
       tables.selectFrom('vms').selectAll().orderBy('position').orderBy('created_at').execute(),
       tables.selectFrom('boot_modules').selectAll().orderBy('position').execute(),
       tables.selectFrom('serial_ports').selectAll().orderBy('port').execute(),
+      readHardware(tables),
     ]);
-    return rows.map((row) => toVm(row, modules.filter(({ vm_id }) => vm_id === row.id), ports.filter(({ vm_id }) => vm_id === row.id)));
+    return rows.map((row) => toVm(row, modules.filter(({ vm_id }) => vm_id === row.id), ports.filter(({ vm_id }) => vm_id === row.id), hardware(row.id)));
   }
 
   /** By id, or else by name. @throws ContractError `not-found`. */
@@ -261,10 +264,11 @@ function updateConfig({ sqlite }: OpenedDatabase, id: string, config: VmConfig):
   sqlite.prepare('DELETE FROM serial_ports WHERE vm_id = ?').run(id);
   const port = sqlite.prepare('INSERT INTO serial_ports (vm_id, port, attach, label) VALUES (?, ?, ?, ?)');
   for (const [index, { attach, label }] of config.serial.entries()) port.run(id, index, attach, label);
+  writeHardware(sqlite, id, config);
 }
 
 /** Rows were written by this program, yet the file is anyone's: what is not of the contract is refused here. */
-function toVm(row: VmRow, modules: readonly BootModuleRow[], ports: readonly SerialPortRow[]): Vm {
+function toVm(row: VmRow, modules: readonly BootModuleRow[], ports: readonly SerialPortRow[], hardware: Hardware): Vm {
   const boot = row.boot_kind === 'monitor' ? { kind: 'monitor' } : {
     kind: 'image', kernel: row.kernel, initrd: row.initrd, append: row.append,
     modules: modules.map(({ path, command_line }) => ({ path, commandLine: command_line })),
@@ -275,7 +279,7 @@ function toVm(row: VmRow, modules: readonly BootModuleRow[], ports: readonly Ser
   const parsed = vmSchema.safeParse({
     id: row.id,
     config: {
-      name: row.name, memoryBytes: row.memory_bytes, cpus: row.cpus, cpuModel: row.cpu_model, jit: row.jit, clock: row.clock, iommu: row.iommu, firmware: row.firmware, boot,
+      name: row.name, memoryBytes: row.memory_bytes, cpus: row.cpus, cpuModel: row.cpu_model, jit: row.jit, clock: row.clock, iommu: row.iommu, firmware: row.firmware, boot, ...hardware,
       serial: ports.map(({ attach, label }) => ({ attach, label })), notes: row.notes,
     },
     state: row.state, exit, position: row.position, createdAt: row.created_at, startedAt: row.started_at, processId: null,

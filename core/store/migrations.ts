@@ -146,6 +146,44 @@ export const migrations: readonly Migration[] = [
     what: 'firmware in place of a direct boot',
     statements: [`ALTER TABLE vms ADD COLUMN firmware TEXT NOT NULL DEFAULT ''`],
   },
+  {
+    version: 6,
+    what: 'disks and network interfaces',
+    statements: [
+      // Buses and models grow with the devices there are: the contract says which are known.
+      `CREATE TABLE disks (
+        vm_id TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        bus TEXT NOT NULL,
+        format TEXT NOT NULL,
+        read_only INTEGER NOT NULL CHECK (read_only IN (0, 1)),
+        PRIMARY KEY (vm_id, position)
+      ) STRICT, WITHOUT ROWID`,
+      `CREATE TABLE networks (
+        vm_id TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        attach TEXT NOT NULL,
+        mac TEXT NOT NULL,
+        host_loopback INTEGER NOT NULL CHECK (host_loopback IN (0, 1)),
+        capture TEXT,
+        PRIMARY KEY (vm_id, position)
+      ) STRICT, WITHOUT ROWID`,
+      `CREATE TABLE port_forwards (
+        vm_id TEXT NOT NULL,
+        network INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        protocol TEXT NOT NULL,
+        host_address TEXT NOT NULL,
+        host_port INTEGER NOT NULL,
+        guest_port INTEGER NOT NULL,
+        PRIMARY KEY (vm_id, network, position),
+        FOREIGN KEY (vm_id, network) REFERENCES networks (vm_id, position) ON DELETE CASCADE
+      ) STRICT, WITHOUT ROWID`,
+    ],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

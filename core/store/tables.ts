@@ -40,6 +40,36 @@ export interface SerialPortRow {
   readonly label: string;
 }
 
+export interface DiskRow {
+  readonly vm_id: string;
+  readonly position: number;
+  readonly path: string;
+  readonly kind: string;
+  readonly bus: string;
+  readonly format: string;
+  readonly read_only: number;
+}
+
+export interface NetworkRow {
+  readonly vm_id: string;
+  readonly position: number;
+  readonly model: string;
+  readonly attach: string;
+  readonly mac: string;
+  readonly host_loopback: number;
+  readonly capture: string | null;
+}
+
+export interface PortForwardRow {
+  readonly vm_id: string;
+  readonly network: number;
+  readonly position: number;
+  readonly protocol: string;
+  readonly host_address: string;
+  readonly host_port: number;
+  readonly guest_port: number;
+}
+
 export interface EventRow {
   readonly id: Generated<number>;
   readonly at: number;
@@ -72,6 +102,9 @@ export interface Tables {
   vms: VmRow;
   boot_modules: BootModuleRow;
   serial_ports: SerialPortRow;
+  disks: DiskRow;
+  networks: NetworkRow;
+  port_forwards: PortForwardRow;
   events: EventRow;
   settings: SettingRow;
 }

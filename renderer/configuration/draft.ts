@@ -1,6 +1,6 @@
 /** A configuration as it is being typed: text where people type text, and what is wrong with it field by field. */
 import { asContractError, ContractError, formatMemory, parseMemory, vmConfig, vmDefaults } from '../../core/contract/index.ts';
-import type { BootModulePath, ErrorShape, SerialPortConfig, VmConfig } from '../../core/contract/index.ts';
+import type { BootModulePath, DiskConfig, ErrorShape, NetworkConfig, SerialPortConfig, VmConfig } from '../../core/contract/index.ts';
 import type { FieldProblem } from '../controls/field.tsx';
 import { fileName } from '../state/format.ts';
 
@@ -24,6 +24,8 @@ export interface Draft {
   readonly clock: VmConfig['clock'];
   readonly iommu: VmConfig['iommu'];
   readonly boot: BootDraft;
+  readonly disks: readonly DiskConfig[];
+  readonly networks: readonly NetworkConfig[];
   readonly serial: readonly SerialPortConfig[];
   readonly notes: string;
 }
@@ -46,6 +48,8 @@ export function draftOf(config: VmConfig): Draft {
     clock: config.clock,
     iommu: config.iommu,
     boot: bootDraftOf(config),
+    disks: config.disks,
+    networks: config.networks,
     serial: config.serial,
     notes: config.notes,
   };
@@ -86,6 +90,8 @@ export function readDraft(draft: Draft): ReadDraft {
     boot: boot.kind !== 'image'
       ? { kind: 'monitor' }
       : { kind: 'image', kernel: boot.kernel.trim(), initrd: boot.initrd.trim() || null, append: boot.append.trim(), modules: boot.modules },
+    disks: draft.disks,
+    networks: draft.networks,
     serial: draft.serial,
     notes: draft.notes,
   });

@@ -18,6 +18,11 @@ import { PciFunction } from '../../core/platform/pci/function.ts';
 import { Pic } from '../../core/platform/pic.ts';
 import { Pit } from '../../core/platform/pit.ts';
 import { Rtc } from '../../core/platform/rtc.ts';
+import { VirtioBlk } from '../../core/devices/virtio/blk.ts';
+import { VirtioPci } from '../../core/devices/virtio/pci.ts';
+import { layout as virtioLayout } from '../../core/devices/virtio/registers.ts';
+import { MemoryDisk } from '../doubles/memoryDisk.ts';
+import { behindBar, plugged } from '../doubles/virtioDriver.ts';
 import { TestDevice } from '../../core/devices/testDevice.ts';
 import { Uart16550, comPorts } from '../../core/devices/uart16550.ts';
 import { Wire } from '../doubles/wire.ts';
@@ -49,6 +54,11 @@ deviceConformance('PCI host', () => {
   host.plug(deviceFunction(0, 0), new HostBridge());
   host.plug(deviceFunction(31, 0), new LpcBridge());
   return host;
+});
+
+deviceConformance('virtio-blk', () => {
+  const { fn } = plugged(new VirtioPci(new VirtioBlk('virtio-blk-0', new MemoryDisk(), 'serial')), new Uint8Array(0x100000));
+  return behindBar(fn, fn.registers, virtioLayout.bytes);
 });
 
 componentConformance('local APIC', clock => localApic(clock), component => {

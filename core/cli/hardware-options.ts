@@ -1,0 +1,115 @@
+/** `--disk`, `--cdrom` and `--net`: each adds one device; the word `none` means that there shall be none. */
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { diskBus, diskDefaults, diskFormat, networkConfig, networkDefaults } from '../contract/hardware.ts';
+import type { DiskConfig, NetworkConfig, PortForward } from '../contract/hardware.ts';
+import type { VmChanges } from '../contract/vm.ts';
+import { badArgument } from './status.ts';
+
+export interface HardwareOptions {
+  readonly disk?: readonly string[];
+  readonly cdrom?: readonly string[];
+  readonly net?: readonly string[];
+}
+
+export function addHardwareOptions(command: Command): Command {
+  return command
+    .option('--disk <file[,bus=...,format=raw|qcow2,readonly]>', `disk image; may be repeated; buses: ${diskBus.options.join(', ')} (default: ${diskDefaults.bus})`, collect)
+    .option('--cdrom <file>', 'ISO image in a CD-ROM drive; may be repeated', collect)
+    .option('--net <user|none[,forward=tcp:8080:80,mac=...,model=...,capture=FILE]>', 'network interface; may be repeated; `user` shares the network of this machine', collect);
+}
+
+/** Disks and drives together, in the order given, disks first. An option that is there replaces all devices of its kind. */
+export function hardwareChanges({ disk, cdrom, net }: HardwareOptions): VmChanges {
+  const disks = disk === undefined && cdrom === undefined ? {} : { disks: [...(disk ?? []).filter(given).map(parseDisk), ...(cdrom ?? []).filter(given).map(parseDrive)] };
+  return { ...disks, ...(net === undefined ? {} : { networks: net.filter((text) => text !== 'none').map(parseNetwork) }) };
+}
+
+function given(text: string): boolean {
+  return text !== 'none';
+}
+
+/** `FILE,name=value,...`: the file ends at the first comma before a word that is known here. */
+function parseDisk(text: string): DiskConfig {
+  const [path, properties] = splitFile(text, /,(?=(?:bus|format)=|readonly(?:,|$))/);
+  const read = new Properties('--disk', properties, ['bus', 'format', 'readonly']);
+  return {
+    path: resolve(path), kind: 'disk', bus: read.word('bus', diskBus.options) ?? diskDefaults.bus, format: read.word('format', diskFormat.options) ?? diskDefaults.format,
+    readOnly: read.flag('readonly'),
+  };
+}
+
+function parseDrive(text: string): DiskConfig {
+  const [path, properties] = splitFile(text, /,(?=bus=)/);
+  const bus = new Properties('--cdrom', properties, ['bus']).word('bus', diskBus.options);
+  return { path: resolve(path), kind: 'cdrom', bus: bus ?? diskDefaults.bus, format: 'raw', readOnly: true };
+}
+
+function splitFile(text: string, comma: RegExp): [string, string] {
+  const at = text.search(comma);
+  return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
+}
+
+function parseNetwork(text: string): NetworkConfig {
+  const [attach = '', ...rest] = text.split(',');
+  if (attach !== 'user') throw badArgument(`--net: "${attach}" is none of user, none.`, 'Write --net user to share the network of this machine.');
+  const read = new Properties('--net', rest.join(','), ['forward', 'mac', 'model', 'capture', 'host-loopback', 'link']);
+  const capture = read.text('capture');
+  return {
+    ...networkDefaults, attach: read.word('link', ['up', 'down']) === 'down' ? 'none' : 'user', mac: (read.text('mac') ?? '').toLowerCase(),
+    model: read.word('model', networkConfig.shape.model.options) ?? networkDefaults.model, hostLoopback: read.flag('host-loopback'),
+    forwards: read.all('forward').map(parseForward), capture: capture === undefined ? null : resolve(capture),
+  };
+}
+
+/** `[tcp|udp:][ADDRESS:]HOSTPORT:GUESTPORT`. */
+function parseForward(text: string): PortForward {
+  const match = /^(?:(tcp|udp):)?(?:(\d+\.\d+\.\d+\.\d+):)?(\d{1,5}):(\d{1,5})$/.exec(text);
+  if (!match) throw badArgument(`--net: "${text}" is no port forward.`, 'Write forward=tcp:127.0.0.1:8080:80, or forward=8080:80.');
+  return { protocol: match[1] === 'udp' ? 'udp' : 'tcp', hostAddress: match[2] ?? '127.0.0.1', hostPort: Number(match[3]), guestPort: Number(match[4]) };
+}
+
+function collect(value: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}
+
+/** `name=value,name,...` with the names that an option knows. */
+class Properties {
+  readonly #option: string;
+  readonly #pairs: readonly (readonly [string, string | null])[];
+
+  constructor(option: string, text: string, known: readonly string[]) {
+    this.#option = option;
+    this.#pairs = text.split(',').filter((part) => part !== '').map((part) => {
+      const at = part.indexOf('=');
+      const name = at < 0 ? part : part.slice(0, at);
+      if (!known.includes(name)) throw badArgument(`${option}: there is no property "${name}".`, `There are: ${known.join(', ')}.`);
+      return [name, at < 0 ? null : part.slice(at + 1)] as const;
+    });
+  }
+
+  all(name: string): string[] {
+    return this.#pairs.flatMap(([key, value]) => {
+      if (key === name && value === null) throw badArgument(`${this.#option}: ${name} needs a value.`, `Write ${name}=...`);
+      return key === name && value !== null ? [value] : [];
+    });
+  }
+
+  text(name: string): string | undefined {
+    return this.all(name).at(-1);
+  }
+
+  word<const T extends string>(name: string, words: readonly T[]): T | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const word = words.find((candidate) => candidate === text);
+    if (word === undefined) throw badArgument(`${this.#option}: ${name}=${text} is none of ${words.join(', ')}.`);
+    return word;
+  }
+
+  flag(name: string): boolean {
+    const pair = this.#pairs.find(([key]) => key === name);
+    if (typeof pair?.[1] === 'string') throw badArgument(`${this.#option}: ${name} takes no value.`);
+    return pair !== undefined;
+  }
+}

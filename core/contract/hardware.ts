@@ -1,0 +1,49 @@
+/** Disks and network interfaces of a VM, as people configure them. */
+import { z } from 'zod';
+
+export const DISKS_MAXIMUM = 16;
+export const NETWORKS_MAXIMUM = 8;
+export const FORWARDS_MAXIMUM = 64;
+
+export const filePath = z.string().min(1, 'a file is needed').max(4096).refine((path) => !path.includes('\0'), 'a path has no NUL character');
+
+export const diskKind = z.enum(['disk', 'cdrom']);
+export const diskBus = z.enum(['virtio']);
+export const diskFormat = z.enum(['auto', 'raw', 'qcow2']);
+
+export const diskConfig = z.strictObject({
+  path: filePath,
+  kind: diskKind,
+  /** What the guest sees the disk as. */
+  bus: diskBus,
+  /** `auto` recognises the image by its first bytes. */
+  format: diskFormat,
+  readOnly: z.boolean(),
+});
+export type DiskConfig = z.infer<typeof diskConfig>;
+
+export const diskDefaults: Omit<DiskConfig, 'path'> = { kind: 'disk', bus: 'virtio', format: 'auto', readOnly: false };
+
+const tcpPort = z.int().min(1, 'ports are numbers from 1 to 65535').max(65535, 'ports are numbers from 1 to 65535');
+const ipv4 = z.ipv4('an IPv4 address such as 127.0.0.1 is needed');
+
+/** Connections to a port of the host that go to a port of the guest. */
+export const portForward = z.strictObject({ protocol: z.enum(['tcp', 'udp']), hostAddress: ipv4, hostPort: tcpPort, guestPort: tcpPort });
+export type PortForward = z.infer<typeof portForward>;
+
+export const networkConfig = z.strictObject({
+  /** What the guest sees the interface as. */
+  model: z.enum(['virtio']),
+  /** `user`: the host's network behind address translation; `none`: a cable that leads nowhere. */
+  attach: z.enum(['user', 'none']),
+  /** Such as `52:54:00:12:34:56`; empty: chosen by the VM's name and the interface's number. */
+  mac: z.union([z.literal(''), z.string().regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/, 'a MAC address is six pairs of hexadecimal digits, the first of them even')]),
+  forwards: z.array(portForward).max(FORWARDS_MAXIMUM, `at most ${FORWARDS_MAXIMUM} port forwards are possible`),
+  /** Whether the guest may reach services on the host's own loopback addresses, through the gateway's address. */
+  hostLoopback: z.boolean(),
+  /** File that gets every frame, for Wireshark; null: none. */
+  capture: filePath.nullable(),
+});
+export type NetworkConfig = z.infer<typeof networkConfig>;
+
+export const networkDefaults: NetworkConfig = { model: 'virtio', attach: 'user', mac: '', forwards: [], hostLoopback: false, capture: null };

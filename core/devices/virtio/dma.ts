@@ -1,0 +1,55 @@
+/** Guest memory as a virtio device reaches it. */
+
+/** False: there is no memory there, or the device may not reach it; nothing was transferred then. */
+export interface GuestMemoryAccess {
+  read(address: number, into: Uint8Array): boolean;
+  write(address: number, from: Uint8Array): boolean;
+}
+
+/** A run of guest-physical addresses. */
+export interface Segment {
+  readonly address: number;
+  readonly length: number;
+}
+
+export function totalLength(segments: readonly Segment[]): number {
+  return segments.reduce((sum, { length }) => sum + length, 0);
+}
+
+/** The bytes from `at` to `at + length` of scattered memory. */
+export function slice(segments: readonly Segment[], at: number, length: number): Segment[] {
+  const pieces: Segment[] = [];
+  let start = at;
+  let left = length;
+  for (const segment of segments) {
+    if (left === 0) break;
+    if (start >= segment.length) {
+      start -= segment.length;
+      continue;
+    }
+    const piece = Math.min(left, segment.length - start);
+    pieces.push({ address: segment.address + start, length: piece });
+    left -= piece;
+    start = 0;
+  }
+  return pieces;
+}
+
+/** Copies scattered guest memory, from `at` on, into `bytes`. False when a piece cannot be reached, or there is not so much of it. */
+export function gather(memory: GuestMemoryAccess, segments: readonly Segment[], at: number, bytes: Uint8Array): boolean {
+  return eachPiece(segments, at, bytes, (address, piece) => memory.read(address, piece));
+}
+
+/** Copies `bytes` into scattered guest memory, from `at` on. */
+export function scatter(memory: GuestMemoryAccess, segments: readonly Segment[], at: number, bytes: Uint8Array): boolean {
+  return eachPiece(segments, at, bytes, (address, piece) => memory.write(address, piece));
+}
+
+function eachPiece(segments: readonly Segment[], at: number, bytes: Uint8Array, move: (address: number, piece: Uint8Array) => boolean): boolean {
+  let done = 0;
+  for (const { address, length } of slice(segments, at, bytes.length)) {
+    if (!move(address, bytes.subarray(done, done + length))) return false;
+    done += length;
+  }
+  return done === bytes.length;
+}

@@ -1,0 +1,37 @@
+/** The PCI devices that a VM's configuration asks for, on the core thread. */
+import { DiskClient } from '../block/link.ts';
+import { VirtioBlk } from '../devices/virtio/blk.ts';
+import { VirtioPci } from '../devices/virtio/pci.ts';
+import type { PciFunction } from '../platform/pci/function.ts';
+import type { MachineDisk } from './disks.ts';
+import type { MachineConfig } from './types.ts';
+
+export interface MachineDevices {
+  /** In the order of the configuration: each gets the next free slot. */
+  readonly functions: readonly PciFunction[];
+  /** Takes what the I/O thread has answered. Called before each VM entry: cheap when there is nothing. */
+  poll(): void;
+  /** Waits until the I/O thread has answered everything that was asked. */
+  drain(): void;
+}
+
+export function createDevices({ disks = [], clock }: Pick<MachineConfig, 'disks' | 'clock'>): MachineDevices {
+  // By the instruction count every answer comes at the instruction that asked.
+  const clients = disks.map((disk) => new DiskClient(disk.link, disk, clock === 'instructions'));
+  return {
+    functions: disks.flatMap((disk, index) => {
+      const client = clients[index];
+      return client ? [diskFunction(disk, client, index)] : [];
+    }),
+    poll: () => {
+      for (const client of clients) client.poll();
+    },
+    drain: () => {
+      for (const client of clients) client.drain();
+    },
+  };
+}
+
+function diskFunction(disk: MachineDisk, client: DiskClient, index: number): PciFunction {
+  return new VirtioPci(new VirtioBlk(`virtio-blk-${index}`, client, disk.serial));
+}

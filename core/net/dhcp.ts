@@ -1,0 +1,88 @@
+/** A DHCP server with one lease: the guest's address is always the same. @rfc 2131, 2132 */
+
+import { viewOf } from './packets.ts';
+import type { Ipv4Address } from './packets.ts';
+
+export interface Lease {
+  readonly address: Ipv4Address;
+  readonly mask: Ipv4Address;
+  readonly gateway: Ipv4Address;
+  readonly nameServer: Ipv4Address;
+}
+
+const OPTIONS_AT = 240;
+const COOKIE = 0x63825363;
+const option = {
+  mask: 1, router: 3, nameServer: 6, requestedAddress: 50, leaseTime: 51, messageType: 53, server: 54, end: 255, pad: 0, rebindingTime: 59, renewalTime: 58,
+} as const;
+const message = { discover: 1, offer: 2, request: 3, decline: 4, acknowledge: 5, refuse: 6, release: 7, inform: 8 } as const;
+const LEASE_SECONDS = 86_400;
+
+/** The answer to a message, or null when it deserves none. */
+export function answerDhcp(request: Uint8Array, lease: Lease): Uint8Array | null {
+  if (request.length < OPTIONS_AT) return null;
+  const view = viewOf(request);
+  // BOOTREQUEST on Ethernet, with the cookie of DHCP.
+  if (view.getUint8(0) !== 1 || view.getUint8(1) !== 1 || view.getUint8(2) !== 6 || view.getUint32(236) !== COOKIE) return null;
+  const options = readOptions(request);
+  const asked = addressOf(options.get(option.requestedAddress)) ?? view.getUint32(12);
+  const server = addressOf(options.get(option.server));
+  if (server !== null && server !== lease.gateway) return null;
+  switch (options.get(option.messageType)?.[0]) {
+    case message.discover: return reply(view, message.offer, lease, lease.address);
+    case message.request: return asked === lease.address ? reply(view, message.acknowledge, lease, lease.address) : reply(view, message.refuse, lease, 0);
+    case message.inform: return reply(view, message.acknowledge, lease, 0);
+    default: return null;
+  }
+}
+
+function readOptions(request: Uint8Array): Map<number, Uint8Array> {
+  const options = new Map<number, Uint8Array>();
+  for (let at = OPTIONS_AT; at < request.length && request[at] !== option.end;) {
+    if (request[at] === option.pad) {
+      at += 1;
+      continue;
+    }
+    const length = request[at + 1] ?? 0;
+    options.set(request[at] ?? 0, request.subarray(at + 2, at + 2 + length));
+    at += 2 + length;
+  }
+  return options;
+}
+
+function addressOf(bytes: Uint8Array | undefined): Ipv4Address | null {
+  return bytes?.length === 4 ? viewOf(bytes).getUint32(0) : null;
+}
+
+function reply(request: DataView, type: number, lease: Lease, address: Ipv4Address): Uint8Array {
+  const bytes = new Uint8Array(300);
+  const view = viewOf(bytes);
+  bytes.set(new Uint8Array(request.buffer, request.byteOffset, OPTIONS_AT));
+  view.setUint8(0, 2);
+  view.setUint32(16, address);
+  view.setUint32(20, lease.gateway);
+  // No server name and no boot file.
+  bytes.fill(0, 44, 236);
+  let at = OPTIONS_AT;
+  const put = (code: number, ...values: readonly number[]): void => {
+    bytes[at] = code;
+    bytes[at + 1] = values.length * 4;
+    values.forEach((value, index) => view.setUint32(at + 2 + index * 4, value));
+    at += 2 + values.length * 4;
+  };
+  bytes.set([option.messageType, 1, type], at);
+  at += 3;
+  put(option.server, lease.gateway);
+  if (type !== message.refuse) {
+    put(option.mask, lease.mask);
+    put(option.router, lease.gateway);
+    put(option.nameServer, lease.nameServer);
+    if (address !== 0) {
+      put(option.leaseTime, LEASE_SECONDS);
+      put(option.renewalTime, LEASE_SECONDS / 2);
+      put(option.rebindingTime, (LEASE_SECONDS / 8) * 7);
+    }
+  }
+  bytes[at] = option.end;
+  return bytes;
+}

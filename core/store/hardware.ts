@@ -1,0 +1,43 @@
+/** Disks and network interfaces of the library's VMs: rows in, parts of a configuration out. */
+import type Database from 'better-sqlite3';
+import type { Kysely } from 'kysely';
+import type { VmConfig } from '../contract/vm.ts';
+import type { Tables } from './tables.ts';
+
+/** As the rows have it: `vm` of the contract checks it with everything else. */
+export interface Hardware {
+  readonly disks: readonly unknown[];
+  readonly networks: readonly unknown[];
+}
+
+/** Reads the hardware of all VMs at once; the function returned picks one VM's. */
+export async function readHardware(tables: Kysely<Tables>): Promise<(vm: string) => Hardware> {
+  const [disks, networks, forwards] = await Promise.all([
+    tables.selectFrom('disks').selectAll().orderBy('position').execute(),
+    tables.selectFrom('networks').selectAll().orderBy('position').execute(),
+    tables.selectFrom('port_forwards').selectAll().orderBy('position').execute(),
+  ]);
+  return (vm) => ({
+    disks: disks.filter(({ vm_id }) => vm_id === vm).map(({ path, kind, bus, format, read_only }) => ({ path, kind, bus, format, readOnly: read_only === 1 })),
+    networks: networks.filter(({ vm_id }) => vm_id === vm).map(({ position, model, attach, mac, host_loopback, capture }) => ({
+      model, attach, mac, capture, hostLoopback: host_loopback === 1,
+      forwards: forwards.filter(({ vm_id, network }) => vm_id === vm && network === position)
+        .map(({ protocol, host_address, host_port, guest_port }) => ({ protocol, hostAddress: host_address, hostPort: host_port, guestPort: guest_port })),
+    })),
+  });
+}
+
+/** Replaces a VM's rows; within the caller's transaction. */
+export function writeHardware(sqlite: Database.Database, id: string, { disks, networks }: VmConfig): void {
+  for (const table of ['disks', 'port_forwards', 'networks']) sqlite.prepare(`DELETE FROM ${table} WHERE vm_id = ?`).run(id);
+  const disk = sqlite.prepare('INSERT INTO disks (vm_id, position, path, kind, bus, format, read_only) VALUES (?, ?, ?, ?, ?, ?, ?)');
+  for (const [index, { path, kind, bus, format, readOnly }] of disks.entries()) disk.run(id, index, path, kind, bus, format, Number(readOnly));
+  const network = sqlite.prepare('INSERT INTO networks (vm_id, position, model, attach, mac, host_loopback, capture) VALUES (?, ?, ?, ?, ?, ?, ?)');
+  const forward = sqlite.prepare('INSERT INTO port_forwards (vm_id, network, position, protocol, host_address, host_port, guest_port) VALUES (?, ?, ?, ?, ?, ?, ?)');
+  for (const [index, { model, attach, mac, hostLoopback, capture, forwards }] of networks.entries()) {
+    network.run(id, index, model, attach, mac, Number(hostLoopback), capture);
+    for (const [number, { protocol, hostAddress, hostPort, guestPort }] of forwards.entries()) {
+      forward.run(id, index, number, protocol, hostAddress, hostPort, guestPort);
+    }
+  }
+}

@@ -237,18 +237,17 @@ export class Snapshots {
   // ---- comparisons --------------------------------------------------------------------------------------------------------------
 
   /** What differs from a snapshot to another one, or to the VM as it is now. @throws ContractError */
-  compare(reference: string, from: string, to: string | null): Promise<SnapshotDifference> {
-    return this.#exclusively(reference, async (vm) => {
-      const stored = (name: string): ComparedState => this.#compared(this.#store.load(this.#store.get(vm.id, name).id));
-      const before = stored(from);
-      const after = to === null ? await this.#present(vm) : stored(to);
-      const readers = new SegmentReaders(new Map(this.#store.paths(new Set([...before.map.references().keys(), ...after.map.references().keys()]))));
-      try {
-        return compareStates(before, after, (map, page) => readers.get(map.segments[page] ?? 0).hashOf(map.positions[page] ?? 0));
-      } finally {
-        readers.close();
-      }
-    });
+  async compare(reference: string, from: string, to: string | null): Promise<SnapshotDifference> {
+    const vm = await this.#supervisor.get(reference);
+    const stored = (name: string): ComparedState => this.#compared(this.#store.load(this.#store.get(vm.id, name).id));
+    const before = stored(from);
+    const after = to === null ? await this.#present(vm) : stored(to);
+    const readers = new SegmentReaders(new Map(this.#store.paths(new Set([...before.map.references().keys(), ...after.map.references().keys()]))));
+    try {
+      return compareStates(before, after, (map, page) => readers.get(map.segments[page] ?? 0).hashOf(map.positions[page] ?? 0));
+    } finally {
+      readers.close();
+    }
   }
 
   /** The state of a VM now. That of a running one is recorded nowhere. */

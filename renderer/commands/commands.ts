@@ -1,6 +1,6 @@
 /** Every command of the window as a row: its title, its shortcut, when it is possible, and what it does. */
 import {
-  Activity, CirclePlus, Copy, Cpu, Eraser, Keyboard, LayoutDashboard, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, Search,
+  Activity, Camera, CirclePlus, Copy, Cpu, Eraser, Keyboard, LayoutDashboard, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, Search,
   Settings, SlidersHorizontal, SquareSplitHorizontal, SquareSplitVertical, SquareTerminal, Sun, SunMoon, Trash2, Unplug, Zap,
 } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
@@ -13,7 +13,7 @@ import { engine } from '../engine/engine.ts';
 import { changeVmLayout, layoutOf, openDialog, portTab, select, tabPort, useLayout } from '../state/layout.ts';
 import { findVm, useLibrary } from '../state/library.ts';
 import { notifyError } from '../state/notices.ts';
-import { possibleActions, requestStop, startVm, togglePause } from '../vm/actions.ts';
+import { possibleActions, requestStop, startVm, suspendVm, togglePause } from '../vm/actions.ts';
 import type { VmActionName } from '../vm/actions.ts';
 import { useFind } from '../console/find-state.ts';
 
@@ -80,6 +80,8 @@ const machine: readonly Command[] = [
   vmCommand({ id: 'start', title: 'Start', icon: Play, shortcut: 'Mod+Enter' }, can('start'), (vm) => void startVm(vm)),
   vmCommand({ id: 'pause', title: 'Pause', icon: Pause, shortcut: 'Alt+P' }, can('pause'), togglePause),
   vmCommand({ id: 'resume', title: 'Resume', icon: Play, shortcut: 'Alt+P' }, can('resume'), togglePause),
+  vmCommand({ id: 'suspend', title: 'Suspend', icon: Moon, shortcut: 'Alt+S' }, can('suspend'), (vm) => void suspendVm(vm)),
+  vmCommand({ id: 'take-snapshot', title: 'Take snapshot…', icon: Camera, shortcut: 'Alt+T' }, any, (vm) => openDialog({ kind: 'take-snapshot', vm: vm.id })),
   vmCommand({ id: 'stop', title: 'Stop…', icon: Power, shortcut: 'Alt+Q' }, can('stop'), requestStop),
   vmCommand({ id: 'force-stop', title: 'Force stop…', icon: Zap }, can('force-stop'), (vm) => openDialog({ kind: 'force-stop', vm: vm.id })),
   vmCommand({ id: 'reset', title: 'Reset…', icon: RotateCcw, shortcut: 'Alt+R' }, can('reset'), (vm) => openDialog({ kind: 'reset', vm: vm.id })),
@@ -95,6 +97,8 @@ const view: readonly Command[] = [
     (vm) => vm.config.serial[port]?.attach === 'console',
     (vm) => changeVmLayout(vm.id, { tab: portTab(port) }),
   )),
+  vmCommand({ id: 'snapshots', title: 'Show snapshots', icon: Camera, shortcut: 'Alt+8', inConsole: true, group: 'View' }, any,
+    (vm) => changeVmLayout(vm.id, { tab: 'snapshots' })),
   vmCommand({ id: 'configuration', title: 'Edit configuration', icon: SlidersHorizontal, shortcut: 'Alt+6', inConsole: true, group: 'View' }, any,
     (vm) => changeVmLayout(vm.id, { tab: 'configuration' })),
   vmCommand({ id: 'activity', title: 'Show activity', icon: Activity, shortcut: 'Alt+7', inConsole: true, group: 'View' }, any,

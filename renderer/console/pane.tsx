@@ -120,8 +120,8 @@ function StatePill({ vm }: { readonly vm: Vm }): ReactNode {
       <div className="pill" role="status">
         <StateDot state={vm.state} />
         {isAlive(vm) ? stateLine(vm) : `${stateLine(vm)}. This is what the console showed.`}
-        {!isAlive(vm) && <Button look="primary" icon={Play} onClick={() => void startVm(vm)}>Start</Button>}
-        {vm.state === 'paused' && <Button look="primary" icon={Play} onClick={() => void resumeVm(vm)}>Resume</Button>}
+        {!isAlive(vm) && vm.state !== 'suspended' && <Button look="primary" icon={Play} onClick={() => void startVm(vm)}>Start</Button>}
+        {(vm.state === 'paused' || vm.state === 'suspended') && <Button look="primary" icon={Play} onClick={() => void resumeVm(vm)}>Resume</Button>}
         {vm.state !== 'paused' && isAlive(vm) && <span style={{ width: 6 }} />}
       </div>
     </div>

@@ -2,7 +2,7 @@
 import { create } from 'zustand';
 import { persist } from 'zustand/middleware';
 
-export type TabName = 'overview' | 'configuration' | 'activity' | `com${1 | 2 | 3 | 4}`;
+export type TabName = 'overview' | 'snapshots' | 'configuration' | 'activity' | `com${1 | 2 | 3 | 4}`;
 
 /** A second console beside, or below, the one of the tab. */
 export interface Split {
@@ -22,7 +22,7 @@ export type DialogName =
   | { readonly kind: 'settings' }
   | { readonly kind: 'shortcuts' }
   | { readonly kind: 'palette' }
-  | { readonly kind: 'rename' | 'stop' | 'force-stop' | 'reset' | 'remove'; readonly vm: string };
+  | { readonly kind: 'rename' | 'stop' | 'force-stop' | 'reset' | 'remove' | 'take-snapshot'; readonly vm: string };
 
 export interface LayoutState {
   readonly selected: string | null;

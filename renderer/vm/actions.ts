@@ -75,7 +75,7 @@ export function requestStop(vm: Vm): void {
 }
 
 export function togglePause(vm: Vm): void {
-  if (vm.state === 'paused') void resumeVm(vm);
+  if (vm.state === 'paused' || vm.state === 'suspended') void resumeVm(vm);
   else if (vm.state === 'running') void pauseVm(vm);
 }
 

@@ -37,7 +37,7 @@ export function Overview({ vm }: { readonly vm: Vm }): ReactNode {
 
 function LastEnd({ vm }: { readonly vm: Vm }): ReactNode {
   const { exit } = vm;
-  const start = <Button look="primary" onClick={() => void startVm(vm)}>Start</Button>;
+  const start = <Button look="primary" onClick={() => void startVm(vm)}>{vm.state === 'suspended' ? 'Resume' : 'Start'}</Button>;
   if (!exit) return <Callout kind="info" title="This machine has not run yet." hint="Start it and its first console opens." actions={start} />;
   const bad = vm.state === 'crashed' || exit.reason === 'triple-fault' || exit.reason === 'failed-to-start';
   return (

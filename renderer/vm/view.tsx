@@ -1,4 +1,4 @@
-import { Activity as ActivityIcon, Ellipsis, LayoutDashboard, Pause, Play, Power, RotateCcw, SlidersHorizontal, SquareTerminal } from 'lucide-react';
+import { Activity as ActivityIcon, Camera, Ellipsis, LayoutDashboard, Pause, Play, Power, RotateCcw, SlidersHorizontal, SquareTerminal } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
 import { Tabs } from 'radix-ui';
 import type { ReactNode } from 'react';
@@ -11,6 +11,7 @@ import { Callout } from '../controls/callout.tsx';
 import { ButtonMenu } from '../controls/menu.tsx';
 import { StateDot, stateNames } from '../controls/state-dot.tsx';
 import { Tip } from '../controls/tooltip.tsx';
+import { Snapshots } from '../snapshots/snapshots.tsx';
 import { changeVmLayout, defaultVmLayout, openDialog, portTab, tabPort, useLayout } from '../state/layout.ts';
 import type { TabName } from '../state/layout.ts';
 import { setError, useLibrary } from '../state/library.ts';
@@ -33,6 +34,7 @@ function tabsOf(vm: Vm): readonly TabRow[] {
   return [
     { name: 'overview', label: 'Overview', icon: LayoutDashboard, shortcut: shortcutOf('overview') },
     ...consoles,
+    { name: 'snapshots', label: 'Snapshots', icon: Camera, shortcut: shortcutOf('snapshots') },
     { name: 'configuration', label: 'Configuration', icon: SlidersHorizontal, shortcut: shortcutOf('configuration') },
     { name: 'activity', label: 'Activity', icon: ActivityIcon, shortcut: shortcutOf('activity') },
   ];
@@ -78,6 +80,7 @@ function TabBody({ vm, tab }: { readonly vm: Vm; readonly tab: TabName }): React
   const port = tabPort(tab);
   if (port !== null) return <ConsolePanes key={`${vm.id}/${port}`} vm={vm} port={port} />;
   if (tab === 'configuration') return <ConfigurationEditor key={vm.id} vm={vm} />;
+  if (tab === 'snapshots') return <Snapshots key={vm.id} vm={vm} />;
   if (tab === 'activity') return <Activity vm={vm} />;
   return <Overview vm={vm} />;
 }
@@ -100,6 +103,9 @@ function Head({ vm }: { readonly vm: Vm }): ReactNode {
           <Tip text="Resume" shortcut={shortcutOf('resume')}>
             <Button look="primary" icon={Play} onClick={() => togglePause(vm)}>Resume</Button>
           </Tip>
+        )}
+        {vm.state === 'running' && (
+          <IconButton icon={Camera} label="Take snapshot" shortcut={shortcutOf('take-snapshot')} onClick={() => openDialog({ kind: 'take-snapshot', vm: vm.id })} />
         )}
         {can.has('pause') && <IconButton icon={Pause} label="Pause" shortcut={shortcutOf('pause')} onClick={() => togglePause(vm)} />}
         {can.has('reset') && (

@@ -1,0 +1,102 @@
+import { useEffect, useId, useState } from 'react';
+import type { ReactNode } from 'react';
+import { asContractError } from '../../core/contract/index.ts';
+import type { ContractError, FieldDifference, Snapshot, SnapshotDifference, Vm } from '../../core/contract/index.ts';
+import { Button } from '../controls/button.tsx';
+import { Callout } from '../controls/callout.tsx';
+import { Dialog } from '../controls/dialog.tsx';
+import { engine } from '../engine/engine.ts';
+import { formatBytes } from '../state/format.ts';
+
+/** Runs and fields beyond this are counted, not listed. */
+const SHOWN = 500;
+const NOW = '';
+
+interface ComparisonProps {
+  readonly vm: Vm;
+  readonly snapshot: Snapshot;
+  readonly snapshots: readonly Snapshot[];
+  readonly close: () => void;
+}
+
+/** What differs from a snapshot to another one or to now: configuration, registers and devices, memory. */
+export function Comparison({ vm, snapshot, snapshots, close }: ComparisonProps): ReactNode {
+  const [other, setOther] = useState(NOW);
+  const [difference, setDifference] = useState<SnapshotDifference | null>(null);
+  const [error, setError] = useState<ContractError | null>(null);
+  const label = useId();
+  useEffect(() => {
+    let current = true;
+    setDifference(null);
+    setError(null);
+    engine.call('snapshot.diff', { vm: vm.id, from: snapshot.id, to: other === NOW ? null : other }).then(
+      (found) => { if (current) setDifference(found); },
+      (thrown: unknown) => { if (current) setError(asContractError(thrown)); },
+    );
+    return () => void (current = false);
+  }, [vm.id, snapshot.id, other]);
+  return (
+    <Dialog wide title={`Changes since ${snapshot.name}`} onClose={close} footer={<Button look="primary" size="large" onClick={close}>Close</Button>}>
+      <div className="compare-with">
+        <label htmlFor={label}>Compared with</label>
+        <select id={label} className="input" value={other} onChange={(event) => setOther(event.target.value)}>
+          <option value={NOW}>Now</option>
+          {snapshots.filter(({ id }) => id !== snapshot.id).map(({ id, name }) => <option key={id} value={id}>{name}</option>)}
+        </select>
+      </div>
+      {error && <Callout kind="error" title={error.message} hint={error.hint} />}
+      {!error && !difference && <p role="status">Comparing…</p>}
+      {difference && <Differences difference={difference} />}
+    </Dialog>
+  );
+}
+
+function Differences({ difference: { configuration, state, memory, memoryBytes } }: { readonly difference: SnapshotDifference }): ReactNode {
+  if (configuration.length + state.length + memory.length === 0) return <p role="status">They are the same.</p>;
+  return (
+    <>
+      <Fields title="Configuration" fields={configuration} />
+      {memory.length > 0 && (
+        <section aria-label="Memory">
+          <h3>Memory: {formatBytes(memoryBytes)} in {memory.length} places</h3>
+          <div className="compare-table">
+            <table className="table">
+              <thead><tr><th>Guest-physical address</th><th className="right">Size</th></tr></thead>
+              <tbody>
+                {memory.slice(0, SHOWN).map(({ address, bytes }) => (
+                  <tr key={address}><td className="mono">0x{address.toString(16).padStart(9, '0')}</td><td className="right">{formatBytes(bytes)}</td></tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        </section>
+      )}
+      <Fields title="Registers and devices" fields={state} />
+    </>
+  );
+}
+
+function Fields({ title, fields }: { readonly title: string; readonly fields: readonly FieldDifference[] }): ReactNode {
+  if (fields.length === 0) return null;
+  return (
+    <section aria-label={title}>
+      <h3>{title}: {fields.length}</h3>
+      <div className="compare-table">
+        <table className="table">
+          <thead><tr><th>Field</th><th>Before</th><th>After</th></tr></thead>
+          <tbody>
+            {fields.slice(0, SHOWN).map(({ field, before, after }) => (
+              <tr key={field}><td>{field}</td><td className="mono selectable">{asShown(before)}</td><td className="mono selectable">{asShown(after)}</td></tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+/** Registers are saved in decimal and read in hexadecimal. */
+function asShown(value: string | null): string {
+  if (value === null) return '-';
+  return /^\d{2,20}$/.test(value) ? `0x${BigInt(value).toString(16)}` : value;
+}

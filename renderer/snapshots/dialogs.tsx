@@ -1,0 +1,169 @@
+/** Dialogs about snapshots. */
+import { useState } from 'react';
+import type { ReactNode } from 'react';
+import { asContractError, snapshotName, vmName } from '../../core/contract/index.ts';
+import type { Snapshot, Vm } from '../../core/contract/index.ts';
+import { PathField } from '../configuration/path-field.tsx';
+import { Button } from '../controls/button.tsx';
+import { Dialog } from '../controls/dialog.tsx';
+import { Field, TextInput } from '../controls/field.tsx';
+import type { FieldProblem } from '../controls/field.tsx';
+import { engine } from '../engine/engine.ts';
+import { openDialog, select } from '../state/layout.ts';
+import { isAlive } from '../state/library.ts';
+import { notify } from '../state/notices.ts';
+import { formatBytes } from '../state/format.ts';
+import { Comparison } from './compare.tsx';
+import { freeName } from './tree.ts';
+import { useSnapshots } from './use-snapshots.ts';
+
+export interface SnapshotDialog {
+  readonly kind: 'restore' | 'compare' | 'clone' | 'edit' | 'remove' | 'export';
+  readonly snapshot: Snapshot;
+}
+
+interface SnapshotDialogsProps {
+  readonly vm: Vm;
+  readonly dialog: SnapshotDialog;
+  readonly snapshots: readonly Snapshot[];
+  readonly close: () => void;
+}
+
+export function SnapshotDialogs({ vm, dialog: { kind, snapshot }, snapshots, close }: SnapshotDialogsProps): ReactNode {
+  const ties = { vm: vm.id, snapshot: snapshot.id };
+  switch (kind) {
+    case 'restore': return <RestoreDialog vm={vm} snapshot={snapshot} close={close} />;
+    case 'compare': return <Comparison vm={vm} snapshot={snapshot} snapshots={snapshots} close={close} />;
+    case 'remove':
+      return (
+        <TextDialog title={`Delete the snapshot ${snapshot.name}?`} confirm="Delete" danger close={close}
+          description={`Snapshots that went on from it stay and go on from its parent. ${snapshot.exclusiveBytes === 0 ? '' : `Frees ${formatBytes(snapshot.exclusiveBytes)}.`}`}
+          act={() => engine.call('snapshot.remove', ties)} />
+      );
+    case 'clone':
+      return (
+        <TextDialog title={`Clone ${snapshot.name}`} confirm="Clone" close={close} description="Makes a new machine that goes on from this snapshot. They share what is the same."
+          text={{ label: 'Name of the new machine', initial: `${vm.config.name} ${snapshot.name}`.slice(0, 64), check: (text) => vmName.safeParse(text).error?.issues[0]?.message }}
+          act={async ({ text }) => select((await engine.call('snapshot.clone', { ...ties, name: text })).id)} />
+      );
+    case 'edit':
+      return (
+        <TextDialog title={`Change ${snapshot.name}`} confirm="Save" close={close}
+          text={{ label: 'Name', initial: snapshot.name, check: checkName }} notes={snapshot.notes}
+          act={({ text, notes }) => engine.call('snapshot.edit', { ...ties, name: text, notes })} />
+      );
+    case 'export':
+      return (
+        <TextDialog title={`Export ${snapshot.name}`} confirm="Export" close={close} description="Writes one file with everything of the snapshot, for another library."
+          path={{ label: 'File', initial: `${snapshot.name.replaceAll(/[^\w.-]+/g, '-')}.vpsnap` }}
+          act={async ({ path }) => notify('info', `Exported ${snapshot.name}`, formatBytes((await engine.call('snapshot.export', { ...ties, path })).bytes))} />
+      );
+  }
+}
+
+/** Asks for the name of a new snapshot; the guest goes on meanwhile. */
+export function TakeSnapshotDialog({ vm }: { readonly vm: Vm }): ReactNode {
+  const { snapshots } = useSnapshots(vm.id);
+  if (!snapshots) return null;
+  return (
+    <TextDialog title={`Take a snapshot of ${vm.config.name}`} confirm="Take snapshot" close={() => openDialog(null)}
+      description={isAlive(vm) ? 'With its memory. The guest goes on while it is written.' : 'The machine is off: its configuration alone.'}
+      text={{ label: 'Name', initial: freeName(snapshots), check: checkName }} notes=""
+      act={({ text, notes }) => engine.call('snapshot.take', { vm: vm.id, name: text, notes })} />
+  );
+}
+
+function checkName(text: string): string | undefined {
+  return snapshotName.safeParse(text).error?.issues[0]?.message;
+}
+
+interface Answers {
+  readonly text: string;
+  readonly notes: string;
+  readonly path: string;
+}
+
+interface TextDialogProps {
+  readonly title: string;
+  readonly description?: string;
+  readonly confirm: string;
+  readonly danger?: boolean;
+  /** A line of text to ask for; `check` says what is wrong with it. */
+  readonly text?: { readonly label: string; readonly initial: string; readonly check: (text: string) => string | undefined };
+  /** Notes to ask for, as they are now. */
+  readonly notes?: string;
+  readonly path?: { readonly label: string; readonly initial: string };
+  readonly close: () => void;
+  readonly act: (answers: Answers) => Promise<unknown>;
+}
+
+/** A dialog with up to three fields that does one thing, and stays open with the reason when that is refused. */
+function TextDialog({ title, description, confirm, danger = false, text, notes, path, close, act }: TextDialogProps): ReactNode {
+  const [answers, setAnswers] = useState<Answers>({ text: text?.initial ?? '', notes: notes ?? '', path: path?.initial ?? '' });
+  const [problem, setProblem] = useState<FieldProblem | undefined>();
+  const [busy, setBusy] = useState(false);
+  const change = (part: Partial<Answers>): void => {
+    setAnswers({ ...answers, ...part });
+    setProblem(undefined);
+  };
+  const submit = async (): Promise<void> => {
+    const wrong = text?.check(answers.text);
+    if (wrong !== undefined) return setProblem({ message: wrong });
+    setBusy(true);
+    try {
+      await act({ ...answers, text: answers.text.trim() });
+      close();
+    } catch (thrown) {
+      const error = asContractError(thrown);
+      setProblem({ message: error.message, hint: error.hint });
+      setBusy(false);
+    }
+  };
+  return (
+    <Dialog title={title} {...(description === undefined ? {} : { description })} onClose={close} onSubmit={() => void submit()}
+      footer={<>
+        <Button look="plain" size="large" onClick={close}>Cancel</Button>
+        <Button look={danger ? 'danger' : 'primary'} size="large" type="submit" busy={busy}>{confirm}</Button>
+      </>}>
+      {text && (
+        <Field label={text.label} problem={problem}>
+          {(ties) => <TextInput {...ties} maxLength={64} value={answers.text} onFocus={(event) => event.target.select()} onText={(value) => change({ text: value })} />}
+        </Field>
+      )}
+      {notes !== undefined && (
+        <Field label="Notes" optional>
+          {(ties) => <TextInput {...ties} maxLength={10_000} value={answers.notes} onText={(value) => change({ notes: value })} />}
+        </Field>
+      )}
+      {path && <PathField label={path.label} value={answers.path} problem={problem} onPath={(value) => change({ path: value })} />}
+      {!text && !path && problem && <p className="field-error" role="alert">{problem.message} {problem.hint}</p>}
+    </Dialog>
+  );
+}
+
+function RestoreDialog({ vm, snapshot, close }: { readonly vm: Vm; readonly snapshot: Snapshot; readonly close: () => void }): ReactNode {
+  const [problem, setProblem] = useState<FieldProblem | undefined>();
+  const [busy, setBusy] = useState(false);
+  const restore = async (paused: boolean): Promise<void> => {
+    setBusy(true);
+    try {
+      await engine.call('snapshot.restore', { vm: vm.id, snapshot: snapshot.id, paused });
+      close();
+    } catch (thrown) {
+      const error = asContractError(thrown);
+      setProblem({ message: error.message, hint: error.hint });
+      setBusy(false);
+    }
+  };
+  const loses = isAlive(vm) || vm.state === 'suspended' ? 'What the machine does now is lost, unless you take a snapshot of it first.' : 'The machine takes its configuration back, too.';
+  return (
+    <Dialog alert title={`Restore ${snapshot.name}?`} description={loses} onClose={close}
+      footer={<>
+        <Button look="plain" size="large" onClick={close}>Cancel</Button>
+        {snapshot.power === 'running' && <Button size="large" disabled={busy} onClick={() => void restore(true)}>Restore paused</Button>}
+        <Button look="primary" size="large" busy={busy} onClick={() => void restore(false)}>Restore</Button>
+      </>}>
+      {problem && <p className="field-error" role="alert">{problem.message} {problem.hint}</p>}
+    </Dialog>
+  );
+}

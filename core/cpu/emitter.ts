@@ -9,13 +9,14 @@ import type { FunctionWriter, ValueType } from '../wasm/writer.ts';
 import type { BinaryOp, Fact, Node, Program, Slot, Statement, Width } from '../isa/ir.ts';
 import { children, isImpure, operands } from '../isa/ir.ts';
 import { I32, I64, V128, op, v } from '../wasm/opcodes.ts';
-import { BOUNCE, STATE, TLB_READ, TLB_WRITE, XMM, SEG_FLAT, SEG_BASE } from './layout.ts';
+import { STATE, XMM, SEG_FLAT, SEG_BASE } from './layout.ts';
+import type { MemoryAccess } from './tableAccess.ts';
 
 /** What the surrounding function provides. */
 export interface Target {
   readonly code: FunctionWriter;
-  /** Local that holds the base of the look-aside tables of the current privilege level. */
-  readonly tlb: number;
+  /** How it reaches memory; `take` allocates locals that are free until the instruction ends. */
+  memory(take: (type: ValueType) => number): MemoryAccess;
   /** Pushes the address operand of a register's place in memory and returns the memarg offset to use with it. */
   slotBase(slot: Slot): number;
   /** Set when every register is current in memory at all times: a register's address then stands for its value. */
@@ -34,8 +35,6 @@ export interface Target {
   fault(): void;
   /** The same when the truth value on the wasm stack is nonzero. */
   faultIf(): void;
-  /** A store took its slow path: decoded code may have been dropped. */
-  stored(): void;
   /** Spills RIP and NEXT_RIP for an instruction helper. */
   spill(): void;
   /** Emits the handling of the STATUS on the wasm stack; falls through when it is OK. */
@@ -72,10 +71,12 @@ export class Emitter {
   private readonly pointers = new Map<number, number>();
   private readonly taken: { type: ValueType; local: number }[] = [];
   private pending: Node[] = [];
+  private readonly memory: MemoryAccess;
 
   constructor(target: Target) {
     this.code = target.code;
     this.target = target;
+    this.memory = target.memory(type => this.take(type));
   }
 
   program(program: Program): void {
@@ -352,29 +353,6 @@ export class Emitter {
 
   // ---- memory -------------------------------------------------------------------------------------------------------------------
 
-  /** Leaves the entry's address in local `entry`; pushes a truth value: nonzero when the access misses. */
-  private miss(table: number, address: number, entry: number, bytes: number): void {
-    const code = this.code;
-    code.get(address);
-    code.op(op.i32WrapI64);
-    code.i32Const(8);
-    code.op(op.i32ShrU);
-    code.i32Const(0xfff0);
-    code.op(op.i32And);
-    code.get(this.target.tlb);
-    code.op(op.i32Add);
-    code.tee(entry);
-    code.memory(op.i64Load, table);
-    code.get(address);
-    if (bytes > 1) {
-      code.i64Const(bytes - 1);
-      code.op(op.i64Add);
-    }
-    code.op(op.i64Xor);
-    code.i64Const(4095);
-    code.op(op.i64GtU);
-  }
-
   private addressLocal(address: Node): number {
     const known = this.locals.get(address.id);
     if (known !== undefined) return known;
@@ -385,79 +363,27 @@ export class Emitter {
     return local;
   }
 
-  private slow(helper: string, address: number, bytes: number, pointer: number): void {
-    const code = this.code;
-    code.get(address);
-    code.i32Const(bytes);
-    code.call(this.target.helper(helper));
-    code.tee(pointer);
-    code.op(op.i32Eqz);
-    this.target.faultIf();
-  }
-
-  private hitPointer(table: number, address: number, entry: number): void {
-    const code = this.code;
-    code.get(address);
-    code.op(op.i32WrapI64);
-    code.get(entry);
-    code.memory(op.i32Load, table + 8);
-    code.op(op.i32Add);
-  }
-
   private load(address: Node, bytes: number, width: Width): void {
-    const code = this.code;
-    const local = this.addressLocal(address);
-    const pointer = this.take(I32);
-    this.miss(TLB_READ, local, pointer, bytes);
-    code.ifUnlikely();
-    this.slow('slowRead', local, bytes, pointer);
-    code.else();
-    this.hitPointer(TLB_READ, local, pointer);
-    code.set(pointer);
-    code.end();
-    code.get(pointer);
+    this.memory.read(address, this.addressLocal(address), bytes);
     loadOp(this.code, width, 0, false);
   }
 
   private store(address: Node, bytes: number, value: Node): void {
-    const code = this.code;
-    const local = this.addressLocal(address);
+    const linear = this.addressLocal(address);
+    // The value is pushed on more than one path.
     if (!this.locals.has(value.id) && value.kind !== 'const') {
       this.compute(value);
       const kept = this.take(valueType(value.width));
-      code.set(kept);
+      this.code.set(kept);
       this.locals.set(value.id, kept);
     }
-    const pointer = this.take(I32);
-    this.miss(TLB_WRITE, local, pointer, bytes);
-    code.ifUnlikely();
-    this.slow('slowStore', local, bytes, pointer);
-    code.get(pointer);
-    this.value(value);
-    storeOp(this.code, bytes, 0, value.width === 64);
-    this.commitIfBounced(pointer);
-    this.target.stored();
-    code.else();
-    this.hitPointer(TLB_WRITE, local, pointer);
-    this.value(value);
-    storeOp(this.code, bytes, 0, value.width === 64);
-    code.end();
+    this.memory.store(address, linear, bytes, value.width === 64, () => this.value(value));
   }
 
   private modify(node: Extract<Node, { kind: 'modify' }>): void {
-    const code = this.code;
-    const local = this.addressLocal(node.address);
-    const pointer = this.take(I32);
-    this.miss(TLB_WRITE, local, pointer, node.bytes);
-    code.ifUnlikely();
-    this.slow('slowWrite', local, node.bytes, pointer);
-    this.target.stored();
-    code.else();
-    this.hitPointer(TLB_WRITE, local, pointer);
-    code.set(pointer);
-    code.end();
+    const pointer = this.memory.modify(node.address, this.addressLocal(node.address), node.bytes);
     this.pointers.set(node.id, pointer);
-    code.get(pointer);
+    this.code.get(pointer);
     loadOp(this.code, node.width, 0, false);
   }
 
@@ -467,16 +393,7 @@ export class Emitter {
     this.code.get(pointer);
     this.value(value);
     storeOp(this.code, value.width / 8, 0, false);
-    this.commitIfBounced(pointer);
-  }
-
-  private commitIfBounced(pointer: number): void {
-    this.code.get(pointer);
-    this.code.i32Const(BOUNCE);
-    this.code.op(op.i32Eq);
-    this.code.ifUnlikely();
-    this.code.call(this.target.helper('commitWrite'));
-    this.code.end();
+    this.memory.finish(pointer);
   }
 
   /** Legacy segmentation: flat segments take the short arm. */

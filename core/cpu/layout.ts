@@ -6,7 +6,8 @@
  *   0x00000000  64 KiB   static data of the AssemblyScript helpers
  *   0x00010000  64 KiB   processor state (this file)
  *   0x00100000  512 KiB  translation look-aside tables, supervisor then user
- *   0x00200000  8 MiB    one word and three attribute bytes per guest-physical page below 4 GiB
+ *   0x00200000  7 MiB    one word and three attribute bytes per guest-physical page below 4 GiB
+ *   0x00a00000  1 MiB    what each region has checked last
  *   0x01000000  96 MiB   decoded code
  *   0x07000000  16 MiB   ROM: guest-physical FF000000H to FFFFFFFFH
  *   0x08000000           guest RAM
@@ -42,8 +43,6 @@ export const EFLAGS = 0x100c0;
 export const CPL = 0x100c4;
 /** 32-bit: 0 = 16-bit code, 1 = 32-bit code, 2 = 64-bit code (CS.L with EFER.LMA). */
 export const CODE_SIZE = 0x100c8;
-/** 32-bit: base of the look-aside tables for the current CPL (TLB_SUPERVISOR or TLB_USER). */
-export const TLB_BASE = 0x100cc;
 /** 32-bit: mask of the stack pointer's width: 0 = 16 bits, 1 = 32 bits, 2 = 64 bits. */
 export const STACK_SIZE = 0x100d0;
 /** 32-bit: nonzero when the processor is in real mode (CR0.PE = 0) or virtual-8086 mode. */
@@ -212,8 +211,16 @@ export const XSCRATCH = 0x10700;
 /** What `lookup` found besides the record: u32 record table of the page, u64 RIP of the page's first byte. */
 export const CODE_TABLE = 0x10c00;
 export const CODE_PAGE_RIP = 0x10c08;
-/** 32-bit: record of the region in which the last slice's budget ran out. */
+/** 32-bit: entry record of the region that returned to the interpreter last. */
 export const REGION_ENTRY = 0x10c10;
+/** u64: tag of an empty window: a page that is not canonical, and that no guest can guess, as an access there would meet no #GP. */
+export const WINDOW_EMPTY = 0x10c60;
+/**
+ * 32-bit: changes whenever a translation of code may have changed; and, right behind it, the base of the look-aside tables for the current
+ * CPL (TLB_SUPERVISOR or TLB_USER). Where both are what they were, so is the code on every page that a region has checked.
+ */
+export const EXECUTE_EPOCH = 0x10c18;
+export const TLB_BASE = 0x10c1c;
 /** A decoded instruction and a stop, for single steps: records live here instead of in a page's table. */
 export const STEP_RECORDS = 0x10c20;
 
@@ -268,6 +275,23 @@ export const TLB_EXECUTE = 0x20000;
 export const TLB_DATA_MASK = 0xfff0;
 export const TLB_EXECUTE_MASK = 0x3ff0;
 export const TLB_SPACE = 0x40000;
+/**
+ * Behind each privilege's tables: the windows, a read and a write entry for each base register, through which regions look first. An entry
+ * is a copy of a data entry that the register's last access hit: u64 tag, u32 addend. Then one for addresses without base, one relative
+ * to RIP, one relative to FS or GS.
+ */
+export const WINDOWS = 0x30000;
+export const WINDOW_SIZE = 32;
+export const WINDOW_WRITE = 16;
+export const WINDOW_COUNT = 20;
+export const WINDOW_ABSOLUTE = 16;
+export const WINDOW_RIP = 17;
+export const WINDOW_SEGMENT = 18;
+/** For what is found without a window. */
+export const WINDOW_ANY = 19;
+/** RSP's. */
+export const WINDOW_STACK = 4;
+
 /** Addresses of installed entries that are not global (u32 each), so that a flush costs what was used; when full, flush all. */
 export const TLB_LOG = 0x180000;
 export const TLB_LOG_CAPACITY = 16384;
@@ -291,6 +315,10 @@ export const PAGE_HISTORY = 0x800000;
 export const HISTORY_CLEAN = 0;
 export const HISTORY_WRITTEN = 1;
 export const HISTORY_PENDING = 2;
+
+/** 16 bytes a region, by its index in the function table: u64 linear address of the entry's page, then EXECUTE_EPOCH and TLB_BASE. */
+export const REGION_CHECKS = 0xa00000;
+export const REGION_CHECKS_SIZE = 0x100000;
 
 export const CODE_ARENA = 0x1000000;
 export const CODE_ARENA_END = 0x7000000;

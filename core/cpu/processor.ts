@@ -4,8 +4,9 @@
  * `enter` is VM entry: it runs the guest until a VM exit and returns the SDM's basic exit reason; the exit's qualification and the
  * rest are in the state (core/cpu/layout.ts).
  */
+import { randomBytes } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
-import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_SYNC } from './interpreter/build.ts';
+import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_STEP, RUN_SYNC } from './interpreter/build.ts';
 import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
 import { hotPrograms } from './interpreter/hotPrograms.ts';
 import { JitManager } from './jit/manager.ts';
@@ -18,7 +19,7 @@ import { instructionInformation } from '../vmx/information.ts';
 import {
   ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, ENTRY_INTR_INFO, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPT_WINDOW,
   NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, ROM_BASE, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
-  PHYS_RESERVED,
+  PHYS_RESERVED, WINDOW_EMPTY,
 } from './layout.ts';
 
 // Off by default in this V8; it must be set before anything is compiled. Look-aside misses are laid out of the way with it.
@@ -168,6 +169,7 @@ export class Processor {
       });
     }
     this.view.setUint32(RAM_SIZE, options.ramBytes, true);
+    this.view.setBigUint64(WINDOW_EMPTY, BigInt.asUintN(64, -((1n << 62n) | (BigInt.asUintN(48, randomBytes(8).readBigUInt64LE()) << 12n))), true);
     this.bytes.fill(PAGE_RAM, PAGE_KIND, PAGE_KIND + (options.ramBytes >>> 12));
   }
 
@@ -299,11 +301,13 @@ export class Processor {
       }
       const long = view.getUint32(CODE_SIZE, true) === 2;
       const stepping = view.getUint32(STEP_REASON, true) !== 0;
-      const code = stepping ? this.step(long) : this.run(long)(0);
+      const ran = stepping ? this.step(long) : this.run(long)(0);
+      const code = ran === RUN_STEP ? this.step(long) : ran;
       if (code === RUN_EXIT) return this.leave();
-      if ((code === RUN_BUDGET || code === RUN_REGION) && !stepping) {
+      if ((code === RUN_BUDGET || code === RUN_REGION) && code === ran && !stepping) {
         if (code === RUN_REGION) this.jit?.sampleRegion(view.getUint32(REGION_ENTRY, true));
-        else this.jit?.sample(this.call('sampleAddress', 0) >>> 0);
+        // What comes after a region counts too: a block between two regions would otherwise never be seen.
+        this.jit?.sample(this.call('sampleAddress', 0) >>> 0);
         if (rest <= 0) return exitReason.preemptionTimer;
         refill();
       }

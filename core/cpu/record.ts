@@ -30,3 +30,5 @@ export const OP_FIRST = 5;
 export const REGION_DONE = 5;
 /** Code on another page that the region includes has changed: its entry must be interpreted. */
 export const REGION_STALE = 6;
+/** The next instruction must be carried out alone by the interpreter: it writes to code, or meets a data breakpoint. */
+export const REGION_STEP = 7;

@@ -22,7 +22,7 @@ function decode(gpa: number, from: number, to: number): void {
 }
 
 const holdsCode = (gpa: number) => cpu.read32(L.PAGE_CODE + (gpa >>> 12) * 4) !== 0;
-const writeEntry = (la: number) => cpu.read64(L.TLB_SUPERVISOR + L.TLB_WRITE + ((la >>> 8) & L.TLB_DATA_MASK)) === BigInt(la & ~0xfff);
+const writeEntry = (la: number) => cpu.read64(L.TLB_SUPERVISOR + L.TLB_WRITE + ((la >>> 8) & L.TLB_DATA_MASK)) === BigInt.asUintN(64, -BigInt(la & ~0xfff));
 
 describe('writes to a page with decoded code', () => {
   it('drop it when they hit decoded bytes, and are fast afterwards', () => {

@@ -18,7 +18,7 @@ function start(): { cpu: CpuWasm; tables: Tables } {
 /** What emitted code does: the host address of an access, when the look-aside table has it. */
 function hit(cpu: CpuWasm, table: number, la: bigint, size: bigint): number | undefined {
   const entry = cpu.read32(L.TLB_BASE) + table + ((Number(la & 0xffff_ffffn) >>> 8) & L.TLB_DATA_MASK);
-  if (BigInt.asUintN(64, cpu.read64(entry) ^ (la + size - 1n)) > 4095n) return undefined;
+  if (BigInt.asUintN(64, cpu.read64(entry) + la) > 4096n - size) return undefined;
   return (Number(la & 0xffff_ffffn) + cpu.read32(entry + 8)) >>> 0;
 }
 

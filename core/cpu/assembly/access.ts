@@ -21,8 +21,9 @@ import {
   TLB_READ,
   TLB_SUPERVISOR,
   TLB_WRITE,
+  WINDOW_EMPTY,
 } from '../layout';
-import { writeToCode } from './code';
+import { holdsCode, writeToCode } from './code';
 import { mmioRead, mmioReadHigh, mmioWrite } from './imports';
 import { canonical, fillRead, fillWrite, IMPLICIT, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
 import { noteWrite, pageKind } from './physical';
@@ -199,12 +200,22 @@ function readSlow(la: u64, size: i32, access: u32, vector: u32): u32 {
   return BOUNCE;
 }
 
-/** `fetch`: whether BOUNCE must hold the current bytes even when reading them may have an effect (MMIO). */
-function writeSlow(la: u64, size: i32, access: u32, vector: u32, fetch: bool): u32 {
+/** Of a write that would drop decoded code or meets a data breakpoint: a region does not carry it out. */
+const REFUSED: u32 = 1;
+
+/**
+ * `fetch`: whether BOUNCE must hold the current bytes even when reading them may have an effect (MMIO). `region`: whether the write is
+ * REFUSED when a region cannot simply go on behind it.
+ */
+function writeSlow(la: u64, size: i32, access: u32, vector: u32, fetch: bool, region: bool = false): u32 {
   access |= WRITE;
   if (!wide(access)) la &= 0xffffffff;
   else if (!checkCanonical(la, size, vector)) return 0;
   if (!translateAll(la, size, access) || !checkAlignment(la, size, access)) return 0;
+  if (region) {
+    if (load<u32>(DR7) & 0xff && pageWatched(la)) return REFUSED;
+    if (holdsCode(firstTarget, firstSize) || (firstSize < <u32>size && holdsCode(secondTarget, size - firstSize))) return REFUSED;
+  }
   watch(la, size, true);
   if (firstSize == size && pageKind(firstTarget) == PAGE_RAM) {
     noteWrite(<u32>firstTarget);
@@ -252,6 +263,65 @@ export function slowStoreStack(la: u64, size: i32): u32 {
   return writeSlow(la, size, currentAccess(), STACK_FAULT, false);
 }
 
+// ---- windows of regions (core/cpu/jit/windowAccess.ts) ----------------------------------------------------------------------------
+// A window stands for the entry of the table that was hit, or else, under a tag that matches nothing, for this one access. These return OK or
+// why the region must leave before the instruction.
+
+const OK: u32 = 0;
+const STATUS_FAULT: u32 = 1;
+const REGION_STEP: u32 = 7;
+const STATUS_BOUNCED: u32 = 8;
+
+// @ts-ignore: decorator
+@inline
+function copyEntry(window: u32, entry: u32): void {
+  store<u64>(window, load<u64>(entry));
+  store<u32>(window, load<u32>(entry, 8), 8);
+}
+
+// @ts-ignore: decorator
+@inline
+function standFor(window: u32, la: u64, host: u32): void {
+  store<u64>(window, load<u64>(WINDOW_EMPTY));
+  store<u32>(window, host - <u32>la, 8);
+}
+
+export function openRead(window: u32, la: u64, size: i32): u32 {
+  const entry = dataEntry(load<u32>(TLB_BASE) + TLB_READ, la);
+  if (load<u64>(entry) + la <= 4096 - <u64>size) {
+    copyEntry(window, entry);
+    return OK;
+  }
+  if (load<u32>(DR7) & 0xff && (pageWatched(la) || pageWatched(la + size - 1))) return REGION_STEP;
+  const host = slowRead(la, size);
+  if (!host) return STATUS_FAULT;
+  standFor(window, la, host);
+  return OK;
+}
+
+function openForWrite(window: u32, la: u64, size: i32, fetch: bool): u32 {
+  const entry = dataEntry(load<u32>(TLB_BASE) + TLB_WRITE, la);
+  if (load<u64>(entry) + la <= 4096 - <u64>size) {
+    copyEntry(window, entry);
+    return OK;
+  }
+  const host = writeSlow(la, size, currentAccess(), GENERAL_PROTECTION, fetch, true);
+  if (!host) return STATUS_FAULT;
+  if (host == REFUSED) return REGION_STEP;
+  standFor(window, la, host);
+  return host == BOUNCE && !fetch ? STATUS_BOUNCED : OK;
+}
+
+/** For an instruction that only writes; with STATUS_BOUNCED, commitWrite must follow the store. */
+export function openStore(window: u32, la: u64, size: i32): u32 {
+  return openForWrite(window, la, size, false);
+}
+
+/** For a read-modify-write, after which commitWrite must follow when the window leads to BOUNCE. */
+export function openWrite(window: u32, la: u64, size: i32): u32 {
+  return openForWrite(window, la, size, true);
+}
+
 /** Carries out the write that was prepared in BOUNCE. No other access may come between. */
 export function commitWrite(): void {
   const size = load<u32>(BOUNCE_SIZE);
@@ -281,7 +351,7 @@ export function probeRead(la: u64, size: i32): bool {
 @inline
 function readHost(la: u64, size: i32): u32 {
   const entry = dataEntry(load<u32>(TLB_BASE), la);
-  if ((load<u64>(entry, TLB_READ) ^ (la + size - 1)) <= 4095) return <u32>la + load<u32>(entry, TLB_READ + 8);
+  if (load<u64>(entry, TLB_READ) + la <= 4096 - <u64>size) return <u32>la + load<u32>(entry, TLB_READ + 8);
   return slowRead(la, size);
 }
 
@@ -309,7 +379,7 @@ export function readU64(la: u64): u64 {
 @inline
 function write<T>(la: u64, value: T): void {
   const entry = dataEntry(load<u32>(TLB_BASE), la);
-  if ((load<u64>(entry, TLB_WRITE) ^ (la + sizeof<T>() - 1)) <= 4095) {
+  if (load<u64>(entry, TLB_WRITE) + la <= 4096 - <u64>sizeof<T>()) {
     store<T>(<u32>la + load<u32>(entry, TLB_WRITE + 8), value);
     return;
   }
@@ -340,7 +410,7 @@ export function writeU64(la: u64, value: u64): void {
 @inline
 export function hostForUpdate(la: u64, size: i32): u32 {
   const entry = dataEntry(load<u32>(TLB_BASE), la);
-  if ((load<u64>(entry, TLB_WRITE) ^ (la + size - 1)) <= 4095) return <u32>la + load<u32>(entry, TLB_WRITE + 8);
+  if (load<u64>(entry, TLB_WRITE) + la <= 4096 - <u64>size) return <u32>la + load<u32>(entry, TLB_WRITE + 8);
   return slowWrite(la, size);
 }
 
@@ -351,7 +421,7 @@ export function hostForUpdate(la: u64, size: i32): u32 {
 function sysReadHost(la: u64, size: i32): u32 {
   const entry = dataEntry(TLB_SUPERVISOR, la);
   // EFLAGS.AC does not open user pages to these accesses, but may have opened the table's entries.
-  if ((load<u64>(entry, TLB_READ) ^ (la + size - 1)) <= 4095 && !guardedOpen()) return <u32>la + load<u32>(entry, TLB_READ + 8);
+  if (load<u64>(entry, TLB_READ) + la <= 4096 - <u64>size && !guardedOpen()) return <u32>la + load<u32>(entry, TLB_READ + 8);
   return readSlow(la, size, IMPLICIT, GENERAL_PROTECTION);
 }
 
@@ -379,7 +449,7 @@ export function sysReadU64(la: u64): u64 {
 @inline
 function sysWrite<T>(la: u64, value: T): void {
   const entry = dataEntry(TLB_SUPERVISOR, la);
-  if ((load<u64>(entry, TLB_WRITE) ^ (la + sizeof<T>() - 1)) <= 4095 && !guardedOpen()) {
+  if (load<u64>(entry, TLB_WRITE) + la <= 4096 - <u64>sizeof<T>() && !guardedOpen()) {
     store<T>(<u32>la + load<u32>(entry, TLB_WRITE + 8), value);
     return;
   }

@@ -73,14 +73,21 @@ export function invalidateCode(page: u32): void {
  */
 export function writeToCode(gpa: u32, size: u32): bool {
   const page = gpa >> 12;
-  const descriptor = load<u32>(PAGE_CODE + (page << 2));
-  if (descriptor == 0) return false;
-  const from = (gpa & 0xfff) >> 6;
-  const to = min<u32>(63, ((gpa & 0xfff) + size - 1) >> 6);
-  const lines = ((~(<u64>0)) >> (63 - <u64>(to - from))) << <u64>from;
-  if ((load<u64>(descriptor, LINES) & lines) == 0) return true;
+  if (load<u32>(PAGE_CODE + (page << 2)) == 0) return false;
+  if (!holdsCode(gpa, size)) return true;
   invalidateCode(page);
   return false;
+}
+
+/** Whether code was decoded from the lines of a page that `size` bytes at a guest-physical address touch. */
+export function holdsCode(gpa: u64, size: u32): bool {
+  if (gpa > 0xffffffff) return false;
+  const descriptor = load<u32>(PAGE_CODE + (<u32>gpa >>> 12 << 2));
+  if (descriptor == 0) return false;
+  const from = (<u32>gpa & 0xfff) >> 6;
+  const to = min<u32>(63, ((<u32>gpa & 0xfff) + size - 1) >> 6);
+  const lines = ((~(<u64>0)) >> (63 - <u64>(to - from))) << <u64>from;
+  return (load<u64>(descriptor, LINES) & lines) != 0;
 }
 
 /** The descriptor of guest-physical page `page`, made when there is none: from then on writes to the page are seen. */

@@ -32,7 +32,7 @@ import { EPT_EXECUTE, EPT_READ, EPT_WRITE, eptEnabled, eptPage, eptTranslate, ep
 import { pageKind } from './physical';
 import { structureWritable } from './physical-write';
 import { faulted, raise, raiseError, raisePageFault } from './status';
-import { alignmentChecked, dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded } from './tlb';
+import { alignmentChecked, dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded, translates } from './tlb';
 
 // What an access is: the bits of the page-fault error code (@sdm 3A 4.7), and IMPLICIT for implicit supervisor-mode accesses.
 export const READ: u32 = 0;
@@ -338,7 +338,7 @@ export function fillWrite(la: u64, access: u32): void {
   store<u8>(PAGE_WRITE_ENTRY + (<u32>walkPage >>> 12), 1);
   install(dataEntry(tableBase(access) + TLB_WRITE, la), la, access);
   const read = dataEntry(tableBase(access) + TLB_READ, la);
-  if (load<u64>(read) != (la & ~0xfff)) install(read, la, access);
+  if (!translates(read, la & ~0xfff)) install(read, la, access);
 }
 
 /**

@@ -2,7 +2,7 @@
 import { CODE_SIZE, EFLAGS, F_AUX, F_CX, F_CY, F_OV, F_PARITY, F_RES, GPR, HELPER_STATE, RIP, STEP_REASON, TLB_BASE, TLB_READ, TLB_WRITE } from '../layout';
 import { linearAddress, segmentAllows } from './address';
 import { JUMP, OK } from './status';
-import { dataEntry } from './tlb';
+import { dataEntry, translates } from './tlb';
 
 export const RCX: usize = GPR + 8;
 export const RSI: usize = GPR + 6 * 8;
@@ -84,8 +84,7 @@ export function run(segment: i32, offset: u64, size: u64, addressSize: i32, writ
   n = inPage(la, size, down, n);
   if (n == 0) return 0;
   const entry = dataEntry(load<u32>(TLB_BASE), la);
-  const tag = write ? load<u64>(entry, TLB_WRITE) : load<u64>(entry, TLB_READ);
-  if (tag != (la & ~0xfff)) return 0;
+  if (!translates(entry + (write ? TLB_WRITE : TLB_READ), la & ~0xfff)) return 0;
   if (load<u32>(CODE_SIZE) != 2) {
     const first = down ? offset - (n - 1) * size : offset;
     if (!segmentAllows(segment, first, n * size, write ? 1 : 0)) return 0;

@@ -1,15 +1,18 @@
 /**
  * The look-aside tables: entries, the log of entries that are not global, and the flushes.
  *
- * An entry is 16 bytes: u64 tag, u32 addend or code pointer, u32 ENTRY_* bits. An access of n bytes at `va` hits when
- * `(tag ^ (va + n - 1)) <= 4095`, or when `tag == page(va)` and the access stays inside the page; the tag of an empty entry satisfies
- * neither in its own slot or the one before it, because it names a page 512 slots away.
+ * An entry is 16 bytes: u64 tag, u32 addend or code pointer, u32 ENTRY_* bits. The tag is the page's address, negated: an access of n
+ * bytes at `va` hits when `tag + va <= 4096 - n` (unsigned), which is one addition and one comparison. The tag of an empty entry does not
+ * satisfy that in its own slot, because it names a page 512 slots away.
  */
 import {
   CPL,
   CR0,
   EFLAGS,
+  EXECUTE_EPOCH,
   PAGE_WRITE_ENTRY,
+  REGION_CHECKS,
+  REGION_CHECKS_SIZE,
   TLB_DATA_MASK,
   TLB_EXECUTE,
   TLB_EXECUTE_MASK,
@@ -22,6 +25,10 @@ import {
   TLB_USER,
   TLB_WRITE,
   RAM_BASE,
+  WINDOWS,
+  WINDOW_COUNT,
+  WINDOW_EMPTY,
+  WINDOW_SIZE,
 } from '../layout';
 
 /** The entry's address is in TLB_LOG. */
@@ -56,11 +63,32 @@ function slotOf(entry: u32): u64 {
   return <u64>(entry & TLB_DATA_MASK) << 8;
 }
 
+/** Leaves an entry that matches nothing; the lowest bit tells it from a parked one. */
+// @ts-ignore: decorator
+@inline
+function emptyTag(entry: u32): void {
+  store<u64>(entry, (0 - (slotOf(entry) ^ ELSEWHERE)) | 1);
+}
+
 // @ts-ignore: decorator
 @inline
 function clearEntry(entry: u32): void {
-  store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+  emptyTag(entry);
   store<u64>(entry, 0, 8);
+}
+
+/** The page of a tag, parked or not, that is not empty. */
+// @ts-ignore: decorator
+@inline
+function pageOf(entry: u32): u64 {
+  return 0 - load<u64>(entry);
+}
+
+/** Whether an entry translates `page`. */
+// @ts-ignore: decorator
+@inline
+export function translates(entry: u32, page: u64): bool {
+  return load<u64>(entry) + page == 0;
 }
 
 // @ts-ignore: decorator
@@ -80,8 +108,25 @@ function clearTable(start: u32, size: u32): void {
   for (let entry = start; entry < end; entry += 16) clearEntry(entry);
 }
 
+/** Must be called when a translation of code may have changed. A number comes back after 2^32 changes only: nothing may remember it then. */
+function nextEpoch(): void {
+  const epoch = load<u32>(EXECUTE_EPOCH) + 1;
+  store<u32>(EXECUTE_EPOCH, epoch);
+  if (epoch == 0) memory.fill(REGION_CHECKS, 0, REGION_CHECKS_SIZE);
+}
+
+/** Empties the windows. Must be called whenever a data entry loses its validity. */
+export function closeWindows(): void {
+  const empty = load<u64>(WINDOW_EMPTY);
+  for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
+    const end = base + WINDOWS + WINDOW_COUNT * WINDOW_SIZE;
+    for (let window = base + WINDOWS; window < end; window += 16) store<u64>(window, empty);
+  }
+}
+
 /** Empties every table. Must be called at reset, before the first access: tables of zeros are not empty. */
 export function flushAll(): void {
+  closeWindows();
   clearTable(TLB_SUPERVISOR + TLB_READ, 0x10000);
   clearTable(TLB_SUPERVISOR + TLB_WRITE, 0x10000);
   clearTable(TLB_SUPERVISOR + TLB_EXECUTE, TLB_EXECUTE_MASK + 16);
@@ -93,12 +138,14 @@ export function flushAll(): void {
   store<u64>(HUGE_REGIONS, 0);
   store<u32>(GUARDED_COUNT, 0);
   store<u32>(GUARDED_PARKED, 0);
+  nextEpoch();
 }
 
 /** Empties the entries whose translation is not global: MOV to CR3 (@sdm 3A 4.10.4.1). */
 export function flushNonGlobal(): void {
   const count = load<u32>(TLB_LOG_COUNT);
   if (count == 0) return;
+  closeWindows();
   if (count == LOG_OVERFLOWED) {
     flushAll();
     return;
@@ -111,12 +158,13 @@ export function flushNonGlobal(): void {
   }
   store<u32>(TLB_LOG_COUNT, 0);
   dropGuarded();
+  nextEpoch();
 }
 
 /** Fills an entry. `kind` is of ENTRY_GLOBAL, ENTRY_LARGE, ENTRY_HUGE. */
 export function installEntry(entry: u32, page: u64, value: u32, kind: u32): void {
   const logged = load<u32>(entry, 12) & ENTRY_LOGGED;
-  store<u64>(entry, page);
+  store<u64>(entry, 0 - page);
   store<u32>(entry, value, 8);
   if (kind & (ENTRY_LARGE | ENTRY_HUGE)) noteLarge(page, kind);
   if (kind & ENTRY_GLOBAL || logged) {
@@ -147,8 +195,7 @@ function noteLarge(page: u64, kind: u32): void {
 // @ts-ignore: decorator
 @inline
 function dropExact(entry: u32, page: u64): void {
-  const tag = load<u64>(entry);
-  if (tag == page || tag == (page ^ ELSEWHERE)) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+  if (translates(entry, page) || translates(entry, page ^ ELSEWHERE)) emptyTag(entry);
 }
 
 /** Drops `count` entries of a table from `first` on, wrapping, that belong to a large page in the region of `la` of `1 << shift` bytes. */
@@ -159,9 +206,8 @@ function dropRegion(table: u32, mask: u32, la: u64, shift: u64, kind: u32): void
   while (left--) {
     const entry = table + slot;
     if (load<u32>(entry, 12) & kind) {
-      const tag = load<u64>(entry);
       // A parked tag differs in a bit inside the region.
-      if (tag >> shift == region) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+      if (pageOf(entry) >> shift == region) emptyTag(entry);
     }
     slot = (slot + 16) & mask;
   }
@@ -178,6 +224,8 @@ function dropLarge(la: u64, shift: u64, kind: u32): void {
 
 /** Drops the translations of the page that holds `la`, whatever its size, global or not: INVLPG (@sdm 3A 4.10.4.1). */
 export function flushPage(la: u64): void {
+  closeWindows();
+  nextEpoch();
   const page = la & ~0xfff;
   const data = dataEntry(0, la);
   const execute = executeEntry(0, la);
@@ -195,33 +243,35 @@ export function flushPage(la: u64): void {
 export function dropPageWrites(page: u32): void {
   if (!load<u8>(PAGE_WRITE_ENTRY + page)) return;
   store<u8>(PAGE_WRITE_ENTRY + page, 0);
+  closeWindows();
   const host = RAM_BASE + (page << 12);
   for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
     const end = base + TLB_WRITE + 0x10000;
     for (let entry = base + TLB_WRITE; entry < end; entry += 16) {
-      const tag = load<u64>(entry);
-      // Bit 21 of a parked tag is inverted, so its host page is off by 2 MiB either way.
-      const at = (<u32>tag & ~0xfff) + load<u32>(entry, 8);
-      if (at == host || at - host == <u32>ELSEWHERE || host - at == <u32>ELSEWHERE) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+      // Bit 21 of a parked tag's page is inverted, so its host page is off by 2 MiB either way.
+      const at = <u32>pageOf(entry) + load<u32>(entry, 8);
+      if (at == host || at - host == <u32>ELSEWHERE || host - at == <u32>ELSEWHERE) emptyTag(entry);
     }
   }
 }
 
 /** Drops the execute entries that hold `pointer`, a code page's record table that is about to be freed. */
 export function dropExecuteEntries(pointer: u32): void {
+  nextEpoch();
   for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
     const end = base + TLB_EXECUTE + TLB_EXECUTE_MASK + 16;
     for (let entry = base + TLB_EXECUTE; entry < end; entry += 16) {
-      if (load<u32>(entry, 8) == pointer) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+      if (load<u32>(entry, 8) == pointer) emptyTag(entry);
     }
   }
 }
 
 /** Empties both execute tables: every code page's record table is being dropped. */
 export function flushExecute(): void {
+  nextEpoch();
   for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
     const end = base + TLB_EXECUTE + TLB_EXECUTE_MASK + 16;
-    for (let entry = base + TLB_EXECUTE; entry < end; entry += 16) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+    for (let entry = base + TLB_EXECUTE; entry < end; entry += 16) emptyTag(entry);
   }
 }
 
@@ -248,6 +298,7 @@ export function alignmentChecked(): bool {
 
 /** Empties the data tables of CPL 3: alignment is checked from now on, which only the slow path does. */
 export function flushUserData(): void {
+  closeWindows();
   clearTable(TLB_USER + TLB_READ, 0x10000);
   clearTable(TLB_USER + TLB_WRITE, 0x10000);
 }
@@ -259,12 +310,13 @@ export function flushAccessCheck(): void {
   const parked = !(load<u32>(EFLAGS) & EFLAGS_AC);
   if (parked == (load<u32>(GUARDED_PARKED) != 0)) return;
   store<u32>(GUARDED_PARKED, parked ? 1 : 0);
+  closeWindows();
   for (let i: u32 = 0; i < count; i++) {
     const entry = load<u32>(GUARDED + (i << 2));
     if (!(load<u32>(entry, 12) & ENTRY_GUARDED)) continue;
-    const tag = load<u64>(entry);
-    const isParked = ((tag ^ slotOf(entry)) & ELSEWHERE) != 0;
-    if (!(tag & 1) && isParked != parked) store<u64>(entry, tag ^ ELSEWHERE);
+    const page = pageOf(entry);
+    const isParked = ((page ^ slotOf(entry)) & ELSEWHERE) != 0;
+    if (!(page & 1) && isParked != parked) store<u64>(entry, 0 - (page ^ ELSEWHERE));
   }
 }
 
@@ -286,9 +338,10 @@ export function noteGuarded(entry: u32): void {
 
 function dropGuarded(): void {
   const count = load<u32>(GUARDED_COUNT);
+  if (count != 0) closeWindows();
   for (let i: u32 = 0; i < count; i++) {
     const entry = load<u32>(GUARDED + (i << 2));
-    if (load<u32>(entry, 12) & ENTRY_GUARDED) store<u64>(entry, (slotOf(entry) ^ ELSEWHERE) | 1);
+    if (load<u32>(entry, 12) & ENTRY_GUARDED) emptyTag(entry);
   }
   store<u32>(GUARDED_COUNT, 0);
   store<u32>(GUARDED_PARKED, 0);

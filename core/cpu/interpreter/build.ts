@@ -13,7 +13,7 @@ import {
   BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CS, EFLAGS, FAULT, FAULT_EXIT, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
   TLB_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK,
 } from '../layout.ts';
-import { OP_CROSS, OP_FIRST, OP_GOTO, OP_REGION, OP_RELOOKUP, OP_STOP, REGION_DONE, REGION_STALE, R_AUX, R_DISPLACEMENT, R_IMMEDIATE, R_OFFSET, R_OP, RECORD_SHIFT, RECORD_SIZE } from '../record.ts';
+import { OP_CROSS, OP_FIRST, OP_GOTO, OP_REGION, OP_RELOOKUP, OP_STOP, REGION_DONE, REGION_STALE, REGION_STEP, R_AUX, R_DISPLACEMENT, R_IMMEDIATE, R_OFFSET, R_OP, RECORD_SHIFT, RECORD_SIZE } from '../record.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { LocalPool, recordTarget } from './forms.ts';
 
@@ -22,6 +22,7 @@ export const RUN_BUDGET = 0; // the slice is used up
 export const RUN_EXIT = 1; // a VM exit is pending (EXIT_REASON)
 export const RUN_SYNC = 2; // mode, translations or interruptibility may have changed: look before going on
 export const RUN_STOP = 3; // the single step is done
+export const RUN_STEP = 5; // the next instruction must be carried out alone
 export const RUN_REGION = 4; // the slice is used up, in the region whose record is in REGION_ENTRY
 
 const STATUS_FAULT = 1;
@@ -139,7 +140,7 @@ function branchTarget(code: FunctionWriter, record: number, pageRip: number): vo
 }
 
 /**
- * Takes RIP from the stack and leaves the tag of its execute-table entry there, its linear address and the entry's address in locals.
+ * Takes RIP from the stack and leaves the (negated) tag of its execute-table entry there, its linear address and the entry's address in locals.
  * `tlb` holds the base of the look-aside tables.
  */
 export function executeTag(code: FunctionWriter, legacy: boolean, locals: { readonly tlb: number; readonly linear: number; readonly entry: number }): void {
@@ -419,9 +420,6 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
         code.i64Const(0);
         code.op(op.i64LeS);
         code.if();
-        code.i32Const(0);
-        code.get(record);
-        code.memory(op.i32Store, REGION_ENTRY);
         leaveWith(RUN_REGION, exit);
         code.end();
         code.i32Const(0);
@@ -433,8 +431,8 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
         code.i32Const(REGION_STALE);
         code.op(op.i32Eq);
         code.if();
-        spillRip();
-        code.get(record);
+        code.i32Const(0);
+        code.memory(op.i32Load, REGION_ENTRY);
         code.call(helper('dropRegion'));
         code.i32Const(0);
         code.set(record);
@@ -445,6 +443,12 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
         code.op(op.i32Eq);
         code.if();
         deliver(relookup);
+        code.end();
+        code.get(status);
+        code.i32Const(REGION_STEP);
+        code.op(op.i32Eq);
+        code.if();
+        leaveWith(RUN_STEP, exit);
         code.end();
         code.get(status);
         code.i32Const(STATUS_EXIT);
@@ -607,7 +611,7 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
     code.get(target);
     executeTag(code, !options.long, { tlb, linear, entry: at });
     code.get(linear);
-    code.op(op.i64Xor);
+    code.op(op.i64Add);
     code.i64Const(4095);
     code.op(op.i64GtU);
     code.brIf(slow);

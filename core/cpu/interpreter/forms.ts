@@ -5,6 +5,7 @@
 import type { FunctionWriter, ValueType } from '../../wasm/writer.ts';
 import type { Fact, Slot, Width } from '../../isa/ir.ts';
 import type { Target } from '../emitter.ts';
+import { tableAccess } from '../tableAccess.ts';
 import { loadOp, storeOp, storeRegister } from '../emitter.ts';
 import { op } from '../../wasm/opcodes.ts';
 import { NEXT_RIP, RIP, STATE } from '../layout.ts';
@@ -69,7 +70,7 @@ export function recordTarget(code: FunctionWriter, locals: FormLocals, pool: Loc
   };
   return {
     code,
-    tlb: locals.tlb,
+    memory: take => tableAccess({ code, tlb: locals.tlb, helper, take }, () => code.brIf(ends.faultLabel())),
     slotBase(slot: Slot): number {
       if (typeof slot === 'number') {
         code.i32Const(0);
@@ -134,7 +135,6 @@ export function recordTarget(code: FunctionWriter, locals: FormLocals, pool: Loc
     helper,
     fault: () => code.br(ends.faultLabel()),
     faultIf: () => code.brIf(ends.faultLabel()),
-    stored: () => {},
     spill(): void {
       code.i32Const(0);
       offsetRip();

@@ -72,6 +72,8 @@ export interface DiscoverySource {
   page(number: number): RegionPage | null;
   /** Whether an instruction has been decoded at an offset of a page. */
   isDecoded(page: RegionPage, offset: number): boolean;
+  /** Whether a branch or call to an offset of a page has been seen to be taken: what has not is left out. */
+  isTaken(page: RegionPage, offset: number): boolean;
 }
 
 /** Value helpers that look at nothing but their arguments; programs that call others are left to the interpreter. */
@@ -154,6 +156,13 @@ class Discovery {
     return page !== null && this.source.isDecoded(page, offset & (PAGE_SIZE - 1));
   }
 
+  /** Whether the target of a branch may join: what is behind a jump is as likely to run as the jump. */
+  private taken(offset: number, always: boolean): boolean {
+    if (!this.known(offset)) return false;
+    const page = this.page(Math.floor(offset / PAGE_SIZE))!;
+    return always || this.source.isTaken(page, offset & (PAGE_SIZE - 1));
+  }
+
   private instruction(offset: number): RegionInstruction | null {
     const known = this.decoded.get(offset);
     if (known !== undefined) return known;
@@ -193,7 +202,7 @@ class Discovery {
         return;
       }
       if (row.has.has('relative')) {
-        if (this.known(at + displacement)) this.lead(this.key(context, at + displacement));
+        if (this.taken(at + displacement, row.has.has('ends'))) this.lead(this.key(context, at + displacement));
         if (!row.has.has('ends') && this.known(next)) this.lead(this.key(context, next));
         return;
       }
@@ -204,7 +213,7 @@ class Discovery {
 
   private enterCall(context: number, callSite: number, target: number, next: number): void {
     const { depth } = this.contexts[context]!;
-    if (depth >= this.limits.callDepth || !this.known(target) || !this.known(next) || this.leaders.size + 2 > this.limits.blocks) return;
+    if (depth >= this.limits.callDepth || !this.taken(target, false) || !this.known(next) || this.leaders.size + 2 > this.limits.blocks) return;
     const returns = this.key(context, next);
     const callee = this.contexts.push({ depth: depth + 1, returns }) - 1;
     this.callees.set(callSite, callee);

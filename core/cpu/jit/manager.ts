@@ -1,7 +1,8 @@
 /**
- * Decides what is compiled. Hot code is found by sampling: whenever a slice's budget runs out, the block that would run next gets a
- * mark; a block with enough marks becomes the entry of a region. The interpreter itself counts nothing.
+ * Decides what is compiled. Hot code is found by sampling (heat.ts); the interpreter itself counts nothing. A block becomes the entry of a
+ * region when its surroundings have enough marks for what compiling them costs.
  */
+import { setFlagsFromString } from 'node:v8';
 import { Decoder } from '../../isa/decoder.ts';
 import type { CodeSize, Decoded } from '../../isa/decoder.ts';
 import type { Program } from '../../isa/ir.ts';
@@ -11,21 +12,34 @@ import { buildProgram } from '../forms.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { CODE_SIZE, PAGE_CODE, RAM_BASE, RIP } from '../layout.ts';
 import { OP_GOTO, OP_REGION, R_AUX, R_OP, OP_CROSS } from '../record.ts';
-import { discover } from './discover.ts';
-import type { DiscoverySource, RegionLimits } from './discover.ts';
+import { discover, keyOffset } from './discover.ts';
+import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
 import { analyse } from './flow.ts';
+import { Heat } from './heat.ts';
 import { compileRegion } from './region.ts';
 
-/**
- * Two sizes of region: a small one soon, since compiling costs about a hundred times what a pass in the interpreter does; a large one,
- * with callees compiled in, when the small one goes on being hot. `marks` are samples, each some 25 microseconds of interpretation.
- */
-const TIERS: readonly (RegionLimits & { readonly marks: number })[] = [
-  { marks: 6, blocks: 12, instructions: 60, callDepth: 1 },
-  { marks: 40, blocks: 60, instructions: 360, callDepth: 3 },
+/** Two sizes of region: a small one soon, a large one, with callees compiled in, when the small one goes on being hot. */
+const TIERS: readonly RegionLimits[] = [
+  { blocks: 12, instructions: 60, callDepth: 1 },
+  { blocks: 60, instructions: 360, callDepth: 3 },
 ];
-/** Marks are forgotten now and then, so that code that is merely old does not become hot. */
-const DECAY_SAMPLES = 20_000;
+/**
+ * What compiling an instruction costs, in marks: a mark stands for some 50 microseconds of interpretation, and waiting until as much time was
+ * lost as compiling takes is never worse than twice the best.
+ */
+const COST = 1;
+/** The same for a large region, in samples of the small one, each some 10 microseconds; and how many there are before it is asked. */
+const LARGE_COST = 4;
+const LARGE_MARKS = 64;
+/** Marks of a block between two looks whether its region pays: looking costs something itself. */
+const LOOK_AGAIN = 8;
+const FIRST_LOOK = 4;
+/**
+ * What V8 executes of a module's baseline code before it optimises it, in its own measure. By default it does so at once for a region, which
+ * takes longer than most small regions ever run.
+ */
+const TIERING_BUDGET = [60_000_000, 13_000_000];
+const DEFAULT_TIERING_BUDGET = 13_000_000;
 /** Bytes of WebAssembly kept before everything is dropped and rebuilt from new samples. */
 const BYTE_QUOTA = 24 << 20;
 const SIZES: readonly CodeSize[] = [16, 32, 64];
@@ -65,11 +79,10 @@ export class JitManager {
   private readonly view: DataView;
   /** The regions' entries by record: what the record held before, and how hot the region is. */
   private readonly entries = new Map<number, RegionEntry>();
-  private marks = new Map<number, number>();
-  private samples = 0;
+  private readonly heat = new Heat();
   private nextIndex: number;
   private liveBytes = 0;
-  readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0, stale: 0 };
+  readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0, postponed: 0, stale: 0 };
 
   constructor(host: JitHost) {
     this.host = host;
@@ -79,69 +92,93 @@ export class JitManager {
     this.nextIndex = host.firstIndex;
   }
 
-  /** Marks the block at a guest-physical address, which is about to run. */
+  /** Marks the block at a guest-physical address, which a branch is about to enter. */
   sample(gpa: number): void {
     if (this.nextIndex > this.host.lastIndex || this.liveBytes > BYTE_QUOTA) this.evict();
     if (gpa === 0xffffffff) return;
-    if (++this.samples >= DECAY_SAMPLES) {
-      this.samples = 0;
-      this.marks = new Map();
-    }
-    const key = gpa * 4 + this.view.getUint32(CODE_SIZE, true);
-    const marks = (this.marks.get(key) ?? 0) + 1;
-    this.marks.set(key, marks);
-    if (marks >= TIERS[0]!.marks) {
-      this.marks.delete(key);
-      this.compile(gpa, 0);
-    }
+    const size = this.view.getUint32(CODE_SIZE, true);
+    const { record } = this.recordAt(gpa, size);
+    if (record !== 0 && this.view.getUint16(record + R_OP, true) === OP_REGION) return;
+    const marks = this.heat.mark(Heat.key(gpa, size));
+    if (marks === FIRST_LOOK || marks % LOOK_AGAIN === 0) this.compile(gpa, 0, 0, true);
+  }
+
+  /** The record of the instruction at a guest-physical address, 0 when it is not decoded, and the record table of its page. */
+  private recordAt(gpa: number, size: number): { readonly record: number; readonly table: number } {
+    const descriptor = this.view.getUint32(PAGE_CODE + (gpa >>> 12) * 4, true);
+    const table = descriptor === 0 ? 0 : this.view.getUint32(descriptor + size * 4, true);
+    return { record: table === 0 ? 0 : this.follow(this.view.getUint32(table + (gpa & 4095) * 4, true)), table };
   }
 
   /** The budget ran out in the region that a record leads to: when that goes on, it is compiled again, larger. */
   sampleRegion(record: number): void {
     const entry = this.entries.get(record);
-    if (!entry || entry.large || ++entry.marks < TIERS[1]!.marks) return;
-    entry.marks = 0;
+    if (!entry || entry.large || ++entry.marks < LARGE_MARKS || (entry.marks & (entry.marks - 1)) !== 0) return;
     // The processor has left the region: its entry is found again relative to where it is now, if that is the same address space.
     const distance = Number(entry.rip - this.view.getBigUint64(RIP, true));
     if (this.view.getUint32(CODE_SIZE, true) !== entry.size || distance !== (distance | 0)) return;
     if (this.host.pageAddress(distance) !== entry.gpa) return;
-    entry.large = true;
-    this.compile(entry.gpa, 1, distance);
+    this.compile(entry.gpa, 1, distance, true);
   }
 
-  /** Compiles the region that begins at a decoded guest-physical address of the current code size, `distance` bytes behind RIP. */
-  compile(gpa: number, tier = 0, distance = 0): void {
+  /**
+   * Compiles the region that begins at a decoded guest-physical address of the current code size, `distance` bytes behind RIP; `weigh`:
+   * when the time that was spent there is worth it.
+   */
+  compile(gpa: number, tier = 0, distance = 0, weigh = false): void {
     const { view } = this;
     const size = view.getUint32(CODE_SIZE, true);
-    const descriptor = view.getUint32(PAGE_CODE + (gpa >>> 12) * 4, true);
-    const table = descriptor === 0 ? 0 : view.getUint32(descriptor + size * 4, true);
-    const record = table === 0 ? 0 : this.follow(view.getUint32(table + (gpa & 4095) * 4, true));
-    if (record === 0) return;
+    const { record, table } = this.recordAt(gpa, size);
+    if (record === 0 || this.nextIndex > this.host.lastIndex) return;
     const operation = view.getUint16(record + R_OP, true);
     if (operation === OP_CROSS || (operation === OP_REGION && tier === 0)) return;
     const started = performance.now();
-    const codeSize = SIZES[size]!;
-    const region = discover(gpa & 4095, this.source(gpa, table, size, distance), TIERS[tier]!);
+    const region = discover(gpa & 4095, this.source(gpa, table, size, distance, weigh), TIERS[tier]!);
     if (region.blocks.size === 0) {
       this.counters.refused++;
       return;
     }
-    if (this.nextIndex > this.host.lastIndex) return;
-    const code = compileRegion(region, analyse(region.blocks, region.entry), codeSize, this.host.signatures);
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(code), { host: { memory: this.host.memory }, helpers: this.host.helpers });
+    let instructions = 0;
+    for (const block of region.blocks.values()) instructions += block.instructions.length;
+    const pays = !weigh || (tier === 0 ? this.smallPays(gpa, region, size, instructions) : this.entries.get(record)!.marks >= instructions * LARGE_COST);
+    if (!pays) {
+      this.counters.postponed++;
+      this.counters.compileMs += performance.now() - started;
+      return;
+    }
+    const identity = { record, index: this.nextIndex, windows: tier === 1 || !weigh };
+    const code = compileRegion(region, analyse(region.blocks, region.entry), SIZES[size]!, this.host.signatures, identity);
+    setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET[tier]!}`);
+    const module = new WebAssembly.Module(code);
+    setFlagsFromString(`--wasm-tiering-budget=${DEFAULT_TIERING_BUDGET}`);
+    const instance = new WebAssembly.Instance(module, { host: { memory: this.host.memory, cold: this.host.table }, helpers: this.host.helpers });
     this.host.table.set(this.nextIndex, instance.exports['region'] as () => void);
     // A large region takes the place of the small one; what the record held before either stays known.
     if (operation !== OP_REGION) this.entries.set(record, { operation, aux: view.getUint32(record + R_AUX, true), gpa, rip: view.getBigUint64(RIP, true), size, marks: 0, large: false });
+    if (tier === 1) this.entries.get(record)!.large = true;
     view.setUint16(record + R_OP, OP_REGION, true);
     view.setUint32(record + R_AUX, this.nextIndex++, true);
     this.liveBytes += code.length;
     this.counters.regions++;
     this.counters.regionBytes += code.length;
-    for (const block of region.blocks.values()) this.counters.regionInstructions += block.instructions.length;
+    this.counters.regionInstructions += instructions;
     this.counters.compileMs += performance.now() - started;
   }
 
-  private source(gpa: number, table: number, size: number, distance: number): DiscoverySource {
+  /** Whether as much time was spent in the blocks of a region on its entry's page as compiling them takes. */
+  private smallPays(gpa: number, region: Region, size: number, instructions: number): boolean {
+    const page = gpa - (gpa & 4095);
+    const keys = new Set<number>();
+    for (const key of region.blocks.keys()) {
+      const offset = keyOffset(key);
+      if (offset >= 0 && offset < 4096) keys.add(Heat.key(page + offset, size));
+    }
+    if (this.heat.sum(keys) < instructions * COST) return false;
+    this.heat.cool(keys);
+    return true;
+  }
+
+  private source(gpa: number, table: number, size: number, distance: number, selective: boolean): DiscoverySource {
     const { view } = this;
     const entryPage = gpa >>> 12;
     return {
@@ -155,6 +192,7 @@ export class JitManager {
         return records === 0 ? null : { host: (RAM_BASE + (other & ~4095)) >>> 0, table: records };
       },
       isDecoded: (page, offset) => view.getUint32(page.table + offset * 4, true) !== 0,
+      isTaken: (page, offset) => !selective || this.heat.isTaken(Heat.key(page.host - RAM_BASE + offset, size)),
     };
   }
 
@@ -187,7 +225,7 @@ export class JitManager {
     this.liveBytes = 0;
     this.entries.clear();
     this.counters.evictions++;
-    this.marks = new Map();
+    this.heat.clear();
     this.host.dropAllCode();
   }
 }

@@ -6,7 +6,7 @@
 import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
 import { ModuleWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
-import type { Fact, Slot, Width } from '../../isa/ir.ts';
+import type { Fact, Node, Slot, Width } from '../../isa/ir.ts';
 import type { CodeSize, Decoded } from '../../isa/decoder.ts';
 import { Emitter } from '../emitter.ts';
 import type { Target } from '../emitter.ts';
@@ -15,10 +15,12 @@ import type { HelperSignatures } from '../helpers.ts';
 import { executeTag, importHelpers } from '../interpreter/build.ts';
 import { LocalPool } from '../interpreter/forms.ts';
 import {
-  BUDGET, CODE_GENERATION, NEXT_RIP, RIP, STATE, TLB_EXECUTE,
+  BUDGET, CODE_GENERATION, CS, EXECUTE_EPOCH, NEXT_RIP, REGION_CHECKS, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, TLB_EXECUTE,
+  WINDOW_ABSOLUTE, WINDOW_RIP, WINDOW_SEGMENT, ZERO,
 } from '../layout.ts';
-import { REGION_DONE, REGION_STALE } from '../record.ts';
+import { OP_REGION, REGION_DONE, REGION_STALE, R_AUX, R_OP } from '../record.ts';
 import { RegisterFile, StateUse, slotOffset } from './registers.ts';
+import { windowAccess } from './windowAccess.ts';
 import { keyOffset } from './discover.ts';
 import type { Region, RegionBlock, RegionInstruction } from './discover.ts';
 import type { Flow } from './flow.ts';
@@ -30,12 +32,24 @@ const STATUS_FAULT = 1;
 const STATUS_JUMP = 2;
 const STATUS_SYNC = 4;
 
-export function compileRegion(region: Region, flow: Flow, codeSize: CodeSize, signatures: HelperSignatures): Uint8Array<ArrayBuffer> {
+/** What a region is known by from outside. */
+export interface RegionIdentity {
+  /** Record of its first instruction. */
+  readonly record: number;
+  /** Index in the function table. */
+  readonly index: number;
+  /** Whether all base registers have windows, not the stack pointer alone. */
+  readonly windows: boolean;
+}
+
+export function compileRegion(region: Region, flow: Flow, codeSize: CodeSize, signatures: HelperSignatures, identity: RegionIdentity): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importMemory('host', 'memory', 1);
-  const helper = importHelpers(module, signatures, flow.order.flatMap(block => block.instructions.map(({ program }) => program)), ['revalidate']);
+  module.importTable('host', 'cold');
+  const type = module.type(TYPE);
+  const helper = importHelpers(module, signatures, flow.order.flatMap(block => block.instructions.map(({ program }) => program)), ['revalidate', 'openRead', 'openStore', 'openWrite', 'commitWrite']);
   const { code } = module.function(TYPE, 'region');
-  new RegionCompiler(code, flow, codeSize, helper).compile(region.foreign);
+  new RegionCompiler(code, flow, codeSize, helper, identity, type).compile(region);
   return module.finish();
 }
 
@@ -44,6 +58,9 @@ class RegionCompiler {
   private readonly flow: Flow;
   private readonly legacy: boolean;
   private readonly helper: (name: string) => number;
+  private readonly identity: RegionIdentity;
+  private readonly type: number;
+  private readonly windows: boolean;
   private readonly registers: RegisterFile;
   private readonly pool: LocalPool;
   private readonly budget: number;
@@ -60,11 +77,14 @@ class RegionCompiler {
   private block!: RegionBlock;
   private index = 0;
 
-  constructor(code: FunctionWriter, flow: Flow, codeSize: CodeSize, helper: (name: string) => number) {
+  constructor(code: FunctionWriter, flow: Flow, codeSize: CodeSize, helper: (name: string) => number, identity: RegionIdentity, type: number) {
     this.code = code;
     this.flow = flow;
     this.legacy = codeSize !== 64;
     this.helper = helper;
+    this.identity = identity;
+    this.type = type;
+    this.windows = identity.windows;
     const use = new StateUse();
     for (const block of flow.order) for (const { decoded, program } of block.instructions) use.scan(decoded, program.statements);
     this.registers = new RegisterFile(code, use);
@@ -76,9 +96,9 @@ class RegionCompiler {
     this.dropped = code.local(I32);
   }
 
-  compile(foreign: Region['foreign']): void {
+  compile(region: Region): void {
     const { code } = this;
-    for (const [number, page] of foreign) this.checkPage(number, page.table);
+    this.checkPages(region);
     this.registers.reload();
     code.i32Const(0);
     code.memory(op.i64Load, BUDGET);
@@ -95,14 +115,116 @@ class RegionCompiler {
     code.get(this.exitRip);
     code.memory(op.i64Store, RIP);
     this.storeBudget();
+    this.chain();
+    this.noteEntry();
     code.get(this.status);
   }
 
+  private noteEntry(): void {
+    const { code } = this;
+    code.i32Const(0);
+    code.i32Const(this.identity.record);
+    code.memory(op.i32Store, REGION_ENTRY);
+  }
+
+  /** Goes straight to the region that begins where control goes on, when there is one and the budget is not used up. */
+  private chain(): void {
+    const { code } = this;
+    const linear = this.code.local(I64);
+    const at = this.code.local(I32);
+    const none = code.block();
+    code.get(this.status);
+    code.i32Const(REGION_DONE);
+    code.op(op.i32Ne);
+    code.brIf(none);
+    code.get(this.budget);
+    code.i64Const(0);
+    code.op(op.i64LeS);
+    code.brIf(none);
+    code.get(this.exitRip);
+    executeTag(code, this.legacy, { tlb: TLB, linear, entry: at });
+    code.get(linear);
+    code.op(op.i64Add);
+    code.i64Const(4095);
+    code.op(op.i64GtU);
+    code.brIf(none);
+    code.get(at);
+    code.memory(op.i32Load, TLB_EXECUTE + 8);
+    code.get(linear);
+    code.op(op.i32WrapI64);
+    code.i32Const(4095);
+    code.op(op.i32And);
+    code.tee(at);
+    code.i32Const(2);
+    code.op(op.i32Shl);
+    code.op(op.i32Add);
+    code.memory(op.i32Load, 0);
+    code.tee(this.status);
+    // Address 0 holds no record: it reads as another operation.
+    code.memory(op.i32Load16U, R_OP);
+    code.i32Const(OP_REGION);
+    code.op(op.i32Ne);
+    code.if();
+    code.i32Const(REGION_DONE);
+    code.set(this.status);
+    code.br(none);
+    code.end();
+    code.get(this.status);
+    code.get(this.exitRip);
+    code.get(at);
+    code.op(op.i64ExtendI32U);
+    code.op(op.i64Sub);
+    code.get(TLB);
+    code.get(this.status);
+    code.memory(op.i32Load, R_AUX);
+    code.op(op.returnCallIndirect);
+    code.u32(this.type);
+    code.u8(0);
+    code.end();
+  }
+
   /**
-   * Code on another page than the entry's is right as long as the execute table still leads from its linear address to the record
-   * table it was compiled from: mapping and contents are unchanged then.
+   * Code on other pages than the entry's is checked when the region is entered for the first time, and again when a translation has
+   * changed since, the entry's page is at another address, or at another privilege level.
    */
-  private checkPage(number: number, table: number): void {
+  private checkPages(region: Region): void {
+    if (region.foreign.size === 0) return;
+    const { code } = this;
+    const slot = REGION_CHECKS + this.identity.index * 16;
+    const page = this.exitRip;
+    code.i32Const(0);
+    code.memory(op.i64Load, slot);
+    code.get(PAGE_RIP);
+    if (this.legacy) {
+      code.i32Const(0);
+      code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
+      code.op(op.i64Add);
+    }
+    code.tee(page);
+    code.op(op.i64Ne);
+    code.i32Const(0);
+    code.memory(op.i64Load, slot + 8);
+    code.i32Const(0);
+    code.memory(op.i64Load, EXECUTE_EPOCH);
+    code.op(op.i64Ne);
+    code.op(op.i32Or);
+    code.ifUnlikely();
+    code.i32Const(0);
+    code.get(page);
+    code.memory(op.i64Store, slot);
+    for (const [number, { table }] of region.foreign) this.checkPage(number, table, keyOffset(region.entry));
+    code.i32Const(0);
+    code.i32Const(0);
+    code.memory(op.i64Load, EXECUTE_EPOCH);
+    code.memory(op.i64Store, slot + 8);
+    code.end();
+  }
+
+  /**
+   * Code on another page is right as long as the execute table still leads from its linear address to the record table it was compiled
+   * from: mapping and contents are unchanged then.
+   */
+  private checkPage(number: number, table: number, entryOffset: number): void {
     const { code } = this;
     const linear = this.exitRip;
     const entry = this.status;
@@ -111,6 +233,8 @@ class RegionCompiler {
     code.op(op.i64Add);
     executeTag(code, this.legacy, { tlb: TLB, linear, entry });
     code.get(linear);
+    code.op(op.i64Add);
+    code.i64Const(0);
     code.op(op.i64Ne);
     code.get(entry);
     code.memory(op.i32Load, TLB_EXECUTE + 8);
@@ -123,6 +247,10 @@ class RegionCompiler {
     code.i32Const(table);
     code.op(op.i32Ne);
     code.if();
+    code.i32Const(0);
+    this.pageAddress(entryOffset);
+    code.memory(op.i64Store, RIP);
+    this.noteEntry();
     code.i32Const(REGION_STALE);
     code.return();
     code.end();
@@ -171,7 +299,7 @@ class RegionCompiler {
       const transfers = last && (instruction.decoded.row.has.has('relative') || instruction.decoded.row.has.has('ends'));
       if (transfers && !hasFaults(instruction, this.legacy)) this.account(count);
       new Emitter(this.target(instruction, position)).program(instruction.program);
-      this.afterStore(instruction, index);
+      this.afterHelper(instruction, index);
     });
     const final = instructions[count - 1]!;
     const { row } = final.decoded;
@@ -185,9 +313,9 @@ class RegionCompiler {
     this.go(position, block.next, block.end);
   }
 
-  /** After an instruction that stores: when code was dropped, this region may be stale. */
-  private afterStore(instruction: RegionInstruction, index: number): void {
-    if (!stores(instruction) || instruction.decoded.row.has.has('ends')) return;
+  /** After a helper: when code was dropped, this region may be stale. */
+  private afterHelper(instruction: RegionInstruction, index: number): void {
+    if (!callsHelper(instruction) || instruction.decoded.row.has.has('ends')) return;
     const { code } = this;
     code.get(this.dropped);
     code.ifUnlikely();
@@ -252,7 +380,17 @@ class RegionCompiler {
     };
     return {
       code,
-      tlb: TLB,
+      memory: take => windowAccess({
+        code, tlb: TLB, helper: this.helper, take, windows: this.windows, windowOf: address => windowOf(decoded, address),
+        leaveWith: status => {
+          this.account(completed);
+          this.pageAddress(offset);
+          code.set(this.exitRip);
+          code.get(status);
+          code.set(this.status);
+          code.br(this.leave);
+        },
+      }),
       slotBase: slot => {
         code.i32Const(0);
         return STATE + place(slot);
@@ -269,7 +407,6 @@ class RegionCompiler {
         fault();
         code.end();
       },
-      stored: () => this.noteDropped(),
       spill: () => {
         registers.spill();
         code.i32Const(0);
@@ -397,14 +534,39 @@ class RegionCompiler {
   }
 }
 
+/** The window of an access: that of the register its address starts from. */
+function windowOf(decoded: Decoded, address: Node): number {
+  const walk = (node: Node): number => {
+    switch (node.kind) {
+      case 'slot': {
+        const offset = slotOffset(decoded, node.slot);
+        if (node.slot === 'segment' && offset !== ZERO - STATE) return WINDOW_SEGMENT;
+        return offset < WINDOW_ABSOLUTE * 8 ? offset >> 3 : -1;
+      }
+      case 'fact': return node.fact === 'target' || node.fact === 'nextRip' ? WINDOW_RIP : -1;
+      case 'binary': {
+        const a = walk(node.a);
+        const b = walk(node.b);
+        return b === WINDOW_SEGMENT || a < 0 ? b : a;
+      }
+      case 'zeroExtend': case 'truncate': return walk(node.a);
+      case 'segment': return walk(node.offset);
+      default: return -1;
+    }
+  };
+  const found = walk(address);
+  return found < 0 ? WINDOW_ABSOLUTE : found;
+}
+
 /** Whether an instruction that transfers control may fault before it does: it is counted behind its checks. Legacy code checks the limit of CS. */
 function hasFaults(instruction: RegionInstruction, legacy: boolean): boolean {
   const { name } = instruction.decoded.row;
   return legacy || !(name === 'J' || (name === 'JMP' && instruction.decoded.row.has.has('relative')) || name === 'JCXZ' || name.startsWith('LOOP'));
 }
 
-function stores(instruction: RegionInstruction): boolean {
+/** Whether an instruction calls a helper, which may store and so drop decoded code. Stores of the region itself never do. */
+function callsHelper(instruction: RegionInstruction): boolean {
   const walk = (statements: RegionInstruction['program']['statements']): boolean => statements.some(statement =>
-    statement.kind === 'store' || statement.kind === 'commit' || statement.kind === 'instruction' || (statement.kind === 'when' && (walk(statement.then) || walk(statement.otherwise))));
+    statement.kind === 'instruction' || (statement.kind === 'when' && (walk(statement.then) || walk(statement.otherwise))));
   return walk(instruction.program.statements);
 }

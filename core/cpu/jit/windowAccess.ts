@@ -1,0 +1,132 @@
+/**
+ * Memory accesses of regions. Each base register has a window: the entry of the look-aside table that its last access hit, at an address
+ * that is known when the code is made, so that a hit costs an addition and a comparison. The stack pointer's window hits nearly always; for
+ * other registers there is the table, alone or behind the window.
+ */
+import type { Node } from '../../isa/ir.ts';
+import { I32, op } from '../../wasm/opcodes.ts';
+import { storeOp } from '../emitter.ts';
+import { commitIfBounced, hostAddress, tableMiss } from '../tableAccess.ts';
+import type { AccessContext, MemoryAccess } from '../tableAccess.ts';
+import { TLB_READ, TLB_WRITE, WINDOWS, WINDOW_ANY, WINDOW_SIZE, WINDOW_STACK, WINDOW_WRITE } from '../layout.ts';
+
+/** STATUS of `openStore` when the store goes to BOUNCE and must be committed. */
+export const STATUS_BOUNCED = 8;
+
+export interface RegionAccessContext extends AccessContext {
+  /** Number of the window of an address. */
+  windowOf(address: Node): number;
+  /** Whether registers other than the stack pointer look through windows first: worth it in code that runs long. */
+  readonly windows: boolean;
+  /** Leaves the region at the current instruction, which has done nothing yet, with the STATUS in a local. */
+  leaveWith(status: number): void;
+}
+
+export function windowAccess(context: RegionAccessContext): MemoryAccess {
+  const { code, tlb } = context;
+
+  /** Calls the helper that makes a window current; `bounced` handles the one STATUS that goes on elsewhere. */
+  const open = (helper: string, window: number, linear: number, bytes: number, bounced?: () => void): void => {
+    const status = context.take(I32);
+    code.get(tlb);
+    code.i32Const(window);
+    code.op(op.i32Add);
+    code.get(linear);
+    code.i32Const(bytes);
+    code.call(context.helper(helper));
+    code.tee(status);
+    code.ifUnlikely();
+    if (bounced) {
+      code.get(status);
+      code.i32Const(STATUS_BOUNCED);
+      code.op(op.i32Eq);
+      code.if();
+      bounced();
+      code.end();
+    }
+    context.leaveWith(status);
+    code.end();
+  };
+
+  const windowMiss = (window: number, linear: number, bytes: number): void => {
+    code.get(tlb);
+    code.memory(op.i64Load, window);
+    code.get(linear);
+    code.op(op.i64Add);
+    code.i64Const(4096 - bytes);
+    code.op(op.i64GtU);
+  };
+
+  /** Pushes the host address of an access. */
+  const point = (write: boolean, helper: string, address: Node, linear: number, bytes: number, bounced?: () => void): void => {
+    const number = context.windowOf(address);
+    const table = write ? TLB_WRITE : TLB_READ;
+    const place = (slot: number): number => WINDOWS + slot * WINDOW_SIZE + (write ? WINDOW_WRITE : 0);
+    if (number === WINDOW_STACK) {
+      windowMiss(place(number), linear, bytes);
+      code.ifUnlikely();
+      open(helper, place(number), linear, bytes, bounced);
+      code.end();
+      hostAddress(code, linear, tlb, place(number) + 8);
+    } else if (context.windows) {
+      const window = place(number);
+      const entry = context.take(I32);
+      windowMiss(window, linear, bytes);
+      code.ifUnlikely();
+      tableMiss(context, table, linear, entry, bytes);
+      code.ifUnlikely();
+      open(helper, window, linear, bytes, bounced);
+      code.else();
+      code.get(tlb);
+      code.get(entry);
+      code.memory(op.i64Load, table);
+      code.memory(op.i64Store, window);
+      code.get(tlb);
+      code.get(entry);
+      code.memory(op.i32Load, table + 8);
+      code.memory(op.i32Store, window + 8);
+      code.end();
+      code.end();
+      hostAddress(code, linear, tlb, window + 8);
+    } else {
+      const entry = context.take(I32);
+      tableMiss(context, table, linear, entry, bytes);
+      code.ifUnlikely();
+      open(helper, place(WINDOW_ANY), linear, bytes, bounced);
+      // The window's addend, where the entry's would be.
+      code.get(tlb);
+      code.i32Const(place(WINDOW_ANY) - table);
+      code.op(op.i32Add);
+      code.set(entry);
+      code.end();
+      hostAddress(code, linear, entry, table + 8);
+    }
+  };
+
+  return {
+    read(address, linear, bytes) {
+      point(false, 'openRead', address, linear, bytes);
+    },
+    store(address, linear, bytes, wide, value) {
+      const window = WINDOWS + (context.windowOf(address) === WINDOW_STACK || context.windows ? context.windowOf(address) : WINDOW_ANY) * WINDOW_SIZE + WINDOW_WRITE;
+      const done = code.block();
+      point(true, 'openStore', address, linear, bytes, () => {
+        hostAddress(code, linear, tlb, window + 8);
+        value();
+        storeOp(code, bytes, 0, wide);
+        code.call(context.helper('commitWrite'));
+        code.br(done);
+      });
+      value();
+      storeOp(code, bytes, 0, wide);
+      code.end();
+    },
+    modify(address, linear, bytes) {
+      const pointer = context.take(I32);
+      point(true, 'openWrite', address, linear, bytes);
+      code.set(pointer);
+      return pointer;
+    },
+    finish: pointer => commitIfBounced(context, pointer),
+  };
+}

@@ -48,8 +48,11 @@ export class FormRunner {
     cpu.write64(L.XCR0, 3n);
   }
 
+  /** Of regions to go on with: there are none. */
+  private readonly table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
+
   private instance(module: WebAssembly.Module): WebAssembly.Instance {
-    return new WebAssembly.Instance(module, { host: { memory: this.memory }, helpers: this.cpu.exports as WebAssembly.ModuleImports });
+    return new WebAssembly.Instance(module, { host: { memory: this.memory, cold: this.table }, helpers: this.cpu.exports as WebAssembly.ModuleImports });
   }
 
   /** The function of the instruction's form. */

@@ -1,5 +1,6 @@
 /** How devices reach guest memory: every access names its requester, and may be translated or refused on the way. */
 
+import { isInterruptAddress } from './interrupts.ts';
 import { displayWindow } from './memoryLayout.ts';
 
 /** Bus, device and function of who asks: `bus << 8 | device << 3 | function`. */
@@ -99,7 +100,14 @@ export class DmaMemory {
     return reached;
   }
 
+  /** A device's write of four bytes to the interrupt address range is an interrupt message. Others there reach nothing. @vtd 3.14 */
+  onMessage: (requester: RequesterId, address: number, data: number) => void = () => {};
+
   private write(requester: RequesterId, address: number, from: Uint8Array): boolean {
+    if (isInterruptAddress(address) && from.length === 4 && address % 4 === 0) {
+      this.onMessage(requester, address, new DataView(from.buffer, from.byteOffset, 4).getUint32(0, true));
+      return true;
+    }
     for (let done = 0; done < from.length;) {
       const size = Math.min(from.length - done, pageBytes - ((address + done) % pageBytes));
       const at = this.locate(requester, address + done, true);
@@ -113,6 +121,7 @@ export class DmaMemory {
 
   /** Offset in RAM of an address on the bus, or null. */
   private locate(requester: RequesterId, address: number, write: boolean): number | null {
+    if (isInterruptAddress(address)) return this.refuse({ requester, address, write, reason: 'no-memory' });
     const page = Math.floor(address / pageBytes);
     const mapped = this.remapper === null
       ? { page }

@@ -102,6 +102,11 @@ export class StateReader {
     return new StateReader(`${this.path}.${field}`, this.value(field));
   }
 
+  /** The state of a part that checks it itself. */
+  nested(field: string): unknown {
+    return this.value(field);
+  }
+
   /** Exactly `count` nested records. */
   records(field: string, count: number): StateReader[] {
     return this.array(field, count, true).map((value, index) => new StateReader(`${this.path}.${field}[${index}]`, value));

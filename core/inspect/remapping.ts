@@ -1,6 +1,7 @@
 /** The remapping unit as tables: what it is set to, what each device's entries say, how an address is translated, what was refused. */
 import { ContractError } from '../contract/errors.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
+import type { Isolation } from '../passthrough/isolation.ts';
 import { directoryEntry, interruptEntry, legacyContext, pasidEntry, rootHalf, scalableContext } from '../vtd/entries.ts';
 import { describeFault, faultReasons, isInterruptFault } from '../vtd/faults.ts';
 import type { FaultLog } from '../vtd/faultLog.ts';
@@ -8,7 +9,9 @@ import { unpack } from '../vtd/fields.ts';
 import type { FieldRow } from '../vtd/fields.ts';
 import { command } from '../vtd/registers.ts';
 import { formatRequester, parseRequester } from '../vtd/requester.ts';
-import { tableMode } from '../vtd/remapping.ts';
+import { everything, tableMode } from '../vtd/remapping.ts';
+import type { Outcome } from '../vtd/remapping.ts';
+import type { DmaRequest } from '../vtd/stage.ts';
 import type { WalkStep } from '../vtd/trace.ts';
 import type { VtdUnit } from '../vtd/unit.ts';
 import { bitNames, hex, section, wideHex } from './tables.ts';
@@ -16,7 +19,10 @@ import type { BitRow } from './tables.ts';
 
 /** What of a board belongs to remapping. */
 export interface RemappingParts {
+  /** The guest's own unit. */
   readonly vtd: VtdUnit | null;
+  /** The workstation's, in front of assigned devices. */
+  readonly isolation: Isolation | null;
   readonly faultLog: FaultLog;
   /** Requesters and what they are. */
   requesters(): readonly { readonly requester: number; readonly name: string }[];
@@ -31,13 +37,25 @@ const firstBits: readonly BitRow[] = [
   [0, 'present'], [1, 'write'], [2, 'user'], [5, 'accessed'], [6, 'dirty'], [7, 'large'], [8, 'global'], [63, 'no-execute'],
 ];
 
-function unitOf({ vtd }: RemappingParts): VtdUnit {
-  if (vtd !== null) return vtd;
-  throw new ContractError('wrong-state', 'The machine has no VT-d unit.', 'Give it one: vanderpool vm edit VM --machine iommu=on, and start it again.');
+function refuseWithout({ vtd, isolation }: RemappingParts): void {
+  if (vtd !== null || isolation !== null) return;
+  const hint = 'Give it a unit of its own (vanderpool vm edit VM --machine iommu=on) or a device (vanderpool device assign), and start it again.';
+  throw new ContractError('wrong-state', 'The machine has neither a VT-d unit nor assigned devices.', hint);
 }
 
 export function remappingSections(parts: RemappingParts): InspectSection[] {
-  const unit = unitOf(parts);
+  refuseWithout(parts);
+  return [...(parts.isolation === null ? [] : [assignedSection(parts.isolation)]), ...(parts.vtd === null ? [] : unitSections(parts, parts.vtd))];
+}
+
+function assignedSection({ devices }: Isolation): InspectSection {
+  const rows = devices.map(({ guest, device, counts }) => [
+    formatRequester(guest), device.name, formatRequester(device.requester), String(counts.requests), String(counts.refused), String(counts.interrupts),
+  ]);
+  return section('Assigned devices', ['Device', 'Name', 'On the host', 'DMA requests', 'Refused', 'Interrupts'], rows);
+}
+
+function unitSections(parts: RemappingParts, unit: VtdUnit): InspectSection[] {
   const registers = unit.registerValues
     .filter(({ name, value }) => !name.startsWith('FRCD') || value !== 0n)
     .map(({ name, offset, value }) => [name, hex(offset), wideHex(value), name === 'GSTS' ? bitNames(value, statusBits) : '']);
@@ -73,7 +91,7 @@ function interruptTableSection(unit: VtdUnit): InspectSection {
 }
 
 export function remappingWalk(parts: RemappingParts, query: WalkQuery): InspectSection {
-  const unit = unitOf(parts);
+  refuseWithout(parts);
   const source = parseRequester(query.device);
   if (source === null) {
     throw new ContractError('bad-field', `"${query.device}" is no PCI device.`, 'Write bus, device and function, such as 00:03.0.', 'query.device');
@@ -81,12 +99,25 @@ export function remappingWalk(parts: RemappingParts, query: WalkQuery): InspectS
   const rows: string[][] = [];
   const address = BigInt(query.address);
   const request = { source, pasid: query.pasid, page: Number(address >> 12n), write: query.write, execute: false, privileged: false };
-  const outcome = unit.explain(request, (step) => rows.push(stepRow(unit, step)));
+  const outcome = explainBoth(parts, request, rows);
   const what = `${query.write ? 'write' : 'read'} of ${hex(address)} by ${formatRequester(source)}${query.pasid === null ? '' : ` with PASID ${query.pasid}`}`;
   const note = outcome.kind === 'fault'
     ? `The ${what} is refused: ${faultReasons[outcome.reason].text} (${hex(faultReasons[outcome.reason].code)})${outcome.reported ? '' : ', without a record'}.`
     : `The ${what} reaches ${hex((BigInt(outcome.page) << 12n) | (address & 0xfffn))}${outcome.identity ? ', untranslated' : ''}.`;
   return section('DMA address', ['Structure', 'At', 'Entry', 'Fields'], rows, note);
+}
+
+/** Through the guest's unit, then for an assigned device through the workstation's. */
+function explainBoth({ vtd, isolation }: RemappingParts, request: DmaRequest, rows: string[][]): Outcome {
+  const plain: Outcome = { kind: 'page', page: request.page, run: 1, allows: everything, identity: true };
+  const inGuest = vtd?.explain(request, (step) => rows.push(stepRow(vtd, step))) ?? plain;
+  if (isolation === null || inGuest.kind === 'fault') return inGuest;
+  const { unit } = isolation.host;
+  const steps: string[][] = [];
+  const inHost = isolation.explain({ ...request, page: inGuest.page }, (step) => steps.push(stepRow(unit, step)));
+  rows.push(...steps.map(([table = '', ...cells]) => [`host ${table}`, ...cells]));
+  // What is reached is told in the guest's addresses: where the host has put them is not the guest's affair.
+  return inHost?.kind === 'fault' ? inHost : inGuest;
 }
 
 function stepRow(unit: VtdUnit, { table, address, value }: WalkStep): string[] {

@@ -106,11 +106,11 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     testDevices: config.testDevices === true, iommu: config.iommu === 'on', codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
     memoryRead: (address, size) => cpu.noteDeviceRead(address, size),
     devices: createDevices(config),
-    serialOutput: (port, bytes) => host.serialOutput(port, bytes),
     ...(firmware ? { firmware, rom: cpu.rom } : {}),
     // For whoever looks for the reason why firmware does not start.
     ...(process.env['VANDERPOOL_FIRMWARE_LOG'] === undefined ? {} : { firmwareDebug: byte => void process.stderr.write(String.fromCharCode(byte)) }),
     pageKinds: (address, length, kind) => cpu.setPageKind(address, length, pageKinds[kind]),
+    serialOutput: (port, bytes) => host.serialOutput(port, bytes), assigned: config.devices ?? [],
   });
   const variables = boot.kind === 'firmware' && boot.variables?.path && pc.flash ? new VariableStore(pc.flash, boot.variables.path) : null;
   const root = new Vmm(cpu, pc, model, config.cpus);

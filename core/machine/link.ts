@@ -1,4 +1,5 @@
 /** The shared memory between a machine's core thread and the I/O thread: control words and one pair of byte rings a serial port. */
+import { DEVICES_MAXIMUM } from '../contract/device.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import { Ring, ringBytes } from './ring.ts';
 
@@ -24,11 +25,13 @@ const COMMANDS = 0;
 const WAKE = 1;
 const CONTROL_BYTES = 64;
 const INPUT_BYTES = 16 * 1024;
+/** COM1 to COM4, then one for each device that can be assigned: those that are serial ports use it. */
+const PORTS = SERIAL_PORTS + DEVICES_MAXIMUM;
 const PORT_BYTES = ringBytes(OUTPUT_RING) + ringBytes(INPUT_BYTES);
 
 /** Shared memory for one machine, zeroed. */
 export function createLinkBuffer(): SharedArrayBuffer {
-  return new SharedArrayBuffer(CONTROL_BYTES + SERIAL_PORTS * PORT_BYTES);
+  return new SharedArrayBuffer(CONTROL_BYTES + PORTS * PORT_BYTES);
 }
 
 /** Either end's view of the shared memory. */
@@ -41,7 +44,7 @@ export class Link {
 
   constructor(buffer: SharedArrayBuffer) {
     this.#control = new Int32Array(buffer, 0, CONTROL_BYTES / 4);
-    const ports = Array.from({ length: SERIAL_PORTS }, (_, port) => CONTROL_BYTES + port * PORT_BYTES);
+    const ports = Array.from({ length: PORTS }, (_, port) => CONTROL_BYTES + port * PORT_BYTES);
     this.output = ports.map((at) => new Ring(buffer, at, OUTPUT_RING));
     this.input = ports.map((at) => new Ring(buffer, at + ringBytes(OUTPUT_RING), INPUT_BYTES));
   }

@@ -21,6 +21,9 @@ import { firmwareDevices, loadFirmware, showFirmware } from './firmware.ts';
 import { resetVector } from '../boot/entryState.ts';
 import { buildSmbios } from '../platform/smbios.ts';
 import { Edu } from '../devices/edu.ts';
+import { PciUart } from '../devices/pciUart.ts';
+import { HostIommu } from '../passthrough/hostIommu.ts';
+import { Isolation } from '../passthrough/isolation.ts';
 import { FaultLog } from '../vtd/faultLog.ts';
 import { GuestMemory } from '../vtd/guestMemory.ts';
 import { VtdUnit } from '../vtd/unit.ts';
@@ -31,6 +34,8 @@ import { loadImage } from '../boot/image.ts';
 import type { AcpiOptions } from '../platform/acpi/tables.ts';
 import type { FirmwareImage, PageKinds } from './firmware.ts';
 import type { Flash } from '../devices/flash.ts';
+import type { AssignedDevice } from '../contract/device.ts';
+import type { PciFunction } from '../platform/pci/function.ts';
 import type { BootImages } from '../boot/image.ts';
 import type { Component, Device } from '../platform/device.ts';
 import type { BootPlan, InitialVcpuState, LoadedImage } from '../boot/loader.ts';
@@ -66,11 +71,15 @@ export interface PcConfig {
   readonly memoryRead?: (address: number, size: number) => void;
   /** Devices besides the chipset, in the slots from 2 on. */
   readonly devices?: MachineDevices;
-  /** Takes what the guest sent to a serial port (0 to 3). */
+  /** Resources of the host that are functions of this machine. */
+  readonly assigned?: readonly AssignedDevice[];
+  /** Takes what the guest sent to a serial port: COM1 to COM4, then one for each assigned device. */
   readonly serialOutput: (port: number, bytes: Uint8Array) => void;
 }
 
 const ioApicIdLimit = 16;
+/** Device numbers of assigned functions on bus 0. */
+const firstAssigned = 16;
 const demonstratorPlace = deviceFunction(30, 0);
 /** Slots below are the host bridge's and a display's. */
 const firstDevice = 2;
@@ -83,7 +92,11 @@ export class Pc {
   readonly pci: PciHost;
   /** Guest memory as PCI functions reach it. */
   readonly dma: DmaMemory;
+  /** COM1 to COM4, then those of assigned serial ports at the place of their device. */
   readonly uarts: readonly Uart16550[];
+  private readonly assignedUarts = new Map<number, Uart16550>();
+  /** The way of assigned devices' requests, where there are any. */
+  readonly isolation: Isolation | null;
   readonly rtc: Rtc;
   readonly power: AcpiPm;
   /** Requests of devices that were refused. */
@@ -144,8 +157,10 @@ export class Pc {
     if (config.testDevices) this.plugDemonstrator();
     config.devices?.functions.forEach((fn, index) => this.pci.plug(deviceFunction(firstDevice + index, 0), fn));
     this.vtd = config.iommu === true ? this.addRemapping() : null;
+    this.isolation = config.assigned && config.assigned.length > 0 ? this.isolate(config.assigned) : null;
+    this.dma.remapper = this.isolation ?? this.vtd;
+    this.dma.onMessage = (requester, address, data) => this.sendMessage(requester, address, data);
     this.coprocessor = new CoprocessorError(interrupts.isaWire(13));
-    this.dma.remapper = this.vtd;
     const keyboard = new KeyboardController(interrupts.isaWire(1), events, config.keyboard);
     const remapping = this.vtd ? [this.vtd] : [];
     const others: readonly Device[] = [
@@ -225,11 +240,12 @@ export class Pc {
   /** Hands on what the guest has sent to its serial ports. Call after each slice: bytes then travel in batches. */
   flushOutput(): void {
     for (const uart of this.uarts) uart.flush();
+    for (const uart of this.assignedUarts.values()) uart.flush();
   }
 
   /** Offers received bytes to a serial port; returns how many it took. */
   serialInput(port: number, bytes: Uint8Array): number {
-    return this.uarts[port]?.receive(bytes) ?? 0;
+    return (this.uarts[port] ?? this.assignedUarts.get(port))?.receive(bytes) ?? 0;
   }
 
   powerButton(): void {
@@ -260,6 +276,27 @@ export class Pc {
     this.interrupts.ioApicRequester = demonstratorPlace;
   }
 
+  /** Plugs assigned devices in, each behind the workstation's own remapping unit. */
+  private isolate(devices: readonly AssignedDevice[]): Isolation {
+    const host = new HostIommu();
+    host.onFault = record => this.faultLog.add('host', record);
+    const isolation = new Isolation(host, this.config.memory.length, this.vtd);
+    devices.forEach((device, index) => {
+      const place = deviceFunction(firstAssigned + index, 0);
+      this.pci.plug(place, this.assignedFunction(device, index));
+      isolation.assign(place, device);
+    });
+    return isolation;
+  }
+
+  private assignedFunction({ id, kind }: AssignedDevice, index: number): PciFunction {
+    if (kind === 'edu') return new Edu(`assigned ${id}`, this.clock);
+    const port = comPorts.length + index;
+    const serial = new PciUart(`assigned ${id}`, this.clock, bytes => this.config.serialOutput(port, bytes));
+    this.assignedUarts.set(port, serial.uart);
+    return serial;
+  }
+
   /** All interrupts of devices go through the unit from now on. */
   private addRemapping(): VtdUnit {
     const { memory, physicalAddressBits, codeWritten, memoryRead } = this.config;
@@ -279,8 +316,10 @@ export class Pc {
 
   /** What a function writes as an interrupt message; a driver may have given it any address. */
   private sendMessage(requester: number, address: number, data: number): void {
-    if (isInterruptAddress(address)) this.interrupts.writeMsi(address, data, requester);
-    else this.dma.port(() => requester).write32(address, data);
+    if (!isInterruptAddress(address)) return void this.dma.port(() => requester).write32(address, data);
+    const send = (): void => void this.interrupts.writeMsi(address, data, requester);
+    if (this.isolation) this.isolation.message(requester, send);
+    else send();
   }
 
   private stop(exit: MachineExit): void {

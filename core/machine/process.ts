@@ -10,6 +10,7 @@ import { INPUT_PENDING, OUTPUT_CREDIT, toVmProcess } from './messages.ts';
 import type { FromVmProcess, ToVmProcess } from './messages.ts';
 import { openParentPort } from './parent.ts';
 import type { ParentPort } from './parent.ts';
+import { SerialLine } from '../passthrough/serialLine.ts';
 import { Runner } from './runner.ts';
 import { SnapshotTaker } from './taker.ts';
 import type { MachineService } from './runner.ts';
@@ -73,6 +74,8 @@ class Guest {
   readonly #taker: SnapshotTaker;
   readonly #credit: number[] = Array.from({ length: SERIAL_PORTS }, () => OUTPUT_CREDIT);
   readonly #input: Uint8Array[][] = Array.from({ length: SERIAL_PORTS }, () => []);
+  /** Serial ports of the host that are assigned to this machine. */
+  readonly #lines: SerialLine[];
   #retry: NodeJS.Timeout | undefined;
   #metrics: NodeJS.Timeout | undefined;
 
@@ -84,7 +87,7 @@ class Guest {
       config, services,
       ...(start.restore ? { settings: start.config } : {}),
       paused: start.paused,
-      attached: start.config.serial.map(({ attach }) => attach === 'console'),
+      attached: [...start.config.serial.map(({ attach }) => attach === 'console'), ...start.devices.map(({ kind }) => kind === 'serial')],
       machineModule: start.machineModule,
       events: {
         started: () => {
@@ -92,13 +95,23 @@ class Guest {
           send({ type: 'started' });
         },
         failed: (error) => this.#finish({ type: 'failed', error: nameImage(error, start.config.boot).toShape() }),
-        output: () => this.#pump(),
+        output: () => {
+          this.#pump();
+          for (const line of this.#lines) line.pump();
+        },
         paused: (paused) => send({ type: 'paused', paused }),
         stopped: (exit) => this.#finish({ type: 'stopped', exit }),
       },
     });
+    this.#lines = start.devices.flatMap((device, index) => (device.kind === 'serial' && device.path !== null ? [this.#openLine(device.name, device.path, SERIAL_PORTS + index)] : []));
     this.#exits = new ExitReports(this.#runner, (event) => send({ type: 'exits', event }));
     this.#taker = new SnapshotTaker(this.#runner, send, config.memoryBytes, start.restore?.map ?? null);
+  }
+
+  #openLine(name: string, path: string, port: number): SerialLine {
+    const runner = this.#runner;
+    const end = { input: (bytes: Uint8Array) => runner.writeInput(port, bytes), output: (limit: number) => runner.readOutput(port, limit) };
+    return new SerialLine(path, end, (reason) => console.error(`${name} (${path}): ${reason}; it is tried again.`));
   }
 
   obey(message: Exclude<ToVmProcess, { type: 'start' }>): void {
@@ -193,6 +206,7 @@ class Guest {
     clearInterval(this.#metrics);
     this.#exits.report(null);
     clearTimeout(this.#retry);
+    for (const line of this.#lines) line.close();
     this.#credit.fill(Number.MAX_SAFE_INTEGER); // What is left fits the rings, so it is little.
     this.#pump();
     end(this.#send, message);

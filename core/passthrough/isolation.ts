@@ -2,9 +2,22 @@
 
 import { messageFromMsi } from '../platform/interrupts.ts';
 import type { Domain, HostIommu } from './hostIommu.ts';
+import type { AssignedDevice } from '../contract/device.ts';
+import type { DmaRequest } from '../vtd/stage.ts';
+import type { Outcome } from '../vtd/remapping.ts';
+import type { WalkTrace } from '../vtd/trace.ts';
 import type { DmaRemapper } from '../platform/dma.ts';
 
+/** How much of what passed a device's requests were. */
+export interface AssignedCounts {
+  requests: number;
+  refused: number;
+  interrupts: number;
+}
+
 interface Assigned {
+  readonly device: AssignedDevice;
+  readonly counts: AssignedCounts;
   /** By which the workstation's unit knows the device. */
   readonly host: number;
   /** Address of the message that is its own there. */
@@ -16,7 +29,7 @@ interface Assigned {
 type Request = Parameters<DmaRemapper['translate']>[0];
 
 export class Isolation implements DmaRemapper {
-  private readonly host: HostIommu;
+  readonly host: HostIommu;
   private readonly domain: Domain;
   private readonly guest: DmaRemapper | null;
   /** By the requester ID that the guest sees. */
@@ -30,9 +43,10 @@ export class Isolation implements DmaRemapper {
   }
 
   /** Puts a device into this VM's domain. */
-  assign(guestRequester: number, hostRequester: number): void {
-    this.host.attach(hostRequester, this.domain);
-    const entry: Assigned = { host: hostRequester, message: this.host.allowInterrupt(hostRequester, () => entry.pending()), pending: () => {} };
+  assign(guestRequester: number, device: AssignedDevice): void {
+    this.host.attach(device.requester, this.domain);
+    const message = this.host.allowInterrupt(device.requester, () => entry.pending());
+    const entry: Assigned = { device, counts: { requests: 0, refused: 0, interrupts: 0 }, host: device.requester, message, pending: () => {} };
     this.assigned.set(guestRequester, entry);
   }
 
@@ -43,14 +57,26 @@ export class Isolation implements DmaRemapper {
     this.assigned.delete(guestRequester);
   }
 
+  /** Assigned devices by the requester ID that the guest sees, with what passed. */
+  get devices(): readonly { readonly guest: number; readonly device: AssignedDevice; readonly counts: Readonly<AssignedCounts> }[] {
+    return [...this.assigned].map(([guest, { device, counts }]) => ({ guest, device, counts }));
+  }
+
+  /** What the workstation's tables say of an assigned device's request; null for a device that is not assigned. */
+  explain(request: DmaRequest, trace: WalkTrace): Outcome | null {
+    const entry = this.assigned.get(request.source);
+    return entry === undefined ? null : this.host.unit.explain({ ...request, pasid: null, source: entry.host }, trace);
+  }
+
   /** A page of this VM's memory, or null. */
   translate(request: Request): { readonly page: number } | null {
     const inGuest = this.guest === null ? request : this.guest.translate(request);
     const entry = this.assigned.get(request.source);
-    if (inGuest === null || entry === undefined) return inGuest;
-    const inHost = this.host.unit.translate({ ...request, source: entry.host, page: inGuest.page });
-    if (inHost === null) return null;
-    return { page: inHost.page - this.domain.region.base / 4096 };
+    if (entry === undefined) return inGuest;
+    entry.counts.requests++;
+    const inHost = inGuest === null ? null : this.host.unit.translate({ ...request, source: entry.host, page: inGuest.page });
+    if (inHost === null) entry.counts.refused++;
+    return inHost === null ? null : { page: inHost.page - this.domain.region.base / 4096 };
   }
 
   /** Passes a device's message on as `send`; those of assigned devices go as the one message that is their own. */
@@ -59,6 +85,7 @@ export class Isolation implements DmaRemapper {
     if (entry === undefined) return send();
     const compatible = messageFromMsi(entry.message, 0);
     if (compatible === null) return;
+    entry.counts.interrupts++;
     entry.pending = send;
     this.host.unit.interrupt(entry.host, entry.message, 0, compatible);
     entry.pending = () => {};

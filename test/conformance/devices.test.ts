@@ -1,3 +1,4 @@
+import { PciUart } from '../../core/devices/pciUart.ts';
 import { Edu } from '../../core/devices/edu.ts';
 import { GuestMemory } from '../../core/vtd/guestMemory.ts';
 import { VtdUnit } from '../../core/vtd/unit.ts';
@@ -73,6 +74,11 @@ componentConformance('local APIC in x2APIC mode', clock => localApic(clock), com
 componentConformance('edu', clock => new Edu('edu', clock), component => {
   const { registers } = component as Edu;
   for (let offset = 4; offset < 0xa0; offset += 4) registers.write(offset, 4, offset * 0x1234567 >>> 0);
+});
+componentConformance('PCI UART', clock => new PciUart('serial', clock, () => {}), component => {
+  const { uart } = component as PciUart;
+  [0x41, 0x0f, 0xc1, 0x1b, 0x0f].forEach((value, offset) => uart.write(offset, 1, value));
+  uart.receive(Uint8Array.of(1, 2, 3));
 });
 componentConformance('host bridge', () => new HostBridge(), () => {});
 componentConformance('PCI function with messages', () => {

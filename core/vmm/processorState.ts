@@ -12,47 +12,42 @@ import {
   RIP, SEGMENTS, SEGMENT_SIZE, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, X87, XCR0, XCR0_ALLOWED, XMM,
 } from '../cpu/layout.ts';
 import { clearState } from './resetState.ts';
+import { readFields, saveFields, stateFields, writeFields } from './stateFields.ts';
+import type { StateField, StateValues } from './stateFields.ts';
 
-interface Field {
-  readonly name: string;
-  readonly offset: number;
-  readonly bits: 8 | 16 | 32 | 64;
-}
-
-const row = (bits: Field['bits'], rows: readonly (readonly [string, number])[]): Field[] => rows.map(([name, offset]) => ({ name, offset, bits }));
 const GENERAL = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
 const SEGMENT_NAMES = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'];
 
 /** Fields that lie in the state as they are saved. */
-const FIELDS: readonly Field[] = [
-  ...row(64, GENERAL.map((name, index) => [name, GPR + index * 8])),
-  ...row(64, [['rip', RIP], ['gdtrBase', GDTR_BASE], ['idtrBase', IDTR_BASE]]),
-  ...row(32, [['gdtrLimit', GDTR_LIMIT], ['idtrLimit', IDTR_LIMIT], ['cpl', CPL]]),
-  ...row(64, [['cr0', CR0], ['cr2', CR2], ['cr3', CR3], ['cr4', CR4], ['cr8', CR8], ['efer', EFER], ['xcr0', XCR0]]),
-  ...row(64, [['dr0', DR0], ['dr1', DR0 + 8], ['dr2', DR0 + 16], ['dr3', DR0 + 24], ['dr6', DR6], ['dr7', DR7]]),
-  ...row(32, [['pkru', PKRU]]),
-  ...row(64, [
+const FIELDS: readonly StateField[] = [
+  ...stateFields(64, GENERAL.map((name, index) => [name, GPR + index * 8])),
+  ...stateFields(64, [['rip', RIP], ['gdtrBase', GDTR_BASE], ['idtrBase', IDTR_BASE]]),
+  ...stateFields(32, [['gdtrLimit', GDTR_LIMIT], ['idtrLimit', IDTR_LIMIT], ['cpl', CPL]]),
+  ...stateFields(64, [['cr0', CR0], ['cr2', CR2], ['cr3', CR3], ['cr4', CR4], ['cr8', CR8], ['efer', EFER], ['xcr0', XCR0]]),
+  ...stateFields(64, [['dr0', DR0], ['dr1', DR0 + 8], ['dr2', DR0 + 16], ['dr3', DR0 + 24], ['dr6', DR6], ['dr7', DR7]]),
+  ...stateFields(32, [['pkru', PKRU]]),
+  ...stateFields(64, [
     ['star', MSR_STAR], ['lstar', MSR_LSTAR], ['cstar', MSR_CSTAR], ['fmask', MSR_SFMASK], ['kernelGsBase', MSR_KERNEL_GS_BASE],
     ['sysenterCs', MSR_SYSENTER_CS], ['sysenterEsp', MSR_SYSENTER_ESP], ['sysenterEip', MSR_SYSENTER_EIP], ['pat', MSR_PAT], ['tscAux', MSR_TSC_AUX], ['xss', MSR_XSS],
     ['pdpte0', PDPTE], ['pdpte1', PDPTE + 8], ['pdpte2', PDPTE + 16], ['pdpte3', PDPTE + 24], ['pendingDebug', PENDING_DEBUG],
   ]),
-  ...row(32, [
+  ...stateFields(32, [
     ['interruptibility', INTERRUPTIBILITY], ['activity', ACTIVITY],
     ['entryInterruption', ENTRY_INTR_INFO], ['entryErrorCode', ENTRY_ERROR], ['entryInstructionLength', ENTRY_LENGTH],
   ]),
-  ...row(16, [['fcw', FCW], ['fsw', FSW], ['fop', FOP], ['fcs', FCS], ['fds', FDS]]),
-  ...row(8, [['ftags', FTAGS]]),
-  ...row(64, [['fip', FIP], ['fdp', FDP]]),
-  ...row(32, [['mxcsr', MXCSR], ['ferr', FERR]]),
-  ...Array.from({ length: 8 }, (_, i): Field[] => [
+  ...stateFields(16, [['fcw', FCW], ['fsw', FSW], ['fop', FOP], ['fcs', FCS], ['fds', FDS]]),
+  ...stateFields(8, [['ftags', FTAGS]]),
+  ...stateFields(64, [['fip', FIP], ['fdp', FDP]]),
+  ...stateFields(32, [['mxcsr', MXCSR], ['ferr', FERR]]),
+  ...Array.from({ length: 8 }, (_, i): StateField[] => [
     { name: `st${i}Significand`, offset: X87 + i * 16, bits: 64 }, { name: `st${i}SignExponent`, offset: X87 + i * 16 + 8, bits: 16 },
   ]).flat(),
-  ...Array.from({ length: 16 }, (_, i) => row(64, [[`xmm${i}Low`, XMM + i * 16], [`xmm${i}High`, XMM + i * 16 + 8]])).flat(),
-  ...row(64, [['instructions', INSTRUCTIONS]]),
+  ...Array.from({ length: 16 }, (_, i) => stateFields(64, [[`xmm${i}Low`, XMM + i * 16], [`xmm${i}High`, XMM + i * 16 + 8]])).flat(),
+  ...stateFields(64, [['instructions', INSTRUCTIONS]]),
 ];
 
-const SEGMENT_FIELDS: readonly Field[] = [
-  ...row(16, [['selector', SEG_SELECTOR]]), ...row(64, [['base', SEG_BASE]]), ...row(32, [['limit', SEG_LIMIT], ['access', SEG_ACCESS]]),
+const SEGMENT_FIELDS: readonly StateField[] = [
+  ...stateFields(16, [['selector', SEG_SELECTOR]]), ...stateFields(64, [['base', SEG_BASE]]), ...stateFields(32, [['limit', SEG_LIMIT], ['access', SEG_ACCESS]]),
 ];
 
 const CR0_PE = 1n;
@@ -85,8 +80,8 @@ export class ProcessorState implements Component {
     // The shadow of STI and MOV SS goes where the VMCS has it.
     cpu.call('interruptShadow');
     const flags = cpu.call('readFlags') as unknown as bigint;
-    const segments = SEGMENT_NAMES.map((_, index) => save(cpu.view, SEGMENT_FIELDS, SEGMENTS + index * SEGMENT_SIZE));
-    return { version: this.version, rflags: flags.toString(), ...save(cpu.view, FIELDS, 0), segments, pendingExit: cpu.pendingExit };
+    const segments = SEGMENT_NAMES.map((_, index) => saveFields(cpu.view, SEGMENT_FIELDS, SEGMENTS + index * SEGMENT_SIZE));
+    return { version: this.version, rflags: flags.toString(), ...saveFields(cpu.view, FIELDS, 0), segments, pendingExit: cpu.pendingExit };
   }
 
   /** Takes the state over, or throws and changes nothing. The look-aside tables and all decoded code are dropped. */
@@ -94,11 +89,11 @@ export class ProcessorState implements Component {
     const cpu = this.#cpu;
     const { view } = cpu;
     const reader = StateReader.open(this, state);
-    const values = read(reader, FIELDS);
+    const values = readFields(reader, FIELDS);
     const flags = reader.uint64('rflags');
     const segments = reader.records('segments', SEGMENT_NAMES.length).map((segment) => {
       if (segment.uint('access', 32) & ~SEGMENT_ACCESS) segment.refuse('access', 'no reserved bit');
-      return read(segment, SEGMENT_FIELDS);
+      return readFields(segment, SEGMENT_FIELDS);
     });
     const pendingExit = reader.integer('pendingExit', -1, 0xffff);
     check(reader, values, flags, {
@@ -106,41 +101,16 @@ export class ProcessorState implements Component {
       physicalReserved: view.getBigUint64(PHYS_RESERVED, true),
     });
     clearState(cpu);
-    write(view, FIELDS, 0, values);
-    segments.forEach((segment, index) => write(view, SEGMENT_FIELDS, SEGMENTS + index * SEGMENT_SIZE, segment));
+    writeFields(view, FIELDS, 0, values);
+    segments.forEach((segment, index) => writeFields(view, SEGMENT_FIELDS, SEGMENTS + index * SEGMENT_SIZE, segment));
     cpu.call('writeFlags', flags, FLAGS);
     cpu.reset();
     cpu.pendingExit = pendingExit;
   }
 }
 
-type Values = ReadonlyMap<string, bigint>;
-
-function save(view: DataView, fields: readonly Field[], base: number): Record<string, string | number> {
-  return Object.fromEntries(fields.map(({ name, offset, bits }) => {
-    const at = base + offset;
-    if (bits === 64) return [name, view.getBigUint64(at, true).toString()];
-    return [name, bits === 32 ? view.getUint32(at, true) : bits === 16 ? view.getUint16(at, true) : view.getUint8(at)];
-  }));
-}
-
-function read(reader: StateReader, fields: readonly Field[]): Values {
-  return new Map(fields.map(({ name, bits }) => [name, bits === 64 ? reader.uint64(name) : BigInt(reader.uint(name, bits))]));
-}
-
-function write(view: DataView, fields: readonly Field[], base: number, values: Values): void {
-  for (const { name, offset, bits } of fields) {
-    const at = base + offset;
-    const value = values.get(name) ?? 0n;
-    if (bits === 64) view.setBigUint64(at, value, true);
-    else if (bits === 32) view.setUint32(at, Number(value), true);
-    else if (bits === 16) view.setUint16(at, Number(value), true);
-    else view.setUint8(at, Number(value));
-  }
-}
-
 /** What VM entry would refuse of a guest's state, as far as the emulation relies on it. @sdm 3C 27.3.1 */
-function check(reader: StateReader, values: Values, flags: bigint, limits: { cr4: bigint; efer: bigint; xcr0: bigint; physicalReserved: bigint }): void {
+function check(reader: StateReader, values: StateValues, flags: bigint, limits: { cr4: bigint; efer: bigint; xcr0: bigint; physicalReserved: bigint }): void {
   const of = (name: string): bigint => values.get(name) ?? 0n;
   const has = (name: string, bits: bigint): boolean => (of(name) & bits) !== 0n;
   const rules: readonly (readonly [string, boolean, string])[] = [

@@ -21,6 +21,7 @@ import { MsrFile } from './msrs.ts';
 import { ProcessorState } from './processorState.ts';
 import { initProcessor, resetProcessor } from './resetState.ts';
 import { TimeStamp } from './timeStamp.ts';
+import { VmxState } from './vmxState.ts';
 import type { InitialVcpuState } from '../boot/loader.ts';
 
 const RAX = GPR;
@@ -63,7 +64,7 @@ export class Vmm {
     if (!vcpu) throw new Error('a machine has at least one vCPU');
     this.vcpu = vcpu;
     this.timeStamp = new TimeStamp(cpu, pc.clock, vcpu);
-    this.components = [new ProcessorState(cpu, 0), this.msrs, this.timeStamp];
+    this.components = [new ProcessorState(cpu, 0), new VmxState(cpu, 0), this.msrs, this.timeStamp];
     this.vcpu.onApicPageChange = () => this.mapApic();
     this.mapApic();
   }

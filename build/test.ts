@@ -21,6 +21,7 @@ const tools: readonly Tool[] = [
   { programs: ['script'], package: 'bsdutils', why: 'the command line is tested on a terminal, too' },
   { programs: ['cpio'], package: 'cpio', why: 'archives made by the image tools are read back' },
   { programs: ['qemu-img'], package: 'qemu-utils', why: 'disk images are read and written by an independent program, too' },
+  { programs: ['gdb'], package: 'gdb', why: 'GDB debugs a guest' },
 ];
 
 interface Report {

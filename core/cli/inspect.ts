@@ -2,7 +2,8 @@
 import type { Client } from '../contract/client.ts';
 import { INSPECT_BYTES, INSPECT_INSTRUCTIONS } from '../contract/inspect.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
-import { show, table } from './output.ts';
+import { show } from './output.ts';
+import { sectionText } from '../inspect/text.ts';
 import { wholeNumber } from './machine-options.ts';
 import { withEngine } from './session.ts';
 import type { CommonOptions } from './session.ts';
@@ -30,7 +31,7 @@ export async function inspectVm(reference: string, options: InspectOptions): Pro
 /** Asks, and prints the tables. */
 export async function showAnswers(reference: string, queries: readonly InspectQuery[], options: CommonOptions): Promise<void> {
   const sections = await withEngine(options, (client) => askAll(client, reference, queries));
-  show(options.json === true ? sections.map(toObjects) : sections, options.json === true, () => sections.map(toText).join('\n\n'));
+  show(options.json === true ? sections.map(toObjects) : sections, options.json === true, () => sections.map(sectionText).join('\n\n'));
 }
 
 async function askAll(client: Client, reference: string, queries: readonly InspectQuery[]): Promise<InspectSection[]> {
@@ -66,10 +67,6 @@ function countOf(text: string, usual: number, most: number): number {
   const count = wholeNumber('--count', text);
   if (count < 1 || count > most) throw badArgument(`--count: ${count} is outside 1 to ${most}.`);
   return count;
-}
-
-function toText({ title, columns, rows, note }: InspectSection): string {
-  return [title, table(columns.map((column) => column.toUpperCase()), rows), ...(note === '' ? [] : [note])].join('\n');
 }
 
 /** Rows as objects, for programs. */

@@ -18,6 +18,8 @@ export interface MachineOptions extends HardwareOptions {
   readonly cpu?: string;
   readonly jit?: string;
   readonly clock?: string;
+  readonly gdb?: string;
+  readonly gdbWait?: boolean;
   readonly machine?: string;
   readonly firmware?: string;
 }
@@ -34,6 +36,8 @@ export function addMachineOptions(command: Command): Command {
     .option('--cpu <model>', 'processor model')
     .option('--jit <mode>', 'translation of hot code: on, off or always (default: on)')
     .option('--clock <policy>', "guest time: wall, or instructions for runs that repeat exactly (default: wall)")
+    .option('--gdb <address:port>', 'let GDB connect at 127.0.0.1:PORT; `off` takes that away')
+    .option('--gdb-wait', 'the guest waits for GDB before its first instruction')
     .option('--machine <property=value,...>', 'iommu=on gives the guest a VT-d unit of its own (default: iommu=off)');
 }
 
@@ -47,6 +51,7 @@ export function changesFrom(options: MachineOptions, base?: BootConfig): VmChang
     ...(options.cpu === undefined ? {} : { cpuModel: options.cpu }),
     ...(options.jit === undefined ? {} : { jit: oneOf('--jit', options.jit, ['off', 'on', 'always']) }),
     ...(options.clock === undefined ? {} : { clock: oneOf('--clock', options.clock, ['wall', 'instructions']) }),
+    ...gdbFrom(options),
     ...machineProperties(options.machine),
     ...hardwareChanges(options),
     ...(boot === undefined ? {} : { boot }),
@@ -60,6 +65,23 @@ function firmwareFrom({ firmware = '', kernel }: MachineOptions): string {
   if (kernel !== undefined) throw badArgument('--firmware and --kernel exclude each other.', 'Firmware starts what is on the disks; a kernel is started without firmware.');
   if (firmware === '') throw badArgument('--firmware needs a word or a file.', 'Write bios, uefi, none, or the file of a firmware image.');
   return firmware === 'bios' || firmware === 'uefi' ? firmware : resolve(firmware);
+}
+
+function gdbFrom({ gdb, gdbWait }: MachineOptions): VmChanges {
+  if (gdb === 'off') return { gdb: null };
+  if (gdb === undefined) {
+    if (gdbWait === true) throw badArgument('--gdb-wait needs a port to wait at.', 'Name one with --gdb 127.0.0.1:1234.');
+    return {};
+  }
+  const [, host = '', port = ''] = /^(?:(.*):)?(\d+)$/.exec(gdb) ?? [];
+  if (port === '') throw badArgument(`--gdb: "${gdb}" is no address with a port.`, 'Write 127.0.0.1:1234, or off.');
+  if (!['', 'localhost', '127.0.0.1'].includes(host)) {
+    throw badArgument(
+      `--gdb: "${host}" is not 127.0.0.1. Whoever reaches the port reads and changes everything in the guest, and GDB's protocol asks for no password.`,
+      `Use 127.0.0.1:${port}, and a tunnel from elsewhere: ssh -L ${port}:127.0.0.1:${port} THIS-HOST.`,
+    );
+  }
+  return { gdb: { port: wholeNumber('--gdb', port), wait: gdbWait === true } };
 }
 
 /** `--machine iommu=on`: a property to a machine's own name. */

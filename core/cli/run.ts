@@ -3,9 +3,12 @@ import { writeFileSync } from 'node:fs';
 import { parseWith } from '../contract/errors.ts';
 import type { ContractError } from '../contract/errors.ts';
 import { vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
+import type { VmConfig } from '../contract/vm.ts';
 import { machineModuleUrl } from '../machine/entries.ts';
+import type { GdbServer } from '../gdb/server.ts';
 import { nameImage } from '../machine/boot-check.ts';
 import { checkCpuModel } from '../machine/cpu-models.ts';
+import { listenForGdb } from '../machine/debugger.ts';
 import { readMachineConfig } from '../machine/files.ts';
 import { Runner } from '../machine/runner.ts';
 import type { MachineService } from '../machine/runner.ts';
@@ -43,7 +46,7 @@ export async function run(options: RunOptions): Promise<number> {
   const services = await MachineServices.open(settings);
   const config = { ...images, ...services.descriptions, testDevices: options.testDevices === true };
   const started = performance.now();
-  const ending = await runMachine(config, services.list, timeoutSeconds);
+  const ending = await runMachine(config, services.list, timeoutSeconds, settings.gdb);
   if (!('status' in ending)) return reportError(nameImage(ending, settings.boot), options.json === true);
   if (ending.message !== '') process.stderr.write(`${ending.message}\n`);
   if (options.stats !== undefined) writeFile(options.stats, `${JSON.stringify(summary(ending, (performance.now() - started) / 1000), null, 2)}\n`);
@@ -51,11 +54,14 @@ export async function run(options: RunOptions): Promise<number> {
   return ending.status;
 }
 
-function runMachine(config: MachineConfig, services: readonly MachineService[], timeoutSeconds: number | null): Promise<Ending | ContractError> {
+function runMachine(
+  config: MachineConfig, services: readonly MachineService[], timeoutSeconds: number | null, gdb: VmConfig['gdb'],
+): Promise<Ending | ContractError> {
   return new Promise((resolve) => {
     let blocked = false;
     let ended = false;
     let timer: NodeJS.Timeout | undefined;
+    let debugging: GdbServer | null = null;
     const pump = (): void => {
       while (!blocked && runner.outputLength(0) > 0) {
         if (process.stdout.write(runner.readOutput(0, OUTPUT_PIECE))) continue;
@@ -70,6 +76,7 @@ function runMachine(config: MachineConfig, services: readonly MachineService[], 
       if (ended) return;
       ended = true;
       clearTimeout(timer);
+      debugging?.close();
       terminal.stop();
       // What the guest said last is shown even when the reader is slow.
       process.stdout.write(runner.readOutput(0, OUTPUT_PIECE), () => {
@@ -80,9 +87,12 @@ function runMachine(config: MachineConfig, services: readonly MachineService[], 
       void runner.statistics().then((statistics) => finish({ reason, status, message, statistics }));
     };
     const runner = new Runner({
-      config, services, attached: [true, false, false, false], machineModule: machineModuleUrl(),
+      config, services, attached: [true, false, false, false], machineModule: machineModuleUrl(), held: gdb?.wait === true,
       events: {
-        started: () => undefined,
+        started: () => {
+          if (gdb) void listenForGdb(gdb.port, runner).then((server) => (debugging = server), finish);
+        },
+        held: () => debugging?.held(),
         failed: finish,
         output: pump,
         paused: () => undefined,

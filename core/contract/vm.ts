@@ -43,6 +43,9 @@ export const clockPolicy = z.enum(['wall', 'instructions']);
 /** Whether the guest has a VT-d unit of its own. */
 export const iommuMode = z.enum(['off', 'on']);
 
+/** A port on 127.0.0.1 at which GDB may connect; with `wait` the guest stands still until it has. */
+export const gdbConfig = z.strictObject({ port: z.int().min(1, 'a port is from 1 to 65535').max(65535, 'a port is from 1 to 65535'), wait: z.boolean() });
+
 const fields = {
   name: vmName,
   memoryBytes: z.int()
@@ -55,6 +58,7 @@ const fields = {
   jit: jitMode,
   clock: clockPolicy,
   iommu: iommuMode,
+  gdb: gdbConfig.nullable(),
   boot: bootConfig,
   firmware,
   disks: z.array(diskConfig).max(DISKS_MAXIMUM, `at most ${DISKS_MAXIMUM} disks are possible`),
@@ -86,6 +90,7 @@ export const vmDefaults: Omit<VmConfig, 'name'> = {
   jit: 'on',
   clock: 'wall',
   iommu: 'off',
+  gdb: null,
   boot: { kind: 'monitor' },
   firmware: '',
   disks: [],

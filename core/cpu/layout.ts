@@ -259,6 +259,25 @@ export const FIELD_READ_ONLY = 2;
 /** Bits 3:2: width as in the encoding. */
 export const FIELD_WIDTH_SHIFT = 2;
 
+// ---- a debugger outside the guest (debug.ts); a reset leaves it -----------------------------------------------------------------
+export const DEBUG = 0x10d00;
+/** 32-bit: DEBUG_WATCH while there are watchpoints, DEBUG_DEVICES while instructions that reach a device's memory are to run alone. */
+export const DEBUG_MODE = 0x10d00;
+export const DEBUG_WATCH = 1;
+export const DEBUG_DEVICES = 2;
+/** 32-bit: nonzero while one instruction runs alone. */
+export const DEBUG_STEPPING = 0x10d04;
+/** u64: linear address of the watched access that was made; 32-bit: 0 = none, else the kind of its watchpoint. */
+export const DEBUG_HIT = 0x10d08;
+export const DEBUG_HIT_KIND = 0x10d10;
+/** 32-bit count, then watchpoints: u64 linear address, u32 length, u32 kind (1 = writes, 2 = reads, 3 = both). */
+export const DEBUG_WATCH_COUNT = 0x10d14;
+export const DEBUG_WATCHES = 0x10d20;
+export const DEBUG_WATCH_LIMIT = 16;
+export const DEBUG_BYTES = 0x120;
+/** EXIT_REASON of an instruction that was given up because it must run alone; no reason of the SDM has this number. */
+export const EXIT_DEBUGGER = 0x10000;
+
 /** Local state of helpers that must survive between calls (string instructions, task switch), 1 KiB. */
 export const HELPER_STATE = 0x10800;
 

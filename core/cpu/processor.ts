@@ -9,6 +9,7 @@ import { setFlagsFromString } from 'node:v8';
 import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_STEP, RUN_SYNC } from './interpreter/build.ts';
 import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
 import { hotPrograms } from './interpreter/hotPrograms.ts';
+import { DebugUnit } from './debug.ts';
 import { JitManager } from './jit/manager.ts';
 import { exportedSignatures } from './helpers.ts';
 import type { HelperSignatures } from './helpers.ts';
@@ -17,8 +18,8 @@ import { I32 } from '../wasm/opcodes.ts';
 import type { Program } from '../isa/ir.ts';
 import { instructionInformation } from '../vmx/information.ts';
 import {
-  ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, ENTRY_INTR_INFO, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPT_WINDOW,
-  NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, ROM_BASE, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
+  ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, CS, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPT_WINDOW,
+  NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, ROM_BASE, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
   PHYS_RESERVED, WINDOW_EMPTY,
 } from './layout.ts';
 
@@ -117,6 +118,7 @@ export class Processor {
   private nextCold = COLD_FIRST;
   formsCompiled = 0;
   readonly jit: JitManager | null = null;
+  readonly debug: DebugUnit;
 
   constructor(options: ProcessorOptions) {
     const pages = HIGH_PAGES + Math.ceil(options.ramBytes / 65536);
@@ -165,9 +167,10 @@ export class Processor {
       this.jit = new JitManager({
         memory: this.memory, table: this.table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, features: options.features,
         firstIndex: COLD_LIMIT, lastIndex: TABLE_SIZE - 1, dropAllCode: () => { this.call('dropAllCode'); },
-        pageAddress: delta => this.call('sampleAddress', delta) >>> 0,
+        pageAddress: delta => this.call('sampleAddress', delta) >>> 0, markedOffsets: this.translator.markedOffsets,
       });
     }
+    this.debug = new DebugUnit({ view: this.view, markedOffsets: this.translator.markedOffsets, call: name => this.call(name) });
     this.view.setUint32(RAM_SIZE, options.ramBytes, true);
     this.view.setBigUint64(WINDOW_EMPTY, BigInt.asUintN(64, -((1n << 62n) | (BigInt.asUintN(48, randomBytes(8).readBigUInt64LE()) << 12n))), true);
     this.bytes.fill(PAGE_RAM, PAGE_KIND, PAGE_KIND + (options.ramBytes >>> 12));
@@ -242,6 +245,13 @@ export class Processor {
     return Number(this.view.getBigUint64(INSTRUCTIONS, true));
   }
 
+  /** Linear address of the next instruction. */
+  get linearRip(): bigint {
+    const rip = this.view.getBigUint64(RIP, true);
+    if (this.view.getUint32(CODE_SIZE, true) === 2) return rip;
+    return (rip + this.view.getBigUint64(SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE, true)) & 0xffffffffn;
+  }
+
   /** Whether an external interrupt can be taken now, by the guest or by the hypervisor inside it. */
   get interruptible(): boolean {
     return this.call('interruptible') !== 0;
@@ -282,10 +292,11 @@ export class Processor {
 
   /**
    * VM entry: runs at most about `budget` instructions. Returns the basic exit reason; `preemptionTimer` when the budget is used up,
-   * `interruptWindow` and `nmiWindow` when the guest can take an event that INTERRUPT_WINDOW or NMI_WINDOW announced.
+   * `interruptWindow` and `nmiWindow` when the guest can take an event that INTERRUPT_WINDOW or NMI_WINDOW announced,
+   * EXIT_DEBUGGER when `debug.stop` is set.
    */
   enter(budget: number): number {
-    const { view } = this;
+    const { view, debug } = this;
     if (!this.exitAfterSkip && this.injectionPending && this.call('injectEvent') === STATUS_EXIT) return this.leave();
     let rest = budget;
     const refill = (): void => {
@@ -300,10 +311,19 @@ export class Processor {
         return this.leave();
       }
       const long = view.getUint32(CODE_SIZE, true) === 2;
-      const stepping = view.getUint32(STEP_REASON, true) !== 0;
+      const alone = debug.active && debug.before(this.linearRip);
+      if (debug.stop) return EXIT_DEBUGGER;
+      const stepping = alone || view.getUint32(STEP_REASON, true) !== 0;
       const ran = stepping ? this.step(long) : this.run(long)(0);
       const code = ran === RUN_STEP ? this.step(long) : ran;
-      if (code === RUN_EXIT) return this.leave();
+      if (code === RUN_EXIT) {
+        if (view.getUint32(EXIT_REASON, true) !== EXIT_DEBUGGER) return this.leave();
+        view.setUint32(FAULT, 0, true);
+        debug.again();
+        continue;
+      }
+      if (debug.active) debug.after();
+      if (debug.stop) return EXIT_DEBUGGER;
       if ((code === RUN_BUDGET || code === RUN_REGION) && code === ran && !stepping) {
         if (code === RUN_REGION) this.jit?.sampleRegion(view.getUint32(REGION_ENTRY, true));
         // What comes after a region counts too: a block between two regions would otherwise never be seen.
@@ -351,8 +371,11 @@ export class Processor {
     // `run` takes RIP of the page from the state: it starts in the middle of a page.
     view.setBigUint64(CODE_PAGE_RIP, BigInt.asUintN(64, view.getBigUint64(RIP, true) - BigInt(gpa & 4095)), true);
     const before = view.getBigUint64(INSTRUCTIONS, true);
-    view.setBigInt64(BUDGET, 1n, true);
+    // So that it comes back even when the instruction faults.
+    view.setBigInt64(BUDGET, 0n, true);
+    this.debug.setStepping(true);
     const code = this.run(long)(record);
+    this.debug.setStepping(false);
     const done = view.getBigUint64(INSTRUCTIONS, true) !== before;
     view.setBigInt64(BUDGET, remaining - 1n, true);
     if (code === RUN_EXIT) return code;

@@ -48,6 +48,8 @@ export class Translator {
   private readonly scratch = new DataView(new ArrayBuffer(RECORD_SIZE * (RUN_LIMIT + 2)));
   private readonly straddle = new Uint8Array(32);
   instructionsDecoded = 0;
+  /** Offsets in a page at which a debugger looks: a stop stands there in place of the instruction (debug.ts). */
+  readonly markedOffsets = new Set<number>();
 
   /** `hot` maps form names to cases of the interpreter's switch. */
   constructor(memory: WebAssembly.Memory, helpers: TranslatorHelpers, hot: ReadonlyMap<string, number>, compile: FormCompiler, features?: ReadonlySet<string>) {
@@ -96,6 +98,10 @@ export class Translator {
         ended = true;
         break;
       }
+      if (this.markedOffsets.has(at)) {
+        if (count === 0) return this.placeStop(descriptor, table, at);
+        break;
+      }
       let decoded: Decoded;
       try {
         decoded = this.decoder.decode(this.bytes, host + at, host + PAGE_SIZE, codeSize);
@@ -119,6 +125,14 @@ export class Translator {
     this.helpers.markDecoded(descriptor, start, at);
     this.instructionsDecoded += offsets.length;
     return first;
+  }
+
+  private placeStop(descriptor: number, table: number, offset: number): number {
+    this.pseudo(0, OP_STOP, offset, 0);
+    const record = this.place(descriptor, 1);
+    this.view.setUint32(table + offset * 4, record, true);
+    this.helpers.markDecoded(descriptor, offset, offset + 1);
+    return record;
   }
 
   /** An instruction that goes on behind the page: a guard record in front of it checks the tail each time. */

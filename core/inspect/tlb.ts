@@ -41,7 +41,8 @@ function entriesOf({ view }: Processor, base: number): Map<bigint, Translation> 
   for (const { name, offset, mask } of TABLES) {
     for (let slot = 0; slot <= mask; slot += ENTRY_BYTES) {
       const at = base + offset + slot;
-      const page = view.getBigUint64(at, true);
+      // The tag is the page's address, negated.
+      const page = BigInt.asUintN(64, -view.getBigUint64(at, true));
       // An empty or parked entry names a page of another slot.
       if (page & 0xfffn || Number(page >> 8n & BigInt(mask)) !== slot) continue;
       const known = found.get(page);

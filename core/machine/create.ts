@@ -11,6 +11,7 @@ import type { BootImages } from '../boot/image.ts';
 import { BootError } from '../boot/loader.ts';
 import { loadMonitor } from '../monitor/image.ts';
 import { createDevices } from './devices.ts';
+import { GdbTarget } from '../gdb/target.ts';
 import { helperFile } from './helperFile.ts';
 import { spoolImages } from './imageSpool.ts';
 import { Pager } from './pager.ts';
@@ -115,6 +116,12 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const variables = boot.kind === 'firmware' && boot.variables?.path && pc.flash ? new VariableStore(pc.flash, boot.variables.path) : null;
   const root = new Vmm(cpu, pc, model, config.cpus);
   vmm = root;
+  const gdb = new GdbTarget({
+    cpu, board: pc, vcpus: config.cpus, longMode: model.features.includes('lm'),
+    end: () => {
+      pc.exit ??= { reason: 'power-off' };
+    },
+  });
   if (boot.kind === 'monitor' && !model.features.includes('lm')) {
     throw new BootError(`the built-in monitor is a 64-bit program, and the CPU model '${model.name}' has no 64-bit mode; choose another model`);
   }
@@ -133,6 +140,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   return {
     runSlice: () => {
       const result = root.runSlice();
+      if (result.kind === 'held') gdb.stopped();
       pc.flushOutput();
       variables?.follow(result.kind !== 'ran');
       return result;
@@ -153,7 +161,10 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       engine: { ...cpu.jit?.counters, formsCompiled: cpu.formsCompiled, instructionsDecoded: cpu.translator.instructionsDecoded },
     }),
     describe: () => root.describe(),
-    answer: (kind, question) => answerQuestion({ cpu, pc, vmm: root }, kind, question),
+    get held() {
+      return gdb.held;
+    },
+    answer: (kind, question) => answerQuestion({ cpu, pc, vmm: root, gdb }, kind, question),
     takeProfile: () => cpu.takeProfile(),
   };
 }

@@ -4,6 +4,8 @@ import { asContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { InspectQuery } from '../contract/inspect.ts';
 import { nameImage } from './boot-check.ts';
+import type { GdbServer } from '../gdb/server.ts';
+import { listenForGdb } from './debugger.ts';
 import { ExitReports } from './exitReports.ts';
 import { readMachineConfig, restoredMachineConfig } from './files.ts';
 import { INPUT_PENDING, OUTPUT_CREDIT, toVmProcess } from './messages.ts';
@@ -77,6 +79,7 @@ class Guest {
   /** Serial ports of the host that are assigned to this machine. */
   readonly #lines: SerialLine[];
   #retry: NodeJS.Timeout | undefined;
+  #gdb: GdbServer | null = null;
   #metrics: NodeJS.Timeout | undefined;
 
   constructor(
@@ -87,19 +90,18 @@ class Guest {
       config, services,
       ...(start.restore ? { settings: start.config } : {}),
       paused: start.paused,
+      held: start.config.gdb?.wait === true && !start.restore,
       attached: [...start.config.serial.map(({ attach }) => attach === 'console'), ...start.devices.map(({ kind }) => kind === 'serial')],
       machineModule: start.machineModule,
       events: {
-        started: () => {
-          this.#metrics = setInterval(() => void this.#measure(), METRICS_MS);
-          send({ type: 'started' });
-        },
+        started: () => void this.#start(start.config.gdb?.port ?? null),
         failed: (error) => this.#finish({ type: 'failed', error: nameImage(error, start.config.boot).toShape() }),
         output: () => {
           this.#pump();
           for (const line of this.#lines) line.pump();
         },
         paused: (paused) => send({ type: 'paused', paused }),
+        held: () => this.#gdb?.held(),
         stopped: (exit) => this.#finish({ type: 'stopped', exit }),
       },
     });
@@ -112,6 +114,18 @@ class Guest {
     const runner = this.#runner;
     const end = { input: (bytes: Uint8Array) => runner.writeInput(port, bytes), output: (limit: number) => runner.readOutput(port, limit) };
     return new SerialLine(path, end, (reason) => console.error(`${name} (${path}): ${reason}; it is tried again.`));
+  }
+
+  /** The machine is there: GDB's port is opened before anybody is told that it runs. */
+  async #start(gdbPort: number | null): Promise<void> {
+    try {
+      if (gdbPort !== null) this.#gdb = await listenForGdb(gdbPort, this.#runner);
+    } catch (error) {
+      await this.#runner.terminate();
+      return this.#finish({ type: 'failed', error: asContractError(error).toShape() });
+    }
+    this.#metrics = setInterval(() => void this.#measure(), METRICS_MS);
+    this.#send({ type: 'started' });
   }
 
   obey(message: Exclude<ToVmProcess, { type: 'start' }>): void {
@@ -205,6 +219,7 @@ class Guest {
   #finish(message: FromVmProcess): void {
     clearInterval(this.#metrics);
     this.#exits.report(null);
+    this.#gdb?.close();
     clearTimeout(this.#retry);
     for (const line of this.#lines) line.close();
     this.#credit.fill(Number.MAX_SAFE_INTEGER); // What is left fits the rings, so it is little.

@@ -4,6 +4,7 @@ import type { Processor } from '../cpu/processor.ts';
 import type { Vmm } from '../vmm/vmm.ts';
 import { decodeExits } from '../vmm/exitRecords.ts';
 import { RECORD_BYTES } from '../vmm/exitTrace.ts';
+import type { GdbTarget } from '../gdb/target.ts';
 import { inspect } from '../inspect/inspect.ts';
 import type { Pc } from './pc.ts';
 import type { Answers, QuestionKind, Questions, TracedExits } from './types.ts';
@@ -13,6 +14,7 @@ export interface MachineParts {
   readonly cpu: Processor;
   readonly pc: Pc;
   readonly vmm: Vmm;
+  readonly gdb: GdbTarget;
 }
 
 type Handlers = { readonly [K in QuestionKind]: (parts: MachineParts, question: Questions[K]) => Answers[K] };
@@ -22,6 +24,15 @@ const handlers: Handlers = {
     vmm.traceExits(on);
     return null;
   },
+  'debug-hold': ({ gdb }) => {
+    gdb.hold();
+    return null;
+  },
+  'debug-release': ({ gdb }) => {
+    gdb.release();
+    return null;
+  },
+  gdb: ({ gdb }, { packet }) => gdb.answer(packet),
   inspect: ({ cpu, pc }, { query }) => inspect(cpu, pc, query),
   exits: ({ vmm }, { since, limit }) => tracedExits(vmm, since, limit),
 };

@@ -15,6 +15,8 @@ export interface RunnerEvents {
   /** There may be output to read by `readOutput`. */
   output(): void;
   paused(paused: boolean): void;
+  /** A debugger has stopped the guest. */
+  held?(): void;
   stopped(exit: MachineExit, statistics: MachineStatistics): void;
 }
 
@@ -37,6 +39,8 @@ export interface RunnerOptions {
   readonly paused?: boolean;
   /** Closed when the machine has ended. */
   readonly services: readonly MachineService[];
+  /** The guest waits for a debugger before its first instruction. */
+  readonly held?: boolean;
   readonly events: RunnerEvents;
 }
 
@@ -67,9 +71,9 @@ export class Runner {
     this.#events = options.events;
     this.#services = options.services;
     for (const service of this.#services) service.serve(() => this.#link.wake());
-    const { config, attached, machineModule, settings, paused } = options;
+    const { config, attached, machineModule, settings, paused, held = false } = options;
     if (paused) this.#link.raise(Command.pause);
-    const start: WorkerStart = { link, config, attached, machineModule, preserved: this.preserved, settings: settings ?? null };
+    const start: WorkerStart = { link, config, attached, held, machineModule, preserved: this.preserved, settings: settings ?? null };
     this.#worker = new Worker(entryUrl('worker'), { workerData: start, transferList: imagesOf(config), resourceLimits: HEAP, name: 'core' });
     this.#worker.on('message', (message: WorkerMessage) => this.#receive(message));
     this.#worker.on('error', (error) => this.#fail(`The core thread broke: ${error instanceof Error ? error.message : String(error)}`));
@@ -178,6 +182,7 @@ export class Runner {
       case 'paused': return this.#events.paused(message.paused);
       case 'statistics': return answerAll(this.#statisticsWaiters, message.statistics);
       case 'description': return answerAll(this.#descriptionWaiters, message.text);
+      case 'held': return this.#events.held?.();
       case 'answer': return this.#questions.get(message.id)?.resolve(message.answer);
       case 'refusal': return this.#questions.get(message.id)?.reject(ContractError.fromShape(message.error));
       case 'snapshot': return answerAll(this.#snapshotWaiters, message);

@@ -74,6 +74,8 @@ export type SliceResult =
   | { readonly kind: 'ran' }
   /** Every vCPU is halted. Sleep until input arrives or until `wakeInNs` nanoseconds have passed (null: no timer is armed). */
   | { readonly kind: 'halted'; readonly wakeInNs: number | null }
+  /** A debugger has stopped the guest: do not call again while the machine is `held`. */
+  | { readonly kind: 'held' }
   | { readonly kind: 'stopped'; readonly exit: MachineExit };
 
 /** Callbacks from the machine into its process; called on the machine's own thread, within `runSlice`. */
@@ -110,6 +112,8 @@ export interface Machine {
   statistics(): MachineStatistics;
   /** Registers and the like as text, for people. */
   describe(): string;
+  /** Whether a debugger has stopped the guest. */
+  readonly held: boolean;
   /** Answers what a person asks about the machine, between slices. @throws ContractError when the question cannot be answered */
   answer<K extends QuestionKind>(kind: K, question: Questions[K]): Answers[K];
 }
@@ -121,6 +125,12 @@ export interface Questions {
   /** The trace so far, with the newest `limit` exits from number `since` on. */
   readonly exits: { readonly since: number; readonly limit: number };
   readonly inspect: { readonly query: InspectQuery };
+  /** Stops the guest for a debugger. */
+  readonly 'debug-hold': Record<never, never>;
+  /** Takes everything of a debugger away and lets the guest go on. */
+  readonly 'debug-release': Record<never, never>;
+  /** A packet of GDB's remote protocol, without its frame. */
+  readonly gdb: { readonly packet: Uint8Array };
 }
 
 export interface Answers {
@@ -128,6 +138,10 @@ export interface Answers {
   /** Null when nothing is traced. */
   readonly exits: TracedExits | null;
   readonly inspect: readonly InspectSection[];
+  readonly 'debug-hold': null;
+  readonly 'debug-release': null;
+  /** The reply; null when there is none until the guest stops. */
+  readonly gdb: Uint8Array | null;
 }
 
 export type QuestionKind = keyof Questions;

@@ -18,6 +18,8 @@ export interface WorkerStart {
   readonly config: MachineConfig;
   /** Ports whose output somebody reads; what the others send is dropped. */
   readonly attached: readonly boolean[];
+  /** A debugger is to come before the first instruction. */
+  readonly held: boolean;
   /** URL of the module that exports `createMachine`. */
   readonly machineModule: string;
   /** Where pages go that a snapshot needs (core/snapshot/preserve.ts). */
@@ -35,6 +37,8 @@ export type WorkerMessage =
   | { readonly type: 'paused'; readonly paused: boolean }
   | { readonly type: 'statistics'; readonly statistics: MachineStatistics }
   | { readonly type: 'description'; readonly text: string }
+  /** A debugger has stopped the guest. */
+  | { readonly type: 'held' }
   | { readonly type: 'answer'; readonly id: number; readonly answer: unknown }
   | { readonly type: 'refusal'; readonly id: number; readonly error: ErrorShape }
   /** The moment of a snapshot; `milliseconds`: how long the guest stood still for it; `sent`: what its serial ports had sent, by the rings' counts. */
@@ -60,6 +64,8 @@ const SLEEP_MINIMUM_MS = 0.02;
 const ROOM_WAIT_MS = 50;
 /** A halted guest whose UART is full is looked at again after this time. */
 const STUCK_INPUT_MS = 20;
+/** A debugger's stop that is shorter, such as a single step, is not told of as a pause. */
+const HELD_MS = 200;
 /** Share of a running guest's time that goes to fetching what it has not asked for yet of its snapshot; all of a sleeping one's. */
 const FILL_MS = 0.5;
 const FILL_ASLEEP_MS = 5;
@@ -77,6 +83,7 @@ async function runCore(start: WorkerStart, post: (message: WorkerMessage) => voi
   const host = createHost(start, link, () => post({ type: 'bell' }));
   const { createMachine } = (await import(start.machineModule)) as MachineModule;
   const machine = await createMachine(start.config, host);
+  if (start.held) machine.answer('debug-hold', {});
   post({ type: 'started' });
   const exit = await runSlices(machine, link, host, post, start.config.restore !== undefined);
   host.ring();
@@ -91,13 +98,11 @@ async function runSlices(machine: Machine, link: Link, host: RingingHost, post: 
     const commands = link.takeCommands(ONCE);
     if (commands & Command.stop) return { reason: 'power-off' };
     obey(commands, machine, host, post);
-    if (commands & Command.pause) {
+    if (commands & Command.pause || machine.held) {
       host.ring();
       machine.setPaused(true);
-      post({ type: 'paused', paused: true });
       missing = waitWhilePaused(link, machine, host, post, missing);
       machine.setPaused(false);
-      post({ type: 'paused', paused: false });
       continue;
     }
     const input = deliverInput(machine, link);
@@ -153,19 +158,32 @@ function answerQuestions(machine: Machine, post: (message: WorkerMessage) => voi
 }
 
 /**
- * Answers questions while paused; a reset takes effect at once, and so does a stop. Returns whether pages of the machine's snapshot are still
- * to be fetched.
+ * Answers questions while paused or held by a debugger; a reset takes effect at once, and so does a stop. Returns whether pages of the
+ * machine's snapshot are still to be fetched.
  */
 function waitWhilePaused(link: Link, machine: Machine, host: RingingHost, post: (message: WorkerMessage) => void, restored: boolean): boolean {
+  const patientUntil = performance.now() + HELD_MS;
   let missing = restored;
+  let told = false;
+  let held = false;
   for (;;) {
     const count = link.wakeCount();
     const commands = link.takeCommands(ONCE & ~Command.powerButton);
-    if (commands & Command.stop || !(commands & Command.pause)) return missing;
     obey(commands & ~Command.powerButton, machine, host, post);
+    const paused = (commands & Command.pause) !== 0;
+    if (commands & Command.stop || !(paused || machine.held)) break;
+    if (machine.held && !held) post({ type: 'held' });
+    held = machine.held;
+    const patience = patientUntil - performance.now();
+    if (!told && (paused || patience <= 0)) {
+      told = true;
+      post({ type: 'paused', paused: true });
+    }
     if (missing) missing = !machine.fillPages(FILL_ASLEEP_MS);
-    else link.sleep(count, null);
+    else link.sleep(count, told ? null : patience);
   }
+  if (told) post({ type: 'paused', paused: false });
+  return missing;
 }
 
 /**

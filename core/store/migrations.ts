@@ -184,6 +184,13 @@ export const migrations: readonly Migration[] = [
       ) STRICT, WITHOUT ROWID`,
     ],
   },
+  {
+    version: 7,
+    what: 'a port for GDB',
+    statements: [
+      'ALTER TABLE vms ADD COLUMN gdb_port INTEGER CHECK (gdb_port BETWEEN 1 AND 65535)', 'ALTER TABLE vms ADD COLUMN gdb_wait INTEGER NOT NULL DEFAULT 0 CHECK (gdb_wait IN (0, 1))',
+    ],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

@@ -12,6 +12,8 @@ export interface VmRow {
   readonly clock: string;
   readonly iommu: string;
   readonly firmware: string;
+  readonly gdb_port: number | null;
+  readonly gdb_wait: number;
   readonly boot_kind: string;
   readonly kernel: string | null;
   readonly initrd: string | null;

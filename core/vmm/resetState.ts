@@ -3,14 +3,14 @@ import type { InitialVcpuState, SegmentState } from '../boot/loader.ts';
 import type { CpuModel } from '../cpu/models.ts';
 import type { Processor } from '../cpu/processor.ts';
 import {
-  ACTIVITY, CPL, CR0, CR2, CR3, CR4, CR4_ALLOWED, CR8, CODE_GENERATION, CS, DELIVERY, DR0, DR6, DR7, DS, EFER, EFER_ALLOWED, EFLAGS, ENTRY_INTR_INFO, ES,
+  ACTIVITY, CPL, CR0, CR2, CR3, CR4, CR4_ALLOWED, CR8, CODE_GENERATION, CS, DEBUG, DEBUG_BYTES, DELIVERY, DR0, DR6, DR7, DS, EFER, EFER_ALLOWED, EFLAGS, ENTRY_INTR_INFO, ES,
   FAULT, FCW, FS, F_RES, GDTR_BASE, GDTR_LIMIT, GPR, GS, HELPER_STATE, IDTR_BASE, IDTR_LIMIT, INSTRUCTIONS, INTERRUPTIBILITY, LDTR, MSR_PAT, MXCSR, PENDING_DEBUG,
   PHYS_RESERVED, RAM_SIZE, RIP, SEGMENTS, SEGMENT_SIZE, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS, STATE, STEP_REASON, TR, XCR0,
   XCR0_ALLOWED,
 } from '../cpu/layout.ts';
 
 /** Fields that describe the machine rather than the processor's state: a reset leaves them. */
-const KEPT: readonly (readonly [number, number])[] = [[PHYS_RESERVED, 8], [CR4_ALLOWED, 8], [EFER_ALLOWED, 8], [XCR0_ALLOWED, 8], [RAM_SIZE, 4], [INSTRUCTIONS, 8], [CODE_GENERATION, 4]];
+const KEPT: readonly (readonly [number, number])[] = [[PHYS_RESERVED, 8], [CR4_ALLOWED, 8], [EFER_ALLOWED, 8], [XCR0_ALLOWED, 8], [RAM_SIZE, 4], [INSTRUCTIONS, 8], [CODE_GENERATION, 4], [DEBUG, DEBUG_BYTES]];
 const STATE_BYTES = 0x2000;
 
 /** Clears the processor's state but for what describes the machine. */

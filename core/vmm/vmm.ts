@@ -7,8 +7,8 @@ import type { SliceResult } from '../machine/types.ts';
 import type { VcpuInterrupts } from '../platform/interrupts.ts';
 import { Processor, exitReason } from '../cpu/processor.ts';
 import {
-  ACTIVITY, CR4, CR8, EFLAGS, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, FERR, FERR_ASSERTED, FERR_IGNORED, GPR, NMI_WINDOW, PAGE_KIND, PAGE_MMIO,
-  VMX_OPERATION, XCR0,
+  ACTIVITY, CR4, CR8, EFLAGS, EXIT_DEBUGGER, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, FERR, FERR_ASSERTED, FERR_IGNORED, GPR, NMI_WINDOW, PAGE_KIND,
+  PAGE_MMIO, VMX_OPERATION, XCR0,
 } from '../cpu/layout.ts';
 import type { AccessSize, Component } from '../platform/device.ts';
 import { Cpuid } from './cpuid.ts';
@@ -84,6 +84,8 @@ export class Vmm {
   /** Starts a fresh trace of exits, or ends it. */
   traceExits(on: boolean): void {
     this.trace = on ? new ExitTrace(this.cpu, 0) : null;
+    // Regions keep registers to themselves while an access is completed in place; a trace shows them as they are.
+    this.cpu.debug.stepDevices(on);
   }
 
   /** Everything to its power-on state; the guest will start where `initial` says. */
@@ -134,14 +136,20 @@ export class Vmm {
           return { kind: 'halted', wakeInNs: pc.clock.untilNextNs() };
         }
         view.setUint32(ACTIVITY, ACTIVITY_ACTIVE, true);
-      }
-      this.prepareInjection();
+        this.prepareInjection();
+      } else if (!cpu.debug.stepping) this.prepareInjection();
       this.trace?.entry();
       const reason = cpu.enter(ENTRY_BUDGET);
+      if (reason === EXIT_DEBUGGER) return { kind: 'held' };
       this.counts[reason]!++;
       this.trace?.exit(reason);
       const stop = this.handle(reason);
       if (stop) return stop;
+      if (cpu.debug.stepping) {
+        // The step was an instruction that root mode has completed.
+        cpu.debug.stop = { kind: 'step' };
+        return { kind: 'held' };
+      }
       if (pc.exit) return { kind: 'stopped', exit: pc.exit };
       if (performance.now() >= end) return { kind: 'ran' };
     }

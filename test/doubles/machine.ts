@@ -17,6 +17,7 @@ export function createMachine(config: MachineConfig, host: MachineHost): Promise
 }
 
 class WordMachine implements Machine {
+  readonly held = false;
   readonly #config: MachineConfig;
   readonly #host: MachineHost;
   #line = '';

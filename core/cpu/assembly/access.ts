@@ -5,9 +5,18 @@ import {
   BOUNCE_SIZE,
   CODE_SIZE,
   CPL,
+  DEBUG_DEVICES,
+  DEBUG_HIT,
+  DEBUG_HIT_KIND,
+  DEBUG_MODE,
+  DEBUG_STEPPING,
+  DEBUG_WATCHES,
+  DEBUG_WATCH_COUNT,
+  DELIVERY,
   DR0,
   DR7,
   EFER,
+  EXIT_DEBUGGER,
   EXIT_LINEAR,
   FAULT,
   FAULT_CANONICAL,
@@ -27,7 +36,7 @@ import { holdsCode, writeToCode } from './code';
 import { mmioRead, mmioReadHigh, mmioWrite } from './imports';
 import { canonical, fillRead, fillWrite, IMPLICIT, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
 import { noteWrite, pageKind } from './physical';
-import { raiseError } from './status';
+import { exit, raiseError } from './status';
 import { alignmentChecked, dataEntry, guardedOpen } from './tlb';
 
 const GENERAL_PROTECTION: u32 = 13;
@@ -88,6 +97,51 @@ function noteBreakpoints(la: u64, size: i32, write: bool): void {
 @inline
 function watch(la: u64, size: i32, write: bool): void {
   if (load<u32>(DR7) & 0xff) noteBreakpoints(la, size, write);
+}
+
+// ---- a debugger outside the guest ---------------------------------------------------------------------------------------------
+
+/** The kind of the watchpoint that an access meets, 0 for none. */
+function watchpointAt(la: u64, size: u64, write: bool): u32 {
+  const count = load<u32>(DEBUG_WATCH_COUNT);
+  for (let i: u32 = 0; i < count; i++) {
+    const at = DEBUG_WATCHES + (i << 4);
+    const start = load<u64>(at);
+    const kind = load<u32>(at, 12);
+    if (kind & (write ? 1 : 2) && start < la + size && la < start + u64(load<u32>(at, 8))) return kind;
+  }
+  return 0;
+}
+
+/** Whether what translateAll found is, in part, a device's. */
+function reachesDevice(size: i32): bool {
+  return pageKind(firstTarget) == PAGE_MMIO || (firstSize != size && pageKind(secondTarget) == PAGE_MMIO);
+}
+
+/** While DEBUG_MODE is not 0, before a translated access: false gives its instruction up, to run alone. */
+function debugAccess(la: u64, size: i32, access: u32): bool {
+  const kind = watchpointAt(la, size, (access & WRITE) != 0);
+  const alone = load<u32>(DEBUG_STEPPING) != 0;
+  if (kind == 0 && (alone || !(load<u32>(DEBUG_MODE) & DEBUG_DEVICES) || !reachesDevice(size))) return true;
+  // The delivery of an event cannot be begun again: its accesses are noted, and the guest stops at the end of its slice.
+  if (!alone && load<u32>(DELIVERY) == 0 && !(access & IMPLICIT)) {
+    exit(EXIT_DEBUGGER, 0);
+    return false;
+  }
+  if (kind == 0) return true;
+  store<u64>(DEBUG_HIT, la);
+  store<u32>(DEBUG_HIT_KIND, kind);
+  return true;
+}
+
+/** The same before a probe: its instruction relies on it and cannot be given up later. It speaks for whole pages. */
+function debugProbe(la: u64, size: i32): bool {
+  if (load<u32>(DEBUG_STEPPING) || load<u32>(DELIVERY)) return true;
+  const pages = (la & 0xfff) + size > 4096 ? 8192 : 4096;
+  const watched = watchpointAt(la & ~0xfff, pages, true) | watchpointAt(la & ~0xfff, pages, false);
+  if (!watched && (!(load<u32>(DEBUG_MODE) & DEBUG_DEVICES) || !reachesDevice(size))) return true;
+  exit(EXIT_DEBUGGER, 0);
+  return false;
 }
 
 // ---- guest-physical pieces ----------------------------------------------------------------------------------------------------
@@ -184,6 +238,7 @@ function readSlow(la: u64, size: i32, access: u32, vector: u32): u32 {
   if (!wide(access)) la &= 0xffffffff;
   else if (!checkCanonical(la, size, vector)) return 0;
   if (!translateAll(la, size, access) || !checkAlignment(la, size, access)) return 0;
+  if (load<u32>(DEBUG_MODE) && !debugAccess(la, size, access)) return 0;
   watch(la, size, false);
   if (firstSize == size) {
     if (pageKind(firstTarget) != PAGE_MMIO) {
@@ -216,6 +271,7 @@ function writeSlow(la: u64, size: i32, access: u32, vector: u32, fetch: bool, re
     if (load<u32>(DR7) & 0xff && pageWatched(la)) return REFUSED;
     if (holdsCode(firstTarget, firstSize) || (firstSize < <u32>size && holdsCode(secondTarget, size - firstSize))) return REFUSED;
   }
+  if (load<u32>(DEBUG_MODE) && !debugAccess(la, size, access)) return 0;
   watch(la, size, true);
   if (firstSize == size && pageKind(firstTarget) == PAGE_RAM) {
     noteWrite(<u32>firstTarget);
@@ -334,7 +390,7 @@ export function probeWrite(la: u64, size: i32): bool {
   const access = currentAccess() | WRITE;
   if (!wide(access)) la &= 0xffffffff;
   else if (!checkCanonical(la, size, GENERAL_PROTECTION)) return false;
-  return translateAll(la, size, access);
+  return translateAll(la, size, access) && (!load<u32>(DEBUG_MODE) || debugProbe(la, size));
 }
 
 /** The same for a read. */
@@ -342,7 +398,7 @@ export function probeRead(la: u64, size: i32): bool {
   const access = currentAccess();
   if (!wide(access)) la &= 0xffffffff;
   else if (!checkCanonical(la, size, GENERAL_PROTECTION)) return false;
-  return translateAll(la, size, access);
+  return translateAll(la, size, access) && (!load<u32>(DEBUG_MODE) || debugProbe(la, size));
 }
 
 // ---- accessors at the current privilege ----------------------------------------------------------------------------------------

@@ -4,7 +4,12 @@ import {
   CPL,
   CR0,
   CR3,
-  CR4, CR4_ALLOWED,
+  CR4,
+  CR4_ALLOWED,
+  DEBUG_MODE,
+  DEBUG_WATCH,
+  DEBUG_WATCHES,
+  DEBUG_WATCH_COUNT,
   DR0,
   DR7,
   EFER,
@@ -300,7 +305,7 @@ export function canonicalWhenWide(la: u64): bool {
 
 /** Whether an enabled data breakpoint lies in the page, whose accesses then all take the slow path. */
 export function pageWatched(la: u64): bool {
-  if (alignmentChecked()) return true;
+  if (alignmentChecked() || (load<u32>(DEBUG_MODE) & DEBUG_WATCH && pageDebugged(la & ~0xfff))) return true;
   const dr7 = load<u32>(DR7);
   if (!(dr7 & 0xff)) return false;
   const page = la & ~0xfff;
@@ -308,6 +313,16 @@ export function pageWatched(la: u64): bool {
     if (!((dr7 >>> (i << 1)) & 3)) continue;
     if (!((dr7 >>> (16 + (i << 2))) & 1)) continue;
     if ((load<u64>(DR0 + (i << 3)) & ~0xfff) == page) return true;
+  }
+  return false;
+}
+
+/** Whether a debugger watches bytes of the page. */
+function pageDebugged(page: u64): bool {
+  const count = load<u32>(DEBUG_WATCH_COUNT);
+  for (let i: u32 = 0; i < count; i++) {
+    const start = load<u64>(DEBUG_WATCHES + (i << 4));
+    if (start < page + 4096 && page < start + u64(load<u32>(DEBUG_WATCHES + (i << 4), 8))) return true;
   }
   return false;
 }

@@ -70,6 +70,8 @@ export interface DiscoverySource {
   programOf(decoded: Decoded, shape: DecodedForm, codeSize: CodeSize): Program;
   /** A page by number relative to the entry's, when code on it has been decoded; else null. */
   page(number: number): RegionPage | null;
+  /** Whether a debugger looks at an offset of every page: the interpreter must stop there. */
+  isMarked(offset: number): boolean;
   /** Whether an instruction has been decoded at an offset of a page. */
   isDecoded(page: RegionPage, offset: number): boolean;
   /** Whether a branch or call to an offset of a page has been seen to be taken: what has not is left out. */
@@ -173,7 +175,7 @@ class Discovery {
 
   private decode(offset: number): RegionInstruction | null {
     const page = this.page(Math.floor(offset / PAGE_SIZE));
-    if (!page) return null;
+    if (!page || this.source.isMarked(offset & (PAGE_SIZE - 1))) return null;
     const { bytes, decoder, codeSize } = this.source;
     try {
       const decoded = { ...decoder.decode(bytes, page.host + (offset & (PAGE_SIZE - 1)), page.host + PAGE_SIZE, codeSize) };

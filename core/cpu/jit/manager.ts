@@ -11,7 +11,7 @@ import type { DecodedForm } from '../forms.ts';
 import { buildProgram } from '../forms.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { CODE_SIZE, PAGE_CODE, RAM_BASE, RIP } from '../layout.ts';
-import { OP_GOTO, OP_REGION, R_AUX, R_OP, OP_CROSS } from '../record.ts';
+import { OP_GOTO, OP_REGION, OP_STOP, R_AUX, R_OP, OP_CROSS } from '../record.ts';
 import { discover, keyOffset } from './discover.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
 import { analyse } from './flow.ts';
@@ -56,6 +56,8 @@ export interface JitHost {
   readonly lastIndex: number;
   /** Forgets all decoded code, records that lead to regions included. */
   dropAllCode(): void;
+  /** Offsets in every page at which no region may run (debug.ts). */
+  readonly markedOffsets: ReadonlySet<number>;
   /** Guest-physical address of the instruction byte at RIP + delta; 0xffffffff when it cannot be fetched. No fault is left pending. */
   pageAddress(delta: number): number;
 }
@@ -131,7 +133,7 @@ export class JitManager {
     const { record, table } = this.recordAt(gpa, size);
     if (record === 0 || this.nextIndex > this.host.lastIndex) return;
     const operation = view.getUint16(record + R_OP, true);
-    if (operation === OP_CROSS || (operation === OP_REGION && tier === 0)) return;
+    if (operation === OP_CROSS || operation === OP_STOP || (operation === OP_REGION && tier === 0)) return;
     const started = performance.now();
     const region = discover(gpa & 4095, this.source(gpa, table, size, distance, weigh), TIERS[tier]!);
     if (region.blocks.size === 0) {
@@ -191,6 +193,7 @@ export class JitManager {
         const records = descriptor === 0 ? 0 : view.getUint32(descriptor + size * 4, true);
         return records === 0 ? null : { host: (RAM_BASE + (other & ~4095)) >>> 0, table: records };
       },
+      isMarked: offset => this.host.markedOffsets.has(offset),
       isDecoded: (page, offset) => view.getUint32(page.table + offset * 4, true) !== 0,
       isTaken: (page, offset) => !selective || this.heat.isTaken(Heat.key(page.host - RAM_BASE + offset, size)),
     };

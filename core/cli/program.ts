@@ -27,6 +27,7 @@ Examples:
   vanderpool run                                               the built-in monitor
   vanderpool run --kernel vmlinuz --initrd initrd.img --append 'console=ttyS0' --memory 1G
   vanderpool run --kernel xen.elf --append 'console=com1' --module 'vmlinuz console=hvc0' --module initrd.img
+  vanderpool run --kernel vmlinuz --append 'root=/dev/vda' --disk disk.qcow2 --net user,forward=tcp:2222:22
   vanderpool run --kernel test.flat --timeout 60 --stats stats.json
 ${exitStatuses}`;
 

@@ -1,7 +1,9 @@
 /** The PCI devices that a VM's configuration asks for, on the core thread. */
 import { DiskClient } from '../block/link.ts';
 import { VirtioBlk } from '../devices/virtio/blk.ts';
+import { VirtioNet } from '../devices/virtio/net.ts';
 import { VirtioPci } from '../devices/virtio/pci.ts';
+import { FrameLink } from '../net/frameLink.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
 import type { MachineDisk } from './disks.ts';
 import type { MachineConfig } from './types.ts';
@@ -15,16 +17,19 @@ export interface MachineDevices {
   drain(): void;
 }
 
-export function createDevices({ disks = [], clock }: Pick<MachineConfig, 'disks' | 'clock'>): MachineDevices {
+export function createDevices({ disks = [], networks = [], clock }: Pick<MachineConfig, 'disks' | 'networks' | 'clock'>): MachineDevices {
   // By the instruction count every answer comes at the instruction that asked.
   const clients = disks.map((disk) => new DiskClient(disk.link, disk, clock === 'instructions'));
+  const interfaces = networks.map(({ link, mac }, index) => new VirtioNet(`virtio-net-${index}`, new FrameLink(link), mac));
+  const diskFunctions = disks.flatMap((disk, index) => {
+    const client = clients[index];
+    return client ? [diskFunction(disk, client, index)] : [];
+  });
   return {
-    functions: disks.flatMap((disk, index) => {
-      const client = clients[index];
-      return client ? [diskFunction(disk, client, index)] : [];
-    }),
+    functions: [...diskFunctions, ...interfaces.map((kind) => new VirtioPci(kind))],
     poll: () => {
       for (const client of clients) client.poll();
+      for (const kind of interfaces) kind.poll();
     },
     drain: () => {
       for (const client of clients) client.drain();

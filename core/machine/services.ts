@@ -1,21 +1,28 @@
-/** What the I/O thread does for a machine's devices: its disks. */
+/** What the I/O thread does for a machine's devices: its disks and networks. */
 import type { VmConfig } from '../contract/vm.ts';
 import { MachineDisks } from './disks.ts';
+import { MachineNetworks } from './networks.ts';
 import type { MachineService } from './runner.ts';
 import type { MachineConfig } from './types.ts';
 
 export class MachineServices {
   /** What the core thread is told of them. */
-  readonly descriptions: Pick<MachineConfig, 'disks'>;
+  readonly descriptions: Pick<MachineConfig, 'disks' | 'networks'>;
   readonly list: readonly MachineService[];
 
-  private constructor(disks: MachineDisks) {
-    this.descriptions = { disks: disks.descriptions };
-    this.list = [disks];
+  private constructor(disks: MachineDisks, networks: MachineNetworks) {
+    this.descriptions = { disks: disks.descriptions, networks: networks.descriptions };
+    this.list = [disks, networks];
   }
 
   /** @throws ContractError naming what cannot be opened, and its field; nothing is open then */
-  static async open({ disks }: Pick<VmConfig, 'disks'>): Promise<MachineServices> {
-    return new MachineServices(await MachineDisks.open(disks));
+  static async open({ name, disks, networks }: Pick<VmConfig, 'name' | 'disks' | 'networks'>): Promise<MachineServices> {
+    const opened = await MachineDisks.open(disks);
+    try {
+      return new MachineServices(opened, await MachineNetworks.open(name, networks));
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
   }
 }

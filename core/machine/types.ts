@@ -6,6 +6,7 @@ import type { AssignedDevice } from '../contract/device.ts';
 import type { ExitRecord, ExitRow } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { MachineDisk } from './disks.ts';
+import type { MachineNetwork } from './networks.ts';
 
 /** What a VM is made of, with every file already read: the host side resolves paths and validates sizes. */
 export interface MachineConfig {
@@ -16,6 +17,7 @@ export interface MachineConfig {
   readonly cpuModel: string;
   readonly boot: BootSource;
   readonly disks?: readonly MachineDisk[];
+  readonly networks?: readonly MachineNetwork[];
   /** `interpreter` emits no regions; `always` compiles every region on first sight. */
   readonly jit: 'off' | 'on' | 'always';
   readonly clock: 'wall' | 'instructions';

@@ -95,13 +95,22 @@ class FrameRing {
     if (waiting.async) await waiting.value;
   }
 
+  /** Whether a frame is there. */
+  get waiting(): boolean {
+    return this.#used() > 0;
+  }
+
+  /** Done when the reader has taken something. */
+  async departure(): Promise<void> {
+    const tail = Atomics.load(this.#words, this.#tail);
+    if (tail === Atomics.load(this.#words, this.#head)) return;
+    const waiting = Atomics.waitAsync(this.#words, this.#tail, tail);
+    if (waiting.async) await waiting.value;
+  }
+
   /** Wakes whoever waits for an arrival. */
   wake(): void {
     Atomics.notify(this.#words, this.#head);
-  }
-
-  clear(): void {
-    Atomics.store(this.#words, this.#tail, Atomics.load(this.#words, this.#head));
   }
 
   #used(): number {

@@ -292,8 +292,7 @@ export class Nat {
       socket: null, timer: undefined,
       tcp: new TcpConnection({ guest: guestPort, peer }, first, {
         send: (segment, data) => this.#sendTcp(address, segment, data, connection.tcp),
-        largeSegments: (this.#options.abilities() & frameAbility.largeTcp4) !== 0,
-        now: () => performance.now(),
+        largeSegments: () => (this.#options.abilities() & frameAbility.largeTcp4) !== 0,
         setTimer: (milliseconds) => {
           clearTimeout(connection.timer);
           connection.timer = milliseconds === null ? undefined : setTimeout(() => connection.tcp.tick(), milliseconds);

@@ -19,8 +19,7 @@ export interface HostStream {
 export interface TcpOutput {
   /** A segment; `data` may be longer than the link's frames when `largeSegments` says so. */
   send(segment: Omit<TcpSegment, 'data'>, data: Uint8Array): boolean;
-  readonly largeSegments: boolean;
-  now(): number;
+  largeSegments(): boolean;
   /** Calls `tick` of the connection after this time. */
   setTimer(milliseconds: number | null): void;
   /** The connection is over: forget it. */
@@ -35,7 +34,7 @@ const RECEIVE_BYTES = 512 * 1024;
 const SEND_BYTES = 512 * 1024;
 const WINDOW_SCALE = 5;
 const MAXIMUM_SEGMENT = 1460;
-const LARGE_SEGMENT = 60 * 1024;
+const LARGE_SEGMENT = 44 * MAXIMUM_SEGMENT;
 const RETRY_MS = 200;
 const RETRY_MAXIMUM_MS = 10_000;
 const RETRIES = 12;
@@ -134,7 +133,7 @@ export class TcpConnection {
   /** The host's socket has sent everything it held. */
   hostDrained(): void {
     this.#backlog = 0;
-    if (this.#state === 'established' && this.#window_() - ((this.#receiveEdge - this.#receiveNext) >>> 0) >= RECEIVE_BYTES / 4) this.#sendAck();
+    if (this.#state === 'established' && this.#room() - ((this.#receiveEdge - this.#receiveNext) >>> 0) >= RECEIVE_BYTES / 4) this.#sendAck();
   }
 
   /** There is room in the ring to the guest again. */
@@ -237,7 +236,7 @@ export class TcpConnection {
     if (data.length === 0 && !fin) return;
     const old = (this.#receiveNext - sequence) | 0;
     if (old < 0 || old > data.length || this.#guestEnded) return this.#sendAck();
-    const room = this.#window_();
+    const room = this.#room();
     const fresh = data.subarray(old, old + room);
     if (fresh.length > 0) {
       this.#receiveNext = (this.#receiveNext + fresh.length) >>> 0;
@@ -271,7 +270,7 @@ export class TcpConnection {
   /** Sends as much as the guest's window and the ring take. */
   #transmit(): void {
     if (this.#state !== 'established') return;
-    const limit = this.#output.largeSegments ? Math.floor(LARGE_SEGMENT / this.#segmentBytes) * this.#segmentBytes : this.#segmentBytes;
+    const limit = this.#segmentBytes === MAXIMUM_SEGMENT && this.#output.largeSegments() ? LARGE_SEGMENT : this.#segmentBytes;
     for (;;) {
       const sent = (this.#next - this.#unacknowledged) >>> 0;
       const finSent = sent > this.#queued;
@@ -338,7 +337,7 @@ export class TcpConnection {
 
   #header(sequence: number, flags: number): Omit<TcpSegment, 'data'> {
     const shift = this.#scaled ? WINDOW_SCALE : 0;
-    const window = Math.min(this.#window_() >> shift, 0xffff);
+    const window = Math.min(this.#room() >> shift, 0xffff);
     this.#receiveEdge = (this.#receiveNext + window * 2 ** shift) >>> 0;
     const acknowledgement = (flags & tcpFlag.ack) === 0 ? 0 : this.#receiveNext;
     return {
@@ -347,7 +346,7 @@ export class TcpConnection {
   }
 
   /** Bytes that the host may still take. A window once offered is not taken back. */
-  #window_(): number {
+  #room(): number {
     return Math.max(0, RECEIVE_BYTES - this.#backlog, (this.#receiveEdge - this.#receiveNext) | 0);
   }
 

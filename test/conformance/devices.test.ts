@@ -20,6 +20,8 @@ import { Pic } from '../../core/platform/pic.ts';
 import { Pit } from '../../core/platform/pit.ts';
 import { Rtc } from '../../core/platform/rtc.ts';
 import { VirtioBlk } from '../../core/devices/virtio/blk.ts';
+import { VirtioNet } from '../../core/devices/virtio/net.ts';
+import { FrameLink, createFrameBuffer } from '../../core/net/frameLink.ts';
 import { VirtioPci } from '../../core/devices/virtio/pci.ts';
 import { layout as virtioLayout } from '../../core/devices/virtio/registers.ts';
 import { MemoryDisk } from '../doubles/memoryDisk.ts';
@@ -59,6 +61,11 @@ deviceConformance('PCI host', () => {
 
 deviceConformance('virtio-blk', () => {
   const { fn } = plugged(new VirtioPci(new VirtioBlk('virtio-blk-0', new MemoryDisk(), 'serial')), new Uint8Array(0x100000));
+  return behindBar(fn, fn.registers, virtioLayout.bytes);
+});
+
+deviceConformance('virtio-net', () => {
+  const { fn } = plugged(new VirtioPci(new VirtioNet('virtio-net-0', new FrameLink(createFrameBuffer()), new Uint8Array(6))), new Uint8Array(0x100000));
   return behindBar(fn, fn.registers, virtioLayout.bytes);
 });
 

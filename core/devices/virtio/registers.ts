@@ -112,7 +112,8 @@ export class VirtioRegisters {
       driverFeatures: reader.uint64('driverFeatures'), configurationVector: reader.uint('configurationVector', 16), queueSelect: reader.uint('queueSelect', 16),
       queueVectors: reader.uints('queueVectors', 16, this.queues.length), interrupt: reader.uint('interrupt', 2), generation: reader.uint('generation', 8),
     };
-    if ((registers.driverFeatures & ~this.#offered) !== 0n) reader.refuse('driverFeatures', 'features that this device offers');
+    const agreed = (registers.status & status.featuresOk) !== 0;
+    if (agreed && (registers.driverFeatures & ~this.#offered) !== 0n) reader.refuse('driverFeatures', 'features that this device offers');
     const queues = reader.records('queues', this.queues.length).map((queue, index) => VirtQueue.readState(queue, this.queues[index]?.limit ?? 0));
     const applyKind = this.#kind.readState(reader.record('kind'));
     return () => {

@@ -5,6 +5,11 @@
 export const RECORD_SIZE = 32;
 export const RECORD_SHIFT = 5;
 
+/** Instructions that one run holds at most. */
+export const RUN_LIMIT = 64;
+/** Field of a code page's descriptor: nonzero when a region that begins on another page has been compiled from its record tables. */
+export const DESCRIPTOR_SHARED = 28;
+
 /** Byte offsets of the fields. Register fields are offsets from STATE. */
 export const R_OP = 0; // u16: case of the switch, or from HOT_LIMIT on index into the table of cold functions
 export const R_OFFSET = 2; // u16: offset of the instruction in its page

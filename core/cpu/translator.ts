@@ -9,11 +9,9 @@ import { buildProgram, formName, formOf, ownDisplacement } from './forms.ts';
 import { CODE_SIZE, CR4, GPR, RAM_BASE, SS, STEP_RECORDS } from './layout.ts';
 import {
   OP_CROSS, OP_GOTO, OP_RELOOKUP, OP_STOP, RECORD_SIZE, R_AUX, R_DISPLACEMENT, R_E, R_G, R_IMMEDIATE, R_INDEX, R_LENGTH, R_OFFSET, R_OP,
-  R_SCALE, R_SEGMENT,
+  R_SCALE, R_SEGMENT, RUN_LIMIT,
 } from './record.ts';
 
-/** Instructions that one run holds at most. */
-const RUN_LIMIT = 64;
 const PAGE_SIZE = 4096;
 const NO_ADDRESS = 0xffffffff;
 const SIZES: readonly CodeSize[] = [16, 32, 64];

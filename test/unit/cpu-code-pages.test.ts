@@ -87,3 +87,33 @@ describe('writes to a page with decoded code', () => {
     expect(holdsCode(PAGE)).toBe(true);
   });
 });
+
+describe('the memory of dropped code', () => {
+  const invalidate = (gpa: number): void => void cpu.call('writeU8', BigInt(gpa), 0);
+  /** Decoded code with a table, as lookup and decode make it. */
+  function table(gpa: number): number {
+    decode(gpa, 0x100, 0x120);
+    const descriptor = cpu.read32(L.PAGE_CODE + (gpa >>> 12) * 4);
+    const at = cpu.call('allocateTable');
+    cpu.write32(descriptor + 8, at);
+    cpu.write32(at + 0x100 * 4, cpu.call('allocateRun', descriptor, 3) + 32);
+    return at;
+  }
+
+  it('is used again, empty', () => {
+    const before = table(PAGE);
+    invalidate(PAGE + 0x110);
+    const end = cpu.read32(L.CODE_NEXT);
+    expect(table(PAGE + 0x5000)).toBe(before);
+    expect(cpu.read32(L.CODE_NEXT) - end, 'a descriptor is all that is new').toBe(32);
+    expect(cpu.read32(before)).toBe(0);
+  });
+
+  it('is not when a region on another page takes the table for a sign that its code is unchanged', () => {
+    const before = table(PAGE);
+    cpu.write32(cpu.read32(L.PAGE_CODE + (PAGE >>> 12) * 4) + 28, 1);
+    invalidate(PAGE + 0x110);
+    expect(table(PAGE)).not.toBe(before);
+    expect(cpu.read32(before + 0x100 * 4)).toBe(0);
+  });
+});

@@ -2,21 +2,36 @@
  * Decoded code by guest-physical page: descriptors, record tables, invalidation.
  *
  * Descriptor (in the code arena): u32 record table for 16-, 32- and 64-bit code (0 = none), u32 first run, u64 bitmap of the 64-byte
- * lines that hold decoded bytes, u32 page. Run: u32 next run, u32 count, then the records.
+ * lines that hold decoded bytes, u32 page, u32 whether regions of other pages know the tables. Run: u32 next run, u32 count, then the records.
+ *
+ * What is dropped is used again: runs by their number of records, tables unless such a region would take a new one for the old one. Whoever
+ * executes a run that is dropped finds OP_RELOOKUP in it before anything new is decoded.
  */
 import { CODE_ARENA, CODE_GENERATION, CODE_NEXT, PAGE_CODE } from '../layout';
-import { OP_RELOOKUP, RECORD_SIZE, R_OP } from '../record';
+import { DESCRIPTOR_SHARED, OP_RELOOKUP, RECORD_SIZE, RUN_LIMIT, R_OP } from '../record';
 import { dropPageWrites, flushExecute } from './tlb';
 
-export const TABLE_BYTES: u32 = 4096 * 4;
+const TABLE_BYTES: u32 = 4096 * 4;
 const DESCRIPTOR_BYTES: u32 = 32;
 const LINES: u32 = 16;
 const PAGE: u32 = 24;
+/** Records of the longest run: instructions, and what ends them. */
+const RUN_RECORDS: u32 = RUN_LIMIT + 2;
+
+/** Freed tables, linked by their first words; everything else in them is zero. */
+let freeTable: u32 = 0;
+/** Freed runs by number of records, linked by their first words. */
+const freeRuns: u32 = <u32>memory.data(4 * (66 + 1), 16);
 
 /** Drops all decoded code; called when the arena is full and once at start. */
 export function dropAllCode(): void {
-  memory.fill(PAGE_CODE, 0, 4 << 20);
+  // Most of the 4 MB was never written, and the host has given no pages for it.
+  for (let at: u32 = PAGE_CODE; at < <u32>PAGE_CODE + (4 << 20); at += 8) {
+    if (load<u64>(at) != 0) store<u64>(at, 0);
+  }
   store<u32>(CODE_NEXT, CODE_ARENA);
+  freeTable = 0;
+  memory.fill(freeRuns, 0, 4 * (RUN_RECORDS + 1));
   store<u32>(CODE_GENERATION, load<u32>(CODE_GENERATION) + 1);
   flushExecute();
 }
@@ -34,9 +49,21 @@ export function allocateCode(bytes: u32): u32 {
   return at;
 }
 
+/** A record table without entries. */
+export function allocateTable(): u32 {
+  const table = freeTable;
+  if (table == 0) return allocateCode(TABLE_BYTES);
+  freeTable = load<u32>(table);
+  store<u32>(table, 0);
+  return table;
+}
+
 /** Notes a run of records of a page, for invalidation. The caller fills the records at the returned address + 32. */
 export function allocateRun(descriptor: u32, count: u32): u32 {
-  const run = allocateCode(32 + count * RECORD_SIZE);
+  const list = freeRuns + (count << 2);
+  let run = load<u32>(list);
+  if (run != 0) store<u32>(list, load<u32>(run));
+  else run = allocateCode(32 + count * RECORD_SIZE);
   store<u32>(run, load<u32>(descriptor, 12));
   store<u32>(run, count, 4);
   store<u32>(descriptor, run, 12);
@@ -55,16 +82,30 @@ export function invalidateCode(page: u32): void {
   const descriptor = load<u32>(PAGE_CODE + (page << 2));
   if (descriptor == 0) return;
   store<u32>(PAGE_CODE + (page << 2), 0);
-  for (let run = load<u32>(descriptor, 12); run != 0; run = load<u32>(run)) {
+  let run = load<u32>(descriptor, 12);
+  while (run != 0) {
+    const next = load<u32>(run);
     const count = load<u32>(run, 4);
     for (let i: u32 = 0; i < count; i++) store<u16>(run + 32 + i * RECORD_SIZE, OP_RELOOKUP, R_OP);
+    store<u32>(run, load<u32>(freeRuns + (count << 2)));
+    store<u32>(freeRuns + (count << 2), run);
+    run = next;
   }
   for (let size: u32 = 0; size < 12; size += 4) {
     const table = load<u32>(descriptor + size);
-    if (table != 0) memory.fill(table, 0, TABLE_BYTES);
+    if (table == 0) continue;
+    clearTable(table, load<u64>(descriptor, LINES));
+    if (load<u32>(descriptor, DESCRIPTOR_SHARED)) continue;
+    store<u32>(table, freeTable);
+    freeTable = table;
   }
   store<u32>(CODE_GENERATION, load<u32>(CODE_GENERATION) + 1);
   flushExecute();
+}
+
+/** Zeroes a table's entries where its page has decoded lines: the host gives no pages for what was never written. */
+function clearTable(table: u32, lines: u64): void {
+  for (; lines != 0; lines &= lines - 1) memory.fill(table + (<u32>ctz(lines) << 8), 0, 256);
 }
 
 /**

@@ -3,7 +3,7 @@ import {
   CODE_ARENA_END, CODE_NEXT, CODE_PAGE_RIP, CODE_SIZE, FAULT, CODE_TABLE, CODE_TABLES_FOR, CS, PAGE_CODE, RAM_BASE, RIP, SEG_BASE, SEG_LIMIT, SEGMENTS,
   SEGMENT_SIZE,
 } from '../layout';
-import { allocateCode, descriptorOf, dropAllCode, TABLE_BYTES } from './code';
+import { allocateTable, descriptorOf, dropAllCode } from './code';
 import { decode } from './imports';
 import { canonical, fillExecute, translateExecute } from './paging';
 import { raiseError } from './status';
@@ -43,7 +43,7 @@ export function lookup(): u32 {
   const descriptor = descriptorOf(gpa >> 12);
   let table = load<u32>(descriptor + (size << 2));
   if (table == 0) {
-    table = allocateCode(TABLE_BYTES);
+    table = allocateTable();
     store<u32>(descriptor + (size << 2), table);
   }
   fillExecute(linear, table);

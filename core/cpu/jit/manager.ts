@@ -11,7 +11,7 @@ import type { DecodedForm } from '../forms.ts';
 import { buildProgram } from '../forms.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { CODE_SIZE, PAGE_CODE, RAM_BASE, RIP } from '../layout.ts';
-import { OP_GOTO, OP_REGION, OP_STOP, R_AUX, R_OP, OP_CROSS } from '../record.ts';
+import { DESCRIPTOR_SHARED, OP_GOTO, OP_REGION, OP_STOP, R_AUX, R_OP, OP_CROSS } from '../record.ts';
 import { discover, keyOffset } from './discover.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
 import { analyse } from './flow.ts';
@@ -191,6 +191,8 @@ export class JitManager {
         const other = this.host.pageAddress(distance + number * 4096 - (gpa & 4095));
         const descriptor = other === 0xffffffff ? 0 : view.getUint32(PAGE_CODE + (other >>> 12) * 4, true);
         const records = descriptor === 0 ? 0 : view.getUint32(descriptor + size * 4, true);
+        // From now on this region takes the table for a sign of what it was compiled from.
+        if (records !== 0) view.setUint32(descriptor + DESCRIPTOR_SHARED, 1, true);
         return records === 0 ? null : { host: (RAM_BASE + (other & ~4095)) >>> 0, table: records };
       },
       isMarked: offset => this.host.markedOffsets.has(offset),

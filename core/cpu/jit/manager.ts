@@ -142,7 +142,7 @@ export class JitManager {
     }
     let instructions = 0;
     for (const block of region.blocks.values()) instructions += block.instructions.length;
-    const pays = !weigh || (tier === 0 ? this.smallPays(gpa, region, size, instructions) : this.entries.get(record)!.marks >= instructions * LARGE_COST);
+    const pays = !weigh || (tier === 0 ? this.smallPays(gpa, region, size, instructions) : (this.entries.get(record)?.marks ?? 0) >= instructions * LARGE_COST);
     if (!pays) {
       this.counters.postponed++;
       this.counters.compileMs += performance.now() - started;

@@ -162,6 +162,6 @@ export class DebugUnit {
 
   private writeMode(): void {
     this.cpu.view.setUint32(DEBUG_MODE, (this.watchpoints.length > 0 ? DEBUG_WATCH : 0) | (this.devices ? DEBUG_DEVICES : 0), true);
-    this.cpu.call('flushAll');
+    this.cpu.call('flushBanks');
   }
 }

@@ -241,7 +241,7 @@ export const ACTIVE_EXCEPTIONS = 0x11024;
 export const VMCS_CHECKED = 0x11028;
 /** 32-bit: 1 = a monitor-trap-flag exit is pending, 2 = an instruction is being stepped under the flag. */
 export const MONITOR_TRAP = 0x1102c;
-/** u64: time-stamp counter (before any offset) at which the VMX-preemption timer expires. */
+/** u64: L1's time-stamp counter at which the VMX-preemption timer expires. */
 export const PREEMPTION_DEADLINE = 0x11030;
 export const MSR_DEBUGCTL = 0x11038;
 export const MSR_FEATURE_CONTROL = 0x11040;
@@ -311,7 +311,9 @@ export const WINDOW_ANY = 19;
 /** RSP's. */
 export const WINDOW_STACK = 4;
 
-/** Addresses of installed entries that are not global (u32 each), so that a flush costs what was used; when full, flush all. */
+/** A nested guest has tables of its own (a second bank), this far behind the first. */
+export const TLB_BANK = 0xa00000;
+/** Addresses of installed entries that are not global (u32 each), so that a flush costs what was used; when full, flush all. A log a bank. */
 export const TLB_LOG = 0x180000;
 export const TLB_LOG_CAPACITY = 16384;
 

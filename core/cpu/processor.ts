@@ -210,7 +210,7 @@ export class Processor {
   /** Marks guest-physical pages as MMIO, RAM or ROM. */
   setPageKind(gpa: number, bytes: number, kind: number): void {
     this.bytes.fill(kind, PAGE_KIND + Math.floor(gpa / 4096), PAGE_KIND + Math.ceil((gpa + bytes) / 4096));
-    this.call('flushAll');
+    this.call('flushBanks');
   }
 
   private compileCold(program: Program, name: string): number {
@@ -437,7 +437,8 @@ export class Processor {
   reset(): void {
     this.exitAfterSkip = false;
     this.lastCr8 = 0n;
-    this.call('flushAll');
+    this.call('useBank', 0);
+    this.call('flushBanks');
     this.call('dropAllCode');
     this.call('updateMode');
   }

@@ -2,7 +2,7 @@
 import type { InspectSection } from '../contract/inspect.ts';
 import type { Processor } from '../cpu/processor.ts';
 import {
-  RAM_BASE, TLB_DATA_MASK, TLB_EXECUTE, TLB_EXECUTE_MASK, TLB_READ, TLB_SUPERVISOR, TLB_USER, TLB_WRITE,
+  RAM_BASE, TLB_BANK, TLB_DATA_MASK, TLB_EXECUTE, TLB_EXECUTE_MASK, TLB_READ, TLB_SUPERVISOR, TLB_USER, TLB_WRITE,
 } from '../cpu/layout.ts';
 import { bitNames, hex, section, wideHex } from './tables.ts';
 import type { BitRow } from './tables.ts';
@@ -11,7 +11,10 @@ const TABLES = [
   { name: 'read', offset: TLB_READ, mask: TLB_DATA_MASK }, { name: 'write', offset: TLB_WRITE, mask: TLB_DATA_MASK },
   { name: 'execute', offset: TLB_EXECUTE, mask: TLB_EXECUTE_MASK },
 ] as const;
-const PRIVILEGES = [{ name: 'supervisor', base: TLB_SUPERVISOR }, { name: 'user', base: TLB_USER }] as const;
+const PRIVILEGES = [
+  { name: 'supervisor', base: TLB_SUPERVISOR }, { name: 'user', base: TLB_USER },
+  { name: 'the nested guest\'s supervisor', base: TLB_SUPERVISOR + TLB_BANK }, { name: 'the nested guest\'s user', base: TLB_USER + TLB_BANK },
+] as const;
 const KINDS: readonly BitRow[] = [[1, 'global'], [2, 'of a large page'], [3, 'of a 1 GiB page'], [4, 'needs AC']];
 const ENTRY_BYTES = 16;
 const ENTRIES_SHOWN = 4096;

@@ -53,7 +53,7 @@ export class Pager {
       pages[count] = page;
       count += 1;
     }
-    this.#cpu.call('flushAll');
+    this.#cpu.call('flushBanks');
     return pages.slice(0, count);
   }
 
@@ -74,7 +74,7 @@ export class Pager {
       if (page < SWITCHED_PAGES || bytes[PAGE_KIND + page] !== PAGE_RAM) this.#cpu.ram.set(source.read(page), page * CHUNK_BYTES);
       else bytes[PAGE_KIND + page] = PAGE_ABSENT;
     }
-    this.#cpu.call('flushAll');
+    this.#cpu.call('flushBanks');
   }
 
   /** The page is needed now; its neighbours come along. @throws SegmentError */

@@ -46,7 +46,6 @@ export const MSRS: readonly MsrRow[] = [
   { msr: 0x19b, name: 'IA32_THERM_INTERRUPT', writable: ALL },
   { msr: 0x19c, name: 'IA32_THERM_STATUS', writable: ALL },
   { msr: 0x1a0, name: 'IA32_MISC_ENABLE', reset: [1, 0], writable: ALL },
-  { msr: 0x1d9, name: 'IA32_DEBUGCTL', writable: [0, 0] },
   ...variableMtrrs,
   ...fixedMtrrs,
   { msr: 0x2ff, name: 'IA32_MTRR_DEF_TYPE', reset: [0xc06, 0], writable: [0xcff, 0] },

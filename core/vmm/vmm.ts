@@ -112,7 +112,7 @@ export class Vmm {
       this.kindUnderApic = kinds[PAGE_KIND + page / 4096] ?? PAGE_MMIO;
       kinds[PAGE_KIND + page / 4096] = PAGE_MMIO;
     }
-    this.cpu.call('flushAll');
+    this.cpu.call('flushBanks');
   }
 
   /** Runs the guest for about a millisecond. */

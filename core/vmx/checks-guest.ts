@@ -18,6 +18,9 @@ const CR4_PAE = 1n << 5n;
 const CR4_PCIDE = 1n << 17n;
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
+/** LBR and BTF. */
+const DEBUGCTL_BITS = 3n;
+const DEBUGCTL_BTF = 2n;
 const RFLAGS_TF = 1n << 8n;
 const RFLAGS_IF = 1n << 9n;
 const RFLAGS_VM = 1n << 17n;
@@ -62,7 +65,7 @@ const registerChecks: readonly CheckRow[] = [
   }),
   row('CR4: fixed bits', REGISTERS, { ok: v => fixedCr4(v.wide(F.GUEST_CR4), v.processor.cr4), break: v => v.clear(F.GUEST_CR4, 1 << 13) }),
   row('IA32_DEBUGCTL: reserved bits', REGISTERS, {
-    when: v => v.entry(C.ENTRY_LOAD_DEBUG), ok: v => v.wide(F.GUEST_IA32_DEBUGCTL) === 0n,
+    when: v => v.entry(C.ENTRY_LOAD_DEBUG), ok: v => (v.wide(F.GUEST_IA32_DEBUGCTL) & ~DEBUGCTL_BITS) === 0n,
     break: v => {
       v.raise(F.ENTRY_CONTROLS, C.ENTRY_LOAD_DEBUG);
       v.set(F.GUEST_IA32_DEBUGCTL, 1n << 63n);
@@ -222,7 +225,7 @@ const pointChecks: readonly CheckRow[] = [
   }),
   point('pending debug exceptions: BS follows TF', OTHER_STATE, {
     when: v => blocked(v, BLOCKED_STI | BLOCKED_MOV_SS) || activity(v) === HLT,
-    ok: v => has(v, F.GUEST_PENDING_DEBUG_EXCEPTIONS, PENDING_BS) === has(v, F.GUEST_RFLAGS, RFLAGS_TF),
+    ok: v => has(v, F.GUEST_PENDING_DEBUG_EXCEPTIONS, PENDING_BS) === (has(v, F.GUEST_RFLAGS, RFLAGS_TF) && !has(v, F.GUEST_IA32_DEBUGCTL, DEBUGCTL_BTF)),
     break: v => {
       v.set(F.GUEST_INTERRUPTIBILITY_STATE, BLOCKED_MOV_SS);
       v.clear(F.GUEST_RFLAGS, RFLAGS_TF);

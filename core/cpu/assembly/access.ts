@@ -37,7 +37,7 @@ import { mmioRead, mmioReadHigh, mmioWrite } from './imports';
 import { canonical, fillRead, fillWrite, IMPLICIT, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
 import { noteWrite, pageKind } from './physical';
 import { exit, raiseError } from './status';
-import { alignmentChecked, dataEntry, guardedOpen } from './tlb';
+import { alignmentChecked, bank, dataEntry, guardedOpen } from './tlb';
 
 const GENERAL_PROTECTION: u32 = 13;
 const STACK_FAULT: u32 = 12;
@@ -475,7 +475,7 @@ export function hostForUpdate(la: u64, size: i32): u32 {
 // @ts-ignore: decorator
 @inline
 function sysReadHost(la: u64, size: i32): u32 {
-  const entry = dataEntry(TLB_SUPERVISOR, la);
+  const entry = dataEntry(TLB_SUPERVISOR + bank, la);
   // EFLAGS.AC does not open user pages to these accesses, but may have opened the table's entries.
   if (load<u64>(entry, TLB_READ) + la <= 4096 - <u64>size && !guardedOpen()) return <u32>la + load<u32>(entry, TLB_READ + 8);
   return readSlow(la, size, IMPLICIT, GENERAL_PROTECTION);
@@ -504,7 +504,7 @@ export function sysReadU64(la: u64): u64 {
 // @ts-ignore: decorator
 @inline
 function sysWrite<T>(la: u64, value: T): void {
-  const entry = dataEntry(TLB_SUPERVISOR, la);
+  const entry = dataEntry(TLB_SUPERVISOR + bank, la);
   if (load<u64>(entry, TLB_WRITE) + la <= 4096 - <u64>sizeof<T>() && !guardedOpen()) {
     store<T>(<u32>la + load<u32>(entry, TLB_WRITE + 8), value);
     return;

@@ -4,7 +4,7 @@ import {
 } from './bits';
 import { faulted, raiseError } from './status';
 import { sysReadU64, sysWriteU8 } from './memory';
-import { alignmentChecked, flushUserData } from './tlb';
+import { alignmentChecked, bank, flushUserData } from './tlb';
 import {
   CODE_SIZE, CPL, CS, EFER, GDTR_BASE, GDTR_LIMIT, LDTR, REAL_SEGMENTS, SEGMENTS, SEGMENT_SIZE, SEG_ACCESS, SEG_BASE, SEG_FLAT, SEG_LIMIT,
   SEG_SELECTOR, SS, STACK_SIZE, TLB_BASE, TLB_SUPERVISOR, TLB_USER,
@@ -242,6 +242,6 @@ export function refreshFlatness(): void {
 @inline
 export function setPrivilege(level: u32): void {
   store<u32>(CPL, level);
-  store<u32>(TLB_BASE, level == 3 ? TLB_USER : TLB_SUPERVISOR);
+  store<u32>(TLB_BASE, (level == 3 ? TLB_USER : TLB_SUPERVISOR) + bank);
   if (alignmentChecked()) flushUserData();
 }

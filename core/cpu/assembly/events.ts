@@ -23,11 +23,16 @@ import { completeVmExit } from './vm-leave';
 import {
   ACTIVE_EXCEPTIONS, ACTIVE_PRIMARY, ACTIVITY, CODE_SIZE, CR0, CR2, CS, DELIVERY, DR0, DR6, DR7, EFLAGS, ENTRY_ERROR, ENTRY_INTR_INFO, ENTRY_LENGTH, FAULT,
   FAULT_ADDRESS, FAULT_ERROR, FAULT_EXIT, FAULT_CANONICAL, FAULT_HAS_ERROR, FAULT_VM_EXIT, F_OV, HELPER_STATE, IDT_VECTORING_ERROR, IDT_VECTORING_INFO,
-  INTERRUPTIBILITY, MONITOR_TRAP, NEXT_RIP, NMI_UNBLOCKED, NON_ROOT, PENDING_DEBUG, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON, VECTORING_LENGTH,
+  INTERRUPTIBILITY, MONITOR_TRAP, MSR_DEBUGCTL, NEXT_RIP, NMI_UNBLOCKED, NON_ROOT, PENDING_DEBUG, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON, STEP_RECORDS, VECTORING_LENGTH,
 } from '../layout';
+import { R_LENGTH } from '../record';
 
 /** u32: the interrupt shadow as it was before the instruction being stepped. */
 const STEPPED_SHADOW: usize = HELPER_STATE + 0x20c;
+/** u64: where the instruction being stepped begins. */
+const STEPPED_RIP: usize = HELPER_STATE + 0x218;
+/** IA32_DEBUGCTL.BTF: TF traps after taken branches only. @sdm 3B 18.4.3 */
+const DEBUGCTL_BTF: u64 = 2;
 /** MONITOR_TRAP: an instruction is being stepped under the monitor trap flag. */
 const MONITOR_STEPPED: u32 = 2;
 
@@ -67,6 +72,7 @@ function recordDebug(): void {
   const pending = load<u64>(PENDING_DEBUG);
   store<u64>(PENDING_DEBUG, 0);
   store<u64>(DR6, (load<u64>(DR6) & ~0xf) | (pending & 0xe00f));
+  store<u64>(MSR_DEBUGCTL, load<u64>(MSR_DEBUGCTL) & ~DEBUGCTL_BTF);
   // GD is cleared on entry to the handler.
   store<u64>(DR7, load<u64>(DR7) & ~0x2000);
 }
@@ -281,6 +287,7 @@ export function beginStep(): i32 {
   store<u32>(STEPPED, load<u32>(EFLAGS) & TF);
   if (load<u32>(ACTIVE_PRIMARY) & PRIMARY_MONITOR_TRAP) store<u32>(MONITOR_TRAP, MONITOR_STEPPED);
   store<u32>(RESUME_SET, 0);
+  store<u64>(STEPPED_RIP, load<u64>(RIP));
   store<u32>(STEPPED_SHADOW, load<u32>(INTERRUPTIBILITY) & 3);
   if (!(load<u32>(STEP_REASON) & STEP_BREAKPOINTS) || load<u32>(EFLAGS) & RF) return OK;
   // POP SS and MOV SS hold breakpoints back for one instruction.
@@ -290,6 +297,12 @@ export function beginStep(): i32 {
   if (hit == 0) return OK;
   store<u64>(PENDING_DEBUG, u64(hit));
   return raise(1);
+}
+
+/** Whether the instruction stepped was a branch that was taken. A repeated instruction that goes on is none. */
+function branched(): bool {
+  const rip = load<u64>(RIP);
+  return rip != load<u64>(STEPPED_RIP) && rip != load<u64>(STEPPED_RIP) + u64(load<u8>(STEP_RECORDS, R_LENGTH));
 }
 
 /** After an instruction that beginStep() preceded completed, RIP being the next one: ends the shadow it ran in and raises its traps. */
@@ -303,14 +316,15 @@ export function singleStep(): i32 {
   else if (load<u32>(EFLAGS) & RF) store<u32>(EFLAGS, load<u32>(EFLAGS) & ~RF);
   updateStepReason();
   let pending = load<u64>(PENDING_DEBUG);
-  if (trap) pending |= 0x4000;
+  if (trap && (!(load<u64>(MSR_DEBUGCTL) & DEBUGCTL_BTF) || branched())) pending |= 0x4000;
   // Due are an enabled breakpoint, BS and BT; B3:B0 alone only say what matched.
   if ((pending & 0xd000) == 0 || load<u32>(INTERRUPTIBILITY) & 2) {
     store<u64>(PENDING_DEBUG, pending & ~0x4000);
     return OK;
   }
   store<u64>(PENDING_DEBUG, pending);
-  return deliverTrap();
+  // The monitor trap flag's exit comes first and leaves the trap pending. @sdm 3C 26.5.2
+  return load<u32>(MONITOR_TRAP) == MONITOR_STEPPED ? OK : deliverTrap();
 }
 
 /** The #DB trap that PENDING_DEBUG describes. */

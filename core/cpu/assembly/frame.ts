@@ -5,6 +5,7 @@ import { canonical } from './paging';
 import { faulted, raiseError } from './status';
 import { segmentAddress } from './address';
 import { probeWrite, readU16, readU32, readU64, sysWriteU16, sysWriteU32, sysWriteU64, writeU16, writeU32, writeU64 } from './memory';
+import { bank } from './tlb';
 import { CODE_SIZE, CPL, GPR, HELPER_STATE, SS, STACK_SIZE, TLB_BASE, TLB_SUPERVISOR } from '../layout';
 
 /** Up to 40 values waiting to be stored, the first pushed first. */
@@ -45,7 +46,7 @@ function probe(address: u64, size: i32, supervisor: bool): bool {
   const level = load<u32>(CPL);
   const table = load<u32>(TLB_BASE);
   store<u32>(CPL, 0);
-  store<u32>(TLB_BASE, TLB_SUPERVISOR);
+  store<u32>(TLB_BASE, TLB_SUPERVISOR + bank);
   const ok = probeWrite(address, size);
   store<u32>(CPL, level);
   store<u32>(TLB_BASE, table);

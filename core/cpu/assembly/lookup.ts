@@ -7,7 +7,7 @@ import { allocateTable, descriptorOf, dropAllCode } from './code';
 import { decode } from './imports';
 import { canonical, fillExecute, translateExecute } from './paging';
 import { raiseError } from './status';
-import { flushExecute } from './tlb';
+import { flushExecuteTables } from './tlb';
 
 /** What a decode may need at most: descriptor, table, a run. */
 const RESERVE: u32 = 64 * 1024;
@@ -20,7 +20,7 @@ export function lookup(): u32 {
   const size = load<u32>(CODE_SIZE);
   if (load<u32>(CODE_TABLES_FOR) != size) {
     store<u32>(CODE_TABLES_FOR, size);
-    flushExecute();
+    flushExecuteTables();
   }
   const rip = load<u64>(RIP);
   let linear = rip;

@@ -2,16 +2,18 @@
 import { CR0_PG, CR4_OSXSAVE, CR4_PCE, CR4_PKE, CR4_TSD, CR4_VMXE, EFER_LMA, EFER_LME, EFER_NXE } from './bits';
 import { segment } from './descriptors';
 import { writeStatus } from './flags';
-import { msrRead, msrWrite, random, timestamp } from './imports';
+import { msrRead, msrWrite, random } from './imports';
 import { canonicalWhenWide } from './paging';
 import { OK, SYNC, exit, raise, raiseError } from './status';
 import { flushAll } from './tlb';
+import { ownTimeStamp } from './time';
 import { disabled, msrExits, primaryExits, secondaryExits } from './vm-controls';
 import { vmExit, vmExitDecoded } from './vm-exit';
+import { preemptionTimerExpired } from './vm-timer';
 import { get } from './vmcs';
 import {
-  ARGUMENTS, CPL, CR0, CR4, CR4_ALLOWED, EFER, EFER_ALLOWED, FS, GPR, GS, MSR_CSTAR, MSR_FEATURE_CONTROL, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_PAT,
-  MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, NON_ROOT, PKRU, SEG_BASE, TSC_OFFSET, VMX_CAPABILITIES, XCR0,
+  ARGUMENTS, CPL, CR0, CR4, CR4_ALLOWED, EFER, EFER_ALLOWED, FS, GPR, GS, MSR_CSTAR, MSR_DEBUGCTL, MSR_FEATURE_CONTROL, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_PAT,
+  MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, NON_ROOT, PKRU, SEG_BASE, VMX_CAPABILITIES, XCR0,
   XCR0_ALLOWED,
 } from '../layout';
 import {
@@ -40,6 +42,7 @@ const EXIT_MWAIT: u32 = 36;
 const EXIT_MONITOR: u32 = 39;
 const EXIT_PAUSE: u32 = 40;
 const EXIT_RDTSCP: u32 = 51;
+const EXIT_PREEMPTION_TIMER: u32 = 52;
 const EXIT_WBINVD: u32 = 54;
 const EXIT_XSETBV: u32 = 55;
 const EXIT_RDRAND: u32 = 57;
@@ -48,6 +51,8 @@ const EXIT_RDSEED: u32 = 61;
 /** IA32_FEATURE_CONTROL: lock, VMXON outside SMX. */
 const FEATURE_LOCK: u64 = 1;
 const FEATURE_BITS: u64 = 5;
+/** IA32_DEBUGCTL: LBR, which has no registers to show here, and BTF. */
+const DEBUGCTL_BITS: u64 = 3;
 
 /** How a value is checked before it is written. */
 const ANY: i32 = 0;
@@ -56,6 +61,7 @@ const LOW_32: i32 = 2;
 const MEMORY_TYPES: i32 = 3;
 const READ_ONLY: i32 = 4;
 const FEATURES: i32 = 5;
+const DEBUG_CONTROLS: i32 = 6;
 let check: i32 = ANY;
 
 /** Where an MSR is kept (0: root mode's), and in `check` what may be written. */
@@ -74,6 +80,8 @@ function place(index: u32): usize {
   check = ANY;
   if (index == 0xc0000081) return MSR_STAR;
   if (index == 0x174) return MSR_SYSENTER_CS;
+  check = DEBUG_CONTROLS;
+  if (index == 0x1d9) return MSR_DEBUGCTL;
   check = MEMORY_TYPES;
   if (index == 0x277) return MSR_PAT;
   return load<u64>(CR4_ALLOWED) & CR4_VMXE ? placeVmx(index) : 0;
@@ -102,13 +110,6 @@ function operand(): u64 {
   return u64(load<u32>(RAX)) | (u64(load<u32>(RDX)) << 32);
 }
 
-/** The counter without what L1 adds for its guest. */
-// @ts-ignore: decorator
-@inline
-export function ownTimeStamp(): u64 {
-  return u64(timestamp()) + load<u64>(TSC_OFFSET);
-}
-
 function timeStamp(): u64 {
   const own = ownTimeStamp();
   return primaryExits(PRIMARY_TSC_OFFSETTING) ? own + get(TSC_OFFSET_FIELD) : own;
@@ -135,7 +136,7 @@ function writeOwn(at: usize, value: u64): i32 {
   if (check == CANONICAL && !canonicalWhenWide(value)) return raiseError(13, 0);
   if (check == LOW_32 && value >> 32) return raiseError(13, 0);
   if (check == MEMORY_TYPES && !memoryTypes(value)) return raiseError(13, 0);
-  if (check == READ_ONLY) return raiseError(13, 0);
+  if (check == READ_ONLY || (check == DEBUG_CONTROLS && value & ~DEBUGCTL_BITS)) return raiseError(13, 0);
   if (check == FEATURES && (value & ~FEATURE_BITS || load<u64>(MSR_FEATURE_CONTROL) & FEATURE_LOCK)) return raiseError(13, 0);
   store<u64>(at, value);
   return OK;
@@ -192,9 +193,11 @@ function writeEfer(value: u64): i32 {
 }
 
 // ---- time and counters --------------------------------------------------------------------------------------------------------
+/** RDTSC. Who looks at the time must not see that the preemption timer is late. */
 export function rdtsc(): i32 {
   if (load<u64>(CR4) & CR4_TSD && load<u32>(CPL)) return raiseError(13, 0);
   if (primaryExits(PRIMARY_RDTSC)) return vmExit(EXIT_RDTSC, 0);
+  if (preemptionTimerExpired()) return vmExit(EXIT_PREEMPTION_TIMER, 0);
   return result(timeStamp());
 }
 
@@ -202,6 +205,7 @@ export function rdtscp(): i32 {
   if (disabled(SECONDARY_RDTSCP)) return raise(6);
   if (load<u64>(CR4) & CR4_TSD && load<u32>(CPL)) return raiseError(13, 0);
   if (primaryExits(PRIMARY_RDTSC)) return vmExit(EXIT_RDTSCP, 0);
+  if (preemptionTimerExpired()) return vmExit(EXIT_PREEMPTION_TIMER, 0);
   store<u64>(RCX, load<u64>(MSR_TSC_AUX) & 0xffffffff);
   return result(timeStamp());
 }

@@ -37,7 +37,7 @@ import { EPT_EXECUTE, EPT_READ, EPT_WRITE, eptEnabled, eptPage, eptTranslate, ep
 import { pageKind } from './physical';
 import { structureWritable } from './physical-write';
 import { faulted, raise, raiseError, raisePageFault } from './status';
-import { alignmentChecked, dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded, translates } from './tlb';
+import { alignmentChecked, bank, dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded, translates } from './tlb';
 
 // What an access is: the bits of the page-fault error code (@sdm 3A 4.7), and IMPLICIT for implicit supervisor-mode accesses.
 export const READ: u32 = 0;
@@ -103,12 +103,19 @@ function structurePhysical(gpa: u64): u64 {
   return eptTranslate(gpa, EPT_READ, walkLinear, false) ? eptPage | (gpa & 0xfff) : NOWHERE;
 }
 
-/** Sets accessed and dirty flags; false when the entry changed meanwhile and the walk must start again. */
-function update64(host: u32, before: u64, after: u64): bool {
+/** Whether EPT lets the processor write a paging-structure entry: it is reported as a read and a write. */
+function mayUpdate(gpa: u64): bool {
+  return !eptEnabled() || eptTranslate(gpa, EPT_READ | EPT_WRITE, walkLinear, false);
+}
+
+/** Sets accessed and dirty flags; false when the entry changed meanwhile and the walk must start again, or a fault is pending. */
+function update64(gpa: u64, host: u32, before: u64, after: u64): bool {
+  if (!mayUpdate(gpa)) return false;
   return !structureWritable(host - RAM_BASE) || atomic.cmpxchg<u64>(host, before, after) == before;
 }
 
-function update32(host: u32, before: u32, after: u32): bool {
+function update32(gpa: u64, host: u32, before: u32, after: u32): bool {
+  if (!mayUpdate(gpa)) return false;
   return !structureWritable(host - RAM_BASE) || atomic.cmpxchg<u32>(host, before, after) == before;
 }
 
@@ -168,18 +175,24 @@ function walk64(la: u64, access: u32, table: u64, top: u64, reservedAlways: u64)
       rights &= entry;
       disable |= entry;
       if (leaf) break;
-      if (!(entry & ACCESSED) && !update64(host, entry, entry | ACCESSED)) {
+      if (!(entry & ACCESSED) && !update64(gpa, host, entry, entry | ACCESSED)) {
         again = true;
         break;
       }
       structure = entry & ADDRESS;
       shift -= 9;
     }
-    if (again) continue;
+    if (again) {
+      if (faulted()) return false;
+      continue;
+    }
     const bits = violation(access, rights, (disable & EXECUTE_DISABLE) != 0, long ? <i32>(entry >> 59) & 15 : -1);
     if (bits) return pageFault(la, access, bits);
     const used = entry | ACCESSED | (access & WRITE ? DIRTY : 0);
-    if (used != entry && !update64(host, entry, used)) continue;
+    if (used != entry && !update64(gpa, host, entry, used)) {
+      if (faulted()) return false;
+      continue;
+    }
     const inside = ((<u64>1) << shift) - 1;
     walkPage = (entry & ADDRESS & ~inside) | (la & inside & ~0xfff);
     walkUser = (rights & USER_PAGE) != 0;
@@ -205,13 +218,19 @@ function walk32(la: u64, access: u32): bool {
       const bits = violation(access, pde, false, -1);
       if (bits) return pageFault(la, access, bits);
       const used = pde | <u32>ACCESSED | (access & WRITE ? <u32>DIRTY : 0);
-      if (used != pde && !update32(directoryHost, pde, used)) continue;
+      if (used != pde && !update32(directory, directoryHost, pde, used)) {
+        if (faulted()) return false;
+        continue;
+      }
       walkPage = high | (pde & 0xffc00000) | (la & 0x3ff000);
       walkUser = (pde & <u32>USER_PAGE) != 0;
       walkKind = ENTRY_LARGE | (pde & <u32>GLOBAL && cr4 & CR4_PGE ? ENTRY_GLOBAL : 0);
       return true;
     }
-    if (!(pde & <u32>ACCESSED) && !update32(directoryHost, pde, pde | <u32>ACCESSED)) continue;
+    if (!(pde & <u32>ACCESSED) && !update32(directory, directoryHost, pde, pde | <u32>ACCESSED)) {
+      if (faulted()) return false;
+      continue;
+    }
     const table = <u64>(pde & 0xfffff000) + ((la >> 10) & 0xffc);
     const tableHost = entryHost(table);
     const pte = tableHost ? atomic.load<u32>(tableHost) : ~(<u32>0);
@@ -219,7 +238,10 @@ function walk32(la: u64, access: u32): bool {
     const bits = violation(access, pde & pte, false, -1);
     if (bits) return pageFault(la, access, bits);
     const used = pte | <u32>ACCESSED | (access & WRITE ? <u32>DIRTY : 0);
-    if (used != pte && !update32(tableHost, pte, used)) continue;
+    if (used != pte && !update32(table, tableHost, pte, used)) {
+      if (faulted()) return false;
+      continue;
+    }
     walkPage = pte & 0xfffff000;
     walkUser = (pde & pte & <u32>USER_PAGE) != 0;
     walkKind = pte & <u32>GLOBAL && cr4 & CR4_PGE ? ENTRY_GLOBAL : 0;
@@ -330,7 +352,7 @@ function pageDebugged(page: u64): bool {
 // @ts-ignore: decorator
 @inline
 function tableBase(access: u32): u32 {
-  return access & USER ? TLB_USER : TLB_SUPERVISOR;
+  return (access & USER ? TLB_USER : TLB_SUPERVISOR) + bank;
 }
 
 // @ts-ignore: decorator

@@ -6,6 +6,7 @@
  * satisfy that in its own slot, because it names a page 512 slots away.
  */
 import {
+  CODE_TABLES_FOR,
   CPL,
   CR0,
   EFLAGS,
@@ -13,6 +14,7 @@ import {
   PAGE_WRITE_ENTRY,
   REGION_CHECKS,
   REGION_CHECKS_SIZE,
+  TLB_BANK,
   TLB_DATA_MASK,
   TLB_EXECUTE,
   TLB_EXECUTE_MASK,
@@ -45,17 +47,42 @@ const ENTRY_GUARDED: u32 = 16;
 const ELSEWHERE: u64 = 0x200000;
 const LOG_OVERFLOWED: u32 = TLB_LOG_CAPACITY + 1;
 
-/** One bit for each hash of a 4 MiB region from which a piece of a large page was installed: INVLPG scans only those. */
-const LARGE_REGIONS: usize = memory.data(256);
-/** The same for regions of 1 GiB: 64 bits. */
-const HUGE_REGIONS: usize = memory.data(8, 8);
-
-/** Supervisor entries of user pages, usable only while EFLAGS.AC is set (SMAP): count, then addresses. */
+/**
+ * The bank in use: 0 for VMX root operation (and outside VMX), TLB_BANK for a nested guest. What goes with the tables is a ledger a bank:
+ * LARGE: one bit for each hash of a 4 MiB region from which a piece of a large page was installed (INVLPG scans only those); HUGE: the same
+ * for regions of 1 GiB; GUARDED: supervisor entries of user pages, usable only while EFLAGS.AC is set (SMAP), with their count and whether
+ * they are switched off; the entries in the log and the code size of the execute tables while the bank is not in use.
+ */
+export let bank: u32 = 0;
+const LARGE: usize = 0;
+const HUGE: usize = 256;
+const GUARDED: usize = 264;
 const GUARDED_CAPACITY: u32 = 16;
-const GUARDED: usize = memory.data(64, 4);
-const GUARDED_COUNT: usize = memory.data(4, 4);
-/** Nonzero while the guarded entries are switched off. */
-const GUARDED_PARKED: usize = memory.data(4, 4);
+const GUARDED_COUNT: usize = 328;
+const GUARDED_PARKED: usize = 332;
+const KEPT_LOG_COUNT: usize = 336;
+const KEPT_CODE_SIZE: usize = 340;
+/** Nonzero while every entry is in the log, or empty: no global one was installed since the tables were emptied. */
+const ALL_LOGGED: usize = 344;
+const LEDGER_BYTES: usize = 352;
+const LEDGERS: usize = memory.data(704, 8);
+let ledger: usize = LEDGERS;
+let log: u32 = TLB_LOG;
+/** Banks that were ever in use. */
+let lastBank: u32 = 0;
+
+/** Puts another bank's tables into use; the caller sets TLB_BASE (setPrivilege). */
+export function useBank(next: u32): void {
+  if (next == bank) return;
+  store<u32>(ledger, load<u32>(TLB_LOG_COUNT), KEPT_LOG_COUNT);
+  store<u32>(ledger, load<u32>(CODE_TABLES_FOR), KEPT_CODE_SIZE);
+  bank = next;
+  lastBank = max(lastBank, next);
+  ledger = next ? LEDGERS + LEDGER_BYTES : LEDGERS;
+  log = next ? TLB_LOG + (TLB_LOG_CAPACITY << 2) : TLB_LOG;
+  store<u32>(TLB_LOG_COUNT, load<u32>(ledger, KEPT_LOG_COUNT));
+  store<u32>(CODE_TABLES_FOR, load<u32>(ledger, KEPT_CODE_SIZE));
+}
 
 // @ts-ignore: decorator
 @inline
@@ -115,30 +142,61 @@ function nextEpoch(): void {
   if (epoch == 0) memory.fill(REGION_CHECKS, 0, REGION_CHECKS_SIZE);
 }
 
-/** Empties the windows. Must be called whenever a data entry loses its validity. */
+/** Empties the windows in use. Must be called whenever a data entry loses its validity. */
 export function closeWindows(): void {
+  closeWindowsOf(bank);
+}
+
+function closeWindowsOf(which: u32): void {
   const empty = load<u64>(WINDOW_EMPTY);
-  for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
+  for (let base: u32 = TLB_SUPERVISOR + which; base <= <u32>TLB_USER + which; base += TLB_SPACE) {
     const end = base + WINDOWS + WINDOW_COUNT * WINDOW_SIZE;
     for (let window = base + WINDOWS; window < end; window += 16) store<u64>(window, empty);
   }
 }
 
-/** Empties every table. Must be called at reset, before the first access: tables of zeros are not empty. */
+/** Empties the tables in use. */
 export function flushAll(): void {
   closeWindows();
-  clearTable(TLB_SUPERVISOR + TLB_READ, 0x10000);
-  clearTable(TLB_SUPERVISOR + TLB_WRITE, 0x10000);
-  clearTable(TLB_SUPERVISOR + TLB_EXECUTE, TLB_EXECUTE_MASK + 16);
-  clearTable(TLB_USER + TLB_READ, 0x10000);
-  clearTable(TLB_USER + TLB_WRITE, 0x10000);
-  clearTable(TLB_USER + TLB_EXECUTE, TLB_EXECUTE_MASK + 16);
-  store<u32>(TLB_LOG_COUNT, 0);
-  memory.fill(LARGE_REGIONS, 0, 256);
-  store<u64>(HUGE_REGIONS, 0);
-  store<u32>(GUARDED_COUNT, 0);
-  store<u32>(GUARDED_PARKED, 0);
+  if (load<u32>(ledger, ALL_LOGGED) && load<u32>(TLB_LOG_COUNT) <= <u32>TLB_LOG_CAPACITY) clearLogged();
+  else clearTables();
+  memory.fill(ledger + LARGE, 0, 256);
+  store<u64>(ledger, 0, HUGE);
+  store<u32>(ledger, 0, GUARDED_COUNT);
+  store<u32>(ledger, 0, GUARDED_PARKED);
   nextEpoch();
+}
+
+function clearTables(): void {
+  clearTable(TLB_SUPERVISOR + bank + TLB_READ, 0x10000);
+  clearTable(TLB_SUPERVISOR + bank + TLB_WRITE, 0x10000);
+  clearTable(TLB_SUPERVISOR + bank + TLB_EXECUTE, TLB_EXECUTE_MASK + 16);
+  clearTable(TLB_USER + bank + TLB_READ, 0x10000);
+  clearTable(TLB_USER + bank + TLB_WRITE, 0x10000);
+  clearTable(TLB_USER + bank + TLB_EXECUTE, TLB_EXECUTE_MASK + 16);
+  store<u32>(TLB_LOG_COUNT, 0);
+  store<u32>(ledger, 1, ALL_LOGGED);
+}
+
+/** Empties the entries in the log but for those that have become global since. */
+function clearLogged(): void {
+  const end = log + (load<u32>(TLB_LOG_COUNT) << 2);
+  for (let item = log; item < end; item += 4) {
+    const entry = load<u32>(item);
+    if (load<u32>(entry, 12) & ENTRY_GLOBAL) store<u32>(entry, load<u32>(entry, 12) & ~ENTRY_LOGGED, 12);
+    else clearEntry(entry);
+  }
+  store<u32>(TLB_LOG_COUNT, 0);
+}
+
+/** Empties every table of every bank: physical pages changed their kind. Tables of zeros are not empty: a reset must call this too. */
+export function flushBanks(): void {
+  flushAll();
+  if (!lastBank) return;
+  const current = bank;
+  useBank(current ? 0 : TLB_BANK);
+  flushAll();
+  useBank(current);
 }
 
 /** Empties the entries whose translation is not global: MOV to CR3 (@sdm 3A 4.10.4.1). */
@@ -150,13 +208,7 @@ export function flushNonGlobal(): void {
     flushAll();
     return;
   }
-  const end = <u32>TLB_LOG + (count << 2);
-  for (let item: u32 = TLB_LOG; item < end; item += 4) {
-    const entry = load<u32>(item);
-    if (load<u32>(entry, 12) & ENTRY_GLOBAL) store<u32>(entry, load<u32>(entry, 12) & ~ENTRY_LOGGED, 12);
-    else clearEntry(entry);
-  }
-  store<u32>(TLB_LOG_COUNT, 0);
+  clearLogged();
   dropGuarded();
   nextEpoch();
 }
@@ -167,6 +219,7 @@ export function installEntry(entry: u32, page: u64, value: u32, kind: u32): void
   store<u64>(entry, 0 - page);
   store<u32>(entry, value, 8);
   if (kind & (ENTRY_LARGE | ENTRY_HUGE)) noteLarge(page, kind);
+  if (kind & ENTRY_GLOBAL) store<u32>(ledger, 0, ALL_LOGGED);
   if (kind & ENTRY_GLOBAL || logged) {
     store<u32>(entry, kind | logged, 12);
     return;
@@ -177,18 +230,18 @@ export function installEntry(entry: u32, page: u64, value: u32, kind: u32): void
     store<u32>(entry, kind, 12);
     return;
   }
-  store<u32>(TLB_LOG + (count << 2), entry);
+  store<u32>(log + (count << 2), entry);
   store<u32>(TLB_LOG_COUNT, count + 1);
   store<u32>(entry, kind | ENTRY_LOGGED, 12);
 }
 
 function noteLarge(page: u64, kind: u32): void {
   if (kind & ENTRY_HUGE) {
-    store<u64>(HUGE_REGIONS, load<u64>(HUGE_REGIONS) | ((<u64>1) << ((page >> 30) & 63)));
+    store<u64>(ledger, load<u64>(ledger, HUGE) | ((<u64>1) << ((page >> 30) & 63)), HUGE);
     return;
   }
   const bit = <u32>(page >> 22) & 2047;
-  const byte = LARGE_REGIONS + (bit >>> 3);
+  const byte = ledger + LARGE + (bit >>> 3);
   store<u8>(byte, load<u8>(byte) | (<u8>1 << <u8>(bit & 7)));
 }
 
@@ -214,12 +267,12 @@ function dropRegion(table: u32, mask: u32, la: u64, shift: u64, kind: u32): void
 }
 
 function dropLarge(la: u64, shift: u64, kind: u32): void {
-  dropRegion(TLB_SUPERVISOR + TLB_READ, TLB_DATA_MASK, la, shift, kind);
-  dropRegion(TLB_SUPERVISOR + TLB_WRITE, TLB_DATA_MASK, la, shift, kind);
-  dropRegion(TLB_SUPERVISOR + TLB_EXECUTE, TLB_EXECUTE_MASK, la, shift, kind);
-  dropRegion(TLB_USER + TLB_READ, TLB_DATA_MASK, la, shift, kind);
-  dropRegion(TLB_USER + TLB_WRITE, TLB_DATA_MASK, la, shift, kind);
-  dropRegion(TLB_USER + TLB_EXECUTE, TLB_EXECUTE_MASK, la, shift, kind);
+  dropRegion(TLB_SUPERVISOR + bank + TLB_READ, TLB_DATA_MASK, la, shift, kind);
+  dropRegion(TLB_SUPERVISOR + bank + TLB_WRITE, TLB_DATA_MASK, la, shift, kind);
+  dropRegion(TLB_SUPERVISOR + bank + TLB_EXECUTE, TLB_EXECUTE_MASK, la, shift, kind);
+  dropRegion(TLB_USER + bank + TLB_READ, TLB_DATA_MASK, la, shift, kind);
+  dropRegion(TLB_USER + bank + TLB_WRITE, TLB_DATA_MASK, la, shift, kind);
+  dropRegion(TLB_USER + bank + TLB_EXECUTE, TLB_EXECUTE_MASK, la, shift, kind);
 }
 
 /** Drops the translations of the page that holds `la`, whatever its size, global or not: INVLPG (@sdm 3A 4.10.4.1). */
@@ -229,23 +282,28 @@ export function flushPage(la: u64): void {
   const page = la & ~0xfff;
   const data = dataEntry(0, la);
   const execute = executeEntry(0, la);
-  for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
+  for (let base: u32 = TLB_SUPERVISOR + bank; base <= <u32>TLB_USER + bank; base += TLB_SPACE) {
     dropExact(base + TLB_READ + data, page);
     dropExact(base + TLB_WRITE + data, page);
     dropExact(base + execute, page);
   }
   const bit = <u32>(la >> 22) & 2047;
-  if (load<u8>(LARGE_REGIONS + (bit >>> 3)) & (1 << (bit & 7))) dropLarge(la, 22, ENTRY_LARGE);
-  if ((load<u64>(HUGE_REGIONS) >> ((la >> 30) & 63)) & 1) dropLarge(la, 30, ENTRY_HUGE);
+  if (load<u8>(ledger + LARGE + (bit >>> 3)) & (1 << (bit & 7))) dropLarge(la, 22, ENTRY_LARGE);
+  if ((load<u64>(ledger, HUGE) >> ((la >> 30) & 63)) & 1) dropLarge(la, 30, ENTRY_HUGE);
 }
 
 /** Drops the write entries of guest-physical page `page` (gpa >> 12), because it now holds decoded code. */
 export function dropPageWrites(page: u32): void {
   if (!load<u8>(PAGE_WRITE_ENTRY + page)) return;
   store<u8>(PAGE_WRITE_ENTRY + page, 0);
-  closeWindows();
   const host = RAM_BASE + (page << 12);
-  for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
+  dropHostWrites(host, 0);
+  if (lastBank) dropHostWrites(host, TLB_BANK);
+}
+
+function dropHostWrites(host: u32, which: u32): void {
+  closeWindowsOf(which);
+  for (let base: u32 = TLB_SUPERVISOR + which; base <= <u32>TLB_USER + which; base += TLB_SPACE) {
     const end = base + TLB_WRITE + 0x10000;
     for (let entry = base + TLB_WRITE; entry < end; entry += 16) {
       // Bit 21 of a parked tag's page is inverted, so its host page is off by 2 MiB either way.
@@ -255,21 +313,21 @@ export function dropPageWrites(page: u32): void {
   }
 }
 
-/** Drops the execute entries that hold `pointer`, a code page's record table that is about to be freed. */
-export function dropExecuteEntries(pointer: u32): void {
-  nextEpoch();
-  for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
-    const end = base + TLB_EXECUTE + TLB_EXECUTE_MASK + 16;
-    for (let entry = base + TLB_EXECUTE; entry < end; entry += 16) {
-      if (load<u32>(entry, 8) == pointer) emptyTag(entry);
-    }
-  }
-}
-
-/** Empties both execute tables: every code page's record table is being dropped. */
+/** Empties the execute tables of every bank: every code page's record table is being dropped. */
 export function flushExecute(): void {
   nextEpoch();
-  for (let base = TLB_SUPERVISOR; base <= TLB_USER; base += TLB_SPACE) {
+  flushExecuteOf(0);
+  if (lastBank) flushExecuteOf(TLB_BANK);
+}
+
+/** Empties the execute tables in use: they are for another code size. */
+export function flushExecuteTables(): void {
+  nextEpoch();
+  flushExecuteOf(bank);
+}
+
+function flushExecuteOf(which: u32): void {
+  for (let base: u32 = TLB_SUPERVISOR + which; base <= <u32>TLB_USER + which; base += TLB_SPACE) {
     const end = base + TLB_EXECUTE + TLB_EXECUTE_MASK + 16;
     for (let entry = base + TLB_EXECUTE; entry < end; entry += 16) emptyTag(entry);
   }
@@ -285,7 +343,7 @@ const EFLAGS_AC: u32 = 1 << 18;
 // @ts-ignore: decorator
 @inline
 export function guardedOpen(): bool {
-  return load<u32>(GUARDED_COUNT) != 0 && !load<u32>(GUARDED_PARKED);
+  return load<u32>(ledger, GUARDED_COUNT) != 0 && !load<u32>(ledger, GUARDED_PARKED);
 }
 
 /**
@@ -299,20 +357,20 @@ export function alignmentChecked(): bool {
 /** Empties the data tables of CPL 3: alignment is checked from now on, which only the slow path does. */
 export function flushUserData(): void {
   closeWindows();
-  clearTable(TLB_USER + TLB_READ, 0x10000);
-  clearTable(TLB_USER + TLB_WRITE, 0x10000);
+  clearTable(TLB_USER + bank + TLB_READ, 0x10000);
+  clearTable(TLB_USER + bank + TLB_WRITE, 0x10000);
 }
 
 /** Must be called after every change of EFLAGS.AC, at any privilege level: switches the guarded entries on or off. */
 export function flushAccessCheck(): void {
-  const count = load<u32>(GUARDED_COUNT);
+  const count = load<u32>(ledger, GUARDED_COUNT);
   if (count == 0) return;
   const parked = !(load<u32>(EFLAGS) & EFLAGS_AC);
-  if (parked == (load<u32>(GUARDED_PARKED) != 0)) return;
-  store<u32>(GUARDED_PARKED, parked ? 1 : 0);
+  if (parked == (load<u32>(ledger, GUARDED_PARKED) != 0)) return;
+  store<u32>(ledger, parked ? 1 : 0, GUARDED_PARKED);
   closeWindows();
   for (let i: u32 = 0; i < count; i++) {
-    const entry = load<u32>(GUARDED + (i << 2));
+    const entry = load<u32>(ledger + GUARDED + (i << 2));
     if (!(load<u32>(entry, 12) & ENTRY_GUARDED)) continue;
     const page = pageOf(entry);
     const isParked = ((page ^ slotOf(entry)) & ELSEWHERE) != 0;
@@ -324,25 +382,25 @@ export function flushAccessCheck(): void {
 export function noteGuarded(entry: u32): void {
   flushAccessCheck();
   store<u32>(entry, load<u32>(entry, 12) | ENTRY_GUARDED, 12);
-  let count = load<u32>(GUARDED_COUNT);
-  for (let i: u32 = 0; i < count; i++) if (load<u32>(GUARDED + (i << 2)) == entry) return;
+  let count = load<u32>(ledger, GUARDED_COUNT);
+  for (let i: u32 = 0; i < count; i++) if (load<u32>(ledger + GUARDED + (i << 2)) == entry) return;
   if (count == GUARDED_CAPACITY) {
     const keep = load<u64>(entry);
     dropGuarded();
     store<u64>(entry, keep);
     count = 0;
   }
-  store<u32>(GUARDED + (count << 2), entry);
-  store<u32>(GUARDED_COUNT, count + 1);
+  store<u32>(ledger + GUARDED + (count << 2), entry);
+  store<u32>(ledger, count + 1, GUARDED_COUNT);
 }
 
 function dropGuarded(): void {
-  const count = load<u32>(GUARDED_COUNT);
+  const count = load<u32>(ledger, GUARDED_COUNT);
   if (count != 0) closeWindows();
   for (let i: u32 = 0; i < count; i++) {
-    const entry = load<u32>(GUARDED + (i << 2));
+    const entry = load<u32>(ledger + GUARDED + (i << 2));
     if (load<u32>(entry, 12) & ENTRY_GUARDED) emptyTag(entry);
   }
-  store<u32>(GUARDED_COUNT, 0);
-  store<u32>(GUARDED_PARKED, 0);
+  store<u32>(ledger, 0, GUARDED_COUNT);
+  store<u32>(ledger, 0, GUARDED_PARKED);
 }

@@ -7,9 +7,9 @@ import { updateMode } from './mode';
 import { vmEntryChecks } from './imports';
 import { loadPdptes } from './paging';
 import { EXIT, JUMP, OK, SYNC } from './status';
-import { flushAll } from './tlb';
+import { enterBank, leaveBank } from './tlb-context';
 import { REGION_LAUNCHED, SHADOW_INDICATOR, get, get32, set } from './vmcs';
-import { CR0_KEPT, loadHost } from './vm-leave';
+import { CR0_KEPT, loadHost, nestedTag } from './vm-leave';
 import { loadMsrs } from './vm-msrs';
 import { startPreemptionTimer } from './vm-timer';
 import { vmFailInvalid, vmFailValid, vmxAdmit } from './vmx';
@@ -17,7 +17,7 @@ import {
   ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CS, CURRENT_VMCS, DR7, DS, EFER, EFLAGS, ES, FS,
   GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, INTERRUPT_WINDOW, LDTR, MONITOR_TRAP, MSR_DEBUGCTL, MSR_PAT, MSR_SYSENTER_CS,
   MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, NEXT_RIP, NMI_WINDOW, NON_ROOT, PDPTE, PENDING_DEBUG, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS,
-  STEP_REASON, TR, VMCS, VMCS_CHECKED,
+  STEP_REASON, TLB_BANK, TR, VMCS, VMCS_CHECKED,
 } from '../layout';
 import * as F from '../../vmx/fields';
 import * as C from '../../vmx/control-bits';
@@ -59,6 +59,7 @@ function fail(reason: u32, qualification: u64): i32 {
 }
 
 function enterGuest(): i32 {
+  leaveBank(0);
   loadControls();
   loadGuest();
   if (!loadPageDirectoryPointers()) return fail(REASON_GUEST_STATE, QUALIFICATION_PDPTE);
@@ -145,7 +146,7 @@ function loadGuest(): void {
   store<u32>(ACTIVITY, get32(F.GUEST_ACTIVITY_STATE));
   store<u64>(PENDING_DEBUG, get(F.GUEST_PENDING_DEBUG_EXCEPTIONS));
   store<u32>(CPL, (get32(F.GUEST_SS_ACCESS_RIGHTS) >>> 5) & 3);
-  flushAll();
+  enterBank(TLB_BANK, nestedTag(), (load<u32>(ACTIVE_SECONDARY) & C.SECONDARY_VPID) != 0);
   updateMode();
 }
 

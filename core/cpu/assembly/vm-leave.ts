@@ -5,7 +5,7 @@ import { SHADOW_RIP, STEPPED, interruptShadow, readFlags, writeStatus } from './
 import { updateMode } from './mode';
 import { loadPdptes } from './paging';
 import { EXIT, FAULTED, JUMP, exit } from './status';
-import { flushAll } from './tlb';
+import { enterBank, leaveBank } from './tlb-context';
 import { REGION_ABORT, currentVmcs, fieldOffset, get, get32, physicalHost, releaseVmcs, set } from './vmcs';
 import { loadMsrs, storeMsrs } from './vm-msrs';
 import { preemptionTimerLeft } from './vm-timer';
@@ -123,10 +123,18 @@ function hostSegment(index: i32, selectorField: u32, base: u64, limit: u32, acce
   store<u32>(at, selector || index == CS || index == TR ? access : UNUSABLE | access, SEG_ACCESS);
 }
 
+/** What a nested guest's translations are tagged with: the VPID and the EPT pointer's table. */
+export function nestedTag(): u64 {
+  const table = load<u32>(ACTIVE_SECONDARY) & C.SECONDARY_EPT ? get(F.EPT_POINTER) & 0x000ffffffffff07f : 0;
+  return table << 12 ^ get(F.VIRTUAL_PROCESSOR_IDENTIFIER);
+}
+
 /** Leaves non-root operation for the state that the host fields describe. @sdm 3C 28.5, 28.6 */
 export function loadHost(): i32 {
   const controls = get32(F.EXIT_CONTROLS);
   const long = (controls & C.EXIT_HOST_LONG) != 0;
+  const lasting = (load<u32>(ACTIVE_SECONDARY) & C.SECONDARY_VPID) != 0;
+  leaveBank(nestedTag());
   const cr0 = (get(F.HOST_CR0) & ~CR0_KEPT) | (load<u64>(CR0) & CR0_KEPT);
   store<u64>(CR0, cr0);
   store<u64>(CR3, get(F.HOST_CR3));
@@ -164,7 +172,7 @@ export function loadHost(): i32 {
   leaveNonRoot();
   store<u32>(INTERRUPTIBILITY, blocked);
   store<u32>(CPL, 0);
-  flushAll();
+  enterBank(0, 0, lasting);
   updateMode();
   if (!long && cr0 & CR0_PG && cr4 & CR4_PAE && !loadPdptes(load<u64>(CR3))) return abort(2);
   if (loadMsrs(get(F.EXIT_MSR_LOAD_ADDRESS), get32(F.EXIT_MSR_LOAD_COUNT)) != 0) return abort(4);

@@ -1,7 +1,8 @@
 /** The MSR areas of VM entry and VM exit. @sdm 3C 27.4, 28.4, 28.6 */
-import { ownTimeStamp, readMsr, writeMsr } from './msr';
+import { readMsr, writeMsr } from './msr';
 import { pageKind } from './physical';
 import { FAULTED, OK } from './status';
+import { ownTimeStamp } from './time';
 import { physicalHost } from './vmcs';
 import { ARGUMENTS, FAULT, PAGE_MMIO, PHYS_RESERVED, RAM_BASE } from '../layout';
 

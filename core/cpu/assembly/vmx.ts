@@ -5,7 +5,8 @@ import { writeStatus } from './flags';
 import { readU64, writeU32, writeU64 } from './memory';
 import { pageKind } from './physical';
 import { FAULTED, OK, faulted, raise, raiseError } from './status';
-import { REGION_LAUNCHED, SHADOW_INDICATOR, acquireVmcs, currentVmcs, fieldOffset, get, physicalHost, releaseVmcs } from './vmcs';
+import { REGION_LAUNCHED, SHADOW_INDICATOR, acquireVmcs, currentVmcs, fieldOffset, get, physicalHost, releaseVmcs, set } from './vmcs';
+import { forgetNested } from './tlb-context';
 import { secondaryExits } from './vm-controls';
 import { vmExit, vmExitDecoded } from './vm-exit';
 import {
@@ -58,9 +59,8 @@ export function vmFailInvalid(): i32 {
 
 /** VMfailValid with an error number, VMfailInvalid when there is no current VMCS to hold it. */
 export function vmFailValid(error: u32): i32 {
-  const at = load<u32>(NON_ROOT) ? shadowRegion() : load<u64>(CURRENT_VMCS) ? VMCS : 0;
-  if (!at) return vmFailInvalid();
-  store<u64>(at + fieldOffset(VM_INSTRUCTION_ERROR), error);
+  if (!load<u64>(CURRENT_VMCS)) return vmFailInvalid();
+  set(VM_INSTRUCTION_ERROR, error);
   writeStatus(STATUS_ZF);
   return OK;
 }
@@ -275,7 +275,7 @@ export function vmwrite(encoding: u64, value: u64): i32 {
 }
 
 // ---- INVEPT and INVVPID -------------------------------------------------------------------------------------------------------------
-/** Nothing of a nested guest's translations outlives its exit, so there is nothing to drop. @sdm 3C 31.3 INVEPT */
+/** Every type drops what all nested guests translated. @sdm 3C 31.3 INVEPT */
 export function invept(type: u64, operand: u64): i32 {
   const pointer = readU64(operand);
   if (faulted()) return FAULTED;
@@ -283,6 +283,7 @@ export function invept(type: u64, operand: u64): i32 {
   if (faulted()) return FAULTED;
   if (type != 1 && type != 2) return vmFailValid(ERROR_OPERAND);
   if (type == 1 && !eptPointerValid(pointer)) return vmFailValid(ERROR_OPERAND);
+  forgetNested();
   return vmSucceed();
 }
 
@@ -300,5 +301,6 @@ export function invvpid(type: u64, operand: u64): i32 {
   if (faulted()) return FAULTED;
   if (type > 3 || vpid >> 16 || (type != 2 && vpid == 0)) return vmFailValid(ERROR_OPERAND);
   if (type == 0 && u64(i64(linear << 16) >> 16) != linear) return vmFailValid(ERROR_OPERAND);
+  forgetNested();
   return vmSucceed();
 }

@@ -1,6 +1,6 @@
 /** Reads a VM's boot files and makes the machine's configuration of them, with every refusal a person can act on. */
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import { formatMemory } from '../contract/memory.ts';
 import type { VmConfig } from '../contract/vm.ts';
@@ -78,13 +78,14 @@ function readFirmware(firmware: string, variables: string | null): LoadedBoot {
   throw new ContractError('file-unreadable', message, `Install the package ${name}, run "npm run guests ${name}", or name the file of a firmware image.`, 'firmware');
 }
 
+/** A module's string begins with its file name, which what is booted skips. */
 function readBoot({ boot, memoryBytes }: MachineSettings, read: Reader): LoadedBoot {
   if (boot.kind === 'monitor') return boot;
   const budget = { left: memoryBytes, memoryBytes };
   const readOne = (path: string, what: string, field: string): Uint8Array => readImage(path, what, field, budget, read);
   const kernel = readOne(boot.kernel, 'kernel', 'boot.kernel');
   const modules = boot.modules.map((module, index) => ({
-    data: readOne(module.path, 'module', `boot.modules.${index}.path`), commandLine: module.commandLine,
+    data: readOne(module.path, 'module', `boot.modules.${index}.path`), commandLine: `${basename(module.path)} ${module.commandLine}`.trim(),
   }));
   const source = { kind: 'image', kernel, append: boot.append, modules } as const;
   return boot.initrd === null ? source : { ...source, initrd: readOne(boot.initrd, 'initrd', 'boot.initrd') };

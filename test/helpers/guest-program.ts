@@ -181,7 +181,7 @@ export class Guest {
 
   poke(address: number, bytes: Uint8Array | readonly number[]): void {
     this.cpu.ram.set(bytes, address);
-    this.cpu.call('flushAll');
+    this.cpu.call('flushBanks');
     this.cpu.call('dropAllCode');
   }
 
@@ -198,7 +198,7 @@ export class Guest {
   /** Replaces the entry of a 4 KB page in the first 4 MB; bits 7 are present, writable, user. */
   page(linear: number, physical: number, bits: number | bigint = 7): void {
     this.write(PAGE_TABLES + (linear >>> 12) * 8, BigInt(physical) | BigInt(bits), 8);
-    this.cpu.call('flushAll');
+    this.cpu.call('flushBanks');
   }
 
   get(name: RegisterName): number {

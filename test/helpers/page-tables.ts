@@ -67,7 +67,7 @@ export function paging(cpu: CpuWasm, mode: Mode): Tables {
   cpu.write32(L.CODE_SIZE, long ? 2 : 1);
   cpu.write32(L.STACK_SIZE, long ? 2 : 1);
   if (mode === 'PAE') for (let i = 0; i < 4; i++) cpu.write64(L.PDPTE + i * 8, allocate() | P);
-  cpu.call('flushAll');
+  cpu.call('flushBanks');
   return {
     root,
     entryAt,

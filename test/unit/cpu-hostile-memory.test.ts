@@ -52,7 +52,7 @@ describe('whatever state a guest puts the processor in', () => {
           cpu.write32(L.SEGMENTS + i * L.SEGMENT_SIZE + L.SEG_ACCESS, segment.access);
         });
         privilege(cpu, s.cpl);
-        cpu.call('flushAll');
+        cpu.call('flushBanks');
         cpu.log.length = 0;
         const check = () => {
           const fault = takeFault(cpu);

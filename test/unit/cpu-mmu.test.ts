@@ -15,7 +15,7 @@ function start(mode: Mode): { cpu: CpuWasm; tables: Tables } {
 
 function setBits(cpu: CpuWasm, register: number, bits: number): void {
   cpu.write32(register, cpu.read32(register) | bits);
-  cpu.call('flushAll');
+  cpu.call('flushBanks');
 }
 
 type Kind = 'read' | 'write' | 'fetch' | 'implicit';
@@ -173,11 +173,11 @@ describe('large pages', () => {
     expect(cpu.call('readU32', 0x81_2344n)).toBe(0x1357_9bdf);
     expect(tables.get(0x80_0000n, 2)).toBe(0x40_0000n | P | W | PS | A);
     tables.map(0x80_0000n, (0x12n << 13n), P | W | PS, { level: 2 });
-    cpu.call('flushAll');
+    cpu.call('flushBanks');
     cpu.call('readU32', 0x81_2344n);
     expect(cpu.log.at(-1)?.address).toBe(0x12_0001_2344);
     tables.map(0x80_0000n, 0x20_0000n, P | W | PS, { level: 2 });
-    cpu.call('flushAll');
+    cpu.call('flushBanks');
     expect(attempt(cpu, 'write', 0x80_0000n)).toBe(11);
   });
 
@@ -196,7 +196,7 @@ describe('large pages', () => {
     expect(cpu.call('readU32', 0x71_2344n)).toBe(0x1357_9bdf);
     for (let bit = 13n; bit <= 20n; bit++) {
       tables.map(0x60_0000n, 0x20_0000n | (1n << bit), P | W | PS, { level: 2 });
-      cpu.call('flushAll');
+      cpu.call('flushBanks');
       expect(attempt(cpu, 'read', 0x60_0000n)).toBe(9);
     }
   });
@@ -207,7 +207,7 @@ describe('large pages', () => {
     cpu.write32(ram(0x51_2344), 0x1357_9bdf);
     expect(cpu.call('readU32', 0x4051_2344n)).toBe(0x1357_9bdf);
     tables.map(0x4000_0000n, 1n << 29n, P | W | PS, { level: 3 });
-    cpu.call('flushAll');
+    cpu.call('flushBanks');
     expect(attempt(cpu, 'read', 0x4000_0000n)).toBe(9);
   });
 });
@@ -278,7 +278,7 @@ describe('protection keys', () => {
   }
   const pkru = (cpu: CpuWasm, value: number) => {
     cpu.write32(L.PKRU, value);
-    cpu.call('flushAll');
+    cpu.call('flushBanks');
   };
 
   it('AD forbids data accesses to user pages at any privilege, not fetches', () => {

@@ -189,14 +189,22 @@ function clearLogged(): void {
   store<u32>(TLB_LOG_COUNT, 0);
 }
 
-/** Empties every table of every bank: physical pages changed their kind. Tables of zeros are not empty: a reset must call this too. */
+/**
+ * Empties every table of every bank, whatever the logs say: physical pages changed their kind. Tables of zeros are not empty: a reset must
+ * call this too.
+ */
 export function flushBanks(): void {
-  flushAll();
+  flushTables();
   if (!lastBank) return;
   const current = bank;
   useBank(current ? 0 : TLB_BANK);
-  flushAll();
+  flushTables();
   useBank(current);
+}
+
+function flushTables(): void {
+  store<u32>(ledger, 0, ALL_LOGGED);
+  flushAll();
 }
 
 /** Empties the entries whose translation is not global: MOV to CR3 (@sdm 3A 4.10.4.1). */

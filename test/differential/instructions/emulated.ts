@@ -159,7 +159,7 @@ export class EmulatedMachine {
     if (LOCAL_SEGMENTS.length > 0) this.segment(L.LDTR, 0x50, SYSTEM + BigInt(LDT), 0x82, LOCAL_SEGMENTS.length * 8 - 1);
     else this.segment(L.LDTR, 0, 0n, ACCESS_UNUSABLE, 0);
     view.setUint32(L.CPL, 3, true);
-    cpu.call('flushAll');
+    cpu.call('flushBanks');
     cpu.call('dropAllCode');
   }
 
@@ -283,7 +283,7 @@ export class EmulatedMachine {
 
   run(item: Case, engine: Engine, flush = false): Outcome {
     const { cpu } = this;
-    if (flush) cpu.call('flushAll');
+    if (flush) cpu.call('flushBanks');
     this.load(item);
     const out = this.unload(engine === 'interpreter' ? this.interpret() : this.evaluate());
     for (const patch of item.patches) this.revert(patch.address, patch.data.length);

@@ -101,10 +101,10 @@ export class DmaMemory {
   }
 
   /** A device's write of four bytes to the interrupt address range is an interrupt message. Others there reach nothing. @vtd 3.14 */
-  onMessage: (requester: RequesterId, address: number, data: number) => void = () => {};
+  onMessage: ((requester: RequesterId, address: number, data: number) => void) | null = null;
 
   private write(requester: RequesterId, address: number, from: Uint8Array): boolean {
-    if (isInterruptAddress(address) && from.length === 4 && address % 4 === 0) {
+    if (this.onMessage && isInterruptAddress(address) && from.length === 4 && address % 4 === 0) {
       this.onMessage(requester, address, new DataView(from.buffer, from.byteOffset, 4).getUint32(0, true));
       return true;
     }

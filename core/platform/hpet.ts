@@ -31,6 +31,19 @@ function capabilities(index: number): number {
   return config.wide | (index === 0 ? config.periodicCapable : 0);
 }
 
+/**
+ * A host that is busy may keep a guest from running for many periods. Systems that count ticks while they start, and give up where they find too
+ * few, get what they missed in quick succession: so many at most, and none of a period shorter than half a millisecond.
+ */
+const owedMaximum = 16n;
+const slowestSkipped = BigInt(500_000 / tickNs);
+
+/** Ticks between two owed matches: time for the guest to take each. */
+function catchUp(period: bigint): bigint {
+  const sixteenth = period / 16n;
+  return sixteenth < minimumTicks ? minimumTicks : sixteenth;
+}
+
 const mask64 = (1n << 64n) - 1n;
 const mask32 = (1n << 32n) - 1n;
 
@@ -251,10 +264,14 @@ export class Hpet implements WideDevice {
     return (comparator.config & config.narrow) !== 0 ? mask32 : mask64;
   }
 
-  /** A periodic comparator shows the next match. */
+  /** A periodic comparator shows the next match, also while earlier ones are still owed. */
   private comparatorValue(comparator: Comparator): bigint {
-    this.advance(comparator, this.counter());
-    return comparator.value;
+    const width = this.width(comparator);
+    const late = (this.counter() - comparator.seen) & width;
+    const ahead = (comparator.value - comparator.seen) & width;
+    const { period, value } = comparator;
+    if ((comparator.config & config.periodic) === 0 || period === 0n || ahead === 0n || ahead > late) return value;
+    return (value + ((late - ahead) / period + 1n) * period) & width;
   }
 
   /** Moves a comparator past the counter; returns whether it matched since it was last looked at. */
@@ -265,10 +282,22 @@ export class Hpet implements WideDevice {
     comparator.seen = now;
     // A comparator that equals the counter's value at the last look has matched before, or waits a whole round.
     if (ahead === 0n || ahead > passed) return false;
-    if ((comparator.config & config.periodic) !== 0 && comparator.period !== 0n) {
-      comparator.value = (comparator.value + ((passed - ahead) / comparator.period + 1n) * comparator.period) & width;
+    const { period } = comparator;
+    if ((comparator.config & config.periodic) !== 0 && period !== 0n) {
+      const missed = (passed - ahead) / period;
+      const owed = period < slowestSkipped ? 0n : missed < owedMaximum ? missed : owedMaximum;
+      comparator.value = (comparator.value + (missed - owed + 1n) * period) & width;
+      // Owed matches lie between here and now: the next look finds them, one at a time.
+      if (owed > 0n) comparator.seen = (comparator.value - period) & width;
     }
     return true;
+  }
+
+  /** Whether a match lies in the past that has not fired yet. */
+  private isBehind(comparator: Comparator, now: bigint): boolean {
+    const width = this.width(comparator);
+    const ahead = (comparator.value - comparator.seen) & width;
+    return ahead !== 0n && ahead <= ((now - comparator.seen) & width);
   }
 
   /** Fires a comparator that has matched and waits for its next match. */
@@ -286,7 +315,7 @@ export class Hpet implements WideDevice {
     this.updateLevels();
     const ahead = (comparator.value - now) & this.width(comparator);
     const tooFast = (comparator.config & config.periodic) !== 0 && comparator.period < minimumTicks;
-    const wait = tooFast && ahead < minimumTicks ? minimumTicks : ahead;
+    const wait = this.isBehind(comparator, now) ? catchUp(comparator.period) : tooFast && ahead < minimumTicks ? minimumTicks : ahead;
     if ((comparator.config & config.enable) === 0 || wait === 0n) timer.cancel();
     else timer.arm((Math.floor(this.clock.nowNs() / tickNs) + Number(wait)) * tickNs);
   }

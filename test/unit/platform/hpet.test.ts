@@ -106,6 +106,28 @@ describe('HPET', () => {
     expect(pins.get(20)?.rises).toBe(4);
   });
 
+  it('periodic: a guest that did not run for many periods gets some of them, one after another, and then the usual pace', () => {
+    // Four milliseconds.
+    hpet.write(config(0), 4, pin20 | 4 | 8 | 0x40);
+    hpet.writeWide(comparator(0), 400_000, 0);
+    hpet.writeWide(comparator(0), 400_000, 0);
+    hpet.write(generalConfig, 4, 1);
+    passTicks(400_000);
+    expect(pins.get(20)?.rises).toBe(1);
+    // The host is busy for 20 periods and a half.
+    time.pass(82_000_000);
+    clock.runDue();
+    expect(pins.get(20)?.rises).toBe(2);
+    expect(hpet.readWide(comparator(0)).low).toBe(22 * 400_000);
+    passTicks(200_000);
+    expect(pins.get(20)?.rises).toBe(10);
+    passTicks(4_000_000);
+    const caughtUp = pins.get(20)?.rises ?? 0;
+    passTicks(4_000_000);
+    expect((pins.get(20)?.rises ?? 0) - caughtUp).toBe(10);
+    // 32 periods have passed; three were too many.
+    expect(caughtUp).toBe(32 - 3);
+  });
   it('only the first timer is periodic', () => {
     hpet.write(config(1), 4, 8);
     expect(hpet.read(config(1), 4) & 0x18).toBe(0);

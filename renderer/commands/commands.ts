@@ -1,6 +1,6 @@
 /** Every command of the window as a row: its title, its shortcut, when it is possible, and what it does. */
 import {
-  Activity, Camera, CirclePlus, Copy, Cpu, Eraser, Keyboard, LayoutDashboard, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, Search,
+  Activity, Camera, CirclePlus, Copy, Cpu, Eraser, Keyboard, LayoutDashboard, Microscope, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, ScanEye, Search,
   Settings, SlidersHorizontal, SquareSplitHorizontal, SquareSplitVertical, SquareTerminal, Sun, SunMoon, Trash2, Unplug, Zap,
 } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
@@ -10,7 +10,7 @@ import { attachedSession, detach } from '../console/sessions.ts';
 import { saveLog } from '../console/save-log.ts';
 import { toggleSplit } from '../console/split.ts';
 import { engine } from '../engine/engine.ts';
-import { changeVmLayout, layoutOf, openDialog, portTab, select, tabPort, useLayout } from '../state/layout.ts';
+import { changeVmLayout, layoutOf, openDialog, portTab, select, tabPort, toggleDock, useLayout } from '../state/layout.ts';
 import { findVm, useLibrary } from '../state/library.ts';
 import { notifyError } from '../state/notices.ts';
 import { possibleActions, requestStop, startVm, suspendVm, togglePause } from '../vm/actions.ts';
@@ -103,6 +103,8 @@ const view: readonly Command[] = [
     (vm) => changeVmLayout(vm.id, { tab: 'configuration' })),
   vmCommand({ id: 'activity', title: 'Show activity', icon: Activity, shortcut: 'Alt+7', inConsole: true, group: 'View' }, any,
     (vm) => changeVmLayout(vm.id, { tab: 'activity' })),
+  vmCommand({ id: 'exits', title: 'Show or hide VM exits', icon: ScanEye, shortcut: 'Alt+E', inConsole: true, group: 'View' }, any, () => toggleDock('exits')),
+  vmCommand({ id: 'inspector', title: 'Show or hide the inspector', icon: Microscope, shortcut: 'Alt+I', inConsole: true, group: 'View' }, any, () => toggleDock('inspector')),
 ];
 
 const consoleRows: readonly Command[] = [

@@ -23,6 +23,9 @@ export interface Draft {
   readonly jit: VmConfig['jit'];
   readonly clock: VmConfig['clock'];
   readonly iommu: VmConfig['iommu'];
+  /** Empty: GDB has no port. */
+  readonly gdbPort: string;
+  readonly gdbWait: boolean;
   readonly boot: BootDraft;
   readonly disks: readonly DiskConfig[];
   readonly networks: readonly NetworkConfig[];
@@ -47,6 +50,8 @@ export function draftOf(config: VmConfig): Draft {
     jit: config.jit,
     clock: config.clock,
     iommu: config.iommu,
+    gdbPort: config.gdb === null ? '' : String(config.gdb.port),
+    gdbWait: config.gdb?.wait ?? false,
     boot: bootDraftOf(config),
     disks: config.disks,
     networks: config.networks,
@@ -86,6 +91,7 @@ export function readDraft(draft: Draft): ReadDraft {
     jit: draft.jit,
     clock: draft.clock,
     iommu: draft.iommu,
+    gdb: draft.gdbPort.trim() === '' ? null : { port: /^\d+$/.test(draft.gdbPort.trim()) ? Number(draft.gdbPort) : 0, wait: draft.gdbWait },
     firmware: boot.kind === 'firmware' ? boot.firmware.trim() : '',
     boot: boot.kind !== 'image'
       ? { kind: 'monitor' }

@@ -7,6 +7,7 @@ import { Callout } from '../controls/callout.tsx';
 import { Field } from '../controls/field.tsx';
 import { Segments } from '../controls/segments.tsx';
 import { Select } from '../controls/select.tsx';
+import { Switch } from '../controls/switch.tsx';
 import { engine } from '../engine/engine.ts';
 import { isAlive } from '../state/library.ts';
 import { changesBetween, draftOf, fieldProblem, readDraft } from './draft.ts';
@@ -101,6 +102,17 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
                   ]} />
               )}
             </Field>
+          </Section>
+          <Section title="Debugger" about="GDB sees the machine from outside; the guest does not notice.">
+            <Field label="Port for GDB" optional problem={problems['gdb.port'] ?? problems['gdb']} hint="On 127.0.0.1. At GDB's prompt: target remote :1234">
+              {(ties) => (
+                <input {...ties} className="input numeric" inputMode="numeric" placeholder="None" value={draft.gdbPort} disabled={locked}
+                  onChange={(event) => change({ gdbPort: event.target.value })} />
+              )}
+            </Field>
+            {draft.gdbPort.trim() !== '' && (
+              <label className="switch-row"><Switch label="Wait for GDB" on={draft.gdbWait} disabled={locked} onTurn={(gdbWait) => change({ gdbWait })} />The guest waits for GDB before its first instruction</label>
+            )}
           </Section>
         </div>
       </div>

@@ -4,6 +4,9 @@ import { persist } from 'zustand/middleware';
 
 export type TabName = 'overview' | 'snapshots' | 'configuration' | 'activity' | `com${1 | 2 | 3 | 4}`;
 
+/** What is open at the machine's side. */
+export type DockName = 'exits' | 'inspector';
+
 /** A second console beside, or below, the one of the tab. */
 export interface Split {
   readonly port: number;
@@ -29,6 +32,8 @@ export interface LayoutState {
   readonly sidebarWidth: number;
   readonly sidebarHidden: boolean;
   readonly screenReader: boolean;
+  readonly dock: DockName | null;
+  readonly dockWidth: number;
   readonly vms: Readonly<Record<string, VmLayout>>;
   readonly search: string;
   readonly dialog: DialogName | null;
@@ -37,11 +42,12 @@ export interface LayoutState {
 export const defaultVmLayout: VmLayout = { tab: 'overview', split: null };
 
 export const useLayout = create<LayoutState>()(persist(
-  () => ({ selected: null, sidebarWidth: 264, sidebarHidden: false, screenReader: false, vms: {}, search: '', dialog: null }) as LayoutState,
+  () => ({ selected: null, sidebarWidth: 264, sidebarHidden: false, screenReader: false, dock: null, dockWidth: 520, vms: {}, search: '', dialog: null }) as LayoutState,
   {
     name: 'vanderpool.layout',
     version: 1,
-    partialize: ({ selected, sidebarWidth, sidebarHidden, screenReader, vms }) => ({ selected, sidebarWidth, sidebarHidden, screenReader, vms }),
+    partialize: ({ selected, sidebarWidth, sidebarHidden, screenReader, dock, dockWidth, vms }) =>
+      ({ selected, sidebarWidth, sidebarHidden, screenReader, dock, dockWidth, vms }),
   },
 ));
 
@@ -55,6 +61,11 @@ export function changeVmLayout(id: string, change: Partial<VmLayout>): void {
 
 export function select(id: string | null): void {
   useLayout.setState({ selected: id });
+}
+
+/** Opens a view at the machine's side, or closes it when it is there. */
+export function toggleDock(name: DockName): void {
+  useLayout.setState(({ dock }) => ({ dock: dock === name ? null : name }));
 }
 
 export function openDialog(dialog: DialogName | null): void {

@@ -1,4 +1,4 @@
-import { Activity as ActivityIcon, Camera, Ellipsis, LayoutDashboard, Pause, Play, Power, RotateCcw, SlidersHorizontal, SquareTerminal } from 'lucide-react';
+import { Activity as ActivityIcon, Camera, Ellipsis, LayoutDashboard, Microscope, Pause, Play, Power, RotateCcw, ScanEye, SlidersHorizontal, SquareTerminal } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
 import { Tabs } from 'radix-ui';
 import type { ReactNode } from 'react';
@@ -11,8 +11,9 @@ import { Callout } from '../controls/callout.tsx';
 import { ButtonMenu } from '../controls/menu.tsx';
 import { StateDot, stateNames } from '../controls/state-dot.tsx';
 import { Tip } from '../controls/tooltip.tsx';
+import { Dock } from '../dock/dock.tsx';
 import { Snapshots } from '../snapshots/snapshots.tsx';
-import { changeVmLayout, defaultVmLayout, openDialog, portTab, tabPort, useLayout } from '../state/layout.ts';
+import { changeVmLayout, defaultVmLayout, openDialog, portTab, tabPort, toggleDock, useLayout } from '../state/layout.ts';
 import type { TabName } from '../state/layout.ts';
 import { setError, useLibrary } from '../state/library.ts';
 import { forceStopVm, possibleActions, requestStop, startVm, togglePause } from './actions.ts';
@@ -44,6 +45,7 @@ function tabsOf(vm: Vm): readonly TabRow[] {
 export function VmView({ vm }: { readonly vm: Vm }): ReactNode {
   const layout = useLayout((state) => state.vms[vm.id] ?? defaultVmLayout);
   const error = useLibrary((state) => state.errors[vm.id]);
+  const dock = useLayout((state) => state.dock);
   const tabs = tabsOf(vm);
   const tab = tabs.some(({ name }) => name === layout.tab) ? layout.tab : 'overview';
   const open = (name: string): void => {
@@ -53,25 +55,28 @@ export function VmView({ vm }: { readonly vm: Vm }): ReactNode {
   return (
     <main className="main" aria-label={vm.config.name}>
       <Head vm={vm} />
-      <Tabs.Root className="tabs-root" value={tab} onValueChange={open} activationMode="manual">
-        <Tabs.List className="tabs" aria-label="Views of the machine">
-          {tabs.map(({ name, label, icon: Icon, shortcut }) => (
-            <Tip key={name} text={label} shortcut={shortcut}>
-              <Tabs.Trigger className="tab" value={name} data-state={name === tab ? 'active' : 'inactive'}>
-                <Icon size={14} aria-hidden />{label}
-              </Tabs.Trigger>
-            </Tip>
+      <div className="vm-body">
+        <Tabs.Root className="tabs-root" value={tab} onValueChange={open} activationMode="manual">
+          <Tabs.List className="tabs" aria-label="Views of the machine">
+            {tabs.map(({ name, label, icon: Icon, shortcut }) => (
+              <Tip key={name} text={label} shortcut={shortcut}>
+                <Tabs.Trigger className="tab" value={name} data-state={name === tab ? 'active' : 'inactive'}>
+                  <Icon size={14} aria-hidden />{label}
+                </Tabs.Trigger>
+              </Tip>
+            ))}
+          </Tabs.List>
+          {error && (
+            <div className="vm-error" style={{ paddingBottom: 12 }}>
+              <Callout kind="error" title={error.message} hint={error.hint} actions={<Button onClick={() => setError(vm.id, null)}>Dismiss</Button>} />
+            </div>
+          )}
+          {tabs.map(({ name }) => (
+            <Tabs.Content className="tab-panel" value={name} key={name} tabIndex={-1}>{name === tab && <TabBody vm={vm} tab={name} />}</Tabs.Content>
           ))}
-        </Tabs.List>
-        {error && (
-          <div className="vm-error" style={{ paddingBottom: 12 }}>
-            <Callout kind="error" title={error.message} hint={error.hint} actions={<Button onClick={() => setError(vm.id, null)}>Dismiss</Button>} />
-          </div>
-        )}
-        {tabs.map(({ name }) => (
-          <Tabs.Content className="tab-panel" value={name} key={name} tabIndex={-1}>{name === tab && <TabBody vm={vm} tab={name} />}</Tabs.Content>
-        ))}
-      </Tabs.Root>
+        </Tabs.Root>
+        {dock && <Dock vm={vm} open={dock} />}
+      </div>
     </main>
   );
 }
@@ -83,6 +88,16 @@ function TabBody({ vm, tab }: { readonly vm: Vm; readonly tab: TabName }): React
   if (tab === 'snapshots') return <Snapshots key={vm.id} vm={vm} />;
   if (tab === 'activity') return <Activity vm={vm} />;
   return <Overview vm={vm} />;
+}
+
+function DockButtons(): ReactNode {
+  const dock = useLayout((state) => state.dock);
+  return (
+    <>
+      <IconButton icon={ScanEye} label="VM exits" shortcut={shortcutOf('exits')} aria-pressed={dock === 'exits'} onClick={() => toggleDock('exits')} />
+      <IconButton icon={Microscope} label="Inspector" shortcut={shortcutOf('inspector')} aria-pressed={dock === 'inspector'} onClick={() => toggleDock('inspector')} />
+    </>
+  );
 }
 
 function Head({ vm }: { readonly vm: Vm }): ReactNode {
@@ -113,6 +128,8 @@ function Head({ vm }: { readonly vm: Vm }): ReactNode {
         )}
         {can.has('stop') && <Tip text="Stop" shortcut={shortcutOf('stop')}><Button icon={Power} onClick={() => requestStop(vm)}>Stop</Button></Tip>}
         {vm.state === 'stopping' && <Button look="danger" icon={Power} onClick={() => void forceStopVm(vm)}>Force stop</Button>}
+        <span className="rule" />
+        <DockButtons />
         <ButtonMenu rows={vmMenu(vm)}>
           <button type="button" className="button icon plain" aria-label="More actions"><Ellipsis size={15} aria-hidden /></button>
         </ButtonMenu>

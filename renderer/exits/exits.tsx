@@ -1,0 +1,189 @@
+import { ArrowLeft, Pause, Play, ScanEye, X } from 'lucide-react';
+import { useMemo, useState } from 'react';
+import type { ReactNode } from 'react';
+import type { ExitRecord, NamedValue, Vm } from '../../core/contract/index.ts';
+import { Button, IconButton } from '../controls/button.tsx';
+import { Segments } from '../controls/segments.tsx';
+import { Select } from '../controls/select.tsx';
+import { shownTheme } from '../settings/theme.ts';
+import { formatCount } from '../state/format.ts';
+import { isAlive, useLibrary } from '../state/library.ts';
+import { exitName } from '../vm/exit-names.ts';
+import { busiest, everything, formatNs, passes, summed, timeline } from './model.ts';
+import type { ExitFilter, ExitsState, SummedRow } from './model.ts';
+import { seriesColour, Timeline } from './timeline.tsx';
+import { useExits } from './use-exits.ts';
+
+const LINES = 6;
+const TIMELINE_HEIGHT = 148;
+const RECENT_SHOWN = 120;
+const LEVELS = [{ value: 'all', label: 'All' }, { value: '1', label: 'L1' }, { value: '2', label: 'L2' }] as const;
+const SPANS = [{ value: '5', label: '5 s' }, { value: '30', label: '30 s' }, { value: '120', label: '2 min' }] as const;
+
+/** Where the guest leaves its processor: a timeline, the reasons, and the newest exits one by one. */
+export function Exits({ vm }: { readonly vm: Vm }): ReactNode {
+  if (!isAlive(vm)) {
+    return (
+      <div className="empty">
+        <div className="empty-inner">
+          <div className="glyph"><ScanEye size={26} aria-hidden /></div>
+          <h2>No exits to watch</h2>
+          <p>Start the machine, and every time that its guest leaves the processor shows here. Watching costs nothing while this view is closed.</p>
+        </div>
+      </div>
+    );
+  }
+  return <Watching key={vm.id} vm={vm} />;
+}
+
+function Watching({ vm }: { readonly vm: Vm }): ReactNode {
+  const [held, setHeld] = useState(false);
+  const [filter, setFilter] = useState<ExitFilter>(everything);
+  const [span, setSpan] = useState<(typeof SPANS)[number]['value']>('5');
+  const [opened, setOpened] = useState<ExitRecord | null>(null);
+  const theme = useLibrary((state) => shownTheme(state.settings.theme, matchMedia('(prefers-color-scheme: dark)').matches));
+  const state = useExits(vm.id, held);
+  const names = useMemo(() => busiest(state, LINES, filter), [state, filter]);
+  const data = useMemo(() => timeline(state, names, filter), [state, names, filter]);
+  const rows = useMemo(() => summed(state, Number(span), filter), [state, span, filter]);
+  const vcpus = [...new Set(Object.values(state.totals).map(({ vcpu }) => vcpu))].sort((left, right) => left - right);
+  return (
+    <div className="exits">
+      <div className="dock-bar">
+        <Segments label="Level" value={filter.level === null ? 'all' : String(filter.level)} segments={LEVELS}
+          onPick={(level) => setFilter({ ...filter, level: level === 'all' ? null : Number(level) })} />
+        <Select compact label="vCPU" value={filter.vcpu === null ? 'all' : String(filter.vcpu)}
+          options={[{ value: 'all', label: 'All vCPUs' }, ...vcpus.map((vcpu) => ({ value: String(vcpu), label: `vCPU ${vcpu}` }))]}
+          onPick={(vcpu) => setFilter({ ...filter, vcpu: vcpu === 'all' ? null : Number(vcpu) })} />
+        <span className="spacer" />
+        <Segments label="Time" value={span} segments={SPANS} onPick={setSpan} />
+        <IconButton icon={held ? Play : Pause} label={held ? 'Go on' : 'Hold the picture'} aria-pressed={held} onClick={() => setHeld(!held)} />
+      </div>
+      {opened
+        ? <OneExit exit={opened} onBack={() => setOpened(null)} />
+        : (
+          <div className="exits-scroll">
+            <Timeline data={data} names={names} chosen={filter.reason} theme={theme} height={TIMELINE_HEIGHT} />
+            <Reasons rows={rows} names={names} chosen={filter.reason} onChoose={(reason) => setFilter({ ...filter, reason: filter.reason === reason ? null : reason })} />
+            <Recent state={state} filter={filter} onOpen={setOpened} onAll={() => setFilter({ ...filter, reason: null })} />
+          </div>
+        )}
+    </div>
+  );
+}
+
+interface ReasonsProps {
+  readonly rows: readonly SummedRow[];
+  readonly names: readonly string[];
+  readonly chosen: string | null;
+  readonly onChoose: (reason: string) => void;
+}
+
+function Reasons({ rows, names, chosen, onChoose }: ReasonsProps): ReactNode {
+  const levels = new Set(rows.map(({ level }) => level)).size > 1;
+  return (
+    <table className="table dense" aria-label="Reasons">
+      <thead>
+        <tr>
+          <th>Reason</th>{levels && <th>Level</th>}<th className="right">Exits/s</th><th className="right">Time</th><th className="right">Min</th><th className="right">Mean</th><th className="right">Max</th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map(({ key, name, level, perSecond, share, minNs, meanNs, maxNs }) => (
+          <tr key={key} className={`pickable ${chosen === name ? 'picked' : ''}`} onClick={() => onChoose(name)}>
+            <td>
+              <button type="button" className="reason" aria-pressed={chosen === name} onClick={(event) => { event.stopPropagation(); onChoose(name); }}>
+                <span className="swatch" style={{ background: names.includes(name) ? seriesColour(names.indexOf(name)) : 'var(--line-strong)' }} aria-hidden />
+                {exitName(name)}
+              </button>
+            </td>
+            {levels && <td>L{level}</td>}
+            <td className="right">{formatCount(perSecond)}</td>
+            <td className="right bar-cell"><span className="bar" style={{ width: `${Math.min(100, share * 100)}%` }} aria-hidden /><span>{(share * 100).toFixed(1)} %</span></td>
+            <td className="right soft">{formatNs(minNs)}</td>
+            <td className="right">{formatNs(meanNs)}</td>
+            <td className="right soft">{formatNs(maxNs)}</td>
+          </tr>
+        ))}
+        {rows.length === 0 && <tr><td colSpan={levels ? 7 : 6} className="nothing">Nothing in this time.</td></tr>}
+      </tbody>
+    </table>
+  );
+}
+
+interface RecentProps {
+  readonly state: ExitsState;
+  readonly filter: ExitFilter;
+  readonly onOpen: (exit: ExitRecord) => void;
+  /** Takes the filter by reason away. */
+  readonly onAll: () => void;
+}
+
+function Recent({ state, filter, onOpen, onAll }: RecentProps): ReactNode {
+  const shown = state.recent.filter((exit) => passes(filter, exit)).slice(0, RECENT_SHOWN);
+  return (
+    <section aria-labelledby="recent-exits">
+      <header className="dock-heading">
+        <h3 id="recent-exits">Newest exits</h3>
+        {filter.reason !== null
+          ? <button type="button" className="chip" onClick={onAll} aria-label={`Show all reasons again, not only ${exitName(filter.reason)}`}>{exitName(filter.reason)}<X size={12} aria-hidden /></button>
+          : <span className="note">{state.lost > 0 ? 'A sample: more happen than fit here' : ''}</span>}
+      </header>
+      <table className="table dense mono-cells" aria-label="Newest exits">
+        <tbody>
+          {shown.map((exit) => (
+            <tr key={exit.sequence} className="pickable" onClick={() => onOpen(exit)}>
+              <td className="soft numeric">{timeOf(exit.at)}</td>
+              <td>
+                <button type="button" className="reason" aria-label={`Open exit ${exit.sequence}: ${exitName(exit.name)} ${exit.summary}`}
+                  onClick={(event) => { event.stopPropagation(); onOpen(exit); }}>
+                  {exit.level === 2 && <span className="level">L2</span>}{exitName(exit.name)}
+                </button>
+              </td>
+              <td className="mono summary" title={exit.summary}>{exit.summary}</td>
+              <td className="mono soft right">{exit.rip.slice(2)}</td>
+            </tr>
+          ))}
+          {shown.length === 0 && <tr><td className="nothing">No exit yet{filter.reason === null ? '' : ' for this reason'}.</td></tr>}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+function OneExit({ exit, onBack }: { readonly exit: ExitRecord; readonly onBack: () => void }): ReactNode {
+  return (
+    <div className="exits-scroll one-exit">
+      <header className="dock-heading">
+        <Button look="plain" icon={ArrowLeft} onClick={onBack}>All exits</Button>
+        <span className="note numeric">No. {exit.sequence}</span>
+      </header>
+      <div className="exit-title">
+        <h3>{exitName(exit.name)}</h3>
+        {exit.summary !== '' && <p className="mono">{exit.summary}</p>}
+        <p className="note">
+          vCPU {exit.vcpu} · {exit.level === 2 ? "L2, a guest's guest" : 'L1, the guest'} · {timeOf(exit.at)} · {exit.ns === null ? 'lasts still' : formatNs(exit.ns)} until the next entry
+        </p>
+      </div>
+      <Values title={`Exit qualification ${exit.qualification}`} values={exit.fields} none="This reason defines no fields." />
+      <Values title="VMCS" values={exit.vmcs} none="" />
+      <Values title="Guest registers" values={exit.registers} none="" columns />
+    </div>
+  );
+}
+
+function Values({ title, values, none, columns = false }: { readonly title: string; readonly values: readonly NamedValue[]; readonly none: string; readonly columns?: boolean }): ReactNode {
+  return (
+    <section className="values">
+      <h4>{title}</h4>
+      {values.length === 0
+        ? <p className="note">{none}</p>
+        : <dl className={columns ? 'columns-two' : ''}>{values.map(({ name, value }) => <div key={name}><dt>{name}</dt><dd className="mono selectable">{value}</dd></div>)}</dl>}
+    </section>
+  );
+}
+
+function timeOf(at: number): string {
+  const date = new Date(at);
+  return `${date.toLocaleTimeString([], { hour12: false })}.${String(Math.floor(at % 1000)).padStart(3, '0')}`;
+}

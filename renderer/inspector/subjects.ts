@@ -1,0 +1,33 @@
+/** What the inspector can look at, as rows. */
+import type { InspectQuery, InspectSubject } from '../../core/contract/index.ts';
+
+export interface SubjectRow {
+  readonly name: InspectSubject | 'physical';
+  readonly label: string;
+  readonly about: string;
+  readonly address: 'none' | 'optional' | 'needed';
+  /** The query, or null when an address is needed and missing. */
+  readonly query: (address: string | null) => InspectQuery | null;
+}
+
+const plain = (what: 'registers' | 'vectors' | 'tlb' | 'interrupts' | 'map') => (): InspectQuery => ({ what });
+const INSTRUCTIONS = 40;
+const BYTES = 512;
+
+export const SUBJECTS: readonly [SubjectRow, ...SubjectRow[]] = [
+  { name: 'registers', label: 'Registers', about: 'Control registers by bit', address: 'none', query: plain('registers') },
+  { name: 'code', label: 'Code', about: 'Instructions around RIP', address: 'optional', query: (address) => ({ what: 'code', address, count: INSTRUCTIONS }) },
+  { name: 'memory', label: 'Memory', about: 'By linear address', address: 'needed', query: (address) => address === null ? null : { what: 'memory', space: 'virtual', address, length: BYTES } },
+  { name: 'physical', label: 'Physical memory', about: 'By guest-physical address', address: 'needed', query: (address) => address === null ? null : { what: 'memory', space: 'physical', address, length: BYTES } },
+  { name: 'walk', label: 'Page walk', about: 'How an address is translated', address: 'needed', query: (address) => address === null ? null : { what: 'walk', address } },
+  { name: 'interrupts', label: 'Interrupt controllers', about: 'Local APIC, I/O APIC, 8259A', address: 'none', query: plain('interrupts') },
+  { name: 'map', label: 'Memory map', about: 'RAM, devices and ports', address: 'none', query: plain('map') },
+  { name: 'tlb', label: 'TLB', about: 'Cached translations', address: 'none', query: plain('tlb') },
+  { name: 'vectors', label: 'x87 and SSE', about: 'Floating point and vectors', address: 'none', query: plain('vectors') },
+];
+
+/** A hexadecimal address as people type it; null when it is none. */
+export function parseAddress(text: string): string | null {
+  const digits = /^(?:0x)?([0-9a-f]{1,16})$/i.exec(text.trim().replaceAll('_', ''))?.[1];
+  return digits === undefined ? null : `0x${digits.toLowerCase()}`;
+}

@@ -107,7 +107,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     testDevices: config.testDevices === true, iommu: config.iommu === 'on', codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
     memoryRead: (address, size) => cpu.noteDeviceRead(address, size),
     devices: createDevices(config),
-    ...(firmware ? { firmware, rom: cpu.rom } : {}),
+    ...(firmware ? { firmware } : {}), rom: cpu.rom,
     // For whoever looks for the reason why firmware does not start.
     ...(process.env['VANDERPOOL_FIRMWARE_LOG'] === undefined ? {} : { firmwareDebug: byte => void process.stderr.write(String.fromCharCode(byte)) }),
     pageKinds: (address, length, kind) => cpu.setPageKind(address, length, pageKinds[kind]),

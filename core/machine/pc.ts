@@ -16,6 +16,7 @@ import { StateError } from '../platform/state.ts';
 import { TestDevice } from '../devices/testDevice.ts';
 import { Uart16550, comPorts } from '../devices/uart16550.ts';
 import { applyWrites } from '../boot/loader.ts';
+import { residentBios, residentCode } from '../boot/residentBios.ts';
 import { buildAcpiImage, buildAcpiTables } from '../platform/acpi/tables.ts';
 import { firmwareDevices, loadFirmware, showFirmware } from './firmware.ts';
 import { resetVector } from '../boot/entryState.ts';
@@ -55,7 +56,7 @@ export interface PcConfig {
   readonly keyboard: boolean;
   /** What starts at the reset vector; absent: images are booted directly, and the machine starts as firmware leaves it. */
   readonly firmware?: FirmwareImage;
-  /** The memory that ends at 4 GiB, for firmware. */
+  /** The memory that ends at 4 GiB: for firmware, or what is left of it. */
   readonly rom?: Uint8Array;
   /** Changes what guest-physical pages are. */
   readonly pageKinds?: PageKinds;
@@ -168,7 +169,7 @@ export class Pc {
     ];
     const firmware = config.firmware ? this.firmwareParts(config.firmware) : { devices: [], flash: null };
     this.flash = firmware.flash;
-    if (config.firmware && config.rom && config.pageKinds) loadFirmware(config.firmware, config.rom, config.pageKinds);
+    if (config.rom && config.pageKinds) loadFirmware(config.firmware ?? { code: residentCode() }, config.rom, config.pageKinds);
     if (config.firmware) this.hostBridge.reset();
     const test = config.testDevices ? [new TestDevice(line => (line > 15 || line === 2 ? interrupts.pinWire(line) : interrupts.isaWire(line)))] : [];
     const devices: readonly Device[] = [this.pit, ...others, ...firmware.devices, ...test, interrupts.pic, interrupts.ioApic];
@@ -190,7 +191,7 @@ export class Pc {
     const acpi = buildAcpiTables(this.acpiOptions(ecamWindow));
     const plan: BootPlan = { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address };
     const image = typeof source === 'function' ? source(plan) : loadImage(source, plan);
-    applyWrites({ bytes: memory }, [biosDataArea(), acpi, buildSmbios(memory.length, vcpus), ...image.writes]);
+    applyWrites({ bytes: memory }, [...residentBios(), biosDataArea(), acpi, buildSmbios(memory.length, vcpus), ...image.writes]);
     return image.vcpu;
   }
 
@@ -327,15 +328,15 @@ export class Pc {
   }
 
   /**
-   * What firmware leaves behind, where none runs: the 8259A pair at its customary vectors and masked, PCI interrupts level-triggered, the 18.2 Hz
-   * tick, virtual wire mode.
+   * What firmware leaves behind, where none runs: the 8259A pair at its customary vectors, masked but for the timer, PCI interrupts
+   * level-triggered, the 18.2 Hz tick, virtual wire mode.
    */
   private startFirmware(): void {
     if (this.config.firmware) return;
     const { pic, localApics } = this.interrupts;
-    for (const [base, vectors, cascade] of [[0, 0x08, 0x04], [2, 0x70, 0x02]] as const) {
+    for (const [base, vectors, cascade, mask] of [[0, 0x08, 0x04, 0xfe], [2, 0x70, 0x02, 0xff]] as const) {
       pic.write(base, 1, 0x11);
-      for (const word of [vectors, cascade, 0x01, 0xff]) pic.write(base + 1, 1, word);
+      for (const word of [vectors, cascade, 0x01, mask]) pic.write(base + 1, 1, word);
     }
     // Interrupts 9 to 11: the SCI and PCI.
     pic.write(5, 1, 0x0e);

@@ -29,7 +29,7 @@ beforeEach(() => {
 
 describe('PC', () => {
   it('has its devices where PCs have them', () => {
-    expect(pc.ports.read(0x21, 1), 'the 8259A is masked').toBe(0xff);
+    expect([pc.ports.read(0x21, 1), pc.ports.read(0xa1, 1)], 'the 8259A pair is masked but for the timer').toEqual([0xfe, 0xff]);
     expect(pc.ports.read(0x64, 1)).toBe(0x14);
     expect(pc.memoryBus.read(0xfed00000, 4)).toBe(0x8086a201);
     pc.memoryBus.write(0xfec00000, 4, 1);
@@ -79,6 +79,7 @@ describe('PC', () => {
 
   it('a PCI interrupt reaches both the I/O APIC and the 8259A pair', () => {
     const wire = pc.interrupts.pciWire(3, 0);
+    pc.ports.write(0x21, 1, 0xff);
     pc.memoryBus.write(0xfec00000, 4, 0x10 + 19 * 2);
     pc.memoryBus.write(0xfec00010, 4, 0xa061);
     wire.set(true);

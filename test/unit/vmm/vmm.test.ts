@@ -65,9 +65,13 @@ describe('NMI', () => {
 
 describe('INIT', () => {
   it('starts in real mode at the reset vector, with the processor signature in EDX', async () => {
-    // No memory is at the reset vector: #UD by vector 6 of the real-mode table, to 0000:7000. There: mov eax, edx; out f4h, eax.
-    const setUp = [...asm.store(0x18, 0x7000), ...asm.store(0x7000, 0x66d08966), ...asm.store(0x7004, 0xf4e7)];
-    expect(await ended([...setUp, ...asm.ebx(77), ...send(INIT), ...asm.spin])).toEqual(exits(0x606a6));
+    // The shutdown code asks to go on at 40:67. There: mov eax, edx; out f4h, eax.
+    const shutdown = [...asm.out8(0x70, 0x8f), ...asm.out8(0x71, 0x0a), ...asm.store(0x467, 0x7000)];
+    const setUp = [...shutdown, ...asm.store(0x7000, 0x66d08966), ...asm.store(0x7004, 0xf4e7)];
+    expect(await ended([...setUp, ...asm.edx(77), ...send(INIT), ...asm.spin])).toEqual(exits(0x606a6));
+  });
+  it('resets the machine when the CMOS holds no shutdown code', async () => {
+    expect(await ended([...send(INIT), ...asm.spin])).toEqual({ reason: 'reset' });
   });
   it.each([['a start-up message', START_UP], ['a system management interrupt', SMI]])('%s does nothing to a running processor', async (_what, mode) => {
     expect(await ended([...send(mode), ...asm.eax(4), ...asm.exit])).toEqual(exits(4));
@@ -90,7 +94,7 @@ describe('an x87 exception with CR0.NE clear', () => {
     expect(await ended([...asm.lidt, ...unmask, ...divide, ...asm.eax(6), ...asm.exit], { 0x75: handler })).toEqual(exits(6));
   });
   it('waits for an interrupt when IRQ 13 is masked', async () => {
-    expect(await ended([...asm.lidt, ...asm.sti, ...divide, ...asm.eax(1), ...asm.exit], {}, 40)).toBeNull();
+    expect(await ended([...asm.lidt, ...asm.out8(0x21, 0xff), ...asm.sti, ...divide, ...asm.eax(1), ...asm.exit], {}, 40)).toBeNull();
   });
 });
 

@@ -18,8 +18,9 @@ import { I32 } from '../wasm/opcodes.ts';
 import type { Program } from '../isa/ir.ts';
 import { instructionInformation } from '../vmx/information.ts';
 import {
-  ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR8, CS, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_REASON, FAULT, INSTRUCTIONS, INTERRUPT_WINDOW,
-  NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_KIND, PAGE_RAM, RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, ROM_BASE, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON, CR4_ALLOWED, EFER_ALLOWED, XCR0_ALLOWED,
+  ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR4_ALLOWED, CR8, CS, EFER_ALLOWED, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_REASON,
+  FAULT, HISTORY_WRITTEN, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_KIND, PAGE_MMIO, PAGE_RAM,
+  RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, ROM_BASE, ROM_GPA, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON, XCR0_ALLOWED,
   PHYS_RESERVED, WINDOW_EMPTY,
 } from './layout.ts';
 
@@ -409,6 +410,27 @@ export class Processor {
     const status = this.call('endInstruction');
     this.exitAfterSkip = status === STATUS_EXIT;
     return status === STATUS_OK;
+  }
+
+  /**
+   * Lets the guest reach a device's memory without an exit, at page `gpa`. Code does not run there. Null where it cannot be: RAM, ROM or
+   * another device is there, or the host gives no memory. `unmap` makes the pages MMIO again; the view must not be used then.
+   */
+  mapDeviceMemory(gpa: number, size: number): { readonly memory: Uint8Array; unmap(): void } | null {
+    const host = RAM_BASE + gpa;
+    const end = host + size;
+    if (gpa < this.ram.length || gpa + size > ROM_GPA || end > 2 ** 32) return null;
+    const kinds = this.bytes.subarray(PAGE_KIND + gpa / 4096, PAGE_KIND + (gpa + size) / 4096);
+    if (kinds.some(kind => kind !== PAGE_MMIO)) return null;
+    const missing = Math.ceil((end - this.memory.buffer.byteLength) / 65536);
+    try {
+      if (missing > 0) this.memory.grow(missing);
+    } catch {
+      return null;
+    }
+    this.bytes.fill(HISTORY_WRITTEN, PAGE_HISTORY + gpa / 4096, PAGE_HISTORY + (gpa + size) / 4096);
+    this.setPageKind(gpa, size, PAGE_RAM);
+    return { memory: new Uint8Array(this.memory.buffer, host, size), unmap: () => this.setPageKind(gpa, size, PAGE_MMIO) };
   }
 
   /** The ROM area: its last byte is at guest-physical FFFFFFFFH. Pages of it are MMIO until `setPageKind` says otherwise. */

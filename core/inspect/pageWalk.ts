@@ -81,7 +81,8 @@ function fault(mode: string, steps: readonly WalkStep[], reason: string): Walk {
 function entryAt(cpu: StateView, at: bigint, bytes: 4 | 8): bigint {
   if (at >> 32n !== 0n || cpu.bytes[PAGE_KIND + Number(at >> 12n)] === PAGE_MMIO) return (1n << BigInt(bytes * 8)) - 1n;
   cpu.noteDeviceRead?.(Number(at), bytes);
-  const host = RAM_BASE + Number(at);
+  const host = (RAM_BASE + Number(at)) >>> 0;
+  if (host + bytes > cpu.view.byteLength) return (1n << BigInt(bytes * 8)) - 1n;
   return bytes === 8 ? cpu.view.getBigUint64(host, true) : BigInt(cpu.view.getUint32(host, true));
 }
 

@@ -27,6 +27,7 @@ import { HostIommu } from '../passthrough/hostIommu.ts';
 import { Isolation } from '../passthrough/isolation.ts';
 import { FaultLog } from '../vtd/faultLog.ts';
 import { GuestMemory } from '../vtd/guestMemory.ts';
+import { Vga } from '../devices/vga/vga.ts';
 import { VtdUnit } from '../vtd/unit.ts';
 import { dmarBody } from '../vtd/dmar.ts';
 import { vtdDefaults } from '../vtd/capabilities.ts';
@@ -34,6 +35,7 @@ import { conventionalEnd, ecamWindow, memoryMap, pciLegacyIrqs, pciMemoryWindows
 import { loadImage } from '../boot/image.ts';
 import type { AcpiOptions } from '../platform/acpi/tables.ts';
 import type { FirmwareImage, PageKinds } from './firmware.ts';
+import type { VgaOptions } from '../devices/vga/vga.ts';
 import type { Flash } from '../devices/flash.ts';
 import type { AssignedDevice } from '../contract/device.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
@@ -54,6 +56,8 @@ export interface PcConfig {
   /** What the real-time clock shows at power-on: milliseconds since 1970, UTC. */
   readonly wallMs: number;
   readonly keyboard: boolean;
+  /** A VGA; absent: none. */
+  readonly display?: Pick<VgaOptions, 'rom' | 'map'>;
   /** What starts at the reset vector; absent: images are booted directly, and the machine starts as firmware leaves it. */
   readonly firmware?: FirmwareImage;
   /** The memory that ends at 4 GiB: for firmware, or what is left of it. */
@@ -100,6 +104,9 @@ export class Pc {
   readonly isolation: Isolation | null;
   readonly rtc: Rtc;
   readonly power: AcpiPm;
+  readonly keyboard: KeyboardController;
+  /** The display, where the machine has one. */
+  readonly vga: Vga | null;
   /** Requests of devices that were refused. */
   readonly faultLog = new FaultLog();
   /** The guest's remapping unit, where the machine has one. */
@@ -161,8 +168,15 @@ export class Pc {
     this.isolation = config.assigned && config.assigned.length > 0 ? this.isolate(config.assigned) : null;
     this.dma.remapper = this.isolation ?? this.vtd;
     this.dma.onMessage = (requester, address, data) => this.sendMessage(requester, address, data);
+    this.vga = config.display ? new Vga({ clock: this.clock, ...config.display }) : null;
+    if (this.vga) {
+      this.pci.plug(deviceFunction(1, 0), this.vga);
+      this.ports.attach(this.vga);
+      this.memoryBus.attach(this.vga);
+    }
     this.coprocessor = new CoprocessorError(interrupts.isaWire(13));
-    const keyboard = new KeyboardController(interrupts.isaWire(1), events, config.keyboard);
+    const keyboard = new KeyboardController({ keyboard: interrupts.isaWire(1), mouse: interrupts.isaWire(12) }, events, config.keyboard);
+    this.keyboard = keyboard;
     const remapping = this.vtd ? [this.vtd] : [];
     const others: readonly Device[] = [
       this.rtc, hpet, this.power, ...this.uarts, this.pci, keyboard, this.coprocessor, new DebugExit(events), new PostPort(), new Port92(events), ...remapping,

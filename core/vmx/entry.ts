@@ -25,5 +25,7 @@ export function entryChecker(cpu: Processor, model: CpuModel): (groups: number) 
 
 function read32(cpu: Processor, address: bigint): number {
   if (cpu.call('pageKind', address) === PAGE_MMIO) return 0xffffffff;
-  return cpu.view.getUint32(RAM_BASE + Number(address), true);
+  const host = (RAM_BASE + Number(address)) >>> 0;
+  // Memory of devices is beyond what is seen from here.
+  return host + 4 > cpu.view.byteLength ? 0xffffffff : cpu.view.getUint32(host, true);
 }

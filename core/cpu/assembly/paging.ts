@@ -27,6 +27,8 @@ import {
   PHYS_RESERVED,
   PKRU,
   RAM_BASE,
+  RAM_SIZE,
+  ROM_GPA,
   TLB_BASE,
   TLB_READ,
   TLB_SUPERVISOR,
@@ -388,7 +390,8 @@ export function translateExecute(la: u64): u32 {
     return 0xffffffff;
   }
   if (!translate(la, load<u32>(CPL) == 3 ? FETCH | USER : FETCH)) return 0xffffffff;
-  if (pageKind(walkPage) == PAGE_MMIO) {
+  // Device memory between RAM and ROM is data alone.
+  if (pageKind(walkPage) == PAGE_MMIO || (walkPage >= load<u32>(RAM_SIZE) && walkPage < ROM_GPA)) {
     raise(6);
     return 0xffffffff;
   }

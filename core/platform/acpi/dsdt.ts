@@ -93,7 +93,7 @@ function lpcBridge(keyboard: boolean): number[] {
     legacy('HPET', 'PNP0103', aml.memoryResource(hpetBase, 0x400)),
     // Ports that no driver owns, so that none is given away.
     legacy('SYSR', 'PNP0C02', ports(0x80, 1), ports(0x92, 1), ports(acpiPorts.smiCommand, 2), ports(acpiPorts.base, acpiPorts.length)),
-    ...(keyboard ? [legacy('KBD', 'PNP0303', ports(0x60, 1), ports(0x64, 1), irq(1))] : []),
+    ...(keyboard ? [legacy('KBD', 'PNP0303', ports(0x60, 1), ports(0x64, 1), irq(1)), legacy('MOU', 'PNP0F13', irq(12))] : []),
     ...comPorts.map(({ base, irq: line }, index) =>
       aml.device(
         `COM${index + 1}`,

@@ -109,7 +109,7 @@ describe('ways to reset and to stop', () => {
   });
 
   it('the keyboard controller pulses the reset line', () => {
-    const controller = new KeyboardController(new Wire(), events, false);
+    const controller = new KeyboardController({ keyboard: new Wire(), mouse: new Wire() }, events, false);
     controller.write(1, 1, 0xff);
     expect(calls).toEqual([]);
     controller.write(1, 1, 0xfe);
@@ -127,7 +127,7 @@ describe('ways to reset and to stop', () => {
 
 describe('8042', () => {
   it('passes its self-test and keeps its command byte', () => {
-    const controller = new KeyboardController(new Wire(), events, false);
+    const controller = new KeyboardController({ keyboard: new Wire(), mouse: new Wire() }, events, false);
     controller.write(1, 1, 0xaa);
     expect([controller.read(1, 1) & 1, controller.read(0, 1), controller.read(1, 1) & 1]).toEqual([1, 0x55, 0]);
     controller.write(1, 1, 0x60);
@@ -138,7 +138,7 @@ describe('8042', () => {
 
   it('a keyboard answers its reset, and interrupts when enabled', () => {
     const irq = new Wire();
-    const controller = new KeyboardController(irq, events, true);
+    const controller = new KeyboardController({ keyboard: irq, mouse: new Wire() }, events, true);
     controller.write(1, 1, 0x60);
     controller.write(0, 1, 0x01);
     controller.write(0, 1, 0xff);

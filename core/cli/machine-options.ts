@@ -22,6 +22,7 @@ export interface MachineOptions extends HardwareOptions {
   readonly gdbWait?: boolean;
   readonly machine?: string;
   readonly firmware?: string;
+  readonly display?: string;
 }
 
 export function addMachineOptions(command: Command): Command {
@@ -31,6 +32,7 @@ export function addMachineOptions(command: Command): Command {
     .option("--module <'file arguments'>", 'multiboot module with its command line; may be repeated', collect)
     .option('--append <string>', "the kernel's command line")
     .option('--firmware <bios|uefi|file>', 'start at the reset vector, from disks; "none" starts the kernel directly (default)')
+    .option('--display <kind>', 'none, or vga: a display with keyboard and mouse (default: none)')
     .option('--memory <size>', 'guest memory, 16M to 3G (default: 512M)')
     .option('--cpus <n>', 'processors (default: 1)')
     .option('--cpu <model>', 'processor model')
@@ -55,6 +57,7 @@ export function changesFrom(options: MachineOptions, base?: BootConfig): VmChang
     ...machineProperties(options.machine),
     ...hardwareChanges(options),
     ...(boot === undefined ? {} : { boot }),
+    ...(options.display === undefined ? {} : { display: oneOf('--display', options.display, ['none', 'vga']) }),
     ...(options.firmware === undefined ? {} : { firmware: firmwareFrom(options) }),
   };
 }

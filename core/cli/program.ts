@@ -65,6 +65,7 @@ function createProgram(done: (status: number) => void): Command {
   addMachineOptions(program.command('run').description('run one guest here, without the library; COM1 on stdio'))
     .option('--timeout <seconds>', 'end with status 124 after this time')
     .option('--stats <file.json>', 'write times, instructions, VM exits and peak memory at the end')
+    .option('--screenshot <file.png>', 'write what the display shows at the timeout, or when the run is quit')
     .option('--test-devices', 'add the device that kvm-unit-tests and similar programs expect')
     .option('--json', 'write the ending, and errors, as JSON on standard error')
     .addHelpText('after', runExamples)
@@ -224,6 +225,10 @@ Examples:
   vanderpool inspect debian --interrupts --map --tlb`;
 
 function addWatching(program: Command): void {
+  addCommonOptions(program.command('screenshot <vm> <file.png>').description("write what a VM's display shows"))
+    .action(async (name: string, path: string, options: CommonOptions) => {
+      await (await import('./screenshot.ts')).screenshot(name, path, options);
+    });
   addCommonOptions(program.command('inspect <vm>').description("look into a VM: registers, memory, page walks, interrupt controllers"))
     .option('--registers', 'every register, control registers by bit')
     .option('--vectors', 'x87 and SSE registers')

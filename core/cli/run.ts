@@ -10,6 +10,7 @@ import { nameImage } from '../machine/boot-check.ts';
 import { checkCpuModel } from '../machine/cpu-models.ts';
 import { listenForGdb } from '../machine/debugger.ts';
 import { readMachineConfig } from '../machine/files.ts';
+import { encodePng } from '../machine/pictures.ts';
 import { Runner } from '../machine/runner.ts';
 import type { MachineService } from '../machine/runner.ts';
 import { MachineServices } from '../machine/services.ts';
@@ -22,6 +23,7 @@ import { Terminal } from './terminal.ts';
 export interface RunOptions extends MachineOptions {
   readonly timeout?: string;
   readonly stats?: string;
+  readonly screenshot?: string;
   readonly testDevices?: boolean;
   readonly json?: boolean;
 }
@@ -42,20 +44,28 @@ export async function run(options: RunOptions): Promise<number> {
   const settings = withChanges(parseWith(vmConfig, { name: 'run', ...vmDefaults }), changesFrom(options));
   checkCpuModel(settings.cpuModel);
   const images = readMachineConfig(settings);
-  if (options.stats !== undefined) writeFile(options.stats, '');
+  if (options.stats !== undefined) writeFile('--stats', options.stats, '');
+  if (options.screenshot !== undefined) writeFile('--screenshot', options.screenshot, '');
   const services = await MachineServices.open(settings);
   const config = { ...images, ...services.descriptions, testDevices: options.testDevices === true };
   const started = performance.now();
-  const ending = await runMachine(config, services.list, timeoutSeconds, settings.gdb);
+  const ending = await runMachine(config, services.list, { timeoutSeconds, gdb: settings.gdb, screenshot: options.screenshot });
   if (!('status' in ending)) return reportError(nameImage(ending, settings.boot), options.json === true);
   if (ending.message !== '') process.stderr.write(`${ending.message}\n`);
-  if (options.stats !== undefined) writeFile(options.stats, `${JSON.stringify(summary(ending, (performance.now() - started) / 1000), null, 2)}\n`);
+  if (options.stats !== undefined) writeFile('--stats', options.stats, `${JSON.stringify(summary(ending, (performance.now() - started) / 1000), null, 2)}\n`);
   if (options.json === true) process.stderr.write(`${JSON.stringify(summary(ending, (performance.now() - started) / 1000))}\n`);
   return ending.status;
 }
 
+interface RunLimits {
+  readonly timeoutSeconds: number | null;
+  readonly gdb: VmConfig['gdb'];
+  /** File for what the display shows at the end. */
+  readonly screenshot: string | undefined;
+}
+
 function runMachine(
-  config: MachineConfig, services: readonly MachineService[], timeoutSeconds: number | null, gdb: VmConfig['gdb'],
+  config: MachineConfig, services: readonly MachineService[], { timeoutSeconds, gdb, screenshot }: RunLimits,
 ): Promise<Ending | ContractError> {
   return new Promise((resolve) => {
     let blocked = false;
@@ -84,7 +94,8 @@ function runMachine(
       });
     };
     const cut = (reason: 'timeout' | 'quit', status: number, message: string): void => {
-      void runner.statistics().then((statistics) => finish({ reason, status, message, statistics }));
+      void Promise.all([runner.statistics(), screenshot === undefined ? null : capture(runner, screenshot)])
+        .then(([statistics]) => finish({ reason, status, message, statistics }));
     };
     const runner = new Runner({
       config, services, attached: [true, false, false, false], machineModule: machineModuleUrl(), held: gdb?.wait === true,
@@ -108,6 +119,12 @@ function runMachine(
       process.once(signal, () => cut('quit', 128 + number, ''));
     }
   });
+}
+
+/** A machine without display, or one that does not answer any more, leaves no picture. */
+async function capture(runner: Runner, path: string): Promise<void> {
+  const frame = await runner.ask('frame', {}).catch(() => null);
+  if (frame) writeFileSync(path, encodePng(frame, { x: 0, y: 0, width: frame.width, height: frame.height }));
 }
 
 function endingOf(exit: MachineExit): { status: number; message: string } {
@@ -137,12 +154,12 @@ function summary(ending: Ending, wallSeconds: number): object {
   };
 }
 
-/** Opens the statistics file before the guest starts, too: hours of work are not lost to a wrong path. */
-function writeFile(path: string, text: string): void {
+/** Opens a file before the guest starts, too: hours of work are not lost to a wrong path. */
+function writeFile(option: string, path: string, text: string): void {
   try {
     writeFileSync(path, text);
   } catch (error) {
-    throw badArgument(`--stats: "${path}" cannot be written: ${error instanceof Error ? error.message : String(error)}.`, 'Choose a file in a folder you may write to.');
+    throw badArgument(`${option}: "${path}" cannot be written: ${error instanceof Error ? error.message : String(error)}.`, 'Choose a file in a folder you may write to.');
   }
 }
 

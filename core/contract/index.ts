@@ -1,6 +1,7 @@
 /** The one typed, validated API that the GUI, the CLI and the local server all use. */
 export * from './client.ts';
 export * from './device.ts';
+export * from './display.ts';
 export * from './errors.ts';
 export * from './exits.ts';
 export * from './hardware.ts';

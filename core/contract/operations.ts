@@ -1,5 +1,6 @@
 /** Every request of the contract: its name, what it takes and what it answers. */
 import { z } from 'zod';
+import { displayInput, picture } from './display.ts';
 import { inspectQuery, inspectSection } from './inspect.ts';
 import { CONSOLE_WRITE_BYTES } from './limits.ts';
 import { deviceOperations } from './device.ts';
@@ -81,6 +82,10 @@ export const operations = {
   'vm.describe': { input: onVm, output: z.strictObject({ text: z.string() }) },
   /** Looks into a running or paused VM, at the end of a slice. */
   'vm.inspect': { input: z.strictObject({ vm: vmReference, query: inspectQuery }), output: z.strictObject({ sections: z.array(inspectSection) }) },
+  /** The whole screen. */
+  'display.capture': { input: onVm, output: picture },
+  /** Types and points as a person at the machine does. */
+  'display.input': { input: z.strictObject({ vm: vmReference, input: displayInput }), output: nothing },
   'vm.move': { input: z.strictObject({ vm: vmReference, position: z.int().min(0) }), output: z.array(vm) },
   /** While the guest runs, with its memory; of a VM that is off, its configuration. */
   'snapshot.take': {

@@ -1,5 +1,6 @@
 /** Every event stream of the contract: what a subscriber names and what it then receives. */
 import { z } from 'zod';
+import { displayEvent } from './display.ts';
 import { errorShape } from './errors.ts';
 import { exitsEvent, exitsWanted } from './exits.ts';
 import { settings } from './settings.ts';
@@ -54,6 +55,8 @@ export const streams = {
   library: { input: z.strictObject({}), event: libraryEvent },
   console: { input: z.strictObject({ vm: vmReference, port: portNumber }), event: consoleEvent },
   metrics: { input: z.strictObject({ vm: vmReference }), event: metricsEvent },
+  /** The screen: first all of it, then what changes. */
+  display: { input: z.strictObject({ vm: vmReference }), event: displayEvent },
   /** VM exits are traced while somebody subscribes. */
   exits: { input: z.strictObject({ vm: vmReference, wanted: exitsWanted }), event: exitsEvent },
 } as const;

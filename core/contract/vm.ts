@@ -4,6 +4,7 @@ import {
   APPEND_LENGTH, CPUS_MAXIMUM, MEMORY_DEFAULT, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB, MODULES_MAXIMUM, NAME_LENGTH, SERIAL_PORTS,
 } from './limits.ts';
 import { DISKS_MAXIMUM, NETWORKS_MAXIMUM, diskConfig, filePath, networkConfig } from './hardware.ts';
+import { displayKind } from './display.ts';
 import { formatMemory } from './memory.ts';
 
 export const vmName = z.string().trim().min(1, 'a name is needed').max(NAME_LENGTH, `a name has at most ${NAME_LENGTH} characters`)
@@ -61,6 +62,7 @@ const fields = {
   gdb: gdbConfig.nullable(),
   boot: bootConfig,
   firmware,
+  display: displayKind,
   disks: z.array(diskConfig).max(DISKS_MAXIMUM, `at most ${DISKS_MAXIMUM} disks are possible`),
   networks: z.array(networkConfig).max(NETWORKS_MAXIMUM, `at most ${NETWORKS_MAXIMUM} network interfaces are possible`),
   /** COM1 to COM4. */
@@ -93,6 +95,7 @@ export const vmDefaults: Omit<VmConfig, 'name'> = {
   gdb: null,
   boot: { kind: 'monitor' },
   firmware: '',
+  display: 'none',
   disks: [],
   networks: [],
   serial: [...defaultSerial],

@@ -1,6 +1,7 @@
 /** One VM while its process lives: its state, its commands, and what its process reports. */
 import { join } from 'node:path';
 import type { AssignedDevice } from '../contract/device.ts';
+import type { DisplayInput, Picture } from '../contract/display.ts';
 import { ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { ExitsEvent, ExitsWanted } from '../contract/exits.ts';
@@ -54,6 +55,7 @@ export class Guest {
   readonly #measure = createMeter();
   readonly #starting: PromiseWithResolvers<void> = Promise.withResolvers();
   readonly #inspections = new Map<number, { resolve(sections: InspectSection[]): void; reject(error: ContractError): void }>();
+  readonly #pictures = new Map<number, { resolve(picture: Picture | null): void; reject(error: ContractError): void }>();
   #nextInspection = 0;
   #describing: ((text: string | null) => void)[] = [];
   /** Bytes of output that the process may still send, by port. */
@@ -176,6 +178,25 @@ export class Guest {
     }
   }
 
+  /** What a viewer of the display has not seen yet, null for nothing. @throws ContractError when there is no display, or no answer */
+  async picture(viewer: number, forget: boolean): Promise<Picture | null> {
+    const id = this.#nextInspection++;
+    const { promise, resolve, reject } = Promise.withResolvers<Picture | null>();
+    this.#pictures.set(id, { resolve, reject });
+    const timer = setTimeout(() => reject(silent()), INSPECT_MS);
+    this.#send({ type: 'picture', id, viewer, forget });
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      this.#pictures.delete(id);
+    }
+  }
+
+  displayInput(input: DisplayInput): void {
+    this.#send({ type: 'display-input', input });
+  }
+
   #send(message: ToVmProcess): void {
     this.#process.send(message);
   }
@@ -204,6 +225,8 @@ export class Guest {
       case 'output': return this.#output(message.port, message.data);
       case 'taken': return this.#consoles[message.port]?.inputTaken(message.bytes);
       case 'exits': return this.#events.exits(message.event);
+      case 'pictured': return this.#pictures.get(message.id)?.resolve(message.picture);
+      case 'not-pictured': return this.#pictures.get(message.id)?.reject(ContractError.fromShape(message.error));
       case 'inspected': return this.#inspections.get(message.id)?.resolve(message.sections);
       case 'not-inspected': return this.#inspections.get(message.id)?.reject(ContractError.fromShape(message.error));
       case 'metrics': return this.#events.metrics(this.#measure(message));
@@ -241,7 +264,7 @@ export class Guest {
     clearTimeout(this.#button);
     for (let port = 0; port < SERIAL_PORTS; port += 1) this.#consoles[port]?.connect(null);
     for (const resolve of this.#describing.splice(0)) resolve(null);
-    for (const { reject } of this.#inspections.values()) reject(silent());
+    for (const { reject } of [...this.#inspections.values(), ...this.#pictures.values()]) reject(silent());
     this.#snapshot?.fail(new ContractError('vm-crashed', 'The VM ended before its snapshot was taken.', 'Start it again.'));
     const { exit, error } = this.#lastWord ?? crash(how);
     this.#starting.reject(error ?? new ContractError('vm-crashed', 'The VM ended before it ran.', 'Start it again.'));

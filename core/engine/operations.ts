@@ -7,6 +7,7 @@ import { checkCpuModel } from '../machine/cpu-models.ts';
 import type { OperationHandlers, StreamHandlers } from './dispatch.ts';
 import type { Engine } from './engine.ts';
 import { hostInfo, listFolder } from './host.ts';
+import { DisplayView } from './display.ts';
 
 export function createOperations(engine: Engine): OperationHandlers {
   const { supervisor, library, server, snapshots } = engine;
@@ -46,6 +47,11 @@ export function createOperations(engine: Engine): OperationHandlers {
     'vm.suspend': ({ vm }) => snapshots.suspend(vm),
     'vm.describe': async ({ vm }) => ({ text: await supervisor.describe(vm) }),
     'vm.inspect': async ({ vm, query }) => ({ sections: await supervisor.inspect(vm, query) }),
+    'display.capture': ({ vm }) => supervisor.capture(vm),
+    'display.input': async ({ vm, input }) => {
+      await supervisor.displayInput(vm, input);
+      return {};
+    },
     'vm.move': ({ vm, position }) => supervisor.move(vm, position),
     'snapshot.take': ({ vm, name, notes }) => {
       engine.refuseWhenStopping();
@@ -160,6 +166,10 @@ export function createStreams(engine: Engine): StreamHandlers {
         sink.send(sample);
       });
       return { acknowledge: (count) => void (unread -= count), close: stop };
+    },
+    display: async ({ vm }, sink) => {
+      const { id } = await supervisor.get(vm);
+      return new DisplayView((viewer, forget) => supervisor.picture(id, viewer, forget), (event) => sink.send(event));
     },
     exits: async ({ vm, wanted }, sink) => {
       const { id } = await supervisor.get(vm);

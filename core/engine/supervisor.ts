@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { asContractError, ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { ExitsEvent, ExitsWanted } from '../contract/exits.ts';
+import type { DisplayInput, Picture } from '../contract/display.ts';
+import { newViewer } from './display.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { LibraryEvent, MetricsEvent } from '../contract/streams.ts';
 import { withChanges } from '../contract/vm.ts';
@@ -246,6 +248,26 @@ export class Supervisor {
   async inspect(reference: string, query: InspectQuery): Promise<InspectSection[]> {
     const { guest } = await this.#live(reference, 'looked into');
     return guest.inspect(query);
+  }
+
+  /** What a viewer of a display has not seen yet; null: nothing, undefined: the VM does not run. @throws ContractError as `inspect` */
+  async picture(id: string, viewer: number, forget: boolean): Promise<Picture | null | undefined> {
+    return this.#guests.get(id)?.picture(viewer, forget);
+  }
+
+  /** Everything that is on the display now. @throws ContractError when there is none, or as `inspect` */
+  async capture(reference: string): Promise<Picture> {
+    const { guest } = await this.#live(reference, 'looked at');
+    const viewer = newViewer();
+    const picture = await guest.picture(viewer, false);
+    await guest.picture(viewer, true);
+    if (picture === null) throw new ContractError('wrong-state', 'The display shows nothing.', 'Try again.');
+    return picture;
+  }
+
+  async displayInput(reference: string, input: DisplayInput): Promise<void> {
+    const { guest } = await this.#live(reference, 'typed into');
+    guest.displayInput(input);
   }
 
   /** Ends every guest at once and records it. */

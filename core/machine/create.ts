@@ -103,7 +103,8 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const firmware = boot.kind === 'firmware' ? { code: boot.code, ...(boot.variables ? { variables: boot.variables.data } : {}) } : undefined;
   if (firmware) checkFirmware(firmware);
   const pc = new Pc({
-    memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: sources.wallMs, keyboard: false,
+    memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: sources.wallMs, keyboard: config.display !== undefined,
+    ...(config.display ? { display: { ...config.display, map: (address: number, bytes: number) => cpu.mapDeviceMemory(address, bytes) } } : {}),
     testDevices: config.testDevices === true, iommu: config.iommu === 'on', codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
     memoryRead: (address, size) => cpu.noteDeviceRead(address, size),
     devices: createDevices(config),

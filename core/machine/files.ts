@@ -7,7 +7,7 @@ import type { VmConfig } from '../contract/vm.ts';
 import type { LoadedBoot, MachineConfig, RestorePoint } from './types.ts';
 
 /** What of a VM's configuration its machine is made of. */
-export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel' | 'jit' | 'clock' | 'iommu' | 'boot' | 'firmware' | 'disks' | 'networks'>;
+export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel' | 'jit' | 'clock' | 'iommu' | 'boot' | 'firmware' | 'display' | 'disks' | 'networks'>;
 
 /**
  * @param variables the file that keeps UEFI variables; null: they last as long as the machine
@@ -15,14 +15,14 @@ export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'cpuModel'
  */
 export function readMachineConfig(settings: MachineSettings, variables: string | null = null): MachineConfig {
   const { memoryBytes, cpus, cpuModel, jit, clock, iommu } = settings;
-  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot: readBootFiles(settings, variables) };
+  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, ...readDisplay(settings), boot: readBootFiles(settings, variables) };
 }
 
 /** The configuration of a machine that goes on from a snapshot: its boot files are read when it is reset. Firmware is there at once. */
 export function restoredMachineConfig(settings: MachineSettings, restore: RestorePoint, variables: string | null = null): MachineConfig {
   const { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot, firmware } = settings;
   const later = firmware !== '' ? readFirmware(firmware, variables) : boot.kind === 'monitor' ? boot : { kind: 'deferred' } as const;
-  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, boot: later, restore };
+  return { memoryBytes, cpus, cpuModel, jit, clock, iommu, ...readDisplay(settings), boot: later, restore };
 }
 
 /** @throws ContractError as `readMachineConfig`. */
@@ -51,6 +51,7 @@ const firmwareFiles = {
   ],
 } as const;
 const firmwarePackages = { bios: 'seabios', uefi: 'ovmf' } as const;
+const videoBios = 'seabios/vgabios-stdvga.bin';
 const largestFirmware = 16 << 20;
 
 /** Where distributions put firmware, and where `npm run guests seabios ovmf` does. */
@@ -76,6 +77,15 @@ function readFirmware(firmware: string, variables: string | null): LoadedBoot {
   const name = firmwarePackages[firmware];
   const message = `No ${firmware === 'bios' ? 'BIOS' : 'UEFI firmware'} is on this machine.`;
   throw new ContractError('file-unreadable', message, `Install the package ${name}, run "npm run guests ${name}", or name the file of a firmware image.`, 'firmware');
+}
+
+/** The video BIOS is for firmware: a system that is booted directly drives the display itself. */
+function readDisplay({ display, firmware }: MachineSettings): Pick<MachineConfig, 'display'> {
+  if (display === 'none') return {};
+  const path = firmware === '' ? undefined : firmwareFolders().map(folder => join(folder, videoBios)).find(existsSync);
+  if (path === undefined) return { display: {} };
+  const budget = { left: largestFirmware, memoryBytes: largestFirmware };
+  return { display: { rom: readImage(path, 'video BIOS', 'display', budget, readWhole) } };
 }
 
 /** A module's string begins with its file name, which what is booted skips. */

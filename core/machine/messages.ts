@@ -1,6 +1,7 @@
 /** What the engine and a VM process say to each other. Either may be broken or taken over by its guest: both check what arrives. */
 import { z } from 'zod';
 import { assignedDevice, DEVICES_MAXIMUM } from '../contract/device.ts';
+import { displayInput, picture } from '../contract/display.ts';
 import { errorShape } from '../contract/errors.ts';
 import { exitsEvent, exitsWanted } from '../contract/exits.ts';
 import { inspectQuery, inspectSection } from '../contract/inspect.ts';
@@ -33,6 +34,9 @@ export const toVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('describe') }),
   /** What of VM exits is to be reported from now on; null: nothing, and nothing is traced. */
   z.strictObject({ type: z.literal('trace-exits'), wanted: exitsWanted.nullable() }),
+  /** What a viewer of the display has not seen yet; `forget`: the viewer is gone. */
+  z.strictObject({ type: z.literal('picture'), id: z.int().min(0), viewer: z.int().min(0), forget: z.boolean() }),
+  z.strictObject({ type: z.literal('display-input'), input: displayInput }),
   z.strictObject({ type: z.literal('inspect'), id: z.int().min(0), query: inspectQuery }),
   /** Take a snapshot: new segments go into the folder. One at a time. */
   z.strictObject({ type: z.literal('snapshot'), folder: z.string() }),
@@ -69,6 +73,9 @@ export const fromVmProcess = z.discriminatedUnion('type', [
   }),
   z.strictObject({ type: z.literal('description'), text: z.string().nullable() }),
   z.strictObject({ type: z.literal('exits'), event: exitsEvent }),
+  /** Null: nothing is new. */
+  z.strictObject({ type: z.literal('pictured'), id: z.int().min(0), picture: picture.nullable() }),
+  z.strictObject({ type: z.literal('not-pictured'), id: z.int().min(0), error: errorShape }),
   z.strictObject({ type: z.literal('inspected'), id: z.int().min(0), sections: z.array(inspectSection).max(32) }),
   z.strictObject({ type: z.literal('not-inspected'), id: z.int().min(0), error: errorShape }),
   /** The moment of the snapshot. By port: output from before it that was not sent on yet, and how many bytes from after it were. */

@@ -1,6 +1,6 @@
 /** The VM process: this thread moves bytes and messages between the engine and the machine's core thread. One guest a process. */
 import { join } from 'node:path';
-import { asContractError } from '../contract/errors.ts';
+import { asContractError, ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { InspectQuery } from '../contract/inspect.ts';
 import { nameImage } from './boot-check.ts';
@@ -13,6 +13,7 @@ import type { FromVmProcess, ToVmProcess } from './messages.ts';
 import { openParentPort } from './parent.ts';
 import type { ParentPort } from './parent.ts';
 import { SerialLine } from '../passthrough/serialLine.ts';
+import { Pictures } from './pictures.ts';
 import { Runner } from './runner.ts';
 import { SnapshotTaker } from './taker.ts';
 import type { MachineService } from './runner.ts';
@@ -72,6 +73,7 @@ function end(send: (message: FromVmProcess) => void, message: FromVmProcess): vo
 class Guest {
   readonly #send: (message: FromVmProcess) => void;
   readonly #runner: Runner;
+  readonly #pictures = new Pictures();
   readonly #exits: ExitReports;
   readonly #taker: SnapshotTaker;
   readonly #credit: number[] = Array.from({ length: SERIAL_PORTS }, () => OUTPUT_CREDIT);
@@ -137,12 +139,25 @@ class Guest {
         this.#queue(message.port, message.data);
         return this.#offer();
       case 'trace-exits': return this.#exits.report(message.wanted);
+      case 'picture': return void this.#picture(message.id, message.viewer, message.forget);
+      case 'display-input': return void this.#runner.ask('display-input', message.input).catch(() => undefined);
       case 'inspect': return void this.#inspect(message.id, message.query);
       case 'describe':
         return void this.#runner.describe().then((text) => this.#send({ type: 'description', text }));
       case 'command': return this.#command(message.command);
       case 'snapshot': return void this.#takeSnapshot(message.folder);
       case 'chunk-places': case 'segment-recorded': case 'cancel-snapshot': return this.#taker.answer(message);
+    }
+  }
+
+  async #picture(id: number, viewer: number, forget: boolean): Promise<void> {
+    if (forget) this.#pictures.forget(viewer);
+    try {
+      const frame = forget ? null : await this.#runner.ask('frame', {});
+      if (!forget && frame === null) throw new ContractError('wrong-state', 'The machine has no display.', 'Give it one in its configuration.');
+      this.#send({ type: 'pictured', id, picture: frame ? this.#pictures.next(viewer, frame) : null });
+    } catch (error) {
+      this.#send({ type: 'not-pictured', id, error: asContractError(error).toShape() });
     }
   }
 

@@ -1,4 +1,5 @@
 /** Answers to what a person asks about a machine; called on the core thread between two slices. */
+import { keyNumber } from '../contract/display.ts';
 import { RECENT_EXITS } from '../contract/exits.ts';
 import type { Processor } from '../cpu/processor.ts';
 import type { Vmm } from '../vmm/vmm.ts';
@@ -34,6 +35,16 @@ const handlers: Handlers = {
   },
   gdb: ({ gdb }, { packet }) => gdb.answer(packet),
   inspect: ({ cpu, pc }, { query }) => inspect(cpu, pc, query),
+  frame: ({ pc }) => pc.vga?.frame() ?? null,
+  'display-input': ({ pc }, { keys = [], pointer }) => {
+    for (const { code, down } of keys) {
+      const key = keyNumber(code);
+      if (key !== undefined) pc.keyboard.key(key, down);
+    }
+    // The hand's down is the mouse's minus.
+    if (pointer) pc.keyboard.move({ ...pointer, dy: -pointer.dy });
+    return null;
+  },
   exits: ({ vmm }, { since, limit }) => tracedExits(vmm, since, limit),
 };
 

@@ -3,6 +3,8 @@ import type { SnapshotPoint } from '../snapshot/guestMemory.ts';
 import type { PreserveRing } from '../snapshot/preserve.ts';
 
 import type { AssignedDevice } from '../contract/device.ts';
+import type { DisplayInput } from '../contract/display.ts';
+import type { Frame } from '../devices/vga/render.ts';
 import type { ExitRecord, ExitRow } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { MachineDisk } from './disks.ts';
@@ -25,6 +27,8 @@ export interface MachineConfig {
   readonly testDevices?: boolean;
   /** Whether the guest has a VT-d unit of its own; absent: no. */
   readonly iommu?: 'off' | 'on';
+  /** A VGA, a keyboard and a mouse; `rom` is the video BIOS, for firmware. Absent: none. */
+  readonly display?: { readonly rom?: Uint8Array };
   /** Present: the machine does not boot but goes on from here. */
   readonly restore?: RestorePoint;
   /** Resources of the host that are assigned to it. */
@@ -133,6 +137,9 @@ export interface Questions {
   readonly 'debug-release': Record<never, never>;
   /** A packet of GDB's remote protocol, without its frame. */
   readonly gdb: { readonly packet: Uint8Array };
+  /** What is on the screen. */
+  readonly frame: Record<string, never>;
+  readonly 'display-input': DisplayInput;
 }
 
 export interface Answers {
@@ -144,6 +151,9 @@ export interface Answers {
   readonly 'debug-release': null;
   /** The reply; null when there is none until the guest stops. */
   readonly gdb: Uint8Array | null;
+  /** Null: the machine has no display. */
+  readonly frame: Frame | null;
+  readonly 'display-input': null;
 }
 
 export type QuestionKind = keyof Questions;

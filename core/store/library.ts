@@ -252,10 +252,10 @@ function updateConfig({ sqlite }: OpenedDatabase, id: string, config: VmConfig):
   const { boot } = config;
   const image = boot.kind === 'image' ? boot : { kernel: null, initrd: null, append: '', modules: [] };
   sqlite.prepare(
-    `UPDATE vms SET name = ?, memory_bytes = ?, cpus = ?, cpu_model = ?, jit = ?, clock = ?, iommu = ?, firmware = ?, gdb_port = ?, gdb_wait = ?,
+    `UPDATE vms SET name = ?, memory_bytes = ?, cpus = ?, cpu_model = ?, jit = ?, clock = ?, iommu = ?, firmware = ?, display = ?, gdb_port = ?, gdb_wait = ?,
      boot_kind = ?, kernel = ?, initrd = ?, append = ?, notes = ? WHERE id = ?`,
   ).run(
-    config.name, config.memoryBytes, config.cpus, config.cpuModel, config.jit, config.clock, config.iommu, config.firmware, config.gdb?.port ?? null,
+    config.name, config.memoryBytes, config.cpus, config.cpuModel, config.jit, config.clock, config.iommu, config.firmware, config.display, config.gdb?.port ?? null,
     config.gdb?.wait ? 1 : 0, boot.kind, image.kernel, image.initrd, image.append, config.notes, id,
   );
   sqlite.prepare('DELETE FROM boot_modules WHERE vm_id = ?').run(id);
@@ -280,7 +280,7 @@ function toVm(row: VmRow, modules: readonly BootModuleRow[], ports: readonly Ser
     id: row.id,
     config: {
       name: row.name, memoryBytes: row.memory_bytes, cpus: row.cpus, cpuModel: row.cpu_model, jit: row.jit, clock: row.clock, iommu: row.iommu,
-      firmware: row.firmware, gdb: row.gdb_port === null ? null : { port: row.gdb_port, wait: row.gdb_wait === 1 }, boot, ...hardware,
+      firmware: row.firmware, display: row.display, gdb: row.gdb_port === null ? null : { port: row.gdb_port, wait: row.gdb_wait === 1 }, boot, ...hardware,
       serial: ports.map(({ attach, label }) => ({ attach, label })), notes: row.notes,
     },
     state: row.state, exit, position: row.position, createdAt: row.created_at, startedAt: row.started_at, processId: null,

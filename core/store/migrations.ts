@@ -191,6 +191,11 @@ export const migrations: readonly Migration[] = [
       'ALTER TABLE vms ADD COLUMN gdb_port INTEGER CHECK (gdb_port BETWEEN 1 AND 65535)', 'ALTER TABLE vms ADD COLUMN gdb_wait INTEGER NOT NULL DEFAULT 0 CHECK (gdb_wait IN (0, 1))',
     ],
   },
+  {
+    version: 8,
+    what: 'a display',
+    statements: [`ALTER TABLE vms ADD COLUMN display TEXT NOT NULL DEFAULT 'none'`],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

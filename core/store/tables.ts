@@ -14,6 +14,7 @@ export interface VmRow {
   readonly firmware: string;
   readonly gdb_port: number | null;
   readonly gdb_wait: number;
+  readonly display: string;
   readonly boot_kind: string;
   readonly kernel: string | null;
   readonly initrd: string | null;

@@ -26,6 +26,7 @@ export interface Draft {
   /** Empty: GDB has no port. */
   readonly gdbPort: string;
   readonly gdbWait: boolean;
+  readonly display: VmConfig['display'];
   readonly boot: BootDraft;
   readonly disks: readonly DiskConfig[];
   readonly networks: readonly NetworkConfig[];
@@ -52,6 +53,7 @@ export function draftOf(config: VmConfig): Draft {
     iommu: config.iommu,
     gdbPort: config.gdb === null ? '' : String(config.gdb.port),
     gdbWait: config.gdb?.wait ?? false,
+    display: config.display,
     boot: bootDraftOf(config),
     disks: config.disks,
     networks: config.networks,
@@ -92,6 +94,7 @@ export function readDraft(draft: Draft): ReadDraft {
     clock: draft.clock,
     iommu: draft.iommu,
     gdb: draft.gdbPort.trim() === '' ? null : { port: /^\d+$/.test(draft.gdbPort.trim()) ? Number(draft.gdbPort) : 0, wait: draft.gdbWait },
+    display: draft.display,
     firmware: boot.kind === 'firmware' ? boot.firmware.trim() : '',
     boot: boot.kind !== 'image'
       ? { kind: 'monitor' }

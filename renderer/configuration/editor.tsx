@@ -12,7 +12,7 @@ import { engine } from '../engine/engine.ts';
 import { isAlive } from '../state/library.ts';
 import { changesBetween, draftOf, fieldProblem, readDraft } from './draft.ts';
 import type { Draft, Problems } from './draft.ts';
-import { FirmwareFields, ImageFields, MemoryField, ModuleFields, NameField, ProcessorFields, SerialFields } from './fields.tsx';
+import { DisplayField, FirmwareFields, ImageFields, MemoryField, ModuleFields, NameField, ProcessorFields, SerialFields } from './fields.tsx';
 import { useRecognised } from './use-recognised.ts';
 
 /** Edits a VM's configuration. While it runs only name and notes can change, and the page says so. */
@@ -82,6 +82,9 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
                   options={[{ value: 'off', label: 'Off' }, { value: 'on', label: 'On' }]} />
               )}
             </Field>
+          </Section>
+          <Section title="Display" about="A screen with keyboard and mouse, in a tab of its own.">
+            <DisplayField {...fields} />
           </Section>
           <Section title="Serial ports" about="Each port that has a console gets a tab.">
             <SerialFields {...fields} />

@@ -101,6 +101,20 @@ export function FirmwareFields({ draft, problems, onChange, disabled = false }: 
   );
 }
 
+export function DisplayField({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
+  return (
+    <Field label="Display" problem={problems['display']}>
+      {(ties) => (
+        <Select ties={ties} value={draft.display} disabled={disabled} onPick={(display) => onChange({ display: display as Draft['display'] })}
+          options={[
+            { value: 'none', label: 'None', detail: 'The machine is used on its serial ports.' },
+            { value: 'vga', label: 'VGA', detail: 'Text and graphics up to 2560 x 1600; a PS/2 keyboard and mouse.' },
+          ]} />
+      )}
+    </Field>
+  );
+}
+
 /** Modules of a multiboot image. */
 export function ModuleFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
   const { modules } = draft.boot;

@@ -1,4 +1,4 @@
-import { Activity as ActivityIcon, Camera, Ellipsis, LayoutDashboard, Microscope, Pause, Play, Power, RotateCcw, ScanEye, SlidersHorizontal, SquareTerminal } from 'lucide-react';
+import { Activity as ActivityIcon, Camera, Ellipsis, LayoutDashboard, Microscope, Monitor, Pause, Play, Power, RotateCcw, ScanEye, SlidersHorizontal, SquareTerminal } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
 import { Tabs } from 'radix-ui';
 import type { ReactNode } from 'react';
@@ -11,6 +11,7 @@ import { Callout } from '../controls/callout.tsx';
 import { ButtonMenu } from '../controls/menu.tsx';
 import { StateDot, stateNames } from '../controls/state-dot.tsx';
 import { Tip } from '../controls/tooltip.tsx';
+import { DisplayPane } from '../display/pane.tsx';
 import { Dock } from '../dock/dock.tsx';
 import { Snapshots } from '../snapshots/snapshots.tsx';
 import { changeVmLayout, defaultVmLayout, openDialog, portTab, tabPort, toggleDock, useLayout } from '../state/layout.ts';
@@ -34,6 +35,7 @@ function tabsOf(vm: Vm): readonly TabRow[] {
     : []));
   return [
     { name: 'overview', label: 'Overview', icon: LayoutDashboard, shortcut: shortcutOf('overview') },
+    ...(vm.config.display === 'none' ? [] : [{ name: 'display', label: 'Display', icon: Monitor, shortcut: shortcutOf('display') } as const]),
     ...consoles,
     { name: 'snapshots', label: 'Snapshots', icon: Camera, shortcut: shortcutOf('snapshots') },
     { name: 'configuration', label: 'Configuration', icon: SlidersHorizontal, shortcut: shortcutOf('configuration') },
@@ -84,6 +86,7 @@ export function VmView({ vm }: { readonly vm: Vm }): ReactNode {
 function TabBody({ vm, tab }: { readonly vm: Vm; readonly tab: TabName }): ReactNode {
   const port = tabPort(tab);
   if (port !== null) return <ConsolePanes key={`${vm.id}/${port}`} vm={vm} port={port} />;
+  if (tab === 'display') return <DisplayPane key={vm.id} vm={vm} />;
   if (tab === 'configuration') return <ConfigurationEditor key={vm.id} vm={vm} />;
   if (tab === 'snapshots') return <Snapshots key={vm.id} vm={vm} />;
   if (tab === 'activity') return <Activity vm={vm} />;

@@ -75,7 +75,7 @@ export function CreateWizard(): ReactNode {
         <Button look="primary" size="large" type="submit" busy={busy === 'start'} disabled={busy !== null}>Create and start</Button>
       </>}>
       {error && <Callout kind="error" title={error.message} hint={error.hint} />}
-      <Sources value={draft.boot.kind} onPick={(kind) => change({ boot: { ...draft.boot, kind } })} />
+      <Sources value={draft.boot.kind} onPick={(kind) => change({ boot: { ...draft.boot, kind }, display: kind === 'firmware' ? 'vga' : 'none' })} />
       {draft.boot.kind === 'firmware' && <FirmwareFields {...fields} />}
       {draft.boot.kind === 'image' && <ImageFields {...fields} recognised={recognised.description} />}
       <NameField {...fields} placeholder={suggested} />

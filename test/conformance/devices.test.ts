@@ -16,6 +16,7 @@ import { DmaMemory } from '../../core/platform/dma.ts';
 import { Flash } from '../../core/devices/flash.ts';
 import { FwCfg } from '../../core/devices/fwCfg.ts';
 import { PciFunction } from '../../core/platform/pci/function.ts';
+import { Vga } from '../../core/devices/vga/vga.ts';
 import { Pic } from '../../core/platform/pic.ts';
 import { Pit } from '../../core/platform/pit.ts';
 import { Rtc } from '../../core/platform/rtc.ts';
@@ -51,6 +52,7 @@ deviceConformance('port 92H', () => new Port92(events));
 deviceConformance('test device', () => new TestDevice(() => new Wire()));
 deviceConformance('debug console', () => new DebugConsole(() => {}));
 deviceConformance('firmware configuration', () => new FwCfg(new DmaMemory(new Uint8Array(0x10000)).port(() => 0), [], [{ name: 'file', contents: () => Uint8Array.of(1, 2, 3) }]));
+deviceConformance('VGA', clock => new Vga({ clock, memoryBytes: 1 << 18 }));
 deviceConformance('flash', () => new Flash(0xffc00000, new Uint8Array(0x2000)));
 deviceConformance('PCI host', () => {
   const host = new PciHost(events);

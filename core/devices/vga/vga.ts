@@ -12,7 +12,7 @@ import type { Frame } from './render.ts';
 import type { StateReader } from '../../platform/state.ts';
 import type { VirtualClock } from '../../platform/clock.ts';
 
-export const videoMemoryBytes = 16 << 20;
+const videoMemoryBytes = 16 << 20;
 
 /** Lets the processor reach video memory without an exit. Null: it cannot be mapped there, and every access is an exit. */
 export type MapVideoMemory = (address: number, bytes: number) => { readonly memory: Uint8Array; unmap(): void } | null;
@@ -22,6 +22,8 @@ export interface VgaOptions {
   /** The video BIOS, as an expansion ROM. */
   readonly rom?: Uint8Array;
   readonly map?: MapVideoMemory;
+  /** A power of two, at least 256 KiB; default 16 MiB. */
+  readonly memoryBytes?: number;
 }
 
 const ports = { first: 0x3b0, length: 0x30 } as const;
@@ -40,13 +42,13 @@ export class Vga extends PciFunction implements Device {
   ];
   /** Video memory, wherever it lies now. */
   memory: Uint8Array;
-  private readonly own = new Uint8Array(videoMemoryBytes);
+  private readonly own: Uint8Array;
   private readonly registers: VgaRegisters;
   private readonly interface: DisplayInterface;
   private readonly window: PlaneWindow;
   private unmap: () => void = () => {};
 
-  constructor({ clock, rom, map }: VgaOptions) {
+  constructor({ clock, rom, map, memoryBytes = videoMemoryBytes }: VgaOptions) {
     // The BARs' registers refer to fields that exist only behind the call of the base class.
     const self: { vga: Vga | null } = { vga: null };
     const frameBuffer: Registers = {
@@ -61,19 +63,20 @@ export class Vga extends PciFunction implements Device {
     };
     super('vga', { vendor: 0x1234, device: 0x1111, classCode: 0x030000, revision: 2, subsystemVendor: 0x1af4, subsystem: 0x1100 }, {
       bars: [
-        { space: 'memory', size: videoMemoryBytes, prefetchable: true, registers: frameBuffer, onMove: address => self.vga?.place(address, map) },
+        { space: 'memory', size: memoryBytes, prefetchable: true, registers: frameBuffer, onMove: address => self.vga?.place(address, map) },
         null,
         { space: 'memory', size: registerBar.bytes, registers },
       ],
       ...(rom ? { rom: { data: rom } } : {}),
     });
     self.vga = this;
+    this.own = new Uint8Array(memoryBytes);
     this.memory = this.own;
     this.registers = new VgaRegisters(() => {
       const time = clock.nowNs() % timing.frame;
       return time < timing.vertical ? 0x09 : time % timing.line < timing.horizontal ? 0x01 : 0;
     });
-    this.interface = new DisplayInterface(videoMemoryBytes, (depth, clear) => this.switchMode(depth, clear));
+    this.interface = new DisplayInterface(memoryBytes, (depth, clear) => this.switchMode(depth, clear));
     this.window = new PlaneWindow(this.registers, () => this.memory, () => this.interface.bank);
   }
 
@@ -114,7 +117,7 @@ export class Vga extends PciFunction implements Device {
     const restoreRegisters = this.registers.check(reader.record('registers'));
     const restoreInterface = this.interface.check(reader.record('interface'));
     const latch = reader.uint('latch', 32);
-    const memory = inflated(reader);
+    const memory = inflated(reader, this.own.length);
     return () => {
       restore();
       restoreRegisters();
@@ -128,7 +131,7 @@ export class Vga extends PciFunction implements Device {
   private place(address: number | null, map: MapVideoMemory | undefined): void {
     this.own.set(this.memory);
     this.unmap();
-    const mapped = address === null ? null : map?.(address, videoMemoryBytes) ?? null;
+    const mapped = address === null ? null : map?.(address, this.own.length) ?? null;
     mapped?.memory.set(this.own);
     this.memory = mapped?.memory ?? this.own;
     this.unmap = () => mapped?.unmap();
@@ -178,13 +181,13 @@ export class Vga extends PciFunction implements Device {
 }
 
 /** Video memory as it was saved. */
-function inflated(reader: StateReader): Uint8Array {
-  const text = reader.text('memory', videoMemoryBytes * 2);
+function inflated(reader: StateReader, bytes: number): Uint8Array {
+  const text = reader.text('memory', bytes * 2 + 64);
   try {
-    const memory = inflateSync(Buffer.from(text, 'base64'), { maxOutputLength: videoMemoryBytes });
-    if (memory.length === videoMemoryBytes) return memory;
+    const memory = inflateSync(Buffer.from(text, 'base64'), { maxOutputLength: bytes });
+    if (memory.length === bytes) return memory;
   } catch {
     // Said below.
   }
-  return reader.refuse('memory', `${videoMemoryBytes} bytes, deflated, in base64`);
+  return reader.refuse('memory', `${bytes} bytes, deflated, in base64`);
 }

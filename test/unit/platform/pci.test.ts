@@ -245,7 +245,7 @@ describe('DMA', () => {
   it('refuses what is no RAM, with the requester and the address, and never throws', () => {
     const port = memory.port(() => 0x18);
     const into = new Uint8Array(4).fill(7);
-    for (const address of [0xa0000, 1 << 20, 0xfee00000, 2 ** 40, 2 ** 53]) {
+    for (const address of [0xa0000, 1 << 20, 2 ** 40, 2 ** 53]) {
       expect(port.read(address, into), String(address)).toBe(false);
       expect(port.write32(address, 1)).toBe(false);
       expect(refusals.at(-1)).toEqual({ requester: 0x18, address, write: true, reason: 'no-memory' });

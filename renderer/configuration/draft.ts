@@ -27,7 +27,6 @@ export interface Draft {
   readonly gdbPort: string;
   readonly gdbWait: boolean;
   readonly display: VmConfig['display'];
-  readonly gdb: VmConfig['gdb'];
   readonly boot: BootDraft;
   readonly disks: readonly DiskConfig[];
   readonly networks: readonly NetworkConfig[];
@@ -55,7 +54,6 @@ export function draftOf(config: VmConfig): Draft {
     gdbPort: config.gdb === null ? '' : String(config.gdb.port),
     gdbWait: config.gdb?.wait ?? false,
     display: config.display,
-    gdb: config.gdb,
     boot: bootDraftOf(config),
     disks: config.disks,
     networks: config.networks,
@@ -97,7 +95,6 @@ export function readDraft(draft: Draft): ReadDraft {
     iommu: draft.iommu,
     gdb: draft.gdbPort.trim() === '' ? null : { port: /^\d+$/.test(draft.gdbPort.trim()) ? Number(draft.gdbPort) : 0, wait: draft.gdbWait },
     display: draft.display,
-    gdb: draft.gdb,
     firmware: boot.kind === 'firmware' ? boot.firmware.trim() : '',
     boot: boot.kind !== 'image'
       ? { kind: 'monitor' }

@@ -1,6 +1,7 @@
 /** The I/O thread's side of snapshots: asks the core for its state, has the saver copy the pages, passes the saver's questions to the engine. */
 import { Worker } from 'node:worker_threads';
 import { ContractError } from '../contract/errors.ts';
+import { SERIAL_PORTS } from '../contract/limits.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
 import { PreserveRing } from '../snapshot/preserve.ts';
 import type { FromSaver, SaverStart, ToSaver } from '../snapshot/saver.ts';
@@ -36,7 +37,7 @@ export class SnapshotTaker {
     const answer = await this.#runner.snapshot();
     if (!answer) return this.#send({ type: 'snapshot-failed', error: busy.toShape() });
     const { point, milliseconds, sent } = answer;
-    this.#send({ type: 'snapshot-point', state: point.state, output: sent.map((count, port) => this.#runner.outputAt(port, count)), pauseMilliseconds: milliseconds, pages: point.pages.length });
+    this.#send({ type: 'snapshot-point', state: point.state, output: sent.slice(0, SERIAL_PORTS).map((count, port) => this.#runner.outputAt(port, count)), pauseMilliseconds: milliseconds, pages: point.pages.length });
     this.#tell(saver, { type: 'take', memory: point.memory, pages: point.pages, folder });
   }
 

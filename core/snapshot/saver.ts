@@ -71,6 +71,11 @@ export class Saver {
     this.#files = files;
   }
 
+  /** Where every page of the last snapshot lies. */
+  get map(): PageMap {
+    return this.#map;
+  }
+
   /**
    * Copies `pages`, which are HISTORY_PENDING, and resolves with the map of the whole memory. When it fails the pages count as written, so
    * that the next snapshot takes them again.

@@ -12,6 +12,8 @@ import { asLibraryError, DATABASE_FILE, openDatabase } from './database.ts';
 import type { OpenedDatabase } from './database.ts';
 import { readHardware, writeHardware } from './hardware.ts';
 import type { Hardware } from './hardware.ts';
+import { diskFiles } from '../snapshot/files.ts';
+import type { SegmentFiles } from '../snapshot/files.ts';
 import { SnapshotStore } from './snapshots.ts';
 import { DeviceStore } from './devices.ts';
 import type { KnownDevice } from './devices.ts';
@@ -34,10 +36,10 @@ export class Library {
   readonly #devices: DeviceStore;
 
   /** @throws ContractError when the folder or its database cannot be used. The caller holds the library's lock. */
-  constructor(folder: string) {
+  constructor(folder: string, files: SegmentFiles = diskFiles) {
     this.folder = folder;
     this.#database = openDatabase(folder);
-    this.snapshots = new SnapshotStore(this.#database, folder);
+    this.snapshots = new SnapshotStore(this.#database, folder, files);
     this.#devices = new DeviceStore(this.#database);
     this.#guarded(() => this.#database.sqlite.transaction(() => this.#firstUse()).immediate());
   }

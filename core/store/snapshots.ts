@@ -1,12 +1,13 @@
 /** Snapshots and the chunks they are made of: rows of the library's database. Content lies in segment files (core/snapshot/segment.ts). */
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import { vmConfig, vmDefaults } from '../contract/vm.ts';
 import type { SnapshotPower } from '../contract/snapshot.ts';
 import type { VmConfig } from '../contract/vm.ts';
 import { compress, decompress } from '../snapshot/compression.ts';
+import type { SegmentFiles } from '../snapshot/files.ts';
 import { PageMap, PageMapError } from '../snapshot/pageMap.ts';
 import { CHUNK_BYTES, HASH_BYTES, SegmentReader, segmentPath } from '../snapshot/segment.ts';
 import { asLibraryError, DATABASE_FILE } from './database.ts';
@@ -66,8 +67,10 @@ export class SnapshotStore {
   readonly folder: string;
   readonly #database: OpenedDatabase;
   readonly #libraryFolder: string;
+  readonly #files: SegmentFiles;
 
-  constructor(database: OpenedDatabase, libraryFolder: string) {
+  constructor(database: OpenedDatabase, libraryFolder: string, files: SegmentFiles) {
+    this.#files = files;
     this.#database = database;
     this.#libraryFolder = libraryFolder;
     this.folder = join(libraryFolder, 'chunks');
@@ -237,7 +240,7 @@ export class SnapshotStore {
       this.#prepare('DELETE FROM chunks WHERE segment_id = ?').run(found.id);
       this.#prepare('DELETE FROM segments WHERE id = ?').run(found.id);
     });
-    rmSync(segmentPath(this.folder, found.name), { force: true });
+    this.#files.remove(segmentPath(this.folder, found.name));
     return true;
   }
 
@@ -249,7 +252,7 @@ export class SnapshotStore {
   }
 
   removeOrphans(): void {
-    for (const name of this.orphans()) rmSync(join(this.folder, name), { force: true });
+    for (const name of this.orphans()) this.#files.remove(join(this.folder, name));
   }
 
   /** What lies in a damaged segment is not found any more: the next snapshot writes it anew. */

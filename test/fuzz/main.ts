@@ -1,13 +1,17 @@
 /**
  * `npm run fuzz -- [--guests N] [--seed N] [--instructions N]`: hostile guests in every tier and model; a guest that makes the machine
  * throw is reported with the seed that repeats it, and the command ends with status 1.
+ * `npm run fuzz -- --snapshots N [--seed N]`: snapshots on a disk that loses its power or is full after any number of steps.
+ * `npm run fuzz -- --kills N [--seed N]`: `kill -9` of engine and machines at random moments of snapshots.
  * `npm run fuzz -- --vtd STEPS [--seed N]`: random remapping tables, requests and invalidations, against a model that knows no caches.
  */
 import { parseArgs } from 'node:util';
 import { fuzzVtd } from './vtd/run.ts';
+import { fuzzKills } from './snapshots/kills.ts';
+import { fuzzStore } from './snapshots/main.ts';
 import { MODELS, TIERS, runHostile } from './run.ts';
 
-const { values } = parseArgs({ options: { guests: { type: 'string' }, seed: { type: 'string' }, instructions: { type: 'string' }, vtd: { type: 'string' } } });
+const { values } = parseArgs({ options: { guests: { type: 'string' }, seed: { type: 'string' }, instructions: { type: 'string' }, vtd: { type: 'string' }, snapshots: { type: 'string' }, kills: { type: 'string' } } });
 const guests = Number(values.guests ?? 300);
 const first = Number(values.seed ?? 1);
 const instructions = Number(values.instructions ?? 5_000_000);
@@ -15,6 +19,16 @@ const instructions = Number(values.instructions ?? 5_000_000);
 if (values.vtd !== undefined) {
   const { steps, answers, hits, walks } = fuzzVtd(first, Number(values.vtd));
   console.log(`${steps} steps, the same answers: ${[...answers].sort().map(([answer, count]) => `${answer} ${count}`).join(', ')}; ${hits} from the IOTLB, ${walks} by walks`);
+  process.exit(0);
+}
+
+if (values.snapshots !== undefined) {
+  console.log(await fuzzStore(first, Number(values.snapshots)));
+  process.exit(0);
+}
+
+if (values.kills !== undefined) {
+  console.log(await fuzzKills(first, Number(values.kills)));
   process.exit(0);
 }
 

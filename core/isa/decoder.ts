@@ -247,7 +247,7 @@ export class Decoder {
       if (row.hasModrm && row.modrm < 0) {
         const isRegister = modrm >= 0xc0;
         if (row.has.has('mem') && isRegister) continue;
-        if (row.has.has('reg') && !isRegister) continue;
+        if (row.has.has('reg') && !isRegister && !row.has.has('anymod')) continue;
       }
       if (codeSize === 64 ? row.has.has('i64') : row.has.has('o64')) continue;
       if (row.has.has('norep') && (mandatory === 'F3' || mandatory === 'F2')) continue;
@@ -287,8 +287,7 @@ export class Decoder {
     }
     if (row.has.has('xreg')) out.g = reg;
     if (row.modrm >= 0) return;
-    // Control and debug registers ignore mod (SDM 2B, MOV).
-    if (mod === 3 || row.letters.some(letter => letter === 'Cq' || letter === 'Dq')) {
+    if (mod === 3 || row.has.has('anymod')) {
       const number = (modrm & 7) | ((rex & 1) << 3);
       out.e = number * 8;
       for (const letter of row.letters) {

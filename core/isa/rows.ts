@@ -13,6 +13,7 @@
  *   i64 o64  not valid in 64-bit code; valid there only
  *   d64 f64  operand size defaults to 64 bits in 64-bit code; is always 64 there
  *   mem reg  the ModRM operand must be memory; must be a register
+ *   anymod   the ModRM operand is a register whatever mod says (control and debug registers: SDM 2B, MOV)
  *   rep      a repeat prefix selects another form
  *   norep    not valid with a repeat prefix
  *   norexb   another instruction with REX.B

@@ -204,7 +204,7 @@ export const controlRows: readonly RowSpec[] = [
   row('0F 01 =C8', 'MONITOR', '', 'ud3 modrm', call('monitor')), row('0F 01 =C9', 'MWAIT', '', 'ud3 modrm', call('mwait')),
   row('0F 06', 'CLTS', '', 'cpl0', call('clts')),
   row('0F 08', 'INVD', '', 'cpl0', call('invd')), row('0F 09', 'WBINVD', '', 'cpl0', call('wbinvd')),
-  row('0F 20', 'MOV', 'Rq,Cq', 'reg f64', o => {
+  row('0F 20', 'MOV', 'Rq,Cq', 'reg anymod f64', o => {
     registerExists(o, CONTROL_REGISTERS);
     o.instruction('controlRegisterExit', [o.slotAddressNumber('G'), o.const(32, 1), o.slotAddress('E'), o.const(64, 0)]);
     o.instruction('movFromCr', [o.slotAddressNumber('G')]);
@@ -212,13 +212,13 @@ export const controlRows: readonly RowSpec[] = [
     if (o.long) o.setSlot('E', value);
     else o.setSlot('E', o.truncate(value, 32));
   }),
-  row('0F 22', 'MOV', 'Cq,Rq', 'reg f64 ends', o => {
+  row('0F 22', 'MOV', 'Cq,Rq', 'reg anymod f64 ends', o => {
     registerExists(o, CONTROL_REGISTERS);
     const value = o.long ? o.slot('E', 64) : o.zeroExtend(o.slot('E', 32), 64);
     o.instruction('controlRegisterExit', [o.slotAddressNumber('G'), o.const(32, 0), o.slotAddress('E'), value]);
     o.instruction('movToCr', [o.slotAddressNumber('G'), value]);
   }),
-  row('0F 21', 'MOV', 'Rq,Dq', 'reg f64', o => {
+  row('0F 21', 'MOV', 'Rq,Dq', 'reg anymod f64', o => {
     registerExists(o, DEBUG_REGISTERS);
     o.instruction('debugRegisterExit', [o.slotAddressNumber('G'), o.const(32, 1), o.slotAddress('E')]);
     o.instruction('movFromDr', [o.slotAddressNumber('G')]);
@@ -226,7 +226,7 @@ export const controlRows: readonly RowSpec[] = [
     if (o.long) o.setSlot('E', value);
     else o.setSlot('E', o.truncate(value, 32));
   }),
-  row('0F 23', 'MOV', 'Dq,Rq', 'reg f64 ends', o => {
+  row('0F 23', 'MOV', 'Dq,Rq', 'reg anymod f64 ends', o => {
     registerExists(o, DEBUG_REGISTERS);
     const value = o.long ? o.slot('E', 64) : o.zeroExtend(o.slot('E', 32), 64);
     o.instruction('debugRegisterExit', [o.slotAddressNumber('G'), o.const(32, 0), o.slotAddress('E')]);

@@ -1,7 +1,7 @@
 /** `--disk`, `--cdrom` and `--net`: each adds one device; the word `none` means that there shall be none. */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { diskBus, diskDefaults, diskFormat, networkConfig, networkDefaults } from '../contract/hardware.ts';
+import { diskBus, diskDefaults, diskFormat, driveBus, networkConfig, networkDefaults } from '../contract/hardware.ts';
 import type { DiskConfig, NetworkConfig, PortForward } from '../contract/hardware.ts';
 import type { VmChanges } from '../contract/vm.ts';
 import { badArgument } from './status.ts';
@@ -40,9 +40,7 @@ function parseDisk(text: string): DiskConfig {
 }
 
 function parseDrive(text: string): DiskConfig {
-  const [path, properties] = splitFile(text, /,(?=bus=)/);
-  const bus = new Properties('--cdrom', properties, ['bus']).word('bus', diskBus.options);
-  return { path: resolve(path), kind: 'cdrom', bus: bus ?? diskDefaults.bus, format: 'raw', readOnly: true };
+  return { path: resolve(text), kind: 'cdrom', bus: driveBus, format: 'raw', readOnly: true };
 }
 
 function splitFile(text: string, comma: RegExp): [string, string] {

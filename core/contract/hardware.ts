@@ -8,7 +8,7 @@ export const FORWARDS_MAXIMUM = 64;
 export const filePath = z.string().min(1, 'a file is needed').max(4096).refine((path) => !path.includes('\0'), 'a path has no NUL character');
 
 export const diskKind = z.enum(['disk', 'cdrom']);
-export const diskBus = z.enum(['virtio']);
+export const diskBus = z.enum(['virtio', 'nvme', 'ahci']);
 export const diskFormat = z.enum(['auto', 'raw', 'qcow2']);
 
 export const diskConfig = z.strictObject({
@@ -21,6 +21,9 @@ export const diskConfig = z.strictObject({
   readOnly: z.boolean(),
 });
 export type DiskConfig = z.infer<typeof diskConfig>;
+
+/** A CD-ROM drive is always on this bus. */
+export const driveBus = 'ahci';
 
 export const diskDefaults: Omit<DiskConfig, 'path'> = { kind: 'disk', bus: 'virtio', format: 'auto', readOnly: false };
 

@@ -1,5 +1,8 @@
 /** The PCI devices that a VM's configuration asks for, on the core thread. */
 import { DiskClient } from '../block/link.ts';
+import { AHCI_PORTS, AhciController } from '../devices/ahci/controller.ts';
+import { AtaDisk, AtapiDrive } from '../devices/ahci/drive.ts';
+import { NvmeController } from '../devices/nvme/controller.ts';
 import { VirtioBlk } from '../devices/virtio/blk.ts';
 import { VirtioNet } from '../devices/virtio/net.ts';
 import { VirtioPci } from '../devices/virtio/pci.ts';
@@ -21,12 +24,12 @@ export function createDevices({ disks = [], networks = [], clock }: Pick<Machine
   // By the instruction count every answer comes at the instruction that asked.
   const clients = disks.map((disk) => new DiskClient(disk.link, disk, clock === 'instructions'));
   const interfaces = networks.map(({ link, mac }, index) => new VirtioNet(`virtio-net-${index}`, new FrameLink(link), mac));
-  const diskFunctions = disks.flatMap((disk, index) => {
+  const attached = disks.flatMap((disk, index) => {
     const client = clients[index];
-    return client ? [diskFunction(disk, client, index)] : [];
+    return client ? [{ disk, client, index }] : [];
   });
   return {
-    functions: [...diskFunctions, ...interfaces.map((kind) => new VirtioPci(kind))],
+    functions: [...diskFunctions(attached), ...interfaces.map((kind) => new VirtioPci(kind))],
     poll: () => {
       for (const client of clients) client.poll();
       for (const kind of interfaces) kind.poll();
@@ -37,6 +40,19 @@ export function createDevices({ disks = [], networks = [], clock }: Pick<Machine
   };
 }
 
-function diskFunction(disk: MachineDisk, client: DiskClient, index: number): PciFunction {
-  return new VirtioPci(new VirtioBlk(`virtio-blk-${index}`, client, disk.serial));
+interface AttachedDisk {
+  readonly disk: MachineDisk;
+  readonly client: DiskClient;
+  readonly index: number;
+}
+
+/** Disks of their own functions, then as many controllers as the drives on cables need. */
+function diskFunctions(disks: readonly AttachedDisk[]): PciFunction[] {
+  const virtio = disks.filter(({ disk }) => disk.bus === 'virtio').map(({ disk, client, index }) => new VirtioPci(new VirtioBlk(`virtio-blk-${index}`, client, disk.serial)));
+  const nvme = disks.filter(({ disk }) => disk.bus === 'nvme').map(({ disk, client, index }) => new NvmeController(`nvme-${index}`, client, disk.serial));
+  const drives = disks.filter(({ disk }) => disk.bus === 'ahci').map(({ disk, client }) => (disk.kind === 'cdrom' ? new AtapiDrive(client, disk.serial) : new AtaDisk(client, disk.serial)));
+  const controllers = Array.from({ length: Math.ceil(drives.length / AHCI_PORTS) }, (_, number) => {
+    return new AhciController(`ahci-${number}`, drives.slice(number * AHCI_PORTS, (number + 1) * AHCI_PORTS));
+  });
+  return [...virtio, ...nvme, ...controllers];
 }

@@ -112,6 +112,11 @@ export class StateReader {
     return this.array(field, count, true).map((value, index) => new StateReader(`${this.path}.${field}[${index}]`, value));
   }
 
+  /** Up to `maximum` nested records. */
+  recordsUpTo(field: string, maximum: number): StateReader[] {
+    return this.array(field, maximum, false).map((value, index) => new StateReader(`${this.path}.${field}[${index}]`, value));
+  }
+
   /** Refuses the whole state for a reason that spans fields. */
   refuse(field: string, expected: string): never {
     throw new StateError(`${this.path}.${field}: expected ${expected}`);

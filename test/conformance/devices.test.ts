@@ -20,6 +20,9 @@ import { Vga } from '../../core/devices/vga/vga.ts';
 import { Pic } from '../../core/platform/pic.ts';
 import { Pit } from '../../core/platform/pit.ts';
 import { Rtc } from '../../core/platform/rtc.ts';
+import { AHCI_BYTES, AhciController } from '../../core/devices/ahci/controller.ts';
+import { AtaDisk, AtapiDrive } from '../../core/devices/ahci/drive.ts';
+import { NvmeController, REGISTER_BYTES as NVME_BYTES } from '../../core/devices/nvme/controller.ts';
 import { VirtioBlk } from '../../core/devices/virtio/blk.ts';
 import { VirtioNet } from '../../core/devices/virtio/net.ts';
 import { FrameLink, createFrameBuffer } from '../../core/net/frameLink.ts';
@@ -66,6 +69,14 @@ deviceConformance('virtio-blk', () => {
   return behindBar(fn, fn.registers, virtioLayout.bytes);
 });
 
+deviceConformance('AHCI', () => {
+  const { fn } = plugged(new AhciController('ahci-0', [new AtaDisk(new MemoryDisk(), 'serial'), new AtapiDrive(new MemoryDisk(1 << 20, true), 'serial')]), new Uint8Array(0x100000));
+  return behindBar(fn, fn.registers, AHCI_BYTES);
+});
+deviceConformance('NVMe', () => {
+  const { fn } = plugged(new NvmeController('nvme-0', new MemoryDisk(), 'serial'), new Uint8Array(0x100000));
+  return behindBar(fn, fn.registers, NVME_BYTES);
+});
 deviceConformance('virtio-net', () => {
   const { fn } = plugged(new VirtioPci(new VirtioNet('virtio-net-0', new FrameLink(createFrameBuffer()), new Uint8Array(6))), new Uint8Array(0x100000));
   return behindBar(fn, fn.registers, virtioLayout.bytes);

@@ -2,12 +2,12 @@
 
 import { SECTOR } from '../../block/blockDevice.ts';
 import { configurationBytes, readBytes } from './device.ts';
-import { gather, scatter, slice, totalLength } from './dma.ts';
+import { gather, scatter, slice, totalLength } from '../segments.ts';
 import type { AccessSize } from '../../platform/device.ts';
 import type { BlockFailure } from '../../block/blockDevice.ts';
 import type { Chain, VirtQueue } from './queue.ts';
 import type { Disk, DiskOperation } from '../../block/link.ts';
-import type { Segment } from './dma.ts';
+import type { Segment } from '../segments.ts';
 import type { VirtioKind, VirtioRun } from './device.ts';
 
 const blkFeature = { segments: 1n << 2n, readOnly: 1n << 5n, blockSize: 1n << 6n, flush: 1n << 9n, topology: 1n << 10n, discard: 1n << 13n, writeZeroes: 1n << 14n } as const;

@@ -2,7 +2,7 @@
 
 import type { StateReader } from '../../platform/state.ts';
 import type { AccessSize } from '../../platform/device.ts';
-import type { GuestMemoryAccess } from './dma.ts';
+import type { GuestMemoryAccess } from '../segments.ts';
 import type { VirtQueue } from './queue.ts';
 
 /** Bits of the feature set that belong to no kind of device. @virtio 6 */

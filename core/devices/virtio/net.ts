@@ -2,7 +2,7 @@
 
 import { configurationBytes, readBytes } from './device.ts';
 import { FRAME_BYTES_MAXIMUM, frameAbility } from '../../net/frameLink.ts';
-import { gather, scatter, totalLength } from './dma.ts';
+import { gather, scatter, totalLength } from '../segments.ts';
 import type { AccessSize } from '../../platform/device.ts';
 import type { Chain, VirtQueue } from './queue.ts';
 import type { Frame, FrameLink } from '../../net/frameLink.ts';

@@ -1,7 +1,7 @@
 /** A split virtqueue, seen from the device. Everything in the rings is the guest's word: it is bounded before it is followed. @virtio 2.7 */
 
 import { StateReader } from '../../platform/state.ts';
-import type { GuestMemoryAccess, Segment } from './dma.ts';
+import type { GuestMemoryAccess, Segment } from '../segments.ts';
 
 export const QUEUE_SIZE_MAXIMUM = 1024;
 /** Descriptors in one chain, indirect ones included. */

@@ -4,7 +4,7 @@ import { QueueError, VirtQueue } from './queue.ts';
 import { StateReader } from '../../platform/state.ts';
 import { feature } from './device.ts';
 import type { AccessSize, DeviceState } from '../../platform/device.ts';
-import type { GuestMemoryAccess } from './dma.ts';
+import type { GuestMemoryAccess } from '../segments.ts';
 import type { VirtioKind, VirtioRun } from './device.ts';
 
 /** Where the structures lie in the BAR. */

@@ -1,4 +1,4 @@
-/** Guest memory as a virtio device reaches it. */
+/** Scattered guest memory, as queues and descriptor tables describe it. */
 
 /** False: there is no memory there, or the device may not reach it; nothing was transferred then. */
 export interface GuestMemoryAccess {

@@ -1,6 +1,6 @@
 /** Every command of the window as a row: its title, its shortcut, when it is possible, and what it does. */
 import {
-  Activity, Camera, CirclePlus, Copy, Cpu, Eraser, Keyboard, LayoutDashboard, Microscope, Monitor, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, ScanEye, Search,
+  Activity, Cable, Camera, CirclePlus, Copy, Cpu, Eraser, Keyboard, LayoutDashboard, Microscope, Monitor, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, ScanEye, Search,
   Settings, SlidersHorizontal, SquareSplitHorizontal, SquareSplitVertical, SquareTerminal, Sun, SunMoon, Trash2, Unplug, Zap,
 } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
@@ -101,6 +101,8 @@ const view: readonly Command[] = [
     (vm) => changeVmLayout(vm.id, { tab: 'display' })),
   vmCommand({ id: 'snapshots', title: 'Show snapshots', icon: Camera, shortcut: 'Alt+8', inConsole: true, group: 'View' }, any,
     (vm) => changeVmLayout(vm.id, { tab: 'snapshots' })),
+  vmCommand({ id: 'devices', title: 'Show devices', icon: Cable, shortcut: 'Alt+9', inConsole: true, group: 'View' }, any,
+    (vm) => changeVmLayout(vm.id, { tab: 'devices' })),
   vmCommand({ id: 'configuration', title: 'Edit configuration', icon: SlidersHorizontal, shortcut: 'Alt+6', inConsole: true, group: 'View' }, any,
     (vm) => changeVmLayout(vm.id, { tab: 'configuration' })),
   vmCommand({ id: 'activity', title: 'Show activity', icon: Activity, shortcut: 'Alt+7', inConsole: true, group: 'View' }, any,

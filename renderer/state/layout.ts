@@ -2,7 +2,7 @@
 import { create } from 'zustand';
 import { persist } from 'zustand/middleware';
 
-export type TabName = 'overview' | 'display' | 'snapshots' | 'configuration' | 'activity' | `com${1 | 2 | 3 | 4}`;
+export type TabName = 'overview' | 'display' | 'snapshots' | 'devices' | 'configuration' | 'activity' | `com${1 | 2 | 3 | 4}`;
 
 /** What is open at the machine's side. */
 export type DockName = 'exits' | 'inspector';

@@ -1,4 +1,4 @@
-import { Activity as ActivityIcon, Camera, Ellipsis, LayoutDashboard, Microscope, Monitor, Pause, Play, Power, RotateCcw, ScanEye, SlidersHorizontal, SquareTerminal } from 'lucide-react';
+import { Activity as ActivityIcon, Cable, Camera, Ellipsis, LayoutDashboard, Microscope, Monitor, Pause, Play, Power, RotateCcw, ScanEye, SlidersHorizontal, SquareTerminal } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
 import { Tabs } from 'radix-ui';
 import type { ReactNode } from 'react';
@@ -13,6 +13,7 @@ import { StateDot, stateNames } from '../controls/state-dot.tsx';
 import { Tip } from '../controls/tooltip.tsx';
 import { DisplayPane } from '../display/pane.tsx';
 import { Dock } from '../dock/dock.tsx';
+import { Devices } from '../devices/devices.tsx';
 import { Snapshots } from '../snapshots/snapshots.tsx';
 import { changeVmLayout, defaultVmLayout, openDialog, portTab, tabPort, toggleDock, useLayout } from '../state/layout.ts';
 import type { TabName } from '../state/layout.ts';
@@ -38,6 +39,7 @@ function tabsOf(vm: Vm): readonly TabRow[] {
     ...(vm.config.display === 'none' ? [] : [{ name: 'display', label: 'Display', icon: Monitor, shortcut: shortcutOf('display') } as const]),
     ...consoles,
     { name: 'snapshots', label: 'Snapshots', icon: Camera, shortcut: shortcutOf('snapshots') },
+    { name: 'devices', label: 'Devices', icon: Cable, shortcut: shortcutOf('devices') },
     { name: 'configuration', label: 'Configuration', icon: SlidersHorizontal, shortcut: shortcutOf('configuration') },
     { name: 'activity', label: 'Activity', icon: ActivityIcon, shortcut: shortcutOf('activity') },
   ];
@@ -89,6 +91,7 @@ function TabBody({ vm, tab }: { readonly vm: Vm; readonly tab: TabName }): React
   if (tab === 'display') return <DisplayPane key={vm.id} vm={vm} />;
   if (tab === 'configuration') return <ConfigurationEditor key={vm.id} vm={vm} />;
   if (tab === 'snapshots') return <Snapshots key={vm.id} vm={vm} />;
+  if (tab === 'devices') return <Devices key={vm.id} vm={vm} />;
   if (tab === 'activity') return <Activity vm={vm} />;
   return <Overview vm={vm} />;
 }

@@ -1,0 +1,97 @@
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { namelessControls, newLibrary, openBrowser, openPage, removeLibrary, serveApp, typeLine, waitForText } from '../helpers/browser.ts';
+import type { App } from '../helpers/browser.ts';
+import { vanderpool } from '../helpers/command-line.ts';
+import { provideGuest } from '../helpers/guests.ts';
+
+/** A device of the host in a guest, by hand: assigned, used, told to reach what it may not, released. */
+const BOOT_MS = 120_000;
+
+let browser: Browser;
+let library = '';
+let app: App;
+let page: Page;
+let problems: readonly string[] = [];
+
+beforeAll(async () => {
+  const guest = await provideGuest('amd64');
+  browser = await openBrowser();
+  library = await newLibrary();
+  const create = (name: string): Promise<unknown> => vanderpool([
+    'vm', 'create', name, '--library', library, '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', 'console=ttyS0 intel_iommu=on shell', '--machine', 'iommu=on',
+  ]);
+  await create('Debian 12');
+  await create('Other');
+  app = await serveApp(library);
+  ({ page, problems } = await openPage(browser, app.url));
+}, 600_000);
+afterAll(async () => {
+  await app.quit();
+  await browser.close();
+  await removeLibrary(library);
+});
+afterEach(() => expect(problems).toEqual([]));
+
+const status = (text: string): Promise<void> => page.getByRole('status', { name: `State: ${text}` }).waitFor();
+const open = async (vm: string): Promise<void> => {
+  await page.getByRole('option', { name: new RegExp(`^${vm},`) }).click();
+  await page.getByRole('tab', { name: 'Devices' }).click();
+};
+const own = () => page.getByRole('region', { name: 'Assigned to this machine' });
+const host = () => page.getByRole('region', { name: 'On this host' });
+
+describe('a device of the host', () => {
+  it('is assigned to one machine, and to no other', async () => {
+    await open('Debian 12');
+    await page.getByRole('button', { name: 'Assign edu demonstrator 0' }).click();
+    await own().getByText('edu demonstrator 0').waitFor();
+    expect(await namelessControls(page)).toEqual([]);
+    await open('Other');
+    await host().getByText('assigned to Debian 12').waitFor();
+    expect(await page.getByRole('button', { name: 'Assign edu demonstrator 0' }).count()).toBe(0);
+    await open('Debian 12');
+  });
+
+  it('is there in the guest, and its transfers are counted', async () => {
+    await page.getByRole('button', { name: 'Start', exact: true }).click();
+    await status('Running');
+    await page.getByRole('tab', { name: 'COM1' }).click();
+    await waitForText(page, /GUEST-READY[^]*#\s*$/, BOOT_MS);
+    await typeLine(page, 'cd /sys/bus/pci/devices/0000:00:10.0; cat vendor device; echo 1 >enable; printf "\\006\\000" | dd of=config bs=1 seek=4 conv=notrunc 2>/dev/null');
+    await waitForText(page, /0x1234\n0x11e8/, 15_000);
+    // From the device's buffer to an address that the guest has mapped for nobody.
+    await typeLine(page, 'B=$(head -c 18 resource); for r in "80 0x40000" "84 0" "88 0x12345000" "8c 0" "90 8" "94 0" "98 3"; do set -- $r; devmem $((B + 0x$1)) 32 $2; done; echo TOLD');
+    await waitForText(page, /TOLD\n/, 15_000);
+  });
+
+  it('that reaches for what it may not is shown with requester, address and reason', async () => {
+    await page.getByRole('tab', { name: 'Devices' }).click();
+    await host().waitFor();
+    const faults = page.getByRole('region', { name: 'Refused requests' });
+    await faults.getByRole('cell', { name: '0x12345000' }).first().waitFor({ timeout: 15_000 });
+    await faults.getByRole('cell', { name: '00:10.0' }).first().waitFor();
+    await page.getByRole('region', { name: 'Traffic of assigned devices' }).getByRole('cell', { name: 'edu demonstrator 0' }).waitFor();
+  });
+
+  it('is followed from root entry to page', async () => {
+    await page.getByRole('textbox', { name: 'Address' }).fill('0x12345000');
+    await page.getByRole('button', { name: 'Follow' }).click();
+    const walk = page.getByRole('region', { name: 'Way of a DMA address' });
+    await walk.getByRole('cell', { name: 'PASID table' }).waitFor();
+    await walk.getByText(/is refused|reaches/).waitFor();
+    if (process.env['VANDERPOOL_SCREENSHOTS'] !== undefined) {
+      await page.screenshot({ path: `${process.env['VANDERPOOL_SCREENSHOTS']}/devices.png` });
+      await walk.scrollIntoViewIfNeeded();
+      await page.screenshot({ path: `${process.env['VANDERPOOL_SCREENSHOTS']}/devices-walk.png` });
+    }
+  });
+
+  it('is released when its machine is stopped', async () => {
+    expect(await page.getByRole('button', { name: 'Release edu demonstrator 0' }).isDisabled()).toBe(true);
+    await vanderpool(['vm', 'stop', 'Debian 12', '--force', '--library', library]);
+    await status('Stopped');
+    await page.getByRole('button', { name: 'Release edu demonstrator 0' }).click();
+    await host().getByRole('button', { name: 'Assign edu demonstrator 0' }).waitFor();
+  });
+});

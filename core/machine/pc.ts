@@ -221,7 +221,7 @@ export class Pc {
     const { memory, vcpus, keyboard, physicalAddressBits } = this.config;
     const ioApicId = vcpus % ioApicIdLimit;
     const dmar = this.vtd ? { dmar: dmarBody({ hostAddressBits: physicalAddressBits, ioApicId, ioApicRequester: this.interrupts.ioApicRequester }) } : {};
-    return { vcpus, keyboard, ioApicId, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
+    return { vcpus, keyboard, display: this.vga !== null, ioApicId, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
   }
 
   private firmwareParts(image: FirmwareImage): ReturnType<typeof firmwareDevices> {

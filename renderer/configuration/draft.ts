@@ -144,6 +144,11 @@ export function freeName(wanted: string, taken: readonly string[]): string {
   }
 }
 
+/** A name for a VM from the medium that it starts from: `debian-12.5.0-amd64-netinst.iso` becomes `debian-12.5.0-amd64-netinst`. */
+export function nameForMedium(path: string): string {
+  return fileName(path.trim()).replace(/\.(iso|img|raw|qcow2)$/i, '').replace(/[^\p{L}\p{N} ._+()-]/gu, '').trim().slice(0, 60) || 'PC';
+}
+
 /** A name for a VM from its kernel's file: `vmlinuz-6.1.0-18-cloud-amd64` becomes `Linux 6.1.0-18-cloud-amd64`. */
 export function nameForKernel(path: string): string {
   const file = fileName(path.trim());

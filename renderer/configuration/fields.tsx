@@ -1,7 +1,7 @@
 /** The fields that the create wizard and the configuration editor share. */
 import { Plus, X } from 'lucide-react';
 import type { ReactNode } from 'react';
-import { formatMemory, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB } from '../../core/contract/index.ts';
+import { diskDefaults, formatMemory, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB } from '../../core/contract/index.ts';
 import { Button, IconButton } from '../controls/button.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
 import { Select } from '../controls/select.tsx';
@@ -77,6 +77,19 @@ export function ImageFields({ draft, problems, onChange, disabled = false, recog
         {(ties) => <TextInput {...ties} className="mono" value={draft.boot.append} disabled={disabled} onText={(append) => boot({ append })} />}
       </Field>
     </>
+  );
+}
+
+/** What the firmware starts: an ISO goes into a drive, everything else is a disk. More of them, and how they are attached, is in the editor. */
+export function BootMediumField({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
+  const [first, ...others] = draft.disks;
+  const set = (path: string): void => {
+    const medium = /\.iso$/i.test(path.trim()) ? { kind: 'cdrom', readOnly: true, format: 'raw' } as const : {};
+    onChange({ disks: path.trim() === '' ? others : [{ ...diskDefaults, ...medium, path: path.trim() }, ...others] });
+  };
+  return (
+    <PathField label="ISO or disk image" optional value={first?.path ?? ''} placeholder="/home/me/debian.iso" problem={problems['disks.0.path']} disabled={disabled}
+      hint="An ISO, or a raw or qcow2 image. Without one the firmware starts and finds nothing." onPath={set} />
   );
 }
 

@@ -11,6 +11,9 @@ import { notifyError } from '../state/notices.ts';
 import { startVm } from '../vm/actions.ts';
 import { DisplayView } from './view.ts';
 
+/** Screens up to this width are magnified rather than shrunk: their pixels stay sharp. */
+const SMALL_WIDTH = 800;
+
 /** Combinations that the host would take for itself. */
 const combinations: readonly (readonly [label: string, codes: readonly string[]])[] = [
   ['Ctrl+Alt+Delete', ['ControlLeft', 'AltLeft', 'Delete']],
@@ -55,7 +58,7 @@ export function DisplayPane({ vm }: { readonly vm: Vm }): ReactNode {
         </ButtonMenu>
       </header>
       <div className="pane-body display-body">
-        <canvas ref={canvas} className={`display ${grabbed ? 'grabbed' : ''}`} tabIndex={0} hidden={size === null}
+        <canvas ref={canvas} className={`display ${grabbed ? 'grabbed' : ''} ${size && size.width <= SMALL_WIDTH ? 'crisp' : ''}`} tabIndex={0} hidden={size === null}
           aria-label={`Screen of ${vm.config.name}. Enter gives it the keyboard, Control and Alt together give it back.`} />
         {size === null && (
           <div className="empty">

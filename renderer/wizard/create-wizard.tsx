@@ -4,9 +4,9 @@ import { useState } from 'react';
 import type { KeyboardEvent, ReactNode } from 'react';
 import { asContractError } from '../../core/contract/index.ts';
 import type { ErrorShape } from '../../core/contract/index.ts';
-import { fieldProblem, freeName, nameForKernel, newDraft, readDraft } from '../configuration/draft.ts';
+import { fieldProblem, freeName, nameForKernel, nameForMedium, newDraft, readDraft } from '../configuration/draft.ts';
 import type { BootDraft, Draft, Problems } from '../configuration/draft.ts';
-import { FirmwareFields, ImageFields, MemoryField, NameField, ProcessorFields } from '../configuration/fields.tsx';
+import { BootMediumField, FirmwareFields, ImageFields, MemoryField, NameField, ProcessorFields } from '../configuration/fields.tsx';
 import { useRecognised } from '../configuration/use-recognised.ts';
 import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
@@ -25,7 +25,7 @@ interface Source {
 
 const sources: readonly Source[] = [
   { kind: 'monitor', icon: SquareTerminal, title: 'Built-in monitor', detail: 'A small guest with a prompt of its own: inventory, memory test, VM exits. Needs no file.' },
-  { kind: 'firmware', icon: HardDrive, title: 'Firmware', detail: 'BIOS or UEFI from the reset vector, as a PC does it.' },
+  { kind: 'firmware', icon: HardDrive, title: 'ISO or disk image', detail: 'Started by a BIOS or UEFI, with a display, as a PC does it.' },
   { kind: 'image', icon: Cpu, title: 'Kernel and initrd', detail: 'A Linux bzImage or a multiboot image from this host, with an optional RAM disk.' },
 ];
 
@@ -39,7 +39,7 @@ export function CreateWizard(): ReactNode {
   const [busy, setBusy] = useState<'create' | 'start' | null>(null);
   const recognised = useRecognised(draft);
 
-  const suggested = freeName(suggestedName(draft.boot), taken);
+  const suggested = freeName(suggestedName(draft), taken);
   const named: Draft = { ...draft, name: draft.name.trim() === '' ? suggested : draft.name };
   const read = readDraft(named);
   const problems: Problems = { ...(tried ? read.problems : {}), ...recognised.problems, ...refused };
@@ -76,7 +76,7 @@ export function CreateWizard(): ReactNode {
       </>}>
       {error && <Callout kind="error" title={error.message} hint={error.hint} />}
       <Sources value={draft.boot.kind} onPick={(kind) => change({ boot: { ...draft.boot, kind }, display: kind === 'firmware' ? 'vga' : 'none' })} />
-      {draft.boot.kind === 'firmware' && <FirmwareFields {...fields} />}
+      {draft.boot.kind === 'firmware' && <><BootMediumField {...fields} /><FirmwareFields {...fields} /></>}
       {draft.boot.kind === 'image' && <ImageFields {...fields} recognised={recognised.description} />}
       <NameField {...fields} placeholder={suggested} />
       <div className="columns three"><MemoryField {...fields} brief /><ProcessorFields {...fields} brief /></div>
@@ -84,8 +84,9 @@ export function CreateWizard(): ReactNode {
   );
 }
 
-function suggestedName({ kind, kernel }: BootDraft): string {
-  return kind === 'monitor' ? 'Monitor' : kind === 'firmware' ? 'PC' : nameForKernel(kernel);
+function suggestedName({ boot, disks }: Draft): string {
+  if (boot.kind === 'firmware') return nameForMedium(disks[0]?.path ?? '');
+  return boot.kind === 'monitor' ? 'Monitor' : nameForKernel(boot.kernel);
 }
 
 function Sources({ value, onPick }: { readonly value: BootDraft['kind']; readonly onPick: (kind: BootDraft['kind']) => void }): ReactNode {

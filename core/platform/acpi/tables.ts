@@ -33,6 +33,8 @@ export interface AcpiOptions extends DsdtOptions {
   /** Body of the DMAR table, for a machine with a remapping unit. */
   readonly dmar?: Uint8Array;
   readonly ioApicId: number;
+  /** There is a VGA. */
+  readonly display?: boolean;
 }
 
 /** Builds the tables, for whoever places them. */
@@ -47,7 +49,7 @@ export function buildAcpiImage(options: AcpiOptions): AcpiImage {
   };
   const facs = place(buildFacs(), 64);
   const dsdt = place(table('DSDT', 2, dsdtBody(options)));
-  const fadt = place(buildFadt(facs, dsdt, options.keyboard));
+  const fadt = place(buildFadt(facs, dsdt, options));
   const others = [buildMadt(options), buildHpet(), ...(options.ecam ? [buildMcfg(options.ecam)] : []), ...(options.dmar ? [table('DMAR', 1, options.dmar)] : [])];
   const all = [fadt, ...others.map(bytes => place(bytes))];
   const rsdt = place(pointerTable('RSDT', all, 4));
@@ -151,7 +153,7 @@ function buildFacs(): Uint8Array {
 }
 
 /** FADT fields: offset from the table's start, width in bytes, value. @acpi 5.2.9 */
-function fadtFields(facs: number, dsdt: number, keyboard: boolean): readonly (readonly [offset: number, width: 1 | 2 | 4, value: number])[] {
+function fadtFields(facs: number, dsdt: number, { keyboard, display = false }: AcpiOptions): readonly (readonly [offset: number, width: 1 | 2 | 4, value: number])[] {
   const legacyDevices = 0x01;
   const keyboardController = 0x02;
   const noDisplay = 0x04;
@@ -162,7 +164,7 @@ function fadtFields(facs: number, dsdt: number, keyboard: boolean): readonly (re
     [92, 1, acpiPorts.gpe0Length],
     // C2 and C3 do not exist.
     [96, 2, 0xffff], [98, 2, 0xffff],
-    [108, 1, cmos.century], [109, 2, legacyDevices | noDisplay | (keyboard ? keyboardController : 0)],
+    [108, 1, cmos.century], [109, 2, legacyDevices | (keyboard ? keyboardController : 0) | (display ? 0 : noDisplay)],
     [112, 4, Object.values(flags).reduce((all, bit) => all | bit, 0)], [128, 1, resetControl.value], [140, 4, dsdt],
   ];
 }
@@ -173,10 +175,10 @@ const fadtAddresses: readonly (readonly [offset: number, bits: number, access: n
   [220, acpiPorts.gpe0Length * 8, 1, acpiPorts.gpe0],
 ];
 
-function buildFadt(facs: number, dsdt: number, keyboard: boolean): Uint8Array {
+function buildFadt(facs: number, dsdt: number, options: AcpiOptions): Uint8Array {
   const body = new Uint8Array(fadtLength - headerLength);
   const view = new DataView(body.buffer);
-  for (const [offset, width, value] of fadtFields(facs, dsdt, keyboard)) {
+  for (const [offset, width, value] of fadtFields(facs, dsdt, options)) {
     const at = offset - headerLength;
     if (width === 1) view.setUint8(at, value);
     else if (width === 2) view.setUint16(at, value, true);

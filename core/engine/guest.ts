@@ -127,8 +127,8 @@ export class Guest {
   }
 
   /** Pulls the plug. */
-  kill(detail = 'Its plug was pulled.', reason: 'killed' | 'suspended' = 'killed'): void {
-    this.#lastWord ??= { exit: exitNow(reason, detail), error: null };
+  kill(detail = 'Its plug was pulled.'): void {
+    this.#lastWord ??= { exit: exitNow('killed', detail), error: null };
     this.#process.kill();
   }
 
@@ -148,6 +148,12 @@ export class Guest {
   cancelSnapshot(): boolean {
     this.#snapshot?.cancel();
     return this.#snapshot !== null;
+  }
+
+  /** Its state is saved: the process writes its disks out and ends. */
+  endSuspended(): void {
+    this.#lastWord ??= { exit: exitNow('suspended', ''), error: null };
+    this.#send({ type: 'command', command: 'end' });
   }
 
   describe(): Promise<string | null> {

@@ -47,12 +47,15 @@ export function compareFields(before: unknown, after: unknown): FieldDifference[
     .map((field) => ({ field, before: one.get(field) ?? null, after: other.get(field) ?? null }));
 }
 
+/** Longer texts, such as the memory of a display, are compared by their beginnings only. */
+const TEXT_MAXIMUM = 200;
+
 function leaves(value: unknown): Map<string, string> {
   const found = new Map<string, string>();
   const visit = (path: string, node: unknown): void => {
     if (typeof node === 'object' && node !== null) {
       for (const [key, inner] of Object.entries(node)) visit(path === '' ? key : `${path}.${key}`, inner);
-    } else if (node !== undefined && path !== '') found.set(path, String(node));
+    } else if (node !== undefined && path !== '') found.set(path, String(node).slice(0, TEXT_MAXIMUM));
   };
   visit('', value);
   return found;

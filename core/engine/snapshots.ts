@@ -10,6 +10,7 @@ import type { NewSnapshot, SnapshotRow, SnapshotStore, StoredSnapshot } from '..
 import { readArchive, writeArchive } from '../snapshot/archive.ts';
 import { PageSource, SegmentReaders } from '../snapshot/pageSource.ts';
 import { examine } from './doctor.ts';
+import { refuseChangedDisks, refuseUnsavable, withDisks } from './savable.ts';
 import { lastScreen } from './screen.ts';
 import { compareStates } from './snapshotDiff.ts';
 import type { ComparedState } from './snapshotDiff.ts';
@@ -180,13 +181,15 @@ export class Snapshots {
       if (!guest) throw wrongState(vm, 'it cannot be suspended', 'Only a VM that runs can.');
       const wasPaused = guest.state === 'paused';
       guest.pause();
+      let id: string;
       try {
-        await this.#save(vm, 'suspend', SUSPENDED_NAME, '');
+        id = await this.#save(vm, 'suspend', SUSPENDED_NAME, '');
       } catch (error) {
         if (!wasPaused) guest.resume();
         throw error;
       }
       await this.#supervisor.suspended(vm.id);
+      if (vm.config.disks.length > 0) this.#store.setState(id, withDisks(this.#store.load(id).state, vm.config));
       return this.#supervisor.get(vm.id);
     });
   }
@@ -203,6 +206,7 @@ export class Snapshots {
       const stored = this.#store.load(row.id);
       const from = this.#startPoint(stored, false);
       if (!from) throw wrongState(vm, 'its saved state has no memory', 'Discard it with `vanderpool vm stop --force`.');
+      refuseChangedDisks(vm, stored.state);
       const resumed = await this.#start(vm.id, stored.pageMap, from);
       this.#discardSuspended(vm.id);
       return { ...resumed, state: this.#supervisor.guest(vm.id)?.state ?? resumed.state };
@@ -274,6 +278,7 @@ export class Snapshots {
     const guest = this.#supervisor.guest(vm.id);
     if (vm.state === 'suspended') throw wrongState(vm, 'it has a saved state already', 'Resume it first.');
     if (vm.state === 'starting') throw wrongState(vm, 'it is not there yet', 'Wait until it runs.');
+    await refuseUnsavable(vm, kind, this.#library);
     const common = { vmId: vm.id, kind, name, notes, config: vm.config, parentId: this.#store.currentOf(vm.id) };
     if (!guest) {
       const consoles = this.#supervisor.consoles(vm.id).map(({ scrollback }) => scrollback.read().data);

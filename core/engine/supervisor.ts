@@ -134,12 +134,19 @@ export class Supervisor {
   }
 
   /** Pulls the plug of a VM that runs; done when its process is gone. */
-  async kill(id: string, detail: string, reason: 'killed' | 'suspended' = 'killed'): Promise<void> {
+  kill(id: string, detail: string): Promise<void> {
+    return this.#endOf(id, (guest) => guest.kill(detail));
+  }
+
+  /** Makes a guest end and waits for it; pulls the plug of one that takes too long. */
+  async #endOf(id: string, make: (guest: Guest) => void): Promise<void> {
     const guest = this.#guests.get(id);
     if (!guest) return;
     const ended = new Promise<void>((resolve) => this.#endWaiters.set(id, [...(this.#endWaiters.get(id) ?? []), resolve]));
-    guest.kill(detail, reason);
-    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, STOP_MS).unref())]);
+    make(guest);
+    const late = setTimeout(() => guest.kill(), STOP_MS);
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, STOP_MS * 2).unref())]);
+    clearTimeout(late);
   }
 
   async stop(reference: string, force: boolean): Promise<Vm> {
@@ -182,7 +189,7 @@ export class Supervisor {
 
   /** The VM's state is saved: its process ends. */
   suspended(id: string): Promise<void> {
-    return this.kill(id, '', 'suspended');
+    return this.#endOf(id, (guest) => guest.endSuspended());
   }
 
   /** Replaces the configuration of a VM that does not run. */

@@ -28,7 +28,7 @@ export type PortOutput = z.infer<typeof portOutput>;
 
 export const toVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('start'), config: vmConfig, folder: z.string(), devices: z.array(assignedDevice).max(DEVICES_MAXIMUM), machineModule: z.string(), restore: restorePoint.nullable(), paused: z.boolean() }),
-  z.strictObject({ type: z.literal('command'), command: z.enum(['pause', 'resume', 'reset', 'power-button']) }),
+  z.strictObject({ type: z.literal('command'), command: z.enum(['pause', 'resume', 'reset', 'power-button', 'end']) }),
   z.strictObject({ type: z.literal('input'), port: portNumber, data: bytes }),
   z.strictObject({ type: z.literal('credit'), port: portNumber, bytes: z.int().min(1) }),
   z.strictObject({ type: z.literal('describe') }),

@@ -169,10 +169,12 @@ class Guest {
     }
   }
 
-  #command(command: 'pause' | 'resume' | 'reset' | 'power-button'): void {
+  /** `end`: the machine's state is saved; its disks are written out and closed, and the process goes. */
+  #command(command: 'pause' | 'resume' | 'reset' | 'power-button' | 'end'): void {
     if (command === 'pause') this.#runner.pause();
     else if (command === 'resume') this.#runner.resume();
     else if (command === 'reset') this.#runner.reset();
+    else if (command === 'end') void this.#runner.terminate().finally(() => this.#finish({ type: 'stopped', exit: { reason: 'power-off' } }));
     else this.#runner.powerButton();
   }
 

@@ -204,6 +204,11 @@ export class SnapshotStore {
     this.#write(() => this.#prepare('UPDATE vms SET snapshot_id = ? WHERE id = ?').run(id, vmId));
   }
 
+  /** Adds to what was saved. */
+  setState(id: string, state: unknown): void {
+    this.#write(() => this.#prepare('UPDATE snapshots SET state = ? WHERE id = ?').run(pack(JSON.stringify(state)), id));
+  }
+
   edit(id: string, changes: { readonly name?: string | undefined; readonly notes?: string | undefined }): void {
     this.#write(() => this.#prepare('UPDATE snapshots SET name = coalesce(?, name), notes = coalesce(?, notes) WHERE id = ?').run(changes.name ?? null, changes.notes ?? null, id));
   }

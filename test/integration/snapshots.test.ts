@@ -231,6 +231,40 @@ describe('a suspended VM', () => {
   });
 });
 
+describe('disks', () => {
+  const withDisk = async (readOnly: boolean): Promise<string> => {
+    const path = join(test.folder, 'disk.img');
+    writeFileSync(path, new Uint8Array(1 << 20));
+    await call('vm.edit', { vm: VM, changes: { disks: [{ path, kind: 'disk', bus: 'virtio', format: 'raw', readOnly }] } });
+    await startMonitor();
+    return path;
+  };
+  it('that are written to refuse a snapshot with the reason, and leave the guest alone', async () => {
+    const path = await withDisk(false);
+    const error = await refused(call('snapshot.take', { vm: VM, name: 'one' }));
+    expect(error).toMatchObject({ code: 'wrong-state' });
+    expect(error.message).toContain(path);
+    expect((await call('vm.get', { vm: VM })).state).toBe('running');
+  });
+  it('that are only read are no reason to refuse one', async () => {
+    await withDisk(true);
+    expect(await call('snapshot.take', { vm: VM, name: 'one' })).toMatchObject({ power: 'running' });
+    expect((await call('snapshot.restore', { vm: VM, snapshot: 'one', paused: false })).state).toBe('running');
+  });
+  it('are given free by a suspended VM, which goes on only while they are as it left them', async () => {
+    const path = await withDisk(false);
+    await poke(0x77);
+    await call('vm.suspend', { vm: VM });
+    await call('vm.resume', { vm: VM });
+    expect(await peek()).toBe(0x77);
+    await call('vm.suspend', { vm: VM });
+    writeFileSync(path, new Uint8Array(1 << 20).fill(1));
+    const error = await refused(call('vm.resume', { vm: VM }));
+    expect(error.message).toMatch(/was changed after the VM was suspended/);
+    expect((await call('vm.get', { vm: VM })).state).toBe('suspended');
+  });
+});
+
 describe('what cannot be done says why', () => {
   it('names a taken name, a missing snapshot, a missing file', async () => {
     await startMonitor();

@@ -14,6 +14,7 @@ export interface InspectOptions extends CommonOptions {
   readonly vectors?: boolean;
   readonly walk?: string;
   readonly tlb?: boolean;
+  readonly vmcs?: boolean;
   readonly interrupts?: boolean;
   readonly map?: boolean;
   readonly code?: boolean | string;
@@ -47,6 +48,7 @@ function queriesOf(options: InspectOptions): InspectQuery[] {
   if (options.vectors === true) queries.push({ what: 'vectors' });
   if (options.walk !== undefined) queries.push({ what: 'walk', address: addressOf('--walk', options.walk) });
   if (options.tlb === true) queries.push({ what: 'tlb' });
+  if (options.vmcs === true) queries.push({ what: 'vmcs' });
   if (options.interrupts === true) queries.push({ what: 'interrupts' });
   if (options.map === true) queries.push({ what: 'map' });
   if (options.code !== undefined) queries.push({ what: 'code', address: typeof options.code === 'string' ? addressOf('--code', options.code) : null, count: countOf(count, 16, INSPECT_INSTRUCTIONS) });

@@ -45,7 +45,7 @@ export const exitRecord = z.strictObject({
   /** The qualification's fields by name. */
   fields: z.array(namedValue).max(32),
   /** Fields of the VMCS that describe the exit, by their names in the manual. */
-  vmcs: z.array(namedValue).max(64),
+  vmcs: z.array(namedValue).max(256),
   registers: z.array(namedValue).max(64),
 });
 export type ExitRecord = z.infer<typeof exitRecord>;

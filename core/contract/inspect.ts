@@ -17,6 +17,8 @@ export const inspectQuery = z.discriminatedUnion('what', [
   z.strictObject({ what: z.literal('walk'), address: hexNumber }),
   /** The look-aside tables' entries. */
   z.strictObject({ what: z.literal('tlb') }),
+  /** The current VMCS of the guest's own hypervisor. */
+  z.strictObject({ what: z.literal('vmcs') }),
   /** Local APIC, I/O APIC and the 8259A pair. */
   z.strictObject({ what: z.literal('interrupts') }),
   /** Who answers which guest-physical addresses and ports. */

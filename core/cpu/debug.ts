@@ -10,7 +10,7 @@
  * before it has done anything, as for a fault, and is run again on its own; what it then accesses is noted, and the guest stops behind it.
  */
 import {
-  DEBUG_DEVICES, DEBUG_HIT, DEBUG_HIT_KIND, DEBUG_MODE, DEBUG_STEPPING, DEBUG_WATCH, DEBUG_WATCHES, DEBUG_WATCH_COUNT, DEBUG_WATCH_LIMIT,
+  DEBUG_EXITS, DEBUG_HIT, DEBUG_HIT_KIND, DEBUG_MODE, DEBUG_STEPPING, DEBUG_WATCH, DEBUG_WATCHES, DEBUG_WATCH_COUNT, DEBUG_WATCH_LIMIT,
 } from './layout.ts';
 
 export type WatchKind = 'write' | 'read' | 'access';
@@ -47,7 +47,7 @@ export class DebugUnit {
   private readonly cpu: DebuggedProcessor;
   private readonly breakpoints = new Set<bigint>();
   private watchpoints: readonly Watchpoint[] = [];
-  private devices = false;
+  private exits = false;
   private alone = false;
   private single = false;
   /** Where execution resumes: the breakpoint that the guest stands on does not stop it again. */
@@ -59,7 +59,7 @@ export class DebugUnit {
 
   /** Whether anything here can change how instructions run. */
   get active(): boolean {
-    return this.cpu.markedOffsets.size > 0 || this.watchpoints.length > 0 || this.devices || this.single || this.alone;
+    return this.cpu.markedOffsets.size > 0 || this.watchpoints.length > 0 || this.exits || this.single || this.alone;
   }
 
   /** The debugger waits for one instruction. */
@@ -96,9 +96,12 @@ export class DebugUnit {
     this.writeWatchpoints(this.watchpoints.filter((other) => other.address !== address || other.length !== length || other.kind !== kind));
   }
 
-  /** Has every instruction that reaches a device's memory run on its own, so that its exit shows exact registers. */
-  stepDevices(on: boolean): void {
-    this.devices = on;
+  /**
+   * While VM exits are traced, every instruction that reaches a device's memory runs on its own, so that its exit shows exact registers; and root
+   * mode is told of the exits and entries of nested guests, of which it is no part.
+   */
+  traceExits(on: boolean): void {
+    this.exits = on;
     this.writeMode();
   }
 
@@ -161,7 +164,7 @@ export class DebugUnit {
   }
 
   private writeMode(): void {
-    this.cpu.view.setUint32(DEBUG_MODE, (this.watchpoints.length > 0 ? DEBUG_WATCH : 0) | (this.devices ? DEBUG_DEVICES : 0), true);
+    this.cpu.view.setUint32(DEBUG_MODE, (this.watchpoints.length > 0 ? DEBUG_WATCH : 0) | (this.exits ? DEBUG_EXITS : 0), true);
     this.cpu.call('flushBanks');
   }
 }

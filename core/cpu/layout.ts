@@ -261,10 +261,10 @@ export const FIELD_WIDTH_SHIFT = 2;
 
 // ---- a debugger outside the guest (debug.ts); a reset leaves it -----------------------------------------------------------------
 export const DEBUG = 0x10d00;
-/** 32-bit: DEBUG_WATCH while there are watchpoints, DEBUG_DEVICES while instructions that reach a device's memory are to run alone. */
+/** 32-bit: DEBUG_WATCH while there are watchpoints, DEBUG_EXITS while VM exits are traced. */
 export const DEBUG_MODE = 0x10d00;
 export const DEBUG_WATCH = 1;
-export const DEBUG_DEVICES = 2;
+export const DEBUG_EXITS = 2;
 /** 32-bit: nonzero while one instruction runs alone. */
 export const DEBUG_STEPPING = 0x10d04;
 /** u64: linear address of the watched access that was made; 32-bit: 0 = none, else the kind of its watchpoint. */

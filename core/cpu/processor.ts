@@ -44,6 +44,8 @@ export interface ProcessorHost {
   /** Time-stamp counter before the VMCS offset. */
   timestamp(): number;
   random(): number;
+  /** While exits are traced: a nested guest has left for its hypervisor, or goes on. */
+  nestedSwitch?(left: boolean): void;
   /** Fetches a page (gpa >> 12) that is PAGE_ABSENT. */
   fetchPage?(page: number): void;
   /** Keeps the content of a page that is HISTORY_PENDING before it is written, and makes it HISTORY_WRITTEN. */
@@ -141,6 +143,7 @@ export class Processor {
         portWrite: (port: number, size: number, value: number) => host.portWrite(port, size, value >>> 0),
         timestamp: () => host.timestamp(),
         random: () => host.random(),
+        nestedSwitch: (left: number) => host.nestedSwitch?.(left !== 0),
         fetchPage: (page: number) => host.fetchPage?.(page >>> 0),
         preservePage: (page: number) => host.preservePage?.(page >>> 0),
         msrRead: (index: number) => this.readRootMsr(host.vmx, index >>> 0),

@@ -29,6 +29,7 @@ const ROWS: Readonly<Record<string, CommandRow>> = {
     run: (context, argument) => (/^(0x)?[0-9a-f]{1,16}$/i.test(argument) ? ask({ what: 'walk', address: `0x${argument.toLowerCase().replace(/^0x/, '')}` })(context) : null),
   },
   tlb: { usage: 'tlb', what: "the processor's cached translations", run: ask({ what: 'tlb' }) },
+  vmcs: { usage: 'vmcs', what: "the VMCS of the guest's own hypervisor", run: ask({ what: 'vmcs' }) },
   interrupts: { usage: 'interrupts', what: 'local APIC, I/O APIC and 8259A', run: ask({ what: 'interrupts' }) },
   map: { usage: 'map', what: 'memory map and ports', run: ask({ what: 'map' }) },
   physical: {

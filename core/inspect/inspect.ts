@@ -10,6 +10,7 @@ import { remappingFaults, remappingSections, remappingWalk } from './remapping.t
 import type { RemappingParts } from './remapping.ts';
 import { registerSections, vectorSections } from './registers.ts';
 import { tlbSections } from './tlb.ts';
+import { vmcsSections } from './vmcs.ts';
 
 /** What of a PC can be looked at. */
 export interface InspectedBoard extends RemappingParts {
@@ -24,6 +25,7 @@ export function inspect(cpu: Processor, board: InspectedBoard, query: InspectQue
     case 'registers': return registerSections(cpu);
     case 'vectors': return vectorSections(cpu);
     case 'walk': return [walkSection(cpu, BigInt(query.address))];
+    case 'vmcs': return vmcsSections(cpu);
     case 'tlb': return tlbSections(cpu);
     case 'interrupts': return interruptSections(board.interrupts);
     case 'map': return mapSections(cpu, board);

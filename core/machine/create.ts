@@ -84,6 +84,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       portWrite: (port, size, value) => vmm!.portWrite(port, size, value),
       timestamp: () => Math.floor(clock.nowNs() * tscPerNs),
       random: sources.random,
+      nestedSwitch: left => vmm!.nestedSwitch(left),
       fetchPage: page => pager.fetch(page),
       preservePage: page => pager.preserve(page),
       vmx: {

@@ -57,6 +57,6 @@ function tracedExits({ trace }: Vmm, since: number, limit: number): TracedExits 
   if (!trace) return null;
   const { records, next, lost } = trace.take(since, limit);
   const epochMs = performance.timeOrigin;
-  const recent = decodeExits(records.subarray(-RECENT_EXITS * RECORD_BYTES), epochMs);
+  const recent = decodeExits(records.subarray(-RECENT_EXITS * RECORD_BYTES), epochMs, sequence => trace.vmcs(sequence));
   return { elapsedMs: performance.now() - trace.startedAt, rows: trace.rows(), recent, records, epochMs, next, lost };
 }

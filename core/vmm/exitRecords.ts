@@ -1,6 +1,7 @@
 /** From the trace's ring to exits that people read. */
 import type { ExitRecord, NamedValue } from '../contract/exits.ts';
 import { RECORD, RECORD_BYTES } from './exitTrace.ts';
+import { vmcsValues } from './vmcsFields.ts';
 import { decodeQualification, exitReasonName } from './exitReasons.ts';
 
 const REGISTERS = ['RAX', 'RCX', 'RDX', 'RBX', 'RSP', 'RBP', 'RSI', 'RDI', 'R8', 'R9', 'R10', 'R11', 'R12', 'R13', 'R14', 'R15'];
@@ -18,13 +19,16 @@ const WITHOUT_INSTRUCTION = new Set([0, EXTERNAL_INTERRUPT, 2, 3, 4, 7, 8, 33, 3
 
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
 
-/** Decodes what ExitTrace.take returned. `epochMs` is performance.timeOrigin of the thread that traced. */
-export function decodeExits(records: Uint8Array, epochMs: number): ExitRecord[] {
+/**
+ * Decodes what ExitTrace.take returned. `epochMs` is performance.timeOrigin of the thread that traced; `vmcsOf` gives the VMCS of an exit where it
+ * is kept.
+ */
+export function decodeExits(records: Uint8Array, epochMs: number, vmcsOf: (sequence: number) => Uint8Array | null = () => null): ExitRecord[] {
   const view = new DataView(records.buffer, records.byteOffset, records.byteLength);
-  return Array.from({ length: Math.floor(records.length / RECORD_BYTES) }, (_, i) => decodeExit(view, i * RECORD_BYTES, epochMs));
+  return Array.from({ length: Math.floor(records.length / RECORD_BYTES) }, (_, i) => decodeExit(view, i * RECORD_BYTES, epochMs, vmcsOf));
 }
 
-function decodeExit(view: DataView, at: number, epochMs: number): ExitRecord {
+function decodeExit(view: DataView, at: number, epochMs: number, vmcsOf: (sequence: number) => Uint8Array | null): ExitRecord {
   const wide = (offset: number): bigint => view.getBigUint64(at + offset, true);
   const word = (offset: number): number => view.getUint32(at + offset, true);
   const reason = view.getUint16(at + RECORD.reason, true);
@@ -36,11 +40,12 @@ function decodeExit(view: DataView, at: number, epochMs: number): ExitRecord {
     { name: 'CPL', value: String(word(RECORD.cpl)) },
   ];
   const fields = decodeQualification(reason, qualification);
+  const vmcs = vmcsOf(word(RECORD.sequence));
   return {
     sequence: word(RECORD.sequence), at: epochMs + view.getFloat64(at + RECORD.at, true), ns: ns < 0 ? null : ns,
     vcpu: view.getUint8(at + RECORD.vcpu), level: view.getUint8(at + RECORD.level), reason, name: exitReasonName(reason),
     summary: summarise(reason, fields, wide(RECORD.registers + 8), wide(RECORD.physical)), rip: hex(wide(RECORD.rip)),
-    qualification: hex(qualification), fields, vmcs: exitFields(reason, wide, word), registers,
+    qualification: hex(qualification), fields, vmcs: (vmcs && vmcsValues(vmcs)) ?? exitFields(reason, wide, word), registers,
   };
 }
 

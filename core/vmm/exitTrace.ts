@@ -4,8 +4,10 @@
  */
 import type { Processor } from '../cpu/processor.ts';
 import {
-  CPL, CR0, CR3, CR4, EFER, EXIT_GPA, EXIT_INFO, EXIT_LENGTH, EXIT_LINEAR, EXIT_QUALIFICATION, GPR, IDT_VECTORING_INFO, RIP,
+  CPL, CR0, CR3, CR4, EFER, EXIT_GPA, EXIT_INFO, EXIT_LENGTH, EXIT_LINEAR, EXIT_QUALIFICATION, GPR, IDT_VECTORING_INFO, RIP, VMCS,
 } from '../cpu/layout.ts';
+import * as F from '../vmx/fields.ts';
+import { fieldOffset } from '../vmx/vmcs.ts';
 import { EXIT_BUCKETS } from '../contract/exits.ts';
 import type { ExitRow } from '../contract/exits.ts';
 import { exitReasonName } from './exitReasons.ts';
@@ -22,12 +24,33 @@ export const RECORD = {
 } as const;
 export const RECORD_BYTES = 256;
 
-/** State words that a record copies: where from, how many bytes, where to. */
-const COPIED: readonly (readonly [number, number, number])[] = [
+/** What a record copies: where from (an address of the state, or the encoding of a field), how many bytes, where to. */
+type Copies = readonly (readonly [number, number, number])[];
+const EXIT_FIELDS: Copies = [
   [EXIT_QUALIFICATION, 8, RECORD.qualification], [EXIT_LINEAR, 8, RECORD.linear], [EXIT_GPA, 8, RECORD.physical], [EXIT_LENGTH, 4, RECORD.length],
-  [EXIT_INFO, 4, RECORD.information], [IDT_VECTORING_INFO, 4, RECORD.vectoring], [CPL, 4, RECORD.cpl], [GPR, 128, RECORD.registers], [RIP, 8, RECORD.rip],
-  [CR0, 8, RECORD.cr0], [CR3, 8, RECORD.cr3], [CR4, 8, RECORD.cr4], [EFER, 8, RECORD.efer],
+  [EXIT_INFO, 4, RECORD.information], [IDT_VECTORING_INFO, 4, RECORD.vectoring],
 ];
+const NESTED_FIELDS: Copies = [
+  [F.EXIT_QUALIFICATION_FIELD, 8, RECORD.qualification], [F.GUEST_LINEAR_ADDRESS, 8, RECORD.linear], [F.GUEST_PHYSICAL_ADDRESS, 8, RECORD.physical],
+  [F.EXIT_INSTRUCTION_LENGTH, 4, RECORD.length], [F.EXIT_INSTRUCTION_INFORMATION, 4, RECORD.information], [F.IDT_VECTORING_INFORMATION, 4, RECORD.vectoring],
+];
+const REGISTERS: Copies = [
+  [CPL, 4, RECORD.cpl], [GPR, 128, RECORD.registers], [RIP, 8, RECORD.rip], [CR0, 8, RECORD.cr0], [CR3, 8, RECORD.cr3], [CR4, 8, RECORD.cr4],
+  [EFER, 8, RECORD.efer],
+];
+
+export type ExitLevel = 1 | 2;
+
+interface OpenExit {
+  /** -1: none. */
+  row: number;
+  at: number;
+  sequence: number;
+}
+
+/** Exits of nested guests whose whole VMCS is kept, and the bytes of one. */
+const VMCS_KEPT = 16;
+export const VMCS_BYTES = 4096;
 
 /** What `take` returns: records one behind the other, oldest first. */
 export interface TakenExits {
@@ -52,9 +75,12 @@ export class ExitTrace {
   private readonly ring = new Uint8Array(RING_EXITS * RECORD_BYTES);
   private readonly view = new DataView(this.ring.buffer);
   private sequence = 0;
-  /** Row and time of the exit that has no entry yet; row -1: none. */
-  private openRow = -1;
-  private openedAt = 0;
+  /** By level: the exit that has no entry yet. A nested guest's lasts while its hypervisor itself leaves and enters. */
+  private readonly open: Record<ExitLevel, OpenExit> = { 1: { row: -1, at: 0, sequence: 0 }, 2: { row: -1, at: 0, sequence: 0 } };
+  /** The VMCSs of the newest exits of nested guests, and which exits those are. */
+  private readonly vmcsRing = new Uint8Array(VMCS_KEPT * VMCS_BYTES);
+  private readonly vmcsOf = new Int32Array(VMCS_KEPT).fill(-1);
+  private nested = 0;
 
   constructor(cpu: Processor, vcpu: number, now: () => number = () => performance.now()) {
     this.cpu = cpu;
@@ -63,41 +89,66 @@ export class ExitTrace {
     this.startedAt = now();
   }
 
-  /** The guest left; its exit fields are in the state. Level 2: a guest's guest left for its hypervisor. */
-  exit(reason: number, level: 1 | 2 = 1): void {
-    this.entry();
-    const row = (level - 1) * REASONS + Math.min(reason, REASONS - 1);
-    this.counts[row]!++;
-    this.openRow = row;
-    this.openedAt = this.now();
-    this.keep(reason, level);
+  /** The guest left for root mode; its exit fields are in the state. */
+  exit(reason: number): void {
+    this.entry(1);
+    const at = this.begin(reason, 1);
+    for (const [from, bytes, to] of EXIT_FIELDS) this.copy(from, bytes, at + to);
   }
 
-  /** The guest goes on: the exit before is over. */
-  entry(): void {
-    const row = this.openRow;
+  /** A nested guest left for its hypervisor; the exit's fields are in the current VMCS, the guest's registers still in the processor. */
+  nestedExit(): void {
+    this.entry(2);
+    const { view } = this.cpu;
+    const at = this.begin(view.getUint32(VMCS + fieldOffset(F.EXIT_REASON_FIELD), true) & 0xffff, 2);
+    for (const [encoding, bytes, to] of NESTED_FIELDS) this.copy(VMCS + fieldOffset(encoding), bytes, at + to);
+    const place = this.nested++ % VMCS_KEPT;
+    this.vmcsRing.set(this.cpu.bytes.subarray(VMCS, VMCS + VMCS_BYTES), place * VMCS_BYTES);
+    this.vmcsOf[place] = this.sequence - 1;
+  }
+
+  /** The guest of a level goes on: its exit is over. */
+  entry(level: ExitLevel = 1): void {
+    const open = this.open[level];
+    const { row } = open;
     if (row < 0) return;
-    this.openRow = -1;
-    const ns = Math.max(0, (this.now() - this.openedAt) * 1e6);
+    open.row = -1;
+    const ns = Math.max(0, (this.now() - open.at) * 1e6);
     this.totals[row]! += ns;
     if (ns < this.minima[row]!) this.minima[row] = ns;
     if (ns > this.maxima[row]!) this.maxima[row] = ns;
     this.histograms[row * EXIT_BUCKETS + bucketOf(ns)]!++;
-    this.view.setFloat64(((this.sequence - 1) % RING_EXITS) * RECORD_BYTES + RECORD.ns, ns, true);
+    if (this.sequence - open.sequence <= RING_EXITS) this.view.setFloat64((open.sequence % RING_EXITS) * RECORD_BYTES + RECORD.ns, ns, true);
   }
 
-  private keep(reason: number, level: number): void {
-    const { cpu, view, ring } = this;
+  /** The VMCS of a nested guest's exit, in the format of the region; null when it is no longer kept. */
+  vmcs(sequence: number): Uint8Array | null {
+    const place = this.vmcsOf.indexOf(sequence);
+    return place < 0 ? null : this.vmcsRing.subarray(place * VMCS_BYTES, (place + 1) * VMCS_BYTES);
+  }
+
+  /** Counts the exit and keeps the registers; returns where its record is in the ring. */
+  private begin(reason: number, level: ExitLevel): number {
+    const { cpu, view } = this;
+    const row = (level - 1) * REASONS + Math.min(reason, REASONS - 1);
     const at = (this.sequence % RING_EXITS) * RECORD_BYTES;
-    view.setFloat64(at + RECORD.at, this.openedAt, true);
+    const now = this.now();
+    this.counts[row]!++;
+    Object.assign(this.open[level], { row, at: now, sequence: this.sequence });
+    view.setFloat64(at + RECORD.at, now, true);
     view.setFloat64(at + RECORD.ns, -1, true);
     view.setUint32(at + RECORD.sequence, this.sequence, true);
     view.setUint16(at + RECORD.reason, reason, true);
     view.setUint8(at + RECORD.vcpu, this.vcpu);
     view.setUint8(at + RECORD.level, level);
-    for (const [from, bytes, to] of COPIED) ring.set(cpu.bytes.subarray(from, from + bytes), at + to);
+    for (const [from, bytes, to] of REGISTERS) this.copy(from, bytes, at + to);
     view.setBigUint64(at + RECORD.flags, cpu.call('readFlags') as unknown as bigint, true);
     this.sequence++;
+    return at;
+  }
+
+  private copy(from: number, bytes: number, to: number): void {
+    this.ring.set(this.cpu.bytes.subarray(from, from + bytes), to);
   }
 
   /** Sums so far; an exit that lasts still counts, without a time. */

@@ -85,7 +85,13 @@ export class Vmm {
   traceExits(on: boolean): void {
     this.trace = on ? new ExitTrace(this.cpu, 0) : null;
     // Regions keep registers to themselves while an access is completed in place; a trace shows them as they are.
-    this.cpu.debug.stepDevices(on);
+    this.cpu.debug.traceExits(on);
+  }
+
+  /** While exits are traced: a nested guest has left for its hypervisor, or goes on. */
+  nestedSwitch(left: boolean): void {
+    if (left) this.trace?.nestedExit();
+    else this.trace?.entry(2);
   }
 
   /** Everything to its power-on state; the guest will start where `initial` says. */

@@ -10,7 +10,7 @@ export interface SubjectRow {
   readonly query: (address: string | null) => InspectQuery | null;
 }
 
-const plain = (what: 'registers' | 'vectors' | 'tlb' | 'interrupts' | 'map') => (): InspectQuery => ({ what });
+const plain = (what: 'registers' | 'vectors' | 'tlb' | 'interrupts' | 'map' | 'vmcs') => (): InspectQuery => ({ what });
 const INSTRUCTIONS = 40;
 const BYTES = 512;
 
@@ -20,6 +20,7 @@ export const SUBJECTS: readonly [SubjectRow, ...SubjectRow[]] = [
   { name: 'memory', label: 'Memory', about: 'By linear address', address: 'needed', query: (address) => address === null ? null : { what: 'memory', space: 'virtual', address, length: BYTES } },
   { name: 'physical', label: 'Physical memory', about: 'By guest-physical address', address: 'needed', query: (address) => address === null ? null : { what: 'memory', space: 'physical', address, length: BYTES } },
   { name: 'walk', label: 'Page walk', about: 'How an address is translated', address: 'needed', query: (address) => address === null ? null : { what: 'walk', address } },
+  { name: 'vmcs', label: 'VMCS', about: "Of the guest's own hypervisor", address: 'none', query: plain('vmcs') },
   { name: 'interrupts', label: 'Interrupt controllers', about: 'Local APIC, I/O APIC, 8259A', address: 'none', query: plain('interrupts') },
   { name: 'map', label: 'Memory map', about: 'RAM, devices and ports', address: 'none', query: plain('map') },
   { name: 'tlb', label: 'TLB', about: 'Cached translations', address: 'none', query: plain('tlb') },

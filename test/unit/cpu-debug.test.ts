@@ -17,7 +17,7 @@ function guestFor(tier: (typeof TIERS)[number]): Guest {
 afterEach(() => {
   for (const { cpu } of guests.splice(0)) {
     cpu.debug.clear();
-    cpu.debug.stepDevices(false);
+    cpu.debug.traceExits(false);
   }
 });
 
@@ -182,7 +182,7 @@ describe.each(TIERS)("instructions that reach a device's memory, regions %s", (t
     const { cpu } = guest;
     cpu.bytes[PAGE_KIND + (FAR >> 12)] = PAGE_MMIO;
     try {
-      cpu.debug.stepDevices(true);
+      cpu.debug.traceExits(true);
       guest.load(64, CODE, (a) => a.emit('MOV', r.rdi, FAR).emit('MOV', r.rcx, 50).label('loop').emit('MOV', r.rax, mem(r.rdi)).emit('INC', r.rbx).emit('DEC', r.rcx).emit('JNZ', 'loop').emit('HLT'));
       expect(guest.run().kind).toBe('hlt');
       expect(guest.get('rbx')).toBe(50);

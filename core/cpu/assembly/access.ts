@@ -5,7 +5,7 @@ import {
   BOUNCE_SIZE,
   CODE_SIZE,
   CPL,
-  DEBUG_DEVICES,
+  DEBUG_EXITS,
   DEBUG_HIT,
   DEBUG_HIT_KIND,
   DEBUG_MODE,
@@ -122,7 +122,7 @@ function reachesDevice(size: i32): bool {
 function debugAccess(la: u64, size: i32, access: u32): bool {
   const kind = watchpointAt(la, size, (access & WRITE) != 0);
   const alone = load<u32>(DEBUG_STEPPING) != 0;
-  if (kind == 0 && (alone || !(load<u32>(DEBUG_MODE) & DEBUG_DEVICES) || !reachesDevice(size))) return true;
+  if (kind == 0 && (alone || !(load<u32>(DEBUG_MODE) & DEBUG_EXITS) || !reachesDevice(size))) return true;
   // The delivery of an event cannot be begun again: its accesses are noted, and the guest stops at the end of its slice.
   if (!alone && load<u32>(DELIVERY) == 0 && !(access & IMPLICIT)) {
     exit(EXIT_DEBUGGER, 0);
@@ -139,7 +139,7 @@ function debugProbe(la: u64, size: i32): bool {
   if (load<u32>(DEBUG_STEPPING) || load<u32>(DELIVERY)) return true;
   const pages = (la & 0xfff) + size > 4096 ? 8192 : 4096;
   const watched = watchpointAt(la & ~0xfff, pages, true) | watchpointAt(la & ~0xfff, pages, false);
-  if (!watched && (!(load<u32>(DEBUG_MODE) & DEBUG_DEVICES) || !reachesDevice(size))) return true;
+  if (!watched && (!(load<u32>(DEBUG_MODE) & DEBUG_EXITS) || !reachesDevice(size))) return true;
   exit(EXIT_DEBUGGER, 0);
   return false;
 }

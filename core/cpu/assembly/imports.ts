@@ -51,6 +51,10 @@ export declare function vmEntryChecks(groups: u32): u32;
 // @ts-ignore: decorator
 @external('host', 'instructionInformation')
 export declare function instructionInformation(reason: u32): u32;
+/** While exits are traced: a nested guest (L2) has left for its hypervisor (L1), the exit's fields being in the VMCS, or goes on. */
+// @ts-ignore: decorator
+@external('host', 'nestedSwitch')
+export declare function nestedSwitch(left: u32): void;
 /** An MSR that root mode keeps: 1 with the value in ARGUMENTS, 0 for #GP(0). */
 // @ts-ignore: decorator
 @external('host', 'msrRead')

@@ -4,7 +4,7 @@ import { segment } from './descriptors';
 import { deliverInjected, deliverPendingDebug } from './events';
 import { interruptShadow, writeStatus } from './flags';
 import { updateMode } from './mode';
-import { vmEntryChecks } from './imports';
+import { nestedSwitch, vmEntryChecks } from './imports';
 import { loadPdptes } from './paging';
 import { EXIT, JUMP, OK, SYNC } from './status';
 import { enterBank, leaveBank } from './tlb-context';
@@ -14,7 +14,7 @@ import { loadMsrs } from './vm-msrs';
 import { startPreemptionTimer } from './vm-timer';
 import { vmFailInvalid, vmFailValid, vmxAdmit } from './vmx';
 import {
-  ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CS, CURRENT_VMCS, DR7, DS, EFER, EFLAGS, ES, FS,
+  ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CS, CURRENT_VMCS, DEBUG_EXITS, DEBUG_MODE, DR7, DS, EFER, EFLAGS, ES, FS,
   GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, INTERRUPT_WINDOW, LDTR, MONITOR_TRAP, MSR_DEBUGCTL, MSR_PAT, MSR_SYSENTER_CS,
   MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, NEXT_RIP, NMI_WINDOW, NON_ROOT, PDPTE, PENDING_DEBUG, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS,
   STEP_REASON, TLB_BANK, TR, VMCS, VMCS_CHECKED,
@@ -67,6 +67,7 @@ function enterGuest(): i32 {
   if (refused) return fail(REASON_MSR_LOADING, refused);
   store<u32>(VMCS, 1, REGION_LAUNCHED);
   startPreemptionTimer();
+  if (load<u32>(DEBUG_MODE) & DEBUG_EXITS) nestedSwitch(0);
   const status = inject();
   if (status == EXIT) return EXIT;
   store<u64>(NEXT_RIP, load<u64>(RIP));

@@ -2,6 +2,7 @@
 import { CR0_PE, CR0_PG, CR4_PAE, CR4_PCIDE, EFER_LMA, EFER_LME, RF, STATUS_FLAGS } from './bits';
 import { longModeActive, segment } from './descriptors';
 import { SHADOW_RIP, STEPPED, interruptShadow, readFlags, writeStatus } from './flags';
+import { nestedSwitch } from './imports';
 import { updateMode } from './mode';
 import { loadPdptes } from './paging';
 import { EXIT, FAULTED, JUMP, exit } from './status';
@@ -10,7 +11,7 @@ import { REGION_ABORT, currentVmcs, fieldOffset, get, get32, physicalHost, relea
 import { loadMsrs, storeMsrs } from './vm-msrs';
 import { preemptionTimerLeft } from './vm-timer';
 import {
-  ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, ARGUMENTS, CPL, CR0, CR3, CR4, CS, DELIVERY, DR7, DS, EFER, EFLAGS, ES,
+  ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, ARGUMENTS, CPL, CR0, CR3, CR4, CS, DEBUG_EXITS, DEBUG_MODE, DELIVERY, DR7, DS, EFER, EFLAGS, ES,
   FAULT, FAULT_VM_EXIT, FS, GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, IDT_VECTORING_ERROR, IDT_VECTORING_INFO, INTERRUPTIBILITY,
   INTERRUPT_WINDOW, LDTR, MONITOR_TRAP, MSR_DEBUGCTL, MSR_PAT, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, NEXT_RIP, NMI_UNBLOCKED, NMI_WINDOW,
   NON_ROOT, PDPTE, PENDING_DEBUG, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS, TR, VECTORING_LENGTH,
@@ -131,6 +132,7 @@ export function nestedTag(): u64 {
 
 /** Leaves non-root operation for the state that the host fields describe. @sdm 3C 28.5, 28.6 */
 export function loadHost(): i32 {
+  if (load<u32>(DEBUG_MODE) & DEBUG_EXITS) nestedSwitch(1);
   const controls = get32(F.EXIT_CONTROLS);
   const long = (controls & C.EXIT_HOST_LONG) != 0;
   const lasting = (load<u32>(ACTIVE_SECONDARY) & C.SECONDARY_VPID) != 0;

@@ -3,12 +3,17 @@ import { exitRecord, exitRow } from '../../../core/contract/exits.ts';
 import type { ExitRecord } from '../../../core/contract/exits.ts';
 import type { TracedExits } from '../../../core/machine/types.ts';
 import { decodeQualification } from '../../../core/vmm/exitReasons.ts';
-import { RING_EXITS } from '../../../core/vmm/exitTrace.ts';
-import { asm, image, runToEnd, smallMachine } from '../../helpers/small-guest.ts';
+import { VMCS } from '../../../core/cpu/layout.ts';
+import { decodeExits } from '../../../core/vmm/exitRecords.ts';
+import { ExitTrace, RING_EXITS } from '../../../core/vmm/exitTrace.ts';
+import * as F from '../../../core/vmx/fields.ts';
+import { fieldOffset } from '../../../core/vmx/vmcs.ts';
+import { Guest } from '../../helpers/guest-program.ts';
+import { CODE, asm, image, runToEnd, smallMachine } from '../../helpers/small-guest.ts';
 
 /** Runs code with a trace from the first instruction on. */
-async function traced(code: readonly number[]): Promise<TracedExits> {
-  const guest = await smallMachine(image([...code, ...asm.exit]));
+async function traced(code: readonly number[], jit: 'off' | 'always' = 'off'): Promise<TracedExits> {
+  const guest = await smallMachine(image([...code, ...asm.exit]), { jit });
   guest.machine.answer('trace-exits', { on: true });
   await runToEnd(guest);
   return guest.machine.answer('exits', { since: 0, limit: RING_EXITS })!;
@@ -41,13 +46,14 @@ describe('the trace of VM exits', () => {
     expect(rows.find(({ name }) => name === 'io-instruction')?.count).toBe(2);
   });
 
-  it('keeps each exit with its qualification and registers', async () => {
-    const { recent } = await traced([...repeat([...asm.ecx(0x1234), ...asm.loadEax(0xfec00000), ...asm.store(0xfed00010, 0)], 3), ...asm.out8(0x80, 0x55)]);
+  it.each(['off', 'always'] as const)('keeps each exit with its qualification and registers, jit %s', async (jit) => {
+    const { recent } = await traced([...repeat([...asm.ecx(0x1234), ...asm.loadEax(0xfec00000), ...asm.store(0xfed00010, 0)], 3), ...asm.out8(0x80, 0x55)], jit);
     for (const exit of recent) expect(() => exitRecord.parse(exit)).not.toThrow();
     const reads = recent.filter(({ summary }) => summary === 'read at 0xfec00000');
     expect(reads).toHaveLength(3);
     expect(reads.map((exit) => registerOf(exit, 'RBX'))).toEqual(['0x3', '0x2', '0x1']);
     expect(registerOf(reads[0], 'RCX')).toBe('0x1234');
+    expect(reads[0]?.rip).toBe(`0x${(CODE + 10).toString(16)}`);
     expect(reads[0]?.vmcs).toContainEqual({ name: 'Guest-physical address', value: '0xfec00000' });
     expect(recent.filter(({ summary }) => summary === 'write at 0xfed00010')).toHaveLength(3);
     const out = recent.find(({ summary }) => summary === 'OUT port 0x80, 1 byte');
@@ -62,6 +68,53 @@ describe('the trace of VM exits', () => {
     expect(lost).toBe(next - RING_EXITS);
     const sequences = recent.map(({ sequence }) => sequence);
     expect(sequences).toEqual(sequences.map((_, i) => next - sequences.length + i));
+  });
+});
+
+describe('exits of nested guests', () => {
+  /** A processor whose current VMCS says that its guest has left. */
+  function traceOf(times: number[]): { readonly guest: Guest; readonly trace: ExitTrace; left(reason: number): void } {
+    const guest = new Guest('off');
+    const trace = new ExitTrace(guest.cpu, 0, () => times.shift() ?? 0);
+    const set = (encoding: number, value: number): void => guest.cpu.view.setBigUint64(VMCS + fieldOffset(encoding), BigInt(value), true);
+    return {
+      guest, trace,
+      left: (reason) => {
+        set(F.EXIT_REASON_FIELD, reason);
+        set(F.EXIT_QUALIFICATION_FIELD, 0x3f80008);
+        set(F.EXIT_INSTRUCTION_LENGTH, 2);
+        set(F.GUEST_CR3, 0x1234000);
+        trace.nestedExit();
+      },
+    };
+  }
+
+  it('last until their hypervisor enters again, however often it leaves meanwhile itself', () => {
+    const { trace, left } = traceOf([0, 10, 11, 12, 20]);
+    left(30);
+    trace.exit(10);
+    trace.entry(1);
+    trace.entry(2);
+    const rows = trace.rows();
+    expect(rows.map(({ name, level, totalNs }) => [name, level, totalNs])).toEqual([['cpuid', 1, 1e6], ['io-instruction', 2, 10e6]]);
+  });
+
+  it('show the VMCS by the names of its fields', () => {
+    const { guest, trace, left } = traceOf([]);
+    guest.set('rbx', 0x77);
+    left(30);
+    const [exit] = decodeExits(trace.take(0, 10).records, 0, (sequence) => trace.vmcs(sequence));
+    expect(exit).toMatchObject({ level: 2, name: 'io-instruction', summary: 'IN port 0x3f8, 1 byte', qualification: '0x3f80008' });
+    expect(registerOf(exit, 'RBX')).toBe('0x77');
+    expect(exit?.vmcs).toContainEqual({ name: 'Guest CR3', value: '0x1234000' });
+    expect(exit?.vmcs).toContainEqual({ name: 'Exit instruction length', value: '0x2' });
+    expect(() => exitRecord.parse(exit)).not.toThrow();
+  });
+
+  it('keep the whole VMCS of the newest only', () => {
+    const { trace, left } = traceOf([]);
+    for (let i = 0; i < 20; i++) left(12);
+    expect([trace.vmcs(3), trace.vmcs(4)].map((region) => region !== null)).toEqual([false, true]);
   });
 });
 

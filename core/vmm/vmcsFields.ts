@@ -1,0 +1,30 @@
+/** A VMCS by the names of its fields, for people. @sdm 3D B */
+import type { NamedValue } from '../contract/exits.ts';
+import { FIELDS } from '../vmx/vmcs.ts';
+import type { FieldKind, FieldRow } from '../vmx/vmcs.ts';
+
+/** Words of the manual that are written in capitals. */
+const CAPITALS = /\b(?:io|msr|msrs|tsc|apic|ept|eptp|pml|vmcs|tpr|eoi|idt|gdtr|idtr|ldtr|tr|es|cs|ss|ds|fs|gs|rip|rsp|rflags|ssp|dr7|cr[0348]|ia32 (?:sysenter )?\w+|smbase|ple|vm|(?<=bitmap )[ab]|pdpte[0-3]|vmread|vmwrite|xss|pasid|vmfunc|rcx|rsi|rdi|nmi)\b/g;
+
+/** `GUEST_IA32_EFER` becomes `Guest IA32_EFER`. */
+export function fieldTitle(name: string): string {
+  const words = name.replace(/_FIELD$/, '').toLowerCase().replaceAll('_', ' ').replace(CAPITALS, (word) => word.toUpperCase().replaceAll(' ', '_'));
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+function valueOf(view: DataView, { width, offset }: FieldRow): bigint {
+  return width === 16 || width === 32 ? BigInt(view.getUint32(offset, true)) : view.getBigUint64(offset, true);
+}
+
+/** The fields of a region, those of a kind or all; `view` begins at the region. */
+export function vmcsRows(view: DataView, kind?: FieldKind): { readonly row: FieldRow; readonly title: string; readonly value: bigint }[] {
+  return FIELDS.filter((row) => kind === undefined || row.kind === kind).map((row) => ({ row, title: fieldTitle(row.name), value: valueOf(view, row) }));
+}
+
+/** What the exit saved comes first, then the guest, the controls and the host. */
+const ORDER: readonly FieldKind[] = ['read-only', 'guest', 'control', 'host'];
+
+export function vmcsValues(region: Uint8Array): NamedValue[] {
+  const view = new DataView(region.buffer, region.byteOffset, region.byteLength);
+  return ORDER.flatMap((kind) => vmcsRows(view, kind)).map(({ title, value }) => ({ name: title, value: `0x${value.toString(16)}` }));
+}

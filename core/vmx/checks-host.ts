@@ -54,13 +54,16 @@ export const HOST_CHECKS: readonly CheckRow[] = [
   present('CS', F.HOST_CS_SELECTOR), present('TR', F.HOST_TR_SELECTOR), present('SS', F.HOST_SS_SELECTOR, v => !long(v)),
   canonical('FS base', SEGMENTS, F.HOST_FS_BASE), canonical('GS base', SEGMENTS, F.HOST_GS_BASE), canonical('TR base', SEGMENTS, F.HOST_TR_BASE),
   canonical('GDTR base', SEGMENTS, F.HOST_GDTR_BASE), canonical('IDTR base', SEGMENTS, F.HOST_IDTR_BASE),
-  row('address-space size is that of the processor', ADDRESS_SPACE, {
-    ok: v => long(v) === v.processor.longMode && (v.processor.longMode || !v.entry(C.ENTRY_GUEST_LONG)),
-    break: v => v.set(F.EXIT_CONTROLS, v.word(F.EXIT_CONTROLS) ^ C.EXIT_HOST_LONG),
-  }),
   row('of 32 bits', ADDRESS_SPACE, {
     when: v => !long(v), ok: v => !v.entry(C.ENTRY_GUEST_LONG) && !(v.wide(F.HOST_CR4) & CR4_PCIDE) && v.wide(F.HOST_RIP) >> 32n === 0n,
     break: v => v.clear(F.EXIT_CONTROLS, C.EXIT_HOST_LONG),
+  }),
+  row('address-space size is that of the processor', ADDRESS_SPACE, {
+    ok: v => long(v) === v.processor.longMode && (v.processor.longMode || !v.entry(C.ENTRY_GUEST_LONG)),
+    break: v => {
+      v.clear(F.EXIT_CONTROLS, C.EXIT_HOST_LONG);
+      v.clear(F.ENTRY_CONTROLS, C.ENTRY_GUEST_LONG);
+    },
   }),
   row('of 64 bits', ADDRESS_SPACE, {
     when: long, ok: v => (v.wide(F.HOST_CR4) & CR4_PAE) !== 0n && v.canonical(F.HOST_RIP), break: v => v.set(F.HOST_RIP, NOT_CANONICAL),

@@ -82,9 +82,9 @@ function granularityFits(v: VmcsView, segment: SegmentFields): boolean {
 const granularity = (check: typeof present, segment: SegmentFields): CheckRow => check(segment, 'granularity', {
   ok: v => granularityFits(v, segment),
   break: v => {
-    v.clear(segment.rights, UNUSABLE);
+    if (segment === LDTR) give(v, LDTR, 0x82);
+    v.clear(segment.rights, UNUSABLE | GRANULARITY);
     v.set(segment.limit, 0xfff00000);
-    v.clear(segment.rights, GRANULARITY);
   },
 });
 

@@ -32,10 +32,11 @@ export const CONTROLS: readonly ControlRow[] = [
   row('secondary', 1, 'enable EPT'), row('secondary', 2, 'descriptor-table exiting'),
   row('secondary', 3, 'enable RDTSCP', 'rdtscp'), row('secondary', 5, 'enable VPID'),
   row('secondary', 6, 'WBINVD exiting'), row('secondary', 7, 'unrestricted guest'),
-
-  row('secondary', 11, 'RDRAND exiting', 'rdrand'), row('secondary', 12, 'enable INVPCID', 'invpcid'),
+  row('secondary', 10, 'PAUSE-loop exiting'), row('secondary', 11, 'RDRAND exiting', 'rdrand'), row('secondary', 12, 'enable INVPCID', 'invpcid'),
+  row('secondary', 13, 'enable VM functions'),
   row('secondary', 14, 'VMCS shadowing'), row('secondary', 16, 'RDSEED exiting', 'rdseed'),
-  row('secondary', 20, 'enable XSAVES/XRSTORS', 'xsave'),
+  row('secondary', 17, 'enable PML'), row('secondary', 20, 'enable XSAVES/XRSTORS', 'xsave'), row('secondary', 22, 'mode-based execute control for EPT'),
+  row('secondary', 25, 'use TSC scaling'),
 
   row('exit', 2, 'save debug controls'), row('exit', 9, 'host address-space size'), row('exit', 15, 'acknowledge interrupt on exit'),
   row('exit', 18, 'save IA32_PAT'), row('exit', 19, 'load IA32_PAT'), row('exit', 20, 'save IA32_EFER'), row('exit', 21, 'load IA32_EFER'),

@@ -2,18 +2,21 @@
 import { pageKind } from './physical';
 import { structureWritable } from './physical-write';
 import { vmExit, NMI_UNBLOCKING } from './vm-exit';
-import { get, set } from './vmcs';
+import { get, get32, set } from './vmcs';
 import { ACTIVE_SECONDARY, NMI_UNBLOCKED, PAGE_MMIO, PHYS_RESERVED, RAM_BASE } from '../layout';
-import { EPT_POINTER, GUEST_LINEAR_ADDRESS, GUEST_PHYSICAL_ADDRESS } from '../../vmx/fields';
-import { SECONDARY_EPT } from '../../vmx/control-bits';
+import { EPT_POINTER, GUEST_LINEAR_ADDRESS, GUEST_PHYSICAL_ADDRESS, PML_ADDRESS, PML_INDEX } from '../../vmx/fields';
+import { SECONDARY_EPT, SECONDARY_MODE_BASED_EXECUTE, SECONDARY_PML } from '../../vmx/control-bits';
 
 const REASON_VIOLATION: u32 = 48;
 const REASON_MISCONFIGURATION: u32 = 49;
+const REASON_LOG_FULL: u32 = 62;
 
 /** The access in the exit qualification: bits 2:0; 5:3 what the entries allow; 7 = the linear address is valid, 8 = it was translated. */
 export const EPT_READ: u32 = 1;
 export const EPT_WRITE: u32 = 2;
 export const EPT_EXECUTE: u32 = 4;
+/** A fetch from a user-mode linear address, with mode-based execute control: bit 10 of the entries decides. @sdm 3C 29.3.3.2 */
+export const EPT_EXECUTE_USER: u32 = 0x400;
 const LINEAR_VALID: u64 = 1 << 7;
 const LINEAR_TRANSLATED: u64 = 1 << 8;
 
@@ -34,10 +37,21 @@ export function eptEnabled(): bool {
   return (load<u32>(ACTIVE_SECONDARY) & SECONDARY_EPT) != 0;
 }
 
+// @ts-ignore: decorator
+@inline
+export function modeBased(): bool {
+  return (load<u32>(ACTIVE_SECONDARY) & SECONDARY_MODE_BASED_EXECUTE) != 0;
+}
+
+function unblocking(): u64 {
+  return load<u32>(NMI_UNBLOCKED) ? NMI_UNBLOCKING : 0;
+}
+
 /** Makes the exit pending. `linear` counts when `context` has LINEAR_VALID. */
 function violation(gpa: u64, access: u32, allowed: u64, context: u64, linear: u64): bool {
-  const unblocking: u64 = load<u32>(NMI_UNBLOCKED) ? NMI_UNBLOCKING : 0;
-  vmExit(REASON_VIOLATION, u64(access) | (allowed << 3) | context | unblocking);
+  const kind = access & EPT_EXECUTE_USER ? EPT_EXECUTE : access;
+  const user = modeBased() ? (allowed >> 10 & 1) << 6 : 0;
+  vmExit(REASON_VIOLATION, u64(kind) | ((allowed & 7) << 3) | user | context | unblocking());
   set(GUEST_PHYSICAL_ADDRESS, gpa);
   set(GUEST_LINEAR_ADDRESS, linear);
   return false;
@@ -78,14 +92,15 @@ function walk(gpa: u64, accessIn: u32, context: u64, linear: u64): bool {
   // With accessed and dirty flags, accesses to paging structures are taken for writes. @sdm 3C 29.3.3.2
   if (flags && context && !(context & LINEAR_TRANSLATED)) access |= EPT_WRITE;
   let structure = pointer & ADDRESS;
-  let allowed: u64 = 7;
+  let allowed: u64 = 0x407;
+  const presence: u64 = modeBased() ? 0x407 : 7;
   let depth: u32 = 0;
   let shift: u64 = 39;
   while (true) {
     const at = structure + (((gpa >> shift) & 511) << 3);
     const host = pageKind(at) == PAGE_MMIO ? 0 : RAM_BASE + <u32>at;
     const entry = host ? atomic.load<u64>(host) : ~(<u64>0);
-    if (!(entry & 7)) return violation(gpa, access, 0, context, linear);
+    if (!(entry & presence)) return violation(gpa, access, 0, context, linear);
     const leaf = shift == 12 || (entry & LARGE && shift <= 30);
     if (misconfigured(entry, shift, leaf)) return misconfiguration(gpa);
     allowed &= entry;
@@ -93,6 +108,8 @@ function walk(gpa: u64, accessIn: u32, context: u64, linear: u64): bool {
     depth++;
     if (leaf) {
       if ((u64(access) & allowed) != access) return violation(gpa, access, allowed, context, linear);
+      const dirties = flags && access & EPT_WRITE && !(entry & DIRTY);
+      if (dirties && load<u32>(ACTIVE_SECONDARY) & SECONDARY_PML && !logModification(gpa)) return false;
       if (flags) note(depth, (access & EPT_WRITE) != 0);
       const inside = ((<u64>1) << shift) - 1;
       eptPage = (entry & ADDRESS & ~inside) | (gpa & inside & ~0xfff);
@@ -101,6 +118,19 @@ function walk(gpa: u64, accessIn: u32, context: u64, linear: u64): bool {
     structure = entry & ADDRESS;
     shift -= 9;
   }
+}
+
+/** Page-modification logging: the page's address before its dirty flag is set. False: the log is full, which is an exit. @sdm 3C 29.3.6 */
+function logModification(gpa: u64): bool {
+  const index = get32(PML_INDEX) & 0xffff;
+  if (index > 511) {
+    vmExit(REASON_LOG_FULL, unblocking());
+    return false;
+  }
+  const at = get(PML_ADDRESS) + u64(index << 3);
+  if (structureWritable(at)) store<u64>(RAM_BASE + <u32>at, gpa & ~0xfff);
+  set(PML_INDEX, (index - 1) & 0xffff);
+  return true;
 }
 
 /** Sets the accessed flags of the entries used, and the dirty flag of the last. */

@@ -6,11 +6,11 @@ import { msrRead, msrWrite, random } from './imports';
 import { canonicalWhenWide } from './paging';
 import { OK, SYNC, exit, raise, raiseError } from './status';
 import { flushAll } from './tlb';
-import { ownTimeStamp } from './time';
+import { ownTimeStamp, scaleTimeStamp } from './time';
 import { disabled, msrExits, primaryExits, secondaryExits } from './vm-controls';
 import { vmExit, vmExitDecoded } from './vm-exit';
 import { preemptionTimerExpired } from './vm-timer';
-import { get } from './vmcs';
+import { get, get32 } from './vmcs';
 import {
   ARGUMENTS, CPL, CR0, CR4, CR4_ALLOWED, EFER, EFER_ALLOWED, FS, GPR, GS, MSR_CSTAR, MSR_DEBUGCTL, MSR_FEATURE_CONTROL, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_PAT,
   MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, NON_ROOT, PKRU, SEG_BASE, VMX_CAPABILITIES, XCR0,
@@ -18,9 +18,9 @@ import {
 } from '../layout';
 import {
   PRIMARY_HLT, PRIMARY_MONITOR, PRIMARY_MWAIT, PRIMARY_PAUSE, PRIMARY_RDPMC, PRIMARY_RDTSC, PRIMARY_TSC_OFFSETTING, SECONDARY_RDRAND, SECONDARY_RDSEED,
-  SECONDARY_RDTSCP, SECONDARY_WBINVD,
+  SECONDARY_PAUSE_LOOP, SECONDARY_RDTSCP, SECONDARY_TSC_SCALING, SECONDARY_WBINVD,
 } from '../../vmx/control-bits';
-import { TSC_OFFSET_FIELD } from '../../vmx/fields';
+import { PLE_GAP, PLE_WINDOW, TSC_MULTIPLIER, TSC_OFFSET_FIELD } from '../../vmx/fields';
 
 /** The capability MSRs (core/vmx/controls.ts). */
 const FIRST_CAPABILITY: u32 = 0x480;
@@ -112,7 +112,9 @@ function operand(): u64 {
 
 function timeStamp(): u64 {
   const own = ownTimeStamp();
-  return primaryExits(PRIMARY_TSC_OFFSETTING) ? own + get(TSC_OFFSET_FIELD) : own;
+  if (!primaryExits(PRIMARY_TSC_OFFSETTING)) return own;
+  const scaled = secondaryExits(SECONDARY_TSC_SCALING) ? scaleTimeStamp(own, get(TSC_MULTIPLIER)) : own;
+  return scaled + get(TSC_OFFSET_FIELD);
 }
 
 /** The value of an MSR of the processor's own into ARGUMENTS; false: it is root mode's. */
@@ -296,6 +298,18 @@ export function invd(): i32 {
   return load<u32>(NON_ROOT) ? vmExit(EXIT_INVD, 0) : OK;
 }
 
+/** Of a PAUSE loop: when it began, and when it was last in a PAUSE. */
+let loopStart: u64 = 0;
+let loopLast: u64 = 0;
+
+/** PAUSE where a control asks for exits: of each, or of loops at privilege 0. @sdm 3C 26.1.3 */
 export function pause(): i32 {
-  return primaryExits(PRIMARY_PAUSE) ? vmExit(EXIT_PAUSE, 0) : OK;
+  if (primaryExits(PRIMARY_PAUSE)) return vmExit(EXIT_PAUSE, 0);
+  if (!secondaryExits(SECONDARY_PAUSE_LOOP) || load<u32>(CPL)) return OK;
+  const now = ownTimeStamp();
+  if (now - loopLast > get32(PLE_GAP)) loopStart = now;
+  loopLast = now;
+  if (now - loopStart <= get32(PLE_WINDOW)) return OK;
+  loopStart = now;
+  return vmExit(EXIT_PAUSE, 0);
 }

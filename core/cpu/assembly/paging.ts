@@ -35,7 +35,7 @@ import {
   TLB_USER,
   TLB_WRITE,
 } from '../layout';
-import { EPT_EXECUTE, EPT_READ, EPT_WRITE, eptEnabled, eptPage, eptTranslate, eptTranslatePlain } from './ept';
+import { EPT_EXECUTE, EPT_EXECUTE_USER, EPT_READ, EPT_WRITE, eptEnabled, eptPage, eptTranslate, eptTranslatePlain, modeBased } from './ept';
 import { pageKind } from './physical';
 import { structureWritable } from './physical-write';
 import { faulted, raise, raiseError, raisePageFault } from './status';
@@ -261,9 +261,14 @@ export function translate(la: u64, access: u32): bool {
   return translateGuest(la, access) && translateSecond(la, access);
 }
 
+/** Without paging every linear address is a user-mode one. */
+function executeKind(): u32 {
+  return modeBased() && (walkUser || !(load<u32>(CR0) & CR0_PG)) ? EPT_EXECUTE_USER : EPT_EXECUTE;
+}
+
 /** The second stage: the guest-physical page found becomes L1's. */
 function translateSecond(la: u64, access: u32): bool {
-  const kind = access & FETCH ? EPT_EXECUTE : access & WRITE ? EPT_WRITE : EPT_READ;
+  const kind = access & FETCH ? executeKind() : access & WRITE ? EPT_WRITE : EPT_READ;
   if (!eptTranslate(walkPage | (la & 0xfff), kind, la, true)) return false;
   walkPage = eptPage;
   return true;

@@ -4,17 +4,18 @@ import { longModeActive } from './descriptors';
 import { writeStatus } from './flags';
 import { readU64, writeU32, writeU64 } from './memory';
 import { pageKind } from './physical';
-import { FAULTED, OK, faulted, raise, raiseError } from './status';
+import { FAULTED, OK, SYNC, faulted, raise, raiseError } from './status';
 import { REGION_LAUNCHED, SHADOW_INDICATOR, acquireVmcs, currentVmcs, fieldOffset, get, physicalHost, releaseVmcs, set } from './vmcs';
+import { flushAll } from './tlb';
 import { forgetNested } from './tlb-context';
 import { secondaryExits } from './vm-controls';
 import { vmExit, vmExitDecoded } from './vm-exit';
 import {
-  CODE_SIZE, CPL, CR0, CR4, CR4_ALLOWED, CURRENT_VMCS, FIELD_EXISTS, FIELD_WIDTH_SHIFT, MSR_FEATURE_CONTROL, NON_ROOT, PAGE_MMIO,
+  CODE_SIZE, CPL, CR0, CR4, CR4_ALLOWED, CURRENT_VMCS, FIELD_EXISTS, FIELD_WIDTH_SHIFT, GPR, MSR_FEATURE_CONTROL, NON_ROOT, PAGE_MMIO,
   PHYS_RESERVED, RAM_BASE, REAL_SEGMENTS, VMCS, VMCS_CHECKED, VMCS_FIELDS, VMXON_POINTER, VMX_CAPABILITIES, VMX_OPERATION,
 } from '../layout';
-import { VMCS_LINK_POINTER, VMREAD_BITMAP_ADDRESS, VMWRITE_BITMAP_ADDRESS, VM_INSTRUCTION_ERROR } from '../../vmx/fields';
-import { SECONDARY_SHADOWING } from '../../vmx/control-bits';
+import { EPTP_LIST_ADDRESS, EPT_POINTER, VMCS_LINK_POINTER, VMREAD_BITMAP_ADDRESS, VMWRITE_BITMAP_ADDRESS, VM_FUNCTION_CONTROLS, VM_INSTRUCTION_ERROR } from '../../vmx/fields';
+import { SECONDARY_SHADOWING, SECONDARY_VM_FUNCTIONS } from '../../vmx/control-bits';
 
 const REASON_VMCALL: u32 = 18;
 const REASON_VMCLEAR: u32 = 19;
@@ -24,6 +25,7 @@ const REASON_VMREAD: u32 = 23;
 const REASON_VMWRITE: u32 = 25;
 const REASON_VMXOFF: u32 = 26;
 const REASON_VMXON: u32 = 27;
+const REASON_VMFUNC: u32 = 59;
 
 /** VM-instruction errors. @sdm 3C 31.4 */
 const ERROR_VMCALL: u32 = 1;
@@ -179,6 +181,19 @@ export function vmptrld(operand: u64): i32 {
 export function vmptrst(operand: u64): i32 {
   writeU64(operand, currentVmcs());
   return faulted() ? FAULTED : vmSucceed();
+}
+
+/** VMFUNC: function 0 switches to another EPT pointer of the list. @sdm 3C 26.5.6 */
+export function vmfunc(): i32 {
+  if (!secondaryExits(SECONDARY_VM_FUNCTIONS)) return raise(6);
+  const index = load<u32>(GPR + 8);
+  if (load<u32>(GPR) != 0 || !(get(VM_FUNCTION_CONTROLS) & 1) || index > 511) return vmExit(REASON_VMFUNC, 0);
+  const at = get(EPTP_LIST_ADDRESS) + u64(index << 3);
+  const pointer = pageKind(at) == PAGE_MMIO ? NO_POINTER : load<u64>(RAM_BASE + <u32>at);
+  if (!eptPointerValid(pointer)) return vmExit(REASON_VMFUNC, 0);
+  set(EPT_POINTER, pointer);
+  flushAll();
+  return SYNC;
 }
 
 // ---- VMREAD and VMWRITE -------------------------------------------------------------------------------------------------------------

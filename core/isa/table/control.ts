@@ -4,8 +4,8 @@ import type { V } from '../ir.ts';
 import type { Definition, Ops } from '../ops.ts';
 import type { RowSpec } from '../rows.ts';
 import { row } from '../rows.ts';
-import { PRIMARY_PAUSE } from '../../vmx/control-bits.ts';
-import { ACTIVE_PRIMARY, ARGUMENTS, CR0, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, LDTR, SEGMENTS, SEGMENT_SIZE, SEG_SELECTOR, TR } from '../../cpu/layout.ts';
+import { PRIMARY_PAUSE, SECONDARY_PAUSE_LOOP } from '../../vmx/control-bits.ts';
+import { ACTIVE_PRIMARY, ACTIVE_SECONDARY, ARGUMENTS, CR0, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, LDTR, SEGMENTS, SEGMENT_SIZE, SEG_SELECTOR, TR } from '../../cpu/layout.ts';
 
 const CONDITIONS = [...Array(16).keys()];
 
@@ -123,6 +123,11 @@ function registerExists(o: Ops, existing: number): void {
 }
 
 const invlpg: Definition = o => o.instruction('invlpg', [o.unsegmentedLinear()]);
+/** A hint, unless a nested guest's hypervisor wants to hear of it. */
+const pause: Definition = o => {
+  const wanted = o.or(o.and(o.state(ACTIVE_PRIMARY, 32), o.const(32, PRIMARY_PAUSE)), o.and(o.state(ACTIVE_SECONDARY, 32), o.const(32, SECONDARY_PAUSE_LOOP)));
+  o.when(o.ne(wanted, o.const(32, 0)), () => o.instruction('pause'));
+};
 const clflush: Definition = o => {
   o.load(o.operandLinear(1, false), 8);
 };
@@ -166,7 +171,7 @@ export const controlRows: readonly RowSpec[] = [
   row('FA', 'CLI', '', '', call('cli')), row('FB', 'STI', '', '', call('sti')),
   row('F4', 'HLT', '', 'cpl0', call('hlt')),
   row('9B', 'FWAIT', '', '', call('fwait')),
-  row('F3 90', 'PAUSE', '', 'hot norexb', o => o.when(o.ne(o.and(o.state(ACTIVE_PRIMARY, 32), o.const(32, PRIMARY_PAUSE)), o.const(32, 0)), () => o.instruction('pause'))),
+  row('F3 90', 'PAUSE', '', 'hot norexb', pause),
   row('0F 0B', 'UD2', '', 'ends', o => o.raise(6)), row('0F B9', 'UD1', 'Gv,Ev', 'ends', o => o.raise(6)), row('0F FF', 'UD0', 'Gv,Ev', 'ends', o => o.raise(6)),
   row('0F 1F', 'NOP', 'Ev', 'hot modrm nomem', nothing),
   ...['18', '19', '1A', '1B', '1C', '1D', '1E', '0D'].map(byte => row(`0F ${byte}`, 'NOP', 'Ev', 'modrm nomem', nothing)),

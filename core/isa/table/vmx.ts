@@ -24,6 +24,7 @@ export const vmxRows: readonly RowSpec[] = [
   row('NP 0F 01 =C2', 'VMLAUNCH', '', 'modrm ends', o => o.instruction('vmEnter', [o.const(32, 0)]), vmx),
   row('NP 0F 01 =C3', 'VMRESUME', '', 'modrm ends', o => o.instruction('vmEnter', [o.const(32, 1)]), vmx),
   row('NP 0F 01 =C4', 'VMXOFF', '', 'modrm', o => o.instruction('vmxoff'), vmx),
+  row('NP 0F 01 =D4', 'VMFUNC', '', 'modrm ends', o => o.instruction('vmfunc'), vmx),
   row('NP 0F C7 /6', 'VMPTRLD', 'M', 'mem', pointer('vmptrld', 21), vmx),
   row('NP 0F C7 /7', 'VMPTRST', 'M', 'mem', pointer('vmptrst', 22, true), vmx),
   row('66 0F C7 /6', 'VMCLEAR', 'M', 'mem', pointer('vmclear', 19), vmx),

@@ -1,6 +1,6 @@
 /**
- * `npm run fuzz -- [--guests N] [--seed N] [--instructions N]`: hostile guests in every tier and model; a guest that makes the machine
- * throw is reported with the seed that repeats it, and the command ends with status 1.
+ * `npm run fuzz -- [--guests N] [--seed N] [--instructions N] [--nested]`: hostile guests in every tier and model, or hypervisors with hostile
+ * guests; one that makes the machine throw is reported with the seed that repeats it, and the command ends with status 1.
  * `npm run fuzz -- --snapshots N [--seed N]`: snapshots on a disk that loses its power or is full after any number of steps.
  * `npm run fuzz -- --kills N [--seed N]`: `kill -9` of engine and machines at random moments of snapshots.
  * `npm run fuzz -- --vtd STEPS [--seed N]`: random remapping tables, requests and invalidations, against a model that knows no caches.
@@ -11,7 +11,8 @@ import { fuzzKills } from './snapshots/kills.ts';
 import { fuzzStore } from './snapshots/main.ts';
 import { MODELS, TIERS, runHostile } from './run.ts';
 
-const { values } = parseArgs({ options: { guests: { type: 'string' }, seed: { type: 'string' }, instructions: { type: 'string' }, vtd: { type: 'string' }, snapshots: { type: 'string' }, kills: { type: 'string' } } });
+const text = { type: 'string' } as const;
+const { values } = parseArgs({ options: { guests: text, seed: text, instructions: text, nested: { type: 'boolean' }, vtd: text, snapshots: text, kills: text } });
 const guests = Number(values.guests ?? 300);
 const first = Number(values.seed ?? 1);
 const instructions = Number(values.instructions ?? 5_000_000);
@@ -37,10 +38,11 @@ let bad = 0;
 for (let i = 0; i < guests; i++) {
   const seed = first + i;
   const jit = TIERS[i % TIERS.length]!;
-  const model = MODELS[Math.floor(i / TIERS.length) % MODELS.length]!;
+  const nested = values.nested === true;
+  const model = nested ? 'max' : MODELS[Math.floor(i / TIERS.length) % MODELS.length]!;
   let outcome: string;
   try {
-    outcome = await runHostile({ seed, jit, model, instructions, milliseconds: 3000 });
+    outcome = await runHostile({ seed, jit, model, instructions, milliseconds: 3000, nested });
   } catch (error) {
     bad++;
     outcome = 'the machine threw';

@@ -2,6 +2,7 @@
 import { createMachine } from '../../core/machine/create.ts';
 import type { MachineConfig } from '../../core/machine/types.ts';
 import { hostileImage } from './guest.ts';
+import { hostileHypervisor } from './hypervisor.ts';
 
 export interface HostileRun {
   readonly seed: number;
@@ -11,13 +12,15 @@ export interface HostileRun {
   readonly instructions: number;
   /** Host time after which it is stopped, whatever it did: a repeated string instruction counts as one and may go on for hours. */
   readonly milliseconds: number;
+  /** A hypervisor with a guest that executes the noise. */
+  readonly nested?: boolean;
 }
 
 /** How a hostile guest ended: `ran` to its bound, `halted` for good, or the reason of its stop. Throws only when the machine is at fault. */
 export async function runHostile(run: HostileRun): Promise<string> {
   const machine = await createMachine({
     memoryBytes: 16 << 20, cpus: 1, cpuModel: run.model, jit: run.jit, clock: 'instructions',
-    boot: { kind: 'image', kernel: hostileImage(run.seed), append: '', modules: [] },
+    boot: { kind: 'image', kernel: run.nested ? hostileHypervisor(run.seed) : hostileImage(run.seed), append: '', modules: [] },
   }, { serialOutput: () => {} });
   const end = performance.now() + run.milliseconds;
   while (machine.statistics().instructions < run.instructions && performance.now() < end) {

@@ -10,3 +10,12 @@ describe('a guest that executes noise', () => {
     expect(['ran', 'halted', 'triple-fault', 'reset', 'power-off', 'debug-exit']).toContain(outcome);
   }, 120_000);
 });
+
+describe('a hypervisor that spoils its VMCS, with a guest that executes noise', () => {
+  const cases = Array.from({ length: 6 }, (_, i) => ({ seed: 2000 + i, jit: TIERS[i % 3]!, model: 'max' }));
+
+  it.each(cases)('never takes the machine with it: seed $seed, jit $jit', async run => {
+    const outcome = await runHostile({ ...run, instructions: 500_000, milliseconds: 1000, nested: true });
+    expect(['ran', 'halted', 'triple-fault', 'reset', 'power-off', 'debug-exit']).toContain(outcome);
+  }, 120_000);
+});

@@ -29,6 +29,8 @@ export interface Target {
   readState(offset: number, width: Width, signed: boolean): void;
   writeState(offset: number, bytes: number, wide: boolean, value: () => void): void;
   fact(fact: Fact, width: Width): void;
+  /** Whether a segment is known to be the whole linear address space, for reads or for writes. */
+  plain?(segment: Slot, write: boolean): boolean;
   /** Index of an imported helper. */
   helper(name: string): number;
   /** Leaves the instruction: a helper or slow path has left a fault or exit pending. */
@@ -400,6 +402,10 @@ export class Emitter {
   private segment(node: Extract<Node, { kind: 'segment' }>): void {
     const code = this.code;
     const offset = this.addressLocal(node.offset);
+    if (this.target.plain?.(node.segment, node.write)) {
+      code.get(offset);
+      return;
+    }
     const base = this.take(I32);
     const result = this.take(I64);
     const displacement = this.target.slotBase(node.segment);

@@ -213,6 +213,11 @@ export const CODE_TABLE = 0x10c00;
 export const CODE_PAGE_RIP = 0x10c08;
 /** 32-bit: entry record of the region that returned to the interpreter last. */
 export const REGION_ENTRY = 0x10c10;
+/**
+ * 32-bit: two bits for each of ES, CS, SS and DS, as in SEG_FLAT, but set only where the base is 0: an offset is then the linear address.
+ * Legacy code is compiled for one value of it.
+ */
+export const PLAIN_SEGMENTS = 0x10c68;
 /** u64: tag of an empty window: a page that is not canonical, and that no guest can guess, as an access there would meet no #GP. */
 export const WINDOW_EMPTY = 0x10c60;
 /**

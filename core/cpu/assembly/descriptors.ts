@@ -6,7 +6,7 @@ import { faulted, raiseError } from './status';
 import { sysReadU64, sysWriteU8 } from './memory';
 import { alignmentChecked, bank, flushUserData } from './tlb';
 import {
-  CODE_SIZE, CPL, CS, EFER, GDTR_BASE, GDTR_LIMIT, LDTR, REAL_SEGMENTS, SEGMENTS, SEGMENT_SIZE, SEG_ACCESS, SEG_BASE, SEG_FLAT, SEG_LIMIT,
+  CODE_SIZE, CPL, CS, EFER, FS, GDTR_BASE, GDTR_LIMIT, LDTR, PLAIN_SEGMENTS, REAL_SEGMENTS, SEGMENTS, SEGMENT_SIZE, SEG_ACCESS, SEG_BASE, SEG_FLAT, SEG_LIMIT,
   SEG_SELECTOR, SS, STACK_SIZE, TLB_BASE, TLB_SUPERVISOR, TLB_USER,
 } from '../layout';
 
@@ -197,7 +197,16 @@ export function writeSegment(index: i32, selector: u32, base: u64, limit: u32, a
   store<u64>(at, base, SEG_BASE);
   store<u32>(at, limit, SEG_LIMIT);
   store<u32>(at, access, SEG_ACCESS);
-  store<u32>(at, flatness(index), SEG_FLAT);
+  setFlatness(index, flatness(index));
+}
+
+/** Stores SEG_FLAT of a register, whose base is loaded. */
+export function setFlatness(index: i32, flat: u32): void {
+  store<u32>(segment(index), flat, SEG_FLAT);
+  if (index >= FS) return;
+  const shift = index << 1;
+  const plain = load<u64>(segment(index), SEG_BASE) == 0 ? flat : 0;
+  store<u32>(PLAIN_SEGMENTS, (load<u32>(PLAIN_SEGMENTS) & ~(3 << shift)) | (plain << shift));
 }
 
 /** Loads a register from the fetched descriptor. */
@@ -235,7 +244,7 @@ export function refreshSizes(): void {
 }
 
 export function refreshFlatness(): void {
-  for (let index = 0; index < 6; index++) store<u32>(segment(index), flatness(index), SEG_FLAT);
+  for (let index = 0; index < 6; index++) setFlatness(index, flatness(index));
 }
 
 // @ts-ignore: decorator

@@ -1,13 +1,13 @@
 /** SYSCALL, SYSRET, SYSENTER, SYSEXIT and SWAPGS: no table is read, so the segments are written as constants. @sdm 3A 5.8.7, 5.8.8 */
 import { CR0_PE, EFER_SCE, IF, RF, TF, VM } from './bits';
 import { transferred } from './code-segments';
-import { longModeActive, refreshFlatness, segment, setPrivilege } from './descriptors';
+import { longModeActive, refreshFlatness, segment, setFlatness, setPrivilege } from './descriptors';
 import { STEPPED, readFlags, writeFlags } from './flags';
 import { canonical } from './paging';
 import { raise, raiseError } from './status';
 import {
   CODE_SIZE, CR0, CS, EFER, EFLAGS, GPR, GS, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP,
-  MSR_SYSENTER_ESP, NEXT_RIP, REAL_SEGMENTS, RIP, SEG_ACCESS, SEG_BASE, SEG_FLAT, SEG_LIMIT, SEG_SELECTOR, SS, STACK_SIZE,
+  MSR_SYSENTER_ESP, NEXT_RIP, REAL_SEGMENTS, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS, STACK_SIZE,
 } from '../layout';
 
 const RCX: usize = GPR + 8;
@@ -29,7 +29,7 @@ function flatSegment(index: i32, selector: u32, access: u32, flat: u32): void {
   store<u64>(at, 0, SEG_BASE);
   store<u32>(at, 0xffffffff, SEG_LIMIT);
   store<u32>(at, access, SEG_ACCESS);
-  store<u32>(at, flat, SEG_FLAT);
+  setFlatness(index, flat);
 }
 
 /** Loads CS and SS as flat segments at a privilege level (`dpl` is 0 or DPL_3). */

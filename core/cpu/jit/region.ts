@@ -15,7 +15,7 @@ import type { HelperSignatures } from '../helpers.ts';
 import { executeTag, importHelpers } from '../interpreter/build.ts';
 import { LocalPool } from '../interpreter/forms.ts';
 import {
-  BUDGET, CODE_GENERATION, CS, EXECUTE_EPOCH, NEXT_RIP, REGION_CHECKS, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, TLB_EXECUTE,
+  BUDGET, CODE_GENERATION, CS, DS, ES, EXECUTE_EPOCH, NEXT_RIP, PLAIN_SEGMENTS, REGION_CHECKS, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, SEG_LIMIT, STATE, TLB_EXECUTE,
   WINDOW_ABSOLUTE, WINDOW_RIP, WINDOW_SEGMENT, ZERO,
 } from '../layout.ts';
 import { OP_REGION, REGION_DONE, REGION_STALE, R_AUX, R_OP } from '../record.ts';
@@ -28,6 +28,7 @@ import type { Flow } from './flow.ts';
 const TYPE: FunctionType = { parameters: [I32, I64, I32], results: [I32] };
 const PAGE_RIP = 1;
 const TLB = 2;
+const CS_LIMIT = SEGMENTS + CS * SEGMENT_SIZE + SEG_LIMIT;
 const STATUS_FAULT = 1;
 const STATUS_JUMP = 2;
 const STATUS_SYNC = 4;
@@ -38,6 +39,8 @@ export interface RegionIdentity {
   readonly record: number;
   /** Index in the function table. */
   readonly index: number;
+  /** Legacy code: PLAIN_SEGMENTS, for which the region is made. */
+  readonly plain: number;
   /** Whether all base registers have windows, not the stack pointer alone. */
   readonly windows: boolean;
 }
@@ -98,6 +101,7 @@ class RegionCompiler {
 
   compile(region: Region): void {
     const { code } = this;
+    if (this.legacy) this.checkSegments(keyOffset(region.entry));
     this.checkPages(region);
     this.registers.reload();
     code.i32Const(0);
@@ -118,6 +122,32 @@ class RegionCompiler {
     this.chain();
     this.noteEntry();
     code.get(this.status);
+  }
+
+  /** Pushes a truth value: nonzero when segments are other than what the region was made for. */
+  private segmentsDiffer(): void {
+    const { code } = this;
+    code.i32Const(0);
+    code.memory(op.i32Load, PLAIN_SEGMENTS);
+    code.i32Const(this.identity.plain);
+    code.op(op.i32Ne);
+  }
+
+  private checkSegments(entryOffset: number): void {
+    this.segmentsDiffer();
+    this.code.ifUnlikely();
+    this.leaveStale(entryOffset);
+    this.code.end();
+  }
+
+  private leaveStale(entryOffset: number): void {
+    const { code } = this;
+    code.i32Const(0);
+    this.pageAddress(entryOffset);
+    code.memory(op.i64Store, RIP);
+    this.noteEntry();
+    code.i32Const(REGION_STALE);
+    code.return();
   }
 
   private noteEntry(): void {
@@ -247,12 +277,7 @@ class RegionCompiler {
     code.i32Const(table);
     code.op(op.i32Ne);
     code.if();
-    code.i32Const(0);
-    this.pageAddress(entryOffset);
-    code.memory(op.i64Store, RIP);
-    this.noteEntry();
-    code.i32Const(REGION_STALE);
-    code.return();
+    this.leaveStale(entryOffset);
     code.end();
     code.end();
   }
@@ -313,7 +338,7 @@ class RegionCompiler {
     this.go(position, block.next, block.end);
   }
 
-  /** After a helper: when code was dropped, this region may be stale. */
+  /** After a helper: when code was dropped or a segment register loaded, this region may be stale. */
   private afterHelper(instruction: RegionInstruction, index: number): void {
     if (!callsHelper(instruction) || instruction.decoded.row.has.has('ends')) return;
     const { code } = this;
@@ -397,7 +422,12 @@ class RegionCompiler {
       },
       readSlot: (slot, width, at) => registers.readSlot(place(slot) + at, width),
       writeSlot: (slot, width, value) => registers.writeSlot(place(slot), width, value),
-      readState: (at, width, signed) => registers.readState(at, width, signed),
+      readState: (at, width, signed) => {
+        // The limit of a plain CS: checks of branch targets fold away.
+        if (at === CS_LIMIT && this.legacy && this.plain(SEGMENTS + CS * SEGMENT_SIZE - STATE, false)) code.i32Const(-1);
+        else registers.readState(at, width, signed);
+      },
+      plain: (segment, write) => this.legacy && this.plain(place(segment), write),
       writeState: (at, bytes, wide, value) => registers.writeState(at, bytes, wide, value),
       fact: (fact, width) => this.fact(fact, width, decoded, offset),
       helper: this.helper,
@@ -430,6 +460,12 @@ class RegionCompiler {
       allocate: type => this.pool.allocate(type),
       release: (type, local) => this.pool.release(type, local),
     };
+  }
+
+  /** Whether an offset in a segment, given by its structure, is the linear address. */
+  private plain(structure: number, write: boolean): boolean {
+    const index = (structure - (SEGMENTS - STATE)) / SEGMENT_SIZE;
+    return index >= ES && index <= DS && ((this.identity.plain >> (index * 2)) & (write ? 2 : 1)) !== 0;
   }
 
   private returnBlock(position: number): number {
@@ -487,6 +523,10 @@ class RegionCompiler {
     code.memory(op.i32Load, CODE_GENERATION);
     code.get(this.generation);
     code.op(op.i32Ne);
+    if (this.legacy) {
+      this.segmentsDiffer();
+      code.op(op.i32Or);
+    }
     code.set(this.dropped);
   }
 

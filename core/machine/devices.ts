@@ -48,9 +48,9 @@ interface AttachedDisk {
 
 /** Disks of their own functions, then as many controllers as the drives on cables need. */
 function diskFunctions(disks: readonly AttachedDisk[]): PciFunction[] {
-  const virtio = disks.filter(({ disk }) => disk.bus === 'virtio').map(({ disk, client, index }) => new VirtioPci(new VirtioBlk(`virtio-blk-${index}`, client, disk.serial)));
-  const nvme = disks.filter(({ disk }) => disk.bus === 'nvme').map(({ disk, client, index }) => new NvmeController(`nvme-${index}`, client, disk.serial));
-  const drives = disks.filter(({ disk }) => disk.bus === 'ahci').map(({ disk, client }) => (disk.kind === 'cdrom' ? new AtapiDrive(client, disk.serial) : new AtaDisk(client, disk.serial)));
+  const virtio = disks.filter(({ disk }) => disk.bus === 'virtio' && disk.kind === 'disk').map(({ disk, client, index }) => new VirtioPci(new VirtioBlk(`virtio-blk-${index}`, client, disk.serial)));
+  const nvme = disks.filter(({ disk }) => disk.bus === 'nvme' && disk.kind === 'disk').map(({ disk, client, index }) => new NvmeController(`nvme-${index}`, client, disk.serial));
+  const drives = disks.filter(({ disk }) => disk.bus === 'ahci' || disk.kind === 'cdrom').map(({ disk, client }) => (disk.kind === 'cdrom' ? new AtapiDrive(client, disk.serial) : new AtaDisk(client, disk.serial)));
   const controllers = Array.from({ length: Math.ceil(drives.length / AHCI_PORTS) }, (_, number) => {
     return new AhciController(`ahci-${number}`, drives.slice(number * AHCI_PORTS, (number + 1) * AHCI_PORTS));
   });

@@ -13,6 +13,7 @@ import { isAlive } from '../state/library.ts';
 import { changesBetween, draftOf, fieldProblem, readDraft } from './draft.ts';
 import type { Draft, Problems } from './draft.ts';
 import { DisplayField, FirmwareFields, ImageFields, MemoryField, ModuleFields, NameField, ProcessorFields, SerialFields } from './fields.tsx';
+import { DiskFields, NetworkFields } from './hardware-fields.tsx';
 import { useRecognised } from './use-recognised.ts';
 
 /** Edits a VM's configuration. While it runs only name and notes can change, and the page says so. */
@@ -85,6 +86,12 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
           </Section>
           <Section title="Display" about="A screen with keyboard and mouse, in a tab of its own.">
             <DisplayField {...fields} />
+          </Section>
+          <Section title="Disks" about="Images on this host: raw, qcow2, ISO. No two machines write to one.">
+            <DiskFields {...fields} />
+          </Section>
+          <Section title="Network" about="Interfaces, and ports of this host that lead into the guest.">
+            <NetworkFields {...fields} />
           </Section>
           <Section title="Serial ports" about="Each port that has a console gets a tab.">
             <SerialFields {...fields} />

@@ -1,7 +1,7 @@
 /** The fields that the create wizard and the configuration editor share. */
 import { Plus, X } from 'lucide-react';
 import type { ReactNode } from 'react';
-import { diskDefaults, formatMemory, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB } from '../../core/contract/index.ts';
+import { diskDefaults, driveBus, formatMemory, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB } from '../../core/contract/index.ts';
 import { Button, IconButton } from '../controls/button.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
 import { Select } from '../controls/select.tsx';
@@ -84,7 +84,7 @@ export function ImageFields({ draft, problems, onChange, disabled = false, recog
 export function BootMediumField({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
   const [first, ...others] = draft.disks;
   const set = (path: string): void => {
-    const medium = /\.iso$/i.test(path.trim()) ? { kind: 'cdrom', readOnly: true, format: 'raw' } as const : {};
+    const medium = /\.iso$/i.test(path.trim()) ? { kind: 'cdrom', bus: driveBus, readOnly: true, format: 'raw' } as const : {};
     onChange({ disks: path.trim() === '' ? others : [{ ...diskDefaults, ...medium, path: path.trim() }, ...others] });
   };
   return (

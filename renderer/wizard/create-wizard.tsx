@@ -2,7 +2,7 @@ import { Cpu, HardDrive, SquareTerminal } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
 import { useState } from 'react';
 import type { KeyboardEvent, ReactNode } from 'react';
-import { asContractError } from '../../core/contract/index.ts';
+import { asContractError, networkDefaults } from '../../core/contract/index.ts';
 import type { ErrorShape } from '../../core/contract/index.ts';
 import { fieldProblem, freeName, nameForKernel, nameForMedium, newDraft, readDraft } from '../configuration/draft.ts';
 import type { BootDraft, Draft, Problems } from '../configuration/draft.ts';
@@ -75,13 +75,18 @@ export function CreateWizard(): ReactNode {
         <Button look="primary" size="large" type="submit" busy={busy === 'start'} disabled={busy !== null}>Create and start</Button>
       </>}>
       {error && <Callout kind="error" title={error.message} hint={error.hint} />}
-      <Sources value={draft.boot.kind} onPick={(kind) => change({ boot: { ...draft.boot, kind }, display: kind === 'firmware' ? 'vga' : 'none' })} />
+      <Sources value={draft.boot.kind} onPick={(kind) => change({ boot: { ...draft.boot, kind }, ...defaultsOf(kind) })} />
       {draft.boot.kind === 'firmware' && <><BootMediumField {...fields} /><FirmwareFields {...fields} /></>}
       {draft.boot.kind === 'image' && <ImageFields {...fields} recognised={recognised.description} />}
       <NameField {...fields} placeholder={suggested} />
       <div className="columns three"><MemoryField {...fields} brief /><ProcessorFields {...fields} brief /></div>
     </Dialog>
   );
+}
+
+/** A PC that starts from a medium is looked at on its screen, and wants the network. */
+function defaultsOf(kind: BootDraft['kind']): Partial<Draft> {
+  return kind === 'firmware' ? { display: 'vga', networks: [networkDefaults] } : { display: 'none', networks: [], disks: [] };
 }
 
 function suggestedName({ boot, disks }: Draft): string {

@@ -1,0 +1,76 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { newLibrary, openBrowser, openPage, removeLibrary, serveApp } from '../helpers/browser.ts';
+import type { App } from '../helpers/browser.ts';
+import { machineDouble, vanderpool } from '../helpers/command-line.ts';
+
+/** Disks and network interfaces in the interface, as the engine then has them. */
+let browser: Browser;
+let library = '';
+let app: App;
+let page: Page;
+let problems: readonly string[] = [];
+
+beforeAll(async () => {
+  browser = await openBrowser();
+  library = await newLibrary();
+  writeFileSync(join(library, 'disk.img'), new Uint8Array(65536));
+  writeFileSync(join(library, 'install.iso'), new Uint8Array(65536));
+  app = await serveApp(library, { VANDERPOOL_MACHINE: machineDouble });
+  ({ page, problems } = await openPage(browser, app.url));
+});
+afterAll(async () => {
+  await app.quit();
+  await browser.close();
+  await removeLibrary(library);
+});
+afterEach(() => expect(problems).toEqual([]));
+
+async function configOf(name: string): Promise<{ disks: unknown[]; networks: { forwards: unknown[] }[] }> {
+  const { stdout } = await vanderpool(['vm', 'show', name, '--json', '--library', library]);
+  return (JSON.parse(stdout) as { config: { disks: unknown[]; networks: { forwards: unknown[] }[] } }).config;
+}
+
+describe('hardware in the interface', () => {
+  it('the wizard makes a PC with a CD-ROM drive of an ISO image', async () => {
+    await page.getByRole('button', { name: 'New virtual machine' }).first().click();
+    await page.getByRole('radio', { name: /ISO or disk image/ }).click();
+    await page.getByRole('textbox', { name: /^ISO or disk image/ }).fill(join(library, 'install.iso'));
+    await page.getByLabel('Name', { exact: true }).fill('Installer');
+    await page.getByRole('button', { name: 'Create', exact: true }).click();
+    await page.getByRole('option', { name: /^Installer/ }).waitFor();
+    const { disks, networks } = await configOf('Installer');
+    expect(disks).toEqual([{ path: join(library, 'install.iso'), kind: 'cdrom', bus: 'ahci', format: 'raw', readOnly: true }]);
+    expect(networks).toHaveLength(1);
+  });
+
+  it('the editor adds a disk and a port forward, and takes them away again', async () => {
+    await page.getByRole('tab', { name: 'Configuration' }).click();
+    await page.getByRole('button', { name: 'Add a disk' }).click();
+    await page.getByLabel('Disk 2', { exact: true }).last().fill(join(library, 'disk.img'));
+    await page.getByRole('button', { name: 'Add a port forward' }).click();
+    await page.getByLabel(/^Host port of/).fill('8080');
+    await page.getByLabel(/^Guest port of/).fill('80');
+    await page.getByRole('button', { name: 'Save changes' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
+    const after = await configOf('Installer');
+    expect(after.disks[1]).toMatchObject({ path: join(library, 'disk.img'), bus: 'virtio', kind: 'disk' });
+    expect(after.networks[0]?.forwards).toEqual([{ protocol: 'tcp', hostAddress: '127.0.0.1', hostPort: 8080, guestPort: 80 }]);
+    await page.getByRole('button', { name: 'Remove Disk 2' }).click();
+    await page.getByRole('button', { name: 'Remove network interface 1' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
+    expect(await configOf('Installer')).toMatchObject({ networks: [], disks: [{ kind: 'cdrom' }] });
+  });
+
+  it('says at its field when a port is none', async () => {
+    await page.getByRole('button', { name: 'Add a network interface' }).click();
+    await page.getByRole('button', { name: 'Add a port forward' }).click();
+    await page.getByLabel(/^Host port of/).fill('99999');
+    await page.getByRole('alert').filter({ hasText: /1 to 65535/ }).waitFor();
+    await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'hardware.png'), fullPage: true });
+    await page.getByRole('button', { name: 'Discard' }).click();
+  });
+});

@@ -19,6 +19,7 @@ export interface ElfImage {
 
 const machines = { x86: 3, x86_64: 62 } as const;
 const typeLoad = 1;
+const typeNote = 4;
 const maximumHeaders = 128;
 
 export function isElf(image: Uint8Array): boolean {
@@ -55,6 +56,46 @@ export function readElf(image: Uint8Array): ElfImage {
   }
   if (segments.length === 0) throw new BootError('the ELF image has nothing to load');
   return { entry: physicalEntry(word(24), segments), segments };
+}
+
+/** A note: a name that says whose it is, a type of that owner, and its contents. */
+export interface ElfNote {
+  readonly owner: string;
+  readonly type: number;
+  readonly data: Uint8Array;
+}
+
+/** The notes of all note segments; what does not fit into the file is left out. */
+export function readElfNotes(image: Uint8Array): readonly ElfNote[] {
+  const wide = image[4] === 2;
+  const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
+  if (image.length < 64) return [];
+  const word = (offset: number): number => (wide ? Number(view.getBigUint64(offset, true)) : view.getUint32(offset, true));
+  const [table, size, count] = [word(wide ? 32 : 28), view.getUint16(wide ? 54 : 42, true), view.getUint16(wide ? 56 : 44, true)];
+  const notes: ElfNote[] = [];
+  for (let index = 0; index < Math.min(count, maximumHeaders); index++) {
+    const at = table + index * size;
+    if (at + (wide ? 56 : 32) > image.length || view.getUint32(at, true) !== typeNote) continue;
+    const offset = word(at + (wide ? 8 : 4));
+    const length = word(at + (wide ? 32 : 16));
+    if (offset + length <= image.length) notes.push(...notesIn(image.subarray(offset, offset + length)));
+  }
+  return notes;
+}
+
+function notesIn(bytes: Uint8Array): readonly ElfNote[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const notes: ElfNote[] = [];
+  const aligned = (value: number): number => Math.ceil(value / 4) * 4;
+  for (let at = 0; at + 12 <= bytes.length;) {
+    const [nameLength, dataLength, type] = [view.getUint32(at, true), view.getUint32(at + 4, true), view.getUint32(at + 8, true)];
+    const data = at + 12 + aligned(nameLength);
+    if (data + dataLength > bytes.length) break;
+    const owner = Buffer.from(bytes.subarray(at + 12, at + 12 + Math.max(0, nameLength - 1))).toString('latin1');
+    notes.push({ owner, type, data: bytes.subarray(data, data + dataLength) });
+    at = data + aligned(dataLength);
+  }
+  return notes;
 }
 
 /** Some images give a virtual entry point: it is where the segment that holds it was loaded. */

@@ -3,7 +3,9 @@
 import { gunzipSync } from 'node:zlib';
 import { BootError, sizeText } from './loader.ts';
 import { findMultibootHeader, loadMultiboot } from './multiboot.ts';
+import { findMultiboot2Header, loadMultiboot2 } from './multiboot2.ts';
 import { isElf } from './elf.ts';
+import { loadPvh, pvhEntry } from './pvh.ts';
 import { isLinuxImage, loadLinux } from './linux.ts';
 import type { BootPlan, LoadedImage } from './loader.ts';
 import type { MultibootModule } from './multiboot.ts';
@@ -35,13 +37,24 @@ export function loadImage(images: BootImages, plan: BootPlan): LoadedImage {
     if (images.modules.length > 0) throw new BootError('a Linux kernel takes an initrd, not modules; modules belong to multiboot images');
     return loadLinux(kernel, images.initrd, images.append, plan);
   }
+  const modules = [...(images.initrd === undefined ? [] : [{ data: images.initrd, commandLine: 'initrd' }]), ...images.modules];
   const header = findMultibootHeader(kernel);
-  if (header >= 0) {
-    const initrd = images.initrd === undefined ? [] : [{ data: images.initrd, commandLine: 'initrd' }];
-    return loadMultiboot(kernel, header, images.append, [...initrd, ...images.modules], plan);
-  }
-  if (isElf(kernel)) throw new BootError('the ELF image has no multiboot header in its first 8 KB; a bzImage or a multiboot image is needed');
+  if (header >= 0) return loadMultiboot(kernel, header, images.append, modules, plan);
+  const header2 = findMultiboot2Header(kernel);
+  if (header2 >= 0) return loadMultiboot2(kernel, header2, images.append, modules, plan);
+  const entry = pvhEntry(kernel);
+  if (entry !== null) return loadPvh(kernel, entry, images.append, modules, plan);
+  if (isElf(kernel)) throw new BootError('the ELF image has neither a multiboot header in its first 8 KB nor a PVH entry point; a bzImage or one of those is needed');
   throw new BootError('the kernel image is not recognised: it is neither a Linux bzImage nor a multiboot image');
+}
+
+/** What an image that boots is. */
+export function recogniseImage(image: Uint8Array): 'linux' | 'multiboot' | 'multiboot2' | 'pvh' | 'unknown' {
+  const kernel = unpack(image);
+  if (isLinuxImage(kernel)) return 'linux';
+  if (findMultibootHeader(kernel) >= 0) return 'multiboot';
+  if (findMultiboot2Header(kernel) >= 0) return 'multiboot2';
+  return pvhEntry(kernel) === null ? 'unknown' : 'pvh';
 }
 
 /** Some images, Xen's among them, are shipped compressed with gzip. */

@@ -57,6 +57,8 @@ export interface BootPlan {
   readonly memoryMap: readonly MemoryMapEntry[];
   /** Guest-physical address of the ACPI root pointer. */
   readonly rsdpAddress: number;
+  /** Its bytes. */
+  readonly rsdp: Uint8Array;
 }
 
 /** An entry of the e820 map; the types are those of ACPI's table of address range types. */

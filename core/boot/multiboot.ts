@@ -28,7 +28,8 @@ export interface MultibootModule {
   readonly commandLine: string;
 }
 
-interface Part {
+/** A run of an image that goes into memory. */
+export interface ImagePart {
   readonly address: number;
   readonly data: Uint8Array;
   readonly memoryLength: number;
@@ -58,24 +59,25 @@ export function loadMultiboot(image: Uint8Array, header: number, append: string,
   const placed = placeModules(modules, Math.max(kernelEnd, 0x100000), plan.memoryBytes);
   const information = buildInformation(append, placed, plan);
   const state = protectedEntry({ rip: entry, rax: loaderMagic, rbx: information.address });
-  const writes: MemoryWrite[] = [];
-  for (const { address, data, memoryLength } of parts) {
-    writes.push({ address, data });
-    // RAM is zero at power-on, but not after a reset.
-    if (memoryLength > data.length) writes.push({ address: address + data.length, data: new Uint8Array(memoryLength - data.length) });
-  }
+  const writes = parts.flatMap(partWrites);
   for (const { address, module } of placed) writes.push({ address, data: module.data });
   return { writes: [...state.writes, ...writes, information], vcpu: state.vcpu };
 }
 
-function readElfParts(image: Uint8Array): { readonly parts: readonly Part[]; readonly entry: number } {
+/** What a part puts into memory. RAM is zero at power-on, but not after a reset. */
+export function partWrites({ address, data, memoryLength }: ImagePart): readonly MemoryWrite[] {
+  const rest = memoryLength - data.length;
+  return [{ address, data }, ...(rest > 0 ? [{ address: address + data.length, data: new Uint8Array(rest) }] : [])];
+}
+
+function readElfParts(image: Uint8Array): { readonly parts: readonly ImagePart[]; readonly entry: number } {
   if (!isElf(image)) throw new BootError('the multiboot image is neither an ELF file nor has it the address fields');
   const { segments, entry } = readElf(image);
   return { parts: segments, entry };
 }
 
 /** The five address fields that follow the checksum: header, load, load end, bss end, entry. */
-function readAddressFields(image: Uint8Array, header: number): { readonly parts: readonly Part[]; readonly entry: number } {
+function readAddressFields(image: Uint8Array, header: number): { readonly parts: readonly ImagePart[]; readonly entry: number } {
   if (header + 32 > image.length) throw new BootError('the multiboot image is truncated: it ends within its header');
   const view = viewOf(image);
   const [headerAddress = 0, load = 0, loadEnd = 0, bssEnd = 0, entry = 0] = [12, 16, 20, 24, 28].map(offset => view.getUint32(header + offset, true));
@@ -92,7 +94,7 @@ function readAddressFields(image: Uint8Array, header: number): { readonly parts:
 }
 
 /** What is loaded must be RAM, and not where the boot information goes. */
-function checkPart({ address, memoryLength }: Part, memoryBytes: number): void {
+export function checkPart({ address, memoryLength }: ImagePart, memoryBytes: number): void {
   const end = address + memoryLength;
   if (end > memoryBytes) {
     throw new BootError(`the guest's memory of ${sizeText(memoryBytes)} is too small: the image loads up to ${sizeText(end)}; give the VM more memory`);
@@ -103,7 +105,8 @@ function checkPart({ address, memoryLength }: Part, memoryBytes: number): void {
   throw new BootError(`the image loads at 0x${address.toString(16)}; what loads below 1 MB must lie between ${range}`);
 }
 
-function placeModules(modules: readonly MultibootModule[], from: number, memoryBytes: number) {
+/** Modules follow on page boundaries. @throws BootError when one does not fit */
+export function placeModules(modules: readonly MultibootModule[], from: number, memoryBytes: number) {
   let next = from;
   return modules.map((module, index) => {
     const address = alignUp(next, 0x1000);

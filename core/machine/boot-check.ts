@@ -1,6 +1,5 @@
 /** Says what an image is before anything runs, or refuses it as the start would. */
-import { loadImage } from '../boot/image.ts';
-import { isLinuxImage } from '../boot/linux.ts';
+import { loadImage, recogniseImage } from '../boot/image.ts';
 import { BootError } from '../boot/loader.ts';
 import { ContractError } from '../contract/errors.ts';
 import type { BootConfig } from '../contract/vm.ts';
@@ -17,12 +16,12 @@ export function checkBootHere(settings: MachineSettings): string {
   if (boot.kind === 'monitor') return 'The built-in monitor';
   if (boot.kind === 'firmware') return checkFirmwareHere(boot);
   try {
-    loadImage(boot, { memoryBytes, memoryMap: memoryMap(memoryBytes), rsdpAddress: tableArea.base });
+    loadImage(boot, { memoryBytes, memoryMap: memoryMap(memoryBytes), rsdpAddress: tableArea.base, rsdp: new Uint8Array(36) });
   } catch (error) {
     if (!(error instanceof BootError)) throw error;
     throw nameImage(imageError(error), settings.boot);
   }
-  return isLinuxImage(boot.kernel) ? 'A Linux kernel (bzImage)' : 'A multiboot image';
+  return imageKinds[recogniseImage(boot.kernel)];
 }
 
 function checkFirmwareHere({ code, variables }: FirmwareSource): string {
@@ -34,6 +33,8 @@ function checkFirmwareHere({ code, variables }: FirmwareSource): string {
   }
   return variables ? 'UEFI firmware with a variable store' : 'Firmware';
 }
+
+const imageKinds = { linux: 'A Linux kernel (bzImage)', multiboot: 'A multiboot image', multiboot2: 'A multiboot 2 image', pvh: 'An ELF image with a PVH entry', unknown: 'An image' } as const;
 
 /** A loader's refusal as an error of the contract: a whole sentence, with advice. */
 export function imageError(error: Error): ContractError {

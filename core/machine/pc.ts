@@ -203,7 +203,7 @@ export class Pc {
   boot(source: BootImages | ((plan: BootPlan) => LoadedImage)): InitialVcpuState {
     const { memory, vcpus } = this.config;
     const acpi = buildAcpiTables(this.acpiOptions(ecamWindow));
-    const plan: BootPlan = { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address };
+    const plan: BootPlan = { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address, rsdp: acpi.data.subarray(0, 36) };
     const image = typeof source === 'function' ? source(plan) : loadImage(source, plan);
     applyWrites({ bytes: memory }, [...residentBios(), biosDataArea(), acpi, buildSmbios(memory.length, vcpus), ...image.writes]);
     return image.vcpu;

@@ -12,7 +12,7 @@ import type { LoadedImage } from '../../../core/boot/loader.ts';
 const megabyte = 1 << 20;
 
 function boot(images: Partial<BootImages> & { readonly kernel: Uint8Array }, memoryBytes = 64 * megabyte) {
-  const plan = { memoryBytes, memoryMap: memoryMap(memoryBytes), rsdpAddress: 0xe0000 };
+  const plan = { memoryBytes, memoryMap: memoryMap(memoryBytes), rsdpAddress: 0xe0000, rsdp: new Uint8Array(36).fill(7) };
   const image = loadImage({ append: '', modules: [], ...images }, plan);
   const memory = new Uint8Array(memoryBytes);
   applyWrites({ bytes: memory }, image.writes);
@@ -177,7 +177,7 @@ describe('multiboot 1', () => {
 describe('hostile images', () => {
   /** Either a plan whose every byte lies in RAM, or a BootError. */
   function harmless(images: Partial<BootImages> & { readonly kernel: Uint8Array }, memoryBytes: number): void {
-    const plan = { memoryBytes, memoryMap: memoryMap(memoryBytes), rsdpAddress: 0xe0000 };
+    const plan = { memoryBytes, memoryMap: memoryMap(memoryBytes), rsdpAddress: 0xe0000, rsdp: new Uint8Array(36).fill(7) };
     try {
       const { writes } = loadImage({ append: '', modules: [], ...images }, plan);
       for (const { address, data } of writes) expect(Number.isInteger(address) && address >= 0 && address + data.length <= memoryBytes).toBe(true);

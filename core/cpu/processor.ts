@@ -153,7 +153,7 @@ export class Processor {
         stackOperand: () => (this.translator.stackOperand() ? 1 : 0),
         decode: (gpa: number, descriptor: number) => {
           const record = this.translator.decode(gpa >>> 0, descriptor >>> 0);
-          if (record !== 0 && options.jit === 'always') this.jit?.compile(gpa >>> 0);
+          if (record !== 0 && descriptor !== 0 && options.jit === 'always') this.jit?.compile(gpa >>> 0);
           return record;
         },
       },

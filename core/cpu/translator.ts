@@ -77,9 +77,10 @@ export class Translator {
 
   /**
    * Decodes from guest-physical `gpa` up to the end of the run. Returns the first record's address, 0 when a fault is pending.
-   * `descriptor` is that of the page.
+   * `descriptor` is that of the page; 0 asks for this one instruction, which is not kept.
    */
   decode(gpa: number, descriptor: number): number {
+    if (descriptor === 0) return this.decodeStep(gpa, OP_RELOOKUP);
     const codeSize = SIZES[this.view.getUint32(CODE_SIZE, true)]!;
     const page = gpa & ~(PAGE_SIZE - 1);
     const start = gpa & (PAGE_SIZE - 1);
@@ -148,6 +149,7 @@ export class Translator {
       this.helpers.raiseError(13, 0);
       return 0;
     }
+    if (codeSize !== 64 && !this.endsWithinCode(decoded)) return 0;
     const tail = Math.max(0, decoded.length - here);
     this.pseudo(0, OP_CROSS, offset, next);
     this.scratch.setUint8(5, tail);
@@ -160,8 +162,8 @@ export class Translator {
     return first;
   }
 
-  /** Decodes the one instruction at RIP, guest-physical `gpa`, followed by a stop. Returns its record, 0 when a fault is pending. */
-  decodeStep(gpa: number): number {
+  /** Decodes the one instruction at RIP, guest-physical `gpa`, followed by a stop (or by `end`). Returns its record, 0 when a fault is pending. */
+  decodeStep(gpa: number, end = OP_STOP): number {
     const codeSize = SIZES[this.view.getUint32(CODE_SIZE, true)]!;
     const offset = gpa & (PAGE_SIZE - 1);
     const here = PAGE_SIZE - offset;
@@ -183,10 +185,16 @@ export class Translator {
       this.helpers.raiseError(13, 0);
       return 0;
     }
+    if (codeSize !== 64 && !this.endsWithinCode(decoded)) return 0;
     this.record(0, decoded, offset, codeSize);
-    this.pseudo(1, OP_STOP, offset + decoded.length, 0);
+    this.pseudo(1, end, offset + decoded.length, 0);
     this.bytes.set(new Uint8Array(this.scratch.buffer, 0, 2 * RECORD_SIZE), STEP_RECORDS);
     return STEP_RECORDS;
+  }
+
+  /** Whether CS reaches to the last byte of the instruction at RIP; #GP is pending when not. */
+  private endsWithinCode({ length }: Decoded): boolean {
+    return length === 1 || this.helpers.fetchAddress(length - 1) >>> 0 !== NO_ADDRESS;
   }
 
   /** The instruction at RIP, or null when it cannot be fetched any more. The result is reused. */

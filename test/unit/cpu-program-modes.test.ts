@@ -332,3 +332,50 @@ describe.each(TIERS)('compatibility mode, regions %s', (tier) => {
     expect([stop.vector, stop.cs, guest.get('rax'), guest.get('rcx') & 0xffff]).toEqual([0x80, CODE3_32, 0x4321, CODE3_32]);
   });
 });
+
+describe.each(TIERS)('a code segment that ends inside a page, regions %s', (tier) => {
+  const SHORT = 0x70;
+  /** 32-bit code at CODE through a descriptor of `limit`; another at 0x7c00 jumps there. */
+  function run(limit: number, start: number, program: (a: Assembler) => void): [Guest, ReturnType<Guest['run']>] {
+    const guest = new Guest(tier);
+    guest.start32({ rip: 0x7c00 });
+    guest.write(GDT + SHORT, 0x00409b0000000000n | (BigInt(CODE) << 16n) | BigInt(limit & 0xffff) | (BigInt(limit >> 16) << 48n), 8);
+    guest.load(32, CODE + start, program);
+    guest.load(32, 0x7c00, a => a.emit('JMP FAR', far(SHORT, start)));
+    return [guest, guest.run()];
+  }
+  const count = (a: Assembler): Assembler => a.emit('MOV', r.ecx, 5).label('again').emit('INC', r.eax).emit('LOOP', 'again').emit('CALL', 'sub').emit('HLT').label('sub').emit('ADD', r.eax, 0x100).emit('RET');
+
+  it('runs up to its last byte: loops, calls and returns', () => {
+    const [guest, stop] = run(0x17, 0, count);
+    expect([stop.kind, guest.get('rax')]).toEqual(['hlt', 0x105]);
+  });
+
+  it('faults at the instruction that does not end within it, and has run those before', () => {
+    const [guest, stop] = run(0x17, 0x10, a => a.emit('INC', r.eax).emit('INC', r.eax).emit('MOV', r.eax, 0x12345678).emit('MOV', r.ebx, 1).emit('HLT'));
+    expect([stop.vector, stop.error, stop.rip, guest.get('rbx')]).toEqual([13, 0, 0x17, 0]);
+    expect(guest.get('rax')).toBe(0x12345678);
+  });
+
+  it('faults at the next instruction when the last one ends with it', () => {
+    const [guest, stop] = run(0x11, 0x10, a => a.emit('INC', r.eax).emit('INC', r.eax).emit('HLT'));
+    expect([stop.vector, stop.rip, guest.get('rax')]).toEqual([13, 0x12, 2]);
+  });
+
+  it('does so in the page behind, and when the instruction crosses into it', () => {
+    const [, crossing] = run(0x1000, 0xffd, a => a.emit('MOV', r.eax, 0x12345678).emit('HLT'));
+    expect([crossing.vector, crossing.rip]).toEqual([13, 0xffd]);
+    const [guest, stop] = run(0x1002, 0xffd, a => a.emit('MOV', r.eax, 0x12345678).emit('INC', r.ebx).emit('HLT'));
+    expect([stop.vector, stop.rip, guest.get('rax'), guest.get('rbx')]).toEqual([13, 0x1003, 0x12345678, 1]);
+  });
+
+  it('is not taken for another segment over the same page', () => {
+    const guest = new Guest(tier);
+    guest.start32({ rip: 0x7c00 });
+    guest.write(GDT + SHORT, 0x00409b0000000000n | (BigInt(CODE) << 16n) | 0x12n, 8);
+    guest.load(32, CODE, a => a.emit('CMP', r.ebx, 0).emit('JE', 'flat').emit('JMP', 'far').label('flat').data([0xbb, 1, 0, 0, 0]).emit('JMP FAR', far(SHORT, 0)).label('far').emit('HLT'));
+    guest.load(32, 0x7c00, a => a.emit('XOR', r.ebx, r.ebx).emit('JMP FAR', far(CODE0_32, CODE)));
+    const stop = guest.run();
+    expect([stop.vector, stop.cs, guest.get('rbx')]).toEqual([13, SHORT, 1]);
+  });
+});

@@ -20,6 +20,7 @@ const RUN_RECORDS: u32 = RUN_LIMIT + 2;
 
 /** Freed tables, linked by their first words; everything else in them is zero. */
 let freeTable: u32 = 0;
+let noRecords: u32 = 0;
 /** Freed runs by number of records, linked by their first words. */
 const freeRuns: u32 = <u32>memory.data(4 * (66 + 1), 16);
 
@@ -31,6 +32,7 @@ export function dropAllCode(): void {
   }
   store<u32>(CODE_NEXT, CODE_ARENA);
   freeTable = 0;
+  noRecords = 0;
   memory.fill(freeRuns, 0, 4 * (RUN_RECORDS + 1));
   store<u32>(CODE_GENERATION, load<u32>(CODE_GENERATION) + 1);
   flushExecute();
@@ -47,6 +49,12 @@ export function allocateCode(bytes: u32): u32 {
   if (at < used) memory.fill(at, 0, min(bytes, used - at));
   used = max(used, next);
   return at;
+}
+
+/** A table without entries that never gets any. */
+export function emptyTable(): u32 {
+  if (noRecords == 0) noRecords = allocateTable();
+  return noRecords;
 }
 
 /** A record table without entries. */

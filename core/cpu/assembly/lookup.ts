@@ -3,7 +3,7 @@ import {
   CODE_ARENA_END, CODE_NEXT, CODE_PAGE_RIP, CODE_SIZE, FAULT, CODE_TABLE, CODE_TABLES_FOR, CS, PAGE_CODE, RAM_BASE, RIP, SEG_BASE, SEG_LIMIT, SEGMENTS,
   SEGMENT_SIZE,
 } from '../layout';
-import { allocateTable, descriptorOf, dropAllCode } from './code';
+import { allocateTable, descriptorOf, dropAllCode, emptyTable } from './code';
 import { decode } from './imports';
 import { canonical, fillExecute, translateExecute } from './paging';
 import { raiseError } from './status';
@@ -12,14 +12,34 @@ import { flushExecuteTables } from './tlb';
 /** What a decode may need at most: descriptor, table, a run. */
 const RESERVE: u32 = 64 * 1024;
 
+/** Set in a key of the execute tables: CS ends inside the page that the key's upper bits name. */
+const ENDS_INSIDE: u32 = 4;
+
+/** What execute tables are for: the code size and, where CS ends inside a page, that page. */
+function tablesKey(size: u32): u32 {
+  if (size == 2) return size;
+  const cs: u32 = SEGMENTS + CS * SEGMENT_SIZE;
+  const end = <u32>load<u64>(cs, SEG_BASE) + load<u32>(cs, SEG_LIMIT);
+  return (end & 0xfff) == 0xfff ? size : (end & 0xfffff000) | ENDS_INSIDE | size;
+}
+
+/** Whether a page is the one that CS ends in. Its code is decoded each time, and never found in a table: the limit can be after any byte. */
+// @ts-ignore: decorator
+@inline
+function endsInPage(linear: u64): bool {
+  const key = load<u32>(CODE_TABLES_FOR);
+  return (key & ENDS_INSIDE) != 0 && ((<u32>linear ^ key) & 0xfffff000) == 0;
+}
+
 /**
  * Finds the record of the instruction at CS:RIP, decoding it when it is new. Returns 0 when a fault is pending.
  * Leaves the page's record table and the RIP of the page's first byte in CODE_TABLE and CODE_PAGE_RIP.
  */
 export function lookup(): u32 {
   const size = load<u32>(CODE_SIZE);
-  if (load<u32>(CODE_TABLES_FOR) != size) {
-    store<u32>(CODE_TABLES_FOR, size);
+  const key = tablesKey(size);
+  if (load<u32>(CODE_TABLES_FOR) != key) {
+    store<u32>(CODE_TABLES_FOR, key);
     flushExecuteTables();
   }
   const rip = load<u64>(RIP);
@@ -40,6 +60,12 @@ export function lookup(): u32 {
   const gpa = translateExecute(linear);
   if (gpa == 0xffffffff) return 0;
   if (load<u32>(CODE_NEXT) + RESERVE > <u32>CODE_ARENA_END) dropAllCode();
+  const offset = gpa & 0xfff;
+  store<u64>(CODE_PAGE_RIP, rip - offset);
+  if (endsInPage(linear)) {
+    store<u32>(CODE_TABLE, emptyTable());
+    return decode(gpa, 0);
+  }
   const descriptor = descriptorOf(gpa >> 12);
   let table = load<u32>(descriptor + (size << 2));
   if (table == 0) {
@@ -47,9 +73,7 @@ export function lookup(): u32 {
     store<u32>(descriptor + (size << 2), table);
   }
   fillExecute(linear, table);
-  const offset = gpa & 0xfff;
   store<u32>(CODE_TABLE, table);
-  store<u64>(CODE_PAGE_RIP, rip - offset);
   let record = load<u32>(table + (offset << 2));
   if (record == 0) record = decode(gpa, descriptor);
   return record;
@@ -66,6 +90,10 @@ export function checkCross(record: u32, rip: u64): i32 {
   if (gpa == 0xffffffff) return 0;
   if (gpa != load<u32>(record, 28)) return 2;
   const length: u32 = load<u8>(record, 5);
+  if (load<u32>(CODE_SIZE) != 2 && rip + length - 1 > <u64>load<u32>(SEGMENTS + CS * SEGMENT_SIZE, SEG_LIMIT)) {
+    raiseError(13, 0);
+    return 0;
+  }
   for (let i: u32 = 0; i < length; i++) {
     if (load<u8>(record + 6 + i) != load<u8>(RAM_BASE + gpa + i)) return 2;
   }
@@ -107,6 +135,7 @@ export function sampleAddress(delta: i32): u32 {
 
 /** The record table that code at the page-aligned linear address has now, 0 when it has none; fills the execute table. */
 export function revalidate(linear: u64): u32 {
+  if (endsInPage(linear)) return 0;
   const gpa = translateExecute(linear);
   if (gpa == 0xffffffff) {
     store<u32>(FAULT, 0);

@@ -153,6 +153,7 @@ describe('the demonstrator in a PC', () => {
   it('cannot raise an interrupt that the guest gave to another device', () => {
     const { board, edu, memory, place } = pc(true);
     const unit = board.vtd!;
+    board.ports.write(0x21, 1, 0xff);
     const view = new DataView(memory.buffer);
     // Entry 3 of the interrupt remapping table belongs to 00:1f.0.
     view.setBigUint64(MIB + 48, (0x66n << 16n) | 1n, true);

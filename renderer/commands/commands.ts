@@ -101,7 +101,7 @@ const view: readonly Command[] = [
     (vm) => changeVmLayout(vm.id, { tab: 'display' })),
   vmCommand({ id: 'snapshots', title: 'Show snapshots', icon: Camera, shortcut: 'Alt+8', inConsole: true, group: 'View' }, any,
     (vm) => changeVmLayout(vm.id, { tab: 'snapshots' })),
-  vmCommand({ id: 'devices', title: 'Show devices', icon: Cable, shortcut: 'Alt+9', inConsole: true, group: 'View' }, any,
+  vmCommand({ id: 'devices', title: 'Show devices', icon: Cable, shortcut: 'Alt+0', inConsole: true, group: 'View' }, any,
     (vm) => changeVmLayout(vm.id, { tab: 'devices' })),
   vmCommand({ id: 'configuration', title: 'Edit configuration', icon: SlidersHorizontal, shortcut: 'Alt+6', inConsole: true, group: 'View' }, any,
     (vm) => changeVmLayout(vm.id, { tab: 'configuration' })),

@@ -22,7 +22,7 @@ export async function showDevice(reference: string, options: CommonOptions): Pro
 }
 
 export async function addDevice(kind: string, path: string, options: CommonOptions & { readonly name?: string }): Promise<void> {
-  if (kind !== 'serial') throw badArgument(`device add: there is no kind "${kind}".`, 'There is: serial.');
+  if (kind !== 'serial' && kind !== 'disk') throw badArgument(`device add: there is no kind "${kind}".`, 'There are: serial, disk.');
   const { name } = options;
   const device = await withEngine(options, (client) => client.call('device.add', { kind, path, ...(name === undefined ? {} : { name }) }));
   show(device, options.json === true, ({ id }) => `Added "${id}".`);

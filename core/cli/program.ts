@@ -271,6 +271,7 @@ Examples:
   vanderpool device list
   vanderpool device add serial /dev/pts/3
   vanderpool device assign serial:/dev/pts/3 debian
+  vanderpool device add disk data.raw && vanderpool device assign disk:$PWD/data.raw debian
   vanderpool device release edu:0`;
 
 function addDevices(program: Command): void {
@@ -282,7 +283,7 @@ function addDevices(program: Command): void {
   sub('show <device>', 'one of them').action(async (name: string, options: CommonOptions) => {
     await (await import('./device.ts')).showDevice(name, options);
   });
-  sub('add <kind> <path>', 'make a serial port or pseudoterminal known that is not listed').option('--name <name>', 'a name for people')
+  sub('add <kind> <path>', 'make a serial port (serial) or an image or block device (disk) known that is not listed').option('--name <name>', 'a name for people')
     .action(async (kind: string, path: string, options: CommonOptions & { readonly name?: string }) => {
       await (await import('./device.ts')).addDevice(kind, path, options);
     });

@@ -3,9 +3,13 @@ import { z } from 'zod';
 import { vmReference } from './vm.ts';
 
 /**
- * `edu`: a demonstrator with DMA and interrupts, made of nothing; `serial`: a serial port or a pseudoterminal, a PCI UART to the guest.
+ * `edu`: a demonstrator with DMA and interrupts, made of nothing; `serial`: a serial port or a pseudoterminal, a PCI UART to the guest;
+ * `disk`: a block device or an image file, an NVMe controller to the guest.
  */
-export const deviceKind = z.enum(['edu', 'serial']);
+export const deviceKind = z.enum(['edu', 'serial', 'disk']);
+/** Those that a person names by a path. */
+export const namedKind = z.enum(['serial', 'disk']);
+export type NamedKind = z.infer<typeof namedKind>;
 export type DeviceKind = z.infer<typeof deviceKind>;
 
 export const deviceId = z.string().min(1).max(300);
@@ -47,8 +51,8 @@ const onDevice = z.strictObject({ device: deviceId });
 export const deviceOperations = {
   'device.list': { input: z.strictObject({}), output: z.array(device) },
   'device.get': { input: onDevice, output: device },
-  /** Makes a resource known that the host does not list by itself, such as a pseudoterminal. */
-  'device.add': { input: z.strictObject({ kind: z.enum(['serial']), path: z.string().min(1).max(4096), name: z.string().max(200).optional() }), output: device },
+  /** Makes a resource known that the host does not list by itself, such as a pseudoterminal or an image. */
+  'device.add': { input: z.strictObject({ kind: namedKind, path: z.string().min(1).max(4096), name: z.string().max(200).optional() }), output: device },
   /** Forgets a resource that is assigned to no VM. */
   'device.forget': { input: onDevice, output: z.strictObject({}) },
   /** Takes effect at the VM's next start. */

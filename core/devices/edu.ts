@@ -61,7 +61,7 @@ export class Edu extends PciFunction {
   override saveState(): DeviceState {
     const { alive, factorial, status: bits, interrupts } = this;
     return {
-      ...super.saveState(), alive, factorial, status: bits, interrupts, transfer: [...this.transfer], bytes: [...this.bytes], deadline: this.timer.deadlineNs,
+      ...super.saveState(), alive, factorial, status: bits, interrupts, transfer: [...this.transfer], bytes: Buffer.from(this.bytes).toString('base64'), deadline: this.timer.deadlineNs,
     };
   }
 
@@ -69,7 +69,7 @@ export class Edu extends PciFunction {
     const restore = super.checkState(reader);
     const [alive, factorial, bits, interrupts] = [reader.uint('alive', 32), reader.uint('factorial', 32), reader.uint('status', 8), reader.uint('interrupts', 32)];
     const words = reader.uints('transfer', 32, transfer.words);
-    const bytes = reader.uints('bytes', 8, buffer.bytes);
+    const bytes = reader.bytes('bytes', buffer.bytes);
     const deadline = reader.timeOrNull('deadline');
     return () => {
       restore();

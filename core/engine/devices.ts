@@ -1,11 +1,10 @@
 /** Assignable resources: what the host has now, what the library remembers, and who owns what. */
-import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { DEVICES_MAXIMUM } from '../contract/device.ts';
-import type { AssignedDevice, Device } from '../contract/device.ts';
+import type { AssignedDevice, Device, NamedKind } from '../contract/device.ts';
 import { ContractError } from '../contract/errors.ts';
 import type { Vm } from '../contract/vm.ts';
-import { findResources, isCharacterDevice } from '../passthrough/resources.ts';
+import { findResources, isSuitable } from '../passthrough/resources.ts';
 import type { HostResource } from '../passthrough/resources.ts';
 import type { KnownDevice } from '../store/devices.ts';
 import type { Library } from '../store/library.ts';
@@ -17,6 +16,11 @@ const assignableBus = 0x80;
 function requesterOf(slot: number): number {
   return (assignableBus << 8) | slot;
 }
+
+const named: Readonly<Record<NamedKind, { readonly title: string; readonly what: string; readonly hint: string }>> = {
+  serial: { title: 'serial port', what: 'serial port or pseudoterminal', hint: 'Name a character device, such as /dev/ttyS0 or /dev/pts/3.' },
+  disk: { title: 'disk', what: 'image file or block device', hint: 'Name an image (vanderpool disk create makes one) or a block device, such as /dev/sdb.' },
+};
 
 /** What the devices need to know of VMs. */
 export interface VmDirectory {
@@ -46,20 +50,19 @@ export class Devices {
 
   async get(reference: string): Promise<Device> {
     const devices = await this.list();
-    const byName = devices.filter(({ name, path }) => name.toLowerCase() === reference.toLowerCase() || path === reference);
+    const byName = devices.filter(({ name, path }) => name.toLowerCase() === reference.toLowerCase() || (path !== null && path === resolve(reference)));
     const found = devices.find(({ id }) => id === reference) ?? (byName.length === 1 ? byName[0] : undefined);
     if (found) return found;
     const several = byName.length > 1 ? `${byName.length} devices are called "${reference}"` : `there is no device "${reference}"`;
     throw new ContractError('not-found', `In this library ${several}.`, 'See them, with their ids, by `vanderpool device list`.', 'device');
   }
 
-  async add(kind: 'serial', path: string, name: string | undefined): Promise<Device> {
+  async add(kind: NamedKind, path: string, name: string | undefined): Promise<Device> {
     const file = resolve(path);
-    if (!isCharacterDevice(file)) {
-      throw new ContractError('file-unreadable', `"${file}" is no serial port or pseudoterminal.`, 'Name a character device, such as /dev/ttyS0 or /dev/pts/3.', 'path');
-    }
+    const { what, hint } = named[kind];
+    if (!isSuitable(kind, file)) throw new ContractError('file-unreadable', `"${file}" is no ${what}.`, hint, 'path');
     const id = `${kind}:${file}`;
-    this.#library.noteDevices([{ id, kind, name: name ?? `serial port ${file}`, vendor: '', product: '', serial: '', path: file }]);
+    this.#library.noteDevices([{ id, kind, name: name ?? `${named[kind].title} ${file}`, vendor: '', product: '', serial: '', path: file }]);
     return this.get(id);
   }
 
@@ -131,6 +134,6 @@ export class Devices {
 }
 
 /** The host lists it, or it was named by a person and its file is there. */
-function isPresent({ id, path }: HostResource, found: readonly HostResource[]): boolean {
-  return found.some((one) => one.id === id) || (path !== null && id.endsWith(`:${path}`) && existsSync(path) && isCharacterDevice(path));
+function isPresent({ id, kind, path }: HostResource, found: readonly HostResource[]): boolean {
+  return found.some((one) => one.id === id) || (kind !== 'edu' && path !== null && id === `${kind}:${path}` && isSuitable(kind, path));
 }

@@ -14,6 +14,8 @@ import type { MachineConfig } from './types.ts';
 export interface MachineDevices {
   /** In the order of the configuration: each gets the next free slot. */
   readonly functions: readonly PciFunction[];
+  /** Disks that are assigned to the machine, by the device's id. */
+  readonly assigned: ReadonlyMap<string, PciFunction>;
   /** Takes what the I/O thread has answered. Called before each VM entry: cheap when there is nothing. */
   poll(): void;
   /** Waits until the I/O thread has answered everything that was asked. */
@@ -29,7 +31,8 @@ export function createDevices({ disks = [], networks = [], clock }: Pick<Machine
     return client ? [{ disk, client, index }] : [];
   });
   return {
-    functions: [...diskFunctions(attached), ...interfaces.map((kind) => new VirtioPci(kind))],
+    assigned: new Map(attached.flatMap(({ disk, client }) => (disk.assigned === undefined ? [] : [[disk.assigned, new NvmeController(`assigned ${disk.assigned}`, client, disk.serial)]]))),
+    functions: [...diskFunctions(attached.filter(({ disk }) => disk.assigned === undefined)), ...interfaces.map((kind) => new VirtioPci(kind))],
     poll: () => {
       for (const client of clients) client.poll();
       for (const kind of interfaces) kind.poll();

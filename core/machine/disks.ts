@@ -10,10 +10,27 @@ export interface MachineDisk extends Pick<DiskConfig, 'kind' | 'bus'> {
   /** In bytes. */
   readonly size: number;
   readonly readOnly: boolean;
+  /** The assigned device that it is; absent: one of the configuration. */
+  readonly assigned?: string;
   /** What the guest reads as its serial number. */
   readonly serial: string;
   /** The memory that both threads share for it (core/block/link.ts). */
   readonly link: SharedArrayBuffer;
+}
+
+/** A block device or image of the host that is assigned to the machine. */
+export interface AssignedDisk {
+  readonly id: string;
+  readonly path: string;
+}
+
+/** An image is what it is called: a guest that writes another format's header into a raw one changes nothing. */
+function diskOf({ path }: AssignedDisk): DiskConfig {
+  return { path, kind: 'disk', bus: 'nvme', format: path.endsWith('.qcow2') ? 'qcow2' : 'raw', readOnly: false };
+}
+
+function identityOf(disk: AssignedDisk | undefined): Pick<MachineDisk, 'assigned'> {
+  return disk === undefined ? {} : { assigned: disk.id };
 }
 
 /** The disks of one VM, open and locked. */
@@ -28,7 +45,8 @@ export class MachineDisks {
   }
 
   /** @throws ContractError of the first disk that cannot be opened, with its field; none is open then */
-  static async open(disks: readonly DiskConfig[]): Promise<MachineDisks> {
+  static async open(configured: readonly DiskConfig[], assigned: readonly AssignedDisk[] = []): Promise<MachineDisks> {
+    const disks = [...configured, ...assigned.map(diskOf)];
     const devices: BlockDevice[] = [];
     try {
       for (const [index, { path, format, readOnly, kind }] of disks.entries()) {
@@ -42,6 +60,7 @@ export class MachineDisks {
     }
     const descriptions = disks.map(({ kind, bus }, index): MachineDisk => ({
       kind, bus, size: devices[index]?.size ?? 0, readOnly: devices[index]?.readOnly ?? true, serial: `vanderpool-${index}`, link: createDiskBuffer(),
+      ...identityOf(assigned[index - configured.length]),
     }));
     return new MachineDisks(descriptions, devices);
   }

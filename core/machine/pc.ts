@@ -306,6 +306,8 @@ export class Pc {
 
   private assignedFunction({ id, kind }: AssignedDevice, index: number): PciFunction {
     if (kind === 'edu') return new Edu(`assigned ${id}`, this.clock);
+    const disk = this.config.devices?.assigned.get(id);
+    if (disk !== undefined) return disk;
     const port = comPorts.length + index;
     const serial = new PciUart(`assigned ${id}`, this.clock, bytes => this.config.serialOutput(port, bytes));
     this.assignedUarts.set(port, serial.uart);

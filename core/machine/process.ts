@@ -56,7 +56,7 @@ async function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type
   try {
     const variables = join(start.folder, VARIABLES_FILE);
     const config = start.restore ? restoredMachineConfig(start.config, start.restore, variables) : readMachineConfig(start.config, variables);
-    const services = await MachineServices.open(start.config);
+    const services = await MachineServices.open(start.config, start.devices);
     return new Guest(send, start, { ...config, ...services.descriptions, devices: start.devices }, services.list);
   } catch (error) {
     end(send, { type: 'failed', error: asContractError(error).toShape() });

@@ -1,7 +1,7 @@
 /** What the host offers for assignment, found anew each time: nothing of it is remembered here. */
 import { existsSync, readFileSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { DeviceKind } from '../contract/device.ts';
+import type { DeviceKind, NamedKind } from '../contract/device.ts';
 
 export interface HostResource {
   /** Stable identity of the resource, whichever name the host gives it today. */
@@ -65,10 +65,11 @@ function usbIdentity(link: string): Pick<HostResource, 'name' | 'vendor' | 'prod
   return null;
 }
 
-/** Whether a file that was named by a person can be a serial port: a character device. */
-export function isCharacterDevice(path: string): boolean {
+/** Whether the file that a person named is there and can be such a resource. */
+export function isSuitable(kind: NamedKind, path: string): boolean {
   try {
-    return statSync(path).isCharacterDevice();
+    const status = statSync(path);
+    return kind === 'serial' ? status.isCharacterDevice() : status.isFile() || status.isBlockDevice();
   } catch {
     return false;
   }

@@ -1,4 +1,4 @@
-import { Cable, CirclePlus, CircuitBoard, Link2, Unlink2 } from 'lucide-react';
+import { Cable, CirclePlus, CircuitBoard, HardDrive, Link2, Unlink2 } from 'lucide-react';
 import { useState } from 'react';
 import type { DragEvent, ReactNode } from 'react';
 import type { Device, Vm } from '../../core/contract/index.ts';
@@ -36,7 +36,7 @@ export function Devices({ vm }: { readonly vm: Vm }): ReactNode {
         <DeviceCard {...list} {...target(true)} title="Assigned to this machine" devices={own}
           empty="None. Assign one from the list below, by its button or by dragging it here." />
         <DeviceCard {...list} {...target(false)} title="On this host" devices={others} empty="Every device of this host is assigned to this machine."
-          action={<Button icon={CirclePlus} onClick={() => setAdding(true)}>Add serial port</Button>} />
+          action={<Button icon={CirclePlus} onClick={() => setAdding(true)}>Add device</Button>} />
         <Remapping vm={vm} devices={own} />
       </div>
       {adding && <AddDevice close={() => setAdding(false)} />}
@@ -80,6 +80,8 @@ function DeviceCard({ vm, alive, title, devices, empty, action, drag, accepts, d
   );
 }
 
+const icons = { serial: Cable, disk: HardDrive, edu: CircuitBoard } as const;
+
 interface RowProps {
   readonly vm: Vm;
   readonly alive: boolean;
@@ -88,7 +90,7 @@ interface RowProps {
 }
 
 function DeviceRow({ vm, alive, device, drag }: RowProps): ReactNode {
-  const Icon = device.kind === 'serial' ? Cable : CircuitBoard;
+  const Icon = icons[device.kind];
   return (
     <RightClickMenu rows={menuOf(device, vm, alive)}>
       <tr draggable={!alive && (device.vm === null || device.vm.id === vm.id)} onDragStart={() => drag(device.id)} onDragEnd={() => drag(null)}>
@@ -128,7 +130,7 @@ function menuOf(device: Device, vm: Vm, alive: boolean): readonly MenuRow[] {
     { kind: 'action', label: 'Release', icon: Unlink2, disabled: !own || alive, run: () => change(device, null) },
     { kind: 'rule' },
     {
-      kind: 'action', label: 'Forget', danger: true, disabled: device.vm !== null || device.kind !== 'serial',
+      kind: 'action', label: 'Forget', danger: true, disabled: device.vm !== null || device.kind === 'edu',
       run: () => void engine.call('device.forget', { device: device.id }).catch(notifyError),
     },
   ];

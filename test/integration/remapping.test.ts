@@ -1,0 +1,80 @@
+/** Debian behind VT-d: a disk's transfers and interrupts go through the guest's unit, and through the workstation's where the disk is assigned. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { vanderpool } from '../helpers/command-line.ts';
+import { GuestShell, guestOptions, provideGuest } from '../helpers/guests.ts';
+import type { Guest } from '../helpers/guests.ts';
+
+const GUEST_SECONDS = 200;
+const TEST_MS = 240_000;
+const MIB = 1 << 20;
+
+let guest: Guest;
+let folder = '';
+let disk = '';
+
+beforeAll(async () => {
+  guest = await provideGuest('amd64');
+  folder = mkdtempSync(join(tmpdir(), 'vanderpool-remapping-'));
+  disk = join(folder, 'disk.raw');
+}, 600_000);
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Writes four megabytes of random bytes to the disk and reads them back from it; returns both checksums. */
+async function load(shell: GuestShell): Promise<readonly string[]> {
+  const answer = await shell.ask('dd if=/dev/urandom of=/tmp/data bs=1M count=4 2>/dev/null; dd if=/tmp/data of=/dev/nvme0n1 bs=64k conv=fsync 2>/dev/null; echo 3 >/proc/sys/vm/drop_caches; md5sum </tmp/data; head -c 4194304 /dev/nvme0n1 | md5sum');
+  return [...answer.matchAll(/\b[0-9a-f]{32}\b/g)].map(([sum]) => sum);
+}
+
+describe.each([
+  ['scalable mode, lazy', 'intel_iommu=on'],
+  ['scalable mode, strict', 'intel_iommu=on iommu.strict=1'],
+  ['legacy mode, strict', 'intel_iommu=on,sm_off iommu.strict=1'],
+])('Debian with VT-d in %s', (_, words) => {
+  it('writes and reads a disk, with remapped interrupts and x2APIC, and no fault', async () => {
+    writeFileSync(disk, Buffer.alloc(16 * MIB));
+    const shell = new GuestShell([...guestOptions(guest, `shell ${words}`, GUEST_SECONDS), '--machine', 'iommu=on', '--disk', `${disk},bus=nvme,format=raw`]);
+    onTestFinished(() => void shell.child.kill('SIGKILL'));
+    await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
+    const [written, read] = await load(shell);
+    expect(written).toMatch(/^[0-9a-f]{32}$/);
+    expect(read).toBe(written);
+    const said = await shell.ask('dmesg | grep -i -e DMAR -e x2apic; grep nvme /proc/interrupts; cat /sys/kernel/iommu_groups/*/type');
+    expect(said).toContain('Enabled IRQ remapping in x2apic mode');
+    expect(said).not.toMatch(/DMAR: \[/);
+    expect(said).toMatch(/IR-PCI-MSI.*nvme0q1/);
+    expect(said).toMatch(words.includes('strict') ? /^DMA$/m : /^DMA-FQ$/m);
+    shell.child.stdin.write('poweroff -f\n');
+    expect(await shell.ended, shell.errors).toBe(0);
+  }, TEST_MS);
+});
+
+describe('an image of the host that is assigned to a machine', () => {
+  it('is an NVMe controller to the guest, and the host reads what the guest wrote', async () => {
+    writeFileSync(disk, Buffer.alloc(16 * MIB));
+    const library = join(folder, 'library');
+    const command = async (...words: readonly string[]): Promise<string> => {
+      const { stdout, stderr, status } = await vanderpool([...words, '--library', library]);
+      expect(status, stderr).toBe(0);
+      return stdout;
+    };
+    onTestFinished(() => void vanderpool(['engine', 'stop', '--force', '--library', library]));
+    await command('vm', 'create', 'debian', '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', 'console=ttyS0 quiet shell intel_iommu=on', '--machine', 'iommu=on');
+    await command('device', 'add', 'disk', disk);
+    await command('device', 'assign', disk, 'debian');
+    await command('vm', 'start', 'debian');
+    const shell = new GuestShell(['console', 'debian', '--library', library]);
+    onTestFinished(() => void shell.child.kill('SIGKILL'));
+    await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
+    const [written, read] = await load(shell);
+    expect(read).toBe(written);
+    const data = await shell.ask('mke2fs /dev/nvme0n1 >/dev/null 2>&1; sync; echo made');
+    expect(data).toContain('made');
+    expect(await command('iommu', 'show', 'debian')).toMatch(/00:10\.0 +disk .* +80:00\.\d +\d{2,} +0 +\d+/);
+    await command('vm', 'stop', 'debian', '--force');
+    // The superblock's magic number.
+    expect(readFileSync(disk).readUInt16LE(1024 + 56)).toBe(0xef53);
+  }, TEST_MS);
+});

@@ -2,7 +2,6 @@
 import type { ExitRow, ExitsEvent } from '../contract/exits.ts';
 import type { Client } from '../contract/client.ts';
 import { ContractError } from '../contract/errors.ts';
-import { parseMemory } from '../contract/memory.ts';
 import { decodeExits } from '../vmm/exitRecords.ts';
 import { openRecording } from './exit-recording.ts';
 import type { Recording } from './exit-recording.ts';
@@ -36,7 +35,7 @@ const CLEAR_SCREEN = '\x1b[H\x1b[2J';
 export async function watchExits(reference: string, options: ExitsOptions): Promise<void> {
   const seconds = secondsOf(options);
   const filter = filterOf(options);
-  const recording = options.record === undefined ? null : openRecording(options.record, parseMemory(options.limit));
+  const recording = options.record === undefined ? null : openRecording(options.record, limitOf(options.limit));
   try {
     const rows = await withEngine(options, (client) => follow(client, reference, { ...options, seconds, filter, recording }));
     if (options.watch === true) return;
@@ -129,6 +128,15 @@ function secondsOf({ seconds, watch, record }: ExitsOptions): number {
   const value = /^\d+(\.\d+)?$/.test(seconds) ? Number(seconds) : 0;
   if (!(value > 0)) throw badArgument(`--seconds: "${seconds}" is not a number of seconds.`, 'Write a number above 0, such as 10.');
   return value;
+}
+
+const UNITS: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+
+/** The size of a recording in bytes; a bare number counts MiB. */
+function limitOf(text: string): number {
+  const [, count, unit = 'M'] = /^(\d{1,6})([KMG])?$/i.exec(text) ?? [];
+  if (count === undefined || Number(count) === 0) throw badArgument(`--limit: "${text}" is no size.`, 'Write a number with a unit, such as 64M.');
+  return Number(count) * UNITS[unit.toUpperCase()]!;
 }
 
 function filterOf({ level, reason }: ExitsOptions): Following['filter'] {

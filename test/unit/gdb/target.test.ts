@@ -1,0 +1,126 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Machine } from '../../../core/machine/types.ts';
+import { CODE, asm, image, smallMachine } from '../../helpers/small-guest.ts';
+
+/** A machine that is held before its first instruction: three instructions, then a loop over memory. */
+async function held(): Promise<{ readonly machine: Machine; ask(packet: string): string | null; go(packet: string): string }> {
+  const code = [...asm.eax(0x11223344), ...asm.ebx(2), 0x43, ...asm.incMemory(0x200000), ...asm.loadEax(0x200000), ...asm.spin];
+  const { machine } = await smallMachine(image(code), { jit: 'on' });
+  machine.answer('debug-hold', {});
+  const ask = (packet: string): string | null => {
+    const reply = machine.answer('gdb', { packet: Buffer.from(packet, 'latin1') });
+    return reply === null ? null : Buffer.from(reply).toString('latin1');
+  };
+  const go = (packet: string): string => {
+    expect(ask(packet)).toBeNull();
+    for (let i = 0; i < 1000 && !machine.held; i++) machine.runSlice();
+    return ask('?') ?? '';
+  };
+  return { machine, ask, go };
+}
+
+const little = (value: number): string => Buffer.from(Uint32Array.of(value).buffer).toString('hex');
+/** Numbers of GDB's registers of 32 bits. */
+const EAX = '0', EBX = '3', EIP = '8';
+
+async function heldAs386(): ReturnType<typeof held> {
+  const target = await held();
+  target.ask(`qRcmd,${Buffer.from('registerset i386').toString('hex')}`);
+  target.ask('qSupported:swbreak+');
+  return target;
+}
+
+describe('a machine as GDB sees it', () => {
+  it('describes its registers, and lists them in that order', async () => {
+    const { ask } = await heldAs386();
+    const xml = ask('qXfer:features:read:target.xml:0,4000') ?? '';
+    const registers = [...xml.matchAll(/<reg name="(\w+)" bitsize="(\d+)"/g)].map(([, name, bits]) => ({ name, bits: Number(bits) }));
+    expect(xml).toContain('<architecture>i386</architecture>');
+    expect(registers.slice(0, 9).map(({ name }) => name)).toEqual(['eax', 'ecx', 'edx', 'ebx', 'esp', 'ebp', 'esi', 'edi', 'eip']);
+    expect(ask('g')).toHaveLength(registers.reduce((sum, { bits }) => sum + bits / 4, 0));
+  });
+
+  it('has 64-bit registers where the processor has long mode', async () => {
+    const { ask } = await held();
+    ask('qSupported');
+    expect(ask('qXfer:features:read:target.xml:0,4000')).toContain('<architecture>i386:x86-64</architecture>');
+    expect(ask('p10')).toBe(`${little(CODE)}00000000`);
+  });
+
+  it('steps, one instruction each', async () => {
+    const { ask, go } = await heldAs386();
+    expect(go('s')).toBe('T05thread:1;');
+    expect([ask(`p${EAX}`), ask(`p${EIP}`)]).toEqual([little(0x11223344), little(CODE + 5)]);
+    go('vCont;s:1');
+    expect([ask(`p${EBX}`), ask(`p${EIP}`)]).toEqual([little(2), little(CODE + 10)]);
+  });
+
+  it('stops at breakpoints and tells their kind', async () => {
+    const { ask, go } = await heldAs386();
+    expect(ask(`Z0,${(CODE + 10).toString(16)},1`)).toBe('OK');
+    expect(ask(`Z1,${(CODE + 11).toString(16)},1`)).toBe('OK');
+    expect(go('c')).toBe('T05swbreak:;thread:1;');
+    expect(go('c')).toBe('T05hwbreak:;thread:1;');
+    expect(ask(`p${EBX}`)).toBe(little(3));
+  });
+
+  it('shows memory as the guest has it: a breakpoint leaves no trace there', async () => {
+    const { ask } = await heldAs386();
+    const before = ask(`m${CODE.toString(16)},10`);
+    ask(`Z0,${CODE.toString(16)},1`);
+    expect(ask(`m${CODE.toString(16)},10`)).toBe(before);
+  });
+
+  it('stops behind accesses to watched memory', async () => {
+    const { ask, go } = await heldAs386();
+    ask('Z2,200002,2');
+    expect(go('c')).toBe('T05watch:200002;thread:1;');
+    expect(ask('m200000,4')).toBe('01000000');
+    ask('z2,200002,2');
+    ask('Z3,200000,4');
+    expect(go('c')).toBe('T05rwatch:200000;thread:1;');
+  });
+
+  it('writes registers and memory, code included', async () => {
+    const { ask, go } = await heldAs386();
+    go('s');
+    expect(ask(`P${EBX}=${little(0xdeadbeef)}`)).toBe('OK');
+    // MOV EBX becomes five NOPs.
+    expect(ask(`M${(CODE + 5).toString(16)},5:9090909090`)).toBe('OK');
+    ask(`Z0,${(CODE + 10).toString(16)},1`);
+    go('c');
+    expect(ask(`p${EBX}`)).toBe(little(0xdeadbeef));
+    expect(ask(`X${(CODE).toString(16)},2:\x90\xf4`)).toBe('OK');
+    expect(ask(`m${CODE.toString(16)},2`)).toBe('90f4');
+  });
+
+  it('refuses memory that is a device or is not there', async () => {
+    const { ask } = await heldAs386();
+    expect([ask('mfee00000,4'), ask('m1000000,4'), ask('Mfee00000,1:00')]).toEqual(['E0e', 'E0e', 'E0e']);
+  });
+
+  it('goes on without its breakpoints when the debugger leaves', async () => {
+    const { machine, ask } = await heldAs386();
+    ask(`Z0,${(CODE + 10).toString(16)},1`);
+    expect(ask('D')).toBe('OK');
+    for (let i = 0; i < 5; i++) expect(machine.runSlice().kind).toBe('ran');
+    expect(machine.held).toBe(false);
+  });
+
+  it('ends when it is killed', async () => {
+    const { machine, ask } = await heldAs386();
+    ask('vKill;1');
+    expect(machine.runSlice()).toEqual({ kind: 'stopped', exit: { reason: 'power-off' } });
+  });
+
+  it('answers any packet without an error of its own', async () => {
+    const { machine, ask } = await heldAs386();
+    const letters = fc.constantFrom(...'gGpPmMXZzHTqQvDs?c!'.split(''));
+    const rest = fc.oneof(fc.string({ maxLength: 40 }), fc.stringMatching(/^[0-9a-f]{0,20}[,:;=][0-9a-f]{0,20}[,:;]?[0-9a-f]{0,20}$/), fc.constantFrom('Cont;', 'Supported', 'Xfer:features:read:target.xml:ffff,ffffffff', 'Rcmd,zz', 'Rcmd,77616c6b', 'fThreadInfo'));
+    fc.assert(fc.property(letters, rest, (letter, text) => {
+      ask(letter + text);
+      machine.answer('debug-hold', {});
+    }), { numRuns: 3000 });
+  });
+});

@@ -21,6 +21,15 @@ const tools: readonly Tool[] = [
   { programs: ['script'], package: 'bsdutils', why: 'the command line is tested on a terminal, too' },
   { programs: ['cpio'], package: 'cpio', why: 'archives made by the image tools are read back' },
   { programs: ['qemu-img'], package: 'qemu-utils', why: 'disk images are read and written by an independent program, too' },
+  { programs: ['/usr/share/seabios/bios-256k.bin'], package: 'seabios', why: 'machines start from a BIOS' },
+  { programs: ['/usr/share/OVMF/OVMF_CODE_4M.fd'], package: 'ovmf', why: 'machines start from UEFI firmware' },
+  { programs: ['grub-mkrescue'], package: 'grub-common', why: 'ISO images that boot are made for them' },
+  { programs: ['/usr/lib/grub/i386-pc/boot.img'], package: 'grub-pc-bin', why: 'those images start from a BIOS' },
+  { programs: ['/usr/lib/grub/x86_64-efi/modinfo.sh'], package: 'grub-efi-amd64-bin', why: 'those images start from UEFI firmware' },
+  { programs: ['xorriso'], package: 'xorriso', why: 'ISO images are written' },
+  { programs: ['mformat'], package: 'mtools', why: 'ISO images for UEFI hold a FAT file system' },
+  { programs: ['/usr/lib/ISOLINUX/isolinux.bin'], package: 'isolinux', why: 'a second boot loader starts from ISO images' },
+  { programs: ['/usr/lib/syslinux/modules/bios/ldlinux.c32'], package: 'syslinux-common', why: 'isolinux needs it' },
   { programs: ['gdb'], package: 'gdb', why: 'GDB debugs a guest' },
 ];
 

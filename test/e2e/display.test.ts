@@ -1,0 +1,84 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { newLibrary, openBrowser, openPage, removeLibrary, serveApp, waitForText } from '../helpers/browser.ts';
+import type { App } from '../helpers/browser.ts';
+import { provideGuest } from '../helpers/guests.ts';
+import { grubIso } from '../helpers/isoImages.ts';
+
+/** A machine from an ISO image, used on its display: GRUB's menu waits for a key on the PS/2 keyboard. */
+const BOOT_MS = 120_000;
+
+let browser: Browser;
+let folder = '';
+let iso = '';
+let library = '';
+let app: App;
+let page: Page;
+let problems: readonly string[] = [];
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'vanderpool-display-'));
+  iso = grubIso({ folder, guest: await provideGuest('amd64'), append: 'console=ttyS0 shell' }, true);
+  browser = await openBrowser();
+  library = await newLibrary();
+  app = await serveApp(library);
+  ({ page, problems } = await openPage(browser, app.url));
+}, 600_000);
+afterAll(async () => {
+  await app.quit();
+  await browser.close();
+  await removeLibrary(library);
+  rmSync(folder, { recursive: true, force: true });
+});
+afterEach(() => expect(problems).toEqual([]));
+
+const screen = (): ReturnType<Page['locator']> => page.getByLabel(/^Screen of grub/);
+
+/** How many pixels of the screen are not black. */
+function litPixels(): Promise<number> {
+  return screen().evaluate((canvas: HTMLCanvasElement) => {
+    const data = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height).data ?? new Uint8ClampedArray(0);
+    let lit = 0;
+    for (let at = 0; at < data.length; at += 4) if ((data[at] ?? 0) + (data[at + 1] ?? 0) + (data[at + 2] ?? 0) > 0) lit += 1;
+    return lit;
+  });
+}
+
+describe('a machine with a display', () => {
+  it('is created from an ISO image in the wizard, which names it after the image', async () => {
+    await page.getByRole('button', { name: 'New virtual machine' }).first().click();
+    await page.getByRole('radio', { name: /ISO or disk image/ }).click();
+    await page.getByLabel(/^ISO or disk image/).fill(iso);
+    await page.getByRole('button', { name: 'Create and start' }).click();
+    await page.getByRole('status', { name: 'State: Running' }).waitFor();
+    await page.getByRole('heading', { name: 'grub', exact: true }).waitFor();
+  });
+
+  it('shows the menu of its boot loader', async () => {
+    await page.getByRole('tab', { name: 'Display' }).click();
+    await screen().waitFor({ timeout: BOOT_MS });
+    await expect.poll(litPixels, { timeout: BOOT_MS, interval: 500 }).toBeGreaterThan(5000);
+  }, BOOT_MS);
+
+  it('gives the keyboard to the guest on request and takes it back with Ctrl and Alt', async () => {
+    await screen().focus();
+    await page.keyboard.press('Enter');
+    await page.getByText(/Keyboard and pointer are with the guest/).waitFor();
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('Control+Alt');
+    await page.getByText(/press Enter on it, to type/).waitFor();
+  });
+
+  it('starts what is chosen with its keyboard', async () => {
+    await screen().focus();
+    await page.keyboard.press('Enter');
+    await page.waitForTimeout(500);
+    await page.keyboard.press('Enter');
+    await page.keyboard.press('Control+Alt');
+    await page.getByRole('tab', { name: 'COM1' }).click();
+    await waitForText(page, /GUEST-READY[^]*#\s*$/, BOOT_MS);
+  }, BOOT_MS);
+});

@@ -20,6 +20,7 @@ const tools: readonly Tool[] = [
   { programs: ['ld'], package: 'binutils', why: 'the differential tests link their harness' },
   { programs: ['script'], package: 'bsdutils', why: 'the command line is tested on a terminal, too' },
   { programs: ['cpio'], package: 'cpio', why: 'archives made by the image tools are read back' },
+  { programs: ['mke2fs', '/usr/sbin/mke2fs', '/sbin/mke2fs'], package: 'e2fsprogs', why: 'guests write to file systems that are checked afterwards' },
   { programs: ['qemu-img'], package: 'qemu-utils', why: 'disk images are read and written by an independent program, too' },
   { programs: ['/usr/share/seabios/bios-256k.bin'], package: 'seabios', why: 'machines start from a BIOS' },
   { programs: ['/usr/share/OVMF/OVMF_CODE_4M.fd'], package: 'ovmf', why: 'machines start from UEFI firmware' },

@@ -2,6 +2,7 @@
 import type { Client } from '../contract/client.ts';
 import { formatMemory } from '../contract/memory.ts';
 import { defaultSerial } from '../contract/vm.ts';
+import type { DiskConfig, NetworkConfig } from '../contract/hardware.ts';
 import type { SerialPortConfig, Vm, VmChanges } from '../contract/vm.ts';
 import { changesFrom } from './machine-options.ts';
 import type { MachineOptions } from './machine-options.ts';
@@ -109,6 +110,15 @@ function bootText({ boot, firmware }: Vm['config']): string {
   return boot.kind === 'monitor' ? 'built-in monitor' : boot.kernel;
 }
 
+function diskText({ path, kind, bus, readOnly }: DiskConfig): string {
+  return `${path} (${kind === 'cdrom' ? 'CD-ROM' : bus}${readOnly && kind === 'disk' ? ', read-only' : ''})`;
+}
+
+function networkText({ model, attach, mac, forwards }: NetworkConfig): string {
+  const ports = forwards.map(({ protocol, hostAddress, hostPort, guestPort }) => `, ${protocol} ${hostAddress}:${hostPort} to ${guestPort}`).join('');
+  return `${model}${mac === '' ? '' : ` ${mac}`}${attach === 'none' ? ', cable unplugged' : ''}${ports}`;
+}
+
 function describeVm({ id, config, state, exit, startedAt, createdAt, processId }: Vm): string {
   const { boot, serial } = config;
   const image = boot.kind === 'image' && config.firmware === '' ? boot : null;
@@ -119,6 +129,7 @@ function describeVm({ id, config, state, exit, startedAt, createdAt, processId }
     ['JIT', config.jit], ['Clock', config.clock], ['GDB', config.gdb === null ? '' : `127.0.0.1:${config.gdb.port}${config.gdb.wait ? ', waits for it' : ''}`],
     ['IOMMU', config.iommu], ['Boots', bootText(config)], ['Initrd', image?.initrd ?? ''], ['Command line', image?.append ?? ''],
     ['Modules', image?.modules.map(({ path, commandLine }) => `${path} ${commandLine}`.trim()).join('\n') ?? ''],
+    ['Disks', config.disks.map(diskText).join('\n')], ['Networks', config.networks.map(networkText).join('\n')],
     ['Consoles', serial.flatMap(({ attach }, port) => (attach === 'console' ? [`COM${port + 1}`] : [])).join(', ')],
     ['Notes', config.notes], ['Created', time(createdAt)], ['Id', id],
   ]);

@@ -75,7 +75,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const sources = config.clock === 'instructions' ? repeatableSources(() => retired()) : hostSources();
   const clock = new VirtualClock(sources.time);
   const cpu = new Processor({
-    helpers, helperBytes, ramBytes: config.memoryBytes, jit: config.jit, dumpRegions: process.env['VANDERPOOL_DUMP_REGIONS'], features: new Set<string>(model.features), profile,
+    helpers, helperBytes, ramBytes: config.memoryBytes, jit: config.jit, features: new Set<string>(model.features), profile,
     host: {
       mmioRead: (low, high, size) => vmm!.mmioRead(low, high, size),
       mmioReadHigh: () => vmm!.mmioReadHigh(),
@@ -108,7 +108,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     ...(config.display ? { display: { ...config.display, map: (address: number, bytes: number) => cpu.mapDeviceMemory(address, bytes) } } : {}),
     testDevices: config.testDevices === true, iommu: config.iommu === 'on', codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
     memoryRead: (address, size) => cpu.noteDeviceRead(address, size),
-    devices: createDevices(config),
+    devices: createDevices(config, sources.random),
     ...(firmware ? { firmware } : {}), rom: cpu.rom,
     // For whoever looks for the reason why firmware does not start.
     ...(process.env['VANDERPOOL_FIRMWARE_LOG'] === undefined ? {} : { firmwareDebug: byte => void process.stderr.write(String.fromCharCode(byte)) }),

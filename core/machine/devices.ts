@@ -4,6 +4,7 @@ import { AHCI_PORTS, AhciController } from '../devices/ahci/controller.ts';
 import { AtaDisk, AtapiDrive } from '../devices/ahci/drive.ts';
 import { NvmeController } from '../devices/nvme/controller.ts';
 import { VirtioBlk } from '../devices/virtio/blk.ts';
+import { VirtioEntropy } from '../devices/virtio/entropy.ts';
 import { VirtioNet } from '../devices/virtio/net.ts';
 import { VirtioPci } from '../devices/virtio/pci.ts';
 import { FrameLink } from '../net/frameLink.ts';
@@ -22,7 +23,8 @@ export interface MachineDevices {
   drain(): void;
 }
 
-export function createDevices({ disks = [], networks = [], clock }: Pick<MachineConfig, 'disks' | 'networks' | 'clock'>): MachineDevices {
+/** @param random 32 random bits: repeatable in machines whose runs repeat */
+export function createDevices({ disks = [], networks = [], clock }: Pick<MachineConfig, 'disks' | 'networks' | 'clock'>, random: () => number): MachineDevices {
   // By the instruction count every answer comes at the instruction that asked.
   const clients = disks.map((disk) => new DiskClient(disk.link, disk, clock === 'instructions'));
   const interfaces = networks.map(({ link, mac }, index) => new VirtioNet(`virtio-net-${index}`, new FrameLink(link), mac));
@@ -30,9 +32,12 @@ export function createDevices({ disks = [], networks = [], clock }: Pick<Machine
     const client = clients[index];
     return client ? [{ disk, client, index }] : [];
   });
+  const own = attached.filter(({ disk }) => disk.assigned === undefined);
+  // Installed systems want entropy early; a kernel that was booted directly does without.
+  const entropy = own.length + networks.length > 0 ? [new VirtioPci(new VirtioEntropy((bytes) => fill(bytes, random)))] : [];
   return {
     assigned: new Map(attached.flatMap(({ disk, client }) => (disk.assigned === undefined ? [] : [[disk.assigned, new NvmeController(`assigned ${disk.assigned}`, client, disk.serial)]]))),
-    functions: [...diskFunctions(attached.filter(({ disk }) => disk.assigned === undefined)), ...interfaces.map((kind) => new VirtioPci(kind))],
+    functions: [...diskFunctions(own), ...interfaces.map((kind) => new VirtioPci(kind)), ...entropy],
     poll: () => {
       for (const client of clients) client.poll();
       for (const kind of interfaces) kind.poll();
@@ -41,6 +46,10 @@ export function createDevices({ disks = [], networks = [], clock }: Pick<Machine
       for (const client of clients) client.drain();
     },
   };
+}
+
+function fill(bytes: Uint8Array, random: () => number): void {
+  for (let at = 0; at < bytes.length; at += 1) bytes[at] = random() & 0xff;
 }
 
 interface AttachedDisk {

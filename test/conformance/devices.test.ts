@@ -24,6 +24,7 @@ import { AHCI_BYTES, AhciController } from '../../core/devices/ahci/controller.t
 import { AtaDisk, AtapiDrive } from '../../core/devices/ahci/drive.ts';
 import { NvmeController, REGISTER_BYTES as NVME_BYTES } from '../../core/devices/nvme/controller.ts';
 import { VirtioBlk } from '../../core/devices/virtio/blk.ts';
+import { VirtioEntropy } from '../../core/devices/virtio/entropy.ts';
 import { VirtioNet } from '../../core/devices/virtio/net.ts';
 import { FrameLink, createFrameBuffer } from '../../core/net/frameLink.ts';
 import { VirtioPci } from '../../core/devices/virtio/pci.ts';
@@ -76,6 +77,10 @@ deviceConformance('AHCI', () => {
 deviceConformance('NVMe', () => {
   const { fn } = plugged(new NvmeController('nvme-0', new MemoryDisk(), 'serial'), new Uint8Array(0x100000));
   return behindBar(fn, fn.registers, NVME_BYTES);
+});
+deviceConformance('virtio-rng', () => {
+  const { fn } = plugged(new VirtioPci(new VirtioEntropy(bytes => bytes.fill(7))), new Uint8Array(0x100000));
+  return behindBar(fn, fn.registers, virtioLayout.bytes);
 });
 deviceConformance('virtio-net', () => {
   const { fn } = plugged(new VirtioPci(new VirtioNet('virtio-net-0', new FrameLink(createFrameBuffer()), new Uint8Array(6))), new Uint8Array(0x100000));

@@ -13,7 +13,6 @@ export * from './mode';
 export * from './vm-controls';
 export * from './vm-entry';
 export * from './vm-events';
-export { preemptionTimerLeft } from './vm-timer';
 export * from './vmx';
 export * from './segments';
 export * from './far';

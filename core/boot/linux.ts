@@ -2,7 +2,7 @@
 
 import { BootError, alignDown, alignUp, commandLineBytes, sizeText } from './loader.ts';
 import { longEntry, lowMemory, protectedEntry } from './entryState.ts';
-import type { BootPlan, LoadedImage, MemoryWrite } from './loader.ts';
+import type { BootPlan, FrameBuffer, LoadedImage, MemoryWrite } from './loader.ts';
 
 /** Fields of the setup header by their offsets, in the image and in boot_params alike. */
 const field = {
@@ -13,6 +13,14 @@ const field = {
 
 /** Fields of boot_params outside the setup header. */
 const params = { rsdp: 0x070, alternateMemory: 0x1e0, mapEntries: 0x1e8, map: 0x2d0, mapRoom: 128, size: 0x1000 } as const;
+
+/** Fields of screen_info, the first part of boot_params: what a VESA BIOS would have said of a linear frame buffer. */
+const screen = {
+  videoMode: 0x0f, width: 0x12, height: 0x14, depth: 0x16, base: 0x18, blocks: 0x1c, pitch: 0x24, colours: 0x26, pages: 0x32, attributes: 0x34,
+} as const;
+const linearFrameBuffer = 0x23;
+/** Size and position of red, green, blue and the rest of a pixel. */
+const pixelLayout = [8, 16, 8, 8, 8, 0, 8, 24] as const;
 
 const magicHdrS = 0x53726448;
 const loadedHigh = 0x01;
@@ -157,12 +165,23 @@ function buildBootParams(image: Uint8Array, header: Header, plan: BootPlan, kern
   if (header.protocol >= 0x20e) view.setBigUint64(params.rsdp, BigInt(plan.rsdpAddress), true);
   const entries = plan.memoryMap.slice(0, params.mapRoom);
   data[params.mapEntries] = entries.length;
+  if (plan.frameBuffer) putScreen(view, plan.frameBuffer);
   entries.forEach(({ base, length, type }, index) => {
     view.setBigUint64(params.map + index * 20, BigInt(base), true);
     view.setBigUint64(params.map + index * 20 + 8, BigInt(length), true);
     view.setUint32(params.map + index * 20 + 16, type, true);
   });
   return data;
+}
+
+function putScreen(view: DataView, { address, width, height, pitch, length }: FrameBuffer): void {
+  view.setUint8(screen.videoMode, linearFrameBuffer);
+  for (const [field, value] of [[screen.width, width], [screen.height, height], [screen.depth, 32], [screen.pitch, pitch], [screen.pages, 1]] as const) {
+    view.setUint16(field, value, true);
+  }
+  view.setUint32(screen.base, address, true);
+  view.setUint32(screen.blocks, length >> 16, true);
+  pixelLayout.forEach((value, index) => view.setUint8(screen.colours + index, value));
 }
 
 function viewOf(bytes: Uint8Array): DataView {

@@ -59,6 +59,19 @@ export interface BootPlan {
   readonly rsdpAddress: number;
   /** Its bytes. */
   readonly rsdp: Uint8Array;
+  /** A display that is in a linear mode already. */
+  readonly frameBuffer?: FrameBuffer;
+}
+
+/** Pixels of 32 bits, blue lowest, row by row. */
+export interface FrameBuffer {
+  readonly address: number;
+  readonly width: number;
+  readonly height: number;
+  /** Bytes from row to row. */
+  readonly pitch: number;
+  /** Video memory in bytes. */
+  readonly length: number;
 }
 
 /** An entry of the e820 map; the types are those of ACPI's table of address range types. */

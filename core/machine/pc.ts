@@ -41,7 +41,7 @@ import type { AssignedDevice } from '../contract/device.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
 import type { BootImages } from '../boot/image.ts';
 import type { Component, Device } from '../platform/device.ts';
-import type { BootPlan, InitialVcpuState, LoadedImage } from '../boot/loader.ts';
+import type { BootPlan, FrameBuffer, InitialVcpuState, LoadedImage } from '../boot/loader.ts';
 import type { MachineDevices } from './devices.ts';
 import type { MachineExit } from './types.ts';
 import type { VirtualClock } from '../platform/clock.ts';
@@ -120,6 +120,7 @@ export class Pc {
   private readonly pit: Pit;
   private readonly hostBridge: HostBridge;
   private readonly lpcBridge: LpcBridge;
+  private frameBuffer: FrameBuffer | null = null;
   private closeEcam: () => void = () => {};
   /** In the order in which states are loaded: the clock first, the interrupt controllers after those that drive their lines. */
   private readonly components: readonly Component[];
@@ -203,7 +204,7 @@ export class Pc {
   boot(source: BootImages | ((plan: BootPlan) => LoadedImage)): InitialVcpuState {
     const { memory, vcpus } = this.config;
     const acpi = buildAcpiTables(this.acpiOptions(ecamWindow));
-    const plan: BootPlan = { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address, rsdp: acpi.data.subarray(0, 36) };
+    const plan: BootPlan = { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address, rsdp: acpi.data.subarray(0, 36), ...(this.frameBuffer ? { frameBuffer: this.frameBuffer } : {}) };
     const image = typeof source === 'function' ? source(plan) : loadImage(source, plan);
     applyWrites({ bytes: memory }, [...residentBios(), biosDataArea(), acpi, buildSmbios(memory.length, vcpus), ...image.writes]);
     return image.vcpu;
@@ -362,6 +363,7 @@ export class Pc {
     const windows = { port: pciPorts, memory: pciMemoryWindows(this.config.memory.length, ecamWindow) };
     assignAddresses(this.pci, windows, (slot, pin) => pciLegacyIrqs[(slot + pin - 1) & 3] ?? 0);
     localApics[0]?.enterVirtualWireMode();
+    this.frameBuffer = this.vga?.startFirmware() ?? null;
   }
 }
 

@@ -1,13 +1,14 @@
 /** A VGA with a linear frame buffer: the display that SeaBIOS, OVMF, GRUB and Linux's bochs driver know. */
 
 import { deflateSync, inflateSync } from 'node:zlib';
-import { DisplayInterface } from './dispi.ts';
+import { DisplayInterface, dispi } from './dispi.ts';
 import { PciFunction } from '../../platform/pci/function.ts';
 import { PlaneWindow } from './planes.ts';
 import { VgaRegisters } from './registers.ts';
 import { displayWindow } from '../../platform/memoryLayout.ts';
 import { render } from './render.ts';
 import type { AccessSize, Device, DeviceRange, DeviceState, Registers } from '../../platform/device.ts';
+import type { FrameBuffer } from '../../boot/loader.ts';
 import type { Frame } from './render.ts';
 import type { StateReader } from '../../platform/state.ts';
 import type { VirtualClock } from '../../platform/clock.ts';
@@ -25,6 +26,9 @@ export interface VgaOptions {
   /** A power of two, at least 256 KiB; default 16 MiB. */
   readonly memoryBytes?: number;
 }
+
+/** What a system that is booted directly finds; 41H: enabled, linear. */
+const directMode = { width: 1024, height: 768, enable: 0x41 } as const;
 
 const ports = { first: 0x3b0, length: 0x30 } as const;
 const dispiPorts = { index: 0x1ce, data: 0x1cf } as const;
@@ -78,6 +82,17 @@ export class Vga extends PciFunction implements Device {
     });
     this.interface = new DisplayInterface(memoryBytes, (depth, clear) => this.switchMode(depth, clear));
     this.window = new PlaneWindow(this.registers, () => this.memory, () => this.interface.bank);
+  }
+
+  /** As firmware leaves it for a system that is booted directly: a linear mode. Null where the frame buffer has no address. */
+  startFirmware(): FrameBuffer | null {
+    const address = this.barAddress(0);
+    if (address === null) return null;
+    const { width, height } = directMode;
+    for (const [register, value] of [[dispi.width, width], [dispi.height, height], [dispi.depth, 32], [dispi.enable, directMode.enable]] as const) {
+      this.interface.write(register, value);
+    }
+    return { address, width, height, pitch: width * 4, length: this.memory.length };
   }
 
   /** What is on the screen. */

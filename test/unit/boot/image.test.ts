@@ -40,6 +40,24 @@ function overlapping({ writes }: LoadedImage): boolean {
 
 const params = 0x10000;
 
+describe('a linear frame buffer', () => {
+  it('is told to Linux as a VESA BIOS would; without one nothing is', () => {
+    const memoryBytes = 64 * megabyte;
+    const plan = { memoryBytes, memoryMap: memoryMap(memoryBytes), rsdpAddress: 0xe0000, rsdp: new Uint8Array(36) };
+    const frameBuffer = { address: 0x80000000, width: 1024, height: 768, pitch: 4096, length: 16 * megabyte };
+    const screenOf = (more: object): DataView => {
+      const memory = new Uint8Array(memoryBytes);
+      const { writes, vcpu } = loadImage({ kernel: bzImage(), append: '', modules: [] }, { ...plan, ...more });
+      applyWrites({ bytes: memory }, writes);
+      return new DataView(memory.buffer, vcpu.rsi);
+    };
+    const screen = screenOf({ frameBuffer });
+    expect([screen.getUint8(0x0f), screen.getUint32(0x18, true), screen.getUint32(0x1c, true)]).toEqual([0x23, 0x80000000, 256]);
+    expect([0x12, 0x14, 0x16, 0x24].map(field => screen.getUint16(field, true))).toEqual([1024, 768, 32, 4096]);
+    expect(screenOf({}).getUint8(0x0f)).toBe(0);
+  });
+});
+
 describe('Linux boot protocol', () => {
   it('64-bit entry: long mode, identity map, zero page in RSI', () => {
     const { image, memory, view } = boot({ kernel: bzImage(), append: 'console=ttyS0' });

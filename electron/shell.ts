@@ -6,7 +6,7 @@ import { findEngine, libraryFolder, reachEngine } from '../core/engine/connect.t
 import { bridge } from './bridge.ts';
 import { createEngineHost } from './engine-host.ts';
 import { answerPage } from './ipc.ts';
-import { askLeaving, countRunning, stopEngine } from './leave.ts';
+import { askLeaving, countRunning, stopEngine, tellUnsuspended } from './leave.ts';
 import { menuTemplate } from './menu.ts';
 import { createSchemeHandler, SCHEME, schemePrivileges } from './scheme.ts';
 import { denyPermissions, hardenContents } from './security.ts';
@@ -69,7 +69,7 @@ export function runShell({ folder, args }: ShellOptions): void {
     const choice = await askLeaving(host.alive ? await countRunning(() => findEngine(library)) : 0);
     if (choice === 'stay') return;
     if (choice === 'background') return goOn();
-    if (host.alive) await stopEngine(() => findEngine(library));
+    if (host.alive && !(await stopEngine(() => findEngine(library), choice === 'suspend')) && choice === 'suspend') return void tellUnsuspended();
     leaving = true;
     app.quit();
   };

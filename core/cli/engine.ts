@@ -28,14 +28,14 @@ export async function engineStatus(options: CommonOptions): Promise<number> {
   }
 }
 
-export async function stopEngine(options: CommonOptions & { readonly force?: boolean }): Promise<number> {
+export async function stopEngine(options: CommonOptions & { readonly force?: boolean; readonly suspend?: boolean }): Promise<number> {
   const folder = libraryFolder(options.library);
   const transport = await findEngine(folder);
   if (transport) {
     const client = createClient(transport);
     try {
       const gone = new Promise<void>((resolve) => client.onClose(resolve));
-      await client.call('engine.stop', { force: options.force === true });
+      await client.call('engine.stop', { force: options.force === true, suspend: options.suspend === true });
       await gone;
     } finally {
       client.close();

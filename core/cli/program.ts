@@ -322,7 +322,7 @@ function addEngineCommands(program: Command, done: (status: number) => void): vo
   addCommonOptions(engine.command('status').description('whether it runs, and what it does')).action(async (options: object) => {
     done(await (await import('./engine.ts')).engineStatus(options));
   });
-  addCommonOptions(engine.command('stop').description('stop it; refused while VMs run')).option('--force', 'pull the plug of every VM first').action(async (options: object) => {
+  addCommonOptions(engine.command('stop').description('stop it; refused while VMs run')).option('--suspend', 'suspend every VM first').option('--force', 'pull the plug of every VM first').action(async (options: object) => {
     done(await (await import('./engine.ts')).stopEngine(options));
   });
   addCommonOptions(program.command('serve').description('serve the graphical interface to a browser on this machine'))

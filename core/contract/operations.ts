@@ -141,8 +141,8 @@ export const operations = {
   'server.status': { input: nothing, output: serverInfo },
   'server.stop': { input: nothing, output: serverInfo },
   'engine.status': { input: nothing, output: engineStatus },
-  /** Stops the engine; refused while VMs run unless `force`. */
-  'engine.stop': { input: z.strictObject({ force: z.boolean() }), output: nothing },
+  /** Stops the engine; refused while VMs run unless `suspend` saves them first or `force` pulls their plugs. Both: what cannot be suspended is pulled. */
+  'engine.stop': { input: z.strictObject({ force: z.boolean(), suspend: z.boolean().optional() }), output: nothing },
 } as const;
 
 export type Operations = typeof operations;

@@ -102,6 +102,8 @@ export interface ProcessorOptions {
   readonly features?: ReadonlySet<string>;
   /** `on` compiles what is hot, `always` whatever is decoded. */
   readonly jit?: 'off' | 'on' | 'always';
+  /** Folder into which every compiled region is written, for whoever tunes them. */
+  readonly dumpRegions?: string | undefined;
   /** Counts executed operations, for the choice of hot forms. */
   readonly profile?: boolean;
 }
@@ -169,6 +171,7 @@ export class Processor {
     }, this.hot.operations, (program, name) => this.compileCold(program, name), options.features);
     if (options.jit === 'on' || options.jit === 'always') {
       this.jit = new JitManager({
+        dumpFolder: options.dumpRegions,
         memory: this.memory, table: this.table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, features: options.features,
         firstIndex: COLD_LIMIT, lastIndex: TABLE_SIZE - 1, dropAllCode: () => { this.call('dropAllCode'); },
         pageAddress: delta => this.call('sampleAddress', delta) >>> 0, markedOffsets: this.translator.markedOffsets,
@@ -330,6 +333,7 @@ export class Processor {
       if (debug.stop) return EXIT_DEBUGGER;
       if ((code === RUN_BUDGET || code === RUN_REGION) && code === ran && !stepping) {
         if (code === RUN_REGION) this.jit?.sampleRegion(view.getUint32(REGION_ENTRY, true));
+        else if (this.jit) this.jit.counters.samplesInterpreted++;
         // What comes after a region counts too: a block between two regions would otherwise never be seen.
         this.jit?.sample(this.call('sampleAddress', 0) >>> 0);
         if (rest <= 0) return exitReason.preemptionTimer;

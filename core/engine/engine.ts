@@ -94,16 +94,32 @@ export class Engine {
     if (this.#stopping) throw new ContractError('engine-stopping', 'The engine is stopping.', 'Wait a moment and try again.');
   }
 
-  /** Stops after the answer has left. @throws ContractError `wrong-state` while VMs run, unless forced. */
-  async requestStop(force: boolean): Promise<void> {
+  /** Stops after the answer has left. @throws ContractError `wrong-state` while VMs run that are neither to be suspended nor to be stopped by force. */
+  async requestStop(force: boolean, suspend: boolean): Promise<void> {
+    if (suspend) await this.#suspendAll(force);
     const { running } = this.supervisor;
     if (running > 0 && !force) {
       const message = `${running} VM${running === 1 ? ' runs' : 's run'} in this library.`;
-      throw new ContractError('wrong-state', message, 'Stop them first, or pull their plugs with --force.');
+      throw new ContractError('wrong-state', message, 'Suspend them with --suspend, stop them first, or pull their plugs with --force.');
     }
     this.#stopping = true;
     await this.supervisor.stopAll();
     setTimeout(() => void this.close().then(this.#options.stopped), 50);
+  }
+
+  /** The system goes down: every VM that can be suspended is. Its state is not lost, and neither is the rest. */
+  async leave(): Promise<void> {
+    this.#stopping = true;
+    await this.#suspendAll(true);
+    await this.close();
+  }
+
+  /** @param lenient VMs that cannot be suspended are left as they are. @throws ContractError of the first that cannot, otherwise */
+  async #suspendAll(lenient: boolean): Promise<void> {
+    const alive = (await this.supervisor.list()).filter(({ state }) => state === 'running' || state === 'paused' || state === 'stopping');
+    const results = await Promise.allSettled(alive.map(({ id }) => this.snapshots.suspend(id)));
+    const refusal = results.find((result) => result.status === 'rejected');
+    if (refusal && !lenient) throw refusal.reason;
   }
 
   /** Ends the engine when its library was removed from under it, or when it was idle for long. */

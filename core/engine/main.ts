@@ -19,7 +19,7 @@ async function main(): Promise<void> {
   if (folder === undefined) throw new Error('The engine needs the folder of its library.');
   const engine = new Engine({ folder, launch: forkVmProcess, machineModule: machineModuleUrl(), idleMs: IDLE_MS, stopped: () => process.exit(0) });
   await engine.open();
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void engine.close().finally(() => process.exit(0)));
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void engine.leave().finally(() => process.exit(0)));
   process.on('SIGHUP', () => undefined); // The terminal that it was started from may close.
   greet({ type: 'ready' });
   parent?.close();

@@ -109,8 +109,8 @@ export function createOperations(engine: Engine): OperationHandlers {
     'server.status': () => Promise.resolve(server.status()),
     'server.stop': () => server.stop(),
     'engine.status': () => engine.status(),
-    'engine.stop': async ({ force }) => {
-      await engine.requestStop(force);
+    'engine.stop': async ({ force, suspend }) => {
+      await engine.requestStop(force, suspend === true);
       return {};
     },
   };

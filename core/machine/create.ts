@@ -75,7 +75,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const sources = config.clock === 'instructions' ? repeatableSources(() => retired()) : hostSources();
   const clock = new VirtualClock(sources.time);
   const cpu = new Processor({
-    helpers, helperBytes, ramBytes: config.memoryBytes, jit: config.jit, features: new Set<string>(model.features), profile,
+    helpers, helperBytes, ramBytes: config.memoryBytes, jit: config.jit, dumpRegions: process.env['VANDERPOOL_DUMP_REGIONS'], features: new Set<string>(model.features), profile,
     host: {
       mmioRead: (low, high, size) => vmm!.mmioRead(low, high, size),
       mmioReadHigh: () => vmm!.mmioReadHigh(),

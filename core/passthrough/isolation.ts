@@ -31,6 +31,8 @@ type Request = Parameters<DmaRemapper['translate']>[0];
 export class Isolation implements DmaRemapper {
   readonly host: HostIommu;
   private readonly domain: Domain;
+  /** Where the VM's memory begins in host-physical pages. */
+  private readonly firstPage: number;
   private readonly guest: DmaRemapper | null;
   /** By the requester ID that the guest sees. */
   private readonly assigned = new Map<number, Assigned>();
@@ -40,6 +42,7 @@ export class Isolation implements DmaRemapper {
     this.host = host;
     this.guest = guest;
     this.domain = host.createDomain(host.addMemory(memoryBytes));
+    this.firstPage = this.domain.region.base / 4096;
   }
 
   /** Puts a device into this VM's domain. */
@@ -74,9 +77,10 @@ export class Isolation implements DmaRemapper {
     const entry = this.assigned.get(request.source);
     if (entry === undefined) return inGuest;
     entry.counts.requests++;
-    const inHost = inGuest === null ? null : this.host.unit.translate({ ...request, source: entry.host, page: inGuest.page });
-    if (inHost === null) entry.counts.refused++;
-    return inHost === null ? null : { page: inHost.page - this.domain.region.base / 4096 };
+    const inHost = inGuest === null ? null : this.host.unit.translate({ source: entry.host, pasid: null, page: inGuest.page, write: request.write, execute: false, privileged: false });
+    if (inHost !== null) return { page: inHost.page - this.firstPage };
+    entry.counts.refused++;
+    return null;
   }
 
   /** Passes a device's message on as `send`; those of assigned devices go as the one message that is their own. */

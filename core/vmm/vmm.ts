@@ -4,6 +4,8 @@
  */
 import type { Pc } from '../machine/pc.ts';
 import type { SliceResult } from '../machine/types.ts';
+import { tscPerNs } from '../platform/clock.ts';
+import type { Timer } from '../platform/clock.ts';
 import type { VcpuInterrupts } from '../platform/interrupts.ts';
 import { Processor, exitReason } from '../cpu/processor.ts';
 import {
@@ -31,6 +33,8 @@ const RBX = GPR + 24;
 const ACTIVITY_ACTIVE = 0;
 const ACTIVITY_HLT = 1;
 const INTERRUPT_FLAG = 0x200;
+/** Time-stamp counts in a tick of the VMX-preemption timer (IA32_VMX_MISC). */
+const PREEMPTION_TICK = 32;
 /** What `interruptExits` says of external interrupts in a nested guest: its own, or exits that acknowledge them. */
 const INTERRUPTS_STAY = 0;
 const INTERRUPTS_ACKNOWLEDGED = 2;
@@ -48,6 +52,7 @@ export class Vmm {
   private readonly cpuid: Cpuid;
   private readonly model: CpuModel;
   private readonly timeStamp: TimeStamp;
+  private readonly preemption: Timer;
   private readonly msrs = new MsrFile();
   private readonly counts = new Uint32Array(80);
   private readonly cpus: number;
@@ -63,6 +68,7 @@ export class Vmm {
     const vcpu = pc.interrupts.localApics[0];
     if (!vcpu) throw new Error('a machine has at least one vCPU');
     this.vcpu = vcpu;
+    this.preemption = pc.clock.timer('VMX preemption', () => {});
     this.timeStamp = new TimeStamp(cpu, pc.clock, vcpu);
     this.components = [new ProcessorState(cpu, 0), new VmxState(cpu, 0), this.msrs, this.timeStamp];
     this.vcpu.onApicPageChange = () => this.mapApic();
@@ -134,6 +140,7 @@ export class Vmm {
       if (cpu.nonRoot) this.leaveNested();
       if (view.getUint32(ACTIVITY, true) !== ACTIVITY_ACTIVE) {
         if (!this.wakes()) {
+          this.armPreemption();
           if (pc.clock.skipIdle()) {
             // A timer whose interrupt nobody takes would keep this loop forever.
             if (performance.now() >= end) return { kind: 'ran' };
@@ -182,6 +189,13 @@ export class Vmm {
     const pins = view.getUint32(FERR, true);
     coprocessor.setError(pins !== 0);
     if (coprocessor.ignored) view.setUint32(FERR, FERR_ASSERTED | FERR_IGNORED, true);
+  }
+
+  /** The VMX-preemption timer runs on while a nested guest is halted: the clock has to come back for it. */
+  private armPreemption(): void {
+    const { cpu, pc: { clock } } = this;
+    const left = cpu.nonRoot ? cpu.call('preemptionTimerLeft') >>> 0 : 0;
+    this.preemption.set(left > 0 ? clock.nowNs() + Math.ceil((left * PREEMPTION_TICK) / tscPerNs) : null);
   }
 
   /** What makes a nested guest exit to its hypervisor before it goes on: the preemption timer, windows, NMIs, external interrupts. */

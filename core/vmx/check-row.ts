@@ -3,10 +3,11 @@ import type { VmcsView } from './view.ts';
 
 /**
  * Groups of fields that are checked together, as bits: after an entry that succeeded, a group is checked again only when one of its fields
- * was written. `point`: what a hypervisor changes at nearly every entry.
+ * was written. `point`: what a hypervisor changes at many entries. `rip`: what it
+ * changes at nearly every one; the processor checks that itself when nothing else was written (core/cpu/assembly/vm-entry.ts).
  */
-export const group = { controls: 1, host: 2, guest: 4, point: 8 } as const;
-export const ALL_GROUPS = 15;
+export const group = { controls: 1, host: 2, guest: 4, point: 8, rip: 16 } as const;
+export const ALL_GROUPS = 31;
 
 export type Phase = 'controls' | 'host' | 'guest';
 

@@ -141,10 +141,13 @@ function wakes(v: VmcsView): boolean {
 }
 
 const pointChecks: readonly CheckRow[] = [
-  point('RIP', FLAGS, {
-    ok: v => (long(v) && v.word(F.GUEST_CS_ACCESS_RIGHTS) & CS_LONG ? v.canonical(F.GUEST_RIP) : v.wide(F.GUEST_RIP) >> 32n === 0n),
-    break: v => v.set(F.GUEST_RIP, NOT_CANONICAL),
-  }),
+  {
+    ...row('RIP', FLAGS, {
+      ok: v => (long(v) && v.word(F.GUEST_CS_ACCESS_RIGHTS) & CS_LONG ? v.canonical(F.GUEST_RIP) : v.wide(F.GUEST_RIP) >> 32n === 0n),
+      break: v => v.set(F.GUEST_RIP, NOT_CANONICAL),
+    }),
+    group: group.rip,
+  },
   row('RFLAGS: reserved bits', FLAGS, { ok: v => (v.wide(F.GUEST_RFLAGS) & ~0x3f7fd5n) === 2n, break: v => v.clear(F.GUEST_RFLAGS, 2) }),
   row('RFLAGS: virtual-8086 mode', FLAGS, {
     when: v => long(v) || !has(v, F.GUEST_CR0, CR0_PE), ok: v => !has(v, F.GUEST_RFLAGS, RFLAGS_VM),

@@ -35,7 +35,7 @@ export function checkEntry(v: VmcsView, groups: number): number {
 }
 
 const POINT_FIELDS: ReadonlySet<number> = new Set([
-  F.ENTRY_INTERRUPTION_INFORMATION, F.ENTRY_EXCEPTION_ERROR_CODE, F.ENTRY_INSTRUCTION_LENGTH, F.GUEST_RIP, F.GUEST_INTERRUPTIBILITY_STATE,
+  F.ENTRY_INTERRUPTION_INFORMATION, F.ENTRY_EXCEPTION_ERROR_CODE, F.ENTRY_INSTRUCTION_LENGTH, F.GUEST_INTERRUPTIBILITY_STATE,
   F.GUEST_ACTIVITY_STATE, F.GUEST_PENDING_DEBUG_EXCEPTIONS,
 ]);
 /** Any value will do. */
@@ -47,9 +47,10 @@ const UNCHECKED: ReadonlySet<number> = new Set([
 /** The groups that a write of the field makes unchecked. */
 export function groupsOf({ encoding, kind }: FieldRow): number {
   if (UNCHECKED.has(encoding) || kind === 'read-only') return 0;
+  if (encoding === F.GUEST_RIP) return group.rip;
   if (POINT_FIELDS.has(encoding)) return group.point;
   if (kind === 'host') return group.host;
-  return kind === 'guest' ? group.guest | group.point : ALL_GROUPS;
+  return kind === 'guest' ? group.guest | group.point | group.rip : ALL_GROUPS;
 }
 
 export const GROUPS_BY_FIELD: ReadonlyMap<number, number> = new Map(FIELDS.map(field => [field.offset, groupsOf(field)]));

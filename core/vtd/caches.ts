@@ -29,6 +29,15 @@ export interface RemappingCaches {
 /** The runs a translation can have, in pages. */
 const runs = [1, 512, 512 * 512] as const;
 
+/** The run of pages that was asked for last. */
+interface LastPage {
+  readonly view: Translation;
+  readonly privileged: boolean;
+  readonly first: number;
+  readonly end: number;
+  readonly entry: TlbEntry;
+}
+
 /** Translations of one domain and PASID: a map for each length of run. */
 type PageMaps = readonly Map<number, TlbEntry>[];
 
@@ -40,6 +49,7 @@ export class Caches implements RemappingCaches {
   private readonly pasids = new Map<number, Translation>();
   private readonly domains = new Map<number, Map<number, PageMaps>>();
   private size = 0;
+  private last: LastPage | null = null;
   private readonly capacity: number;
 
   constructor(capacity = 8192) {
@@ -76,14 +86,23 @@ export class Caches implements RemappingCaches {
   }
 
   page(view: Translation, privileged: boolean, page: number): TlbEntry | undefined {
+    // Requests come in runs: the last answer is tried first.
+    const { last } = this;
+    if (last !== null && page >= last.first && page < last.end && last.view === view && last.privileged === privileged) {
+      this.hits++;
+      return last.entry;
+    }
     const maps = this.domains.get(view.domain)?.get(viewKey(view, privileged));
     if (maps !== undefined) {
       for (let size = 0; size < runs.length; size++) {
         const map = maps[size];
         if (map === undefined || map.size === 0) continue;
-        const found = map.get(page - (page % (runs[size] ?? 1)));
+        const run = runs[size] ?? 1;
+        const first = page - (page % run);
+        const found = map.get(first);
         if (found !== undefined) {
           this.hits++;
+          this.last = { view, privileged, first, end: first + run, entry: found };
           return found;
         }
       }
@@ -93,6 +112,7 @@ export class Caches implements RemappingCaches {
   }
 
   putPage(view: Translation, privileged: boolean, page: number, entry: TlbEntry): void {
+    this.last = null;
     if (this.size >= this.capacity) this.dropPages();
     let domain = this.domains.get(view.domain);
     if (domain === undefined) this.domains.set(view.domain, (domain = new Map()));
@@ -107,6 +127,7 @@ export class Caches implements RemappingCaches {
   }
 
   dropPages(selection?: PageSelection): void {
+    this.last = null;
     if (selection === undefined) {
       this.domains.clear();
       this.size = 0;

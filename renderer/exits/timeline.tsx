@@ -42,7 +42,7 @@ export function Timeline({ data, names, chosen, theme, height }: TimelineProps):
     const line = colourOf(element, '--line');
     const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: '11px Inter Variable, sans-serif' };
     const made = new uPlot({
-      width: element.clientWidth, height, pxAlign: false, legend: { show: false }, padding: [6, 4, 0, 0],
+      width: element.clientWidth, height, pxAlign: false, legend: { show: false }, padding: [6, 14, 0, 0],
       cursor: { points: { size: 5 }, drag: { x: false, y: false } },
       scales: { x: { time: true, range: (_plot, low, high) => [high - Math.min(WINDOW_S, Math.max(WINDOW_MINIMUM_S, high - low)), high] }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 10)] } },
       axes: [

@@ -223,6 +223,16 @@ describe('a suspended VM', () => {
     expect((await call('vm.get', { vm: VM })).state).toBe('stopped');
   });
 
+  it('is what a running one becomes when the engine is asked to suspend and stop, or the system goes down', async () => {
+    await startMonitor();
+    await poke(0x59);
+    await test.engine.leave();
+    test = await startTestEngine(test.folder, machineModuleUrl());
+    expect((await call('vm.get', { vm: VM })).state).toBe('suspended');
+    expect((await call('vm.start', { vm: VM })).state).toBe('running');
+    expect(await peek()).toBe(0x59);
+  });
+
   it('loses its state when its plug is pulled, and its memory is given back', async () => {
     await startMonitor();
     await call('vm.suspend', { vm: VM });

@@ -291,7 +291,7 @@ describe('leaving', () => {
     expect(electron.dialog.showMessageBox).not.toHaveBeenCalled();
   });
 
-  it.each([[0, 'background'], [1, 'quit'], [2, 'stay']])('asks while machines run: answer %i means %s', async (response, meaning) => {
+  it.each([[0, 'background'], [1, 'suspend'], [2, 'quit'], [3, 'stay']])('asks while machines run: answer %i means %s', async (response, meaning) => {
     electron.dialog.showMessageBox.mockResolvedValueOnce({ response });
     expect(await askLeaving(2)).toBe(meaning);
   });

@@ -1,5 +1,5 @@
 /** VM entries: VMLAUNCH and VMRESUME of a nested guest. @sdm 3C 27 */
-import { CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, STATUS_FLAGS } from './bits';
+import { ACCESS_L, CR0_PG, CR4_LA57, CR4_PAE, EFER_LMA, EFER_LME, STATUS_FLAGS } from './bits';
 import { segment } from './descriptors';
 import { deliverInjected, deliverPendingDebug } from './events';
 import { interruptShadow, writeStatus } from './flags';
@@ -14,7 +14,7 @@ import { loadMsrs } from './vm-msrs';
 import { startPreemptionTimer } from './vm-timer';
 import { vmFailInvalid, vmFailValid, vmxAdmit } from './vmx';
 import {
-  ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CS, CURRENT_VMCS, DEBUG_EXITS, DEBUG_MODE, DR7, DS, EFER, EFLAGS, ES, FS,
+  ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CR4_ALLOWED, CS, CURRENT_VMCS, DEBUG_EXITS, DEBUG_MODE, DR7, DS, EFER, EFLAGS, ES, FS,
   GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, INTERRUPT_WINDOW, LDTR, MONITOR_TRAP, MSR_DEBUGCTL, MSR_PAT, MSR_SYSENTER_CS,
   MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, NEXT_RIP, NMI_WINDOW, NON_ROOT, PDPTE, PENDING_DEBUG, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS,
   STEP_REASON, TLB_BANK, TR, VMCS, VMCS_CHECKED,
@@ -23,8 +23,9 @@ import * as F from '../../vmx/fields';
 import * as C from '../../vmx/control-bits';
 
 const RSP: usize = GPR + 32;
-/** Every group of checks (core/vmx/checks.ts). */
-const ALL_CHECKED: u32 = 15;
+/** Every group of checks (core/vmx/check-row.ts), and that of RIP alone. */
+const ALL_CHECKED: u32 = 31;
+const RIP_UNCHECKED: u32 = 16;
 const ENTRY_FAILURE: u32 = 0x80000000;
 const REASON_GUEST_STATE: u32 = 33;
 const REASON_MSR_LOADING: u32 = 34;
@@ -43,12 +44,22 @@ export function vmEnter(resume: i32): i32 {
   const launched = load<u32>(VMCS, REGION_LAUNCHED) != 0;
   if (launched != (resume != 0)) return vmFailValid(resume ? ERROR_NOT_LAUNCHED : ERROR_NOT_CLEAR);
   const unchecked = ALL_CHECKED & ~load<u32>(VMCS_CHECKED);
-  if (unchecked) {
+  if (unchecked == RIP_UNCHECKED && ripFits()) {
+    store<u32>(VMCS_CHECKED, ALL_CHECKED);
+  } else if (unchecked) {
     const outcome = vmEntryChecks(unchecked);
     if (outcome) return (outcome & 0xff) == REASON_GUEST_STATE ? fail(REASON_GUEST_STATE, outcome >>> 8) : vmFailValid(outcome);
     store<u32>(VMCS_CHECKED, ALL_CHECKED);
   }
   return enterGuest();
+}
+
+/** The check of RIP as its row has it: canonical in 64-bit code, of 32 bits elsewhere. */
+function ripFits(): bool {
+  const rip = get(F.GUEST_RIP);
+  if (!(get32(F.ENTRY_CONTROLS) & C.ENTRY_GUEST_LONG) || !(get32(F.GUEST_CS_ACCESS_RIGHTS) & ACCESS_L)) return rip >> 32 == 0;
+  const unused: u64 = load<u64>(CR4_ALLOWED) & CR4_LA57 ? 7 : 16;
+  return u64(i64(rip << unused) >> unused) == rip;
 }
 
 /** An entry that fails after the checks of controls and host state ends as an exit does, with nothing of the guest saved. @sdm 3C 27.8 */

@@ -12,10 +12,11 @@ export function startPreemptionTimer(): void {
   if (load<u32>(ACTIVE_PIN) & PIN_PREEMPTION_TIMER) store<u64>(PREEMPTION_DEADLINE, ((ownTimeStamp() >> RATE) + get32(PREEMPTION_TIMER_VALUE)) << RATE);
 }
 
+/** What the field is to hold after an exit, 0 when the timer is not active. */
 export function preemptionTimerLeft(): u32 {
   const now = ownTimeStamp();
   const deadline = load<u64>(PREEMPTION_DEADLINE);
-  return load<u32>(ACTIVE_PIN) & PIN_PREEMPTION_TIMER ? (now < deadline ? u32((deadline - now + 31) >> RATE) : 0) : get32(PREEMPTION_TIMER_VALUE);
+  return load<u32>(ACTIVE_PIN) & PIN_PREEMPTION_TIMER ? (now < deadline ? u32((deadline - now + 31) >> RATE) : 0) : 0;
 }
 
 export function preemptionTimerExpired(): bool {

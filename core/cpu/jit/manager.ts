@@ -13,6 +13,7 @@ import type { HelperSignatures } from '../helpers.ts';
 import { CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RIP } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_GOTO, OP_REGION, OP_STOP, R_AUX, R_OP, OP_CROSS } from '../record.ts';
 import { discover, keyOffset } from './discover.ts';
+import { dumpRegion } from './dump.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
 import { analyse } from './flow.ts';
 import { Heat } from './heat.ts';
@@ -60,6 +61,8 @@ export interface JitHost {
   readonly markedOffsets: ReadonlySet<number>;
   /** Guest-physical address of the instruction byte at RIP + delta; 0xffffffff when it cannot be fetched. No fault is left pending. */
   pageAddress(delta: number): number;
+  /** Folder for dumps of regions (dump.ts). */
+  readonly dumpFolder?: string | undefined;
 }
 
 interface RegionEntry {
@@ -84,7 +87,7 @@ export class JitManager {
   private readonly heat = new Heat();
   private nextIndex: number;
   private liveBytes = 0;
-  readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0, postponed: 0, stale: 0 };
+  readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0, postponed: 0, stale: 0, samplesInterpreted: 0, samplesInRegions: 0 };
 
   constructor(host: JitHost) {
     this.host = host;
@@ -114,6 +117,7 @@ export class JitManager {
 
   /** The budget ran out in the region that a record leads to: when that goes on, it is compiled again, larger. */
   sampleRegion(record: number): void {
+    this.counters.samplesInRegions++;
     const entry = this.entries.get(record);
     if (!entry || entry.large || ++entry.marks < LARGE_MARKS || (entry.marks & (entry.marks - 1)) !== 0) return;
     // The processor has left the region: its entry is found again relative to where it is now, if that is the same address space.
@@ -149,6 +153,7 @@ export class JitManager {
       return;
     }
     const identity = { record, index: this.nextIndex, plain: view.getUint32(PLAIN_SEGMENTS, true), windows: tier === 1 || !weigh };
+    const samples = this.entries.get(record)?.marks ?? 0;
     const code = compileRegion(region, analyse(region.blocks, region.entry), SIZES[size]!, this.host.signatures, identity);
     setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET[tier]!}`);
     const module = new WebAssembly.Module(code);
@@ -164,7 +169,14 @@ export class JitManager {
     this.counters.regions++;
     this.counters.regionBytes += code.length;
     this.counters.regionInstructions += instructions;
-    this.counters.compileMs += performance.now() - started;
+    const milliseconds = performance.now() - started;
+    this.counters.compileMs += milliseconds;
+    if (this.host.dumpFolder !== undefined) {
+      const rip = BigInt.asUintN(64, view.getBigUint64(RIP, true) + BigInt(distance));
+      const { page } = this.source(gpa, table, size, distance, weigh);
+      dumpRegion(this.host.dumpFolder, { index: identity.index, tier, region, gpa, rip, codeSize: SIZES[size]!, wasm: code, samples, milliseconds },
+        number => { const found = page(number); return found && this.bytes.subarray(found.host, found.host + 4096); });
+    }
   }
 
   /** Whether as much time was spent in the blocks of a region on its entry's page as compiling them takes. */

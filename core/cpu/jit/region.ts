@@ -3,55 +3,39 @@
  * the RIP left in the state. Blocks become structured code; general registers and flags live in locals and are written back on the
  * way out and around helpers.
  */
-import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
+import type { FunctionWriter } from '../../wasm/writer.ts';
 import { ModuleWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
-import type { Fact, Node, Slot, Width } from '../../isa/ir.ts';
+import type { Fact, Slot, Width } from '../../isa/ir.ts';
 import type { CodeSize, Decoded } from '../../isa/decoder.ts';
 import { Emitter } from '../emitter.ts';
 import type { Target } from '../emitter.ts';
 import { ownDisplacement } from '../forms.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { executeTag, importHelpers } from '../interpreter/build.ts';
+import { importHelpers } from '../interpreter/build.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import {
-  BUDGET, CODE_GENERATION, CS, DS, ES, EXECUTE_EPOCH, NEXT_RIP, PLAIN_SEGMENTS, REGION_CHECKS, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, SEG_LIMIT, STATE, TLB_EXECUTE,
-  WINDOW_ABSOLUTE, WINDOW_RIP, WINDOW_SEGMENT, ZERO,
-} from '../layout.ts';
-import { OP_REGION, REGION_DONE, REGION_STALE, R_AUX, R_OP } from '../record.ts';
+import { BUDGET, CODE_GENERATION, CS, DS, ES, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_LIMIT, STATE } from '../layout.ts';
+import { REGION_DONE } from '../record.ts';
 import { RegisterFile, StateUse, slotOffset } from './registers.ts';
-import { windowAccess } from './windowAccess.ts';
+import { PAGE_RIP, REGION_TYPE, TLB, Transition } from './transition.ts';
+import type { RegionIdentity } from './transition.ts';
+import { windowAccess, windowOf } from './windowAccess.ts';
 import { keyOffset } from './discover.ts';
 import type { Region, RegionBlock, RegionInstruction } from './discover.ts';
 import type { Flow } from './flow.ts';
 
-const TYPE: FunctionType = { parameters: [I32, I64, I32], results: [I32] };
-const PAGE_RIP = 1;
-const TLB = 2;
 const CS_LIMIT = SEGMENTS + CS * SEGMENT_SIZE + SEG_LIMIT;
 const STATUS_FAULT = 1;
 const STATUS_JUMP = 2;
 const STATUS_SYNC = 4;
 
-/** What a region is known by from outside. */
-export interface RegionIdentity {
-  /** Record of its first instruction. */
-  readonly record: number;
-  /** Index in the function table. */
-  readonly index: number;
-  /** Legacy code: PLAIN_SEGMENTS, for which the region is made. */
-  readonly plain: number;
-  /** Whether all base registers have windows, not the stack pointer alone. */
-  readonly windows: boolean;
-}
-
 export function compileRegion(region: Region, flow: Flow, codeSize: CodeSize, signatures: HelperSignatures, identity: RegionIdentity): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importMemory('host', 'memory', 1);
   module.importTable('host', 'cold');
-  const type = module.type(TYPE);
+  const type = module.type(REGION_TYPE);
   const helper = importHelpers(module, signatures, flow.order.flatMap(block => block.instructions.map(({ program }) => program)), ['revalidate', 'openRead', 'openStore', 'openWrite', 'commitWrite']);
-  const { code } = module.function(TYPE, 'region');
+  const { code } = module.function(REGION_TYPE, 'region');
   new RegionCompiler(code, flow, codeSize, helper, identity, type).compile(region);
   return module.finish();
 }
@@ -62,7 +46,7 @@ class RegionCompiler {
   private readonly legacy: boolean;
   private readonly helper: (name: string) => number;
   private readonly identity: RegionIdentity;
-  private readonly type: number;
+  private readonly transition: Transition;
   private readonly windows: boolean;
   private readonly registers: RegisterFile;
   private readonly pool: LocalPool;
@@ -86,7 +70,6 @@ class RegionCompiler {
     this.legacy = codeSize !== 64;
     this.helper = helper;
     this.identity = identity;
-    this.type = type;
     this.windows = identity.windows;
     const use = new StateUse();
     for (const block of flow.order) for (const { decoded, program } of block.instructions) use.scan(decoded, program.statements);
@@ -97,12 +80,13 @@ class RegionCompiler {
     this.status = code.local(I32);
     this.generation = code.local(I32);
     this.dropped = code.local(I32);
+    const { legacy, exitRip, status, budget } = this;
+    this.transition = new Transition({ code, legacy, identity, type, helper, exitRip, status, budget });
   }
 
   compile(region: Region): void {
     const { code } = this;
-    if (this.legacy) this.checkSegments(keyOffset(region.entry));
-    this.checkPages(region);
+    this.transition.enter(region);
     this.registers.reload();
     code.i32Const(0);
     code.memory(op.i64Load, BUDGET);
@@ -119,167 +103,9 @@ class RegionCompiler {
     code.get(this.exitRip);
     code.memory(op.i64Store, RIP);
     this.storeBudget();
-    this.chain();
-    this.noteEntry();
+    this.transition.chain();
+    this.transition.noteEntry();
     code.get(this.status);
-  }
-
-  /** Pushes a truth value: nonzero when segments are other than what the region was made for. */
-  private segmentsDiffer(): void {
-    const { code } = this;
-    code.i32Const(0);
-    code.memory(op.i32Load, PLAIN_SEGMENTS);
-    code.i32Const(this.identity.plain);
-    code.op(op.i32Ne);
-  }
-
-  private checkSegments(entryOffset: number): void {
-    this.segmentsDiffer();
-    this.code.ifUnlikely();
-    this.leaveStale(entryOffset);
-    this.code.end();
-  }
-
-  private leaveStale(entryOffset: number): void {
-    const { code } = this;
-    code.i32Const(0);
-    this.pageAddress(entryOffset);
-    code.memory(op.i64Store, RIP);
-    this.noteEntry();
-    code.i32Const(REGION_STALE);
-    code.return();
-  }
-
-  private noteEntry(): void {
-    const { code } = this;
-    code.i32Const(0);
-    code.i32Const(this.identity.record);
-    code.memory(op.i32Store, REGION_ENTRY);
-  }
-
-  /** Goes straight to the region that begins where control goes on, when there is one and the budget is not used up. */
-  private chain(): void {
-    const { code } = this;
-    const linear = this.code.local(I64);
-    const at = this.code.local(I32);
-    const none = code.block();
-    code.get(this.status);
-    code.i32Const(REGION_DONE);
-    code.op(op.i32Ne);
-    code.brIf(none);
-    code.get(this.budget);
-    code.i64Const(0);
-    code.op(op.i64LeS);
-    code.brIf(none);
-    code.get(this.exitRip);
-    executeTag(code, this.legacy, { tlb: TLB, linear, entry: at });
-    code.get(linear);
-    code.op(op.i64Add);
-    code.i64Const(4095);
-    code.op(op.i64GtU);
-    code.brIf(none);
-    code.get(at);
-    code.memory(op.i32Load, TLB_EXECUTE + 8);
-    code.get(linear);
-    code.op(op.i32WrapI64);
-    code.i32Const(4095);
-    code.op(op.i32And);
-    code.tee(at);
-    code.i32Const(2);
-    code.op(op.i32Shl);
-    code.op(op.i32Add);
-    code.memory(op.i32Load, 0);
-    code.tee(this.status);
-    // Address 0 holds no record: it reads as another operation.
-    code.memory(op.i32Load16U, R_OP);
-    code.i32Const(OP_REGION);
-    code.op(op.i32Ne);
-    code.if();
-    code.i32Const(REGION_DONE);
-    code.set(this.status);
-    code.br(none);
-    code.end();
-    code.get(this.status);
-    code.get(this.exitRip);
-    code.get(at);
-    code.op(op.i64ExtendI32U);
-    code.op(op.i64Sub);
-    code.get(TLB);
-    code.get(this.status);
-    code.memory(op.i32Load, R_AUX);
-    code.op(op.returnCallIndirect);
-    code.u32(this.type);
-    code.u8(0);
-    code.end();
-  }
-
-  /**
-   * Code on other pages than the entry's is checked when the region is entered for the first time, and again when a translation has
-   * changed since, the entry's page is at another address, or at another privilege level.
-   */
-  private checkPages(region: Region): void {
-    if (region.foreign.size === 0) return;
-    const { code } = this;
-    const slot = REGION_CHECKS + this.identity.index * 16;
-    const page = this.exitRip;
-    code.i32Const(0);
-    code.memory(op.i64Load, slot);
-    code.get(PAGE_RIP);
-    if (this.legacy) {
-      code.i32Const(0);
-      code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
-      code.op(op.i64Add);
-    }
-    code.tee(page);
-    code.op(op.i64Ne);
-    code.i32Const(0);
-    code.memory(op.i64Load, slot + 8);
-    code.i32Const(0);
-    code.memory(op.i64Load, EXECUTE_EPOCH);
-    code.op(op.i64Ne);
-    code.op(op.i32Or);
-    code.ifUnlikely();
-    code.i32Const(0);
-    code.get(page);
-    code.memory(op.i64Store, slot);
-    for (const [number, { table }] of region.foreign) this.checkPage(number, table, keyOffset(region.entry));
-    code.i32Const(0);
-    code.i32Const(0);
-    code.memory(op.i64Load, EXECUTE_EPOCH);
-    code.memory(op.i64Store, slot + 8);
-    code.end();
-  }
-
-  /**
-   * Code on another page is right as long as the execute table still leads from its linear address to the record table it was compiled
-   * from: mapping and contents are unchanged then.
-   */
-  private checkPage(number: number, table: number, entryOffset: number): void {
-    const { code } = this;
-    const linear = this.exitRip;
-    const entry = this.status;
-    code.get(PAGE_RIP);
-    code.i64Const(number * 4096);
-    code.op(op.i64Add);
-    executeTag(code, this.legacy, { tlb: TLB, linear, entry });
-    code.get(linear);
-    code.op(op.i64Add);
-    code.i64Const(0);
-    code.op(op.i64Ne);
-    code.get(entry);
-    code.memory(op.i32Load, TLB_EXECUTE + 8);
-    code.i32Const(table);
-    code.op(op.i32Ne);
-    code.op(op.i32Or);
-    code.ifUnlikely();
-    code.get(linear);
-    code.call(this.helper('revalidate'));
-    code.i32Const(table);
-    code.op(op.i32Ne);
-    code.if();
-    this.leaveStale(entryOffset);
-    code.end();
-    code.end();
   }
 
   private storeBudget(): void {
@@ -524,7 +350,7 @@ class RegionCompiler {
     code.get(this.generation);
     code.op(op.i32Ne);
     if (this.legacy) {
-      this.segmentsDiffer();
+      this.transition.segmentsDiffer();
       code.op(op.i32Or);
     }
     code.set(this.dropped);
@@ -572,30 +398,6 @@ class RegionCompiler {
       case 'target': relative(decoded.displacement + offset); break;
     }
   }
-}
-
-/** The window of an access: that of the register its address starts from. */
-function windowOf(decoded: Decoded, address: Node): number {
-  const walk = (node: Node): number => {
-    switch (node.kind) {
-      case 'slot': {
-        const offset = slotOffset(decoded, node.slot);
-        if (node.slot === 'segment' && offset !== ZERO - STATE) return WINDOW_SEGMENT;
-        return offset < WINDOW_ABSOLUTE * 8 ? offset >> 3 : -1;
-      }
-      case 'fact': return node.fact === 'target' || node.fact === 'nextRip' ? WINDOW_RIP : -1;
-      case 'binary': {
-        const a = walk(node.a);
-        const b = walk(node.b);
-        return b === WINDOW_SEGMENT || a < 0 ? b : a;
-      }
-      case 'zeroExtend': case 'truncate': return walk(node.a);
-      case 'segment': return walk(node.offset);
-      default: return -1;
-    }
-  };
-  const found = walk(address);
-  return found < 0 ? WINDOW_ABSOLUTE : found;
 }
 
 /** Whether an instruction that transfers control may fault before it does: it is counted behind its checks. Legacy code checks the limit of CS. */

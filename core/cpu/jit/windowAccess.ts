@@ -3,12 +3,16 @@
  * that is known when the code is made, so that a hit costs an addition and a comparison. The stack pointer's window hits nearly always; for
  * other registers there is the table, alone or behind the window.
  */
+import type { Decoded } from '../../isa/decoder.ts';
 import type { Node } from '../../isa/ir.ts';
 import { I32, op } from '../../wasm/opcodes.ts';
 import { storeOp } from '../emitter.ts';
 import { commitIfBounced, hostAddress, tableMiss } from '../tableAccess.ts';
 import type { AccessContext, MemoryAccess } from '../tableAccess.ts';
-import { TLB_READ, TLB_WRITE, WINDOWS, WINDOW_ANY, WINDOW_SIZE, WINDOW_STACK, WINDOW_WRITE } from '../layout.ts';
+import {
+  STATE, TLB_READ, TLB_WRITE, WINDOWS, WINDOW_ABSOLUTE, WINDOW_ANY, WINDOW_RIP, WINDOW_SEGMENT, WINDOW_SIZE, WINDOW_STACK, WINDOW_WRITE, ZERO,
+} from '../layout.ts';
+import { slotOffset } from './registers.ts';
 
 /** STATUS of `openStore` when the store goes to BOUNCE and must be committed. */
 export const STATUS_BOUNCED = 8;
@@ -129,4 +133,28 @@ export function windowAccess(context: RegionAccessContext): MemoryAccess {
     },
     finish: pointer => commitIfBounced(context, pointer),
   };
+}
+
+/** The window of an access: that of the register its address starts from. */
+export function windowOf(decoded: Decoded, address: Node): number {
+  const walk = (node: Node): number => {
+    switch (node.kind) {
+      case 'slot': {
+        const offset = slotOffset(decoded, node.slot);
+        if (node.slot === 'segment' && offset !== ZERO - STATE) return WINDOW_SEGMENT;
+        return offset < WINDOW_ABSOLUTE * 8 ? offset >> 3 : -1;
+      }
+      case 'fact': return node.fact === 'target' || node.fact === 'nextRip' ? WINDOW_RIP : -1;
+      case 'binary': {
+        const a = walk(node.a);
+        const b = walk(node.b);
+        return b === WINDOW_SEGMENT || a < 0 ? b : a;
+      }
+      case 'zeroExtend': case 'truncate': return walk(node.a);
+      case 'segment': return walk(node.offset);
+      default: return -1;
+    }
+  };
+  const found = walk(address);
+  return found < 0 ? WINDOW_ABSOLUTE : found;
 }

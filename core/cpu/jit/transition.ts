@@ -1,0 +1,218 @@
+/**
+ * How a region is entered and left: what must still hold of the code it was made from, and the way straight on to the next region. Regions
+ * are functions (record, RIP of the page's first byte, base of the look-aside tables) → STATUS.
+ */
+import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
+import { I32, I64, op } from '../../wasm/opcodes.ts';
+import { executeTag } from '../interpreter/build.ts';
+import {
+  CS, EXECUTE_EPOCH, PLAIN_SEGMENTS, REGION_CHECKS, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, TLB_EXECUTE,
+} from '../layout.ts';
+import { OP_REGION, REGION_DONE, REGION_STALE, R_AUX, R_OP } from '../record.ts';
+import { keyOffset } from './discover.ts';
+import type { Region } from './discover.ts';
+
+export const REGION_TYPE: FunctionType = { parameters: [I32, I64, I32], results: [I32] };
+export const PAGE_RIP = 1;
+export const TLB = 2;
+
+/** What a region is known by from outside. */
+export interface RegionIdentity {
+  /** Record of its first instruction. */
+  readonly record: number;
+  /** Index in the function table. */
+  readonly index: number;
+  /** Legacy code: PLAIN_SEGMENTS, for which the region is made. */
+  readonly plain: number;
+  /** Whether all base registers have windows, not the stack pointer alone. */
+  readonly windows: boolean;
+}
+
+export interface TransitionContext {
+  readonly code: FunctionWriter;
+  /** Whether the code is not 64-bit code. */
+  readonly legacy: boolean;
+  readonly identity: RegionIdentity;
+  /** Index of REGION_TYPE in the module. */
+  readonly type: number;
+  helper(name: string): number;
+  /** Locals: where control goes on (i64), why the region is left (i32), instructions that may still run (i64). */
+  readonly exitRip: number;
+  readonly status: number;
+  readonly budget: number;
+}
+
+export class Transition {
+  private readonly context: TransitionContext;
+  private readonly code: FunctionWriter;
+
+  constructor(context: TransitionContext) {
+    this.context = context;
+    this.code = context.code;
+  }
+
+  /** At the entry, before anything was done. */
+  enter(region: Region): void {
+    const entry = keyOffset(region.entry);
+    if (this.context.legacy) {
+      this.segmentsDiffer();
+      this.code.ifUnlikely();
+      this.leaveStale(entry);
+      this.code.end();
+    }
+    if (region.foreign.size > 0) this.checkPages(region, entry);
+  }
+
+  /** Pushes a truth value: nonzero when segments are other than what the region was made for. */
+  segmentsDiffer(): void {
+    const { code } = this;
+    code.i32Const(0);
+    code.memory(op.i32Load, PLAIN_SEGMENTS);
+    code.i32Const(this.context.identity.plain);
+    code.op(op.i32Ne);
+  }
+
+  private leaveStale(entryOffset: number): void {
+    const { code } = this;
+    code.i32Const(0);
+    code.get(PAGE_RIP);
+    code.i64Const(entryOffset);
+    code.op(op.i64Add);
+    code.memory(op.i64Store, RIP);
+    this.noteEntry();
+    code.i32Const(REGION_STALE);
+    code.return();
+  }
+
+  /** Says which region returns to the interpreter. */
+  noteEntry(): void {
+    const { code } = this;
+    code.i32Const(0);
+    code.i32Const(this.context.identity.record);
+    code.memory(op.i32Store, REGION_ENTRY);
+  }
+
+  /** Goes straight to the region that begins where control goes on, when there is one and the budget is not used up. */
+  chain(): void {
+    const { code } = this;
+    const { legacy, status, exitRip, budget, type } = this.context;
+    const linear = code.local(I64);
+    const at = code.local(I32);
+    const none = code.block();
+    code.get(status);
+    code.i32Const(REGION_DONE);
+    code.op(op.i32Ne);
+    code.brIf(none);
+    code.get(budget);
+    code.i64Const(0);
+    code.op(op.i64LeS);
+    code.brIf(none);
+    code.get(exitRip);
+    executeTag(code, legacy, { tlb: TLB, linear, entry: at });
+    code.get(linear);
+    code.op(op.i64Add);
+    code.i64Const(4095);
+    code.op(op.i64GtU);
+    code.brIf(none);
+    code.get(at);
+    code.memory(op.i32Load, TLB_EXECUTE + 8);
+    code.get(linear);
+    code.op(op.i32WrapI64);
+    code.i32Const(4095);
+    code.op(op.i32And);
+    code.tee(at);
+    code.i32Const(2);
+    code.op(op.i32Shl);
+    code.op(op.i32Add);
+    code.memory(op.i32Load, 0);
+    code.tee(status);
+    // Address 0 holds no record: it reads as another operation.
+    code.memory(op.i32Load16U, R_OP);
+    code.i32Const(OP_REGION);
+    code.op(op.i32Ne);
+    code.if();
+    code.i32Const(REGION_DONE);
+    code.set(status);
+    code.br(none);
+    code.end();
+    code.get(status);
+    code.get(exitRip);
+    code.get(at);
+    code.op(op.i64ExtendI32U);
+    code.op(op.i64Sub);
+    code.get(TLB);
+    code.get(status);
+    code.memory(op.i32Load, R_AUX);
+    code.op(op.returnCallIndirect);
+    code.u32(type);
+    code.u8(0);
+    code.end();
+  }
+
+  /**
+   * Code on other pages than the entry's is checked when the region is entered for the first time, and again when a translation has
+   * changed since, the entry's page is at another address, or at another privilege level.
+   */
+  private checkPages(region: Region, entry: number): void {
+    const { code } = this;
+    const slot = REGION_CHECKS + this.context.identity.index * 16;
+    const page = this.context.exitRip;
+    code.i32Const(0);
+    code.memory(op.i64Load, slot);
+    code.get(PAGE_RIP);
+    if (this.context.legacy) {
+      code.i32Const(0);
+      code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
+      code.op(op.i64Add);
+    }
+    code.tee(page);
+    code.op(op.i64Ne);
+    code.i32Const(0);
+    code.memory(op.i64Load, slot + 8);
+    code.i32Const(0);
+    code.memory(op.i64Load, EXECUTE_EPOCH);
+    code.op(op.i64Ne);
+    code.op(op.i32Or);
+    code.ifUnlikely();
+    code.i32Const(0);
+    code.get(page);
+    code.memory(op.i64Store, slot);
+    for (const [number, { table }] of region.foreign) this.checkPage(number, table, entry);
+    code.i32Const(0);
+    code.i32Const(0);
+    code.memory(op.i64Load, EXECUTE_EPOCH);
+    code.memory(op.i64Store, slot + 8);
+    code.end();
+  }
+
+  /**
+   * Code on another page is right as long as the execute table still leads from its linear address to the record table it was compiled
+   * from: mapping and contents are unchanged then.
+   */
+  private checkPage(number: number, table: number, entryOffset: number): void {
+    const { code } = this;
+    const { exitRip: linear, status: entry } = this.context;
+    code.get(PAGE_RIP);
+    code.i64Const(number * 4096);
+    code.op(op.i64Add);
+    executeTag(code, this.context.legacy, { tlb: TLB, linear, entry });
+    code.get(linear);
+    code.op(op.i64Add);
+    code.i64Const(0);
+    code.op(op.i64Ne);
+    code.get(entry);
+    code.memory(op.i32Load, TLB_EXECUTE + 8);
+    code.i32Const(table);
+    code.op(op.i32Ne);
+    code.op(op.i32Or);
+    code.ifUnlikely();
+    code.get(linear);
+    code.call(this.context.helper('revalidate'));
+    code.i32Const(table);
+    code.op(op.i32Ne);
+    code.if();
+    this.leaveStale(entryOffset);
+    code.end();
+    code.end();
+  }
+}

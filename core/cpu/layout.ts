@@ -254,6 +254,8 @@ export const MSR_FEATURE_CONTROL = 0x11040;
 export const NMI_UNBLOCKED = 0x11048;
 /** 32-bit: instruction length of the event that IDT_VECTORING_INFO names. */
 export const VECTORING_LENGTH = 0x1104c;
+/** 32-bit: reason of an exit that the virtual APIC owes behind the current instruction, 0 = none. */
+export const VIRTUAL_APIC_EXIT = 0x11054;
 /** The current VMCS, in the format of the region in memory (core/vmx/vmcs.ts). */
 export const VMCS = 0x12000;
 /** Tables made from rows, which no reset changes: the capability MSRs from 480H on, u64 each; two bytes per place of a VMCS (FIELD_*, groups). */

@@ -4,7 +4,7 @@ import type { Component, DeviceState } from '../platform/device.ts';
 import type { Processor } from '../cpu/processor.ts';
 import {
   ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, CR4_ALLOWED, CURRENT_VMCS, IDT_VECTORING_ERROR, IDT_VECTORING_INFO, MONITOR_TRAP,
-  MSR_DEBUGCTL, MSR_FEATURE_CONTROL, NMI_UNBLOCKED, NON_ROOT, PHYS_RESERVED, PREEMPTION_DEADLINE, TLB_BANK, VECTORING_LENGTH, VMCS, VMCS_CHECKED, VMXON_POINTER,
+  MSR_DEBUGCTL, MSR_FEATURE_CONTROL, NMI_UNBLOCKED, NON_ROOT, PHYS_RESERVED, PREEMPTION_DEADLINE, TLB_BANK, VECTORING_LENGTH, VIRTUAL_APIC_EXIT, VMCS, VMCS_CHECKED, VMXON_POINTER,
   VMX_OPERATION,
 } from '../cpu/layout.ts';
 import { FIELDS } from '../vmx/vmcs.ts';
@@ -16,7 +16,7 @@ const VMX_FIELDS: readonly StateField[] = [
   ...stateFields(64, [['vmxonPointer', VMXON_POINTER], ['preemptionDeadline', PREEMPTION_DEADLINE], ['debugctl', MSR_DEBUGCTL], ['featureControl', MSR_FEATURE_CONTROL]]),
   ...stateFields(32, [
     ['activePinControls', ACTIVE_PIN], ['activePrimaryControls', ACTIVE_PRIMARY], ['activeSecondaryControls', ACTIVE_SECONDARY],
-    ['activeExceptions', ACTIVE_EXCEPTIONS], ['monitorTrap', MONITOR_TRAP], ['nmiUnblocked', NMI_UNBLOCKED],
+    ['activeExceptions', ACTIVE_EXCEPTIONS], ['monitorTrap', MONITOR_TRAP], ['nmiUnblocked', NMI_UNBLOCKED], ['virtualApicExit', VIRTUAL_APIC_EXIT],
     ['vectoringInformation', IDT_VECTORING_INFO], ['vectoringErrorCode', IDT_VECTORING_ERROR], ['vectoringLength', VECTORING_LENGTH],
   ]),
 ];

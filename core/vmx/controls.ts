@@ -24,7 +24,7 @@ export const CONTROLS: readonly ControlRow[] = [
   row('primary', 2, 'interrupt-window exiting'), row('primary', 3, 'use TSC offsetting'), row('primary', 7, 'HLT exiting'),
   row('primary', 9, 'INVLPG exiting'), row('primary', 10, 'MWAIT exiting'), row('primary', 11, 'RDPMC exiting'), row('primary', 12, 'RDTSC exiting'),
   row('primary', 15, 'CR3-load exiting'), row('primary', 16, 'CR3-store exiting'), row('primary', 19, 'CR8-load exiting'),
-  row('primary', 20, 'CR8-store exiting'), row('primary', 22, 'NMI-window exiting'),
+  row('primary', 20, 'CR8-store exiting'), row('primary', 21, 'use TPR shadow'), row('primary', 22, 'NMI-window exiting'),
   row('primary', 23, 'MOV-DR exiting'), row('primary', 24, 'unconditional I/O exiting'), row('primary', 25, 'use I/O bitmaps'),
   row('primary', 27, 'monitor trap flag'), row('primary', 28, 'use MSR bitmaps'), row('primary', 29, 'MONITOR exiting'),
   row('primary', 30, 'PAUSE exiting'), row('primary', 31, 'activate secondary controls'),

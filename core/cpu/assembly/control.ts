@@ -11,6 +11,7 @@ import { canonical, canonicalWhenWide, loadPdptes } from './paging';
 import { FAULTED, OK, SYNC, faulted, raise, raiseError } from './status';
 import { flushAll, flushNonGlobal, flushPage } from './tlb';
 import { cltsExit, disabled, lmswExit, maskedWrite, primaryExits, secondaryExits, shadowed } from './vm-controls';
+import { tprShadowed, virtualTpr, writeVirtualTpr } from './vm-apic';
 import { vmExit, vmExitDecoded } from './vm-exit';
 import { fixedCr0, fixedCr4 } from './vmx';
 import {
@@ -99,7 +100,8 @@ export function movToCr(n: i32, value: u64): i32 {
   }
   if (n != 8) return raise(6);
   if (value > 15) return raiseError(13, 0);
-  store<u64>(CR8, value);
+  if (tprShadowed()) writeVirtualTpr(u32(value));
+  else store<u64>(CR8, value);
   return SYNC;
 }
 
@@ -110,7 +112,7 @@ export function movFromCr(n: i32): i32 {
   else if (n == 2) value = load<u64>(CR2);
   else if (n == 3) value = load<u64>(CR3);
   else if (n == 4) value = shadowed(4, load<u64>(CR4));
-  else if (n == 8) value = load<u64>(CR8);
+  else if (n == 8) value = tprShadowed() ? virtualTpr() : load<u64>(CR8);
   else return raise(6);
   store<u64>(ARGUMENTS, value);
   return OK;

@@ -9,6 +9,7 @@ import { loadPdptes } from './paging';
 import { EXIT, JUMP, OK, SYNC } from './status';
 import { enterBank, leaveBank } from './tlb-context';
 import { REGION_LAUNCHED, SHADOW_INDICATOR, get, get32, set } from './vmcs';
+import { belowThreshold } from './vm-apic';
 import { CR0_KEPT, loadHost, nestedTag } from './vm-leave';
 import { loadMsrs } from './vm-msrs';
 import { startPreemptionTimer } from './vm-timer';
@@ -26,6 +27,7 @@ const RSP: usize = GPR + 32;
 /** Every group of checks (core/vmx/check-row.ts), and that of RIP alone. */
 const ALL_CHECKED: u32 = 31;
 const RIP_UNCHECKED: u32 = 16;
+const CONTROLS_UNCHECKED: u32 = 1;
 const ENTRY_FAILURE: u32 = 0x80000000;
 const REASON_GUEST_STATE: u32 = 33;
 const REASON_MSR_LOADING: u32 = 34;
@@ -43,7 +45,9 @@ export function vmEnter(resume: i32): i32 {
   if (interruptShadow() & 2) return vmFailValid(ERROR_MOV_SS);
   const launched = load<u32>(VMCS, REGION_LAUNCHED) != 0;
   if (launched != (resume != 0)) return vmFailValid(resume ? ERROR_NOT_LAUNCHED : ERROR_NOT_CLEAR);
-  const unchecked = ALL_CHECKED & ~load<u32>(VMCS_CHECKED);
+  let unchecked = ALL_CHECKED & ~load<u32>(VMCS_CHECKED);
+  // The virtual task priority is in memory: it can change without a VMWRITE.
+  if (get32(F.PRIMARY_CONTROLS) & C.PRIMARY_TPR_SHADOW && belowThreshold()) unchecked |= CONTROLS_UNCHECKED;
   if (unchecked == RIP_UNCHECKED && ripFits()) {
     store<u32>(VMCS_CHECKED, ALL_CHECKED);
   } else if (unchecked) {

@@ -6,7 +6,7 @@ import { get32, set } from './vmcs';
 import { vmExit, vmExitEvent } from './vm-exit';
 import { completeVmExit } from './vm-leave';
 import { preemptionTimerExpired } from './vm-timer';
-import { ACTIVE_PIN, EFLAGS, INTERRUPTIBILITY, INTERRUPT_WINDOW, MONITOR_TRAP, NMI_WINDOW, NON_ROOT } from '../layout';
+import { ACTIVE_PIN, EFLAGS, INTERRUPTIBILITY, INTERRUPT_WINDOW, MONITOR_TRAP, NMI_WINDOW, NON_ROOT, VIRTUAL_APIC_EXIT } from '../layout';
 import { EXIT_CONTROLS, EXIT_INTERRUPTION_INFORMATION } from '../../vmx/fields';
 import { EXIT_ACKNOWLEDGE_INTERRUPT, PIN_EXTERNAL_INTERRUPT, PIN_NMI, PIN_VIRTUAL_NMIS } from '../../vmx/control-bits';
 
@@ -29,6 +29,7 @@ function leave(reason: u32): i32 {
 /** The exits that are due before the next instruction of a nested guest: JUMP after one, OK when there is none, EXIT after a VMX abort. */
 export function boundary(): i32 {
   if (!load<u32>(NON_ROOT)) return OK;
+  if (load<u32>(VIRTUAL_APIC_EXIT)) return leave(load<u32>(VIRTUAL_APIC_EXIT));
   if (load<u32>(MONITOR_TRAP) == 1) return leave(REASON_MONITOR_TRAP);
   if (preemptionTimerExpired()) return leave(REASON_PREEMPTION_TIMER);
   const shadow = interruptShadow();

@@ -1,8 +1,10 @@
 /** Debian behind VT-d: a disk's transfers and interrupts go through the guest's unit, and through the workstation's where the disk is assigned. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { writeCpio } from '../../build/guests/cpio.ts';
 import { vanderpool } from '../helpers/command-line.ts';
 import { GuestShell, guestOptions, provideGuest } from '../helpers/guests.ts';
 import type { Guest } from '../helpers/guests.ts';
@@ -48,6 +50,41 @@ describe.each([
     expect(said).toMatch(words.includes('strict') ? /^DMA$/m : /^DMA-FQ$/m);
     shell.child.stdin.write('poweroff -f\n');
     expect(await shell.ended, shell.errors).toBe(0);
+  }, TEST_MS);
+});
+
+describe('vfio-pci in Debian', () => {
+  /** Modules of the kernel's own package, in the order in which they need each other, and the program. */
+  function archive(): string {
+    const program = join(folder, 'vfio');
+    execFileSync('gcc', ['-O1', '-static', '-o', program, join(import.meta.dirname, '../helpers/vfio.c')], { stdio: 'pipe' });
+    const names = ['irqbypass', 'vfio_virqfd', 'vfio', 'vfio_iommu_type1', 'vfio-pci-core', 'vfio-pci'];
+    const packaged = dirname(guest.kernel);
+    const files = readdirSync(packaged, { recursive: true, encoding: 'utf8' });
+    const modules = names.map((name, index) => {
+      const file = files.find((path) => path.endsWith(`/${name}.ko`));
+      if (file === undefined) throw new Error(`the kernel's package has no module ${name}`);
+      return { kind: 'file', path: `mod/${index}.ko`, data: readFileSync(join(packaged, file)) } as const;
+    });
+    const initrd = join(folder, 'initrd');
+    // The kernel unpacks one archive after another.
+    writeFileSync(initrd, Buffer.concat([readFileSync(guest.initramfs), writeCpio([...modules, { kind: 'file', path: 'bin/vfio', data: readFileSync(program), executable: true }])]));
+    return initrd;
+  }
+
+  it('gives a device to a program, which reaches what it has mapped and nothing else', async () => {
+    const shell = new GuestShell([...guestOptions({ ...guest, initramfs: archive() }, 'shell intel_iommu=on', GUEST_SECONDS), '--machine', 'iommu=on', '--test-devices']);
+    onTestFinished(() => void shell.child.kill('SIGKILL'));
+    await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
+    await shell.ask('for n in 0 1 2 3 4 5; do insmod /mod/$n.ko; done');
+    await shell.ask('cd /sys/bus/pci; echo vfio-pci >devices/0000:00:1e.0/driver_override; echo 0000:00:1e.0 >drivers_probe');
+    const said = await shell.ask('G=$(busybox readlink devices/0000:00:1e.0/iommu_group); /bin/vfio 0000:00:1e.0 ${G##*/}');
+    expect(said).toContain('group viable 1');
+    expect(said).toContain('moved: through the IOMMU');
+    expect(said).toContain('beyond the mapping: untouched');
+    // The guest's driver has had the fault's interrupt and read its record.
+    const faults = await shell.ask('dmesg | grep "DMAR: .DMA"');
+    expect(faults).toMatch(/DMA Write.*Request device \[00:1e\.0\].*fault addr 0x40001000/);
   }, TEST_MS);
 });
 

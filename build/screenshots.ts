@@ -39,6 +39,15 @@ try {
   await page.getByRole('tab', { name: 'Overview' }).click();
   await page.waitForTimeout(12_000);
   await shoot(page, 'overview');
+  await page.getByRole('tab', { name: 'COM1' }).click();
+  await page.getByRole('button', { name: 'VM exits' }).click();
+  await typeLine(page, 'for i in 1 2 3 4 5 6; do dd if=/dev/urandom bs=64k count=8 2>/dev/null | sha256sum; sleep 1; done');
+  await page.waitForTimeout(11_000);
+  await shoot(page, 'exits');
+  await page.getByRole('radio', { name: 'Inspector' }).click();
+  await page.waitForTimeout(2500);
+  await shoot(page, 'inspector');
+  await page.getByRole('button', { name: 'Close the side view' }).click();
   await page.keyboard.press('n');
   await page.getByRole('radio', { name: /Kernel and initrd/ }).click();
   await page.getByLabel('Kernel', { exact: true }).fill(kernel);

@@ -1,5 +1,5 @@
 /** The file below an image: bytes at offsets, nothing more. Formats know this interface alone, so tests can make it fail at any point. */
-import { close, constants, fdatasync, fstatSync, ftruncate, openSync, closeSync, read, write } from 'node:fs';
+import { close, closeSync, constants, fdatasync, fstatSync, ftruncate, openSync, read, readSync, write, writeSync } from 'node:fs';
 import { ContractError } from '../contract/errors.ts';
 import { BlockError } from './blockDevice.ts';
 import type { BlockFailure } from './blockDevice.ts';
@@ -21,7 +21,17 @@ export interface ImageStorage {
 
 const failures: Readonly<Record<string, BlockFailure>> = { ENOSPC: 'full', EDQUOT: 'full', EFBIG: 'full', EROFS: 'read-only' };
 
-/** A file of the host. */
+/** Longer accesses go to the thread pool: the thread that serves disks serves consoles, too. */
+const AT_ONCE_BYTES = 128 * 1024;
+/** An access that took longer did not find its data in the host's cache. */
+const SLOW_MS = 0.3;
+/** So many accesses after a slow one go to the thread pool, where they wait for the disk side by side. */
+const SLOW_COUNT = 64;
+
+/**
+ * A file of the host. Short accesses are done at once as long as they are fast: what the host has in its cache takes a few microseconds,
+ * and two changes of thread take several times that.
+ */
 export class FileStorage implements ImageStorage {
   readonly path: string;
   readonly readOnly: boolean;
@@ -29,6 +39,8 @@ export class FileStorage implements ImageStorage {
   readonly identity: string;
   readonly #descriptor: number;
   #length: number;
+  /** Accesses that still go to the thread pool, because one was slow. */
+  #slow = 0;
 
   /** @throws ContractError `file-unreadable` when there is no such file, or it is no plain file, or may not be opened */
   constructor(path: string, readOnly: boolean) {
@@ -82,13 +94,34 @@ export class FileStorage implements ImageStorage {
     });
   }
 
-  #readOnce(offset: number, into: Uint8Array): Promise<number> {
+  /** Does a short access in this thread, or says that it has to wait (null). */
+  #atOnce(length: number, access: () => number, what: string): number | null {
+    if (length > AT_ONCE_BYTES) return null;
+    if (this.#slow > 0) {
+      this.#slow -= 1;
+      return null;
+    }
+    const started = performance.now();
+    try {
+      return access();
+    } catch (error) {
+      throw this.#failed(what, error as NodeJS.ErrnoException);
+    } finally {
+      if (performance.now() - started > SLOW_MS) this.#slow = SLOW_COUNT;
+    }
+  }
+
+  #readOnce(offset: number, into: Uint8Array): number | Promise<number> {
+    const count = this.#atOnce(into.length, () => readSync(this.#descriptor, into, 0, into.length, offset), 'read');
+    if (count !== null) return count;
     return new Promise((resolve, reject) => {
       read(this.#descriptor, into, 0, into.length, offset, (error, count) => (error ? reject(this.#failed('read', error)) : resolve(count)));
     });
   }
 
-  #writeOnce(offset: number, from: Uint8Array): Promise<number> {
+  #writeOnce(offset: number, from: Uint8Array): number | Promise<number> {
+    const count = this.#atOnce(from.length, () => writeSync(this.#descriptor, from, 0, from.length, offset), 'written');
+    if (count !== null) return count;
     return new Promise((resolve, reject) => {
       write(this.#descriptor, from, 0, from.length, offset, (error, count) => (error ? reject(this.#failed('written', error)) : resolve(count)));
     });

@@ -177,7 +177,11 @@ export class Supervisor {
     const { vm, guest } = await this.#live(reference, 'resumed');
     if (guest.state !== 'paused') throw wrongState(vm, 'it cannot be resumed', 'Only a paused VM can.');
     guest.resume();
-    return this.#settled(vm.id, guest, 'running');
+    const after = await this.#settled(vm.id, guest, 'running');
+    if (after.state === 'paused' && vm.config.gdb !== null) {
+      throw wrongState(after, 'GDB holds it', `Let it go on at GDB's prompt, or connect there (target remote :${vm.config.gdb.port}) and detach.`);
+    }
+    return after;
   }
 
   async describe(reference: string): Promise<string> {

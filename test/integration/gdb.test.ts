@@ -1,5 +1,8 @@
 /** GDB from Debian against an unmodified Debian kernel. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { vanderpool } from '../helpers/command-line.ts';
 import { freePort, runGdb } from '../helpers/gdb.ts';
 import { GuestShell, guestOptions, provideGuest } from '../helpers/guests.ts';
@@ -90,6 +93,29 @@ describe('the debugger of a guest that waits', () => {
     const said = await untilConnected(() => runGdb([`target remote 127.0.0.1:${waitPort}`, 'stepi', 'info registers rip', 'kill']));
     expect(said).toMatch(/rip +0x/);
     expect((await ending).status).toBe(0);
+  }, TEST_MS);
+
+  it('shows as a pause in the library, which only GDB ends', async () => {
+    const library = mkdtempSync(join(tmpdir(), 'vanderpool-gdb-'));
+    const command = (...args: string[]): ReturnType<typeof vanderpool> => vanderpool([...args, '--library', library]);
+    const waitPort = await freePort();
+    try {
+      await command('vm', 'create', 'held', '--memory', '64M', '--gdb', `127.0.0.1:${waitPort}`, '--gdb-wait');
+      await command('vm', 'start', 'held');
+      const state = async (): Promise<string> => (JSON.parse((await command('vm', 'show', 'held', '--json')).stdout) as { readonly state: string }).state;
+      await vi.waitFor(async () => expect(await state()).toBe('paused'), { timeout: 10_000 });
+      const { status, stderr } = await command('vm', 'resume', 'held');
+      expect([status, stderr]).toEqual([1, expect.stringContaining('GDB holds it')]);
+      await runGdb([`target remote 127.0.0.1:${waitPort}`, 'detach']);
+      await vi.waitFor(async () => expect(await state()).toBe('running'), { timeout: 10_000 });
+      // The port is taken: a second VM that wants it says so and does not run.
+      await command('vm', 'create', 'second', '--memory', '64M', '--gdb', String(waitPort));
+      expect((await command('vm', 'start', 'second')).stderr).toContain(`GDB's port ${waitPort} on 127.0.0.1 cannot be opened: another program has it`);
+      expect((await command('vm', 'edit', 'second', '--gdb', 'off')).status).toBe(0);
+    } finally {
+      await command('engine', 'stop', '--force');
+      rmSync(library, { recursive: true, force: true });
+    }
   }, TEST_MS);
 
   it('refuses addresses that others could reach, with a reason', async () => {

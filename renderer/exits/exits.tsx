@@ -9,8 +9,8 @@ import { shownTheme } from '../settings/theme.ts';
 import { formatCount } from '../state/format.ts';
 import { isAlive, useLibrary } from '../state/library.ts';
 import { exitName } from '../vm/exit-names.ts';
-import { busiest, everything, formatNs, passes, summed, timeline } from './model.ts';
-import type { ExitFilter, ExitsState, SummedRow } from './model.ts';
+import { busiest, everything, formatNs, histogram, passes, summed, timeline } from './model.ts';
+import type { ExitFilter, ExitsState, HistogramBar, SummedRow } from './model.ts';
 import { seriesColour, Timeline } from './timeline.tsx';
 import { useExits } from './use-exits.ts';
 
@@ -65,6 +65,7 @@ function Watching({ vm }: { readonly vm: Vm }): ReactNode {
           <div className="exits-scroll">
             <Timeline data={data} names={names} chosen={filter.reason} theme={theme} height={TIMELINE_HEIGHT} />
             <Reasons rows={rows} names={names} chosen={filter.reason} onChoose={(reason) => setFilter({ ...filter, reason: filter.reason === reason ? null : reason })} />
+            {filter.reason !== null && <Times bars={histogram(state, filter.reason, filter)} reason={filter.reason} />}
             <Recent state={state} filter={filter} onOpen={setOpened} onAll={() => setFilter({ ...filter, reason: null })} />
           </div>
         )}
@@ -108,6 +109,26 @@ function Reasons({ rows, names, chosen, onChoose }: ReasonsProps): ReactNode {
         {rows.length === 0 && <tr><td colSpan={levels ? 7 : 6} className="nothing">Nothing in this time.</td></tr>}
       </tbody>
     </table>
+  );
+}
+
+/** How long the exits for one reason take: a bar for each power of two. */
+function Times({ bars, reason }: { readonly bars: readonly HistogramBar[]; readonly reason: string }): ReactNode {
+  if (bars.length === 0) return null;
+  const most = Math.max(...bars.map(({ count }) => count));
+  const total = bars.reduce((sum, { count }) => sum + count, 0);
+  return (
+    <section aria-label={`How long ${exitName(reason)} takes`}>
+      <header className="dock-heading"><h3>Time of {exitName(reason)}</h3><span className="note">{formatCount(total)} since this view was opened</span></header>
+      <div className="histogram" role="img" aria-label={bars.map(({ from, count }) => `${formatNs(from)} to ${formatNs(from * 2)}: ${count}`).join('; ')}>
+        {bars.map(({ from, count }) => (
+          <div key={from} className="histogram-bar" title={`${formatNs(from)} to ${formatNs(from * 2)}: ${count}`}>
+            <span style={{ height: count === 0 ? 0 : `${Math.max(2, (count / most) * 100)}%` }} />
+            <em>{formatNs(from)}</em>
+          </div>
+        ))}
+      </div>
+    </section>
   );
 }
 

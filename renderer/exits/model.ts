@@ -119,6 +119,22 @@ export function busiest(state: ExitsState, count: number, filter: ExitFilter): s
   return [...sums].sort(([, left], [, right]) => right - left).slice(0, count).map(([name]) => name);
 }
 
+export interface HistogramBar {
+  /** Nanoseconds at the bar's left edge; the right edge is twice as far. */
+  readonly from: number;
+  readonly count: number;
+}
+
+/** How long the exits for a reason took, in powers of two, from the shortest that occurred to the longest; of the whole trace. */
+export function histogram(state: ExitsState, reason: string, filter: ExitFilter): HistogramBar[] {
+  const rows = Object.values(state.totals).filter((row) => passes({ ...filter, reason }, row));
+  const length = Math.max(0, ...rows.map((row) => row.histogram.length));
+  const counts = Array.from({ length }, (_, bucket) => rows.reduce((sum, row) => sum + (row.histogram[bucket] ?? 0), 0));
+  const first = counts.findIndex((count) => count > 0);
+  const last = counts.findLastIndex((count) => count > 0);
+  return first < 0 ? [] : counts.slice(first, last + 1).map((count, i) => ({ from: 2 ** (first + i), count }));
+}
+
 /** Nanoseconds with three digits and a unit. */
 export function formatNs(ns: number): string {
   if (ns < 1000) return `${ns.toFixed(0)} ns`;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ExitRecord, ExitRow, ExitsEvent } from '../../core/contract/index.ts';
-import { addReport, busiest, emptyExits, everything, formatNs, summed, timeline } from '../../renderer/exits/model.ts';
+import { addReport, busiest, emptyExits, everything, formatNs, histogram, summed, timeline } from '../../renderer/exits/model.ts';
 import { parseAddress } from '../../renderer/inspector/subjects.ts';
 
 const row = (name: string, count: number, totalNs: number, level = 1): ExitRow => ({
@@ -53,6 +53,13 @@ describe('the exit view', () => {
   it('lists the newest exits first', () => {
     const state = addReport(addReport(emptyExits, report(500, [], [exit(1), exit(2)])), report(1000, [], [exit(3)]));
     expect(state.recent.map(({ sequence }) => sequence)).toEqual([3, 2, 1]);
+  });
+
+  it('shows how long the exits for a reason take, from the shortest to the longest', () => {
+    const state = addReport(emptyExits, report(500, [{ ...row('hlt', 6, 0), histogram: [0, 0, 4, 0, 2, 0] }, { ...row('hlt', 1, 0, 2), histogram: [0, 1] }]));
+    expect(histogram(state, 'hlt', { ...everything, level: 1 })).toEqual([{ from: 4, count: 4 }, { from: 8, count: 0 }, { from: 16, count: 2 }]);
+    expect(histogram(state, 'hlt', everything)[0]).toEqual({ from: 2, count: 1 });
+    expect(histogram(state, 'cpuid', everything)).toEqual([]);
   });
 
   it('writes times with a unit', () => {

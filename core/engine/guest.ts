@@ -63,6 +63,7 @@ export class Guest {
   #state: VmState = 'starting';
   #button: NodeJS.Timeout | undefined;
   #snapshot: SnapshotTask | null = null;
+  #restoring: PromiseWithResolvers<void> | null = null;
   /** Why the process is about to end, when it said so or was told to. */
   #lastWord: { readonly exit: VmExit; readonly error: ContractError | null } | null = null;
 
@@ -141,6 +142,21 @@ export class Guest {
       return await this.#snapshot.result;
     } finally {
       this.#snapshot = null;
+    }
+  }
+
+  /**
+   * Goes back to a snapshot of this very configuration, without a new process; afterwards the guest is paused.
+   * @throws ContractError; the machine is good for nothing then
+   */
+  async restore(point: RestorePoint): Promise<void> {
+    this.pause();
+    this.#restoring = Promise.withResolvers();
+    this.#send({ type: 'restore', restore: { ...point, segments: point.segments.map(([id, path]) => [id, path]) } });
+    try {
+      await this.#restoring.promise;
+    } finally {
+      this.#restoring = null;
     }
   }
 
@@ -241,6 +257,7 @@ export class Guest {
         return;
       case 'snapshot-point': case 'chunk-lookup': case 'segment': case 'snapshot-progress': case 'snapshot-taken': case 'snapshot-failed':
         return this.#snapshot?.receive(message);
+      case 'restored': return message.error ? this.#restoring?.reject(ContractError.fromShape(message.error)) : this.#restoring?.resolve();
       case 'stopped':
         this.#lastWord ??= describeExit(message.exit);
         return;
@@ -271,6 +288,7 @@ export class Guest {
     for (let port = 0; port < SERIAL_PORTS; port += 1) this.#consoles[port]?.connect(null);
     for (const resolve of this.#describing.splice(0)) resolve(null);
     for (const { reject } of [...this.#inspections.values(), ...this.#pictures.values()]) reject(silent());
+    this.#restoring?.reject(new ContractError('vm-crashed', 'The VM ended before it was restored.', 'Restore it again.'));
     this.#snapshot?.fail(new ContractError('vm-crashed', 'The VM ended before its snapshot was taken.', 'Start it again.'));
     const { exit, error } = this.#lastWord ?? crash(how);
     this.#starting.reject(error ?? new ContractError('vm-crashed', 'The VM ended before it ran.', 'Start it again.'));

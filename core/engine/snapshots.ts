@@ -2,7 +2,7 @@
 import { ContractError } from '../contract/errors.ts';
 import { NAME_LENGTH } from '../contract/limits.ts';
 import type { Finding, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
-import type { Vm } from '../contract/vm.ts';
+import type { Vm, VmConfig } from '../contract/vm.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
 import type { Library } from '../store/library.ts';
@@ -78,6 +78,7 @@ export class Snapshots {
       const stored = this.#store.load(this.#store.get(vm.id, snapshot).id);
       // Everything that can be refused is refused before the machine is touched.
       const from = this.#startPoint(stored, paused);
+      if (from && (await this.#restoreInPlace(vm, stored, from))) return this.#supervisor.get(vm.id);
       await this.#supervisor.kill(vm.id, `It was put back to the snapshot "${stored.name}".`);
       this.#discardSuspended(vm.id);
       await this.#supervisor.configure(vm.id, { ...stored.config, name: vm.config.name, notes: vm.config.notes });
@@ -86,6 +87,27 @@ export class Snapshots {
       if (!from) return this.#supervisor.showStopped(vm.id, stored.consoles);
       return this.#start(vm.id, stored.pageMap, from);
     });
+  }
+
+  /** A machine of the same configuration needs no new process: false when this one is another, or did not obey. */
+  async #restoreInPlace(vm: Vm, stored: StoredSnapshot, from: StartPoint): Promise<boolean> {
+    const guest = this.#supervisor.guest(vm.id);
+    const same = ({ name: _name, notes: _notes, ...machine }: VmConfig): string => JSON.stringify(Object.entries(machine).toSorted());
+    if (!guest || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config)) return false;
+    try {
+      await guest.restore(from.restore);
+    } catch (error) {
+      console.error(new Date().toISOString(), 'restore in place', error);
+      return false;
+    }
+    // Until now the machine may have read from what it had before.
+    this.#pin(vm.id, stored.pageMap);
+    this.#store.setCurrent(vm.id, stored.id);
+    for (const [port, console] of this.#supervisor.consoles(vm.id).entries()) console.restore(from.consoles[port] ?? new Uint8Array(0));
+    if (!from.paused) guest.resume();
+    await this.#supervisor.settled(vm.id, from.paused ? 'paused' : 'running');
+    this.#changed(vm.id);
+    return true;
   }
 
   async edit(reference: string, snapshot: string, changes: { readonly name?: string | undefined; readonly notes?: string | undefined }): Promise<Snapshot> {

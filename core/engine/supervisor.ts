@@ -294,6 +294,12 @@ export class Supervisor {
     throw wrongState(vm, `it cannot be ${verb}`, `Start it first: vanderpool vm start "${vm.config.name}".`);
   }
 
+  /** Waits a moment for a live guest's word that it is in a state. */
+  async settled(id: string, state: VmState): Promise<Vm> {
+    const guest = this.#guests.get(id);
+    return guest ? this.#settled(id, guest, state) : this.get(id);
+  }
+
   /** Waits a moment for the guest's word that it is so; a guest that is busy says it later. */
   async #settled(id: string, guest: Guest, state: VmState): Promise<Vm> {
     for (let left = 50; left > 0 && guest.state !== state; left -= 1) await new Promise((resolve) => setTimeout(resolve, 10));

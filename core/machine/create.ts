@@ -19,7 +19,7 @@ import { Pc } from './pc.ts';
 import { answerQuestion } from './questions.ts';
 import { restoreMachine, saveMachine } from './saved.ts';
 import { hostSources, repeatableSources } from './sources.ts';
-import type { LoadedBoot, Machine, MachineConfig, MachineHost } from './types.ts';
+import type { LoadedBoot, Machine, MachineConfig, MachineHost, RestorePoint } from './types.ts';
 import { PAGE_MMIO, PAGE_RAM, PAGE_ROM } from '../cpu/layout.ts';
 import { checkFirmware } from './firmware.ts';
 import { VariableStore } from './variables.ts';
@@ -137,8 +137,12 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     root.reset(pc.boot(read));
     images = spoolImages(read);
   };
-  if (config.restore) restoreMachine(config.restore, { pc, root, pager, sources });
+  if (config.restore) restoreMachine(config.restore, { pc, root, pager, sources }, null);
   else start();
+  const goBack = (point: RestorePoint, from: Uint8Array | null): void => {
+    pc.reset();
+    restoreMachine(point, { pc, root, pager, sources }, from);
+  };
   return {
     runSlice: () => {
       const result = root.runSlice();
@@ -166,7 +170,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     get held() {
       return gdb.held;
     },
-    answer: (kind, question) => answerQuestion({ cpu, pc, vmm: root, gdb }, kind, question),
+    answer: (kind, question) => answerQuestion({ cpu, pc, vmm: root, gdb, restore: goBack }, kind, question),
     takeProfile: () => cpu.takeProfile(),
   };
 }

@@ -44,6 +44,8 @@ export const toVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('chunk-places'), segments: words, positions: words }),
   z.strictObject({ type: z.literal('segment-recorded'), segment: z.int().min(1) }),
   z.strictObject({ type: z.literal('cancel-snapshot') }),
+  /** Go back to a snapshot of this very configuration, in this very process. */
+  z.strictObject({ type: z.literal('restore'), restore: restorePoint }),
 ]);
 export type ToVmProcess = z.infer<typeof toVmProcess>;
 
@@ -89,6 +91,8 @@ export const fromVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('snapshot-progress'), done: z.int().min(0), total: z.int().min(0) }),
   z.strictObject({ type: z.literal('snapshot-taken'), map: bytes, writtenBytes: z.int().min(0) }),
   z.strictObject({ type: z.literal('snapshot-failed'), error: errorShape }),
+  /** The answer to `restore`: output sent from now on is that of the restored machine. After an error the machine is good for nothing. */
+  z.strictObject({ type: z.literal('restored'), error: errorShape.nullable() }),
   z.strictObject({ type: z.literal('stopped'), exit: machineExit }),
 ]);
 export type FromVmProcess = z.infer<typeof fromVmProcess>;

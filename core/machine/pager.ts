@@ -5,9 +5,11 @@ import {
 import type { Processor } from '../cpu/processor.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
 import type { GuestMemory } from '../snapshot/guestMemory.ts';
+import type { PageMap } from '../snapshot/pageMap.ts';
 import type { PageSource } from '../snapshot/pageSource.ts';
 import type { PreserveRing } from '../snapshot/preserve.ts';
 
+const ZEROS = Buffer.alloc(CHUNK_BYTES);
 /** Pages that chipset registers switch between RAM, ROM and MMIO: they are there from the start. */
 const SWITCHED_PAGES = 0x100000 / CHUNK_BYTES;
 
@@ -64,17 +66,30 @@ export class Pager {
     else this.#history[page] = HISTORY_WRITTEN;
   }
 
-  /** RAM, which is all zeros, gets the pages of a snapshot, each when it is first needed. @throws SegmentError */
-  restore(source: PageSource): void {
-    const { bytes } = this.#cpu;
+  /**
+   * RAM goes over to the pages of a snapshot, each fetched when it is first needed. What was not written since the snapshot of `from`, and
+   * lies in the same place in both, stays: RAM that is all zeros goes over from an empty map. @throws SegmentError
+   */
+  restore(source: PageSource, from: PageMap): void {
+    const { bytes, ram } = this.#cpu;
+    const history = this.#history;
+    this.#drop();
     this.#source = source;
-    this.#history.fill(HISTORY_CLEAN);
+    this.#filled = 0;
     for (let page = 0; page < this.#pages; page += 1) {
-      if ((source.map.segments[page] ?? 0) === 0) continue;
-      if (page < SWITCHED_PAGES || bytes[PAGE_KIND + page] !== PAGE_RAM) this.#cpu.ram.set(source.read(page), page * CHUNK_BYTES);
-      else bytes[PAGE_KIND + page] = PAGE_ABSENT;
+      if (history[page] === HISTORY_CLEAN && from.samePlace(source.map, page)) continue;
+      const kind = bytes[PAGE_KIND + page];
+      const content = this.#content(page);
+      history[page] = HISTORY_CLEAN;
+      if (page < SWITCHED_PAGES || (kind !== PAGE_RAM && kind !== PAGE_ABSENT)) ram.set(source.read(page), page * CHUNK_BYTES);
+      else if ((source.map.segments[page] ?? 0) !== 0) bytes[PAGE_KIND + page] = PAGE_ABSENT;
+      else {
+        // The host gives memory to what is written: most of it was never anything but zeros.
+        if (!ZEROS.equals(content)) content.fill(0);
+        bytes[PAGE_KIND + page] = PAGE_RAM;
+      }
     }
-    this.#cpu.call('flushBanks');
+    this.#cpu.call('flushAll');
   }
 
   /** The page is needed now; its neighbours come along. @throws SegmentError */

@@ -18,7 +18,8 @@ import { Runner } from './runner.ts';
 import { SnapshotTaker } from './taker.ts';
 import type { MachineService } from './runner.ts';
 import { MachineServices } from './services.ts';
-import type { MachineConfig } from './types.ts';
+import { OUTPUT_RING } from './link.ts';
+import type { MachineConfig, RestorePoint } from './types.ts';
 
 const METRICS_MS = 1000;
 /** In a VM's folder: what UEFI firmware keeps in its flash. */
@@ -146,6 +147,7 @@ class Guest {
         return void this.#runner.describe().then((text) => this.#send({ type: 'description', text }));
       case 'command': return this.#command(message.command);
       case 'snapshot': return void this.#takeSnapshot(message.folder);
+      case 'restore': return void this.#restore(message.restore);
       case 'chunk-places': case 'segment-recorded': case 'cancel-snapshot': return this.#taker.answer(message);
     }
   }
@@ -176,6 +178,17 @@ class Guest {
     else if (command === 'reset') this.#runner.reset();
     else if (command === 'end') void this.#runner.terminate().finally(() => this.#finish({ type: 'stopped', exit: { reason: 'power-off' } }));
     else this.#runner.powerButton();
+  }
+
+  /** The machine is paused: what its ports still hold is from before. */
+  async #restore(point: RestorePoint): Promise<void> {
+    try {
+      await this.#taker.restore(point);
+      for (let port = 0; port < SERIAL_PORTS; port += 1) this.#runner.readOutput(port, OUTPUT_RING);
+      this.#send({ type: 'restored', error: null });
+    } catch (error) {
+      this.#send({ type: 'restored', error: asContractError(error).toShape() });
+    }
   }
 
   async #takeSnapshot(folder: string): Promise<void> {

@@ -8,7 +8,7 @@ import { RECORD_BYTES } from '../vmm/exitTrace.ts';
 import type { GdbTarget } from '../gdb/target.ts';
 import { inspect } from '../inspect/inspect.ts';
 import type { Pc } from './pc.ts';
-import type { Answers, QuestionKind, Questions, TracedExits } from './types.ts';
+import type { Answers, QuestionKind, Questions, RestorePoint, TracedExits } from './types.ts';
 
 /** The parts of a machine that answers come from. */
 export interface MachineParts {
@@ -16,6 +16,7 @@ export interface MachineParts {
   readonly pc: Pc;
   readonly vmm: Vmm;
   readonly gdb: GdbTarget;
+  readonly restore: (point: RestorePoint, from: Uint8Array | null) => void;
 }
 
 type Handlers = { readonly [K in QuestionKind]: (parts: MachineParts, question: Questions[K]) => Answers[K] };
@@ -43,6 +44,10 @@ const handlers: Handlers = {
     }
     // The hand's down is the mouse's minus.
     if (pointer) pc.keyboard.move({ ...pointer, dy: -pointer.dy });
+    return null;
+  },
+  restore: ({ restore }, { point, from }) => {
+    restore(point, from);
     return null;
   },
   exits: ({ vmm }, { since, limit }) => tracedExits(vmm, since, limit),

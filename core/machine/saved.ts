@@ -25,15 +25,19 @@ export interface RestoredMachine {
   readonly sources: Sources;
 }
 
-/** Puts a snapshot into a machine that was just made. @throws ContractError `snapshot-damaged` saying what of it does not fit. */
-export function restoreMachine({ state, map, segments }: RestorePoint, { pc, root, pager, sources }: RestoredMachine): void {
+/**
+ * Puts a snapshot into a machine that was just made, or reset. `from`: the map of the last snapshot of its memory, encoded; null: it is zeros. 
+ * @throws ContractError `snapshot-damaged` saying what of it does not fit
+ */
+export function restoreMachine({ state, map, segments }: RestorePoint, { pc, root, pager, sources }: RestoredMachine, from: Uint8Array | null): void {
   try {
     const states = new Map(Object.entries(typeof state === 'object' && state !== null ? state : {}));
     const host = StateReader.open(HOST, states.get(HOST.name));
     const wallMs = host.integer('wallMs', 0, 8.64e15);
     const repeats = sources.chance !== null;
     if (repeats) sources.chance = host.integer('chance', 1, 0xffffffff) | 0;
-    pager.restore(new PageSource(PageMap.decode(map, pager.memory.bytes / CHUNK_BYTES), new Map(segments)));
+    const pages = pager.memory.bytes / CHUNK_BYTES;
+    pager.restore(new PageSource(PageMap.decode(map, pages), new Map(segments)), from ? PageMap.decode(from, pages) : new PageMap(pages));
     // The processor before the clock: with the instruction clock, time is counted from its instructions.
     for (const component of root.components) load(states, component);
     pc.loadState(state);

@@ -8,9 +8,12 @@ import type { FromSaver, SaverStart, ToSaver } from '../snapshot/saver.ts';
 import { entryUrl } from './entries.ts';
 import type { FromVmProcess, ToVmProcess } from './messages.ts';
 import type { Runner } from './runner.ts';
+import type { RestorePoint } from './types.ts';
 
 /** Progress is told this often. */
 const PROGRESS_MS = 100;
+/** A busy host may take long to read the first pages of a snapshot. */
+const RESTORE_MS = 30_000;
 
 type Answer = Extract<ToVmProcess, { type: 'chunk-places' | 'segment-recorded' | 'cancel-snapshot' }>;
 
@@ -18,12 +21,12 @@ export class SnapshotTaker {
   readonly #runner: Runner;
   readonly #send: (message: FromVmProcess) => void;
   readonly #pages: number;
-  readonly #base: Uint8Array | null;
+  #base: Uint8Array<ArrayBuffer> | null;
   #saver: Worker | null = null;
   #toldAt = 0;
 
   /** `base`: the map that the machine was restored from. */
-  constructor(runner: Runner, send: (message: FromVmProcess) => void, memoryBytes: number, base: Uint8Array | null) {
+  constructor(runner: Runner, send: (message: FromVmProcess) => void, memoryBytes: number, base: Uint8Array<ArrayBuffer> | null) {
     this.#runner = runner;
     this.#send = send;
     this.#pages = memoryBytes / CHUNK_BYTES;
@@ -39,6 +42,13 @@ export class SnapshotTaker {
     const { point, milliseconds, sent } = answer;
     this.#send({ type: 'snapshot-point', state: point.state, output: sent.slice(0, SERIAL_PORTS).map((count, port) => this.#runner.outputAt(port, count)), pauseMilliseconds: milliseconds, pages: point.pages.length });
     this.#tell(saver, { type: 'take', memory: point.memory, pages: point.pages, folder });
+  }
+
+  /** Goes back to a snapshot: what the last one and this one have alike stays where it is. @throws ContractError */
+  async restore(point: RestorePoint): Promise<void> {
+    await this.#runner.ask('restore', { point, from: this.#base }, RESTORE_MS);
+    this.#base = point.map;
+    if (this.#saver) this.#tell(this.#saver, { type: 'base', map: point.map });
   }
 
   /** Passes the engine's answer on. */
@@ -70,7 +80,9 @@ export class SnapshotTaker {
       case 'lookup': return this.#send({ type: 'chunk-lookup', hashes: message.hashes });
       case 'segment': return this.#send({ type: 'segment', name: message.segment.name });
       case 'progress': return this.#progress(message.done, message.total);
-      case 'taken': return this.#send({ type: 'snapshot-taken', map: message.map, writtenBytes: message.writtenBytes });
+      case 'taken':
+        this.#base = message.map;
+        return this.#send({ type: 'snapshot-taken', map: message.map, writtenBytes: message.writtenBytes });
       case 'failed': return this.#send({ type: 'snapshot-failed', error: (message.cancelled ? cancelled : failed(message.message)).toShape() });
     }
   }

@@ -140,6 +140,8 @@ export interface Questions {
   /** What is on the screen. */
   readonly frame: Record<string, never>;
   readonly 'display-input': DisplayInput;
+  /** Goes back to a snapshot of this very configuration. `from`: the encoded map of the last one that this machine had; null: none. */
+  readonly restore: { readonly point: RestorePoint; readonly from: Uint8Array | null };
 }
 
 export interface Answers {
@@ -154,6 +156,7 @@ export interface Answers {
   /** Null: the machine has no display. */
   readonly frame: Frame | null;
   readonly 'display-input': null;
+  readonly restore: null;
 }
 
 export type QuestionKind = keyof Questions;

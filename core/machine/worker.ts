@@ -85,13 +85,12 @@ async function runCore(start: WorkerStart, post: (message: WorkerMessage) => voi
   const machine = await createMachine(start.config, host);
   if (start.held) machine.answer('debug-hold', {});
   post({ type: 'started' });
-  const exit = await runSlices(machine, link, host, post, start.config.restore !== undefined);
+  const exit = await runSlices(machine, link, host, post);
   host.ring();
   post({ type: 'stopped', exit, statistics: machine.statistics() });
 }
 
-async function runSlices(machine: Machine, link: Link, host: RingingHost, post: (message: WorkerMessage) => void, restored: boolean): Promise<MachineExit> {
-  let missing = restored;
+async function runSlices(machine: Machine, link: Link, host: RingingHost, post: (message: WorkerMessage) => void): Promise<MachineExit> {
   let yieldedAt = performance.now();
   for (;;) {
     const count = link.wakeCount();
@@ -101,7 +100,7 @@ async function runSlices(machine: Machine, link: Link, host: RingingHost, post: 
     if (commands & Command.pause || machine.held) {
       host.ring();
       machine.setPaused(true);
-      missing = waitWhilePaused(link, machine, host, post, missing);
+      waitWhilePaused(link, machine, host, post);
       machine.setPaused(false);
       continue;
     }
@@ -116,11 +115,8 @@ async function runSlices(machine: Machine, link: Link, host: RingingHost, post: 
       await new Promise((resolve) => setImmediate(resolve));
       yieldedAt = performance.now();
     }
-    if (missing) {
-      const asleep = result.kind === 'halted';
-      missing = !machine.fillPages(asleep ? Math.min(FILL_ASLEEP_MS, (result.wakeInNs ?? Number.POSITIVE_INFINITY) / 1e6) : FILL_MS);
-      if (missing) continue;
-    }
+    const free = result.kind === 'halted' ? Math.min(FILL_ASLEEP_MS, (result.wakeInNs ?? Number.POSITIVE_INFINITY) / 1e6) : FILL_MS;
+    if (!machine.fillPages(free)) continue;
     if (result.kind === 'halted' && input !== 'more') sleepWhileHalted(link, count, result.wakeInNs, input);
   }
 }
@@ -157,13 +153,9 @@ function answerQuestions(machine: Machine, post: (message: WorkerMessage) => voi
   }
 }
 
-/**
- * Answers questions while paused or held by a debugger; a reset takes effect at once, and so does a stop. Returns whether pages of the
- * machine's snapshot are still to be fetched.
- */
-function waitWhilePaused(link: Link, machine: Machine, host: RingingHost, post: (message: WorkerMessage) => void, restored: boolean): boolean {
+/** Answers questions while paused or held by a debugger; a reset takes effect at once, and so does a stop. */
+function waitWhilePaused(link: Link, machine: Machine, host: RingingHost, post: (message: WorkerMessage) => void): void {
   const patientUntil = performance.now() + HELD_MS;
-  let missing = restored;
   let told = false;
   let held = false;
   for (;;) {
@@ -179,11 +171,9 @@ function waitWhilePaused(link: Link, machine: Machine, host: RingingHost, post: 
       told = true;
       post({ type: 'paused', paused: true });
     }
-    if (missing) missing = !machine.fillPages(FILL_ASLEEP_MS);
-    else link.sleep(count, told ? null : patience);
+    if (machine.fillPages(FILL_ASLEEP_MS)) link.sleep(count, told ? null : patience);
   }
   if (told) post({ type: 'paused', paused: false });
-  return missing;
 }
 
 /**

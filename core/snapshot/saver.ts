@@ -22,7 +22,9 @@ export type ToSaver =
   /** Segment (0: unknown) and position of each hash asked for. */
   | { readonly type: 'places'; readonly segments: Uint32Array; readonly positions: Uint32Array }
   | { readonly type: 'recorded'; readonly segment: number }
-  | { readonly type: 'cancel' };
+  | { readonly type: 'cancel' }
+  /** The machine went back to a snapshot: this is its map. */
+  | { readonly type: 'base'; readonly map: Uint8Array };
 
 export type FromSaver =
   | { readonly type: 'lookup'; readonly hashes: Uint8Array<ArrayBuffer> }
@@ -69,6 +71,11 @@ export class Saver {
     this.#ring = ring;
     this.#map = map;
     this.#files = files;
+  }
+
+  /** The memory is that of another snapshot now. */
+  goBack(map: PageMap): void {
+    this.#map = map;
   }
 
   /** Where every page of the last snapshot lies. */
@@ -237,6 +244,7 @@ function serve(start: SaverStart, port: Port): void {
     switch (message.type) {
       case 'places': return places?.(message);
       case 'recorded': return recorded?.(message.segment);
+      case 'base': return saver.goBack(PageMap.decode(message.map, start.pages));
       case 'cancel': return void (saver.cancelled = true);
       case 'take':
         saver.take(message.memory, message.pages, message.folder, library).then(

@@ -72,6 +72,30 @@ describe.each(['off', 'always'] as const)('a machine that goes on from a snapsho
   });
 });
 
+describe('a machine that goes back to its own snapshot', () => {
+  it('does the same again, and the same as a new one, also from another snapshot', async () => {
+    using library = new FolderLibrary();
+    const taker = new Taker(library, MEMORY);
+    const kernel = program(1_000_000);
+    const machine = await make(kernel, taker.ring);
+    for (let i = 0; i < 3; i += 1) machine.runSlice();
+    const first = await taker.take(machine);
+    for (let i = 0; i < 3; i += 1) machine.runSlice();
+    const second = await taker.take(machine);
+    const exit = runOn(machine);
+    const ended = everything(machine);
+    // From the end, from a moment at which not all pages were there, and from a later snapshot.
+    for (const [point, from] of [[first, second.map], [second, first.map], [first, second.map]] as const) {
+      machine.answer('restore', { point, from });
+      machine.runSlice();
+      machine.answer('restore', { point, from: point.map });
+      expect(everything(machine).memory).toBe(everything(await make(kernel, null, point)).memory);
+    }
+    expect(runOn(machine)).toEqual(exit);
+    expect(everything(machine)).toEqual(ended);
+  });
+});
+
 describe('a snapshot', () => {
   it('holds the memory of its moment although the guest writes while it is copied', async () => {
     using library = new FolderLibrary();

@@ -10,7 +10,7 @@ export interface WalkOptions extends CommonOptions {
 }
 
 export async function showUnit(reference: string, options: CommonOptions): Promise<void> {
-  await showAnswers(reference, [{ what: 'iommu' }], options);
+  await showAnswers(reference, [{ what: 'iommu', detail: true }], options);
 }
 
 export async function walkAddress(reference: string, address: string, options: WalkOptions): Promise<void> {

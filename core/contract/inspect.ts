@@ -25,8 +25,8 @@ export const inspectQuery = z.discriminatedUnion('what', [
   z.strictObject({ what: z.literal('map') }),
   /** Disassembly from an address on, or around RIP. */
   z.strictObject({ what: z.literal('code'), address: hexNumber.nullable(), count: z.int().min(1).max(INSPECT_INSTRUCTIONS) }),
-  /** The guest's VT-d unit: registers, devices, interrupt table. */
-  z.strictObject({ what: z.literal('iommu') }),
+  /** Traffic of assigned devices, and the guest's VT-d unit: its devices, with `detail` also its registers and interrupt table. */
+  z.strictObject({ what: z.literal('iommu'), detail: z.boolean() }),
   /** How a device's DMA address is translated, step by step; the device as `00:03.0`. */
   z.strictObject({ what: z.literal('iommu-walk'), device: z.string().max(16), pasid: z.int().min(0).max(0xfffff).nullable(), address: hexNumber, write: z.boolean() }),
   /** Requests of devices that were refused. */

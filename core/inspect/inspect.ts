@@ -30,7 +30,7 @@ export function inspect(cpu: Processor, board: InspectedBoard, query: InspectQue
     case 'interrupts': return interruptSections(board.interrupts);
     case 'map': return mapSections(cpu, board);
     case 'code': return [codeSection(cpu, query.address === null ? null : BigInt(query.address), query.count)];
-    case 'iommu': return remappingSections(board);
+    case 'iommu': return remappingSections(board, query.detail);
     case 'iommu-walk': return [remappingWalk(board, query)];
     case 'iommu-faults': return [remappingFaults(board)];
     case 'memory': return [memorySection(cpu, query.space, BigInt(query.address), query.length)];

@@ -43,9 +43,10 @@ function refuseWithout({ vtd, isolation }: RemappingParts): void {
   throw new ContractError('wrong-state', 'The machine has neither a VT-d unit nor assigned devices.', hint);
 }
 
-export function remappingSections(parts: RemappingParts): InspectSection[] {
+/** @param detail registers and the interrupt table, too: reading all its entries takes milliseconds */
+export function remappingSections(parts: RemappingParts, detail: boolean): InspectSection[] {
   refuseWithout(parts);
-  return [...(parts.isolation === null ? [] : [assignedSection(parts.isolation)]), ...(parts.vtd === null ? [] : unitSections(parts, parts.vtd))];
+  return [...(parts.isolation === null ? [] : [assignedSection(parts.isolation)]), ...(parts.vtd === null ? [] : unitSections(parts, parts.vtd, detail))];
 }
 
 function assignedSection({ devices }: Isolation): InspectSection {
@@ -55,7 +56,9 @@ function assignedSection({ devices }: Isolation): InspectSection {
   return section('Assigned devices', ['Device', 'Name', 'On the host', 'DMA requests', 'Refused', 'Interrupts'], rows);
 }
 
-function unitSections(parts: RemappingParts, unit: VtdUnit): InspectSection[] {
+function unitSections(parts: RemappingParts, unit: VtdUnit, detail: boolean): InspectSection[] {
+  const devices = section('Devices', ['Device', 'Name', 'Domain', 'Translation', 'First stage', 'Second stage'], parts.requesters().map((row) => deviceRow(unit, row)));
+  if (!detail) return [devices];
   const registers = unit.registerValues
     .filter(({ name, value }) => !name.startsWith('FRCD') || value !== 0n)
     .map(({ name, offset, value }) => [name, hex(offset), wideHex(value), name === 'GSTS' ? bitNames(value, statusBits) : '']);
@@ -63,7 +66,7 @@ function unitSections(parts: RemappingParts, unit: VtdUnit): InspectSection[] {
   return [
     section('VT-d unit', ['Register', 'Offset', 'Value', 'Meaning'], registers),
     section('Requests', ['What', 'Count'], counts),
-    section('Devices', ['Device', 'Name', 'Domain', 'Translation', 'First stage', 'Second stage'], parts.requesters().map((row) => deviceRow(unit, row))),
+    devices,
     interruptTableSection(unit),
   ];
 }

@@ -69,6 +69,8 @@ export class EventMessage {
 export class FaultRecorder {
   private readonly registers: RegisterFile;
   private readonly event: EventMessage;
+  /** The record that the next fault goes to. */
+  cursor = 0;
 
   constructor(registers: RegisterFile, event: EventMessage) {
     this.registers = registers;
@@ -79,7 +81,7 @@ export class FaultRecorder {
   record({ reason }: Fault, request: RefusedRequest): void {
     const { registers } = this;
     if (registers.has('FSTS', faultStatus.overflow)) return;
-    const index = this.next;
+    const index = this.cursor;
     if (registers.has(`FRCD${index}_HIGH`, 63)) {
       this.announce(faultStatus.overflow);
       return;
@@ -106,13 +108,6 @@ export class FaultRecorder {
     const pending = Array.from({ length: faultRecords }, (_, index) => registers.has(`FRCD${index}_HIGH`, 63)).includes(true);
     registers.setBit('FSTS', faultStatus.pending, pending);
     if ((registers.get('FSTS') & 0x73n) === 0n) this.event.withdraw();
-  }
-
-  /** The record that the next fault goes to. */
-  cursor = 0;
-
-  private get next(): number {
-    return this.cursor;
   }
 }
 

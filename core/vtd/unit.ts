@@ -182,8 +182,9 @@ export class VtdUnit implements WideDevice {
     const { address, entries } = interruptTable(this.irta);
     const found: { index: number; value: bigint }[] = [];
     for (let index = 0; index < entries && found.length < limit; index++) {
-      const value = readWide(this.wires.memory, address + index * 16, 2);
-      if (value !== null && (value & 1n) !== 0n) found.push({ index, value });
+      const low = this.wires.memory.read(address + index * 16);
+      if (low === null || (low & 1n) === 0n) continue;
+      found.push({ index, value: readWide(this.wires.memory, address + index * 16, 2) ?? low });
     }
     return found;
   }

@@ -15,7 +15,7 @@ import { useInspection } from './use-devices.ts';
 /** What passes the remapping units of a running machine: counts, refused requests, and the way of one address. */
 export function Remapping({ vm, devices }: { readonly vm: Vm; readonly devices: readonly Device[] }): ReactNode {
   const active = isAlive(vm) && vm.state !== 'starting' && (vm.config.iommu === 'on' || devices.length > 0);
-  const tables = useInspection(vm.id, { what: 'iommu' }, active);
+  const tables = useInspection(vm.id, { what: 'iommu', detail: false }, active);
   const faults = useInspection(vm.id, { what: 'iommu-faults' }, active);
   if (!active) {
     const about = vm.config.iommu === 'on' || devices.length > 0 ? 'Start the machine to see what its devices do.' : 'This machine has neither a VT-d unit of its own nor an assigned device.';

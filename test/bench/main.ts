@@ -4,6 +4,7 @@ import { cpus, loadavg, release, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { provideGuest } from '../helpers/guests.ts';
 import { dma } from './dma.ts';
+import { exits } from './exits.ts';
 import { idle } from './idle.ts';
 import { ours, provide, qemu, v86 } from './peers.ts';
 import type { Peer } from './peers.ts';
@@ -17,6 +18,7 @@ import { printTable } from './table.ts';
 const usage = `Usage: npm run bench [-- options]            boot and phases of each guest, ours and QEMU's translator in turn
        npm run bench -- profile [--dry-run]  counts executed instruction forms and rewrites the list of hot forms
        npm run bench -- dma                  requests of a device without and with remapping units
+       npm run bench -- exits                VM exits to root mode, and from a nested guest to its hypervisor
        npm run bench -- idle                 CPU share and memory of a guest idle at its prompt
        npm run bench -- disk | net           throughput and small accesses of virtual disks and networks, ours and QEMU's
        npm run bench -- snapshot             snapshots of a guest with 300 MB in use, and QEMU's savevm and loadvm
@@ -118,11 +120,12 @@ async function io(what: 'disk' | 'net'): Promise<void> {
 async function main(): Promise<void> {
   const [what = 'compare'] = positionals;
   const guests = words('guests', values.guests, guestNames);
-  if (values.help || !['compare', 'profile', 'idle', 'snapshot', 'dma', 'disk', 'net'].includes(what)) console.log(usage);
+  if (values.help || !['compare', 'profile', 'idle', 'snapshot', 'dma', 'exits', 'disk', 'net'].includes(what)) console.log(usage);
   else if (what === 'profile') await profile(await Promise.all(guests.map(async (name) => ({ name, ...await provideGuest(name) }))), !values['dry-run']);
   else if (what === 'disk' || what === 'net') await io(what);
   else if (what === 'snapshot') await snapshots(await provideGuest('amd64'), Number(values.runs), values.peers !== 'none');
   else if (what === 'dma') dma();
+  else if (what === 'exits') await exits();
   else if (what === 'idle') for (const name of guests) await idle(name, await provideGuest(name), words('jit', values.jit, tiers));
   else await compare(guests);
 }

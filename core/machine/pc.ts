@@ -19,6 +19,7 @@ import { applyWrites } from '../boot/loader.ts';
 import { residentBios, residentCode } from '../boot/residentBios.ts';
 import { buildAcpiImage, buildAcpiTables } from '../platform/acpi/tables.ts';
 import { firmwareDevices, loadFirmware, showFirmware } from './firmware.ts';
+import { bootOrder } from './bootOrder.ts';
 import { resetVector } from '../boot/entryState.ts';
 import { buildSmbios } from '../platform/smbios.ts';
 import { Edu } from '../devices/edu.ts';
@@ -226,9 +227,10 @@ export class Pc {
   }
 
   private firmwareParts(image: FirmwareImage): ReturnType<typeof firmwareDevices> {
-    const { memory, vcpus, iommu, codeWritten, firmwareDebug } = this.config;
+    const { memory, vcpus, iommu, codeWritten, firmwareDebug, devices } = this.config;
+    const order = devices ? bootOrder(devices.places, fn => firstDevice + devices.functions.indexOf(fn)) : [];
     return firmwareDevices({
-      image, memoryBytes: memory.length, vcpus, iommu: iommu === true, bootOrder: [], serialScreen: true,
+      image, memoryBytes: memory.length, vcpus, iommu: iommu === true, bootOrder: order, serialScreen: true,
       dma: new DmaMemory(memory, codeWritten).port(() => 0),
       acpi: () => buildAcpiImage(this.acpiOptions(this.hostBridge.ecam)),
       debug: firmwareDebug ?? (() => {}),

@@ -4,6 +4,8 @@ import { Flash } from '../../../core/devices/flash.ts';
 import { ManualTime } from '../../doubles/manualTime.ts';
 import { Pc } from '../../../core/machine/pc.ts';
 import { VirtualClock } from '../../../core/platform/clock.ts';
+import { PciFunction } from '../../../core/platform/pci/function.ts';
+import { bootOrder } from '../../../core/machine/bootOrder.ts';
 import { checkFirmware } from '../../../core/machine/firmware.ts';
 
 const memoryBytes = 32 << 20;
@@ -174,5 +176,17 @@ describe('flash', () => {
     flash.write(0x100, 1, 0xd0);
     flash.write(0, 1, 0xff);
     expect(flash.read(0x100, 2)).toBe(0x2211);
+  });
+});
+
+describe('boot order', () => {
+  const card = (classCode: number) => new PciFunction('card', { vendor: 0x1af4, device: 0x1042, classCode, revision: 1 });
+
+  it('is that of the disks in the configuration; what is no storage has no place in it', () => {
+    const slots = new Map([[card(0x010802), 3], [card(0x020000), 4], [card(0x010000), 10], [card(0x010601), 5]]);
+    const places = [...slots.keys()].map(fn => ({ fn, port: 1 }));
+    expect(bootOrder(places, fn => slots.get(fn) ?? 0)).toEqual([
+      '/pci@i0cf8/pci1af4,1042@3/namespace@1,0', '/pci@i0cf8/scsi@a/disk@0,0', '/pci@i0cf8/pci1af4,1042@5/drive@1/disk@0',
+    ]);
   });
 });

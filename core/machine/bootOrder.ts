@@ -1,0 +1,26 @@
+/** The order in which firmware tries the disks of a machine: that of its configuration, as Open Firmware device paths. */
+import { pciRegister } from '../platform/pci/function.ts';
+import type { PciFunction } from '../platform/pci/function.ts';
+
+/** Where a disk is: at a port of a controller, or a function of its own. */
+export interface DiskPlace {
+  readonly fn: PciFunction;
+  readonly port: number;
+}
+
+/** How a disk behind a storage function is called, by the function's class and subclass. */
+const storage: Readonly<Record<number, (identity: string, slot: string, port: number) => string>> = {
+  0x0100: (_identity, slot) => `scsi@${slot}/disk@0,0`,
+  0x0106: (identity, slot, port) => `${identity}@${slot}/drive@${port}/disk@0`,
+  0x0108: (identity, slot) => `${identity}@${slot}/namespace@1,0`,
+};
+
+/** @param slotOf the device number of a function on bus 0 */
+export function bootOrder(places: readonly DiskPlace[], slotOf: (fn: PciFunction) => number): readonly string[] {
+  return places.flatMap(({ fn, port }) => {
+    const identity = fn.readConfig(pciRegister.vendor, 4);
+    const node = `pci${(identity & 0xffff).toString(16)},${(identity >>> 16).toString(16)}`;
+    const path = storage[fn.readConfig(pciRegister.revision, 4) >>> 16]?.(node, slotOf(fn).toString(16), port);
+    return path === undefined ? [] : [`/pci@i0cf8/${path}`];
+  });
+}

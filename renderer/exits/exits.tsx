@@ -165,7 +165,7 @@ function Recent({ state, filter, onOpen, onAll }: RecentProps): ReactNode {
               <td className="mono soft right">{exit.rip.slice(2)}</td>
             </tr>
           ))}
-          {shown.length === 0 && <tr><td className="nothing">No exit yet{filter.reason === null ? '' : ' for this reason'}.</td></tr>}
+          {shown.length === 0 && <tr><td className="nothing">{state.recent.length === 0 ? 'No exit yet.' : 'None among the newest exits.'}</td></tr>}
         </tbody>
       </table>
     </section>

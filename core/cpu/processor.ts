@@ -179,8 +179,13 @@ export class Processor {
     }
     this.debug = new DebugUnit({ view: this.view, markedOffsets: this.translator.markedOffsets, call: name => this.call(name) });
     this.view.setUint32(RAM_SIZE, options.ramBytes, true);
-    this.view.setBigUint64(WINDOW_EMPTY, BigInt.asUintN(64, -((1n << 62n) | (BigInt.asUintN(48, randomBytes(8).readBigUInt64LE()) << 12n))), true);
+    this.nameEmptyWindow();
     this.bytes.fill(PAGE_RAM, PAGE_KIND, PAGE_KIND + (options.ramBytes >>> 12));
+  }
+
+  /** WINDOW_EMPTY lies among the processor's state, which a reset clears: a tag of 0 would open page 0 through every empty window. */
+  private nameEmptyWindow(): void {
+    this.view.setBigUint64(WINDOW_EMPTY, BigInt.asUintN(64, -((1n << 62n) | (BigInt.asUintN(48, randomBytes(8).readBigUInt64LE()) << 12n))), true);
   }
 
   private readRootMsr(host: VmxHost | undefined, index: number): number {
@@ -466,6 +471,7 @@ export class Processor {
   reset(): void {
     this.exitAfterSkip = false;
     this.lastCr8 = 0n;
+    this.nameEmptyWindow();
     this.call('useBank', 0);
     this.call('flushBanks');
     this.call('dropAllCode');

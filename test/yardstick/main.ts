@@ -27,6 +27,8 @@ if (!existsSync(join(folder, 'unittests.cfg'))) refuse(`${folder} has no unittes
 
 const wanted = (name: string): boolean => values.only === undefined ? !name.startsWith('vmx') && !name.startsWith('ept') : values.only.some(pattern => new RegExp(`^(?:${pattern})$`).test(name));
 const cell = (outcome: Outcome): string => `${outcome.passed} / ${outcome.failed.length} / ${outcome.skipped} | ${outcome.ending} | ${outcome.seconds.toFixed(1)}`;
+/** Where QEMU hangs, it hangs for good. */
+const QEMU_SECONDS = 60;
 const total = { passed: 0, failed: 0 };
 const left: string[] = [];
 
@@ -40,7 +42,7 @@ for (const test of readList(folder).filter(({ name }) => wanted(name))) {
   }
   const seconds = Number(values.seconds ?? test.seconds);
   const ours = await runOurs(test, folder, seconds, positionals.slice(1));
-  const peer = values.qemu ? ` ${cell(await runQemu(test, folder, seconds))} |` : '';
+  const peer = values.qemu ? ` ${cell(await runQemu(test, folder, Math.min(seconds, QEMU_SECONDS)))} |` : '';
   console.log(`| ${test.name} | ${cell(ours)} |${peer}`);
   if (values.verbose) console.log(ours.output);
   for (const line of ours.failed) console.log(`    ${line}`);

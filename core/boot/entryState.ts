@@ -94,7 +94,8 @@ function identityMap(): MemoryWrite {
 
 /** The processor after RESET#: real mode, 16 bytes below 4 GB. @sdm 3A table 10-1 */
 export const resetVector: InitialVcpuState = {
-  mode: 'real16', rip: 0xfff0, rsp: 0, rax: 0, rbx: 0, rsi: 0, cr0: 0x60000010, cr3: 0, cr4: 0, efer: 0, gdt: { base: 0, limit: 0xffff }, idt: { base: 0, limit: 0xffff },
+  mode: 'real16', rip: 0xfff0, rsp: 0, rax: 0, rbx: 0, rsi: 0, cr0: 0x60000010, cr3: 0, cr4: 0, efer: 0,
+  gdt: { base: 0, limit: 0xffff }, idt: { base: 0, limit: 0xffff },
   cs: { selector: 0xf000, base: 0xffff0000, limit: 0xffff, access: 0x9b },
   data: { selector: 0, base: 0, limit: 0xffff, access: 0x93 },
   tr: taskState,

@@ -44,7 +44,9 @@ export function loadImage(images: BootImages, plan: BootPlan): LoadedImage {
   if (header2 >= 0) return loadMultiboot2(kernel, header2, images.append, modules, plan);
   const entry = pvhEntry(kernel);
   if (entry !== null) return loadPvh(kernel, entry, images.append, modules, plan);
-  if (isElf(kernel)) throw new BootError('the ELF image has neither a multiboot header in its first 8 KB nor a PVH entry point; a bzImage or one of those is needed');
+  if (isElf(kernel)) {
+    throw new BootError('the ELF image has neither a multiboot header in its first 8 KB nor a PVH entry point; a bzImage or one of those is needed');
+  }
   throw new BootError('the kernel image is not recognised: it is neither a Linux bzImage nor a multiboot image');
 }
 

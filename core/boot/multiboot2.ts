@@ -15,7 +15,9 @@ const fixedHeader = 16;
 const i386 = 0;
 
 /** Tags of the header. One that is not known forbids the boot unless it is marked optional. */
-const wish = { end: 0, information: 1, addresses: 2, entry: 3, console: 4, frameBuffer: 5, moduleAlignment: 6, bootServices: 7, entryEfi32: 8, entryEfi64: 9, relocatable: 10 } as const;
+const wish = {
+  end: 0, information: 1, addresses: 2, entry: 3, console: 4, frameBuffer: 5, moduleAlignment: 6, bootServices: 7, entryEfi32: 8, entryEfi64: 9, relocatable: 10,
+} as const;
 const known: readonly number[] = Object.values(wish);
 const optional = 1;
 

@@ -37,12 +37,19 @@ export function loadPvh(image: Uint8Array, entry: number, append: string, module
   return { writes: [...state.writes, ...segments.flatMap(partWrites), ...loaded, start], vcpu: state.vcpu };
 }
 
+interface StartModule {
+  readonly address: number;
+  readonly length: number;
+  readonly text: string;
+}
+
 /** The structure that EBX leads to, then module list, memory map and strings. */
-function startInformation(append: string, modules: readonly { readonly address: number; readonly length: number; readonly text: string }[], plan: BootPlan): MemoryWrite {
+function startInformation(append: string, modules: readonly StartModule[], plan: BootPlan): MemoryWrite {
   const address = lowMemory.bootParams;
   const moduleList = address + layout.start;
   const map = moduleList + modules.length * layout.module;
-  const strings = [commandLineBytes(append, 'the command line'), ...modules.map(({ text }, index) => commandLineBytes(text, `the command line of module ${index + 1}`))];
+  const texts = modules.map(({ text }, index) => commandLineBytes(text, `the command line of module ${index + 1}`));
+  const strings = [commandLineBytes(append, 'the command line'), ...texts];
   let next = map + plan.memoryMap.length * layout.mapEntry;
   const places = strings.map(({ length }) => {
     const place = next;

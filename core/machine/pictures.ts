@@ -12,10 +12,11 @@ export class Pictures {
   /** What a viewer has not seen of a frame; null: nothing is new. */
   next(viewer: number, frame: Frame): Picture | null {
     const before = this.#seen.get(viewer);
-    const part = before && before.width === frame.width && before.height === frame.height ? changedPart(before, frame) : { x: 0, y: 0, width: frame.width, height: frame.height };
+    const { width, height } = frame;
+    const part = before?.width === width && before.height === height ? changedPart(before, frame) : { x: 0, y: 0, width, height };
     if (part === null) return null;
     if (before || this.#seen.size < VIEWERS_MAXIMUM) this.#seen.set(viewer, frame);
-    return { width: frame.width, height: frame.height, x: part.x, y: part.y, png: encodePng(frame, part) };
+    return { width, height, x: part.x, y: part.y, png: encodePng(frame, part) };
   }
 
   forget(viewer: number): void {

@@ -103,7 +103,8 @@ export class DisplayInterface {
     const index = reader.uint('index', 16);
     const values = reader.uints('values', 16, this.#values.length);
     const enabled = ((values[dispi.enable] ?? 0) & flag.enabled) !== 0;
-    if (enabled && !this.#fits(values[dispi.width] ?? 0, values[dispi.height] ?? 0, values[dispi.depth] ?? 0)) reader.refuse('values', 'a mode that the memory holds');
+    const [width = 0, height = 0, depth = 0] = [dispi.width, dispi.height, dispi.depth].map(register => values[register]);
+    if (enabled && !this.#fits(width, height, depth)) reader.refuse('values', 'a mode that the memory holds');
     return () => {
       this.index = index;
       this.#values.set(values);

@@ -19,7 +19,9 @@ export const indexedSets = {
 } as const satisfies Record<string, IndexedSet>;
 
 const attributeMasks = [...Array.from({ length: 16 }, () => 0x3f), 0xef, 0xff, 0x3f, 0x0f, 0x0f];
-const port = { attribute: 0x3c0, attributeRead: 0x3c1, misc: 0x3c2, pelMask: 0x3c6, dacRead: 0x3c7, dacWrite: 0x3c8, dacData: 0x3c9, miscRead: 0x3cc, status: 0x3da } as const;
+const port = {
+  attribute: 0x3c0, attributeRead: 0x3c1, misc: 0x3c2, pelMask: 0x3c6, dacRead: 0x3c7, dacWrite: 0x3c8, dacData: 0x3c9, miscRead: 0x3cc, status: 0x3da,
+} as const;
 const colourAddresses = 0x01;
 const protectCrtc = 0x80;
 const overflow = 0x07;

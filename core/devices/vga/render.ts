@@ -83,8 +83,14 @@ function characters(registers: VgaRegisters, memory: Uint8Array, palette: Uint32
   const frame = blank(width, rows * cellHeight);
   const inks = attributeColours(registers, palette);
   const select = sequencer[3] ?? 0;
-  const fonts = [fontPlaces[((select >> 4) & 1) << 2 | (select & 3)] ?? 0, fontPlaces[((select >> 5) & 1) << 2 | ((select >> 2) & 3)] ?? 0];
-  const cursor = { at: ((crtc[0x0e] ?? 0) << 8) | (crtc[0x0f] ?? 0), first: (crtc[0x0a] ?? 0) & 0x1f, last: (crtc[0x0b] ?? 0) & 0x1f, off: ((crtc[0x0a] ?? 0) & 0x20) !== 0 };
+  const fonts = [
+    fontPlaces[(((select >> 4) & 1) << 2) | (select & 3)] ?? 0,
+    fontPlaces[(((select >> 5) & 1) << 2) | ((select >> 2) & 3)] ?? 0,
+  ];
+  const cursor = {
+    at: ((crtc[0x0e] ?? 0) << 8) | (crtc[0x0f] ?? 0), first: (crtc[0x0a] ?? 0) & 0x1f, last: (crtc[0x0b] ?? 0) & 0x1f,
+    off: ((crtc[0x0a] ?? 0) & 0x20) !== 0,
+  };
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
       const cell = start + row * pitch + column;

@@ -12,6 +12,8 @@ export const hostAddressBits = 39;
 /** Entries of the interrupt remapping table. */
 export const interruptEntries = 64;
 const indices = [0, 1, 2, 511] as const;
+/** Bits of an interrupt remapping entry that lead to no other posted-interrupt descriptor: it could lie in a table. */
+const interruptBits = [...Array(15).keys(), ...Array.from({ length: 22 }, (_, bit) => 16 + bit), ...Array.from({ length: 32 }, (_, bit) => 64 + bit)];
 
 /** What all entries with a domain ID have in common: the caches share translations between them. */
 interface DomainConfig {
@@ -74,7 +76,7 @@ export class Tables {
   changeInterruptEntry(): number {
     const index = this.random.below(interruptEntries);
     this.putInterruptEntry(index);
-    if (this.random.once(3)) this.change(layout.interrupts * 4096 + index * 16, this.random.below(128));
+    if (this.random.once(3)) this.change(layout.interrupts * 4096 + index * 16, this.random.pick(interruptBits));
     return index;
   }
 
@@ -139,8 +141,16 @@ export class Tables {
     this.put((layout.pools + domain * poolPages + page) * 4096 + index * 8, this.pageEntry(domain));
   }
 
-  /** An entry that means something to both stages. */
+  /**
+   * An entry that means something to both stages. None leads to the pages before the pools: a walk that took those for page tables would set
+   * accessed bits in structures, which needs no invalidation by the rules and would get none.
+   */
   private pageEntry(domain: number): bigint {
+    const entry = this.anyPageEntry(domain);
+    return ((entry >> 12n) & 0xfffffffn) < BigInt(layout.pools) ? entry | (32n << 12n) : entry;
+  }
+
+  private anyPageEntry(domain: number): bigint {
     const { random } = this;
     const kind = random.below(60);
     if (kind === 0) return random.quad();

@@ -51,6 +51,8 @@ export class Pager {
     let count = 0;
     for (let page = 0; page < this.#pages; page += 1) {
       if (history[page] === HISTORY_CLEAN) continue;
+      // After a snapshot that failed, all pages are wanted again: also those that are still in the one before.
+      if (this.#cpu.bytes[PAGE_KIND + page] === PAGE_ABSENT) this.fetch(page);
       history[page] = HISTORY_PENDING;
       pages[count] = page;
       count += 1;

@@ -1,9 +1,12 @@
 /** The I/O thread's side of snapshots: asks the core for its state, has the saver copy the pages, passes the saver's questions to the engine. */
 import { Worker } from 'node:worker_threads';
-import { ContractError } from '../contract/errors.ts';
+import { asContractError, ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
 import { PreserveRing } from '../snapshot/preserve.ts';
+import { forgetHistory } from '../snapshot/guestMemory.ts';
+import type { GuestMemory } from '../snapshot/guestMemory.ts';
+import { PageMap } from '../snapshot/pageMap.ts';
 import type { FromSaver, SaverStart, ToSaver } from '../snapshot/saver.ts';
 import { entryUrl } from './entries.ts';
 import type { FromVmProcess, ToVmProcess } from './messages.ts';
@@ -12,8 +15,18 @@ import type { RestorePoint } from './types.ts';
 
 /** Progress is told this often. */
 const PROGRESS_MS = 100;
+/** Fewer pages (32 MiB) than these are copied at once. */
+const FIRST_ROUND_PAGES = 8192;
 /** A busy host may take long to read the first pages of a snapshot. */
 const RESTORE_MS = 30_000;
+
+/** A snapshot that has not come to its moment yet. */
+interface Round {
+  readonly folder: string;
+  readonly first: boolean;
+  /** The longest that the guest stood still so far. */
+  readonly pauseMilliseconds: number;
+}
 
 type Answer = Extract<ToVmProcess, { type: 'chunk-places' | 'segment-recorded' | 'cancel-snapshot' }>;
 
@@ -24,6 +37,9 @@ export class SnapshotTaker {
   #base: Uint8Array<ArrayBuffer> | null;
   #saver: Worker | null = null;
   #toldAt = 0;
+  /** Set during a first round. */
+  #round: Round | null = null;
+  #memory: GuestMemory | null = null;
 
   /** `base`: the map that the machine was restored from. */
   constructor(runner: Runner, send: (message: FromVmProcess) => void, memoryBytes: number, base: Uint8Array<ArrayBuffer> | null) {
@@ -33,15 +49,30 @@ export class SnapshotTaker {
     this.#base = base;
   }
 
-  /** Begins a snapshot whose new segments go into a folder. The engine asks for one at a time. */
+  /**
+   * Begins a snapshot whose new segments go into a folder. The engine asks for one at a time. A machine of which much is to be copied is
+   * copied in a first round, whose moment does not count: the snapshot's own then lies near its end, with little left to copy.
+   */
   async take(folder: string): Promise<void> {
     const saver = this.#start();
+    this.#round = { folder, first: true, pauseMilliseconds: 0 };
+    await this.#begin(saver, this.#round);
+  }
+
+  async #begin(saver: Worker, round: Round): Promise<void> {
     new PreserveRing(this.#runner.preserved).open();
     const answer = await this.#runner.snapshot();
-    if (!answer) return this.#send({ type: 'snapshot-failed', error: busy.toShape() });
-    const { point, milliseconds, sent } = answer;
+    if (!answer) return this.#fail(busy);
+    const { point, sent } = answer;
+    const milliseconds = Math.max(round.pauseMilliseconds, answer.milliseconds);
+    this.#memory = point.memory;
+    if (round.first && point.pages.length > FIRST_ROUND_PAGES) {
+      this.#round = { ...round, first: false, pauseMilliseconds: milliseconds };
+      return this.#tell(saver, { type: 'take', memory: point.memory, pages: point.pages, folder: round.folder });
+    }
+    this.#round = null;
     this.#send({ type: 'snapshot-point', state: point.state, output: sent.slice(0, SERIAL_PORTS).map((count, port) => this.#runner.outputAt(port, count)), pauseMilliseconds: milliseconds, pages: point.pages.length });
-    this.#tell(saver, { type: 'take', memory: point.memory, pages: point.pages, folder });
+    this.#tell(saver, { type: 'take', memory: point.memory, pages: point.pages, folder: round.folder });
   }
 
   /** Goes back to a snapshot: what the last one and this one have alike stays where it is. @throws ContractError */
@@ -81,10 +112,20 @@ export class SnapshotTaker {
       case 'segment': return this.#send({ type: 'segment', name: message.segment.name });
       case 'progress': return this.#progress(message.done, message.total);
       case 'taken':
+        if (this.#round && this.#saver) return void this.#begin(this.#saver, this.#round).catch((error: unknown) => this.#fail(asContractError(error)));
         this.#base = message.map;
         return this.#send({ type: 'snapshot-taken', map: message.map, writtenBytes: message.writtenBytes });
-      case 'failed': return this.#send({ type: 'snapshot-failed', error: (message.cancelled ? cancelled : failed(message.message)).toShape() });
+      case 'failed': return this.#fail(message.cancelled ? cancelled : failed(message.message));
     }
+  }
+
+  /** The engine gives back what this snapshot has written: nothing may build on it. */
+  #fail(error: ContractError): void {
+    this.#round = null;
+    this.#base = null;
+    if (this.#memory) forgetHistory(this.#memory);
+    if (this.#saver) this.#tell(this.#saver, { type: 'base', map: new PageMap(this.#pages).encode() });
+    this.#send({ type: 'snapshot-failed', error: error.toShape() });
   }
 
   #progress(done: number, total: number): void {
@@ -94,11 +135,11 @@ export class SnapshotTaker {
     this.#send({ type: 'snapshot-progress', done, total });
   }
 
-  /** A core that waits for room in the ring must not wait for a thread that is gone. What it kept is lost, so the next saver knows no page. */
+  /** A core that waits for room in the ring must not wait for a thread that is gone. */
   #broken(message: string): void {
     this.#saver = null;
     new PreserveRing(this.#runner.preserved).abandon();
-    this.#send({ type: 'snapshot-failed', error: new ContractError('internal', `The saver broke: ${message}`, 'Stop the VM and start it again before the next snapshot.').toShape() });
+    this.#fail(new ContractError('internal', `The saver broke: ${message}`, 'This is a defect of Vanderpool; the guest goes on, and the next snapshot starts anew.'));
   }
 }
 

@@ -243,6 +243,25 @@ describe('a suspended VM', () => {
   });
 });
 
+describe('a large snapshot', () => {
+  it('that is cancelled, or was, leaves a machine whose next snapshot is whole', async () => {
+    await startMonitor();
+    await poke(0x21);
+    const cancelled = call('snapshot.take', { vm: VM, name: 'cancelled' }).then(() => null, (error: unknown) => error);
+    await until(() => call('snapshot.cancel', { vm: VM }).then(() => true, () => undefined), 'there is something to cancel');
+    // It may have been quicker.
+    const error = await cancelled;
+    if (error !== null) expect(error).toMatchObject({ code: 'cancelled' });
+    await poke(0x22);
+    await call('snapshot.take', { vm: VM, name: 'whole' });
+    await poke(0x23);
+    await call('vm.stop', { vm: VM, force: true });
+    await call('snapshot.restore', { vm: VM, snapshot: 'whole', paused: false });
+    expect(await peek()).toBe(0x22);
+    expect(await call('library.check', { repair: false })).toEqual([]);
+  });
+});
+
 describe('disks', () => {
   const withDisk = async (readOnly: boolean): Promise<string> => {
     const path = join(test.folder, 'disk.img');

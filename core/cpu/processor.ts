@@ -20,7 +20,7 @@ import { instructionInformation } from '../vmx/information.ts';
 import {
   ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR4_ALLOWED, CR8, CS, EFER_ALLOWED, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_REASON,
   FAULT, HISTORY_WRITTEN, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_KIND, PAGE_MMIO, PAGE_RAM,
-  RAM_BASE, RAM_SIZE, REGION_ENTRY, RIP, ROM_BASE, ROM_GPA, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON, XCR0_ALLOWED,
+  RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROM_BASE, ROM_GPA, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON, XCR0_ALLOWED,
   PHYS_RESERVED, WINDOW_EMPTY,
 } from './layout.ts';
 
@@ -472,6 +472,8 @@ export class Processor {
     this.exitAfterSkip = false;
     this.lastCr8 = 0n;
     this.nameEmptyWindow();
+    // The count of changed translations begins anew.
+    this.bytes.fill(0, REGION_CHECKS, REGION_CHECKS + REGION_CHECKS_SIZE);
     this.call('useBank', 0);
     this.call('flushBanks');
     this.call('dropAllCode');

@@ -31,8 +31,10 @@ const STATUS_FLAGS = 0x8d5;
 const C1 = 0x200;
 const faults = (outcome: Outcome): boolean => outcome.vector !== 1 && outcome.vector !== 3;
 const named = (row: Row, names: readonly string[]): boolean => names.includes(row.name);
-/** Whether the operand size is 16 bits, unless REX.W says otherwise. */
-const is16 = (item: Case): boolean => item.code.includes(0x66) === (item.codeSize !== 16);
+/** The bytes in front of an opcode that begins with 0F. */
+const prefixes = (item: Case): Uint8Array => item.code.subarray(0, item.code.indexOf(0x0f));
+/** Whether the operand size of such an instruction is 16 bits, unless REX.W says otherwise. */
+const is16 = (item: Case): boolean => prefixes(item).includes(0x66) === (item.codeSize !== 16);
 /** Whether a far transfer has changed between 64-bit and other code. */
 const changesMode = (item: Case, after: Outcome): boolean => (item.codeSize === 64) !== (after.selectors[0] === USER_CS);
 /** Whether the stack lies elsewhere in 64-bit mode than outside it. */

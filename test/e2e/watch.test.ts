@@ -37,8 +37,11 @@ describe('the side view', () => {
   it('counts exits beside the console, and opens one of them', async () => {
     await page.getByRole('button', { name: 'Start', exact: true }).first().click();
     const reasons = page.getByRole('table', { name: 'Reasons' });
-    await reasons.getByText('I/O instruction').waitFor();
-    await typeLine(page, 'help');
+    // The machine may be at its prompt before the view counts: it is given work until it does.
+    await expect.poll(async () => {
+      await typeLine(page, 'help');
+      return reasons.getByText('I/O instruction').isVisible();
+    }, { interval: 1000, timeout: 30_000 }).toBe(true);
     await page.getByRole('button', { name: /^Open exit \d+: I\/O instruction OUT port 0x3f8/ }).first().click();
     await page.getByRole('heading', { name: 'I/O instruction' }).waitFor();
     await page.getByRole('heading', { name: 'Guest registers' }).waitFor();

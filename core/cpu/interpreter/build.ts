@@ -163,6 +163,35 @@ export function executeTag(code: FunctionWriter, legacy: boolean, locals: { read
   code.memory(op.i64Load, TLB_EXECUTE);
 }
 
+/**
+ * Takes RIP from the stack and leaves there the record of the instruction at it, 0 when none is decoded, and the offset in its page in a local;
+ * branches to `miss` when the execute table does not have the page. `table`: local for the page's record table, where that is wanted.
+ */
+export function executeRecord(
+  code: FunctionWriter, legacy: boolean,
+  locals: { readonly tlb: number; readonly linear: number; readonly entry: number; readonly offset: number; readonly table?: number }, miss: number,
+): void {
+  const { linear, entry, offset, table } = locals;
+  executeTag(code, legacy, locals);
+  code.get(linear);
+  code.op(op.i64Add);
+  code.i64Const(4095);
+  code.op(op.i64GtU);
+  code.brIf(miss);
+  code.get(entry);
+  code.memory(op.i32Load, TLB_EXECUTE + 8);
+  if (table !== undefined) code.tee(table);
+  code.get(linear);
+  code.op(op.i32WrapI64);
+  code.i32Const(4095);
+  code.op(op.i32And);
+  code.tee(offset);
+  code.i32Const(2);
+  code.op(op.i32Shl);
+  code.op(op.i32Add);
+  code.memory(op.i32Load, 0);
+}
+
 /** The main module: `run(record) → code`; `record` 0 starts with a look-up of CS:RIP. */
 export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSignatures, options: InterpreterOptions): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
@@ -609,24 +638,7 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
     code.op(op.i64LeS);
     code.brIf(slow);
     code.get(target);
-    executeTag(code, !options.long, { tlb, linear, entry: at });
-    code.get(linear);
-    code.op(op.i64Add);
-    code.i64Const(4095);
-    code.op(op.i64GtU);
-    code.brIf(slow);
-    code.get(at);
-    code.memory(op.i32Load, TLB_EXECUTE + 8);
-    code.tee(table);
-    code.get(linear);
-    code.op(op.i32WrapI64);
-    code.i32Const(4095);
-    code.op(op.i32And);
-    code.tee(offset);
-    code.i32Const(2);
-    code.op(op.i32Shl);
-    code.op(op.i32Add);
-    code.memory(op.i32Load, 0);
+    executeRecord(code, !options.long, { tlb, linear, entry: at, offset, table }, slow);
     code.tee(at);
     code.op(op.i32Eqz);
     code.brIf(slow);

@@ -4,7 +4,7 @@
  */
 import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
-import { executeTag } from '../interpreter/build.ts';
+import { executeRecord, executeTag } from '../interpreter/build.ts';
 import {
   CS, EXECUTE_EPOCH, PLAIN_SEGMENTS, REGION_CHECKS, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, TLB_EXECUTE,
 } from '../layout.ts';
@@ -108,23 +108,7 @@ export class Transition {
     code.op(op.i64LeS);
     code.brIf(none);
     code.get(exitRip);
-    executeTag(code, legacy, { tlb: TLB, linear, entry: at });
-    code.get(linear);
-    code.op(op.i64Add);
-    code.i64Const(4095);
-    code.op(op.i64GtU);
-    code.brIf(none);
-    code.get(at);
-    code.memory(op.i32Load, TLB_EXECUTE + 8);
-    code.get(linear);
-    code.op(op.i32WrapI64);
-    code.i32Const(4095);
-    code.op(op.i32And);
-    code.tee(at);
-    code.i32Const(2);
-    code.op(op.i32Shl);
-    code.op(op.i32Add);
-    code.memory(op.i32Load, 0);
+    executeRecord(code, legacy, { tlb: TLB, linear, entry: at, offset: at }, none);
     code.tee(status);
     // Address 0 holds no record: it reads as another operation.
     code.memory(op.i32Load16U, R_OP);

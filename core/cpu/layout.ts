@@ -4,11 +4,12 @@
  *
  * Linear memory:
  *   0x00000000  64 KiB   static data of the AssemblyScript helpers
- *   0x00010000  64 KiB   processor state (this file)
- *   0x00100000  512 KiB  translation look-aside tables, supervisor then user
+ *   0x00010000  64 KiB   state of the vCPU that runs (this file), and of the processor as a whole
+ *   0x00100000  128 KiB  states of the vCPUs that do not run
  *   0x00200000  7 MiB    one word and three attribute bytes per guest-physical page below 4 GiB
  *   0x00a00000  1 MiB    what each region has checked last
- *   0x01000000  96 MiB   decoded code
+ *   0x01000000  87 MiB   decoded code
+ *   0x06700000  9 MiB    translation look-aside tables: two banks a vCPU
  *   0x07000000  16 MiB   ROM: guest-physical FF000000H to FFFFFFFFH
  *   0x08000000           guest RAM
  */
@@ -43,6 +44,8 @@ export const EFLAGS = 0x100c0;
 export const CPL = 0x100c4;
 /** 32-bit: 0 = 16-bit code, 1 = 32-bit code, 2 = 64-bit code (CS.L with EFER.LMA). */
 export const CODE_SIZE = 0x100c8;
+/** 32-bit: nonzero when an exit happened while root mode completed an instruction: the next VM entry reports it. */
+export const EXIT_OWED = 0x100cc;
 /** 32-bit: mask of the stack pointer's width: 0 = 16 bits, 1 = 32 bits, 2 = 64 bits. */
 export const STACK_SIZE = 0x100d0;
 /** 32-bit: nonzero when the processor is in real mode (CR0.PE = 0) or virtual-8086 mode. */
@@ -85,6 +88,8 @@ export const CR4 = 0x10238;
 export const CR8 = 0x10240;
 export const EFER = 0x10248;
 export const XCR0 = 0x10250;
+/** u64: the task priority as root mode knows it: a VM exit tells it of another one in CR8. */
+export const ROOT_CR8 = 0x10258;
 /** DR0..DR3, DR6, DR7: u64 each, indexed by number times 8. */
 export const DR0 = 0x10260;
 export const DR6 = 0x10290;
@@ -266,6 +271,16 @@ export const FIELD_READ_ONLY = 2;
 /** Bits 3:2: width as in the encoding. */
 export const FIELD_WIDTH_SHIFT = 2;
 
+// ---- several processors --------------------------------------------------------------------------------------------------------
+/** Of the vCPUs that do not run: what STATE has of them at the same distance, each so far behind the one before (assembly/vcpu.ts). */
+export const VCPU_STATES = 0x100000;
+export const VCPU_STATE_SIZE = 0x4000;
+export const VCPU_LIMIT = 8;
+/** 32-bit: the vCPU whose state STATE holds. */
+export const RUNNING_VCPU = 0x10c70;
+/** 32-bit: nonzero when root mode wants an exit at PAUSE, because another vCPU could run instead. */
+export const PAUSE_EXITS = 0x10c6c;
+
 // ---- a debugger outside the guest (debug.ts); a reset leaves it -----------------------------------------------------------------
 export const DEBUG = 0x10d00;
 /** 32-bit: DEBUG_WATCH while there are watchpoints, DEBUG_EXITS while VM exits are traced. */
@@ -293,8 +308,8 @@ export const HELPER_STATE = 0x10800;
  *  Data entry: u64 tag (linear address of the page; TLB_EMPTY when none), u32 addend: host = low 32 bits of address + addend.
  *  Execute entry: u64 tag, u32 pointer to the code page's record table.
  *  A write entry exists only for pages that are dirty (D set in the leaf) and hold no decoded code. */
-export const TLB_SUPERVISOR = 0x100000;
-export const TLB_USER = 0x140000;
+export const TLB_SUPERVISOR = 0x6700000;
+export const TLB_USER = 0x6740000;
 export const TLB_READ = 0;
 export const TLB_WRITE = 0x10000;
 export const TLB_EXECUTE = 0x20000;
@@ -318,10 +333,16 @@ export const WINDOW_ANY = 19;
 /** RSP's. */
 export const WINDOW_STACK = 4;
 
-/** A nested guest has tables of its own (a second bank), this far behind the first. */
-export const TLB_BANK = 0xa00000;
-/** Addresses of installed entries that are not global (u32 each), so that a flush costs what was used; when full, flush all. A log a bank. */
-export const TLB_LOG = 0x180000;
+/**
+ * Each vCPU has two banks of such tables, one behind the other: its own, and that of a nested guest. All of a bank, what follows included,
+ * lies so far behind the same of the bank before.
+ */
+export const TLB_BANK = 0x90000;
+/** What is known of the tables as a whole (tlb.ts), and what they are for (tlb-context.ts). */
+export const TLB_LEDGER = 0x6738000;
+export const TLB_CONTEXT = 0x6739000;
+/** Addresses of installed entries that are not global (u32 each), so that a flush costs what was used; when full, flush all. */
+export const TLB_LOG = 0x6780000;
 export const TLB_LOG_CAPACITY = 16384;
 
 // ---- guest-physical pages ---------------------------------------------------------------------------------------------------
@@ -334,7 +355,7 @@ export const PAGE_RAM = 1;
 export const PAGE_ROM = 2;
 /** RAM whose content is still to be fetched from a snapshot; the first access of any kind makes it PAGE_RAM. */
 export const PAGE_ABSENT = 3;
-/** u8 per page below 4 GiB: nonzero when a write entry of the page may be installed in a look-aside table. */
+/** u8 per page below 4 GiB: bit i is set when a write entry of the page may be installed in a look-aside table of vCPU i. */
 export const PAGE_WRITE_ENTRY = 0x700000;
 
 /** u8 per page below 4 GiB, for snapshots: HISTORY_CLEAN = as the last snapshot has it, HISTORY_WRITTEN = perhaps not, HISTORY_PENDING = the
@@ -349,7 +370,7 @@ export const REGION_CHECKS = 0xa00000;
 export const REGION_CHECKS_SIZE = 0x100000;
 
 export const CODE_ARENA = 0x1000000;
-export const CODE_ARENA_END = 0x7000000;
+export const CODE_ARENA_END = 0x6700000;
 /** The last 16 MiB below 4 GiB: addresses wrap, so RAM_BASE + gpa leads here. */
 export const ROM_BASE = 0x7000000;
 /** Guest-physical address of the ROM area. */

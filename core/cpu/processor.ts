@@ -1,5 +1,6 @@
 /**
- * One emulated vCPU: its linear memory, the compiled helpers, the interpreter, and what root mode needs to enter and leave it.
+ * The emulated vCPUs of a machine: their linear memory, the compiled helpers, the interpreter, and what root mode needs to enter and leave them.
+ * One of them is selected; everything here is about that one.
  *
  * `enter` is VM entry: it runs the guest until a VM exit and returns the SDM's basic exit reason; the exit's qualification and the
  * rest are in the state (core/cpu/layout.ts).
@@ -18,10 +19,10 @@ import { I32 } from '../wasm/opcodes.ts';
 import type { Program } from '../isa/ir.ts';
 import { instructionInformation } from '../vmx/information.ts';
 import {
-  ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR4_ALLOWED, CR8, CS, EFER_ALLOWED, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_REASON,
+  ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR4_ALLOWED, CR8, CS, EFER_ALLOWED, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_OWED, EXIT_REASON,
   FAULT, HISTORY_WRITTEN, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_KIND, PAGE_MMIO, PAGE_RAM,
-  RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROM_BASE, ROM_GPA, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON, XCR0_ALLOWED,
-  PHYS_RESERVED, WINDOW_EMPTY,
+  RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROM_BASE, ROM_GPA, ROOT_CR8, RUNNING_VCPU, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, STEP_REASON,
+  VCPU_LIMIT, VCPU_STATES, VCPU_STATE_SIZE, XCR0_ALLOWED, PHYS_RESERVED, WINDOW_EMPTY,
 } from './layout.ts';
 
 // Off by default in this V8; it must be set before anything is compiled. Look-aside misses are laid out of the way with it.
@@ -97,6 +98,8 @@ export interface ProcessorOptions {
   /** Bytes of the same module: signatures are read from them. */
   readonly helperBytes: Uint8Array;
   readonly ramBytes: number;
+  /** How many vCPUs; absent: one. At most VCPU_LIMIT. */
+  readonly vcpus?: number;
   readonly host: ProcessorHost;
   /** CPUID features of the model: instructions of others are undefined. Absent: all. */
   readonly features?: ReadonlySet<string>;
@@ -124,6 +127,7 @@ export class Processor {
   formsCompiled = 0;
   readonly jit: JitManager | null = null;
   readonly debug: DebugUnit;
+  readonly vcpus: number;
 
   constructor(options: ProcessorOptions) {
     const pages = HIGH_PAGES + Math.ceil(options.ramBytes / 65536);
@@ -181,6 +185,23 @@ export class Processor {
     this.view.setUint32(RAM_SIZE, options.ramBytes, true);
     this.nameEmptyWindow();
     this.bytes.fill(PAGE_RAM, PAGE_KIND, PAGE_KIND + (options.ramBytes >>> 12));
+    this.vcpus = options.vcpus ?? 1;
+    if (this.vcpus > VCPU_LIMIT) throw new Error(`at most ${VCPU_LIMIT} vCPUs`);
+  }
+
+  /** The vCPU that everything here is about, from 0. */
+  get vcpu(): number {
+    return this.view.getUint32(RUNNING_VCPU, true);
+  }
+
+  /** Makes everything here be about another vCPU. Between two VM entries only. */
+  select(vcpu: number): void {
+    this.call('selectVcpu', vcpu);
+  }
+
+  /** Where a field of a vCPU's own state (core/cpu/layout.ts) lies now. */
+  fieldOf(vcpu: number, field: number): number {
+    return vcpu === this.vcpu ? field : VCPU_STATES + vcpu * VCPU_STATE_SIZE + field - STATE;
   }
 
   /** WINDOW_EMPTY lies among the processor's state, which a reset clears: a tag of 0 would open page 0 through every empty window. */
@@ -349,8 +370,8 @@ export class Processor {
       // NMIs come before maskable interrupts. @sdm 3C 26.2
       if (view.getUint32(NMI_WINDOW, true) & 1 && !this.nmiBlocked) return exitReason.nmiWindow;
       if (view.getUint32(INTERRUPT_WINDOW, true) & 1 && this.interruptible) return exitReason.interruptWindow;
-      if (view.getBigInt64(CR8, true) !== this.lastCr8) {
-        this.lastCr8 = view.getBigInt64(CR8, true);
+      if (view.getBigInt64(CR8, true) !== view.getBigInt64(ROOT_CR8, true)) {
+        view.setBigInt64(ROOT_CR8, view.getBigInt64(CR8, true), true);
         return exitReason.controlRegister;
       }
       if (view.getBigInt64(BUDGET, true) <= 0n && rest <= 0) return exitReason.preemptionTimer;
@@ -358,12 +379,10 @@ export class Processor {
     }
   }
 
-  private lastCr8 = 0n;
-
   /** Root mode's own change of the task priority. */
   setCr8(value: number): void {
-    this.lastCr8 = BigInt(value);
-    this.view.setBigInt64(CR8, this.lastCr8, true);
+    this.view.setBigInt64(CR8, BigInt(value), true);
+    this.view.setBigInt64(ROOT_CR8, BigInt(value), true);
   }
 
   private leave(): number {
@@ -402,7 +421,13 @@ export class Processor {
   }
 
   /** An exit happened while root mode completed an instruction (a trap that could not be delivered): the next `enter` reports it. */
-  private exitAfterSkip = false;
+  private get exitAfterSkip(): boolean {
+    return this.view.getUint32(EXIT_OWED, true) !== 0;
+  }
+
+  private set exitAfterSkip(owed: boolean) {
+    this.view.setUint32(EXIT_OWED, owed ? 1 : 0, true);
+  }
 
   /** Basic reason of an exit that the next `enter` reports before the guest runs; -1 for none. Part of a saved state. */
   get pendingExit(): number {
@@ -467,10 +492,19 @@ export class Processor {
     this.exitAfterSkip = this.call('deliverPending') === STATUS_EXIT;
   }
 
-  /** Forgets what root mode left unfinished: for a reset, when the state has been set anew. */
+  /** The selected vCPU's state has been set anew, by INIT: forgets its translations and what root mode left unfinished. */
+  restart(): void {
+    this.exitAfterSkip = false;
+    this.setCr8(this.view.getUint32(CR8, true));
+    this.call('useBank', 0);
+    this.call('flushBanks');
+    this.call('updateMode');
+  }
+
+  /** The selected vCPU's state has been set anew, and memory perhaps: forgets what root mode left unfinished, and all decoded code. */
   reset(): void {
     this.exitAfterSkip = false;
-    this.lastCr8 = 0n;
+    this.view.setBigInt64(ROOT_CR8, 0n, true);
     this.nameEmptyWindow();
     // The count of changed translations begins anew.
     this.bytes.fill(0, REGION_CHECKS, REGION_CHECKS + REGION_CHECKS_SIZE);

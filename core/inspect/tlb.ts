@@ -28,7 +28,7 @@ interface Translation {
 
 export function tlbSections(cpu: Processor): InspectSection[] {
   return PRIVILEGES.map(({ name, base }) => {
-    const found = entriesOf(cpu, base);
+    const found = entriesOf(cpu, base + cpu.vcpu * 2 * TLB_BANK);
     const rows = [...found.values()].sort((a, b) => (a.page < b.page ? -1 : 1)).slice(0, ENTRIES_SHOWN);
     return section(
       `Translations for ${name} accesses`, ['Linear page', 'Physical page', 'Allows', 'Kind'],

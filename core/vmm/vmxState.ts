@@ -4,7 +4,7 @@ import type { Component, DeviceState } from '../platform/device.ts';
 import type { Processor } from '../cpu/processor.ts';
 import {
   ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, CR4_ALLOWED, CURRENT_VMCS, IDT_VECTORING_ERROR, IDT_VECTORING_INFO, MONITOR_TRAP,
-  MSR_DEBUGCTL, MSR_FEATURE_CONTROL, NMI_UNBLOCKED, NON_ROOT, PHYS_RESERVED, PREEMPTION_DEADLINE, TLB_BANK, VECTORING_LENGTH, VIRTUAL_APIC_EXIT, VMCS, VMCS_CHECKED, VMXON_POINTER,
+  MSR_DEBUGCTL, MSR_FEATURE_CONTROL, NMI_UNBLOCKED, NON_ROOT, PHYS_RESERVED, PREEMPTION_DEADLINE, VECTORING_LENGTH, VIRTUAL_APIC_EXIT, VMCS, VMCS_CHECKED, VMXON_POINTER,
   VMX_OPERATION,
 } from '../cpu/layout.ts';
 import { FIELDS } from '../vmx/vmcs.ts';
@@ -71,7 +71,7 @@ export class VmxState implements Component {
     view.setBigUint64(CURRENT_VMCS, NO_VMCS ^ pointer, true);
     if (vmcs) writeFields(view, VMCS_STATE, VMCS, vmcs);
     view.setUint32(VMCS_CHECKED, 0, true);
-    this.#cpu.call('useBank', of('nonRoot') === 0n ? 0 : TLB_BANK);
+    this.#cpu.call('useBank', of('nonRoot') === 0n ? 0 : 1);
     this.#cpu.call('flushBanks');
     this.#cpu.call('updateMode');
   }

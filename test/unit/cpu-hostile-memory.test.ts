@@ -30,7 +30,7 @@ describe('whatever state a guest puts the processor in', () => {
     const guard = 0x5a;
     // What lies beyond the end of RAM and before the look-aside tables must stay as it is.
     cpu.bytes.fill(guard, ram(RAM), ram(RAM) + 0x1_0000);
-    cpu.bytes.fill(guard, 0x18000, L.TLB_SUPERVISOR);
+    cpu.bytes.fill(guard, 0x18000, L.VCPU_STATES);
     fc.assert(
       fc.property(hostile, (s) => {
         for (let page = 0; page < RAM; page += 512) cpu.write64(ram(page), s.structures[(page >>> 9) % 64] ?? 0n);
@@ -92,6 +92,6 @@ describe('whatever state a guest puts the processor in', () => {
       { numRuns: 400 },
     );
     expect(cpu.bytes.subarray(ram(RAM), ram(RAM) + 0x1_0000).every((byte) => byte === guard)).toBe(true);
-    expect(cpu.bytes.subarray(0x18000, L.TLB_SUPERVISOR).every((byte) => byte === guard)).toBe(true);
+    expect(cpu.bytes.subarray(0x18000, L.VCPU_STATES).every((byte) => byte === guard)).toBe(true);
   });
 });

@@ -25,6 +25,7 @@ export * from './io';
 export * from './stack';
 export * from './string-io';
 export * from './compare-exchange';
+export * from './vcpu';
 export * from './tlb';
 export * from './paging';
 export * from './physical';

@@ -22,7 +22,6 @@ import {
   PAGE_KIND,
   PAGE_MMIO,
   PAGE_RAM,
-  PAGE_WRITE_ENTRY,
   PDPTE,
   PHYS_RESERVED,
   PKRU,
@@ -39,7 +38,7 @@ import { EPT_EXECUTE, EPT_EXECUTE_USER, EPT_READ, EPT_WRITE, eptEnabled, eptPage
 import { pageKind } from './physical';
 import { structureWritable } from './physical-write';
 import { faulted, raise, raiseError, raisePageFault } from './status';
-import { alignmentChecked, bank, dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded, translates } from './tlb';
+import { alignmentChecked, bank, dataEntry, ENTRY_GLOBAL, ENTRY_HUGE, ENTRY_LARGE, executeEntry, installEntry, noteGuarded, notePageWrite, translates } from './tlb';
 
 // What an access is: the bits of the page-fault error code (@sdm 3A 4.7), and IMPLICIT for implicit supervisor-mode accesses.
 export const READ: u32 = 0;
@@ -379,7 +378,7 @@ export function fillRead(la: u64, access: u32): void {
 /** Installs what the last walk, a write to RAM without decoded code, found; reads of the page are granted too. */
 export function fillWrite(la: u64, access: u32): void {
   if (pageWatched(la)) return;
-  store<u8>(PAGE_WRITE_ENTRY + (<u32>walkPage >>> 12), 1);
+  notePageWrite(<u32>walkPage >>> 12);
   install(dataEntry(tableBase(access) + TLB_WRITE, la), la, access);
   const read = dataEntry(tableBase(access) + TLB_READ, la);
   if (!translates(read, la & ~0xfff)) install(read, la, access);

@@ -14,10 +14,12 @@ import {
   PAGE_WRITE_ENTRY,
   REGION_CHECKS,
   REGION_CHECKS_SIZE,
+  RUNNING_VCPU,
   TLB_BANK,
   TLB_DATA_MASK,
   TLB_EXECUTE,
   TLB_EXECUTE_MASK,
+  TLB_LEDGER,
   TLB_LOG,
   TLB_LOG_CAPACITY,
   TLB_LOG_COUNT,
@@ -48,7 +50,7 @@ const ELSEWHERE: u64 = 0x200000;
 const LOG_OVERFLOWED: u32 = TLB_LOG_CAPACITY + 1;
 
 /**
- * The bank in use: 0 for VMX root operation (and outside VMX), TLB_BANK for a nested guest. What goes with the tables is a ledger a bank:
+ * The distance of the bank in use from the first. What goes with the tables is a ledger in each bank:
  * LARGE: one bit for each hash of a 4 MiB region from which a piece of a large page was installed (INVLPG scans only those); HUGE: the same
  * for regions of 1 GiB; GUARDED: supervisor entries of user pages, usable only while EFLAGS.AC is set (SMAP), with their count and whether
  * they are switched off; the entries in the log and the code size of the execute tables while the bank is not in use.
@@ -64,24 +66,40 @@ const KEPT_LOG_COUNT: usize = 336;
 const KEPT_CODE_SIZE: usize = 340;
 /** Nonzero while every entry is in the log, or empty: no global one was installed since the tables were emptied. */
 const ALL_LOGGED: usize = 344;
-const LEDGER_BYTES: usize = 352;
-const LEDGERS: usize = memory.data(704, 8);
-let ledger: usize = LEDGERS;
+let ledger: usize = TLB_LEDGER;
 let log: u32 = TLB_LOG;
-/** Banks that were ever in use. */
-let lastBank: u32 = 0;
+/** The end of the banks that were ever in use, those never used in between included. */
+let banksEnd: u32 = TLB_BANK;
 
 /** Puts another bank's tables into use; the caller sets TLB_BASE (setPrivilege). */
-export function useBank(next: u32): void {
+function changeBank(next: u32): void {
   if (next == bank) return;
   store<u32>(ledger, load<u32>(TLB_LOG_COUNT), KEPT_LOG_COUNT);
   store<u32>(ledger, load<u32>(CODE_TABLES_FOR), KEPT_CODE_SIZE);
   bank = next;
-  lastBank = max(lastBank, next);
-  ledger = next ? LEDGERS + LEDGER_BYTES : LEDGERS;
-  log = next ? TLB_LOG + (TLB_LOG_CAPACITY << 2) : TLB_LOG;
+  ledger = TLB_LEDGER + next;
+  log = TLB_LOG + next;
   store<u32>(TLB_LOG_COUNT, load<u32>(ledger, KEPT_LOG_COUNT));
   store<u32>(CODE_TABLES_FOR, load<u32>(ledger, KEPT_CODE_SIZE));
+}
+
+/** The bank of the running vCPU itself, or of the guest that is nested in it. */
+// @ts-ignore: decorator
+@inline
+export function bankOf(nested: bool): u32 {
+  return load<u32>(RUNNING_VCPU) * (2 * TLB_BANK) + (nested ? TLB_BANK : 0);
+}
+
+/** Puts a bank of the running vCPU into use. One that never was is emptied: tables of zeros are not empty. */
+export function useBank(nested: bool): void {
+  changeBank(bankOf(nested));
+  while (banksEnd <= bank) {
+    const next = bank;
+    changeBank(banksEnd);
+    banksEnd += TLB_BANK;
+    flushTables();
+    changeBank(next);
+  }
 }
 
 // @ts-ignore: decorator
@@ -194,12 +212,12 @@ function clearLogged(): void {
  * call this too.
  */
 export function flushBanks(): void {
-  flushTables();
-  if (!lastBank) return;
   const current = bank;
-  useBank(current ? 0 : TLB_BANK);
-  flushTables();
-  useBank(current);
+  for (let each: u32 = 0; each < banksEnd; each += TLB_BANK) {
+    changeBank(each);
+    flushTables();
+  }
+  changeBank(current);
 }
 
 function flushTables(): void {
@@ -302,11 +320,22 @@ export function flushPage(la: u64): void {
 
 /** Drops the write entries of guest-physical page `page` (gpa >> 12), because it now holds decoded code. */
 export function dropPageWrites(page: u32): void {
-  if (!load<u8>(PAGE_WRITE_ENTRY + page)) return;
+  let vcpus: u32 = load<u8>(PAGE_WRITE_ENTRY + page);
+  if (!vcpus) return;
   store<u8>(PAGE_WRITE_ENTRY + page, 0);
   const host = RAM_BASE + (page << 12);
-  dropHostWrites(host, 0);
-  if (lastBank) dropHostWrites(host, TLB_BANK);
+  for (; vcpus != 0; vcpus &= vcpus - 1) {
+    const own = ctz(vcpus) * (2 * TLB_BANK);
+    dropHostWrites(host, own);
+    if (own + TLB_BANK < banksEnd) dropHostWrites(host, own + TLB_BANK);
+  }
+}
+
+/** A write entry of a guest-physical page may be installed now. */
+// @ts-ignore: decorator
+@inline
+export function notePageWrite(page: u32): void {
+  store<u8>(PAGE_WRITE_ENTRY + page, load<u8>(PAGE_WRITE_ENTRY + page) | <u8>((<u32>1) << load<u32>(RUNNING_VCPU)));
 }
 
 function dropHostWrites(host: u32, which: u32): void {
@@ -324,8 +353,7 @@ function dropHostWrites(host: u32, which: u32): void {
 /** Empties the execute tables of every bank: every code page's record table is being dropped. */
 export function flushExecute(): void {
   nextEpoch();
-  flushExecuteOf(0);
-  if (lastBank) flushExecuteOf(TLB_BANK);
+  for (let each: u32 = 0; each < banksEnd; each += TLB_BANK) flushExecuteOf(each);
 }
 
 /** Empties the execute tables in use: they are for another code size. */

@@ -174,7 +174,7 @@ export function loadHost(): i32 {
   leaveNonRoot();
   store<u32>(INTERRUPTIBILITY, blocked);
   store<u32>(CPL, 0);
-  enterBank(0, 0, lasting);
+  enterBank(false, 0, lasting);
   updateMode();
   if (!long && cr0 & CR0_PG && cr4 & CR4_PAE && !loadPdptes(load<u64>(CR3))) return abort(2);
   if (loadMsrs(get(F.EXIT_MSR_LOAD_ADDRESS), get32(F.EXIT_MSR_LOAD_COUNT)) != 0) return abort(4);

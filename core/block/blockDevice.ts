@@ -1,5 +1,7 @@
 /** What every disk is to its users: an array of bytes that is read, written, flushed and discarded, whatever file format lies behind it. */
 
+import type { DirectImage } from './direct.ts';
+
 /** Guests address disks in units of this. Sizes, offsets and lengths of a `BlockDevice` are multiples of it. */
 export const SECTOR = 512;
 
@@ -24,6 +26,8 @@ export interface BlockDevice {
   /** In bytes, a multiple of `SECTOR`. */
   readonly size: number;
   readonly readOnly: boolean;
+  /** Where an image is the disk byte for byte. What is accessed there needs no method of this interface but `flush`. */
+  readonly direct?: DirectImage | null;
   /** Fills `into` from `offset` on. */
   read(offset: number, into: Uint8Array): Promise<void>;
   /** The bytes may still be in a cache, the host's or the format's own, until the next `flush`. */

@@ -4,6 +4,8 @@
  */
 import { BlockError } from './blockDevice.ts';
 import type { BlockDevice, BlockFailure } from './blockDevice.ts';
+import { DirectAccess } from './direct.ts';
+import type { DirectImage } from './direct.ts';
 
 const SLOTS = 64;
 /** The most that one slot carries; longer requests take several. */
@@ -34,7 +36,12 @@ export interface DiskRequest {
   readonly length: number;
   /** Called, in any order, for each piece of the request: a write puts the bytes at `at` of the request into `bytes`, a read takes them out. */
   readonly transfer: (at: number, bytes: Uint8Array) => void;
-  /** Called once, after everything else; null: it went well. */
+  /**
+   * The memory that the request fills or is filled from, to be used at once; null where a part cannot be reached. Absent: there is none, or
+   * only `transfer` will do.
+   */
+  readonly views?: () => readonly Uint8Array[] | null;
+  /** Called once, after everything else, perhaps before `submit` returns; null: it went well. */
   readonly done: (failure: BlockFailure | null) => void;
 }
 
@@ -68,16 +75,18 @@ export class DiskClient implements Disk {
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
   readonly #synchronous: boolean;
+  readonly #direct: DirectAccess | null;
   readonly #free: number[] = Array.from({ length: SLOTS }, (_, slot) => slot);
   readonly #pieces: (Piece | null)[] = Array.from({ length: SLOTS }, () => null);
   #waiting: Piece[] = [];
   #seen = 0;
 
   /** @param synchronous a request is answered before `submit` returns: for machines whose runs repeat exactly */
-  constructor(buffer: SharedArrayBuffer, disk: { readonly size: number; readonly readOnly: boolean }, synchronous: boolean) {
+  constructor(buffer: SharedArrayBuffer, disk: { readonly size: number; readonly readOnly: boolean; readonly direct?: DirectImage | null }, synchronous: boolean) {
     this.#words = new Int32Array(buffer, 0, DATA / 4);
     this.#bytes = new Uint8Array(buffer, DATA);
     this.#synchronous = synchronous;
+    this.#direct = disk.direct ? new DirectAccess(disk.direct) : null;
     this.size = disk.size;
     this.readOnly = disk.readOnly;
   }
@@ -88,6 +97,7 @@ export class DiskClient implements Disk {
   }
 
   submit(request: DiskRequest): void {
+    if (this.#movedDirectly(request)) return request.done(null);
     const carries = request.operation === 'read' || request.operation === 'write';
     const count = carries ? Math.max(1, Math.ceil(request.length / SLOT_BYTES)) : 1;
     const running: Running = { request, left: count, failure: null, abandoned: false };
@@ -120,6 +130,13 @@ export class DiskClient implements Disk {
   abandon(): void {
     for (const piece of [...this.#pieces, ...this.#waiting]) if (piece !== null) piece.running.abandoned = true;
     this.#waiting = [];
+  }
+
+  #movedDirectly({ operation, offset, length, views }: DiskRequest): boolean {
+    const direct = this.#direct;
+    if (!direct || !views || (operation !== 'read' && operation !== 'write') || !direct.takes(operation, offset, length)) return false;
+    const memory = views();
+    return memory !== null && direct.move(operation, offset, length, memory);
   }
 
   #send(piece: Piece): boolean {

@@ -105,7 +105,7 @@ function confinedBacking(path: string, name: string): string {
 /** The device, which gives its lock back when it is closed. */
 function withLock(device: BlockDevice, lock: ImageLock): BlockDevice {
   return {
-    size: device.size, readOnly: device.readOnly,
+    size: device.size, readOnly: device.readOnly, direct: device.direct ?? null,
     read: (offset, into) => device.read(offset, into),
     write: (offset, from) => device.write(offset, from),
     flush: () => device.flush(),

@@ -1,6 +1,7 @@
 /** An image that is the disk itself, byte for byte. */
 import { BlockError, SECTOR, checkRange } from './blockDevice.ts';
 import type { BlockDevice } from './blockDevice.ts';
+import type { DirectImage } from './direct.ts';
 import type { ImageStorage } from './storage.ts';
 
 const ZEROS = new Uint8Array(1 << 20);
@@ -18,6 +19,7 @@ export interface RawOptions {
 export class RawImage implements BlockDevice {
   readonly size: number;
   readonly readOnly: boolean;
+  readonly direct: DirectImage | null;
   readonly #storage: ImageStorage;
   readonly #guessed: boolean;
 
@@ -25,6 +27,7 @@ export class RawImage implements BlockDevice {
     this.#storage = storage;
     this.#guessed = guessed;
     this.readOnly = storage.readOnly;
+    this.direct = storage.descriptor === undefined ? null : { descriptor: storage.descriptor, writableFrom: guessed ? SECTOR : 0 };
     this.size = Math.ceil(storage.length / SECTOR) * SECTOR;
   }
 

@@ -8,6 +8,8 @@ export interface ImageStorage {
   /** For messages. */
   readonly path: string;
   readonly readOnly: boolean;
+  /** Of the open file, where it is one of the host's. */
+  readonly descriptor?: number;
   /** Length in bytes as of the last write or truncation. */
   readonly length: number;
   /** Fills `into`; beyond the end of the file are zeros. */
@@ -37,7 +39,7 @@ export class FileStorage implements ImageStorage {
   readonly readOnly: boolean;
   /** What identifies the file, by whichever name it was opened. */
   readonly identity: string;
-  readonly #descriptor: number;
+  readonly descriptor: number;
   #length: number;
   /** Accesses that still go to the thread pool, because one was slow. */
   #slow = 0;
@@ -46,8 +48,8 @@ export class FileStorage implements ImageStorage {
   constructor(path: string, readOnly: boolean) {
     this.path = path;
     this.readOnly = readOnly;
-    this.#descriptor = openPlain(path, readOnly);
-    const { size, dev, ino } = fstatSync(this.#descriptor, { bigint: true });
+    this.descriptor = openPlain(path, readOnly);
+    const { size, dev, ino } = fstatSync(this.descriptor, { bigint: true });
     this.#length = Number(size);
     this.identity = `${dev.toString(16)}-${ino.toString(16)}`;
   }
@@ -74,13 +76,13 @@ export class FileStorage implements ImageStorage {
 
   sync(): Promise<void> {
     return new Promise((resolve, reject) => {
-      fdatasync(this.#descriptor, error => (error ? reject(this.#failed('flushed', error)) : resolve()));
+      fdatasync(this.descriptor, error => (error ? reject(this.#failed('flushed', error)) : resolve()));
     });
   }
 
   truncate(length: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      ftruncate(this.#descriptor, length, error => {
+      ftruncate(this.descriptor, length, error => {
         if (error) return reject(this.#failed('resized', error));
         this.#length = length;
         resolve();
@@ -90,7 +92,7 @@ export class FileStorage implements ImageStorage {
 
   close(): Promise<void> {
     return new Promise((resolve, reject) => {
-      close(this.#descriptor, error => (error ? reject(this.#failed('closed', error)) : resolve()));
+      close(this.descriptor, error => (error ? reject(this.#failed('closed', error)) : resolve()));
     });
   }
 
@@ -112,18 +114,18 @@ export class FileStorage implements ImageStorage {
   }
 
   #readOnce(offset: number, into: Uint8Array): number | Promise<number> {
-    const count = this.#atOnce(into.length, () => readSync(this.#descriptor, into, 0, into.length, offset), 'read');
+    const count = this.#atOnce(into.length, () => readSync(this.descriptor, into, 0, into.length, offset), 'read');
     if (count !== null) return count;
     return new Promise((resolve, reject) => {
-      read(this.#descriptor, into, 0, into.length, offset, (error, count) => (error ? reject(this.#failed('read', error)) : resolve(count)));
+      read(this.descriptor, into, 0, into.length, offset, (error, count) => (error ? reject(this.#failed('read', error)) : resolve(count)));
     });
   }
 
   #writeOnce(offset: number, from: Uint8Array): number | Promise<number> {
-    const count = this.#atOnce(from.length, () => writeSync(this.#descriptor, from, 0, from.length, offset), 'written');
+    const count = this.#atOnce(from.length, () => writeSync(this.descriptor, from, 0, from.length, offset), 'written');
     if (count !== null) return count;
     return new Promise((resolve, reject) => {
-      write(this.#descriptor, from, 0, from.length, offset, (error, count) => (error ? reject(this.#failed('written', error)) : resolve(count)));
+      write(this.descriptor, from, 0, from.length, offset, (error, count) => (error ? reject(this.#failed('written', error)) : resolve(count)));
     });
   }
 

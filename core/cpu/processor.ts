@@ -90,6 +90,7 @@ const COLD_LIMIT = 16384;
 const TABLE_SIZE = 65536;
 /** Instructions between two samples of what runs, while the JIT looks for hot code. */
 const SAMPLE_BUDGET = 10_000;
+const SAMPLE_JITTER = 4_096;
 const HIGH_PAGES = (RAM_BASE >>> 16) + 1;
 
 export interface ProcessorOptions {
@@ -333,8 +334,9 @@ export class Processor {
     if (!this.exitAfterSkip && this.injectionPending && this.call('injectEvent') === STATUS_EXIT) return this.leave();
     let rest = budget;
     const refill = (): void => {
-      const part = this.jit ? Math.min(rest, SAMPLE_BUDGET) : rest;
+      const part = this.jit ? Math.min(rest, this.untilSample()) : rest;
       rest -= part;
+      this.granted = part;
       view.setBigInt64(BUDGET, BigInt(part), true);
     };
     refill();
@@ -377,6 +379,25 @@ export class Processor {
       if (view.getBigInt64(BUDGET, true) <= 0n && rest <= 0) return exitReason.preemptionTimer;
       if (view.getBigInt64(BUDGET, true) <= 0n) refill();
     }
+  }
+
+  /** What BUDGET was last filled up to, and how many instructions of it there are before the next sample. */
+  private granted = 0;
+  private sampleDistance = 0;
+  private jitter = 1;
+
+  /**
+   * Instructions to the next sample. They are counted over entries: a guest that leaves again and again at the same places would else be
+   * looked at in the same places alone. For the same reason the distances are not all alike.
+   */
+  private untilSample(): number {
+    const used = this.granted - Number(this.view.getBigInt64(BUDGET, true));
+    this.sampleDistance -= Math.min(Math.max(used, 0), this.granted);
+    this.granted = 0;
+    if (this.sampleDistance > 0) return this.sampleDistance;
+    this.jitter = (Math.imul(this.jitter, 1664525) + 1013904223) >>> 0;
+    this.sampleDistance = SAMPLE_BUDGET - SAMPLE_JITTER / 2 + (this.jitter >>> 16) % SAMPLE_JITTER;
+    return this.sampleDistance;
   }
 
   /** Root mode's own change of the task priority. */

@@ -4,6 +4,17 @@
 export interface GuestMemoryAccess {
   read(address: number, into: Uint8Array): boolean;
   write(address: number, from: Uint8Array): boolean;
+  /** The memory itself, to be used at once; null where a part of it cannot be reached. `change`: it is about to be written. */
+  views(address: number, length: number, change: boolean): Uint8Array[] | null;
+}
+
+/** Guest memory as a function reaches it at the moment: it may lose its right to be a bus master. */
+export function memoryOf(fn: { readonly dma: GuestMemoryAccess }): GuestMemoryAccess {
+  return {
+    read: (address, into) => fn.dma.read(address, into),
+    write: (address, from) => fn.dma.write(address, from),
+    views: (address, length, change) => fn.dma.views(address, length, change),
+  };
 }
 
 /** A run of guest-physical addresses. */
@@ -43,6 +54,17 @@ export function gather(memory: GuestMemoryAccess, segments: readonly Segment[], 
 /** Copies `bytes` into scattered guest memory, from `at` on. */
 export function scatter(memory: GuestMemoryAccess, segments: readonly Segment[], at: number, bytes: Uint8Array): boolean {
   return eachPiece(segments, at, bytes, (address, piece) => memory.write(address, piece));
+}
+
+/** Scattered memory itself, to be used at once; null where a part of it cannot be reached. */
+export function viewsOf(memory: GuestMemoryAccess, segments: readonly Segment[], change: boolean): Uint8Array[] | null {
+  const all: Uint8Array[] = [];
+  for (const { address, length } of segments) {
+    const views = memory.views(address, length, change);
+    if (views === null) return null;
+    all.push(...views);
+  }
+  return all;
 }
 
 function eachPiece(segments: readonly Segment[], at: number, bytes: Uint8Array, move: (address: number, piece: Uint8Array) => boolean): boolean {

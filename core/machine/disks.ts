@@ -2,6 +2,7 @@
 import { DiskServer, createDiskBuffer } from '../block/link.ts';
 import { openImage } from '../block/open.ts';
 import type { BlockDevice } from '../block/blockDevice.ts';
+import type { DirectImage } from '../block/direct.ts';
 import type { DiskConfig } from '../contract/hardware.ts';
 import { ContractError } from '../contract/errors.ts';
 
@@ -12,6 +13,8 @@ export interface MachineDisk extends Pick<DiskConfig, 'kind' | 'bus'> {
   readonly readOnly: boolean;
   /** The assigned device that it is; absent: one of the configuration. */
   readonly assigned?: string;
+  /** Where the core thread may use the image itself. */
+  readonly direct: DirectImage | null;
   /** What the guest reads as its serial number. */
   readonly serial: string;
   /** The memory that both threads share for it (core/block/link.ts). */
@@ -59,7 +62,7 @@ export class MachineDisks {
       throw error;
     }
     const descriptions = disks.map(({ kind, bus }, index): MachineDisk => ({
-      kind, bus, size: devices[index]?.size ?? 0, readOnly: devices[index]?.readOnly ?? true, serial: `vanderpool-${index}`, link: createDiskBuffer(),
+      kind, bus, size: devices[index]?.size ?? 0, readOnly: devices[index]?.readOnly ?? true, direct: devices[index]?.direct ?? null, serial: `vanderpool-${index}`, link: createDiskBuffer(),
       ...identityOf(assigned[index - configured.length]),
     }));
     return new MachineDisks(descriptions, devices);

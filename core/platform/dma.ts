@@ -12,6 +12,8 @@ export interface DmaPort {
   read(address: number, into: Uint8Array): boolean;
   /** False when a part cannot be reached; the parts before it are written. */
   write(address: number, from: Uint8Array): boolean;
+  /** RAM itself, in pieces, to be used before anything else happens; null when a part cannot be reached. `change`: it is about to be written. */
+  views(address: number, length: number, change: boolean): Uint8Array[] | null;
   /** Two or four bytes, little endian; null when they cannot be reached. */
   read16(address: number): number | null;
   read32(address: number): number | null;
@@ -70,6 +72,7 @@ export class DmaMemory {
     const port: DmaPort = {
       read: (address, into) => this.read(requester(), address, into),
       write: (address, from) => this.write(requester(), address, from),
+      views: (address, length, change) => this.views(requester(), address, length, change),
       read16: address => (port.read(address, two) ? view.getUint16(0, true) : null),
       read32: address => (port.read(address, word) ? view.getUint32(0, true) : null),
       write16: (address, value) => {
@@ -117,6 +120,27 @@ export class DmaMemory {
       done += size;
     }
     return true;
+  }
+
+  private views(requester: RequesterId, address: number, length: number, change: boolean): Uint8Array[] | null {
+    const views: Uint8Array[] = [];
+    let start = 0;
+    let end = 0;
+    for (let done = 0; done < length;) {
+      const size = Math.min(length - done, pageBytes - ((address + done) % pageBytes));
+      const at = this.locate(requester, address + done, change);
+      if (at === null) return null;
+      if (change) this.codeWritten(at, size);
+      else this.onRead(at, size);
+      if (at !== end) {
+        if (end > start) views.push(this.ram.subarray(start, end));
+        start = at;
+      }
+      end = at + size;
+      done += size;
+    }
+    if (end > start) views.push(this.ram.subarray(start, end));
+    return views;
   }
 
   /** Offset in RAM of an address on the bus, or null. */

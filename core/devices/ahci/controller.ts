@@ -4,6 +4,7 @@ import { AhciPort, PORT_REGISTERS } from './port.ts';
 import { Msi } from '../../platform/pci/messages.ts';
 import { PciFunction } from '../../platform/pci/function.ts';
 import { extract, insert } from '../../platform/device.ts';
+import { memoryOf } from '../segments.ts';
 import type { AccessSize, DeviceState } from '../../platform/device.ts';
 import type { Drive } from './drive.ts';
 import type { StateReader } from '../../platform/state.ts';
@@ -35,7 +36,7 @@ export class AhciController extends PciFunction {
     super(name, {
       vendor: 0x8086, device: 0x2922, classCode: 0x010601, revision: 2, subsystemVendor: 0x1af4, subsystem: 0x1100, interruptPin: 1,
     }, { msi: new Msi(1), bars: [null, null, null, null, null, { space: 'memory', size: AHCI_BYTES, registers: behind }] });
-    const memory = { read: (address: number, into: Uint8Array) => this.dma.read(address, into), write: (address: number, from: Uint8Array) => this.dma.write(address, from) };
+    const memory = memoryOf(this);
     this.#ports = Array.from({ length: AHCI_PORTS }, (_, index) => new AhciPort(drives[index] ?? null, { memory, interruptChanged: () => this.#update() }));
   }
 

@@ -2,6 +2,7 @@
 
 import { SECTOR } from '../../block/blockDevice.ts';
 import { QUEUE_DEPTH, goodStatus, ataStatus } from './drive.ts';
+import { diskTransfer } from '../diskTransfer.ts';
 import { gather, scatter } from '../segments.ts';
 import type { Action, Drive, HostFis } from './drive.ts';
 import type { GuestMemoryAccess, Segment } from '../segments.ts';
@@ -248,18 +249,12 @@ export class AhciPort {
     const segments = carries ? this.#segments(header, length) : [];
     const room = segments.reduce((sum, piece) => sum + piece.length, 0);
     if (carries && room < length) return this.#finish(slot, { error: drive.failed(), queued });
-    let reached = true;
+    const data = diskTransfer(operation, this.#host.memory, segments);
     drive.disk.submit({
-      operation, offset, length,
-      transfer: (at, bytes) => {
-        const moved = operation === 'write' ? gather(this.#host.memory, segments, at, bytes) : scatter(this.#host.memory, segments, at, bytes);
-        reached &&= moved;
-        // What is not the guest's memory is written as zeros, not as what the slot held before.
-        if (!moved && operation === 'write') bytes.fill(0);
-      },
+      operation, offset, length, transfer: data.transfer, views: data.views,
       done: failure => {
         if (epoch !== this.#epoch) return;
-        if (failure !== null || !reached) return this.#finish(slot, { error: drive.failed(), queued });
+        if (failure !== null || !data.reached) return this.#finish(slot, { error: drive.failed(), queued });
         if (carries && !queued) this.#writeCount(header, length);
         this.#finish(slot, { queued });
       },

@@ -3,6 +3,7 @@
 import { SECTOR } from '../../block/blockDevice.ts';
 import { ENTRIES_MAXIMUM } from './queues.ts';
 import { TRANSFER_PAGES_LOG2, identifyController, identifyNamespace, namespaceDescriptors, namespaceList } from './identify.ts';
+import { diskTransfer } from '../diskTransfer.ts';
 import { gather, scatter } from '../segments.ts';
 import { prpSegments } from './prp.ts';
 import type { BlockFailure } from '../../block/blockDevice.ts';
@@ -228,16 +229,10 @@ export class NvmeCommands {
     if (operation === 'write' && this.#disk.readOnly) return done(status.writeProtected | final);
     const segments = prpSegments(this.#memory, pointer(command, 6), pointer(command, 8), range.length);
     if (segments === null) return done(status.invalidField | final);
-    let reached = true;
+    const data = diskTransfer(operation, this.#memory, segments);
     this.#disk.submit({
-      operation, ...range,
-      transfer: (at, bytes) => {
-        const moved = operation === 'write' ? gather(this.#memory, segments, at, bytes) : scatter(this.#memory, segments, at, bytes);
-        reached &&= moved;
-        // What is not the guest's memory is written as zeros, not as what the slot held before.
-        if (!moved && operation === 'write') bytes.fill(0);
-      },
-      done: failure => done(failure !== null ? failureStatus(failure, operation) : reached ? status.ok : status.dataTransfer),
+      operation, ...range, transfer: data.transfer, views: data.views,
+      done: failure => done(failure !== null ? failureStatus(failure, operation) : data.reached ? status.ok : status.dataTransfer),
     });
   }
 

@@ -4,6 +4,7 @@ import { MsiX } from '../../platform/pci/messages.ts';
 import { NvmeCommands } from './commands.ts';
 import { PciFunction } from '../../platform/pci/function.ts';
 import { express, expressType } from '../../platform/pci/capabilities.ts';
+import { memoryOf } from '../segments.ts';
 import { extract } from '../../platform/device.ts';
 import { ENTRIES_MAXIMUM, isFull, postCompletion, readCompletion, readSubmission, saveCompletion, saveSubmission, takeCommand } from './queues.ts';
 import type { AccessSize, DeviceState } from '../../platform/device.ts';
@@ -50,10 +51,12 @@ export class NvmeController extends PciFunction {
   };
   readonly #commands: NvmeCommands;
   readonly #disk: Disk;
-  readonly #memory = { read: (address: number, into: Uint8Array) => this.dma.read(address, into), write: (address: number, from: Uint8Array) => this.dma.write(address, from) };
+  readonly #memory = memoryOf(this);
   #registers = powerOn();
   #submission = new Map<number, SubmissionQueue>();
   #completion = new Map<number, CompletionQueue>();
+  /** Submission queues from which commands are being taken. */
+  readonly #taking = new Set<SubmissionQueue>();
   /** Completions that found their queue full. */
   #delayed: (() => void)[] = [];
   #epoch = 0;
@@ -212,6 +215,17 @@ export class NvmeController extends PciFunction {
   }
 
   #take(queue: SubmissionQueue): void {
+    // A command that is completed at once comes by here again.
+    if (this.#taking.has(queue)) return;
+    this.#taking.add(queue);
+    try {
+      this.#takeAll(queue);
+    } finally {
+      this.#taking.delete(queue);
+    }
+  }
+
+  #takeAll(queue: SubmissionQueue): void {
     // A queue's own length bounds what is under way: a driver that reuses entries early waits.
     while (queue.running.size < queue.entries) {
       const command = takeCommand(this.#memory, queue);

@@ -2,9 +2,9 @@
 
 import { SECTOR } from '../../block/blockDevice.ts';
 import { configurationBytes, readBytes } from './device.ts';
+import { diskTransfer } from '../diskTransfer.ts';
 import { gather, scatter, slice, totalLength } from '../segments.ts';
 import type { AccessSize } from '../../platform/device.ts';
-import type { BlockFailure } from '../../block/blockDevice.ts';
 import type { Chain, VirtQueue } from './queue.ts';
 import type { Disk, DiskOperation } from '../../block/link.ts';
 import type { Segment } from '../segments.ts';
@@ -45,6 +45,8 @@ export class VirtioBlk implements VirtioKind {
   readonly #serial: string;
   readonly #configuration: DataView;
   #run: VirtioRun | null = null;
+  /** Requests are being taken from the queue. */
+  #taking = false;
   /** Rises with each stop: answers to requests of an earlier run are dropped. */
   #epoch = 0;
 
@@ -81,7 +83,12 @@ export class VirtioBlk implements VirtioKind {
   notify(): void {
     const queue = this.#queue;
     if (!queue) return;
-    for (let chain = queue.take(); chain; chain = queue.take()) this.#begin(chain);
+    this.#taking = true;
+    try {
+      for (let chain = queue.take(); chain; chain = queue.take()) this.#begin(chain);
+    } finally {
+      this.#taking = false;
+    }
     queue.signal();
   }
 
@@ -158,25 +165,20 @@ export class VirtioBlk implements VirtioKind {
     const epoch = this.#epoch;
     const { memory } = this.#run ?? {};
     if (!memory) return;
+    const data = diskTransfer(operation, memory, segments);
     this.#disk.submit({
-      operation, offset, length,
-      transfer: (at, bytes) => {
-        const moved = operation === 'write' ? gather(memory, segments, at, bytes) : scatter(memory, segments, at, bytes);
-        if (moved) return;
-        request.status = outcome.error;
-        // What is not the guest's memory is written as zeros, not as what the slot held before.
-        if (operation === 'write') bytes.fill(0);
-      },
+      operation, offset, length, transfer: data.transfer, views: data.views,
       done: failure => {
-        if (epoch === this.#epoch) this.#answered(request, failure);
+        if (epoch === this.#epoch) this.#answered(request, failure === null && data.reached);
       },
     });
   }
 
-  #answered(request: Request, failure: BlockFailure | null): void {
-    if (failure !== null) request.status = outcome.error;
+  #answered(request: Request, well: boolean): void {
+    if (!well) request.status = outcome.error;
     this.#finish(request);
-    this.#queue?.signal();
+    // Those that are answered at once are told of together.
+    if (!this.#taking) this.#queue?.signal();
   }
 
   #finish({ chain, written, status }: Request): void {

@@ -3,6 +3,7 @@
 import { MsiX } from '../../platform/pci/messages.ts';
 import { PciFunction } from '../../platform/pci/function.ts';
 import { VirtioRegisters, layout } from './registers.ts';
+import { memoryOf } from '../segments.ts';
 import { vendorCapability } from '../../platform/pci/capabilities.ts';
 import type { Capability } from '../../platform/pci/capabilities.ts';
 import type { DeviceState } from '../../platform/device.ts';
@@ -34,8 +35,7 @@ export class VirtioPci extends PciFunction {
       ],
       capabilities: capabilities(kind),
     });
-    // Asked anew at each access: the function may lose its right to be a bus master.
-    const memory = { read: (address: number, into: Uint8Array) => this.dma.read(address, into), write: (address: number, from: Uint8Array) => this.dma.write(address, from) };
+    const memory = memoryOf(this);
     const messages = (): boolean => this.usesMessages;
     this.registers = new VirtioRegisters(kind, memory, {
       get messages() {

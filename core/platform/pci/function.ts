@@ -65,7 +65,7 @@ export interface PciSlot {
 }
 
 const unconnected: PciSlot = {
-  dma: { read: () => false, write: () => false, read16: () => null, read32: () => null, write16: () => false, write32: () => false },
+  dma: { read: () => false, write: () => false, views: () => null, read16: () => null, read32: () => null, write16: () => false, write32: () => false },
   setLine() {},
   sendMessage() {},
   map: () => () => {},

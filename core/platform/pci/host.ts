@@ -28,7 +28,7 @@ export interface PciWiring {
 }
 
 const unwired: PciWiring = {
-  dma: () => ({ read: () => false, write: () => false, read16: () => null, read32: () => null, write16: () => false, write32: () => false }),
+  dma: () => ({ read: () => false, write: () => false, views: () => null, read16: () => null, read32: () => null, write16: () => false, write32: () => false }),
   line: () => ({ set() {} }),
   message() {},
   map: () => () => {},

@@ -1,0 +1,82 @@
+/** The core thread's own accesses to a raw image, beside those of the I/O thread. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { BlockFailure } from '../../../core/block/blockDevice.ts';
+import type { DirectImage } from '../../../core/block/direct.ts';
+import { DiskClient, DiskServer, createDiskBuffer } from '../../../core/block/link.ts';
+import type { DiskOperation } from '../../../core/block/link.ts';
+import { openImage } from '../../../core/block/open.ts';
+import { diskTransfer } from '../../../core/devices/diskTransfer.ts';
+import { DmaMemory } from '../../../core/platform/dma.ts';
+import { memoryOf } from '../../../core/devices/segments.ts';
+
+const SIZE = 1 << 20;
+
+describe('a raw image that both threads use', () => {
+  let folder: string;
+  let path: string;
+  const ram = new Uint8Array(new SharedArrayBuffer(1 << 20));
+  const changed: number[] = [];
+  const memory = memoryOf({ dma: new DmaMemory(ram, (address) => void changed.push(address)).port(() => 8) });
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'vanderpool-direct-'));
+    path = join(folder, 'disk.raw');
+    writeFileSync(path, new Uint8Array(SIZE).map((_, index) => index % 251));
+    ram.fill(0);
+    changed.length = 0;
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  /** Does one request; tells whether it was done before `submit` returned, and how it ended. */
+  async function access(format: 'raw' | 'auto', operation: DiskOperation, offset: number, address: number, length: number, spoil?: Partial<DirectImage>) {
+    const device = await openImage(path, { format, readOnly: false });
+    const direct = device.direct ? { ...device.direct, ...spoil } : null;
+    const buffer = createDiskBuffer();
+    const server = new DiskServer(buffer, device, () => {});
+    const client = new DiskClient(buffer, { size: device.size, readOnly: false, direct }, false);
+    // Two pieces that touch, and one that does not.
+    const data = diskTransfer(operation, memory, [{ address, length: 4096 }, { address: address + 4096, length: length - 8192 }, { address: address + 0x40000, length: 4096 }]);
+    let failure: BlockFailure | null | undefined;
+    client.submit({ operation, offset, length, transfer: data.transfer, views: data.views, done: (how) => void (failure = how) });
+    const atOnce = failure !== undefined;
+    while (failure === undefined) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      client.poll();
+    }
+    await server.stop();
+    return { atOnce, failure, reached: data.reached };
+  }
+
+  it('is read into guest memory at once, and the processor is told of the pages', async () => {
+    expect(await access('raw', 'read', 512, 0x1000, 16384)).toEqual({ atOnce: true, failure: null, reached: true });
+    expect(ram.subarray(0x1000, 0x4000)).toEqual(new Uint8Array(12288).map((_, index) => (index + 512) % 251));
+    expect(ram.subarray(0x41000, 0x42000)).toEqual(new Uint8Array(4096).map((_, index) => (index + 512 + 12288) % 251));
+    expect(changed).toEqual([0x1000, 0x2000, 0x3000, 0x41000]);
+  });
+
+  it('is written from guest memory at once', async () => {
+    ram.fill(7, 0x1000, 0x4000).fill(9, 0x41000, 0x42000);
+    expect(await access('raw', 'write', 4096, 0x1000, 16384)).toEqual({ atOnce: true, failure: null, reached: true });
+    const file = readFileSync(path);
+    expect([file[4095], file[4096], file[16383], file[16384], file[20479], file[20480]]).toEqual([4095 % 251, 7, 7, 9, 9, 20480 % 251]);
+  });
+
+  it('has the first sector of an image whose format was guessed written by the I/O thread, which looks at it', async () => {
+    expect(await access('auto', 'write', 512, 0x1000, 16384)).toMatchObject({ atOnce: true, failure: null });
+    ram.set([0x51, 0x46, 0x49, 0xfb], 0x1000);
+    expect(await access('auto', 'write', 0, 0x1000, 16384)).toMatchObject({ atOnce: false, failure: 'io' });
+    expect(readFileSync(path)[0]).toBe(0);
+  });
+
+  it('leaves to the I/O thread what fails', async () => {
+    expect(await access('raw', 'read', 512, 0x1000, 16384, { descriptor: 1_000_000 })).toEqual({ atOnce: false, failure: null, reached: true });
+    expect(ram[0x1000]).toBe(512 % 251);
+  });
+
+  it('leaves to the I/O thread what is not all memory, which says so', async () => {
+    expect(await access('raw', 'read', 0, 0xe0000, 16384)).toEqual({ atOnce: false, failure: null, reached: false });
+  });
+});

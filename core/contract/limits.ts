@@ -7,7 +7,7 @@ export const MEMORY_MINIMUM = 16 * MIB;
 export const MEMORY_MAXIMUM = 3 * GIB;
 export const MEMORY_DEFAULT = 512 * MIB;
 
-export const CPUS_MAXIMUM = 1;
+export const CPUS_MAXIMUM = 8;
 export const SERIAL_PORTS = 4;
 export const NAME_LENGTH = 64;
 export const APPEND_LENGTH = 2047;

@@ -53,7 +53,7 @@ const fields = {
     .min(MEMORY_MINIMUM, `at least ${formatMemory(MEMORY_MINIMUM)} of guest memory is needed`)
     .max(MEMORY_MAXIMUM, `at most ${formatMemory(MEMORY_MAXIMUM)} of guest memory is supported`)
     .multipleOf(MIB, 'guest memory is a whole number of MiB'),
-  cpus: z.int().min(1, 'at least one processor is needed').max(CPUS_MAXIMUM, `at most ${CPUS_MAXIMUM} processor is supported`),
+  cpus: z.int().min(1, 'at least one processor is needed').max(CPUS_MAXIMUM, `at most ${CPUS_MAXIMUM} processors are supported`),
   /** Name of a processor model; empty means the default model. */
   cpuModel: z.string().max(64),
   jit: jitMode,

@@ -261,6 +261,9 @@ export const NMI_UNBLOCKED = 0x11048;
 export const VECTORING_LENGTH = 0x1104c;
 /** 32-bit: reason of an exit that the virtual APIC owes behind the current instruction, 0 = none. */
 export const VIRTUAL_APIC_EXIT = 0x11054;
+/** u64 each, of a PAUSE loop: when it began, and when it was last in a PAUSE. */
+export const PAUSE_LOOP_START = 0x11058;
+export const PAUSE_LOOP_LAST = 0x11060;
 /** The current VMCS, in the format of the region in memory (core/vmx/vmcs.ts). */
 export const VMCS = 0x12000;
 /** Tables made from rows, which no reset changes: the capability MSRs from 480H on, u64 each; two bytes per place of a VMCS (FIELD_*, groups). */

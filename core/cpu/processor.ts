@@ -31,7 +31,7 @@ setFlagsFromString('--experimental-wasm-branch-hinting');
 /** Basic exit reasons that this processor raises. @sdm 3D appendix C */
 export const exitReason = {
   externalInterrupt: 1, tripleFault: 2, interruptWindow: 7, nmiWindow: 8, cpuid: 10, hlt: 12, invlpg: 14, controlRegister: 28, io: 30, rdmsr: 31, wrmsr: 32,
-  mwait: 36, eptViolation: 48, preemptionTimer: 52,
+  mwait: 36, pause: 40, eptViolation: 48, preemptionTimer: 52,
 } as const;
 
 /** What the processor asks of root mode while an instruction waits for its data. */
@@ -198,6 +198,17 @@ export class Processor {
   /** Makes everything here be about another vCPU. Between two VM entries only. */
   select(vcpu: number): void {
     this.call('selectVcpu', vcpu);
+  }
+
+  /** Does something about another vCPU; what it returns. */
+  on<T>(vcpu: number, action: () => T): T {
+    const before = this.vcpu;
+    this.select(vcpu);
+    try {
+      return action();
+    } finally {
+      this.select(before);
+    }
   }
 
   /** Where a field of a vCPU's own state (core/cpu/layout.ts) lies now. */

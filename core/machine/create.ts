@@ -7,6 +7,7 @@ import type { ExecutedForm } from '../cpu/processor.ts';
 import { Cpuid } from '../vmm/cpuid.ts';
 import { Vmm } from '../vmm/vmm.ts';
 import { VirtualClock, tscPerNs } from '../platform/clock.ts';
+import { flatTopology } from '../platform/topology.ts';
 import type { BootImages } from '../boot/image.ts';
 import { BootError } from '../boot/loader.ts';
 import { loadMonitor } from '../monitor/image.ts';
@@ -66,7 +67,7 @@ export async function createProfiledMachine(config: MachineConfig, host: Machine
 async function build(config: MachineConfig, host: MachineHost, profile: boolean): Promise<ProfiledMachine> {
   const model = findModel(config.cpuModel || DEFAULT_MODEL);
   if (!model) throw new BootError(`there is no CPU model '${config.cpuModel}'`);
-  if (config.cpus !== 1) throw new BootError(`this version runs one processor in a machine, and ${config.cpus} are configured; set the number of processors to 1`);
+  const topology = config.topology ?? flatTopology(config.cpus);
   const helperBytes = readFileSync(helperFile());
   const helpers = await WebAssembly.compile(helperBytes);
   let vmm: Vmm | null = null;
@@ -75,7 +76,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const sources = config.clock === 'instructions' ? repeatableSources(() => retired()) : hostSources();
   const clock = new VirtualClock(sources.time);
   const cpu = new Processor({
-    helpers, helperBytes, ramBytes: config.memoryBytes, jit: config.jit, dumpRegions: process.env['VANDERPOOL_DUMP_REGIONS'], features: new Set<string>(model.features), profile,
+    helpers, helperBytes, ramBytes: config.memoryBytes, vcpus: config.cpus, jit: config.jit, dumpRegions: process.env['VANDERPOOL_DUMP_REGIONS'], features: new Set<string>(model.features), profile,
     host: {
       mmioRead: (low, high, size) => vmm!.mmioRead(low, high, size),
       mmioReadHigh: () => vmm!.mmioReadHigh(),
@@ -98,13 +99,13 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   retired = () => cpu.instructions;
   entryChecks = entryChecker(cpu, model);
   writeVmxTables(cpu.view, model, allowedCr4(model));
-  cpu.setLimits({ cr4: allowedCr4(model), efer: allowedEfer(model), xcr0: BigInt(new Cpuid(model).xcr0Allowed), physicalAddressBits: model.physicalAddressBits });
+  cpu.setLimits({ cr4: allowedCr4(model), efer: allowedEfer(model), xcr0: BigInt(new Cpuid(model, topology).xcr0Allowed), physicalAddressBits: model.physicalAddressBits });
   cpu.setPageKind(0xa0000, 0x20000, PAGE_MMIO);
   const { boot } = config;
   const firmware = boot.kind === 'firmware' ? { code: boot.code, ...(boot.variables ? { variables: boot.variables.data } : {}) } : undefined;
   if (firmware) checkFirmware(firmware);
   const pc = new Pc({
-    memory: cpu.ram, vcpus: config.cpus, clock, physicalAddressBits: model.physicalAddressBits, wallMs: sources.wallMs, keyboard: config.display !== undefined,
+    memory: cpu.ram, topology, clock, physicalAddressBits: model.physicalAddressBits, wallMs: sources.wallMs, keyboard: config.display !== undefined,
     ...(config.display ? { display: { ...config.display, map: (address: number, bytes: number) => cpu.mapDeviceMemory(address, bytes) } } : {}),
     testDevices: config.testDevices === true, iommu: config.iommu === 'on', codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
     memoryRead: (address, size) => cpu.noteDeviceRead(address, size),
@@ -116,7 +117,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     serialOutput: (port, bytes) => host.serialOutput(port, bytes), assigned: config.devices ?? [],
   });
   const variables = boot.kind === 'firmware' && boot.variables?.path && pc.flash ? new VariableStore(pc.flash, boot.variables.path) : null;
-  const root = new Vmm(cpu, pc, model, config.cpus);
+  const root = new Vmm(cpu, pc, model, topology);
   vmm = root;
   const gdb = new GdbTarget({
     cpu, board: pc, vcpus: config.cpus, longMode: model.features.includes('lm'),

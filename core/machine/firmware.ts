@@ -6,6 +6,8 @@ import { Flash } from '../devices/flash.ts';
 import { FwCfg, fwCfgItem, fwCfgNumber } from '../devices/fwCfg.ts';
 import { acpiFiles, loaderCommands } from '../platform/acpi/loader.ts';
 import { buildSmbios, smbiosEntry } from '../platform/smbios.ts';
+import { apicIds } from '../platform/topology.ts';
+import type { Topology } from '../platform/topology.ts';
 import { comPorts } from '../devices/uart16550.ts';
 import { memoryType } from '../boot/loader.ts';
 import { oneMegabyte, vtdBase } from '../platform/memoryLayout.ts';
@@ -61,7 +63,7 @@ export function showFirmware({ code }: FirmwareImage, ram: Uint8Array): void {
 export interface FirmwareOptions {
   readonly image: FirmwareImage;
   readonly memoryBytes: number;
-  readonly vcpus: number;
+  readonly topology: Topology;
   readonly iommu: boolean;
   /** The chipset's own way to memory: no remapping unit is in front of it. */
   readonly dma: DmaPort;
@@ -83,9 +85,12 @@ export function firmwareDevices(options: FirmwareOptions): { readonly devices: r
   return { devices, flash };
 }
 
-function items({ memoryBytes, vcpus }: FirmwareOptions): readonly (readonly [number, Uint8Array])[] {
+function items({ memoryBytes, topology }: FirmwareOptions): readonly (readonly [number, Uint8Array])[] {
+  const ids = apicIds(topology);
   return [
-    [fwCfgItem.ramSize, fwCfgNumber(memoryBytes, 8)], [fwCfgItem.cpus, fwCfgNumber(vcpus, 2)], [fwCfgItem.maxCpus, fwCfgNumber(vcpus, 2)],
+    [fwCfgItem.ramSize, fwCfgNumber(memoryBytes, 8)], [fwCfgItem.cpus, fwCfgNumber(ids.length, 2)],
+    // Firmware makes room by APIC ID.
+    [fwCfgItem.maxCpus, fwCfgNumber(Math.max(...ids) + 1, 2)],
     [fwCfgItem.bootMenu, fwCfgNumber(0, 2)],
   ];
 }
@@ -97,8 +102,8 @@ function padded(bytes: Uint8Array, multiple: number): Uint8Array {
   return data;
 }
 
-function files({ memoryBytes, vcpus, iommu, acpi, bootOrder, serialScreen }: FirmwareOptions): readonly FwCfgFile[] {
-  const smbios = buildSmbios(memoryBytes, vcpus).data;
+function files({ memoryBytes, topology, iommu, acpi, bootOrder, serialScreen }: FirmwareOptions): readonly FwCfgFile[] {
+  const smbios = buildSmbios(memoryBytes, topology).data;
   const fixed = (name: string, contents: Uint8Array): FwCfgFile => ({ name, contents: () => contents });
   return [
     { name: acpiFiles.rsdp, contents: () => acpi().rsdp },

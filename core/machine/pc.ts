@@ -45,12 +45,14 @@ import type { Component, Device } from '../platform/device.ts';
 import type { BootPlan, FrameBuffer, InitialVcpuState, LoadedImage } from '../boot/loader.ts';
 import type { MachineDevices } from './devices.ts';
 import type { MachineExit } from './types.ts';
+import { ioApicId } from '../platform/topology.ts';
+import type { Topology } from '../platform/topology.ts';
 import type { VirtualClock } from '../platform/clock.ts';
 
 export interface PcConfig {
   /** Guest RAM from guest-physical address 0; a multiple of 1 MiB, at most 3 GiB. */
   readonly memory: Uint8Array;
-  readonly vcpus: number;
+  readonly topology: Topology;
   readonly clock: VirtualClock;
   /** MAXPHYADDR of the processor model: bounds the local APIC's base. */
   readonly physicalAddressBits: number;
@@ -83,7 +85,6 @@ export interface PcConfig {
   readonly serialOutput: (port: number, bytes: Uint8Array) => void;
 }
 
-const ioApicIdLimit = 16;
 /** Device numbers of assigned functions on bus 0. */
 const firstAssigned = 16;
 const demonstratorPlace = deviceFunction(30, 0);
@@ -134,7 +135,7 @@ export class Pc {
       reset: () => this.stop({ reason: 'reset' }),
       debugExit: (value: number) => this.stop({ reason: 'debug-exit', value }),
     };
-    const interrupts = new InterruptSystem(this.clock, config.vcpus, config.physicalAddressBits);
+    const interrupts = new InterruptSystem(this.clock, config.topology, config.physicalAddressBits);
     this.interrupts = interrupts;
     this.pit = new Pit(this.clock, interrupts.isaWire(0));
     this.rtc = new Rtc(this.clock, interrupts.isaWire(8), config.wallMs, config.memory.length);
@@ -203,11 +204,11 @@ export class Pc {
    * @throws BootError naming what is wrong; nothing has changed then
    */
   boot(source: BootImages | ((plan: BootPlan) => LoadedImage)): InitialVcpuState {
-    const { memory, vcpus } = this.config;
+    const { memory, topology } = this.config;
     const acpi = buildAcpiTables(this.acpiOptions(ecamWindow));
     const plan: BootPlan = { memoryBytes: memory.length, memoryMap: memoryMap(memory.length), rsdpAddress: acpi.address, rsdp: acpi.data.subarray(0, 36), ...(this.frameBuffer ? { frameBuffer: this.frameBuffer } : {}) };
     const image = typeof source === 'function' ? source(plan) : loadImage(source, plan);
-    applyWrites({ bytes: memory }, [...residentBios(), biosDataArea(), acpi, buildSmbios(memory.length, vcpus), ...image.writes]);
+    applyWrites({ bytes: memory }, [...residentBios(), biosDataArea(), acpi, buildSmbios(memory.length, topology), ...image.writes]);
     return image.vcpu;
   }
 
@@ -220,17 +221,16 @@ export class Pc {
   }
 
   private acpiOptions(ecam: { readonly base: number; readonly length: number } | null): AcpiOptions {
-    const { memory, vcpus, keyboard, physicalAddressBits } = this.config;
-    const ioApicId = vcpus % ioApicIdLimit;
-    const dmar = this.vtd ? { dmar: dmarBody({ hostAddressBits: physicalAddressBits, ioApicId, ioApicRequester: this.interrupts.ioApicRequester }) } : {};
-    return { vcpus, keyboard, display: this.vga !== null, ioApicId, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
+    const { memory, topology, keyboard, physicalAddressBits } = this.config;
+    const dmar = this.vtd ? { dmar: dmarBody({ hostAddressBits: physicalAddressBits, ioApicId: ioApicId(topology), ioApicRequester: this.interrupts.ioApicRequester }) } : {};
+    return { topology, keyboard, display: this.vga !== null, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
   }
 
   private firmwareParts(image: FirmwareImage): ReturnType<typeof firmwareDevices> {
-    const { memory, vcpus, iommu, codeWritten, firmwareDebug, devices } = this.config;
+    const { memory, topology, iommu, codeWritten, firmwareDebug, devices } = this.config;
     const order = devices ? bootOrder(devices.places, fn => firstDevice + devices.functions.indexOf(fn)) : [];
     return firmwareDevices({
-      image, memoryBytes: memory.length, vcpus, iommu: iommu === true, bootOrder: order, serialScreen: true,
+      image, memoryBytes: memory.length, topology, iommu: iommu === true, bootOrder: order, serialScreen: true,
       dma: new DmaMemory(memory, codeWritten).port(() => 0),
       acpi: () => buildAcpiImage(this.acpiOptions(this.hostBridge.ecam)),
       debug: firmwareDebug ?? (() => {}),

@@ -9,12 +9,15 @@ import type { ExitRecord, ExitRow } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { MachineDisk } from './disks.ts';
 import type { MachineNetwork } from './networks.ts';
+import type { Topology } from '../platform/topology.ts';
 
 /** What a VM is made of, with every file already read: the host side resolves paths and validates sizes. */
 export interface MachineConfig {
   /** Guest RAM in bytes, a multiple of 1 MiB. */
   readonly memoryBytes: number;
   readonly cpus: number;
+  /** How they are arranged; absent: one socket with a core for each. */
+  readonly topology?: Topology;
   /** Name of a row in core/cpu/models.ts. */
   readonly cpuModel: string;
   readonly boot: BootSource;

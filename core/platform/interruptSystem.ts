@@ -8,6 +8,8 @@ import { pciInterruptPins, pciLegacyIrqs } from './memoryLayout.ts';
 import type { ApicFabric } from './localApic.ts';
 import type { InterruptMessage, InterruptRemapper, LevelInterrupt } from './interrupts.ts';
 import type { Shorthand } from './localApicMessages.ts';
+import { apicIds, ioApicId } from './topology.ts';
+import type { Topology } from './topology.ts';
 import type { VirtualClock } from './clock.ts';
 
 /** The I/O APIC pin of each ISA interrupt: the timer sits on pin 2, as the MADT's override says; 2 is the cascade. */
@@ -40,9 +42,9 @@ export class InterruptSystem implements ApicFabric {
   /** Where the search for a lowest-priority target begins: ties go round. */
   private turn = 0;
 
-  constructor(clock: VirtualClock, vcpus: number, physicalAddressBits: number) {
-    this.localApics = Array.from({ length: vcpus }, (_, index) => new LocalApic(index, clock, this, physicalAddressBits));
-    this.ioApic = new IoApic(vcpus & 0xf, (message, address, data) => (
+  constructor(clock: VirtualClock, topology: Topology, physicalAddressBits: number) {
+    this.localApics = apicIds(topology).map((id, index) => new LocalApic(index, id, clock, this, physicalAddressBits));
+    this.ioApic = new IoApic(ioApicId(topology), (message, address, data) => (
       this.remapper === null ? this.deliver(message) : this.remapper.interrupt(this.ioApicRequester, address, data, message)
     ));
     const lint0 = this.localApics.map(apic => apic.pin(0));

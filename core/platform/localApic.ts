@@ -35,8 +35,10 @@ const pageMask = 0xfffff000;
 export class LocalApic implements Component, VcpuInterrupts {
   readonly name: string;
   readonly version = 1;
-  /** The initial APIC ID: the vCPU's index. */
+  /** The vCPU's number. */
   readonly index: number;
+  /** The APIC ID after power-on, which x2APIC mode keeps. */
+  readonly initialId: number;
   onInterruptRequest: () => void = () => {};
   onApicPageChange: () => void = () => {};
   readonly irr = new VectorSet();
@@ -67,8 +69,9 @@ export class LocalApic implements Component, VcpuInterrupts {
   /** What `pendingVector` returns for IRR, kept up to date by `update`. */
   private deliverable = -1;
 
-  constructor(index: number, clock: VirtualClock, fabric: ApicFabric, physicalAddressBits: number) {
+  constructor(index: number, initialId: number, clock: VirtualClock, fabric: ApicFabric, physicalAddressBits: number) {
     this.index = index;
+    this.initialId = initialId;
     this.name = `local-apic-${index}`;
     this.fabric = fabric;
     this.baseHighMask = 2 ** Math.max(0, physicalAddressBits - 32) - 1;
@@ -202,8 +205,8 @@ export class LocalApic implements Component, VcpuInterrupts {
 
   /** The logical ID derives from the initial ID; ICR's destination widens. */
   private enterX2apic(): void {
-    this.id = this.index;
-    this.ldr = (((this.index >>> 4) << 16) | (1 << (this.index & 15))) >>> 0;
+    this.id = this.initialId;
+    this.ldr = (((this.id >>> 4) << 16) | (1 << (this.id & 15))) >>> 0;
     this.icrHigh = 0;
   }
 
@@ -438,7 +441,7 @@ export class LocalApic implements Component, VcpuInterrupts {
     const before = this.apicPage;
     this.baseLow = (defaultBase | apicBaseBit.enable | (this.index === 0 ? apicBaseBit.bsp : 0)) >>> 0;
     this.baseHigh = 0;
-    this.id = this.index;
+    this.id = this.initialId;
     this.nmi = false;
     this.init = false;
     this.smi = false;

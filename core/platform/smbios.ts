@@ -2,6 +2,7 @@
 
 import { checksum, putText } from './acpi/tables.ts';
 import { tableArea } from './memoryLayout.ts';
+import type { Topology } from './topology.ts';
 
 
 export interface SmbiosTables {
@@ -29,7 +30,7 @@ function dword(value: number): number[] {
   return [...word(value & 0xffff), ...word(value >>> 16)];
 }
 
-function structures(memoryBytes: number, vcpus: number): readonly Structure[] {
+function structures(memoryBytes: number, { sockets, cores, threads }: Topology): readonly Structure[] {
   const maker = 'Vanderpool';
   const megabytes = Math.floor(memoryBytes / 0x100000);
   return [
@@ -39,6 +40,15 @@ function structures(memoryBytes: number, vcpus: number): readonly Structure[] {
     { type: 1, handle: 0x100, body: [1, 2, 3, 0, ...Array<number>(16).fill(0), 6, 0, 0], strings: [maker, 'Vanderpool PC', '1'] },
     // Chassis: of other type.
     { type: 3, handle: 0x300, body: [1, 1, 0, 0, 0, 3, 3, 3, 2, ...dword(0), 0, 0, 0, 0, 0], strings: [maker] },
+    // Processors: one a socket. A central processor of unknown family and speed, enabled, without a tale of its caches, 64-bit and multi-core.
+    ...Array.from({ length: sockets }, (_, socket) => ({
+      type: 4, handle: 0x400 + socket,
+      body: [
+        1, 3, 2, 2, ...dword(0), ...dword(0), 3, 0, ...word(0), ...word(0), ...word(0), 0x41, 1, ...word(0xffff), ...word(0xffff), ...word(0xffff), 0, 0, 0,
+        cores, cores, cores * threads, ...word(0x0c), ...word(2),
+      ],
+      strings: [`CPU ${socket}`, maker, 'Vanderpool processor'],
+    })),
     // Physical memory array: on the board, system memory, no error correction.
     { type: 16, handle: 0x1000, body: [3, 3, 3, ...dword(megabytes * 1024), ...word(0xfffe), ...word(1)], strings: [] },
     // One memory device that is all of it.
@@ -50,14 +60,14 @@ function structures(memoryBytes: number, vcpus: number): readonly Structure[] {
     // Where the array is mapped, in KB.
     { type: 19, handle: 0x1300, body: [...dword(0), ...dword(megabytes * 1024 - 1), ...word(0x1000), 1], strings: [] },
     // How the system booted: no errors.
-    { type: 32, handle: 0x2000, body: [0, 0, 0, 0, 0, 0, 0], strings: [`${vcpus} processors`] },
+    { type: 32, handle: 0x2000, body: [0, 0, 0, 0, 0, 0, 0], strings: [`${sockets * cores * threads} processors`] },
     { type: 127, handle: 0x7f00, body: [], strings: [] },
   ];
 }
 
 /** Builds entry point and structures for the SMBIOS part of `tableArea`. */
-export function buildSmbios(memoryBytes: number, vcpus: number): SmbiosTables {
-  const rows = structures(memoryBytes, vcpus);
+export function buildSmbios(memoryBytes: number, topology: Topology): SmbiosTables {
+  const rows = structures(memoryBytes, topology);
   const encoded = rows.map(({ type, handle, body, strings }) => {
     const text = strings.flatMap(line => [...[...line].map(letter => letter.charCodeAt(0)), 0]);
     // Strings end with a further zero; a structure without strings has two.

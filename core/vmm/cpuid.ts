@@ -2,6 +2,8 @@
 import { tscHz, crystalHz } from '../platform/clock.ts';
 import { FEATURES } from '../cpu/models.ts';
 import type { CpuModel, Feature } from '../cpu/models.ts';
+import { apicIdBits } from '../platform/topology.ts';
+import type { Topology } from '../platform/topology.ts';
 
 export interface CpuidResult {
   eax: number;
@@ -13,7 +15,6 @@ export interface CpuidResult {
 /** Processor state that shows in CPUID. */
 export interface CpuidContext {
   readonly apicId: number;
-  readonly cpus: number;
   readonly apicEnabled: boolean;
   readonly osxsave: boolean;
   readonly ospke: boolean;
@@ -30,10 +31,12 @@ function registersOf(text: string): [number, number, number] {
 
 export class Cpuid {
   private readonly model: CpuModel;
+  private readonly topology: Topology;
   private readonly has: ReadonlySet<Feature>;
 
-  constructor(model: CpuModel) {
+  constructor(model: CpuModel, topology: Topology) {
     this.model = model;
+    this.topology = topology;
     this.has = new Set(model.features);
   }
 
@@ -53,7 +56,7 @@ export class Cpuid {
 
   query(leaf: number, subleaf: number, context: CpuidContext): CpuidResult {
     const result: CpuidResult = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
-    const maximum = this.has.has('lm') ? 0x16 : 5;
+    const maximum = this.has.has('lm') ? 0x1f : 5;
     let asked = leaf >>> 0;
     if (asked >= 0x40000000 && asked < 0x40000100) {
       if (asked === 0x40000000) {
@@ -72,14 +75,14 @@ export class Cpuid {
       case 1: {
         const { family, model, stepping } = this.model;
         result.eax = stepping | ((model & 15) << 4) | (family << 8) | ((model >> 4) << 16);
-        result.ebx = (context.apicId << 24) | (context.cpus << 16) | (8 << 8);
+        result.ebx = (context.apicId << 24) | (this.idsInSocket << 16) | (8 << 8);
         result.ecx = this.features(1, 'ecx') | (context.osxsave ? 1 << 27 : 0);
-        result.edx = this.features(1, 'edx') | (context.cpus > 1 ? 1 << 28 : 0);
+        result.edx = this.features(1, 'edx') | (this.idsInSocket > 1 ? 1 << 28 : 0);
         if (!context.apicEnabled) result.edx &= ~(1 << 9);
         return result;
       }
       case 2: return { eax: 0x00feff01, ebx: 0, ecx: 0, edx: 0 };
-      case 4: return this.cache(subleaf, context);
+      case 4: return this.cache(subleaf);
       case 6: return { ...result, eax: 4 };
       case 7:
         if (subleaf === 0) {
@@ -88,7 +91,7 @@ export class Cpuid {
           result.edx = this.features(7, 'edx');
         }
         return result;
-      case 0xb: return this.topology(subleaf, context);
+      case 0xb: case 0x1f: return this.arrangement(subleaf, context);
       case 0xd: return this.xsave(subleaf, context);
       case 0x15: return { eax: 1, ebx: tscHz / crystalHz, ecx: crystalHz, edx: 0 };
       case 0x16: return { eax: tscHz / 1e6, ebx: tscHz / 1e6, ecx: 100, edx: 0 };
@@ -107,22 +110,29 @@ export class Cpuid {
     }
   }
 
-  /** Leaf 4: 32 KB data and instruction caches, 1 MB second level. */
-  private cache(subleaf: number, context: CpuidContext): CpuidResult {
+  /** APIC IDs that a socket takes, gaps included. */
+  private get idsInSocket(): number {
+    return 1 << apicIdBits(this.topology).socket;
+  }
+
+  /** Leaf 4: 32 KB data and instruction caches, 1 MB second level, all of a core's own. */
+  private cache(subleaf: number): CpuidResult {
     const rows = [{ type: 1, level: 1, ways: 8, sets: 64 }, { type: 2, level: 1, ways: 8, sets: 64 }, { type: 3, level: 2, ways: 16, sets: 1024 }] as const;
     const row = rows[subleaf];
     if (!row) return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+    const { core, socket } = apicIdBits(this.topology);
     return {
-      eax: row.type | (row.level << 5) | (1 << 8) | ((context.cpus - 1) << 26),
+      eax: row.type | (row.level << 5) | (1 << 8) | (((1 << core) - 1) << 14) | (((1 << (socket - core)) - 1) << 26),
       ebx: 63 | ((row.ways - 1) << 22), ecx: row.sets - 1, edx: 0,
     };
   }
 
-  private topology(subleaf: number, context: CpuidContext): CpuidResult {
-    const coreBits = Math.ceil(Math.log2(Math.max(1, context.cpus)));
+  private arrangement(subleaf: number, context: CpuidContext): CpuidResult {
+    const { core, socket } = apicIdBits(this.topology);
+    const { cores, threads } = this.topology;
     const edx = context.apicId;
-    if (subleaf === 0) return { eax: 0, ebx: 1, ecx: 0x100, edx };
-    if (subleaf === 1) return { eax: coreBits, ebx: context.cpus, ecx: 0x201, edx };
+    if (subleaf === 0) return { eax: core, ebx: threads, ecx: 0x100, edx };
+    if (subleaf === 1) return { eax: socket, ebx: cores * threads, ecx: 0x201, edx };
     return { eax: 0, ebx: 0, ecx: subleaf & 0xff, edx };
   }
 

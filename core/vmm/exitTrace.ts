@@ -61,33 +61,39 @@ export interface TakenExits {
   readonly lost: number;
 }
 
-/** The trace of one vCPU. Times are milliseconds of `performance.now()`. */
+/** The trace of a machine's exits. Times are milliseconds of `performance.now()`. */
 export class ExitTrace {
   readonly startedAt: number;
   private readonly cpu: Processor;
-  private readonly vcpu: number;
   private readonly now: () => number;
-  private readonly counts = new Float64Array(LEVELS * REASONS);
-  private readonly totals = new Float64Array(LEVELS * REASONS);
-  private readonly minima = new Float64Array(LEVELS * REASONS).fill(Infinity);
-  private readonly maxima = new Float64Array(LEVELS * REASONS);
-  private readonly histograms = new Uint32Array(LEVELS * REASONS * EXIT_BUCKETS);
+  // By vCPU, level and reason.
+  private readonly counts: Float64Array;
+  private readonly totals: Float64Array;
+  private readonly minima: Float64Array;
+  private readonly maxima: Float64Array;
+  private readonly histograms: Uint32Array;
   private readonly ring = new Uint8Array(RING_EXITS * RECORD_BYTES);
   private readonly view = new DataView(this.ring.buffer);
   private readonly ringWords = new Int32Array(this.ring.buffer);
   private readonly state: Int32Array;
   private sequence = 0;
-  /** By level: the exit that has no entry yet. A nested guest's lasts while its hypervisor itself leaves and enters. */
-  private readonly open: Record<ExitLevel, OpenExit> = { 1: { row: -1, at: 0, sequence: 0 }, 2: { row: -1, at: 0, sequence: 0 } };
+  /** By vCPU and level: the exit that has no entry yet. A nested guest's lasts while its hypervisor itself leaves and enters. */
+  private readonly open: readonly Record<ExitLevel, OpenExit>[];
   /** The VMCSs of the newest exits of nested guests, and which exits those are. */
   private readonly vmcsRing = new Uint8Array(VMCS_KEPT * VMCS_BYTES);
   private readonly vmcsOf = new Int32Array(VMCS_KEPT).fill(-1);
   private nested = 0;
 
-  constructor(cpu: Processor, vcpu: number, now: () => number = () => performance.now()) {
+  constructor(cpu: Processor, now: () => number = () => performance.now()) {
+    const rows = cpu.vcpus * LEVELS * REASONS;
     this.cpu = cpu;
+    this.counts = new Float64Array(rows);
+    this.totals = new Float64Array(rows);
+    this.minima = new Float64Array(rows).fill(Infinity);
+    this.maxima = new Float64Array(rows);
+    this.histograms = new Uint32Array(rows * EXIT_BUCKETS);
+    this.open = Array.from({ length: cpu.vcpus }, () => ({ 1: { row: -1, at: 0, sequence: 0 }, 2: { row: -1, at: 0, sequence: 0 } }));
     this.state = new Int32Array(cpu.memory.buffer);
-    this.vcpu = vcpu;
     this.now = now;
     this.startedAt = now();
   }
@@ -112,7 +118,7 @@ export class ExitTrace {
 
   /** The guest of a level goes on: its exit is over. */
   entry(level: ExitLevel = 1): void {
-    const open = this.open[level];
+    const open = this.open[this.cpu.vcpu]![level];
     const { row } = open;
     if (row < 0) return;
     open.row = -1;
@@ -133,11 +139,12 @@ export class ExitTrace {
   /** Counts the exit and keeps the registers; returns where its record is in the ring. */
   private begin(reason: number, level: ExitLevel): number {
     const { cpu, view } = this;
-    const row = (level - 1) * REASONS + Math.min(reason, REASONS - 1);
+    const { vcpu } = cpu;
+    const row = (vcpu * LEVELS + level - 1) * REASONS + Math.min(reason, REASONS - 1);
     const at = (this.sequence % RING_EXITS) * RECORD_BYTES;
     const now = this.now();
     this.counts[row]!++;
-    const open = this.open[level];
+    const open = this.open[vcpu]![level];
     open.row = row;
     open.at = now;
     open.sequence = this.sequence;
@@ -145,7 +152,7 @@ export class ExitTrace {
     view.setFloat64(at + RECORD.ns, -1, true);
     view.setUint32(at + RECORD.sequence, this.sequence, true);
     view.setUint16(at + RECORD.reason, reason, true);
-    view.setUint8(at + RECORD.vcpu, this.vcpu);
+    view.setUint8(at + RECORD.vcpu, vcpu);
     view.setUint8(at + RECORD.level, level);
     for (const [from, bytes, to] of REGISTERS) this.copy(from, bytes, at + to);
     view.setBigUint64(at + RECORD.flags, cpu.call('readFlags') as unknown as bigint, true);
@@ -166,7 +173,7 @@ export class ExitTrace {
       if (count === 0) return;
       const reason = row % REASONS;
       rows.push({
-        vcpu: this.vcpu, level: Math.floor(row / REASONS) + 1, reason, name: exitReasonName(reason), count, totalNs: this.totals[row]!,
+        vcpu: Math.floor(row / (LEVELS * REASONS)), level: (Math.floor(row / REASONS) % LEVELS) + 1, reason, name: exitReasonName(reason), count, totalNs: this.totals[row]!,
         minNs: Number.isFinite(this.minima[row]!) ? this.minima[row]! : 0, maxNs: this.maxima[row]!,
         histogram: [...this.histograms.subarray(row * EXIT_BUCKETS, (row + 1) * EXIT_BUCKETS)],
       });

@@ -53,12 +53,13 @@ export const MSRS: readonly MsrRow[] = [
 ];
 
 export class MsrFile implements Component {
-  readonly name = 'msrs 0';
+  readonly name: string;
   readonly version = 1;
   private readonly values = new Map<number, [number, number]>();
   private readonly rows = new Map<number, MsrRow>();
 
-  constructor() {
+  constructor(vcpu: number) {
+    this.name = `msrs ${vcpu}`;
     for (const row of MSRS) this.rows.set(row.msr, row);
     this.reset();
   }

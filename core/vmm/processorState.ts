@@ -65,9 +65,11 @@ export class ProcessorState implements Component {
   readonly name: string;
   readonly version = 1;
   readonly #cpu: Processor;
+  readonly #index: number;
 
   constructor(cpu: Processor, index: number) {
     this.#cpu = cpu;
+    this.#index = index;
     this.name = `vcpu ${index}`;
   }
 
@@ -76,6 +78,10 @@ export class ProcessorState implements Component {
 
   /** Between slices only. */
   saveState(): DeviceState {
+    return this.#cpu.on(this.#index, () => this.#save());
+  }
+
+  #save(): DeviceState {
     const cpu = this.#cpu;
     // The shadow of STI and MOV SS goes where the VMCS has it.
     cpu.call('interruptShadow');
@@ -86,6 +92,10 @@ export class ProcessorState implements Component {
 
   /** Takes the state over, or throws and changes nothing. The look-aside tables and all decoded code are dropped. */
   loadState(state: unknown): void {
+    this.#cpu.on(this.#index, () => this.#load(state));
+  }
+
+  #load(state: unknown): void {
     const cpu = this.#cpu;
     const { view } = cpu;
     const reader = StateReader.open(this, state);

@@ -107,5 +107,14 @@ export function initProcessor(cpu: Processor, model: CpuModel): void {
   for (const register of [CR2, CR3, CR4, CR8, EFER, PENDING_DEBUG]) wide(register, 0);
   for (const field of [FAULT, INTERRUPTIBILITY, ACTIVITY, DELIVERY, STEP_REASON, ENTRY_INTR_INFO]) view.setUint32(field, 0, true);
   bytes.fill(0, HELPER_STATE, HELPER_STATE + 0x400);
-  cpu.reset();
+  cpu.restart();
+}
+
+/** A start-up message: real mode at the page that its vector names. @sdm 3A 9.4.4 */
+export function startProcessor(cpu: Processor, vector: number): void {
+  const { wide, segment } = writers(cpu);
+  segment(CS, { selector: vector << 8, base: vector << 12, limit: 0xffff, access: 0x9b });
+  wide(RIP, 0);
+  cpu.view.setUint32(ACTIVITY, 0, true);
+  cpu.restart();
 }

@@ -10,15 +10,18 @@ const IA32_TIME_STAMP_COUNTER = 0x10;
 const IA32_TSC_ADJUST = 0x3b;
 
 export class TimeStamp implements Component {
-  readonly name = 'tsc 0';
+  readonly name: string;
   readonly version = 1;
   private readonly cpu: Processor;
   private readonly clock: VirtualClock;
+  private readonly index: number;
   private readonly vcpu: VcpuInterrupts;
   private adjust = 0n;
 
-  constructor(cpu: Processor, clock: VirtualClock, vcpu: VcpuInterrupts) {
+  constructor(cpu: Processor, index: number, clock: VirtualClock, vcpu: VcpuInterrupts) {
+    this.name = `tsc ${index}`;
     this.cpu = cpu;
+    this.index = index;
     this.clock = clock;
     this.vcpu = vcpu;
   }
@@ -62,12 +65,12 @@ export class TimeStamp implements Component {
   }
 
   private get offset(): bigint {
-    return this.cpu.view.getBigUint64(TSC_OFFSET, true);
+    return this.cpu.view.getBigUint64(this.cpu.fieldOf(this.index, TSC_OFFSET), true);
   }
 
   private setOffset(offset: bigint): void {
     const bits = BigInt.asUintN(64, offset);
-    this.cpu.view.setBigUint64(TSC_OFFSET, bits, true);
+    this.cpu.view.setBigUint64(this.cpu.fieldOf(this.index, TSC_OFFSET), bits, true);
     this.vcpu.setTscOffset(bits);
   }
 }

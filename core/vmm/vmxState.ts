@@ -35,9 +35,11 @@ export class VmxState implements Component {
   readonly name: string;
   readonly version = 1;
   readonly #cpu: Processor;
+  readonly #index: number;
 
   constructor(cpu: Processor, index: number) {
     this.#cpu = cpu;
+    this.#index = index;
     this.name = `vmx ${index}`;
   }
 
@@ -45,6 +47,10 @@ export class VmxState implements Component {
   reset(): void {}
 
   saveState(): DeviceState {
+    return this.#cpu.on(this.#index, () => this.#save());
+  }
+
+  #save(): DeviceState {
     const { view } = this.#cpu;
     const pointer = NO_VMCS ^ view.getBigUint64(CURRENT_VMCS, true);
     return {
@@ -55,6 +61,10 @@ export class VmxState implements Component {
 
   /** Load it after the processor. What VM entry checked of the VMCS is checked again. */
   loadState(state: unknown): void {
+    this.#cpu.on(this.#index, () => this.#load(state));
+  }
+
+  #load(state: unknown): void {
     const { view, bytes } = this.#cpu;
     const reader = StateReader.open(this, state);
     const values = readFields(reader, VMX_FIELDS);

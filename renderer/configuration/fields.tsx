@@ -45,7 +45,7 @@ export function MemoryField({ draft, problems, onChange, disabled = false, brief
   );
 }
 
-export function ProcessorFields({ draft, problems, onChange, disabled = false, brief = false }: FieldsProps): ReactNode {
+export function ProcessorFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
   const host = useLibrary((state) => state.host);
   const fallback = host?.cpuModels.find((model) => model.isDefault)?.name ?? '';
   const models: readonly Option[] = host?.cpuModels.map(({ name, description }) => ({ value: name, label: name, detail: description })) ?? [];
@@ -54,7 +54,7 @@ export function ProcessorFields({ draft, problems, onChange, disabled = false, b
       <Field label="Processor model" problem={problems['cpuModel']}>
         {(ties) => <Select ties={ties} value={draft.cpuModel || fallback} options={models} disabled={disabled} onPick={(cpuModel) => onChange({ cpuModel })} />}
       </Field>
-      <Field label="Processors" problem={problems['cpus']} hint={host?.cpusMaximum === 1 && !brief ? 'One for now; more follow with a later version.' : undefined}>
+      <Field label="Processors" problem={problems['cpus']}>
         {(ties) => (
           <TextInput {...ties} className="numeric" type="number" min={1} max={host?.cpusMaximum ?? 1} value={draft.cpus} disabled={disabled}
             onText={(cpus) => onChange({ cpus })} />

@@ -37,6 +37,7 @@ import { Wire } from '../doubles/wire.ts';
 import { componentConformance, deviceConformance } from './device.ts';
 import type { LocalApic } from '../../core/platform/localApic.ts';
 import type { MachineEvents } from '../../core/platform/machineEvents.ts';
+import { flatTopology } from '../../core/platform/topology.ts';
 
 const events: MachineEvents = { powerOff() {}, reset() {}, debugExit() {} };
 
@@ -117,7 +118,7 @@ componentConformance('PCI function with messages', () => {
 componentConformance('LPC bridge', () => new LpcBridge(), () => {});
 
 function localApic(clock: ConstructorParameters<typeof InterruptSystem>[0]): LocalApic {
-  const apic = new InterruptSystem(clock, 1, 40).localApics[0];
+  const apic = new InterruptSystem(clock, flatTopology(1), 40).localApics[0];
   if (apic === undefined) throw new Error('no local APIC');
   return apic;
 }

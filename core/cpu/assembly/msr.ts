@@ -13,7 +13,7 @@ import { preemptionTimerExpired } from './vm-timer';
 import { get, get32 } from './vmcs';
 import {
   ARGUMENTS, CPL, CR0, CR4, CR4_ALLOWED, EFER, EFER_ALLOWED, FS, GPR, GS, MSR_CSTAR, MSR_DEBUGCTL, MSR_FEATURE_CONTROL, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_PAT,
-  MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, NON_ROOT, PKRU, SEG_BASE, VMX_CAPABILITIES, XCR0,
+  MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, NON_ROOT, PAUSE_EXITS, PAUSE_LOOP_LAST, PAUSE_LOOP_START, PKRU, SEG_BASE, VMX_CAPABILITIES, XCR0,
   XCR0_ALLOWED,
 } from '../layout';
 import {
@@ -298,18 +298,18 @@ export function invd(): i32 {
   return load<u32>(NON_ROOT) ? vmExit(EXIT_INVD, 0) : OK;
 }
 
-/** Of a PAUSE loop: when it began, and when it was last in a PAUSE. */
-let loopStart: u64 = 0;
-let loopLast: u64 = 0;
-
-/** PAUSE where a control asks for exits: of each, or of loops at privilege 0. @sdm 3C 26.1.3 */
+/** PAUSE where somebody asks for exits. A nested guest's hypervisor: of each, or of loops at privilege 0 (@sdm 3C 26.1.3). Root mode: of each. */
 export function pause(): i32 {
   if (primaryExits(PRIMARY_PAUSE)) return vmExit(EXIT_PAUSE, 0);
-  if (!secondaryExits(SECONDARY_PAUSE_LOOP) || load<u32>(CPL)) return OK;
+  if (secondaryExits(SECONDARY_PAUSE_LOOP) && !load<u32>(CPL) && pauseLoopLasts()) return vmExit(EXIT_PAUSE, 0);
+  return load<u32>(PAUSE_EXITS) ? exit(EXIT_PAUSE, 0) : OK;
+}
+
+function pauseLoopLasts(): bool {
   const now = ownTimeStamp();
-  if (now - loopLast > get32(PLE_GAP)) loopStart = now;
-  loopLast = now;
-  if (now - loopStart <= get32(PLE_WINDOW)) return OK;
-  loopStart = now;
-  return vmExit(EXIT_PAUSE, 0);
+  if (now - load<u64>(PAUSE_LOOP_LAST) > get32(PLE_GAP)) store<u64>(PAUSE_LOOP_START, now);
+  store<u64>(PAUSE_LOOP_LAST, now);
+  if (now - load<u64>(PAUSE_LOOP_START) <= get32(PLE_WINDOW)) return false;
+  store<u64>(PAUSE_LOOP_START, now);
+  return true;
 }

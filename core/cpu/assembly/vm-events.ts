@@ -12,6 +12,7 @@ import { EXIT_ACKNOWLEDGE_INTERRUPT, PIN_EXTERNAL_INTERRUPT, PIN_NMI, PIN_VIRTUA
 
 const REASON_EXTERNAL_INTERRUPT: u32 = 1;
 const REASON_INIT: u32 = 3;
+const REASON_START_UP: u32 = 4;
 const REASON_INTERRUPT_WINDOW: u32 = 7;
 const REASON_NMI_WINDOW: u32 = 8;
 const REASON_MONITOR_TRAP: u32 = 37;
@@ -79,4 +80,10 @@ export function exitForNmi(): i32 {
 
 export function exitForInit(): i32 {
   return leave(REASON_INIT);
+}
+
+/** A nested guest that waits for SIPI exits with its vector. */
+export function exitForStartUp(vector: u32): i32 {
+  vmExit(REASON_START_UP, vector);
+  return completeVmExit();
 }

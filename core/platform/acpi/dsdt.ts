@@ -4,10 +4,12 @@ import * as aml from './aml.ts';
 import { acpiPorts, sleepType } from '../acpiPm.ts';
 import { comPorts } from '../../devices/uart16550.ts';
 import { hpetBase, pciInterruptPins, pciLegacyIrqs } from '../memoryLayout.ts';
+import { apicIds } from '../topology.ts';
 import type { AddressRange } from '../memoryLayout.ts';
+import type { Topology } from '../topology.ts';
 
 export interface DsdtOptions {
-  readonly vcpus: number;
+  readonly topology: Topology;
   readonly keyboard: boolean;
   /** Where PCI memory may lie. */
   readonly pciMemory: readonly AddressRange[];
@@ -17,14 +19,13 @@ export interface DsdtOptions {
 
 /** The body of the DSDT. */
 export function dsdtBody(options: DsdtOptions): Uint8Array {
-  const { vcpus } = options;
   return Uint8Array.from([
     // The interrupt model that the system has chosen: 0 for the 8259A, 1 for the I/O APIC.
     ...aml.name('\\PICM', aml.integer(0)),
     ...aml.method('\\_PIC', 1, aml.storeArgument0('\\PICM')),
     ...sleepState('\\_S0', sleepType.s0),
     ...sleepState('\\_S5', sleepType.s5),
-    ...aml.scope('\\_SB', ...Array.from({ length: vcpus }, (_, index) => processor(index)), pciRoot(options), ...ecamReservation(options)),
+    ...aml.scope('\\_SB', ...apicIds(options.topology).map((_id, index) => processor(index)), pciRoot(options), ...ecamReservation(options)),
   ]);
 }
 

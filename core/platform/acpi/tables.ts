@@ -7,6 +7,7 @@ import { hpetBase, localApicBase, tableArea } from '../memoryLayout.ts';
 import { ioApicBase } from '../ioApic.ts';
 import { resetControl } from '../pci/host.ts';
 import type { DsdtOptions } from './dsdt.ts';
+import { apicIds, ioApicId } from '../topology.ts';
 
 const headerLength = 36;
 const rsdpLength = 36;
@@ -32,7 +33,6 @@ export interface AcpiImage {
 export interface AcpiOptions extends DsdtOptions {
   /** Body of the DMAR table, for a machine with a remapping unit. */
   readonly dmar?: Uint8Array;
-  readonly ioApicId: number;
   /** There is a VGA. */
   readonly display?: boolean;
 }
@@ -194,7 +194,7 @@ function putAddress(view: DataView, at: number, space: number, bits: number, acc
 }
 
 /** @acpi 5.2.12 */
-function buildMadt({ vcpus, ioApicId }: AcpiOptions): Uint8Array {
+function buildMadt({ topology }: AcpiOptions): Uint8Array {
   const dword = (value: number): number[] => [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
   const legacyPics = 1;
   const enabled = 1;
@@ -205,8 +205,8 @@ function buildMadt({ vcpus, ioApicId }: AcpiOptions): Uint8Array {
     3,
     Uint8Array.from([
       ...dword(localApicBase), ...dword(legacyPics),
-      ...Array.from({ length: vcpus }, (_, index) => [0, 8, index, index, ...dword(enabled)]).flat(),
-      1, 12, ioApicId, 0, ...dword(ioApicBase), ...dword(0),
+      ...apicIds(topology).flatMap((id, index) => [0, 8, index, id, ...dword(enabled)]),
+      1, 12, ioApicId(topology), 0, ...dword(ioApicBase), ...dword(0),
       // The timer's interrupt 0 is on pin 2.
       2, 10, 0, 0, ...dword(2), 0, 0,
       2, 10, 0, sciIrq, ...dword(sciIrq), sciFlags, 0,

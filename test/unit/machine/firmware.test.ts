@@ -7,6 +7,7 @@ import { VirtualClock } from '../../../core/platform/clock.ts';
 import { PciFunction } from '../../../core/platform/pci/function.ts';
 import { bootOrder } from '../../../core/machine/bootOrder.ts';
 import { checkFirmware } from '../../../core/machine/firmware.ts';
+import { flatTopology } from '../../../core/platform/topology.ts';
 
 const memoryBytes = 32 << 20;
 
@@ -21,7 +22,7 @@ describe('firmware', () => {
     rom = new Uint8Array(16 << 20);
     kinds = [];
     pc = new Pc({
-      memory, rom, vcpus: 2, clock: new VirtualClock(new ManualTime()), physicalAddressBits: 40, wallMs: Date.UTC(2026, 0, 1), keyboard: false,
+      memory, rom, topology: flatTopology(2), clock: new VirtualClock(new ManualTime()), physicalAddressBits: 40, wallMs: Date.UTC(2026, 0, 1), keyboard: false,
       firmware: { code: new Uint8Array(0x40000).map((_, index) => index >> 12) }, pageKinds: (...range) => kinds.push(range), serialOutput: () => {},
     });
   });

@@ -6,6 +6,7 @@ import { StateError } from '../../../core/platform/state.ts';
 import { VirtualClock } from '../../../core/platform/clock.ts';
 import { bzImage } from '../../doubles/images.ts';
 import type { AccessSize } from '../../../core/platform/device.ts';
+import { flatTopology } from '../../../core/platform/topology.ts';
 
 const memoryBytes = 32 << 20;
 
@@ -16,7 +17,7 @@ function makePc(): Pc {
   time = new ManualTime();
   output = ['', '', '', ''];
   return new Pc({
-    memory: new Uint8Array(memoryBytes), vcpus: 2, clock: new VirtualClock(time), physicalAddressBits: 40, wallMs: Date.UTC(2026, 0, 1), keyboard: false,
+    memory: new Uint8Array(memoryBytes), topology: flatTopology(2), clock: new VirtualClock(time), physicalAddressBits: 40, wallMs: Date.UTC(2026, 0, 1), keyboard: false,
     serialOutput: (port, bytes) => (output[port] += Buffer.from(bytes).toString()),
   });
 }
@@ -140,7 +141,7 @@ describe('PC', () => {
   it('boots an image: tables, BIOS data and kernel are in RAM', () => {
     const memory = new Uint8Array(memoryBytes);
     const machine = new Pc({
-      memory, vcpus: 1, clock: new VirtualClock(new ManualTime()), physicalAddressBits: 40, wallMs: 0, keyboard: false, serialOutput() {},
+      memory, topology: flatTopology(1), clock: new VirtualClock(new ManualTime()), physicalAddressBits: 40, wallMs: 0, keyboard: false, serialOutput() {},
     });
     const state = machine.boot({ kernel: bzImage(), append: 'quiet', modules: [] });
     expect(state.rip).toBe(0x1000200);
@@ -152,7 +153,7 @@ describe('PC', () => {
   it('a refused image leaves memory untouched', () => {
     const memory = new Uint8Array(memoryBytes);
     const machine = new Pc({
-      memory, vcpus: 1, clock: new VirtualClock(new ManualTime()), physicalAddressBits: 40, wallMs: 0, keyboard: false, serialOutput() {},
+      memory, topology: flatTopology(1), clock: new VirtualClock(new ManualTime()), physicalAddressBits: 40, wallMs: 0, keyboard: false, serialOutput() {},
     });
     expect(() => machine.boot({ kernel: bzImage().subarray(0, 9000), append: '', modules: [] })).toThrow(/truncated/);
     expect(memory.every(byte => byte === 0)).toBe(true);

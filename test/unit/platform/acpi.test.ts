@@ -6,10 +6,11 @@ import { describe, expect, it } from 'vitest';
 import { buildAcpiTables } from '../../../core/platform/acpi/tables.ts';
 import { buildSmbios } from '../../../core/platform/smbios.ts';
 import { eisaId, integer, packageOf, path } from '../../../core/platform/acpi/aml.ts';
+import { flatTopology } from '../../../core/platform/topology.ts';
 
 const ecam = { base: 0xe0000000, length: 256 << 20 };
 const pciMemory = [{ base: 0xc0000000, end: 0xe0000000 }, { base: 0xf0000000, end: 0xfec00000 }];
-const { address, data } = buildAcpiTables({ vcpus: 2, keyboard: false, ioApicId: 2, ecam, pciMemory });
+const { address, data } = buildAcpiTables({ topology: flatTopology(2), keyboard: false, ecam, pciMemory });
 const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
 
 function sum(bytes: Uint8Array): number {
@@ -76,7 +77,7 @@ describe('ACPI tables', () => {
   });
 
   it('fits 64 processors', () => {
-    expect(() => buildAcpiTables({ vcpus: 64, keyboard: true, ioApicId: 0, ecam, pciMemory })).not.toThrow();
+    expect(() => buildAcpiTables({ topology: flatTopology(64), keyboard: true, ecam, pciMemory })).not.toThrow();
   });
 
   it('the ACPI compiler takes the DSDT apart and puts it together again without complaint', context => {
@@ -120,7 +121,7 @@ describe('AML', () => {
 });
 
 describe('SMBIOS', () => {
-  const smbios = buildSmbios(512 << 20, 2);
+  const smbios = buildSmbios(512 << 20, flatTopology(2));
 
   it('both checksums of the entry point are right', () => {
     expect([sum(smbios.data.subarray(0, 31)), sum(smbios.data.subarray(16, 31))]).toEqual([0, 0]);
@@ -137,7 +138,7 @@ describe('SMBIOS', () => {
       while (structures[end] !== 0 || structures[end + 1] !== 0) end++;
       offset = end + 2;
     }
-    expect(types).toEqual([0, 1, 3, 16, 17, 19, 32, 127]);
+    expect(types).toEqual([0, 1, 3, 4, 16, 17, 19, 32, 127]);
     expect(types.length).toBe(entry.getUint16(28, true));
   });
 });

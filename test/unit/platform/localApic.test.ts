@@ -3,6 +3,7 @@ import { InterruptSystem } from '../../../core/platform/interruptSystem.ts';
 import { ManualTime } from '../../doubles/manualTime.ts';
 import { VirtualClock } from '../../../core/platform/clock.ts';
 import type { LocalApic } from '../../../core/platform/localApic.ts';
+import { flatTopology } from '../../../core/platform/topology.ts';
 
 const reg = {
   id: 0x20, version: 0x30, tpr: 0x80, ppr: 0xa0, eoi: 0xb0, ldr: 0xd0, dfr: 0xe0, svr: 0xf0, isr: 0x100, tmr: 0x180, irr: 0x200, esr: 0x280, icr: 0x300,
@@ -40,7 +41,7 @@ function pass(ns: number): void {
 beforeEach(() => {
   time = new ManualTime();
   clock = new VirtualClock(time);
-  system = new InterruptSystem(clock, 4, 40);
+  system = new InterruptSystem(clock, flatTopology(4), 40);
   bsp = apic(0);
   system.localApics.forEach(enable);
 });

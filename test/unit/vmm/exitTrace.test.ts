@@ -75,7 +75,7 @@ describe('exits of nested guests', () => {
   /** A processor whose current VMCS says that its guest has left. */
   function traceOf(times: number[]): { readonly guest: Guest; readonly trace: ExitTrace; left(reason: number): void } {
     const guest = new Guest('off');
-    const trace = new ExitTrace(guest.cpu, 0, () => times.shift() ?? 0);
+    const trace = new ExitTrace(guest.cpu, () => times.shift() ?? 0);
     const set = (encoding: number, value: number): void => guest.cpu.view.setBigUint64(VMCS + fieldOffset(encoding), BigInt(value), true);
     return {
       guest, trace,

@@ -9,6 +9,7 @@ import { VirtualClock } from '../../../core/platform/clock.ts';
 import { Vmm } from '../../../core/vmm/vmm.ts';
 import { ManualTime } from '../../doubles/manualTime.ts';
 import { asm, image } from '../../helpers/small-guest.ts';
+import { flatTopology } from '../../../core/platform/topology.ts';
 
 interface Exit {
   readonly reason: number;
@@ -43,9 +44,9 @@ async function exitsOf(code: readonly number[]): Promise<Exit[]> {
   });
   cpu.setLimits({ cr4: 0n, efer: 0n, xcr0: 3n, physicalAddressBits: 40 });
   const pc = new Pc({
-    memory: cpu.ram, vcpus: 1, clock: new VirtualClock(new ManualTime()), physicalAddressBits: 40, wallMs: 0, keyboard: false, serialOutput: () => {},
+    memory: cpu.ram, topology: flatTopology(1), clock: new VirtualClock(new ManualTime()), physicalAddressBits: 40, wallMs: 0, keyboard: false, serialOutput: () => {},
   });
-  root = new Vmm(cpu, pc, model, 1);
+  root = new Vmm(cpu, pc, model, flatTopology(1));
   root.reset(pc.boot({ kernel: image([...code, ...asm.exit]), append: '', modules: [] }));
   for (let i = 0; i < 50 && root.runSlice().kind === 'ran'; i++) { /* until the exit port */ }
   return seen;

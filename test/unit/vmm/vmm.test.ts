@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { BootError } from '../../../core/boot/loader.ts';
 import { asm, image, runToEnd, smallMachine } from '../../helpers/small-guest.ts';
 import type { SmallMachine } from '../../helpers/small-guest.ts';
 
@@ -128,14 +127,6 @@ describe('model-specific registers', () => {
     const code = [...write, ...move(base), ...asm.store(base + 0x80, 0x30), ...move(0xfee00000), ...asm.loadEax(base + 0x80), ...asm.exit];
     expect(await ended(code)).toEqual(exits(0x55));
     expect(await ended([...move(base), ...asm.store(base + 0x80, 0x30), ...asm.loadEax(base + 0x80), ...asm.exit])).toEqual(exits(0x30));
-  });
-});
-
-describe('a machine with several processors', () => {
-  it('is refused in plain words', async () => {
-    const refused = smallMachine(image(asm.hlt), { cpus: 2 });
-    await expect(refused).rejects.toThrow(BootError);
-    await expect(refused).rejects.toThrow(/one processor/);
   });
 });
 

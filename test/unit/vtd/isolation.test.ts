@@ -9,6 +9,7 @@ import { VirtualClock } from '../../../core/platform/clock.ts';
 import { messageFromMsi } from '../../../core/platform/interrupts.ts';
 import { ManualTime } from '../../doubles/manualTime.ts';
 import type { FaultRecord } from '../../../core/vtd/events.ts';
+import { flatTopology } from '../../../core/platform/topology.ts';
 
 const MIB = 1 << 20;
 
@@ -100,7 +101,7 @@ describe('the demonstrator in a PC', () => {
     const time = new ManualTime();
     const memory = new Uint8Array(16 * MIB);
     const board = new Pc({
-      memory, vcpus: 1, clock: new VirtualClock(time), physicalAddressBits: 40, wallMs: 0, keyboard: false, iommu,
+      memory, topology: flatTopology(1), clock: new VirtualClock(time), physicalAddressBits: 40, wallMs: 0, keyboard: false, iommu,
       assigned: [{ id: 'edu:0', kind: 'edu', name: 'edu', path: null, requester: 0x8000 }], serialOutput() {},
     });
     const found = board.pci.list().find(({ fn }) => fn instanceof Edu);

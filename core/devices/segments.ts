@@ -68,10 +68,16 @@ export function viewsOf(memory: GuestMemoryAccess, segments: readonly Segment[],
 }
 
 function eachPiece(segments: readonly Segment[], at: number, bytes: Uint8Array, move: (address: number, piece: Uint8Array) => boolean): boolean {
+  let skip = at;
   let done = 0;
-  for (const { address, length } of slice(segments, at, bytes.length)) {
-    if (!move(address, bytes.subarray(done, done + length))) return false;
-    done += length;
+  for (const { address, length } of segments) {
+    if (done === bytes.length) break;
+    const size = Math.min(length - skip, bytes.length - done);
+    if (size > 0) {
+      if (!move(address + skip, size === bytes.length ? bytes : bytes.subarray(done, done + size))) return false;
+      done += size;
+    }
+    skip = Math.max(0, skip - length);
   }
   return done === bytes.length;
 }

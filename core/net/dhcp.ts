@@ -1,13 +1,16 @@
-/** A DHCP server with one lease: the guest's address is always the same. @rfc 2131, 2132 */
+/** A DHCP server whose leases are decided elsewhere: each client's address is always the same. @rfc 2131, 2132 */
 
 import { viewOf } from './packets.ts';
-import type { Ipv4Address } from './packets.ts';
+import type { IpAddress } from './ip.ts';
 
 export interface Lease {
-  readonly address: Ipv4Address;
-  readonly mask: Ipv4Address;
-  readonly gateway: Ipv4Address;
-  readonly nameServer: Ipv4Address;
+  readonly address: IpAddress;
+  readonly mask: IpAddress;
+  /** Who gives the lease. */
+  readonly server: IpAddress;
+  /** Absent: the network leads nowhere. */
+  readonly router?: IpAddress;
+  readonly nameServer?: IpAddress;
 }
 
 const OPTIONS_AT = 240;
@@ -27,10 +30,11 @@ export function answerDhcp(request: Uint8Array, lease: Lease): Uint8Array | null
   const options = readOptions(request);
   const asked = addressOf(options.get(option.requestedAddress)) ?? view.getUint32(12);
   const server = addressOf(options.get(option.server));
-  if (server !== null && server !== lease.gateway) return null;
+  const leased = numberOf(lease.address);
+  if (server !== null && server !== numberOf(lease.server)) return null;
   switch (options.get(option.messageType)?.[0]) {
-    case message.discover: return reply(view, message.offer, lease, lease.address);
-    case message.request: return asked === lease.address ? reply(view, message.acknowledge, lease, lease.address) : reply(view, message.refuse, lease, 0);
+    case message.discover: return reply(view, message.offer, lease, leased);
+    case message.request: return asked === leased ? reply(view, message.acknowledge, lease, leased) : reply(view, message.refuse, lease, 0);
     case message.inform: return reply(view, message.acknowledge, lease, 0);
     default: return null;
   }
@@ -50,17 +54,21 @@ function readOptions(request: Uint8Array): Map<number, Uint8Array> {
   return options;
 }
 
-function addressOf(bytes: Uint8Array | undefined): Ipv4Address | null {
+function addressOf(bytes: Uint8Array | undefined): number | null {
   return bytes?.length === 4 ? viewOf(bytes).getUint32(0) : null;
 }
 
-function reply(request: DataView, type: number, lease: Lease, address: Ipv4Address): Uint8Array {
+function numberOf(address: IpAddress): number {
+  return viewOf(address).getUint32(0);
+}
+
+function reply(request: DataView, type: number, lease: Lease, address: number): Uint8Array {
   const bytes = new Uint8Array(300);
   const view = viewOf(bytes);
   bytes.set(new Uint8Array(request.buffer, request.byteOffset, OPTIONS_AT));
   view.setUint8(0, 2);
   view.setUint32(16, address);
-  view.setUint32(20, lease.gateway);
+  view.setUint32(20, numberOf(lease.server));
   // No server name and no boot file.
   bytes.fill(0, 44, 236);
   let at = OPTIONS_AT;
@@ -72,11 +80,11 @@ function reply(request: DataView, type: number, lease: Lease, address: Ipv4Addre
   };
   bytes.set([option.messageType, 1, type], at);
   at += 3;
-  put(option.server, lease.gateway);
+  put(option.server, numberOf(lease.server));
   if (type !== message.refuse) {
-    put(option.mask, lease.mask);
-    put(option.router, lease.gateway);
-    put(option.nameServer, lease.nameServer);
+    put(option.mask, numberOf(lease.mask));
+    if (lease.router) put(option.router, numberOf(lease.router));
+    if (lease.nameServer) put(option.nameServer, numberOf(lease.nameServer));
     if (address !== 0) {
       put(option.leaseTime, LEASE_SECONDS);
       put(option.renewalTime, LEASE_SECONDS / 2);

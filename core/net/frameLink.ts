@@ -4,13 +4,14 @@
 export const frameAbility = {
   /** Frames whose TCP or UDP checksum covers the pseudo header alone: the driver trusts them. */
   partialChecksum: 1,
-  /** TCP segments over IPv4 longer than the link's frames, with the size to cut them to. */
+  /** TCP segments longer than the link's frames, with the size to cut them to: over IPv4, and over IPv6. */
   largeTcp4: 2,
+  largeTcp6: 4,
 } as const;
 
-export interface Frame {
-  readonly bytes: Uint8Array;
-  /** The checksum covers the pseudo header alone; it belongs at `checksumStart + checksumOffset`. */
+/** What is left to whoever takes the frame. */
+export interface Offload {
+  /** The checksum covers the pseudo header alone; it belongs at `start + offset`. */
   readonly partialChecksum?: { readonly start: number; readonly offset: number };
   /** TCP payload of each segment that a long frame stands for; absent: the frame is as long as the link allows. */
   readonly segmentBytes?: number;
@@ -18,10 +19,18 @@ export interface Frame {
   readonly headerBytes?: number;
 }
 
+export interface Frame extends Offload {
+  readonly bytes: Uint8Array;
+}
+
 /** The longest frame: a TCP segment of 64 KiB with its headers. */
 export const FRAME_BYTES_MAXIMUM = 66_000;
 const RING_BYTES = 1 << 20;
-const HEADER_BYTES = 12;
+/** Length, start and offset of the checksum, segment size, length of the headers. Records begin at multiples of 8. */
+const HEADER_BYTES = 16;
+/** In place of a length: the next record is at the ring's start. */
+const SKIP = 0xffffffff;
+const NO_CHECKSUM = 0xffff;
 
 /** Words of the shared memory. */
 const word = { toNetworkHead: 0, toNetworkTail: 1, toDeviceHead: 2, toDeviceTail: 3, abilities: 4, linkUp: 5, count: 16 } as const;
@@ -31,60 +40,90 @@ export function createFrameBuffer(): SharedArrayBuffer {
   return new SharedArrayBuffer(word.count * 4 + 2 * RING_BYTES);
 }
 
-/** One producer, one consumer. The two words count bytes ever written and read, modulo 2^32. */
+/**
+ * One producer, one consumer. The two words count bytes ever written and read, modulo 2^32. A frame is made and read in place: it lies in one
+ * piece, and what is left at the ring's end is skipped.
+ */
 class FrameRing {
   readonly #words: Int32Array;
   readonly #head: number;
   readonly #tail: number;
   readonly #data: Uint8Array;
-  readonly #header = new Uint8Array(HEADER_BYTES);
-  readonly #view = new DataView(this.#header.buffer);
+  readonly #view: DataView;
+  /** Where the record begins that `reserve` has found room for. */
+  #begun = 0;
+  #length = 0;
 
   constructor(buffer: SharedArrayBuffer, head: number, tail: number, at: number) {
     this.#words = new Int32Array(buffer, 0, word.count);
     this.#head = head;
     this.#tail = tail;
     this.#data = new Uint8Array(buffer, at, RING_BYTES);
+    this.#view = new DataView(buffer, at, RING_BYTES);
   }
 
-  get room(): number {
-    return RING_BYTES - this.#used() - HEADER_BYTES;
-  }
-
-  push({ bytes, partialChecksum, segmentBytes, headerBytes }: Frame): boolean {
-    if (bytes.length > FRAME_BYTES_MAXIMUM || bytes.length > this.room) return false;
+  /** Producer: the place of a frame of this length, to be filled and committed; null when there is no room. */
+  reserve(length: number): Uint8Array | null {
+    if (length > FRAME_BYTES_MAXIMUM) return null;
     const head = Atomics.load(this.#words, this.#head);
-    this.#view.setUint32(0, bytes.length);
-    this.#view.setUint16(4, partialChecksum ? partialChecksum.start : 0xffff);
-    this.#view.setUint16(6, partialChecksum?.offset ?? 0);
-    this.#view.setUint16(8, segmentBytes ?? 0);
-    this.#view.setUint16(10, headerBytes ?? 0);
-    this.#put(head, this.#header);
-    this.#put(head + HEADER_BYTES, bytes);
-    Atomics.store(this.#words, this.#head, (head + HEADER_BYTES + bytes.length) | 0);
+    const record = recordBytes(length);
+    const at = head & (RING_BYTES - 1);
+    const skipped = record > RING_BYTES - at ? RING_BYTES - at : 0;
+    if (skipped + record > RING_BYTES - this.#used()) return null;
+    if (skipped > 0) this.#view.setUint32(at, SKIP);
+    this.#begun = (head + skipped) | 0;
+    this.#length = length;
+    const start = (this.#begun & (RING_BYTES - 1)) + HEADER_BYTES;
+    return this.#data.subarray(start, start + length);
+  }
+
+  /** Producer: hands over the frame that was reserved. */
+  commit({ partialChecksum, segmentBytes, headerBytes }: Offload = {}): void {
+    const at = this.#begun & (RING_BYTES - 1);
+    this.#view.setUint32(at, this.#length);
+    this.#view.setUint16(at + 4, partialChecksum ? partialChecksum.start : NO_CHECKSUM);
+    this.#view.setUint16(at + 6, partialChecksum?.offset ?? 0);
+    this.#view.setUint16(at + 8, segmentBytes ?? 0);
+    this.#view.setUint16(at + 10, headerBytes ?? 0);
+    // The store publishes the frame: the reader sees it before it sees the new count.
+    Atomics.store(this.#words, this.#head, (this.#begun + recordBytes(this.#length)) | 0);
     Atomics.notify(this.#words, this.#head);
+  }
+
+  /** Producer: a frame that exists already. False when there is no room. */
+  push(frame: Frame): boolean {
+    const place = this.reserve(frame.bytes.length);
+    if (place === null) return false;
+    place.set(frame.bytes);
+    this.commit(frame);
     return true;
   }
 
-  /** The next frame, a copy. A peer that was taken over cannot make it longer than the ring. */
-  pull(): Frame | null {
+  /** Consumer: the oldest frame, in the ring's own memory: valid until `drop`. A peer that was taken over cannot make it reach beyond the ring. */
+  peek(): Frame | null {
     const used = this.#used();
     if (used < HEADER_BYTES) return null;
-    const tail = Atomics.load(this.#words, this.#tail);
-    this.#get(tail, this.#header);
-    const length = Math.min(this.#view.getUint32(0), used - HEADER_BYTES, FRAME_BYTES_MAXIMUM);
-    const bytes = new Uint8Array(length);
-    this.#get(tail + HEADER_BYTES, bytes);
-    const start = this.#view.getUint16(4);
-    const segmentBytes = this.#view.getUint16(8);
-    const frame: Frame = {
+    const at = this.#start();
+    const length = Math.min(this.#view.getUint32(at), FRAME_BYTES_MAXIMUM, RING_BYTES - HEADER_BYTES - at);
+    const bytes = this.#data.subarray(at + HEADER_BYTES, at + HEADER_BYTES + length);
+    const start = this.#view.getUint16(at + 4);
+    const segmentBytes = this.#view.getUint16(at + 8);
+    if (start === NO_CHECKSUM && segmentBytes === 0) return { bytes };
+    return {
       bytes,
-      ...(start === 0xffff ? {} : { partialChecksum: { start, offset: this.#view.getUint16(6) } }),
-      ...(segmentBytes === 0 ? {} : { segmentBytes, headerBytes: this.#view.getUint16(10) }),
+      ...(start === NO_CHECKSUM ? {} : { partialChecksum: { start, offset: this.#view.getUint16(at + 6) } }),
+      ...(segmentBytes === 0 ? {} : { segmentBytes, headerBytes: this.#view.getUint16(at + 10) }),
     };
-    Atomics.store(this.#words, this.#tail, (tail + HEADER_BYTES + length) | 0);
+  }
+
+  /** Consumer: gives the room of the frame back that `peek` has shown. */
+  drop(): void {
+    const at = this.#start();
+    const tail = Atomics.load(this.#words, this.#tail);
+    const skipped = (at - tail) & (RING_BYTES - 1);
+    const record = recordBytes(Math.min(this.#view.getUint32(at), FRAME_BYTES_MAXIMUM));
+    Atomics.store(this.#words, this.#tail, (tail + Math.min(skipped + record, this.#used())) | 0);
     Atomics.notify(this.#words, this.#tail);
-    return frame;
   }
 
   /** Done when a frame is there. */
@@ -97,7 +136,7 @@ class FrameRing {
 
   /** Whether a frame is there. */
   get waiting(): boolean {
-    return this.#used() > 0;
+    return Atomics.load(this.#words, this.#head) !== Atomics.load(this.#words, this.#tail);
   }
 
   /** Done when the reader has taken something. */
@@ -113,26 +152,22 @@ class FrameRing {
     Atomics.notify(this.#words, this.#head);
   }
 
+  /** Offset of the oldest record. */
+  #start(): number {
+    const at = Atomics.load(this.#words, this.#tail) & (RING_BYTES - 8);
+    return this.#view.getUint32(at) === SKIP ? 0 : at;
+  }
+
   #used(): number {
     return Math.min((Atomics.load(this.#words, this.#head) - Atomics.load(this.#words, this.#tail)) >>> 0, RING_BYTES);
   }
-
-  #put(at: number, bytes: Uint8Array): void {
-    const start = at & (RING_BYTES - 1);
-    const first = Math.min(bytes.length, RING_BYTES - start);
-    this.#data.set(bytes.subarray(0, first), start);
-    this.#data.set(bytes.subarray(first), 0);
-  }
-
-  #get(at: number, into: Uint8Array): void {
-    const start = at & (RING_BYTES - 1);
-    const first = Math.min(into.length, RING_BYTES - start);
-    into.set(this.#data.subarray(start, start + first), 0);
-    into.set(this.#data.subarray(0, into.length - first), first);
-  }
 }
 
-/** Either end's view. The device pushes to `toNetwork` and pulls from `toDevice`. */
+function recordBytes(length: number): number {
+  return HEADER_BYTES + ((length + 7) & ~7);
+}
+
+/** Either end's view. The device writes `toNetwork` and reads `toDevice`. */
 export class FrameLink {
   readonly toNetwork: FrameRing;
   readonly toDevice: FrameRing;

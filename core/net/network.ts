@@ -6,7 +6,8 @@ import type { Server } from 'node:net';
 import { ContractError } from '../contract/errors.ts';
 import type { NetworkConfig, PortForward } from '../contract/hardware.ts';
 import { Capture } from './capture.ts';
-import { FrameLink } from './frameLink.ts';
+import { FRAME_BYTES_MAXIMUM, FrameLink } from './frameLink.ts';
+import type { FrameSink } from './guestSide.ts';
 import { Nat } from './nat.ts';
 
 /** Frames between two turns of the event loop: sockets have work, too. */
@@ -29,7 +30,7 @@ export class UserNetwork {
     this.#link = new FrameLink(buffer);
     this.#link.linkUp = attach === 'user';
     this.#capture = capture === null ? null : new Capture(capture);
-    this.#nat = new Nat({ send: (frame) => this.#send(frame), abilities: () => this.#link.abilities, hostLoopback });
+    this.#nat = new Nat(this.#sink(), hostLoopback);
     this.#nat.onForwardedUdp = (peer, guestPort, data) => this.#udpAnswers.some((answer) => answer(peer, guestPort, data));
   }
 
@@ -64,28 +65,50 @@ export class UserNetwork {
   }
 
   async #move(): Promise<void> {
+    const { toNetwork } = this.#link;
     while (!this.#stopped) {
-      await this.#link.toNetwork.arrival();
+      await toNetwork.arrival();
       let count = 0;
-      for (let frame = this.#link.toNetwork.pull(); frame && !this.#stopped; frame = this.#link.toNetwork.pull()) {
-        this.#capture?.record(frame.bytes);
+      for (let frame = toNetwork.peek(); frame && !this.#stopped && count < FRAMES_AT_ONCE; frame = toNetwork.peek()) {
+        this.#capture?.record(frame.bytes.slice());
         this.#nat.receive(frame.bytes);
+        toNetwork.drop();
         count += 1;
-        if (count === FRAMES_AT_ONCE) break;
       }
+      this.#nat.settle();
       // The device may wait for room.
       this.#wake();
       if (count === FRAMES_AT_ONCE) await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
-  #send(frame: Parameters<FrameLink['toDevice']['push']>[0]): boolean {
-    if (!this.#link.linkUp) return true;
-    const sent = this.#link.toDevice.push(frame);
-    if (sent) this.#capture?.record(frame.bytes);
-    else if (!this.#waitingForRoom) void this.#resumeWhenRoom();
-    this.#wake();
-    return sent;
+  /** What the network sends. With the cable out it goes nowhere. */
+  #sink(): FrameSink {
+    const { toDevice } = this.#link;
+    const link = this.#link;
+    let nowhere = new Uint8Array(0);
+    let frame: Uint8Array | null = null;
+    return {
+      reserve: (length) => {
+        if (!link.linkUp) {
+          if (nowhere.length < length) nowhere = new Uint8Array(FRAME_BYTES_MAXIMUM);
+          frame = null;
+          return nowhere.subarray(0, length);
+        }
+        frame = toDevice.reserve(length);
+        if (frame === null && !this.#waitingForRoom) void this.#resumeWhenRoom();
+        return frame;
+      },
+      commit: (offload) => {
+        if (frame === null) return;
+        this.#capture?.record(frame.slice());
+        toDevice.commit(offload);
+        this.#wake();
+      },
+      get abilities() {
+        return link.abilities;
+      },
+    };
   }
 
   async #resumeWhenRoom(): Promise<void> {

@@ -1,31 +1,12 @@
-/** Ethernet, ARP, IPv4, UDP, TCP and ICMP: taken apart and put together. Everything that arrives is the guest's word. */
+/** Ethernet, UDP, TCP: taken apart and put together. Everything that arrives is the guest's word. */
 
 export const etherType = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd } as const;
-export const ipProtocol = { icmp: 1, tcp: 6, udp: 17 } as const;
 export const ETHERNET_BYTES = 14;
-export const IPV4_BYTES = 20;
 export const UDP_BYTES = 8;
 export const TCP_BYTES = 20;
 
 /** Six bytes. */
 export type MacAddress = Uint8Array;
-/** An IPv4 address as an unsigned number of 32 bits. */
-export type Ipv4Address = number;
-
-export function ipv4(text: string): Ipv4Address {
-  return text.split('.').reduce((value, part) => value * 256 + Number(part), 0);
-}
-
-export function formatIpv4(address: Ipv4Address): string {
-  return [24, 16, 8, 0].map((shift) => (address >>> shift) & 0xff).join('.');
-}
-
-export interface Ipv4Packet {
-  readonly protocol: number;
-  readonly source: Ipv4Address;
-  readonly destination: Ipv4Address;
-  readonly payload: Uint8Array;
-}
 
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -49,45 +30,6 @@ export function checksum(bytes: Uint8Array, start = 0): number {
   return ~fold(sumWords(bytes, start)) & 0xffff;
 }
 
-/** Sum of the pseudo header that TCP and UDP checksums begin with. */
-export function pseudoHeader(source: Ipv4Address, destination: Ipv4Address, protocol: number, length: number): number {
-  return (source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff) + protocol + length;
-}
-
-/** Null for what is no IPv4 packet, or a fragment: nobody on this link sends any. @rfc 791 */
-export function parseIpv4(bytes: Uint8Array): Ipv4Packet | null {
-  if (bytes.length < IPV4_BYTES) return null;
-  const view = viewOf(bytes);
-  const header = (view.getUint8(0) & 15) * 4;
-  const total = view.getUint16(2);
-  if (view.getUint8(0) >> 4 !== 4 || header < IPV4_BYTES || (view.getUint16(6) & 0x3fff) !== 0) return null;
-  // A long TCP segment may be too long for the field, which is then 0.
-  const end = total === 0 ? bytes.length : total;
-  if (end < header || end > bytes.length) return null;
-  return { protocol: view.getUint8(9), source: view.getUint32(12), destination: view.getUint32(16), payload: bytes.subarray(header, end) };
-}
-
-/** Ethernet and IPv4 headers for `payloadBytes` of payload, with room for them behind. */
-export function ipv4Frame(
-  macs: { readonly source: MacAddress; readonly destination: MacAddress }, packet: Omit<Ipv4Packet, 'payload'>, payloadBytes: number,
-): { readonly frame: Uint8Array; readonly payload: Uint8Array } {
-  const frame = new Uint8Array(ETHERNET_BYTES + IPV4_BYTES + payloadBytes);
-  const view = new DataView(frame.buffer);
-  frame.set(macs.destination, 0);
-  frame.set(macs.source, 6);
-  view.setUint16(12, etherType.ipv4);
-  view.setUint16(14, 0x4500);
-  view.setUint16(16, Math.min(IPV4_BYTES + payloadBytes, 0xffff));
-  // Don't fragment, time to live 64.
-  view.setUint16(20, 0x4000);
-  view.setUint8(22, 64);
-  view.setUint8(23, packet.protocol);
-  view.setUint32(26, packet.source);
-  view.setUint32(30, packet.destination);
-  view.setUint16(24, checksum(frame.subarray(ETHERNET_BYTES, ETHERNET_BYTES + IPV4_BYTES)));
-  return { frame, payload: frame.subarray(ETHERNET_BYTES + IPV4_BYTES) };
-}
-
 export interface UdpDatagram {
   readonly sourcePort: number;
   readonly destinationPort: number;
@@ -102,16 +44,17 @@ export function parseUdp(bytes: Uint8Array): UdpDatagram | null {
   return { sourcePort: view.getUint16(0), destinationPort: view.getUint16(2), data: bytes.subarray(UDP_BYTES, length) };
 }
 
-/** Writes header, data and checksum. */
-export function writeUdp(into: Uint8Array, source: Ipv4Address, destination: Ipv4Address, { sourcePort, destinationPort, data }: UdpDatagram): void {
+/** Writes header, data and checksum. @param pseudo sum of the pseudo header */
+export function writeUdp(into: Uint8Array, pseudo: number, { sourcePort, destinationPort, data }: UdpDatagram): void {
   const view = viewOf(into);
   const length = UDP_BYTES + data.length;
   view.setUint16(0, sourcePort);
   view.setUint16(2, destinationPort);
   view.setUint16(4, length);
+  view.setUint16(6, 0);
   into.set(data, UDP_BYTES);
   // A sum of zero is sent as all ones: zero means that there is none.
-  view.setUint16(6, checksum(into.subarray(0, length), pseudoHeader(source, destination, ipProtocol.udp, length)) || 0xffff);
+  view.setUint16(6, checksum(into.subarray(0, length), pseudo) || 0xffff);
 }
 
 export const tcpFlag = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16 } as const;
@@ -160,10 +103,15 @@ function parseTcpOptions(bytes: Uint8Array): Pick<TcpSegment, 'maximumSegment' |
   return { maximumSegment, windowScale };
 }
 
-/** Writes a header, with the options of a SYN when they are given; the checksum is left to the caller. Returns the header's length. */
-export function writeTcpHeader(into: Uint8Array, segment: Omit<TcpSegment, 'data'>): number {
+/** Bytes of the header that `writeTcpHeader` makes. */
+export function tcpHeaderBytes({ maximumSegment, windowScale }: Pick<TcpSegment, 'maximumSegment' | 'windowScale'>): number {
+  return TCP_BYTES + (maximumSegment === null ? 0 : windowScale === null ? 4 : 8);
+}
+
+/** Writes a header, with the options of a SYN when they are given; the checksum is zero, and left to the caller. */
+export function writeTcpHeader(into: Uint8Array, segment: Omit<TcpSegment, 'data'>): void {
   const view = viewOf(into);
-  const options = segment.maximumSegment === null ? 0 : segment.windowScale === null ? 4 : 8;
+  const options = tcpHeaderBytes(segment) - TCP_BYTES;
   view.setUint16(0, segment.sourcePort);
   view.setUint16(2, segment.destinationPort);
   view.setUint32(4, segment.sequence);
@@ -171,7 +119,7 @@ export function writeTcpHeader(into: Uint8Array, segment: Omit<TcpSegment, 'data
   view.setUint8(12, ((TCP_BYTES + options) / 4) << 4);
   view.setUint8(13, segment.flags);
   view.setUint16(14, segment.window);
+  view.setUint32(16, 0);
   if (segment.maximumSegment !== null) view.setUint32(TCP_BYTES, (tcpOption.maximumSegment << 24) | (4 << 16) | segment.maximumSegment);
   if (options === 8) view.setUint32(TCP_BYTES + 4, (tcpOption.nothing << 24) | (tcpOption.windowScale << 16) | (3 << 8) | (segment.windowScale ?? 0));
-  return TCP_BYTES + options;
 }

@@ -1,5 +1,6 @@
 /** One TCP connection of the guest, ended here: bytes go on through a socket of the host. The link below loses nothing unless the guest does. */
 
+import { ByteQueue } from './byteQueue.ts';
 import { tcpFlag } from './packets.ts';
 import type { TcpSegment } from './packets.ts';
 
@@ -17,9 +18,11 @@ export interface HostStream {
 
 /** What a connection sends to the guest. */
 export interface TcpOutput {
-  /** A segment; `data` may be longer than the link's frames when `largeSegments` says so. */
-  send(segment: Omit<TcpSegment, 'data'>, data: Uint8Array): boolean;
+  /** A segment with `length` bytes of data, which may be more than the link's frames take when `largeSegments` says so. False: there is no room. */
+  send(segment: Omit<TcpSegment, 'data'>, length: number, fill: (into: Uint8Array) => void): boolean;
   largeSegments(): boolean;
+  /** Calls `acknowledge` of the connection when everything has been received that came together. */
+  owe(): void;
   /** Calls `tick` of the connection after this time. */
   setTimer(milliseconds: number | null): void;
   /** The connection is over: forget it. */
@@ -33,13 +36,17 @@ const RECEIVE_BYTES = 512 * 1024;
 /** Bytes that may wait on their way to the guest before the host's socket is no longer read. */
 const SEND_BYTES = 512 * 1024;
 const WINDOW_SCALE = 5;
-const MAXIMUM_SEGMENT = 1460;
-const LARGE_SEGMENT = 44 * MAXIMUM_SEGMENT;
+/** By the version of IP: what its header leaves of 1500 bytes. */
+const segmentLimit = { 4: 1460, 6: 1440 } as const;
+/** Segments in one large one. */
+const LARGE = 44;
 const RETRY_MS = 200;
 const RETRY_MAXIMUM_MS = 10_000;
 const RETRIES = 12;
 /** A connection that both sides have ended stays as long, for the guest's last words. */
 const LINGER_MS = 30_000;
+
+const nothing = (): void => {};
 
 /** Whether `a` is behind `b` in sequence space. */
 function before(a: number, b: number): boolean {
@@ -49,6 +56,7 @@ function before(a: number, b: number): boolean {
 export class TcpConnection {
   readonly #ports: { readonly guest: number; readonly peer: number };
   readonly #output: TcpOutput;
+  readonly #segmentMaximum: number;
   #host: HostStream | null = null;
   #state: State;
   /** Next byte expected from the guest. */
@@ -60,8 +68,7 @@ export class TcpConnection {
   readonly #first: number;
   #unacknowledged: number;
   #next: number;
-  #queue: Uint8Array[] = [];
-  #queued = 0;
+  readonly #queue = new ByteQueue();
   #hostEnded = false;
   #window = 0;
   #scale = 0;
@@ -71,10 +78,14 @@ export class TcpConnection {
   #retries = 0;
   /** Bytes of ours that wait in the host's socket. */
   #backlog = 0;
+  /** The guest has not been told of everything that it sent. */
+  #owed = false;
+  #reading = false;
 
-  /** @param first our initial sequence number */
-  constructor(ports: { readonly guest: number; readonly peer: number }, first: number, output: TcpOutput) {
+  /** @param version of IP, @param first our initial sequence number */
+  constructor(ports: { readonly guest: number; readonly peer: number }, version: 4 | 6, first: number, output: TcpOutput) {
     this.#ports = ports;
+    this.#segmentMaximum = segmentLimit[version];
     this.#output = output;
     this.#first = first >>> 0;
     this.#unacknowledged = this.#first;
@@ -115,12 +126,11 @@ export class TcpConnection {
     if (this.#state !== 'closed') this.#reset();
   }
 
-  /** Bytes from the host. */
+  /** Bytes from the host; they stay the caller's. */
   fromHost(bytes: Uint8Array): void {
     if (this.#state === 'closed' || this.#hostEnded) return;
     this.#queue.push(bytes);
-    this.#queued += bytes.length;
-    if (this.#queued >= SEND_BYTES) this.#host?.setReading(false);
+    if (this.#queue.length >= SEND_BYTES) this.#setReading(false);
     this.#transmit();
   }
 
@@ -139,6 +149,12 @@ export class TcpConnection {
   /** There is room in the ring to the guest again. */
   roomForMore(): void {
     this.#transmit();
+    this.acknowledge();
+  }
+
+  /** Acknowledges what came since the last segment of ours. */
+  acknowledge(): void {
+    if (this.#owed && this.#state !== 'closed') this.#sendAck();
   }
 
   /** Ends the connection without a word to the guest. */
@@ -193,7 +209,7 @@ export class TcpConnection {
     this.#state = 'established';
     this.#retries = 0;
     this.#sendAck();
-    this.#host?.setReading(true);
+    this.#setReading(true);
     this.#arm();
   }
 
@@ -201,12 +217,12 @@ export class TcpConnection {
     if (acknowledgement !== this.#next) return false;
     this.#state = 'established';
     this.#retries = 0;
-    this.#host?.setReading(true);
+    this.#setReading(true);
     return true;
   }
 
   #takeOptions({ maximumSegment, windowScale }: TcpSegment): void {
-    this.#segmentBytes = Math.max(64, Math.min(maximumSegment ?? 536, MAXIMUM_SEGMENT));
+    this.#segmentBytes = Math.max(64, Math.min(maximumSegment ?? 536, this.#segmentMaximum));
     this.#scaled = windowScale !== null;
     this.#scale = windowScale ?? 0;
   }
@@ -247,44 +263,42 @@ export class TcpConnection {
       this.#guestEnded = true;
       this.#host?.end();
     }
-    this.#sendAck();
+    this.#owed = true;
+    this.#output.owe();
+  }
+
+  #setReading(reading: boolean): void {
+    if (this.#reading === reading) return;
+    this.#reading = reading;
+    this.#host?.setReading(reading);
   }
 
   // ---- To the guest -------------------------------------------------------------------------------------------------
 
   #drop(count: number): void {
     // The bytes of SYN and FIN are in the count and not in the queue.
-    let left = Math.min(count, this.#queued);
-    this.#queued -= left;
-    for (let head = this.#queue[0]; head && left > 0; head = this.#queue[0]) {
-      if (head.length > left) {
-        this.#queue[0] = head.subarray(left);
-        break;
-      }
-      left -= head.length;
-      this.#queue.shift();
-    }
-    if (this.#queued < SEND_BYTES / 2 && !this.#hostEnded) this.#host?.setReading(true);
+    this.#queue.drop(Math.min(count, this.#queue.length));
+    if (this.#queue.length < SEND_BYTES / 2 && !this.#hostEnded) this.#setReading(true);
   }
 
   /** Sends as much as the guest's window and the ring take. */
   #transmit(): void {
     if (this.#state !== 'established') return;
-    const limit = this.#segmentBytes === MAXIMUM_SEGMENT && this.#output.largeSegments() ? LARGE_SEGMENT : this.#segmentBytes;
+    const limit = this.#segmentBytes === this.#segmentMaximum && this.#output.largeSegments() ? LARGE * this.#segmentMaximum : this.#segmentBytes;
     for (;;) {
       const sent = (this.#next - this.#unacknowledged) >>> 0;
-      const finSent = sent > this.#queued;
+      const finSent = sent > this.#queue.length;
       if (finSent) return;
-      const length = Math.min(this.#queued - sent, this.#window - sent, limit);
+      const length = Math.min(this.#queue.length - sent, this.#window - sent, limit);
       if (length > 0) {
         if (!this.#sendBytes(sent, length)) return;
         this.#next = (this.#next + length) >>> 0;
-      } else if (this.#hostEnded && sent === this.#queued) {
-        if (!this.#output.send(this.#header(this.#next, tcpFlag.fin | tcpFlag.ack), new Uint8Array(0))) return;
+      } else if (this.#hostEnded && sent === this.#queue.length) {
+        if (!this.#output.send(this.#header(this.#next, tcpFlag.fin | tcpFlag.ack), 0, nothing)) return;
         this.#next = (this.#next + 1) >>> 0;
         return this.#arm();
       } else {
-        if (this.#queued > sent && sent === 0) this.#arm();
+        if (this.#queue.length > sent && sent === 0) this.#arm();
         return;
       }
       if (sent === 0) this.#arm();
@@ -292,53 +306,40 @@ export class TcpConnection {
   }
 
   #sendBytes(from: number, length: number): boolean {
-    const data = new Uint8Array(length);
-    let skip = from;
-    let at = 0;
-    for (const piece of this.#queue) {
-      if (skip >= piece.length) {
-        skip -= piece.length;
-        continue;
-      }
-      const part = piece.subarray(skip, skip + length - at);
-      data.set(part, at);
-      at += part.length;
-      skip = 0;
-      if (at === length) break;
-    }
-    const push = from + length === this.#queued ? tcpFlag.psh : 0;
-    return this.#output.send(this.#header((this.#unacknowledged + from) >>> 0, tcpFlag.ack | push), data);
+    const push = from + length === this.#queue.length ? tcpFlag.psh : 0;
+    return this.#output.send(this.#header((this.#unacknowledged + from) >>> 0, tcpFlag.ack | push), length, (into) => this.#queue.copy(from, into));
   }
 
   /** From the oldest byte that the guest did not acknowledge: a segment, or a byte that probes a closed window. */
   #sendAgain(): void {
     const sent = (this.#next - this.#unacknowledged) >>> 0;
-    const length = Math.min(this.#queued, Math.max(1, Math.min(this.#window, this.#segmentBytes)));
+    const length = Math.min(this.#queue.length, Math.max(1, Math.min(this.#window, this.#segmentBytes)));
     if (length > 0) {
       this.#sendBytes(0, length);
       if (sent < length) this.#next = (this.#unacknowledged + length) >>> 0;
     } else if (sent > 0) {
-      this.#output.send(this.#header(this.#unacknowledged, tcpFlag.fin | tcpFlag.ack), new Uint8Array(0));
+      this.#output.send(this.#header(this.#unacknowledged, tcpFlag.fin | tcpFlag.ack), 0, nothing);
     }
     this.#duplicates = 0;
   }
 
   #sendSyn(flags: number): void {
     const scaled = (flags & tcpFlag.ack) === 0 || this.#scaled;
-    this.#output.send({ ...this.#header(this.#first, flags), window: 0xffff, maximumSegment: MAXIMUM_SEGMENT, windowScale: scaled ? WINDOW_SCALE : null }, new Uint8Array(0));
+    this.#output.send({ ...this.#header(this.#first, flags), window: 0xffff, maximumSegment: this.#segmentMaximum, windowScale: scaled ? WINDOW_SCALE : null }, 0, nothing);
     this.#receiveEdge = (this.#receiveNext + 0xffff) >>> 0;
     this.#next = (this.#first + 1) >>> 0;
     this.#unacknowledged = this.#state === 'syn-sent' ? this.#first : this.#next;
   }
 
   #sendAck(): void {
-    this.#output.send(this.#header(this.#next, tcpFlag.ack), new Uint8Array(0));
+    this.#owed = !this.#output.send(this.#header(this.#next, tcpFlag.ack), 0, nothing);
   }
 
   #header(sequence: number, flags: number): Omit<TcpSegment, 'data'> {
     const shift = this.#scaled ? WINDOW_SCALE : 0;
     const window = Math.min(this.#room() >> shift, 0xffff);
     this.#receiveEdge = (this.#receiveNext + window * 2 ** shift) >>> 0;
+    this.#owed = false;
     const acknowledgement = (flags & tcpFlag.ack) === 0 ? 0 : this.#receiveNext;
     return {
       sourcePort: this.#ports.peer, destinationPort: this.#ports.guest, sequence, acknowledgement, flags, window, maximumSegment: null, windowScale: null,
@@ -353,7 +354,7 @@ export class TcpConnection {
   // ---- Ends ---------------------------------------------------------------------------------------------------------
 
   #over(): boolean {
-    return this.#guestEnded && this.#hostEnded && this.#queued === 0 && this.#unacknowledged === this.#next;
+    return this.#guestEnded && this.#hostEnded && this.#queue.length === 0 && this.#unacknowledged === this.#next;
   }
 
   #finish(): void {
@@ -363,7 +364,7 @@ export class TcpConnection {
   #reset(): void {
     if (this.#state !== 'listening') {
       const header = this.#header(this.#next, tcpFlag.rst | tcpFlag.ack);
-      this.#output.send(header, new Uint8Array(0));
+      this.#output.send(header, 0, nothing);
     }
     this.abandon();
   }
@@ -371,14 +372,13 @@ export class TcpConnection {
   #close(): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
-    this.#queue = [];
-    this.#queued = 0;
+    this.#queue.clear();
     this.#output.setTimer(null);
     this.#output.closed();
   }
 
   #arm(): void {
-    const waiting = this.#state !== 'established' || this.#unacknowledged !== this.#next || this.#queued > 0;
+    const waiting = this.#state !== 'established' || this.#unacknowledged !== this.#next || this.#queue.length > 0;
     this.#output.setTimer(waiting ? Math.min(RETRY_MAXIMUM_MS, RETRY_MS * 2 ** this.#retries) : null);
   }
 }

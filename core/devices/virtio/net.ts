@@ -5,17 +5,21 @@ import { FRAME_BYTES_MAXIMUM, frameAbility } from '../../net/frameLink.ts';
 import { gather, scatter, totalLength } from '../segments.ts';
 import type { AccessSize } from '../../platform/device.ts';
 import type { Chain, VirtQueue } from './queue.ts';
-import type { Frame, FrameLink } from '../../net/frameLink.ts';
+import type { Frame, FrameLink, Offload } from '../../net/frameLink.ts';
 import type { VirtioKind, VirtioRun } from './device.ts';
 
 const netFeature = {
-  checksum: 1n << 0n, guestChecksum: 1n << 1n, mac: 1n << 5n, guestTcp4: 1n << 7n, hostTcp4: 1n << 11n, mergeBuffers: 1n << 15n, status: 1n << 16n,
+  checksum: 1n << 0n, guestChecksum: 1n << 1n, mac: 1n << 5n, guestTcp4: 1n << 7n, guestTcp6: 1n << 8n, hostTcp4: 1n << 11n, hostTcp6: 1n << 12n,
+  mergeBuffers: 1n << 15n, status: 1n << 16n,
 } as const;
 const QUEUE_SIZE = 256;
 const HEADER_BYTES = 12;
 const headerFlag = { needsChecksum: 1 } as const;
-const segmentation = { none: 0, tcp4: 1 } as const;
+const segmentation = { none: 0, tcp4: 1, tcp6: 4 } as const;
+/** Where a frame says which protocol it carries. */
+const ETHER_TYPE_AT = 12;
 const linkUp = 1;
+const NOTHING = new Uint8Array(0);
 
 export class VirtioNet implements VirtioKind {
   readonly name: string;
@@ -27,9 +31,9 @@ export class VirtioNet implements VirtioKind {
   readonly #link: FrameLink;
   readonly #mac: Uint8Array;
   #run: VirtioRun | null = null;
-  /** A frame that found no buffer. */
-  #held: Frame | null = null;
   #linkWasUp: boolean;
+  readonly #header = new Uint8Array(HEADER_BYTES);
+  readonly #view = new DataView(this.#header.buffer);
 
   constructor(name: string, link: FrameLink, mac: Uint8Array) {
     this.name = name;
@@ -48,8 +52,9 @@ export class VirtioNet implements VirtioKind {
   start(run: VirtioRun): void {
     this.#run = run;
     const has = (bits: bigint): boolean => (run.features & bits) === bits;
-    const large = has(netFeature.guestChecksum | netFeature.guestTcp4 | netFeature.mergeBuffers);
-    this.#link.abilities = (has(netFeature.guestChecksum) ? frameAbility.partialChecksum : 0) | (large ? frameAbility.largeTcp4 : 0);
+    const large = netFeature.guestChecksum | netFeature.mergeBuffers;
+    this.#link.abilities = (has(netFeature.guestChecksum) ? frameAbility.partialChecksum : 0)
+      | (has(large | netFeature.guestTcp4) ? frameAbility.largeTcp4 : 0) | (has(large | netFeature.guestTcp6) ? frameAbility.largeTcp6 : 0);
     this.#pump();
   }
 
@@ -59,7 +64,6 @@ export class VirtioNet implements VirtioKind {
 
   stop(): void {
     this.#run = null;
-    this.#held = null;
     this.#link.abilities = 0;
   }
 
@@ -69,7 +73,7 @@ export class VirtioNet implements VirtioKind {
       this.#linkWasUp = this.#link.linkUp;
       this.#run?.configurationChanged();
     }
-    if (this.#run && (this.#held !== null || this.#link.toDevice.waiting || this.#waitsForRoom)) this.#pump();
+    if (this.#run && (this.#link.toDevice.waiting || this.#waitsForRoom)) this.#pump();
   }
 
   saveState(): Readonly<Record<string, unknown>> {
@@ -97,29 +101,28 @@ export class VirtioNet implements VirtioKind {
     this.#waitsForRoom = false;
     for (let chain = queue.take(); chain; chain = queue.take()) {
       const length = totalLength(chain.readable) - HEADER_BYTES;
-      if (length > this.#link.toNetwork.room) {
+      if (length > 0 && length <= FRAME_BYTES_MAXIMUM && this.#link.linkUp && !this.#send(chain, length)) {
         queue.untake();
         this.#waitsForRoom = true;
         break;
       }
-      if (length > 0 && length <= FRAME_BYTES_MAXIMUM) this.#send(chain, length);
       queue.give(chain.head, 0);
     }
     queue.signal();
   }
 
-  #send(chain: Chain, length: number): void {
-    const bytes = new Uint8Array(HEADER_BYTES + length);
+  /** False when the ring to the network has no room. */
+  #send({ readable }: Chain, length: number): boolean {
     const run = this.#run;
-    if (run && gather(run.memory, chain.readable, 0, bytes) && this.#link.linkUp) this.#link.toNetwork.push({ bytes: bytes.subarray(HEADER_BYTES) });
+    const frame = this.#link.toNetwork.reserve(length);
+    if (frame === null) return false;
+    const reached = run !== null && gather(run.memory, readable, 0, this.#header) && gather(run.memory, readable, HEADER_BYTES, frame);
+    if (reached) this.#link.toNetwork.commit(readHeader(this.#view));
+    return true;
   }
 
   #receive(queue: VirtQueue): void {
-    for (;;) {
-      this.#held ??= this.#link.toDevice.pull();
-      if (this.#held === null || !this.#deliver(queue, this.#held)) break;
-      this.#held = null;
-    }
+    for (let frame = this.#link.toDevice.peek(); frame && this.#deliver(queue, frame); frame = this.#link.toDevice.peek()) this.#link.toDevice.drop();
     queue.signal();
   }
 
@@ -140,30 +143,40 @@ export class VirtioNet implements VirtioKind {
       chains.push(chain);
       room += totalLength(chain.writable);
     }
-    const bytes = new Uint8Array(needed);
-    writeHeader(bytes, frame, chains.length);
-    bytes.set(frame.bytes, HEADER_BYTES);
-    let at = 0;
-    for (const chain of chains) {
+    writeHeader(this.#view, frame, chains.length);
+    let at = -HEADER_BYTES;
+    for (const { head, writable } of chains) {
       // A single buffer that is too small loses the rest: the frame is damaged, which its checksums show.
-      const part = bytes.subarray(at, at + totalLength(chain.writable));
-      scatter(run.memory, chain.writable, 0, part);
-      queue.give(chain.head, part.length);
-      at += part.length;
+      const space = totalLength(writable);
+      const header = at < 0 ? this.#header.subarray(0, space) : NOTHING;
+      const from = Math.max(at, 0);
+      const part = frame.bytes.subarray(from, Math.max(from, at + space));
+      if (header.length > 0) scatter(run.memory, writable, 0, header);
+      if (part.length > 0) scatter(run.memory, writable, header.length, part);
+      queue.give(head, header.length + part.length);
+      at += space;
     }
     return true;
   }
 }
 
-function writeHeader(into: Uint8Array, { partialChecksum, segmentBytes, headerBytes }: Frame, buffers: number): void {
-  const view = new DataView(into.buffer);
-  if (partialChecksum) {
-    view.setUint8(0, headerFlag.needsChecksum);
-    view.setUint16(6, partialChecksum.start, true);
-    view.setUint16(8, partialChecksum.offset, true);
-  }
-  view.setUint8(1, segmentBytes === undefined ? segmentation.none : segmentation.tcp4);
+/** What the driver has left to the device. */
+function readHeader(view: DataView): Offload {
+  const partial = (view.getUint8(0) & headerFlag.needsChecksum) !== 0;
+  const large = view.getUint8(1) !== segmentation.none;
+  return {
+    ...(partial ? { partialChecksum: { start: view.getUint16(6, true), offset: view.getUint16(8, true) } } : {}),
+    ...(large ? { segmentBytes: view.getUint16(4, true), headerBytes: view.getUint16(2, true) } : {}),
+  };
+}
+
+function writeHeader(view: DataView, { bytes, partialChecksum, segmentBytes, headerBytes }: Frame, buffers: number): void {
+  const version6 = bytes[ETHER_TYPE_AT] === 0x86;
+  view.setUint8(0, partialChecksum ? headerFlag.needsChecksum : 0);
+  view.setUint8(1, segmentBytes === undefined ? segmentation.none : version6 ? segmentation.tcp6 : segmentation.tcp4);
   view.setUint16(2, headerBytes ?? 0, true);
   view.setUint16(4, segmentBytes ?? 0, true);
+  view.setUint16(6, partialChecksum?.start ?? 0, true);
+  view.setUint16(8, partialChecksum?.offset ?? 0, true);
   view.setUint16(10, buffers, true);
 }

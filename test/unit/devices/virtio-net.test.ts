@@ -24,7 +24,7 @@ describe('virtio-net', () => {
     const { link, driver } = started();
     driver.ram.set(frameOf(100), 0x2000 + 12);
     driver.submit(1, [{ address: 0x2000, length: 50, writable: false }, { address: 0x2032, length: 62, writable: false }]);
-    expect(link.toNetwork.pull()?.bytes).toEqual(frameOf(100));
+    expect(link.toNetwork.peek()?.bytes).toEqual(frameOf(100));
     expect(driver.used(1)).toHaveLength(1);
   });
 
@@ -58,7 +58,7 @@ describe('virtio-net', () => {
     }
     expect(sent).toBeGreaterThan(10);
     expect(sent).toBeLessThan(200);
-    link.toNetwork.pull();
+    link.toNetwork.drop();
     kind.poll();
     expect(driver.used(1)).toHaveLength(1);
   });

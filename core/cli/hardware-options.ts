@@ -1,8 +1,9 @@
 /** `--disk`, `--cdrom` and `--net`: each adds one device; the word `none` means that there shall be none. */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { diskBus, diskDefaults, diskFormat, driveBus, networkConfig, networkDefaults } from '../contract/hardware.ts';
-import type { DiskConfig, NetworkConfig, PortForward } from '../contract/hardware.ts';
+import { diskBus, diskDefaults, diskFormat, driveBus, networkConfig, networkDefaults, slotNumber } from '../contract/hardware.ts';
+import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
+import type { Card, DiskConfig, NetworkConfig, PortForward } from '../contract/hardware.ts';
 import type { VmChanges } from '../contract/vm.ts';
 import { badArgument } from './status.ts';
 
@@ -14,9 +15,9 @@ export interface HardwareOptions {
 
 export function addHardwareOptions(command: Command): Command {
   return command
-    .option('--disk <file[,bus=...,format=raw|qcow2,readonly]>', `disk image; may be repeated; buses: ${diskBus.options.join(', ')} (default: ${diskDefaults.bus})`, collect)
+    .option('--disk <file[,bus=...,format=raw|qcow2,readonly,slot=1..4]>', `disk image; may be repeated; buses: ${diskBus.options.join(', ')} (default: ${diskDefaults.bus})`, collect)
     .option('--cdrom <file>', 'ISO image in a CD-ROM drive; may be repeated', collect)
-    .option('--net <user|none[,forward=tcp:8080:80,mac=...,model=...,capture=FILE]>', 'network interface; may be repeated; `user` shares the network of this machine', collect);
+    .option('--net <user|none[,forward=tcp:8080:80,mac=...,model=...,capture=FILE,slot=1..4]>', 'network interface; may be repeated; `user` shares the network of this machine', collect);
 }
 
 /** Disks and drives together, in the order given, disks first. An option that is there replaces all devices of its kind. */
@@ -25,17 +26,26 @@ export function hardwareChanges({ disk, cdrom, net }: HardwareOptions): VmChange
   return { ...disks, ...(net === undefined ? {} : { networks: net.filter((text) => text !== 'none').map(parseNetwork) }) };
 }
 
+/** The one card that the options name. */
+export function cardOf(options: HardwareOptions): Card {
+  const { disks = [], networks = [] } = hardwareChanges(options);
+  const cards: readonly Card[] = [...disks.map((disk) => ({ kind: 'disk', disk }) as const), ...networks.map((network) => ({ kind: 'network', network }) as const)];
+  const [card] = cards;
+  if (card === undefined || cards.length > 1) throw badArgument('One card at a time is plugged in.', 'Name it by --disk, --cdrom or --net.');
+  return card;
+}
+
 function given(text: string): boolean {
   return text !== 'none';
 }
 
 /** `FILE,name=value,...`: the file ends at the first comma before a word that is known here. */
 function parseDisk(text: string): DiskConfig {
-  const [path, properties] = splitFile(text, /,(?=(?:bus|format)=|readonly(?:,|$))/);
-  const read = new Properties('--disk', properties, ['bus', 'format', 'readonly']);
+  const [path, properties] = splitFile(text, /,(?=(?:bus|format|slot)=|readonly(?:,|$))/);
+  const read = new Properties('--disk', properties, ['bus', 'format', 'slot', 'readonly']);
   return {
     path: resolve(path), kind: 'disk', bus: read.word('bus', diskBus.options) ?? diskDefaults.bus, format: read.word('format', diskFormat.options) ?? diskDefaults.format,
-    readOnly: read.flag('readonly'),
+    readOnly: read.flag('readonly'), ...read.slot(),
   };
 }
 
@@ -51,12 +61,12 @@ function splitFile(text: string, comma: RegExp): [string, string] {
 function parseNetwork(text: string): NetworkConfig {
   const [attach = '', ...rest] = text.split(',');
   if (attach !== 'user') throw badArgument(`--net: "${attach}" is none of user, none.`, 'Write --net user to share the network of this machine.');
-  const read = new Properties('--net', rest.join(','), ['forward', 'mac', 'model', 'capture', 'host-loopback', 'link']);
+  const read = new Properties('--net', rest.join(','), ['forward', 'mac', 'model', 'capture', 'host-loopback', 'link', 'slot']);
   const capture = read.text('capture');
   return {
     ...networkDefaults, attach: read.word('link', ['up', 'down']) === 'down' ? 'none' : 'user', mac: (read.text('mac') ?? '').toLowerCase(),
     model: read.word('model', networkConfig.shape.model.options) ?? networkDefaults.model, hostLoopback: read.flag('host-loopback'),
-    forwards: read.all('forward').map(parseForward), capture: capture === undefined ? null : resolve(capture),
+    forwards: read.all('forward').map(parseForward), capture: capture === undefined ? null : resolve(capture), ...read.slot(),
   };
 }
 
@@ -103,6 +113,15 @@ class Properties {
     const word = words.find((candidate) => candidate === text);
     if (word === undefined) throw badArgument(`${this.#option}: ${name}=${text} is none of ${words.join(', ')}.`);
     return word;
+  }
+
+  /** The hot-plug slot of a device; nothing when it is to be on the board. */
+  slot(): { readonly slot?: number } {
+    const text = this.text('slot');
+    if (text === undefined) return {};
+    const slot = slotNumber.safeParse(Number(text));
+    if (!slot.success) throw badArgument(`${this.#option}: there is no slot "${text}".`, `Slots are 1 to ${HOT_PLUG_SLOTS}.`);
+    return { slot: slot.data };
   }
 
   flag(name: string): boolean {

@@ -4,6 +4,7 @@ import { ContractError } from '../contract/errors.ts';
 import type { ExitsOptions } from './exits.ts';
 import type { WalkOptions } from './iommu.ts';
 import type { InspectOptions } from './inspect.ts';
+import { addHardwareOptions } from './hardware-options.ts';
 import { addMachineOptions } from './machine-options.ts';
 import { addDiskCommands } from './disk-commands.ts';
 import { addCommonOptions } from './session.ts';
@@ -130,6 +131,14 @@ function addVmCommands(program: Command): void {
   sub('stop <vm>', 'press the power button of a VM').option('--force', 'pull its plug').action(async (name: string, options: object) => {
     await (await import('./vm.ts')).stopVm(name, options);
   });
+  addHardwareOptions(sub('plug <vm>', 'put a disk or a network interface into a hot-plug slot, of a running VM at once')).action(async (name: string, options: object) => {
+    await (await import('./vm.ts')).plugCard(name, options);
+  });
+  sub('unplug <vm> <slot>', 'take the card out of a hot-plug slot; a running guest is asked to let it go')
+    .option('--force', 'pull it out without asking')
+    .action(async (name: string, slot: string, options: object) => {
+      await (await import('./vm.ts')).unplugCard(name, slot, options);
+    });
   sub('rm <vm>', 'remove a VM that does not run, with its folder').action(async (name: string, options: object) => {
     await (await import('./vm.ts')).removeVm(name, options);
   });

@@ -1,6 +1,10 @@
 /** `vanderpool vm ...`: the library's VMs. */
 import type { Client } from '../contract/client.ts';
 import { formatMemory } from '../contract/memory.ts';
+import { slotNumber } from '../contract/hardware.ts';
+import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
+import { cardOf } from './hardware-options.ts';
+import type { HardwareOptions } from './hardware-options.ts';
 import { defaultSerial } from '../contract/vm.ts';
 import type { DiskConfig, NetworkConfig } from '../contract/hardware.ts';
 import type { SerialPortConfig, Vm, VmChanges } from '../contract/vm.ts';
@@ -64,6 +68,20 @@ export async function stopVm(reference: string, options: CommonOptions & { reado
   });
 }
 
+export async function plugCard(reference: string, options: CommonOptions & HardwareOptions): Promise<void> {
+  const card = cardOf(options);
+  await answerWithVm(options, (client) => client.call('vm.plug', { vm: reference, card }), (vm) => {
+    const device = card.kind === 'disk' ? vm.config.disks.at(-1) : vm.config.networks.at(-1);
+    return `Plugged it into slot ${device?.slot ?? 0} of "${vm.config.name}".`;
+  });
+}
+
+export async function unplugCard(reference: string, text: string, options: CommonOptions & { readonly force?: boolean }): Promise<void> {
+  const slot = slotNumber.safeParse(Number(text));
+  if (!slot.success) throw badArgument(`"${text}" is no slot.`, `Slots are 1 to ${HOT_PLUG_SLOTS}; \`vanderpool vm show\` tells what is in them.`);
+  await answerWithVm(options, (client) => client.call('vm.unplug', { vm: reference, slot: slot.data, force: options.force === true }), (vm) => `Slot ${slot.data} of "${vm.config.name}" is empty.`);
+}
+
 export async function removeVm(reference: string, options: CommonOptions): Promise<void> {
   await withEngine(options, (client) => client.call('vm.remove', { vm: reference }));
   show({ removed: reference }, options.json === true, () => `Removed "${reference}".`);
@@ -110,13 +128,17 @@ function bootText({ boot, firmware }: Vm['config']): string {
   return boot.kind === 'monitor' ? 'built-in monitor' : boot.kernel;
 }
 
-function diskText({ path, kind, bus, readOnly }: DiskConfig): string {
-  return `${path} (${kind === 'cdrom' ? 'CD-ROM' : bus}${readOnly && kind === 'disk' ? ', read-only' : ''})`;
+function slotText(slot: number | undefined): string {
+  return slot === undefined ? '' : `, slot ${slot}`;
 }
 
-function networkText({ model, attach, mac, forwards }: NetworkConfig): string {
+function diskText({ path, kind, bus, readOnly, slot }: DiskConfig): string {
+  return `${path} (${kind === 'cdrom' ? 'CD-ROM' : bus}${readOnly && kind === 'disk' ? ', read-only' : ''}${slotText(slot)})`;
+}
+
+function networkText({ model, attach, mac, forwards, slot }: NetworkConfig): string {
   const ports = forwards.map(({ protocol, hostAddress, hostPort, guestPort }) => `, ${protocol} ${hostAddress}:${hostPort} to ${guestPort}`).join('');
-  return `${model}${mac === '' ? '' : ` ${mac}`}${attach === 'none' ? ', cable unplugged' : ''}${ports}`;
+  return `${model}${mac === '' ? '' : ` ${mac}`}${attach === 'none' ? ', cable unplugged' : ''}${slotText(slot)}${ports}`;
 }
 
 function describeVm({ id, config, state, exit, startedAt, createdAt, processId }: Vm): string {

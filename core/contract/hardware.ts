@@ -1,5 +1,6 @@
 /** Disks and network interfaces of a VM, as people configure them. */
 import { z } from 'zod';
+import { HOT_PLUG_SLOTS } from './limits.ts';
 
 export const DISKS_MAXIMUM = 16;
 export const NETWORKS_MAXIMUM = 8;
@@ -11,6 +12,10 @@ export const diskKind = z.enum(['disk', 'cdrom']);
 export const diskBus = z.enum(['virtio', 'nvme', 'ahci']);
 export const diskFormat = z.enum(['auto', 'raw', 'qcow2']);
 
+/** The hot-plug slot that a device is in; absent: it is on the board, and comes and goes with the machine's power only. */
+export const slotNumber = z.int().min(1, `slots are 1 to ${HOT_PLUG_SLOTS}`).max(HOT_PLUG_SLOTS, `slots are 1 to ${HOT_PLUG_SLOTS}`);
+const slot = slotNumber.optional();
+
 export const diskConfig = z.strictObject({
   path: filePath,
   kind: diskKind,
@@ -19,6 +24,7 @@ export const diskConfig = z.strictObject({
   /** `auto` recognises the image by its first bytes. */
   format: diskFormat,
   readOnly: z.boolean(),
+  slot,
 });
 export type DiskConfig = z.infer<typeof diskConfig>;
 
@@ -46,7 +52,12 @@ export const networkConfig = z.strictObject({
   hostLoopback: z.boolean(),
   /** File that gets every frame, for Wireshark; null: none. */
   capture: filePath.nullable(),
+  slot,
 });
 export type NetworkConfig = z.infer<typeof networkConfig>;
 
 export const networkDefaults: NetworkConfig = { model: 'virtio', attach: 'user', mac: '', forwards: [], hostLoopback: false, capture: null };
+
+/** What can be put into a hot-plug slot while a VM runs; without a slot of its own it gets the first that is empty. */
+export const card = z.discriminatedUnion('kind', [z.strictObject({ kind: z.literal('disk'), disk: diskConfig }), z.strictObject({ kind: z.literal('network'), network: networkConfig })]);
+export type Card = z.infer<typeof card>;

@@ -9,6 +9,8 @@ export const MEMORY_DEFAULT = 512 * MIB;
 
 export const CPUS_MAXIMUM = 8;
 export const SERIAL_PORTS = 4;
+/** Places for devices that come and go while a VM runs. */
+export const HOT_PLUG_SLOTS = 4;
 export const NAME_LENGTH = 64;
 export const APPEND_LENGTH = 2047;
 export const MODULES_MAXIMUM = 16;

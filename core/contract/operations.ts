@@ -6,7 +6,7 @@ import { CONSOLE_WRITE_BYTES } from './limits.ts';
 import { deviceOperations } from './device.ts';
 import { settings, settingsChanges } from './settings.ts';
 import { finding, snapshot, snapshotDifference, snapshotName, snapshotNotes, snapshotReference } from './snapshot.ts';
-import { filePath } from './hardware.ts';
+import { card, filePath, slotNumber } from './hardware.ts';
 import { bootConfig, newVm, portNumber, vm, vmChanges, vmName, vmReference } from './vm.ts';
 
 const nothing = z.strictObject({});
@@ -86,6 +86,10 @@ export const operations = {
   'display.capture': { input: onVm, output: picture },
   /** Types and points as a person at the machine does. */
   'display.input': { input: z.strictObject({ vm: vmReference, input: displayInput }), output: nothing },
+  /** Puts a disk or network interface into a hot-plug slot, of a running VM at once. */
+  'vm.plug': { input: z.strictObject({ vm: vmReference, card }), output: vm },
+  /** Takes a card out: a running guest is asked to let it go, or with `force` not. Answers when it is out. */
+  'vm.unplug': { input: z.strictObject({ vm: vmReference, slot: slotNumber, force: z.boolean() }), output: vm },
   'vm.move': { input: z.strictObject({ vm: vmReference, position: z.int().min(0) }), output: z.array(vm) },
   /** While the guest runs, with its memory; of a VM that is off, its configuration. */
   'snapshot.take': {

@@ -4,6 +4,7 @@ import type { AssignedDevice } from '../contract/device.ts';
 import type { DisplayInput, Picture } from '../contract/display.ts';
 import { ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
+import type { Card } from '../contract/hardware.ts';
 import type { ExitsEvent, ExitsWanted } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { MetricsEvent } from '../contract/streams.ts';
@@ -23,6 +24,8 @@ export interface GuestEvents {
   state(state: VmState): void;
   metrics(sample: MetricsEvent): void;
   exits(event: ExitsEvent): void;
+  /** The card of a hot-plug slot is out. */
+  released(slot: number): void;
   /** The process is gone. `error` is set when that is nobody's wish. */
   ended(exit: VmExit, error: ContractError | null): void;
 }
@@ -56,6 +59,7 @@ export class Guest {
   readonly #starting: PromiseWithResolvers<void> = Promise.withResolvers();
   readonly #inspections = new Map<number, { resolve(sections: InspectSection[]): void; reject(error: ContractError): void }>();
   readonly #pictures = new Map<number, { resolve(picture: Picture | null): void; reject(error: ContractError): void }>();
+  readonly #plugging = new Map<number, PromiseWithResolvers<void>>();
   #nextInspection = 0;
   #describing: ((text: string | null) => void)[] = [];
   /** Bytes of output that the process may still send, by port. */
@@ -215,6 +219,30 @@ export class Guest {
     }
   }
 
+  /** Puts a card into an empty hot-plug slot. @throws ContractError why it cannot be */
+  plug(slot: number, card: Card): Promise<void> {
+    return this.#askPlug((id) => ({ type: 'plug', id, slot, card }));
+  }
+
+  /** Asks the guest to let a card go, or with `force` pulls it out; the event `released` follows when it is out. @throws ContractError */
+  unplug(slot: number, force: boolean): Promise<void> {
+    return this.#askPlug((id) => ({ type: 'unplug', id, slot, force }));
+  }
+
+  async #askPlug(message: (id: number) => ToVmProcess): Promise<void> {
+    const id = this.#nextInspection++;
+    const answer = Promise.withResolvers<void>();
+    this.#plugging.set(id, answer);
+    const timer = setTimeout(() => answer.reject(silent()), INSPECT_MS);
+    this.#send(message(id));
+    try {
+      await answer.promise;
+    } finally {
+      clearTimeout(timer);
+      this.#plugging.delete(id);
+    }
+  }
+
   displayInput(input: DisplayInput): void {
     this.#send({ type: 'display-input', input });
   }
@@ -249,6 +277,11 @@ export class Guest {
       case 'exits': return this.#events.exits(message.event);
       case 'pictured': return this.#pictures.get(message.id)?.resolve(message.picture);
       case 'not-pictured': return this.#pictures.get(message.id)?.reject(ContractError.fromShape(message.error));
+      case 'plugged': {
+        const waiting = this.#plugging.get(message.id);
+        return message.error ? waiting?.reject(ContractError.fromShape(message.error)) : waiting?.resolve();
+      }
+      case 'released': return this.#events.released(message.slot);
       case 'inspected': return this.#inspections.get(message.id)?.resolve(message.sections);
       case 'not-inspected': return this.#inspections.get(message.id)?.reject(ContractError.fromShape(message.error));
       case 'metrics': return this.#events.metrics(this.#measure(message));
@@ -287,7 +320,7 @@ export class Guest {
     clearTimeout(this.#button);
     for (let port = 0; port < SERIAL_PORTS; port += 1) this.#consoles[port]?.connect(null);
     for (const resolve of this.#describing.splice(0)) resolve(null);
-    for (const { reject } of [...this.#inspections.values(), ...this.#pictures.values()]) reject(silent());
+    for (const { reject } of [...this.#inspections.values(), ...this.#pictures.values(), ...this.#plugging.values()]) reject(silent());
     this.#restoring?.reject(new ContractError('vm-crashed', 'The VM ended before it was restored.', 'Restore it again.'));
     this.#snapshot?.fail(new ContractError('vm-crashed', 'The VM ended before its snapshot was taken.', 'Start it again.'));
     const { exit, error } = this.#lastWord ?? crash(how);

@@ -52,6 +52,8 @@ export function createOperations(engine: Engine): OperationHandlers {
       await supervisor.displayInput(vm, input);
       return {};
     },
+    'vm.plug': ({ vm, card }) => supervisor.cards.plug(vm, card),
+    'vm.unplug': ({ vm, slot, force }) => supervisor.cards.unplug(vm, slot, force),
     'vm.move': ({ vm, position }) => supervisor.move(vm, position),
     'snapshot.take': ({ vm, name, notes }) => {
       engine.refuseWhenStopping();

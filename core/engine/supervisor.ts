@@ -13,6 +13,7 @@ import type { Vm, VmChanges, VmConfig, VmExit, VmState } from '../contract/vm.ts
 import type { RestorePoint } from '../machine/types.ts';
 import type { Library } from '../store/library.ts';
 import { Console } from './console.ts';
+import { Cards } from './cards.ts';
 import { Devices } from './devices.ts';
 import { Guest } from './guest.ts';
 import { Scrollback } from './scrollback.ts';
@@ -34,6 +35,7 @@ type Listener<E> = (event: E) => void;
 
 export class Supervisor {
   readonly devices: Devices;
+  readonly cards: Cards;
   readonly #library: Library;
   readonly #launch: VmProcessLauncher;
   readonly #machineModule: string;
@@ -49,6 +51,7 @@ export class Supervisor {
   constructor(library: Library, launch: VmProcessLauncher, machineModule: string) {
     this.#library = library;
     this.devices = new Devices(library, this);
+    this.cards = new Cards(this);
     this.#launch = launch;
     this.#machineModule = machineModule;
   }
@@ -122,6 +125,7 @@ export class Supervisor {
         exits: (event) => {
           for (const { listener } of this.#exitWatchers.get(vm.id) ?? []) listener(event);
         },
+        released: (slot) => void this.cards.released(vm.id, slot).catch((error: unknown) => this.tell({ kind: 'error', vmId: vm.id, error: asContractError(error).toShape() })),
         ended: (exit, error) => void this.#ended(vm.id, exit, error),
       },
     });
@@ -196,7 +200,7 @@ export class Supervisor {
     return this.#endOf(id, (guest) => guest.endSuspended());
   }
 
-  /** Replaces the configuration of a VM that does not run. */
+  /** Replaces a VM's configuration. Of one that runs, only what its process has followed. */
   async configure(id: string, config: VmConfig): Promise<Vm> {
     return this.#changed(await this.#library.edit(await this.#library.get(id), config));
   }

@@ -15,12 +15,13 @@ const storage: Readonly<Record<number, (identity: string, slot: string, port: nu
   0x0108: (identity, slot) => `${identity}@${slot}/namespace@1,0`,
 };
 
-/** @param slotOf the device number of a function on bus 0 */
-export function bootOrder(places: readonly DiskPlace[], slotOf: (fn: PciFunction) => number): readonly string[] {
+/** @param placeOf the bridges on the way to a function, and its device number behind them */
+export function bootOrder(places: readonly DiskPlace[], placeOf: (fn: PciFunction) => { readonly bridges: string; readonly device: string }): readonly string[] {
   return places.flatMap(({ fn, port }) => {
     const identity = fn.readConfig(pciRegister.vendor, 4);
+    const { bridges, device } = placeOf(fn);
     const node = `pci${(identity & 0xffff).toString(16)},${(identity >>> 16).toString(16)}`;
-    const path = storage[fn.readConfig(pciRegister.revision, 4) >>> 16]?.(node, slotOf(fn).toString(16), port);
-    return path === undefined ? [] : [`/pci@i0cf8/${path}`];
+    const path = storage[fn.readConfig(pciRegister.revision, 4) >>> 16]?.(node, device, port);
+    return path === undefined ? [] : [`/pci@i0cf8${bridges}/${path}`];
   });
 }

@@ -114,6 +114,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     // For whoever looks for the reason why firmware does not start.
     ...(process.env['VANDERPOOL_FIRMWARE_LOG'] === undefined ? {} : { firmwareDebug: byte => void process.stderr.write(String.fromCharCode(byte)) }),
     pageKinds: (address, length, kind) => cpu.setPageKind(address, length, pageKinds[kind]),
+    onRelease: slot => host.released?.(slot),
     serialOutput: (port, bytes) => host.serialOutput(port, bytes), assigned: config.devices ?? [],
   });
   const variables = boot.kind === 'firmware' && boot.variables?.path && pc.flash ? new VariableStore(pc.flash, boot.variables.path) : null;

@@ -1,4 +1,5 @@
 /** The PCI devices that a VM's configuration asks for, on the core thread. */
+import { BootError } from '../boot/loader.ts';
 import { DiskClient } from '../block/link.ts';
 import { AHCI_PORTS, AhciController } from '../devices/ahci/controller.ts';
 import { AtaDisk, AtapiDrive } from '../devices/ahci/drive.ts';
@@ -11,6 +12,7 @@ import { FrameLink } from '../net/frameLink.ts';
 import type { DiskPlace } from './bootOrder.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
 import type { MachineDisk } from './disks.ts';
+import type { MachineNetwork } from './networks.ts';
 import type { MachineConfig } from './types.ts';
 
 export interface MachineDevices {
@@ -18,6 +20,12 @@ export interface MachineDevices {
   readonly functions: readonly PciFunction[];
   /** Where each disk of the configuration is, in its order: the function, and the port of a controller. */
   readonly places: readonly DiskPlace[];
+  /** What is in hot-plug slots from the start, by the slot's number. */
+  readonly slots: ReadonlyMap<number, PciFunction>;
+  /** Makes the function of a card that is plugged in while the machine runs. */
+  card(description: CardDescription): PciFunction;
+  /** A card is out: its function is asked nothing any more. */
+  discard(card: PciFunction): void;
   /** Disks that are assigned to the machine, by the device's id. */
   readonly assigned: ReadonlyMap<string, PciFunction>;
   /** Takes what the I/O thread has answered. Called before each VM entry: cheap when there is nothing. */
@@ -26,31 +34,73 @@ export interface MachineDevices {
   drain(): void;
 }
 
+/** What the core thread is told of a card: its part of the I/O thread serves it already. */
+export type CardDescription = { readonly kind: 'disk'; readonly disk: MachineDisk } | { readonly kind: 'network'; readonly network: MachineNetwork };
+
+/** A function, and what of it has answers of the I/O thread to take. */
+interface Card {
+  readonly fn: PciFunction;
+  readonly poll: () => void;
+  readonly drain: () => void;
+}
+
 /** @param random 32 random bits: repeatable in machines whose runs repeat */
 export function createDevices({ disks = [], networks = [], clock }: Pick<MachineConfig, 'disks' | 'networks' | 'clock'>, random: () => number): MachineDevices {
   // By the instruction count every answer comes at the instruction that asked.
-  const clients = disks.map((disk) => new DiskClient(disk.link, disk, clock === 'instructions'));
-  const interfaces = networks.map(({ link, mac }, index) => new VirtioNet(`virtio-net-${index}`, new FrameLink(link), mac));
-  const attached = disks.flatMap((disk, index) => {
-    const client = clients[index];
-    return client ? [{ disk, client, index }] : [];
-  });
+  const clientOf = (disk: MachineDisk): DiskClient => new DiskClient(disk.link, disk, clock === 'instructions');
+  const card = (description: CardDescription): Card => (description.kind === 'disk' ? diskCard(description.disk, clientOf(description.disk)) : networkCard(description.network));
+  const slotted = new Map([...disks.map((disk): CardDescription => ({ kind: 'disk', disk })), ...networks.map((network): CardDescription => ({ kind: 'network', network }))]
+    .flatMap((description) => {
+      const { slot } = description.kind === 'disk' ? description.disk : description.network;
+      return slot === undefined ? [] : [[slot, card(description)] as const];
+    }));
+  if (slotted.size < [...disks, ...networks].filter(({ slot }) => slot !== undefined).length) throw new BootError('two devices are configured for one hot-plug slot; give each its own');
+  const cards = new Set(slotted.values());
+  const attached = disks.filter(({ slot }) => slot === undefined).map((disk, index) => ({ disk, client: clientOf(disk), index }));
+  const interfaces = networks.filter(({ slot }) => slot === undefined).map(({ link, mac }, index) => new VirtioNet(`virtio-net-${index}`, new FrameLink(link), mac));
   const own = attached.filter(({ disk }) => disk.assigned === undefined);
   const ownDisks = diskFunctions(own);
+  const ownPlaces = [...ownDisks.places];
   // Installed systems want entropy early; a kernel that was booted directly does without.
-  const entropy = own.length + networks.length > 0 ? [new VirtioPci(new VirtioEntropy((bytes) => fill(bytes, random)))] : [];
+  const entropy = own.length + interfaces.length > 0 ? [new VirtioPci(new VirtioEntropy((bytes) => fill(bytes, random)))] : [];
   return {
     assigned: new Map(attached.flatMap(({ disk, client }) => (disk.assigned === undefined ? [] : [[disk.assigned, new NvmeController(`assigned ${disk.assigned}`, client, disk.serial)]]))),
-    places: ownDisks.places,
+    places: disks.filter(({ assigned }) => assigned === undefined).flatMap(({ slot }) => {
+      const fn = slot === undefined ? undefined : slotted.get(slot)?.fn;
+      return fn === undefined ? ownPlaces.splice(0, 1) : [{ fn, port: 0 }];
+    }),
     functions: [...ownDisks.functions, ...interfaces.map((kind) => new VirtioPci(kind)), ...entropy],
+    slots: new Map([...slotted].map(([slot, { fn }]) => [slot, fn])),
+    card: (description) => {
+      const made = card(description);
+      cards.add(made);
+      return made.fn;
+    },
+    discard: (fn) => {
+      for (const candidate of cards) if (candidate.fn === fn) cards.delete(candidate);
+    },
     poll: () => {
-      for (const client of clients) client.poll();
+      for (const { client } of attached) client.poll();
       for (const kind of interfaces) kind.poll();
+      for (const one of cards) one.poll();
     },
     drain: () => {
-      for (const client of clients) client.drain();
+      for (const { client } of attached) client.drain();
+      for (const one of cards) one.drain();
     },
   };
+}
+
+/** A disk with a slot for itself: a function of its own, or a controller with one drive. */
+function diskCard(disk: MachineDisk, client: DiskClient): Card {
+  const [fn] = diskFunctions([{ disk, client, index: `slot-${disk.slot ?? 0}` }]).functions;
+  if (fn === undefined) throw new Error(`no function for a disk on ${disk.bus}`);
+  return { fn, poll: () => client.poll(), drain: () => client.drain() };
+}
+
+function networkCard({ link, mac, slot }: MachineNetwork): Card {
+  const kind = new VirtioNet(`virtio-net-slot-${slot ?? 0}`, new FrameLink(link), mac);
+  return { fn: new VirtioPci(kind), poll: () => kind.poll(), drain: () => undefined };
 }
 
 function fill(bytes: Uint8Array, random: () => number): void {
@@ -60,7 +110,8 @@ function fill(bytes: Uint8Array, random: () => number): void {
 interface AttachedDisk {
   readonly disk: MachineDisk;
   readonly client: DiskClient;
-  readonly index: number;
+  /** Tells the machine's disks apart, in the names of their functions. */
+  readonly index: number | string;
 }
 
 /** Disks of their own functions, then as many controllers as the drives on cables need. */
@@ -70,7 +121,8 @@ function diskFunctions(disks: readonly AttachedDisk[]): { readonly functions: re
   const nvme = disks.filter(({ disk }) => disk.bus === 'nvme' && disk.kind === 'disk').map(({ disk, client, index }) => new NvmeController(`nvme-${index}`, client, disk.serial));
   const drives = disks.filter(isDrive).map(({ disk, client }) => (disk.kind === 'cdrom' ? new AtapiDrive(client, disk.serial) : new AtaDisk(client, disk.serial)));
   const controllers = Array.from({ length: Math.ceil(drives.length / AHCI_PORTS) }, (_, number) => {
-    return new AhciController(`ahci-${number}`, drives.slice(number * AHCI_PORTS, (number + 1) * AHCI_PORTS));
+    const name = typeof disks[0]?.index === 'string' ? disks[0].index : number;
+    return new AhciController(`ahci-${name}`, drives.slice(number * AHCI_PORTS, (number + 1) * AHCI_PORTS));
   });
   const queues = { virtio: [...virtio], nvme: [...nvme] };
   let drive = 0;

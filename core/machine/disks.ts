@@ -11,6 +11,8 @@ export interface MachineDisk extends Pick<DiskConfig, 'kind' | 'bus'> {
   /** In bytes. */
   readonly size: number;
   readonly readOnly: boolean;
+  /** The hot-plug slot that it is in; absent: it is on the board. */
+  readonly slot?: number;
   /** The assigned device that it is; absent: one of the configuration. */
   readonly assigned?: string;
   /** Where the core thread may use the image itself. */
@@ -36,50 +38,81 @@ function identityOf(disk: AssignedDisk | undefined): Pick<MachineDisk, 'assigned
   return disk === undefined ? {} : { assigned: disk.id };
 }
 
+/** One of the disks, as long as it is open. */
+interface OpenDisk {
+  readonly description: MachineDisk;
+  readonly device: BlockDevice;
+  server: DiskServer | null;
+}
+
+/** @throws ContractError with the field of the disk's path */
+async function openDisk({ path, format, readOnly, kind, bus, slot }: DiskConfig, serial: string, field: string): Promise<OpenDisk> {
+  const device = await openImage(path, { format, readOnly: readOnly || kind === 'cdrom' }).catch((error: unknown) => {
+    throw error instanceof ContractError ? new ContractError(error.code, error.message, error.hint, field) : error;
+  });
+  const place = slot === undefined ? {} : { slot };
+  return { description: { kind, bus, size: device.size, readOnly: device.readOnly, direct: device.direct ?? null, serial, link: createDiskBuffer(), ...place }, device, server: null };
+}
+
+function slotSerial(slot: number): string {
+  return `vanderpool-slot-${slot}`;
+}
+
 /** The disks of one VM, open and locked. */
 export class MachineDisks {
   readonly descriptions: readonly MachineDisk[];
-  readonly #devices: readonly BlockDevice[];
-  #servers: readonly DiskServer[] = [];
+  readonly #open: OpenDisk[];
+  #wake: () => void = () => undefined;
 
-  private constructor(descriptions: readonly MachineDisk[], devices: readonly BlockDevice[]) {
-    this.descriptions = descriptions;
-    this.#devices = devices;
+  private constructor(disks: readonly OpenDisk[]) {
+    this.descriptions = disks.map(({ description }) => description);
+    this.#open = [...disks];
   }
 
   /** @throws ContractError of the first disk that cannot be opened, with its field; none is open then */
   static async open(configured: readonly DiskConfig[], assigned: readonly AssignedDisk[] = []): Promise<MachineDisks> {
-    const disks = [...configured, ...assigned.map(diskOf)];
-    const devices: BlockDevice[] = [];
+    const disks: OpenDisk[] = [];
+    let onBoard = 0;
     try {
-      for (const [index, { path, format, readOnly, kind }] of disks.entries()) {
-        devices.push(await openImage(path, { format, readOnly: readOnly || kind === 'cdrom' }).catch((error: unknown) => {
-          throw error instanceof ContractError ? new ContractError(error.code, error.message, error.hint, `disks.${index}.path`) : error;
-        }));
+      for (const [index, disk] of [...configured, ...assigned.map(diskOf)].entries()) {
+        const { description, ...rest } = await openDisk(disk, disk.slot === undefined ? `vanderpool-${onBoard++}` : slotSerial(disk.slot), `disks.${index}.path`);
+        disks.push({ description: { ...description, ...identityOf(assigned[index - configured.length]) }, ...rest });
       }
     } catch (error) {
-      await Promise.allSettled(devices.map((device) => device.close()));
+      await Promise.allSettled(disks.map(({ device }) => device.close()));
       throw error;
     }
-    const descriptions = disks.map(({ kind, bus }, index): MachineDisk => ({
-      kind, bus, size: devices[index]?.size ?? 0, readOnly: devices[index]?.readOnly ?? true, direct: devices[index]?.direct ?? null, serial: `vanderpool-${index}`, link: createDiskBuffer(),
-      ...identityOf(assigned[index - configured.length]),
-    }));
-    return new MachineDisks(descriptions, devices);
+    return new MachineDisks(disks);
   }
 
   /** Begins to answer the core thread. @param wake called when there is an answer */
   serve(wake: () => void): void {
-    this.#servers = this.descriptions.flatMap(({ link }, index) => {
-      const device = this.#devices[index];
-      return device ? [new DiskServer(link, device, wake)] : [];
-    });
+    this.#wake = wake;
+    for (const disk of this.#open) disk.server = new DiskServer(disk.description.link, disk.device, wake);
   }
 
-  /** Finishes what is under way, flushes and closes. A disk that cannot be closed any more is reported on standard error. */
-  async close(): Promise<void> {
-    const closing = this.#servers.length > 0 ? this.#servers.map((server) => server.stop()) : this.#devices.map((device) => device.close());
-    this.#servers = [];
-    for (const result of await Promise.allSettled(closing)) if (result.status === 'rejected') console.error(String(result.reason));
+  /** Opens and serves one more disk, for a hot-plug slot. @throws ContractError when it cannot be opened */
+  async plug(disk: DiskConfig, slot: number): Promise<MachineDisk> {
+    const opened = await openDisk({ ...disk, slot }, slotSerial(slot), 'card.disk.path');
+    opened.server = new DiskServer(opened.description.link, opened.device, this.#wake);
+    this.#open.push(opened);
+    return opened.description;
   }
+
+  /** Closes the disk of a hot-plug slot, when there is one. */
+  async unplug(slot: number): Promise<void> {
+    const index = this.#open.findIndex(({ description }) => description.slot === slot);
+    await closeDisks(index < 0 ? [] : this.#open.splice(index, 1));
+  }
+
+  /** Finishes what is under way, flushes and closes. */
+  async close(): Promise<void> {
+    await closeDisks(this.#open.splice(0));
+  }
+}
+
+/** A disk that cannot be closed any more is reported on standard error. */
+async function closeDisks(disks: readonly OpenDisk[]): Promise<void> {
+  const closing = disks.map(({ server, device }) => (server ? server.stop() : device.close()));
+  for (const result of await Promise.allSettled(closing)) if (result.status === 'rejected') console.error(String(result.reason));
 }

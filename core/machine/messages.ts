@@ -5,6 +5,7 @@ import { displayInput, picture } from '../contract/display.ts';
 import { errorShape } from '../contract/errors.ts';
 import { exitsEvent, exitsWanted } from '../contract/exits.ts';
 import { inspectQuery, inspectSection } from '../contract/inspect.ts';
+import { card, slotNumber } from '../contract/hardware.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import { portNumber, vmConfig } from '../contract/vm.ts';
 import { OUTPUT_RING } from './link.ts';
@@ -37,6 +38,10 @@ export const toVmProcess = z.discriminatedUnion('type', [
   /** What a viewer of the display has not seen yet; `forget`: the viewer is gone. */
   z.strictObject({ type: z.literal('picture'), id: z.int().min(0), viewer: z.int().min(0), forget: z.boolean() }),
   z.strictObject({ type: z.literal('display-input'), input: displayInput }),
+  /** Put a card into an empty hot-plug slot; `plugged` answers. */
+  z.strictObject({ type: z.literal('plug'), id: z.int().min(0), slot: slotNumber, card }),
+  /** Ask the guest to let a card go, or with `force` pull it out; `plugged` says that it was asked, `released` that the card is out. */
+  z.strictObject({ type: z.literal('unplug'), id: z.int().min(0), slot: slotNumber, force: z.boolean() }),
   z.strictObject({ type: z.literal('inspect'), id: z.int().min(0), query: inspectQuery }),
   /** Take a snapshot: new segments go into the folder. One at a time. */
   z.strictObject({ type: z.literal('snapshot'), folder: z.string() }),
@@ -78,6 +83,9 @@ export const fromVmProcess = z.discriminatedUnion('type', [
   /** Null: nothing is new. */
   z.strictObject({ type: z.literal('pictured'), id: z.int().min(0), picture: picture.nullable() }),
   z.strictObject({ type: z.literal('not-pictured'), id: z.int().min(0), error: errorShape }),
+  z.strictObject({ type: z.literal('plugged'), id: z.int().min(0), error: errorShape.nullable() }),
+  /** The card of a hot-plug slot is out, and its file closed. */
+  z.strictObject({ type: z.literal('released'), slot: slotNumber }),
   z.strictObject({ type: z.literal('inspected'), id: z.int().min(0), sections: z.array(inspectSection).max(32) }),
   z.strictObject({ type: z.literal('not-inspected'), id: z.int().min(0), error: errorShape }),
   /** The moment of the snapshot. By port: output from before it that was not sent on yet, and how many bytes from after it were. */

@@ -6,41 +6,80 @@ import { UserNetwork } from '../net/network.ts';
 
 /** What the core thread is told of an interface. */
 export interface MachineNetwork extends Pick<NetworkConfig, 'model'> {
+  /** The hot-plug slot that it is in; absent: it is on the board. */
+  readonly slot?: number;
   /** Six bytes. */
   readonly mac: Uint8Array;
   /** The memory that both threads share for it (core/net/frameLink.ts). */
   readonly link: SharedArrayBuffer;
 }
 
+/** One of the interfaces, as long as its network is open. */
+interface OpenNetwork {
+  readonly description: MachineNetwork;
+  readonly network: UserNetwork;
+}
+
+/** @param seed the address is made of, when nobody chose one @throws ContractError when a port to forward cannot be had */
+async function openNetwork(config: NetworkConfig, seed: string, field: string): Promise<OpenNetwork> {
+  const { model, mac, slot } = config;
+  const description = { model, mac: macOf(mac, seed), link: createFrameBuffer(), ...(slot === undefined ? {} : { slot }) };
+  return { description, network: await UserNetwork.open(description.link, config, field) };
+}
+
 export class MachineNetworks {
   readonly descriptions: readonly MachineNetwork[];
-  readonly #networks: readonly UserNetwork[];
+  readonly #name: string;
+  readonly #open: OpenNetwork[];
+  #wake: () => void = () => undefined;
 
-  private constructor(descriptions: readonly MachineNetwork[], networks: readonly UserNetwork[]) {
-    this.descriptions = descriptions;
-    this.#networks = networks;
+  private constructor(name: string, networks: readonly OpenNetwork[]) {
+    this.descriptions = networks.map(({ description }) => description);
+    this.#name = name;
+    this.#open = [...networks];
   }
 
   /** @param name of the VM: addresses that nobody chose are made of it. @throws ContractError when a port to forward cannot be had */
   static async open(name: string, configs: readonly NetworkConfig[]): Promise<MachineNetworks> {
-    const descriptions = configs.map(({ model, mac }, index): MachineNetwork => ({ model, mac: macOf(mac, `${name} ${index}`), link: createFrameBuffer() }));
-    const networks: UserNetwork[] = [];
+    const networks: OpenNetwork[] = [];
+    let onBoard = 0;
     try {
-      for (const [index, config] of configs.entries()) networks.push(await UserNetwork.open(descriptions[index]?.link ?? createFrameBuffer(), config, `networks.${index}`));
-      return new MachineNetworks(descriptions, networks);
+      for (const [index, config] of configs.entries()) {
+        networks.push(await openNetwork(config, config.slot === undefined ? `${name} ${onBoard++}` : slotSeed(name, config.slot), `networks.${index}`));
+      }
+      return new MachineNetworks(name, networks);
     } catch (error) {
-      await Promise.allSettled(networks.map((network) => network.close()));
+      await Promise.allSettled(networks.map(({ network }) => network.close()));
       throw error;
     }
   }
 
   serve(wake: () => void): void {
-    for (const network of this.#networks) network.serve(wake);
+    this.#wake = wake;
+    for (const { network } of this.#open) network.serve(wake);
+  }
+
+  /** Opens and serves one more interface, for a hot-plug slot. @throws ContractError when a port to forward cannot be had */
+  async plug(config: NetworkConfig, slot: number): Promise<MachineNetwork> {
+    const opened = await openNetwork({ ...config, slot }, slotSeed(this.#name, slot), 'card.network');
+    opened.network.serve(this.#wake);
+    this.#open.push(opened);
+    return opened.description;
+  }
+
+  /** Closes the network of a hot-plug slot, when there is one. */
+  async unplug(slot: number): Promise<void> {
+    const index = this.#open.findIndex(({ description }) => description.slot === slot);
+    if (index >= 0) await Promise.allSettled(this.#open.splice(index, 1).map(({ network }) => network.close()));
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled(this.#networks.map((network) => network.close()));
+    await Promise.allSettled(this.#open.splice(0).map(({ network }) => network.close()));
   }
+}
+
+function slotSeed(name: string, slot: number): string {
+  return `${name} slot ${slot}`;
 }
 
 /** The address given, or one in the range for virtual machines, the same at each start. */

@@ -34,6 +34,7 @@ import { dmarBody } from '../vtd/dmar.ts';
 import { vtdDefaults } from '../vtd/capabilities.ts';
 import { conventionalEnd, ecamWindow, memoryMap, pciLegacyIrqs, pciMemoryWindows, pciPorts } from '../platform/memoryLayout.ts';
 import { loadImage } from '../boot/image.ts';
+import { HotPlugSlots } from './hotPlugSlots.ts';
 import type { AcpiOptions } from '../platform/acpi/tables.ts';
 import type { FirmwareImage, PageKinds } from './firmware.ts';
 import type { VgaOptions } from '../devices/vga/vga.ts';
@@ -43,7 +44,7 @@ import type { PciFunction } from '../platform/pci/function.ts';
 import type { BootImages } from '../boot/image.ts';
 import type { Component, Device } from '../platform/device.ts';
 import type { BootPlan, FrameBuffer, InitialVcpuState, LoadedImage } from '../boot/loader.ts';
-import type { MachineDevices } from './devices.ts';
+import type { CardDescription, MachineDevices } from './devices.ts';
 import type { MachineExit } from './types.ts';
 import { ioApicId } from '../platform/topology.ts';
 import type { Topology } from '../platform/topology.ts';
@@ -81,6 +82,8 @@ export interface PcConfig {
   readonly devices?: MachineDevices;
   /** Resources of the host that are functions of this machine. */
   readonly assigned?: readonly AssignedDevice[];
+  /** Told when the guest has let the card of a hot-plug slot go. */
+  readonly onRelease?: (slot: number) => void;
   /** Takes what the guest sent to a serial port: COM1 to COM4, then one for each assigned device. */
   readonly serialOutput: (port: number, bytes: Uint8Array) => void;
 }
@@ -97,6 +100,8 @@ export class Pc {
   readonly memoryBus = new MemoryBus();
   readonly interrupts: InterruptSystem;
   readonly pci: PciHost;
+  /** Where functions come and go while the machine runs. */
+  readonly slots: HotPlugSlots;
   /** Guest memory as PCI functions reach it. */
   readonly dma: DmaMemory;
   /** COM1 to COM4, then those of assigned serial ports at the place of their device. */
@@ -124,8 +129,8 @@ export class Pc {
   private readonly lpcBridge: LpcBridge;
   private frameBuffer: FrameBuffer | null = null;
   private closeEcam: () => void = () => {};
-  /** In the order in which states are loaded: the clock first, the interrupt controllers after those that drive their lines. */
-  private readonly components: readonly Component[];
+  /** In the order in which states are loaded: the clock first, PCI functions behind these, and the interrupt controllers that they drive last. */
+  private readonly board: readonly Component[];
 
   constructor(config: PcConfig) {
     this.config = config;
@@ -167,6 +172,7 @@ export class Pc {
     this.pci.plug(deviceFunction(31, 0), this.lpcBridge);
     if (config.testDevices) this.plugDemonstrator();
     config.devices?.functions.forEach((fn, index) => this.pci.plug(deviceFunction(firstDevice + index, 0), fn));
+    this.slots = new HotPlugSlots(this.pci, config.devices?.slots ?? new Map(), (slot, card) => this.released(slot, card));
     this.vtd = config.iommu === true ? this.addRemapping() : null;
     this.isolation = config.assigned && config.assigned.length > 0 ? this.isolate(config.assigned) : null;
     this.dma.remapper = this.isolation ?? this.vtd;
@@ -194,7 +200,7 @@ export class Pc {
       this.ports.attach(device);
       this.memoryBus.attach(device);
     }
-    this.components = [this.clock, this.pit, ...others, ...firmware.devices, ...test, ...this.pci.list().map(({ fn }) => fn), interrupts.pic, interrupts.ioApic, ...interrupts.localApics];
+    this.board = [this.clock, this.pit, ...others, ...firmware.devices, ...test];
     this.startFirmware();
   }
 
@@ -226,15 +232,29 @@ export class Pc {
     return { topology, keyboard, display: this.vga !== null, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
   }
 
+  /** Where a device is, from bus 0 on, as firmware writes it. */
+  private firmwarePath(fn: PciFunction): { readonly bridges: string; readonly device: string } {
+    const { functions = [], slots = new Map<number, PciFunction>() } = this.config.devices ?? {};
+    const slot = [...slots].find(([, card]) => card === fn)?.[0];
+    if (slot !== undefined) return { bridges: `/pci-bridge@${HotPlugSlots.firmwareName(slot)}`, device: '0' };
+    return { bridges: '', device: (firstDevice + functions.indexOf(fn)).toString(16) };
+  }
+
   private firmwareParts(image: FirmwareImage): ReturnType<typeof firmwareDevices> {
     const { memory, topology, iommu, codeWritten, firmwareDebug, devices } = this.config;
-    const order = devices ? bootOrder(devices.places, fn => firstDevice + devices.functions.indexOf(fn)) : [];
+    const order = devices ? bootOrder(devices.places, fn => this.firmwarePath(fn)) : [];
     return firmwareDevices({
       image, memoryBytes: memory.length, topology, iommu: iommu === true, bootOrder: order, serialScreen: true,
       dma: new DmaMemory(memory, codeWritten).port(() => 0),
       acpi: () => buildAcpiImage(this.acpiOptions(this.hostBridge.ecam)),
       debug: firmwareDebug ?? (() => {}),
     });
+  }
+
+  /** A bridge comes before what is behind it. */
+  private get components(): readonly Component[] {
+    const { pic, ioApic, localApics } = this.interrupts;
+    return [...this.board, ...this.pci.list().map(({ fn }) => fn), pic, ioApic, ...localApics];
   }
 
   /** Everything to its power-on state, then what firmware sets up. RAM is left alone. */
@@ -246,7 +266,7 @@ export class Pc {
 
   /** PCI functions, and the I/O APIC, by requester ID. */
   requesters(): readonly { readonly requester: number; readonly name: string }[] {
-    return [...this.pci.list().map(({ place, fn }) => ({ requester: place, name: fn.name })), { requester: this.interrupts.ioApicRequester, name: 'io-apic' }];
+    return [...this.pci.list().map(({ place, fn, bus }) => ({ requester: (bus.number << 8) | place, name: fn.name })), { requester: this.interrupts.ioApicRequester, name: 'io-apic' }];
   }
 
   /** Runs the timers that are due, and takes answers of the I/O thread. Call before each VM entry. */
@@ -268,6 +288,32 @@ export class Pc {
 
   powerButton(): void {
     this.power.pressPowerButton();
+  }
+
+  /** Makes a card and puts it into a hot-plug slot. @throws ContractError when the slot is taken */
+  plug(slot: number, description: CardDescription): void {
+    const { devices } = this.config;
+    if (!devices) return;
+    const card = devices.card(description);
+    try {
+      this.slots.plug(slot, card);
+    } catch (error) {
+      devices.discard(card);
+      throw error;
+    }
+  }
+
+  /** Asks the guest to let a slot's card go, or pulls it out. `onRelease` tells when it is out. @throws ContractError when the slot is empty */
+  unplug(slot: number, force: boolean): void {
+    if (!force) return this.slots.release(slot);
+    const card = this.slots.card(slot);
+    this.slots.remove(slot);
+    if (card !== null) this.released(slot, card);
+  }
+
+  private released(slot: number, card: PciFunction): void {
+    this.config.devices?.discard(card);
+    this.config.onRelease?.(slot);
   }
 
   /** The state of every component by its name. */
@@ -302,7 +348,7 @@ export class Pc {
     devices.forEach((device, index) => {
       const place = deviceFunction(firstAssigned + index, 0);
       this.pci.plug(place, this.assignedFunction(device, index));
-      isolation.assign(place, device);
+      isolation.assign(() => place, device);
     });
     return isolation;
   }

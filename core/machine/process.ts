@@ -1,5 +1,6 @@
 /** The VM process: this thread moves bytes and messages between the engine and the machine's core thread. One guest a process. */
 import { join } from 'node:path';
+import type { Card } from '../contract/hardware.ts';
 import { asContractError, ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { InspectQuery } from '../contract/inspect.ts';
@@ -16,7 +17,6 @@ import { SerialLine } from '../passthrough/serialLine.ts';
 import { Pictures } from './pictures.ts';
 import { Runner } from './runner.ts';
 import { SnapshotTaker } from './taker.ts';
-import type { MachineService } from './runner.ts';
 import { MachineServices } from './services.ts';
 import { OUTPUT_RING } from './link.ts';
 import type { MachineConfig, RestorePoint } from './types.ts';
@@ -58,7 +58,7 @@ async function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type
     const variables = join(start.folder, VARIABLES_FILE);
     const config = start.restore ? restoredMachineConfig(start.config, start.restore, variables) : readMachineConfig(start.config, variables);
     const services = await MachineServices.open(start.config, start.devices);
-    return new Guest(send, start, { ...config, ...services.descriptions, devices: start.devices }, services.list);
+    return new Guest(send, start, { ...config, ...services.descriptions, devices: start.devices }, services);
   } catch (error) {
     end(send, { type: 'failed', error: asContractError(error).toShape() });
     return null;
@@ -74,6 +74,7 @@ function end(send: (message: FromVmProcess) => void, message: FromVmProcess): vo
 class Guest {
   readonly #send: (message: FromVmProcess) => void;
   readonly #runner: Runner;
+  readonly #services: MachineServices;
   readonly #pictures = new Pictures();
   readonly #exits: ExitReports;
   readonly #taker: SnapshotTaker;
@@ -86,11 +87,12 @@ class Guest {
   #metrics: NodeJS.Timeout | undefined;
 
   constructor(
-    send: (message: FromVmProcess) => void, start: Extract<ToVmProcess, { type: 'start' }>, config: MachineConfig, services: readonly MachineService[],
+    send: (message: FromVmProcess) => void, start: Extract<ToVmProcess, { type: 'start' }>, config: MachineConfig, services: MachineServices,
   ) {
     this.#send = send;
+    this.#services = services;
     this.#runner = new Runner({
-      config, services,
+      config, services: services.list,
       ...(start.restore ? { settings: start.config } : {}),
       paused: start.paused,
       held: start.config.gdb?.wait === true && !start.restore,
@@ -105,6 +107,7 @@ class Guest {
         },
         paused: (paused) => send({ type: 'paused', paused }),
         held: () => this.#gdb?.held(),
+        released: (slot) => void this.#released(slot),
         stopped: (exit) => this.#finish({ type: 'stopped', exit }),
       },
     });
@@ -142,6 +145,8 @@ class Guest {
       case 'trace-exits': return this.#exits.report(message.wanted);
       case 'picture': return void this.#picture(message.id, message.viewer, message.forget);
       case 'display-input': return void this.#runner.ask('display-input', message.input).catch(() => undefined);
+      case 'plug': return void this.#answerPlug(message.id, () => this.#plug(message.slot, message.card));
+      case 'unplug': return void this.#answerPlug(message.id, () => this.#runner.ask('unplug', message));
       case 'inspect': return void this.#inspect(message.id, message.query);
       case 'describe':
         return void this.#runner.describe().then((text) => this.#send({ type: 'description', text }));
@@ -161,6 +166,30 @@ class Guest {
     } catch (error) {
       this.#send({ type: 'not-pictured', id, error: asContractError(error).toShape() });
     }
+  }
+
+  async #answerPlug(id: number, action: () => Promise<unknown>): Promise<void> {
+    try {
+      await action();
+      this.#send({ type: 'plugged', id, error: null });
+    } catch (error) {
+      this.#send({ type: 'plugged', id, error: asContractError(error).toShape() });
+    }
+  }
+
+  async #plug(slot: number, card: Card): Promise<void> {
+    const description = await this.#services.plug(card, slot);
+    try {
+      await this.#runner.ask('plug', { slot, card: description });
+    } catch (error) {
+      await this.#services.unplug(slot);
+      throw error;
+    }
+  }
+
+  async #released(slot: number): Promise<void> {
+    await this.#services.unplug(slot);
+    this.#send({ type: 'released', slot });
   }
 
   async #inspect(id: number, query: InspectQuery): Promise<void> {

@@ -46,6 +46,14 @@ const handlers: Handlers = {
     if (pointer) pc.keyboard.move({ ...pointer, dy: -pointer.dy });
     return null;
   },
+  plug: ({ pc }, { slot, card }) => {
+    pc.plug(slot, card);
+    return null;
+  },
+  unplug: ({ pc }, { slot, force }) => {
+    pc.unplug(slot, force);
+    return null;
+  },
   restore: ({ restore }, { point, from }) => {
     restore(point, from);
     return null;

@@ -17,6 +17,8 @@ export interface RunnerEvents {
   paused(paused: boolean): void;
   /** A debugger has stopped the guest. */
   held?(): void;
+  /** The guest has let the card of a hot-plug slot go. */
+  released?(slot: number): void;
   stopped(exit: MachineExit, statistics: MachineStatistics): void;
 }
 
@@ -182,6 +184,7 @@ export class Runner {
       case 'paused': return this.#events.paused(message.paused);
       case 'statistics': return answerAll(this.#statisticsWaiters, message.statistics);
       case 'description': return answerAll(this.#descriptionWaiters, message.text);
+      case 'released': return this.#events.released?.(message.slot);
       case 'held': return this.#events.held?.();
       case 'answer': return this.#questions.get(message.id)?.resolve(message.answer);
       case 'refusal': return this.#questions.get(message.id)?.reject(ContractError.fromShape(message.error));

@@ -1,6 +1,8 @@
 /** What the I/O thread does for a machine's devices: its disks and networks. */
 import type { AssignedDevice } from '../contract/device.ts';
+import type { Card } from '../contract/hardware.ts';
 import type { VmConfig } from '../contract/vm.ts';
+import type { CardDescription } from './devices.ts';
 import { MachineDisks } from './disks.ts';
 import { MachineNetworks } from './networks.ts';
 import type { MachineService } from './runner.ts';
@@ -10,10 +12,14 @@ export class MachineServices {
   /** What the core thread is told of them. */
   readonly descriptions: Pick<MachineConfig, 'disks' | 'networks'>;
   readonly list: readonly MachineService[];
+  readonly #disks: MachineDisks;
+  readonly #networks: MachineNetworks;
 
   private constructor(disks: MachineDisks, networks: MachineNetworks) {
     this.descriptions = { disks: disks.descriptions, networks: networks.descriptions };
     this.list = [disks, networks];
+    this.#disks = disks;
+    this.#networks = networks;
   }
 
   /**
@@ -28,5 +34,15 @@ export class MachineServices {
       await opened.close();
       throw error;
     }
+  }
+
+  /** Opens what a card needs, for a hot-plug slot. @throws ContractError naming what cannot be opened */
+  async plug(card: Card, slot: number): Promise<CardDescription> {
+    return card.kind === 'disk' ? { kind: 'disk', disk: await this.#disks.plug(card.disk, slot) } : { kind: 'network', network: await this.#networks.plug(card.network, slot) };
+  }
+
+  /** Finishes and closes what the card of a slot needed. */
+  async unplug(slot: number): Promise<void> {
+    await Promise.all([this.#disks.unplug(slot), this.#networks.unplug(slot)]);
   }
 }

@@ -8,6 +8,7 @@ import type { Frame } from '../devices/vga/render.ts';
 import type { ExitRecord, ExitRow } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { MachineDisk } from './disks.ts';
+import type { CardDescription } from './devices.ts';
 import type { MachineNetwork } from './networks.ts';
 import type { Topology } from '../platform/topology.ts';
 
@@ -92,6 +93,8 @@ export interface MachineHost {
   serialOutput(port: number, bytes: Uint8Array): void;
   /** Where pages go that a snapshot needs and the guest is about to write. */
   readonly preserved?: PreserveRing;
+  /** The guest has let the card of a hot-plug slot go. */
+  released?(slot: number): void;
   /** Reads the boot files of a `deferred` source. @throws ContractError naming the file */
   readBoot?(): LoadedBoot;
 }
@@ -143,6 +146,10 @@ export interface Questions {
   /** What is on the screen. */
   readonly frame: Record<string, never>;
   readonly 'display-input': DisplayInput;
+  /** Puts a card into a hot-plug slot. */
+  readonly plug: { readonly slot: number; readonly card: CardDescription };
+  /** Asks the guest to let a card go, which `released` tells of; with `force` the card is out at once. */
+  readonly unplug: { readonly slot: number; readonly force: boolean };
   /** Goes back to a snapshot of this very configuration. `from`: the encoded map of the last one that this machine had; null: none. */
   readonly restore: { readonly point: RestorePoint; readonly from: Uint8Array | null };
 }
@@ -159,6 +166,8 @@ export interface Answers {
   /** Null: the machine has no display. */
   readonly frame: Frame | null;
   readonly 'display-input': null;
+  readonly plug: null;
+  readonly unplug: null;
   readonly restore: null;
 }
 

@@ -39,6 +39,8 @@ export type WorkerMessage =
   | { readonly type: 'description'; readonly text: string }
   /** A debugger has stopped the guest. */
   | { readonly type: 'held' }
+  /** The guest has let the card of a hot-plug slot go. */
+  | { readonly type: 'released'; readonly slot: number }
   | { readonly type: 'answer'; readonly id: number; readonly answer: unknown }
   | { readonly type: 'refusal'; readonly id: number; readonly error: ErrorShape }
   /** The moment of a snapshot; `milliseconds`: how long the guest stood still for it; `sent`: what its serial ports had sent, by the rings' counts. */
@@ -80,7 +82,7 @@ if (port) {
 
 async function runCore(start: WorkerStart, post: (message: WorkerMessage) => void): Promise<void> {
   const link = new Link(start.link);
-  const host = createHost(start, link, () => post({ type: 'bell' }));
+  const host = createHost(start, link, post);
   const { createMachine } = (await import(start.machineModule)) as MachineModule;
   const machine = await createMachine(start.config, host);
   if (start.held) machine.answer('debug-hold', {});
@@ -199,14 +201,15 @@ interface RingingHost extends MachineHost {
   sent(): number[];
 }
 
-function createHost({ attached, preserved, settings }: WorkerStart, link: Link, bell: () => void): RingingHost {
+function createHost({ attached, preserved, settings }: WorkerStart, link: Link, post: (message: WorkerMessage) => void): RingingHost {
   let pending = false;
   const ring = (): void => {
-    if (pending) bell();
+    if (pending) post({ type: 'bell' });
     pending = false;
   };
   return {
     ring,
+    released: (slot) => post({ type: 'released', slot }),
     sent: () => link.output.map((output) => output.written),
     preserved: new PreserveRing(preserved),
     ...(settings ? { readBoot: () => readBootFiles(settings) } : {}),

@@ -22,6 +22,8 @@ interface Assigned {
   readonly host: number;
   /** Address of the message that is its own there. */
   readonly message: number;
+  /** The requester ID that the guest sees, now: behind a bridge the guest numbers the bus. */
+  readonly guest: () => number;
   /** What the guest wants its next message to be. */
   pending: () => void;
 }
@@ -34,8 +36,8 @@ export class Isolation implements DmaRemapper {
   /** Where the VM's memory begins in host-physical pages. */
   private readonly firstPage: number;
   private readonly guest: DmaRemapper | null;
-  /** By the requester ID that the guest sees. */
-  private readonly assigned = new Map<number, Assigned>();
+  /** A handful: searched at each request. */
+  private readonly assigned: Assigned[] = [];
 
   /** @param guest the guest's unit, if it has one */
   constructor(host: HostIommu, memoryBytes: number, guest: DmaRemapper | null) {
@@ -45,36 +47,42 @@ export class Isolation implements DmaRemapper {
     this.firstPage = this.domain.region.base / 4096;
   }
 
-  /** Puts a device into this VM's domain. */
-  assign(guestRequester: number, device: AssignedDevice): void {
+  /** Puts a device into this VM's domain. @param guest the requester ID that the guest sees, asked anew at each request */
+  assign(guest: () => number, device: AssignedDevice): void {
     this.host.attach(device.requester, this.domain);
     const message = this.host.allowInterrupt(device.requester, () => entry.pending());
-    const entry: Assigned = { device, counts: { requests: 0, refused: 0, interrupts: 0 }, host: device.requester, message, pending: () => {} };
-    this.assigned.set(guestRequester, entry);
+    const entry: Assigned = { device, counts: { requests: 0, refused: 0, interrupts: 0 }, host: device.requester, message, guest, pending: () => {} };
+    this.assigned.push(entry);
   }
 
-  release(guestRequester: number): void {
-    const entry = this.assigned.get(guestRequester);
+  /** @param id of the assigned device */
+  release(id: string): void {
+    const index = this.assigned.findIndex(({ device }) => device.id === id);
+    const entry = this.assigned[index];
     if (entry === undefined) return;
     this.host.detach(entry.host);
-    this.assigned.delete(guestRequester);
+    this.assigned.splice(index, 1);
+  }
+
+  private find(requester: number): Assigned | undefined {
+    return this.assigned.find(({ guest }) => guest() === requester);
   }
 
   /** Assigned devices by the requester ID that the guest sees, with what passed. */
   get devices(): readonly { readonly guest: number; readonly device: AssignedDevice; readonly counts: Readonly<AssignedCounts> }[] {
-    return [...this.assigned].map(([guest, { device, counts }]) => ({ guest, device, counts }));
+    return this.assigned.map(({ guest, device, counts }) => ({ guest: guest(), device, counts }));
   }
 
   /** What the workstation's tables say of an assigned device's request; null for a device that is not assigned. */
   explain(request: DmaRequest, trace: WalkTrace): Outcome | null {
-    const entry = this.assigned.get(request.source);
+    const entry = this.find(request.source);
     return entry === undefined ? null : this.host.unit.explain({ ...request, pasid: null, source: entry.host }, trace);
   }
 
   /** A page of this VM's memory, or null. */
   translate(request: Request): { readonly page: number } | null {
     const inGuest = this.guest === null ? request : this.guest.translate(request);
-    const entry = this.assigned.get(request.source);
+    const entry = this.find(request.source);
     if (entry === undefined) return inGuest;
     entry.counts.requests++;
     const inHost = inGuest === null ? null : this.host.unit.translate({ source: entry.host, pasid: null, page: inGuest.page, write: request.write, execute: false, privileged: false });
@@ -85,7 +93,7 @@ export class Isolation implements DmaRemapper {
 
   /** Passes a device's message on as `send`; those of assigned devices go as the one message that is their own. */
   message(guestRequester: number, send: () => void): void {
-    const entry = this.assigned.get(guestRequester);
+    const entry = this.find(guestRequester);
     if (entry === undefined) return send();
     const compatible = messageFromMsi(entry.message, 0);
     if (compatible === null) return;

@@ -18,9 +18,9 @@ export async function readHardware(tables: Kysely<Tables>): Promise<(vm: string)
     tables.selectFrom('port_forwards').selectAll().orderBy('position').execute(),
   ]);
   return (vm) => ({
-    disks: disks.filter(({ vm_id }) => vm_id === vm).map(({ path, kind, bus, format, read_only }) => ({ path, kind, bus, format, readOnly: read_only === 1 })),
-    networks: networks.filter(({ vm_id }) => vm_id === vm).map(({ position, model, attach, mac, host_loopback, capture }) => ({
-      model, attach, mac, capture, hostLoopback: host_loopback === 1,
+    disks: disks.filter(({ vm_id }) => vm_id === vm).map(({ path, kind, bus, format, read_only, slot }) => ({ path, kind, bus, format, readOnly: read_only === 1, ...inSlot(slot) })),
+    networks: networks.filter(({ vm_id }) => vm_id === vm).map(({ position, model, attach, mac, host_loopback, capture, slot }) => ({
+      model, attach, mac, capture, hostLoopback: host_loopback === 1, ...inSlot(slot),
       forwards: forwards.filter(({ vm_id, network }) => vm_id === vm && network === position)
         .map(({ protocol, host_address, host_port, guest_port }) => ({ protocol, hostAddress: host_address, hostPort: host_port, guestPort: guest_port })),
     })),
@@ -30,14 +30,18 @@ export async function readHardware(tables: Kysely<Tables>): Promise<(vm: string)
 /** Replaces a VM's rows; within the caller's transaction. */
 export function writeHardware(sqlite: Database.Database, id: string, { disks, networks }: VmConfig): void {
   for (const table of ['disks', 'port_forwards', 'networks']) sqlite.prepare(`DELETE FROM ${table} WHERE vm_id = ?`).run(id);
-  const disk = sqlite.prepare('INSERT INTO disks (vm_id, position, path, kind, bus, format, read_only) VALUES (?, ?, ?, ?, ?, ?, ?)');
-  for (const [index, { path, kind, bus, format, readOnly }] of disks.entries()) disk.run(id, index, path, kind, bus, format, Number(readOnly));
-  const network = sqlite.prepare('INSERT INTO networks (vm_id, position, model, attach, mac, host_loopback, capture) VALUES (?, ?, ?, ?, ?, ?, ?)');
+  const disk = sqlite.prepare('INSERT INTO disks (vm_id, position, path, kind, bus, format, read_only, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
+  for (const [index, { path, kind, bus, format, readOnly, slot }] of disks.entries()) disk.run(id, index, path, kind, bus, format, Number(readOnly), slot ?? null);
+  const network = sqlite.prepare('INSERT INTO networks (vm_id, position, model, attach, mac, host_loopback, capture, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
   const forward = sqlite.prepare('INSERT INTO port_forwards (vm_id, network, position, protocol, host_address, host_port, guest_port) VALUES (?, ?, ?, ?, ?, ?, ?)');
-  for (const [index, { model, attach, mac, hostLoopback, capture, forwards }] of networks.entries()) {
-    network.run(id, index, model, attach, mac, Number(hostLoopback), capture);
+  for (const [index, { model, attach, mac, hostLoopback, capture, forwards, slot }] of networks.entries()) {
+    network.run(id, index, model, attach, mac, Number(hostLoopback), capture, slot ?? null);
     for (const [number, { protocol, hostAddress, hostPort, guestPort }] of forwards.entries()) {
       forward.run(id, index, number, protocol, hostAddress, hostPort, guestPort);
     }
   }
+}
+
+function inSlot(slot: number | null): { readonly slot?: number } {
+  return slot === null ? {} : { slot };
 }

@@ -196,6 +196,11 @@ export const migrations: readonly Migration[] = [
     what: 'a display',
     statements: [`ALTER TABLE vms ADD COLUMN display TEXT NOT NULL DEFAULT 'none'`],
   },
+  {
+    version: 9,
+    what: 'hot-plug slots',
+    statements: ['ALTER TABLE disks ADD COLUMN slot INTEGER CHECK (slot >= 1)', 'ALTER TABLE networks ADD COLUMN slot INTEGER CHECK (slot >= 1)'],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

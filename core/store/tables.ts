@@ -51,6 +51,7 @@ export interface DiskRow {
   readonly bus: string;
   readonly format: string;
   readonly read_only: number;
+  readonly slot: number | null;
 }
 
 export interface NetworkRow {
@@ -61,6 +62,7 @@ export interface NetworkRow {
   readonly mac: string;
   readonly host_loopback: number;
   readonly capture: string | null;
+  readonly slot: number | null;
 }
 
 export interface PortForwardRow {

@@ -52,7 +52,7 @@ function play(): Played {
         exit('signal SIGKILL');
       },
     }),
-    events: { state: () => undefined, metrics: () => undefined, exits: () => undefined, ended: (how) => void exits.push(how) },
+    events: { state: () => undefined, metrics: () => undefined, exits: () => undefined, released: () => undefined, ended: (how) => void exits.push(how) },
   });
   return { guest, consoles, sent, exits, killed: () => killed, say: (message) => say(message), exit: (how) => exit(how) };
 }

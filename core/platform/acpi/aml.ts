@@ -4,7 +4,8 @@ type Bytes = readonly number[];
 
 const op = {
   zero: 0x00, one: 0x01, name: 0x08, byte: 0x0a, word: 0x0b, dword: 0x0c, string: 0x0d, qword: 0x0e, scope: 0x10, buffer: 0x11, package: 0x12,
-  method: 0x14, dualName: 0x2e, multiName: 0x2f, extended: 0x5b, device: 0x82, arg0: 0x68, store: 0x70, if: 0xa0, return: 0xa4, root: 0x5c,
+  method: 0x14, dualName: 0x2e, multiName: 0x2f, extended: 0x5b, device: 0x82, arg0: 0x68, store: 0x70, and: 0x7b, or: 0x7d,
+  createDwordField: 0x8a, not: 0x92, equal: 0x93, if: 0xa0, else: 0xa1, return: 0xa4, root: 0x5c,
 } as const;
 
 function littleEndian(value: number, bytes: number): number[] {
@@ -85,6 +86,43 @@ export function returns(value: Bytes): number[] {
 
 export function ifTrue(condition: Bytes, ...body: readonly Bytes[]): number[] {
   return sized([op.if], [...condition, ...body.flat()]);
+}
+
+export function otherwise(...body: readonly Bytes[]): number[] {
+  return sized([op.else], body.flat());
+}
+
+/** Argument 0 to 6 of the method. */
+export function argument(index: number): number[] {
+  return [op.arg0 + index];
+}
+
+export function equal(left: Bytes, right: Bytes): number[] {
+  return [op.equal, ...left, ...right];
+}
+
+export function not(value: Bytes): number[] {
+  return [op.not, ...value];
+}
+
+/** Names four bytes of a buffer. */
+export function dwordField(source: Bytes, offset: number, field: string): number[] {
+  return [op.createDwordField, ...source, ...integer(offset), ...path(field)];
+}
+
+/** Leaves only the bits of `mask` in a named integer. */
+export function keepBits(target: string, mask: number): number[] {
+  return [op.and, ...path(target), ...integer(mask), ...path(target)];
+}
+
+export function setBits(target: string, bits: number): number[] {
+  return [op.or, ...path(target), ...integer(bits), ...path(target)];
+}
+
+/** A UUID as a buffer: its first three groups are little-endian. */
+export function uuid(text: string): number[] {
+  const groups = text.split('-').map(group => [...Buffer.from(group, 'hex')]);
+  return buffer(groups.flatMap((bytes, index) => (index < 3 ? bytes.reverse() : bytes)));
 }
 
 export function storeArgument0(target: string): number[] {

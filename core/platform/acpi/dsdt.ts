@@ -62,8 +62,29 @@ function pciRoot({ keyboard, pciMemory, ecam }: DsdtOptions): number[] {
         ...pciMemory.map(({ base, end }) => aml.memoryWindow(base, end - 1)),
       ),
     ),
+    operatingSystemCapabilities(),
     aml.method('_PRT', 0, aml.ifTrue(aml.path('PICM'), aml.returns(routing(pciInterruptPins))), aml.returns(routing(pciLegacyIrqs))),
     lpcBridge(keyboard),
+  );
+}
+
+/** What of PCI Express the system may have for itself: hot-plug and the capability structure. @pci-firmware 4.5.1 */
+function operatingSystemCapabilities(): number[] {
+  const pciExpress = aml.uuid('33db4d5b-1ff7-401c-9657-7441c03dd766');
+  const granted = { hotPlug: 0x01, capability: 0x10 };
+  const failure = { unknownUuid: 0x04, unknownRevision: 0x08 };
+  const buffer = aml.argument(3);
+  return aml.method(
+    '_OSC', 4,
+    aml.dwordField(buffer, 0, 'CDW1'),
+    aml.ifTrue(
+      aml.equal(aml.argument(0), pciExpress),
+      aml.dwordField(buffer, 8, 'CDW3'),
+      aml.keepBits('CDW3', granted.hotPlug | granted.capability),
+      aml.ifTrue(aml.not(aml.equal(aml.argument(1), aml.integer(1))), aml.setBits('CDW1', failure.unknownRevision)),
+    ),
+    aml.otherwise(aml.setBits('CDW1', failure.unknownUuid)),
+    aml.returns(buffer),
   );
 }
 

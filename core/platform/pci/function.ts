@@ -154,6 +154,13 @@ export class PciFunction implements Component {
     return this.bars;
   }
 
+  /** Where the first capability of a kind lies in configuration space; 0: the function has none. */
+  capabilityOffset(id: number): number {
+    let at = this.config.read(pciRegister.capabilities, 1);
+    while (at !== 0 && this.config.read(at, 1) !== id) at = this.config.read(at + 1, 1);
+    return at;
+  }
+
   readConfig(offset: number, size: AccessSize): number {
     return this.config.read(offset, size);
   }
@@ -252,14 +259,10 @@ export class PciFunction implements Component {
           this.driveLine();
         }]);
       }
-      this.onCapability(capability, at);
       pointer = at + 1;
       at = Math.ceil((at + capability.length) / 4) * 4;
     }
   }
-
-  /** Tells a subclass where a capability lies. */
-  protected onCapability(_capability: Capability, _at: number): void {}
 
   private driveLine(): void {
     if (this.interruptPin === 0) return;

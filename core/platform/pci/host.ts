@@ -89,11 +89,13 @@ export class PciBus {
 /** A function with a bus behind it. */
 export interface PciBridgeFunction extends PciFunction {
   readonly bus: PciBus;
+  /** What is behind it, whether configuration reaches it or not. */
+  readonly cards: readonly PciFunction[];
   /** Whether configuration of this bus goes through the bridge. */
   leadsTo(bus: number): boolean;
 }
 
-function isBridge(fn: PciFunction): fn is PciBridgeFunction {
+export function isBridge(fn: PciFunction): fn is PciBridgeFunction {
   return 'bus' in fn && 'leadsTo' in fn;
 }
 
@@ -125,8 +127,9 @@ export class PciHost implements Device {
   }
 
   /** The functions of all buses, a bridge before what is behind it, in order of their places. */
-  list(bus = this.bus): readonly { readonly place: number; readonly fn: PciFunction; readonly bus: PciBus }[] {
-    return [...bus.functions].sort(([a], [b]) => a - b).flatMap(([place, fn]) => [{ place, fn, bus }, ...(isBridge(fn) ? this.list(fn.bus) : [])]);
+  list(): readonly { readonly place: number; readonly fn: PciFunction; readonly bus: PciBus }[] {
+    const { bus } = this;
+    return [...bus.functions].sort(([a], [b]) => a - b).flatMap(([place, fn]) => [{ place, fn, bus }, ...(isBridge(fn) ? fn.cards.map((card) => ({ place: 0, fn: card, bus: fn.bus })) : [])]);
   }
 
   reset(): void {

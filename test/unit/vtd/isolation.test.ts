@@ -17,7 +17,7 @@ const MIB = 1 << 20;
 function vm(host: HostIommu, hostRequester: number, memoryBytes = 4 * MIB) {
   const ram = new Uint8Array(memoryBytes).fill(0x5a);
   const isolation = new Isolation(host, memoryBytes, null);
-  isolation.assign(0x80, { id: 'edu:0', kind: 'edu', name: 'edu', path: null, requester: hostRequester });
+  isolation.assign(() => 0x80, { id: 'edu:0', kind: 'edu', name: 'edu', path: null, requester: hostRequester });
   const dma = new DmaMemory(ram);
   dma.remapper = isolation;
   return { ram, isolation, dma, port: dma.port(() => 0x80) };
@@ -70,7 +70,7 @@ describe('a device that is assigned to a VM', () => {
       expect(iommu.unit.translate({ source: forged, pasid: null, page: 0, write: true, execute: false, privileged: false })).toBeNull();
       expect(faults.at(-1)?.source).toBe(forged);
     }
-    isolation.release(0x80);
+    isolation.release('edu:0');
     expect(iommu.unit.translate({ source: 0x8000, pasid: null, page: 0, write: true, execute: false, privileged: false })).toBeNull();
     expect(faults.at(-1)).toMatchObject({ source: 0x8000, code: 2 });
     expect(untouched(ram)).toBe(true);

@@ -1,0 +1,92 @@
+/** Hot-plug cards of the library's VMs: into a slot and out of it, and in the configuration, whether the VM runs or not. */
+import { ContractError } from '../contract/errors.ts';
+import type { Card } from '../contract/hardware.ts';
+import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
+import type { Vm, VmConfig } from '../contract/vm.ts';
+import type { Guest } from './guest.ts';
+
+/** A guest takes its time to let a card go: Linux waits five seconds for a second thought. */
+const RELEASE_MS = 20_000;
+
+/** What cards need of the VMs. */
+export interface CardHolder {
+  get(reference: string): Promise<Vm>;
+  guest(id: string): Guest | null;
+  configure(id: string, config: VmConfig): Promise<Vm>;
+}
+
+export class Cards {
+  readonly #vms: CardHolder;
+  /** Who waits for the card of a slot to be out, by VM and slot. */
+  readonly #waiting = new Map<string, () => void>();
+
+  constructor(vms: CardHolder) {
+    this.#vms = vms;
+  }
+
+  /** Puts a card into its slot, or the first that is empty. @throws ContractError when none is, or the card cannot be opened */
+  async plug(reference: string, card: Card): Promise<Vm> {
+    const vm = await this.#vms.get(reference);
+    refuseSuspended(vm);
+    const slot = emptySlot(vm, card.kind === 'disk' ? card.disk.slot : card.network.slot);
+    const placed: Card = card.kind === 'disk' ? { kind: 'disk', disk: { ...card.disk, slot } } : { kind: 'network', network: { ...card.network, slot } };
+    await this.#vms.guest(vm.id)?.plug(slot, placed);
+    const { config } = await this.#vms.get(vm.id);
+    return this.#vms.configure(vm.id, {
+      ...config, ...(placed.kind === 'disk' ? { disks: [...config.disks, placed.disk] } : { networks: [...config.networks, placed.network] }),
+    });
+  }
+
+  /** Takes a card out of its slot; done when it is out. @throws ContractError when the slot is empty, or the guest keeps its card */
+  async unplug(reference: string, slot: number, force: boolean): Promise<Vm> {
+    const vm = await this.#vms.get(reference);
+    refuseSuspended(vm);
+    if (!usedSlots(vm.config).includes(slot)) throw new ContractError('wrong-state', `Slot ${slot} of the VM "${vm.config.name}" is empty.`, '', 'slot');
+    const guest = this.#vms.guest(vm.id);
+    if (!guest) return this.#vms.configure(vm.id, withoutSlot(vm.config, slot));
+    const key = `${vm.id} ${slot}`;
+    const out = Promise.withResolvers<void>();
+    const kept = (): void => out.reject(new ContractError(
+      'wrong-state', `The guest in "${vm.config.name}" has not let the card in slot ${slot} go.`,
+      'Unmount what is on it and try again, or pull it out whatever happens to its data: --force.', 'slot',
+    ));
+    const timer = setTimeout(kept, RELEASE_MS);
+    this.#waiting.set(key, out.resolve);
+    try {
+      await Promise.all([guest.unplug(slot, force), out.promise]);
+    } finally {
+      clearTimeout(timer);
+      this.#waiting.delete(key);
+    }
+    return this.#vms.get(vm.id);
+  }
+
+  /** A running VM's card is out, by whosever wish. */
+  async released(id: string, slot: number): Promise<void> {
+    const { config } = await this.#vms.get(id);
+    await this.#vms.configure(id, withoutSlot(config, slot));
+    this.#waiting.get(`${id} ${slot}`)?.();
+  }
+}
+
+function usedSlots({ disks, networks }: VmConfig): readonly number[] {
+  return [...disks, ...networks].flatMap(({ slot }) => (slot === undefined ? [] : [slot]));
+}
+
+function withoutSlot(config: VmConfig, slot: number): VmConfig {
+  const stays = (device: { readonly slot?: number | undefined }): boolean => device.slot !== slot;
+  return { ...config, disks: config.disks.filter(stays), networks: config.networks.filter(stays) };
+}
+
+function emptySlot({ config }: Vm, wanted: number | undefined): number {
+  const used = usedSlots(config);
+  const slots = Array.from({ length: HOT_PLUG_SLOTS }, (_, index) => index + 1);
+  const slot = wanted ?? slots.find((candidate) => !used.includes(candidate));
+  if (slot === undefined) throw new ContractError('wrong-state', `All ${HOT_PLUG_SLOTS} slots of the VM "${config.name}" hold a card.`, 'Unplug one first.', 'slot');
+  if (used.includes(slot)) throw new ContractError('wrong-state', `Slot ${slot} of the VM "${config.name}" holds a card already.`, 'Unplug that first, or choose another slot.', 'slot');
+  return slot;
+}
+
+function refuseSuspended({ config, state }: Vm): void {
+  if (state === 'suspended') throw new ContractError('wrong-state', `The VM "${config.name}" is suspended: its cards cannot change.`, 'Resume it first.', 'vm');
+}

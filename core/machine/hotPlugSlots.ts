@@ -1,0 +1,77 @@
+/** The hot-plug slots of a machine: root ports at device 28 of bus 0, each with room for one card. */
+
+import { ContractError } from '../contract/errors.ts';
+import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
+import { RootPort } from '../platform/pci/rootPort.ts';
+import { deviceFunction } from '../platform/pci/host.ts';
+import type { PciFunction } from '../platform/pci/function.ts';
+import type { PciHost } from '../platform/pci/host.ts';
+
+const rootPortDevice = 28;
+
+export class HotPlugSlots {
+  private readonly ports: readonly RootPort[];
+
+  /**
+   * @param cards in their slots from the start, by the slot's number
+   * @param onRelease told when a card that `release` asked for is out
+   */
+  constructor(pci: PciHost, cards: ReadonlyMap<number, PciFunction>, onRelease: (slot: number, card: PciFunction) => void) {
+    this.ports = Array.from({ length: HOT_PLUG_SLOTS }, (_, index) => {
+      const slot = index + 1;
+      const place = deviceFunction(rootPortDevice, index);
+      const port = new RootPort({ slot, place, wiring: pci.wiring, onRelease: card => onRelease(slot, card) });
+      pci.plug(place, port);
+      const card = cards.get(slot);
+      if (card !== undefined) port.insert(card);
+      // A card that was there at power-on is no event.
+      port.reset();
+      return port;
+    });
+  }
+
+  /** Puts a card into a slot. @throws ContractError when there is no such slot, or a card in it */
+  plug(slot: number, card: PciFunction): void {
+    const port = this.port(slot);
+    const [present] = port.cards;
+    if (present !== undefined) throw new ContractError('wrong-state', `Slot ${slot} holds ${present.name}.`, 'Unplug that first, or choose another slot.', 'slot');
+    port.insert(card);
+  }
+
+  /** Asks the guest to let the card in a slot go. @throws ContractError when there is none */
+  release(slot: number): void {
+    this.occupied(slot).release();
+  }
+
+  /** Pulls the card out of a slot, whatever the guest does with it. @throws ContractError when there is none */
+  remove(slot: number): void {
+    this.occupied(slot).remove();
+  }
+
+  /** The card in a slot, or null. */
+  card(slot: number): PciFunction | null {
+    return this.ports[slot - 1]?.cards[0] ?? null;
+  }
+
+  /** The requester ID of the card in a slot: the guest numbers the buses. */
+  requester(slot: number): number {
+    return this.port(slot).bus.number << 8;
+  }
+
+  /** Device and function number of a slot's root port as firmware writes them: `1c`, `1c,1`. */
+  static firmwareName(slot: number): string {
+    return `${rootPortDevice.toString(16)}${slot === 1 ? '' : `,${(slot - 1).toString(16)}`}`;
+  }
+
+  private occupied(slot: number): RootPort {
+    const port = this.port(slot);
+    if (port.cards.length === 0) throw new ContractError('wrong-state', `Slot ${slot} is empty.`, '', 'slot');
+    return port;
+  }
+
+  private port(slot: number): RootPort {
+    const port = this.ports[slot - 1];
+    if (port === undefined) throw new ContractError('bad-field', `There is no slot ${slot}.`, `Slots are 1 to ${HOT_PLUG_SLOTS}.`, 'slot');
+    return port;
+  }
+}

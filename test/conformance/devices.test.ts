@@ -17,6 +17,7 @@ import { Flash } from '../../core/devices/flash.ts';
 import { FwCfg } from '../../core/devices/fwCfg.ts';
 import { PciFunction } from '../../core/platform/pci/function.ts';
 import { Vga } from '../../core/devices/vga/vga.ts';
+import { RootPort } from '../../core/platform/pci/rootPort.ts';
 import { Pic } from '../../core/platform/pic.ts';
 import { Pit } from '../../core/platform/pit.ts';
 import { Rtc } from '../../core/platform/rtc.ts';
@@ -105,6 +106,13 @@ componentConformance('PCI UART', clock => new PciUart('serial', clock, () => {})
   const { uart } = component as PciUart;
   [0x41, 0x0f, 0xc1, 0x1b, 0x0f].forEach((value, offset) => uart.write(offset, 1, value));
   uart.receive(Uint8Array.of(1, 2, 3));
+});
+componentConformance('root port', () => {
+  const port = new RootPort({ slot: 1, place: deviceFunction(28, 0), wiring: new PciHost(events).wiring, onRelease() {} });
+  port.insert(new PciFunction('card', { vendor: 1, device: 2, classCode: 0, revision: 0 }));
+  return port;
+}, port => {
+  for (let register = 0; register < 0x110; register += 4) (port as RootPort).writeConfig(register, 4, 0x1357_9bdf);
 });
 componentConformance('host bridge', () => new HostBridge(), () => {});
 componentConformance('PCI function with messages', () => {

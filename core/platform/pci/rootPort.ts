@@ -99,7 +99,8 @@ export class RootPort extends PciFunction implements PciBridgeFunction {
     this.card = card;
     this.releasing = false;
     this.follow();
-    this.raise(slotStatus.presenceChanged);
+    // Where power is off somebody has to ask for it: systems do not let presence alone interrupt.
+    this.raise(slotStatus.presenceChanged | (this.powered ? 0 : slotStatus.attentionButton));
   }
 
   /** Presses the attention button: a guest that heeds it lets the card go within some seconds. What has no power is let go at once. */
@@ -117,6 +118,7 @@ export class RootPort extends PciFunction implements PciBridgeFunction {
     this.card = null;
     this.releasing = false;
     this.follow();
+    card.reset();
     this.raise(slotStatus.presenceChanged);
     return card;
   }

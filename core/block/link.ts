@@ -47,7 +47,10 @@ export interface DiskRequest {
 
 /** What device models see of a disk. */
 export interface Disk {
+  /** In bytes; 0: there is no medium. */
   readonly size: number;
+  /** Rises when the medium or its size changes. */
+  readonly generation: number;
   readonly readOnly: boolean;
   submit(request: DiskRequest): void;
   /** Forgets every request: none of them calls back any more. What was asked of the disk happens all the same. */
@@ -70,8 +73,9 @@ interface Piece {
 
 /** The core thread's end. */
 export class DiskClient implements Disk {
-  readonly size: number;
+  size: number;
   readonly readOnly: boolean;
+  generation = 0;
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
   readonly #synchronous: boolean;

@@ -8,9 +8,12 @@ export interface DiskPlace {
   readonly port: number;
 }
 
+/** A virtio SCSI host: the disks behind it have targets. */
+const scsiHost = 'pci1af4,1048';
+
 /** How a disk behind a storage function is called, by the function's class and subclass. */
 const storage: Readonly<Record<number, (identity: string, slot: string, port: number) => string>> = {
-  0x0100: (_identity, slot) => `scsi@${slot}/disk@0,0`,
+  0x0100: (identity, slot, port) => (identity === scsiHost ? `scsi@${slot}/channel@0/disk@${port.toString(16)},0` : `scsi@${slot}/disk@0,0`),
   0x0106: (identity, slot, port) => `${identity}@${slot}/drive@${port}/disk@0`,
   0x0108: (identity, slot) => `${identity}@${slot}/namespace@1,0`,
 };

@@ -8,6 +8,8 @@ import { VirtioBlk } from '../devices/virtio/blk.ts';
 import { VirtioEntropy } from '../devices/virtio/entropy.ts';
 import { VirtioNet } from '../devices/virtio/net.ts';
 import { VirtioPci } from '../devices/virtio/pci.ts';
+import { VirtioScsi } from '../devices/virtio/scsi.ts';
+import { ScsiUnit } from '../devices/scsi/unit.ts';
 import { FrameLink } from '../net/frameLink.ts';
 import type { DiskPlace } from './bootOrder.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
@@ -116,7 +118,7 @@ interface AttachedDisk {
 
 /** Disks of their own functions, then as many controllers as the drives on cables need. */
 function diskFunctions(disks: readonly AttachedDisk[]): { readonly functions: readonly PciFunction[]; readonly places: readonly DiskPlace[] } {
-  const isDrive = ({ disk }: AttachedDisk): boolean => disk.bus === 'ahci' || disk.kind === 'cdrom';
+  const isDrive = ({ disk }: AttachedDisk): boolean => disk.bus === 'ahci' || (disk.kind === 'cdrom' && disk.bus !== 'scsi');
   const virtio = disks.filter(({ disk }) => disk.bus === 'virtio' && disk.kind === 'disk').map(({ disk, client, index }) => new VirtioPci(new VirtioBlk(`virtio-blk-${index}`, client, disk.serial)));
   const nvme = disks.filter(({ disk }) => disk.bus === 'nvme' && disk.kind === 'disk').map(({ disk, client, index }) => new NvmeController(`nvme-${index}`, client, disk.serial));
   const drives = disks.filter(isDrive).map(({ disk, client }) => (disk.kind === 'cdrom' ? new AtapiDrive(client, disk.serial) : new AtaDisk(client, disk.serial)));
@@ -124,12 +126,16 @@ function diskFunctions(disks: readonly AttachedDisk[]): { readonly functions: re
     const name = typeof disks[0]?.index === 'string' ? disks[0].index : number;
     return new AhciController(`ahci-${name}`, drives.slice(number * AHCI_PORTS, (number + 1) * AHCI_PORTS));
   });
+  const units = disks.filter(({ disk }) => disk.bus === 'scsi').map(({ disk, client }) => new ScsiUnit(disk.kind, client, disk.serial));
+  const hosts = units.length === 0 ? [] : [new VirtioPci(new VirtioScsi('virtio-scsi', units))];
   const queues = { virtio: [...virtio], nvme: [...nvme] };
   let drive = 0;
+  let target = 0;
   const places = disks.flatMap((attached): DiskPlace[] => {
+    if (attached.disk.bus === 'scsi') return hosts.map((fn) => ({ fn, port: target++ }));
     const port = isDrive(attached) ? drive++ : 0;
     const fn = isDrive(attached) ? controllers[Math.floor(port / AHCI_PORTS)] : queues[attached.disk.bus === 'nvme' ? 'nvme' : 'virtio'].shift();
     return fn ? [{ fn, port: port % AHCI_PORTS }] : [];
   });
-  return { functions: [...virtio, ...nvme, ...controllers], places };
+  return { functions: [...virtio, ...nvme, ...hosts, ...controllers], places };
 }

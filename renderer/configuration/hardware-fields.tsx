@@ -15,6 +15,7 @@ const buses: readonly Option[] = [
   { value: 'virtio', label: 'Virtio', detail: 'The fastest; Linux and most systems of today have its driver.' },
   { value: 'nvme', label: 'NVMe', detail: 'A solid-state disk on PCI Express.' },
   { value: 'ahci', label: 'SATA', detail: 'What every installer knows.' },
+  { value: 'scsi', label: 'Virtio SCSI', detail: 'Many disks and drives on one controller; Linux has its driver.' },
 ];
 const formats: readonly Option[] = [
   { value: 'auto', label: 'Recognised' }, { value: 'raw', label: 'Raw' }, { value: 'qcow2', label: 'qcow2' },

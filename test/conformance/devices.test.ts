@@ -24,14 +24,11 @@ import { Rtc } from '../../core/platform/rtc.ts';
 import { AHCI_BYTES, AhciController } from '../../core/devices/ahci/controller.ts';
 import { AtaDisk, AtapiDrive } from '../../core/devices/ahci/drive.ts';
 import { NvmeController, REGISTER_BYTES as NVME_BYTES } from '../../core/devices/nvme/controller.ts';
-import { VirtioBlk } from '../../core/devices/virtio/blk.ts';
-import { VirtioEntropy } from '../../core/devices/virtio/entropy.ts';
-import { VirtioNet } from '../../core/devices/virtio/net.ts';
-import { FrameLink, createFrameBuffer } from '../../core/net/frameLink.ts';
 import { VirtioPci } from '../../core/devices/virtio/pci.ts';
 import { layout as virtioLayout } from '../../core/devices/virtio/registers.ts';
 import { MemoryDisk } from '../doubles/memoryDisk.ts';
 import { behindBar, plugged } from '../doubles/virtioDriver.ts';
+import { virtioKinds } from '../doubles/virtioKinds.ts';
 import { TestDevice } from '../../core/devices/testDevice.ts';
 import { Uart16550, comPorts } from '../../core/devices/uart16550.ts';
 import { Wire } from '../doubles/wire.ts';
@@ -67,10 +64,12 @@ deviceConformance('PCI host', () => {
   return host;
 });
 
-deviceConformance('virtio-blk', () => {
-  const { fn } = plugged(new VirtioPci(new VirtioBlk('virtio-blk-0', new MemoryDisk(), 'serial')), new Uint8Array(0x100000));
-  return behindBar(fn, fn.registers, virtioLayout.bytes);
-});
+for (const [name, make] of Object.entries(virtioKinds)) {
+  deviceConformance(name, () => {
+    const { fn } = plugged(new VirtioPci(make()), new Uint8Array(0x100000));
+    return behindBar(fn, fn.registers, virtioLayout.bytes);
+  });
+}
 
 deviceConformance('AHCI', () => {
   const { fn } = plugged(new AhciController('ahci-0', [new AtaDisk(new MemoryDisk(), 'serial'), new AtapiDrive(new MemoryDisk(1 << 20, true), 'serial')]), new Uint8Array(0x100000));
@@ -80,15 +79,6 @@ deviceConformance('NVMe', () => {
   const { fn } = plugged(new NvmeController('nvme-0', new MemoryDisk(), 'serial'), new Uint8Array(0x100000));
   return behindBar(fn, fn.registers, NVME_BYTES);
 });
-deviceConformance('virtio-rng', () => {
-  const { fn } = plugged(new VirtioPci(new VirtioEntropy(bytes => bytes.fill(7))), new Uint8Array(0x100000));
-  return behindBar(fn, fn.registers, virtioLayout.bytes);
-});
-deviceConformance('virtio-net', () => {
-  const { fn } = plugged(new VirtioPci(new VirtioNet('virtio-net-0', new FrameLink(createFrameBuffer()), new Uint8Array(6))), new Uint8Array(0x100000));
-  return behindBar(fn, fn.registers, virtioLayout.bytes);
-});
-
 componentConformance('local APIC', clock => localApic(clock), component => {
   const apic = component as LocalApic;
   for (let offset = 0; offset < 0x400; offset += 16) apic.writeRegister(offset, 4, (offset * 0x01010101) >>> 0);

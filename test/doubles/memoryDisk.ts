@@ -5,6 +5,7 @@ import type { Disk, DiskRequest } from '../../core/block/link.ts';
 export class MemoryDisk implements Disk {
   readonly bytes: Uint8Array;
   readonly readOnly: boolean;
+  generation = 0;
   readonly waiting: DiskRequest[] = [];
   /** Answers at once. */
   immediate = true;

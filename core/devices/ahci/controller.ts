@@ -21,7 +21,7 @@ const CAPABILITIES = (0x80000000 | (1 << 30) | (1 << 24) | (2 << 20) | (1 << 18)
 const VERSION = 0x00010300;
 
 export class AhciController extends PciFunction {
-  override readonly version: number = 1;
+  override readonly version: number = 2;
   readonly registers = {
     read: (offset: number, size: AccessSize): number => extract(this.#read(offset & ~3), offset & 3, size),
     write: (offset: number, size: AccessSize, value: number): void => this.#write(offset & ~3, insert(size === 4 ? 0 : this.#readForWrite(offset & ~3), offset & 3, size, value)),

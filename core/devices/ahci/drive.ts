@@ -1,10 +1,11 @@
 /** A drive at the other end of a Serial ATA cable: what each command leads to. @acs-3 7 */
 
 import { SECTOR } from '../../block/blockDevice.ts';
-import { cdromCommand, sense, senseData } from '../scsi/cdrom.ts';
+import { ScsiUnit } from '../scsi/unit.ts';
+import { sense } from '../scsi/sense.ts';
 import { identifyDisk, identifyDrive } from './identify.ts';
 import type { Disk, DiskOperation } from '../../block/link.ts';
-import type { Sense } from '../scsi/cdrom.ts';
+import type { Sense } from '../scsi/sense.ts';
 
 /** The fields of a register FIS from the host. @sata 10.3.4 */
 export interface HostFis {
@@ -41,7 +42,7 @@ export interface Drive {
   /** A command's disk access failed: what the error register shows. */
   failed(): number;
   reset(): void;
-  /** A packet drive's sense, as [key, code]; empty for disks. */
+  /** What a packet drive remembers (ScsiUnit); empty for disks. */
   saveState(): number[];
   loadState(state: readonly number[]): void;
 }
@@ -114,18 +115,17 @@ export class AtaDisk implements Drive {
   }
 }
 
-const requestSense = 0x03;
-
 export class AtapiDrive implements Drive {
   readonly disk: Disk;
   readonly signature = 0xeb140101;
   readonly packets = true;
+  readonly unit: ScsiUnit;
   readonly #serial: string;
-  #sense: Sense = sense.none;
 
   constructor(disk: Disk, serial: string) {
     this.disk = disk;
     this.#serial = serial;
+    this.unit = new ScsiUnit('cdrom', disk, serial);
   }
 
   command({ command, features }: HostFis, packet: () => Uint8Array): Action {
@@ -136,38 +136,34 @@ export class AtapiDrive implements Drive {
   }
 
   failed(): number {
-    return this.#fail(sense.mediumError);
+    return errorOf(this.unit.fail(sense.mediumError));
   }
 
   reset(): void {
-    this.#sense = sense.none;
+    this.unit.reset();
   }
 
   saveState(): number[] {
-    return [this.#sense.key, this.#sense.code];
+    return this.unit.saveState();
   }
 
-  loadState([key = 0, code = 0]: readonly number[]): void {
-    this.#sense = { key, code };
+  loadState(state: readonly number[]): void {
+    this.unit.loadState(state);
   }
 
   #packet(packet: Uint8Array): Action {
-    if (packet[0] === requestSense) {
-      const bytes = senseData(this.#sense).subarray(0, packet[4] ?? 0);
-      this.#sense = sense.none;
-      return { kind: 'answer', bytes };
+    const outcome = this.unit.execute(packet);
+    switch (outcome.kind) {
+      case 'error': return { kind: 'failed', error: errorOf(outcome.sense) };
+      case 'data': return outcome.bytes.length === 0 ? done : { kind: 'answer', bytes: outcome.bytes };
+      case 'disk': return outcome.length === 0 ? done : { kind: 'disk', operation: outcome.operation, offset: outcome.offset, length: outcome.length, queued: false };
+      // A drive that only reads knows no such command.
+      case 'unmap': return { kind: 'failed', error: errorOf(this.unit.fail(sense.invalidCommand)) };
     }
-    const outcome = cdromCommand(packet, this.disk);
-    if (outcome.kind === 'error') return { kind: 'failed', error: this.#fail(outcome.sense) };
-    this.#sense = sense.none;
-    if (outcome.kind === 'data') return outcome.bytes.length === 0 ? done : { kind: 'answer', bytes: outcome.bytes };
-    if (outcome.length === 0) return done;
-    return { kind: 'disk', operation: 'read', offset: outcome.offset, length: outcome.length, queued: false };
   }
+}
 
-  /** The sense key is in the upper half of the error register. */
-  #fail(why: Sense): number {
-    this.#sense = why;
-    return (why.key << 4) | ataError.abort;
-  }
+/** The sense key is in the upper half of the error register. */
+function errorOf({ key }: Sense): number {
+  return (key << 4) | ataError.abort;
 }

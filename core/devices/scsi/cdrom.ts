@@ -1,67 +1,35 @@
 /** A CD-ROM drive's answers to SCSI commands. @mmc-5, @spc-3 */
 
+import { answer, inquiryData, vitalProductData } from './inquiry.ts';
+import { sense } from './sense.ts';
 import type { Disk } from '../../block/link.ts';
+import type { ScsiOutcome } from './sense.ts';
 
 export const CD_BLOCK = 2048;
 
-/** What a command leads to. */
-export type ScsiOutcome =
-  /** Bytes for the initiator; none is success without data. */
-  | { readonly kind: 'data'; readonly bytes: Uint8Array }
-  /** Bytes from the medium, offset and length in bytes. */
-  | { readonly kind: 'read'; readonly offset: number; readonly length: number }
-  | { readonly kind: 'error'; readonly sense: Sense };
-
-/** Sense key, additional sense code and qualifier. */
-export interface Sense {
-  readonly key: number;
-  readonly code: number;
-}
-
-export const sense = {
-  none: { key: 0, code: 0 }, noMedium: { key: 2, code: 0x3a }, mediumError: { key: 3, code: 0x11 }, invalidCommand: { key: 5, code: 0x20 },
-  outOfRange: { key: 5, code: 0x21 }, invalidField: { key: 5, code: 0x24 },
-} as const satisfies Readonly<Record<string, Sense>>;
-
 const nothing: ScsiOutcome = { kind: 'data', bytes: new Uint8Array(0) };
 
-type Command = (packet: DataView, disk: Disk) => ScsiOutcome;
+type Command = (packet: DataView, disk: Disk, serial: string) => ScsiOutcome;
+const multimedia = 5;
 
 /** Commands by their first byte. */
 const commands: Readonly<Record<number, Command>> = {
   0x00: () => nothing,
-  0x12: packet => answer(inquiry(), packet.getUint16(3)),
-  0x1b: () => nothing,
-  0x1e: () => nothing,
+  0x12: (packet, _disk, serial) => inquiry(packet, serial),
   0x25: (_packet, disk) => ({ kind: 'data', bytes: capacity(disk) }),
   0x28: (packet, disk) => read(disk, packet.getUint32(2), packet.getUint16(7)),
   0xa8: (packet, disk) => read(disk, packet.getUint32(2), packet.getUint32(6)),
   0x43: (packet, disk) => readTableOfContents(packet, disk),
   0x46: packet => answer(configuration(), packet.getUint16(7)),
-  0x4a: packet => answer(Uint8Array.of(0, 6, 4, 0x10, 0, 2, 0, 0), packet.getUint16(7)),
   0x51: packet => answer(discInformation(), packet.getUint16(7)),
   0x5a: packet => modeSense(packet),
   0xbd: packet => answer(Uint8Array.of(0, 0, 0, 0, 0, 1, 0, 0), packet.getUint16(8)),
 };
 
-/** Carries out a packet of 12 bytes. REQUEST SENSE is the caller's: it knows the last error. */
-export function cdromCommand(packet: Uint8Array, disk: Disk): ScsiOutcome {
+/** Carries out a packet of 12 bytes. What depends on earlier commands or on the tray is the unit's (unit.ts). */
+export function cdromCommand(packet: Uint8Array, disk: Disk, serial: string): ScsiOutcome {
   const command = commands[packet[0] ?? 0];
-  return command ? command(new DataView(packet.buffer, packet.byteOffset, packet.byteLength), disk) : { kind: 'error', sense: sense.invalidCommand };
-}
-
-/** Fixed-format sense data. */
-export function senseData({ key, code }: Sense): Uint8Array {
-  const bytes = new Uint8Array(18);
-  bytes[0] = 0x70;
-  bytes[2] = key;
-  bytes[7] = 10;
-  bytes[12] = code;
-  return bytes;
-}
-
-function answer(bytes: Uint8Array, limit: number): ScsiOutcome {
-  return { kind: 'data', bytes: bytes.subarray(0, limit) };
+  return command ? command(new DataView(packet.buffer, packet.byteOffset, packet.byteLength), disk, serial) : { kind: 'error', sense: sense.invalidCommand };
 }
 
 function blocks(disk: Disk): number {
@@ -70,16 +38,14 @@ function blocks(disk: Disk): number {
 
 function read(disk: Disk, block: number, count: number): ScsiOutcome {
   if (block + count > blocks(disk)) return { kind: 'error', sense: sense.outOfRange };
-  return { kind: 'read', offset: block * CD_BLOCK, length: count * CD_BLOCK };
+  return { kind: 'disk', operation: 'read', offset: block * CD_BLOCK, length: count * CD_BLOCK };
 }
 
-function inquiry(): Uint8Array {
-  const bytes = new Uint8Array(36).fill(0x20, 8);
-  bytes.set([5, 0x80, 5, 0x21, 31]);
-  new TextEncoder().encodeInto('VNDRPOOL', bytes.subarray(8));
-  new TextEncoder().encodeInto('CD-ROM', bytes.subarray(16));
-  new TextEncoder().encodeInto('1.0', bytes.subarray(32));
-  return bytes;
+function inquiry(packet: DataView, serial: string): ScsiOutcome {
+  const limit = packet.getUint16(3);
+  if ((packet.getUint8(1) & 1) === 0) return answer(inquiryData(multimedia, 'CD-ROM', true), limit);
+  const page = vitalProductData(multimedia, packet.getUint8(2), serial);
+  return page ? answer(page, limit) : { kind: 'error', sense: sense.invalidField };
 }
 
 function capacity(disk: Disk): Uint8Array {

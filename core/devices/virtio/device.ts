@@ -39,7 +39,7 @@ export interface VirtioKind {
   start(run: VirtioRun): void;
   /** There may be buffers in a queue. @throws QueueError */
   notify(queue: number): void;
-  /** No buffer may be touched from here on. */
+  /** No buffer may be touched from here on: a reset, of a device that runs or not, or a broken rule. */
   stop(): void;
   /** State of its own besides the queues. */
   saveState(): Readonly<Record<string, unknown>>;

@@ -90,7 +90,7 @@ export class VirtioRegisters {
   }
 
   reset(): void {
-    if (this.#running) this.#kind.stop();
+    this.#kind.stop();
     for (const queue of this.queues) queue.reset();
     this.#registers = this.#powerOn();
     this.failure = null;

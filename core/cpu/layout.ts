@@ -158,9 +158,12 @@ export const ENTRY_LENGTH = 0x1044c;
 /** 32-bit: IDT-vectoring information (an event whose delivery was interrupted). */
 export const IDT_VECTORING_INFO = 0x10450;
 export const IDT_VECTORING_ERROR = 0x10454;
-/** 32-bit: nonzero asks for a VM exit (reason 7) as soon as external interrupts can be taken. */
+/** 32-bit: nonzero when somebody waits until external interrupts can be taken: root mode, the hypervisor inside, a virtual interrupt. */
 export const INTERRUPT_WINDOW = 0x10458;
-/** 32-bit: NMI-window exiting, likewise (reason 8). */
+export const WINDOW_ROOT = 1;
+export const WINDOW_NESTED = 2;
+export const WINDOW_VIRTUAL_INTERRUPT = 4;
+/** 32-bit: NMI-window exiting, likewise: WINDOW_ROOT, WINDOW_NESTED. */
 export const NMI_WINDOW = 0x1045c;
 /** i64: instructions that may still run in this slice; the loop ends when it is no longer positive. */
 export const BUDGET = 0x10460;
@@ -259,8 +262,13 @@ export const MSR_FEATURE_CONTROL = 0x11040;
 export const NMI_UNBLOCKED = 0x11048;
 /** 32-bit: instruction length of the event that IDT_VECTORING_INFO names. */
 export const VECTORING_LENGTH = 0x1104c;
-/** 32-bit: reason of an exit that the virtual APIC owes behind the current instruction, 0 = none. */
+/**
+ * 32-bit: what the virtual APIC owes behind the current instruction, 0 = nothing: an exit (its reason, and from bit 8 on its qualification), or
+ * VIRTUAL_APIC_WRITE: the emulation of a write at the page offset from bit 8 on.
+ */
 export const VIRTUAL_APIC_EXIT = 0x11054;
+export const VIRTUAL_APIC_QUALIFICATION = 8;
+export const VIRTUAL_APIC_WRITE = 0x40000000;
 /** u64 each, of a PAUSE loop: when it began, and when it was last in a PAUSE. */
 export const PAUSE_LOOP_START = 0x11058;
 export const PAUSE_LOOP_LAST = 0x11060;
@@ -300,7 +308,7 @@ export const DEBUG_WATCH_COUNT = 0x10d14;
 export const DEBUG_WATCHES = 0x10d20;
 export const DEBUG_WATCH_LIMIT = 16;
 export const DEBUG_BYTES = 0x120;
-/** EXIT_REASON of an instruction that was given up because it must run alone; no reason of the SDM has this number. */
+/** EXIT_REASON of an instruction that was given up because it must run alone (DEBUG_STEPPING); no reason of the SDM has this number. */
 export const EXIT_DEBUGGER = 0x10000;
 
 /** Local state of helpers that must survive between calls (string instructions, task switch), 1 KiB. */

@@ -22,7 +22,7 @@ import {
   ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR4_ALLOWED, CR8, CS, EFER_ALLOWED, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_OWED, EXIT_REASON,
   FAULT, HISTORY_WRITTEN, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_KIND, PAGE_MMIO, PAGE_RAM,
   RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROM_BASE, ROM_GPA, ROOT_CR8, RUNNING_VCPU, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, STEP_REASON,
-  VCPU_LIMIT, VCPU_STATES, VCPU_STATE_SIZE, XCR0_ALLOWED, PHYS_RESERVED, WINDOW_EMPTY,
+  VCPU_LIMIT, VCPU_STATES, VCPU_STATE_SIZE, XCR0_ALLOWED, PHYS_RESERVED, WINDOW_EMPTY, WINDOW_ROOT,
 } from './layout.ts';
 
 // Off by default in this V8; it must be set before anything is compiled. Look-aside misses are laid out of the way with it.
@@ -82,8 +82,6 @@ type HelperFunction = (...args: (number | bigint)[]) => number;
 /** What helpers return (core/cpu/assembly/status.ts). */
 const STATUS_OK = 0;
 const STATUS_EXIT = 3;
-/** INTERRUPT_WINDOW and NMI_WINDOW: a nested guest's hypervisor waits. */
-const NESTED_WINDOW = 2;
 const COLD_FIRST = 1024;
 const COLD_LIMIT = 16384;
 /** Indexes of the function table above the cold forms belong to regions. */
@@ -315,8 +313,8 @@ export class Processor {
   /** Asks for exits as soon as an external interrupt, or an NMI, can be taken. What a nested guest's hypervisor asks for stays. */
   requestWindows(interrupt: boolean, nmi: boolean): void {
     const { view } = this;
-    view.setUint32(INTERRUPT_WINDOW, (view.getUint32(INTERRUPT_WINDOW, true) & NESTED_WINDOW) | (interrupt ? 1 : 0), true);
-    view.setUint32(NMI_WINDOW, (view.getUint32(NMI_WINDOW, true) & NESTED_WINDOW) | (nmi ? 1 : 0), true);
+    view.setUint32(INTERRUPT_WINDOW, (view.getUint32(INTERRUPT_WINDOW, true) & ~WINDOW_ROOT) | (interrupt ? WINDOW_ROOT : 0), true);
+    view.setUint32(NMI_WINDOW, (view.getUint32(NMI_WINDOW, true) & ~WINDOW_ROOT) | (nmi ? WINDOW_ROOT : 0), true);
   }
 
   /** Carries out an exit of a nested guest to its hypervisor (a helper of core/cpu/assembly/vm-events.ts). True when there was one. */

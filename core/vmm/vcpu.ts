@@ -33,6 +33,9 @@ const PREEMPTION_TICK = 32;
 /** What `interruptExits` says of external interrupts in a nested guest: its own, or exits that acknowledge them. */
 const INTERRUPTS_STAY = 0;
 const INTERRUPTS_ACKNOWLEDGED = 2;
+/** One for each vector; a level-triggered one could come back for ever. */
+const MOST_NOTIFICATIONS = 256;
+const APIC_EOI = 0xb0;
 const TYPE_EXTERNAL = 0;
 const TYPE_NMI = 2;
 const REASONS = 80;
@@ -152,19 +155,29 @@ export class Vcpu {
     this.preemption.set(left > 0 ? clock.nowNs() + Math.ceil((left * PREEMPTION_TICK) / tscPerNs) : null);
   }
 
-  /** What makes a nested guest exit to its hypervisor before it goes on: the preemption timer, windows, NMIs, external interrupts. */
+  /**
+   * What is due before a nested guest goes on: a virtual interrupt, or what makes it exit to its hypervisor (the preemption timer, windows, NMIs,
+   * external interrupts). Notifications of posted interrupts end here, and more than one may wait.
+   */
   private leaveNested(): void {
     const { cpu, apic } = this;
-    if (cpu.exitToHypervisor('boundary')) return;
-    if (apic.nmiPending && cpu.call('nmiExits') !== 0 && !cpu.nmiBlocked) {
-      apic.takeNmi();
-      cpu.exitToHypervisor('exitForNmi');
-      return;
+    for (let notifications = 0; notifications < MOST_NOTIFICATIONS; notifications++) {
+      if (cpu.exitToHypervisor('boundary') && !cpu.nonRoot) return;
+      if (apic.nmiPending && cpu.call('nmiExits') !== 0 && !cpu.nmiBlocked) {
+        apic.takeNmi();
+        cpu.exitToHypervisor('exitForNmi');
+        return;
+      }
+      const exits = cpu.call('interruptExits');
+      if (exits === INTERRUPTS_STAY || apic.pendingVector() < 0) return;
+      this.counts[exitReason.externalInterrupt]!++;
+      const vector = exits === INTERRUPTS_ACKNOWLEDGED ? apic.acknowledge() : -1;
+      if (vector < 0 || cpu.call('postedInterrupts', vector) === 0) {
+        cpu.exitToHypervisor('exitForInterrupt', vector);
+        return;
+      }
+      apic.writeRegister(APIC_EOI, 4, 0);
     }
-    const exits = cpu.call('interruptExits');
-    if (exits === INTERRUPTS_STAY || apic.pendingVector() < 0) return;
-    this.counts[exitReason.externalInterrupt]!++;
-    cpu.exitToHypervisor('exitForInterrupt', exits === INTERRUPTS_ACKNOWLEDGED ? apic.acknowledge() : -1);
   }
 
   /** What ends HLT: an NMI, or an interrupt that the guest will take. Nothing but INIT and SIPI ends the other states. @sdm 2A HLT */
@@ -189,7 +202,8 @@ export class Vcpu {
       }
     }
     if (apic.pendingVector() < 0) return;
-    if (cpu.interruptible) {
+    // Behind the last notification the hypervisor's interrupts wait for the next round.
+    if (cpu.interruptible && !(cpu.nonRoot && cpu.call('interruptExits') !== INTERRUPTS_STAY)) {
       this.counts[exitReason.externalInterrupt]!++;
       this.parts.interrupted();
       cpu.inject(TYPE_EXTERNAL, apic.acknowledge());

@@ -84,5 +84,6 @@ export class VmxState implements Component {
     this.#cpu.call('useBank', of('nonRoot') === 0n ? 0 : 1);
     this.#cpu.call('flushBanks');
     this.#cpu.call('updateMode');
+    this.#cpu.call('restoreWindows');
   }
 }

@@ -19,7 +19,7 @@ const row = (word: ControlWord, bit: number, name: string, feature?: Feature): C
 
 export const CONTROLS: readonly ControlRow[] = [
   row('pin', 0, 'external-interrupt exiting'), row('pin', 3, 'NMI exiting'), row('pin', 5, 'virtual NMIs'),
-  row('pin', 6, 'activate VMX-preemption timer'),
+  row('pin', 6, 'activate VMX-preemption timer'), row('pin', 7, 'process posted interrupts'),
 
   row('primary', 2, 'interrupt-window exiting'), row('primary', 3, 'use TSC offsetting'), row('primary', 7, 'HLT exiting'),
   row('primary', 9, 'INVLPG exiting'), row('primary', 10, 'MWAIT exiting'), row('primary', 11, 'RDPMC exiting'), row('primary', 12, 'RDTSC exiting'),
@@ -29,9 +29,10 @@ export const CONTROLS: readonly ControlRow[] = [
   row('primary', 27, 'monitor trap flag'), row('primary', 28, 'use MSR bitmaps'), row('primary', 29, 'MONITOR exiting'),
   row('primary', 30, 'PAUSE exiting'), row('primary', 31, 'activate secondary controls'),
 
-  row('secondary', 1, 'enable EPT'), row('secondary', 2, 'descriptor-table exiting'),
-  row('secondary', 3, 'enable RDTSCP', 'rdtscp'), row('secondary', 5, 'enable VPID'),
+  row('secondary', 0, 'virtualize APIC accesses'), row('secondary', 1, 'enable EPT'), row('secondary', 2, 'descriptor-table exiting'),
+  row('secondary', 3, 'enable RDTSCP', 'rdtscp'), row('secondary', 4, 'virtualize x2APIC mode'), row('secondary', 5, 'enable VPID'),
   row('secondary', 6, 'WBINVD exiting'), row('secondary', 7, 'unrestricted guest'),
+  row('secondary', 8, 'APIC-register virtualization'), row('secondary', 9, 'virtual-interrupt delivery'),
   row('secondary', 10, 'PAUSE-loop exiting'), row('secondary', 11, 'RDRAND exiting', 'rdrand'), row('secondary', 12, 'enable INVPCID', 'invpcid'),
   row('secondary', 13, 'enable VM functions'),
   row('secondary', 14, 'VMCS shadowing'), row('secondary', 16, 'RDSEED exiting', 'rdseed'),

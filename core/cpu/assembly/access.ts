@@ -33,10 +33,11 @@ import {
   WINDOW_EMPTY,
 } from '../layout';
 import { holdsCode, writeToCode } from './code';
+import { apicRead, apicWrite, apicWriteAdmit, onApicPage } from './vm-apic-access';
 import { mmioRead, mmioReadHigh, mmioWrite } from './imports';
 import { canonical, fillRead, fillWrite, IMPLICIT, pageWatched, READ, translate, USER, walkPage, WRITE } from './paging';
 import { noteWrite, pageKind } from './physical';
-import { exit, raiseError } from './status';
+import { exit, faulted, raiseError } from './status';
 import { alignmentChecked, bank, dataEntry, guardedOpen } from './tlb';
 
 const GENERAL_PROTECTION: u32 = 13;
@@ -234,11 +235,30 @@ function checkAlignment(la: u64, size: i32, access: u32): bool {
   return false;
 }
 
+/** Whether an access that translateAll has translated touches the APIC-access page of a nested guest: `firstTarget` is then in it. */
+function reachesApic(size: i32): bool {
+  if (onApicPage(firstTarget)) return true;
+  if (firstSize == size || !onApicPage(secondTarget)) return false;
+  firstTarget = secondTarget;
+  return true;
+}
+
+/** A piece of an access that crosses pages counts as one too wide for a register. */
+// @ts-ignore: decorator
+@inline
+function apicSize(size: i32): u32 {
+  return firstSize == size ? u32(size) : 8;
+}
+
 function readSlow(la: u64, size: i32, access: u32, vector: u32): u32 {
   if (!wide(access)) la &= 0xffffffff;
   else if (!checkCanonical(la, size, vector)) return 0;
   if (!translateAll(la, size, access) || !checkAlignment(la, size, access)) return 0;
   if (load<u32>(DEBUG_MODE) && !debugAccess(la, size, access)) return 0;
+  if (reachesApic(size)) {
+    const own = apicRead(firstTarget, apicSize(size));
+    return faulted() ? 0 : RAM_BASE + <u32>own;
+  }
   watch(la, size, false);
   if (firstSize == size) {
     if (pageKind(firstTarget) != PAGE_MMIO) {
@@ -272,8 +292,14 @@ function writeSlow(la: u64, size: i32, access: u32, vector: u32, fetch: bool, re
     if (holdsCode(firstTarget, firstSize) || (firstSize < <u32>size && holdsCode(secondTarget, size - firstSize))) return REFUSED;
   }
   if (load<u32>(DEBUG_MODE) && !debugAccess(la, size, access)) return 0;
+  const apic = reachesApic(size);
+  if (apic) {
+    if (region) return REFUSED;
+    firstTarget = apicWrite(firstTarget, apicSize(size));
+    if (faulted()) return 0;
+  }
   watch(la, size, true);
-  if (firstSize == size && pageKind(firstTarget) == PAGE_RAM) {
+  if (!apic && firstSize == size && pageKind(firstTarget) == PAGE_RAM) {
     noteWrite(<u32>firstTarget);
     if (!dropCode(firstTarget, size)) fillWrite(la, access);
     return RAM_BASE + <u32>firstTarget;
@@ -390,7 +416,9 @@ export function probeWrite(la: u64, size: i32): bool {
   const access = currentAccess() | WRITE;
   if (!wide(access)) la &= 0xffffffff;
   else if (!checkCanonical(la, size, GENERAL_PROTECTION)) return false;
-  return translateAll(la, size, access) && (!load<u32>(DEBUG_MODE) || debugProbe(la, size));
+  if (!translateAll(la, size, access)) return false;
+  if (reachesApic(size)) return apicWriteAdmit(firstTarget, apicSize(size));
+  return !load<u32>(DEBUG_MODE) || debugProbe(la, size);
 }
 
 /** The same for a read. */
@@ -398,7 +426,12 @@ export function probeRead(la: u64, size: i32): bool {
   const access = currentAccess();
   if (!wide(access)) la &= 0xffffffff;
   else if (!checkCanonical(la, size, GENERAL_PROTECTION)) return false;
-  return translateAll(la, size, access) && (!load<u32>(DEBUG_MODE) || debugProbe(la, size));
+  if (!translateAll(la, size, access)) return false;
+  if (reachesApic(size)) {
+    apicRead(firstTarget, apicSize(size));
+    return !faulted();
+  }
+  return !load<u32>(DEBUG_MODE) || debugProbe(la, size);
 }
 
 // ---- accessors at the current privilege ----------------------------------------------------------------------------------------

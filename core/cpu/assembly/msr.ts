@@ -8,6 +8,7 @@ import { OK, SYNC, exit, raise, raiseError } from './status';
 import { flushAll } from './tlb';
 import { ownTimeStamp, scaleTimeStamp } from './time';
 import { disabled, msrExits, primaryExits, secondaryExits } from './vm-controls';
+import { ownsVirtualMsr, readVirtualMsr, writeVirtualMsr } from './vm-apic-access';
 import { vmExit, vmExitDecoded } from './vm-exit';
 import { preemptionTimerExpired } from './vm-timer';
 import { get, get32 } from './vmcs';
@@ -148,7 +149,7 @@ function writeOwn(at: usize, value: u64): i32 {
 export function rdmsr(): i32 {
   const index = load<u32>(RCX);
   if (msrExits(index, false)) return vmExit(EXIT_RDMSR, 0);
-  return readOwn(index) ? result(load<u64>(ARGUMENTS)) : exit(EXIT_RDMSR, 0);
+  return readVirtualMsr(index) || readOwn(index) ? result(load<u64>(ARGUMENTS)) : exit(EXIT_RDMSR, 0);
 }
 
 /** WRMSR: likewise, else exits with reason 32. #GP(0) for a value that the register cannot hold. */
@@ -157,6 +158,7 @@ export function wrmsr(): i32 {
   const value = operand();
   if (msrExits(index, true)) return vmExit(EXIT_WRMSR, 0);
   if (index == 0xc0000080) return writeEfer(value);
+  if (ownsVirtualMsr(index)) return writeVirtualMsr(index, value);
   const at = place(index);
   return at ? writeOwn(at, value) : exit(EXIT_WRMSR, 0);
 }

@@ -35,6 +35,7 @@ import {
   TLB_WRITE,
 } from '../layout';
 import { EPT_EXECUTE, EPT_EXECUTE_USER, EPT_READ, EPT_WRITE, eptEnabled, eptPage, eptTranslate, eptTranslatePlain, modeBased } from './ept';
+import { apicFetchExit, apicPhysicalExit, onApicPage } from './vm-apic-access';
 import { pageKind } from './physical';
 import { structureWritable } from './physical-write';
 import { faulted, raise, raiseError, raisePageFault } from './status';
@@ -101,7 +102,10 @@ function entryHost(gpa: u64): u32 {
 const NOWHERE: u64 = 0xfffffffffffff000;
 
 function structurePhysical(gpa: u64): u64 {
-  return eptTranslate(gpa, EPT_READ, walkLinear, false) ? eptPage | (gpa & 0xfff) : NOWHERE;
+  if (!eptTranslate(gpa, EPT_READ, walkLinear, false)) return NOWHERE;
+  if (!onApicPage(eptPage)) return eptPage | (gpa & 0xfff);
+  apicPhysicalExit(gpa);
+  return NOWHERE;
 }
 
 /** Whether EPT lets the processor write a paging-structure entry: it is reported as a read and a write. */
@@ -394,6 +398,10 @@ export function translateExecute(la: u64): u32 {
     return 0xffffffff;
   }
   if (!translate(la, load<u32>(CPL) == 3 ? FETCH | USER : FETCH)) return 0xffffffff;
+  if (onApicPage(walkPage)) {
+    apicFetchExit(la);
+    return 0xffffffff;
+  }
   // Device memory between RAM and ROM is data alone.
   if (pageKind(walkPage) == PAGE_MMIO || (walkPage >= load<u32>(RAM_SIZE) && walkPage < ROM_GPA)) {
     raise(6);

@@ -41,8 +41,8 @@ export function quantum(size: i32): u64 {
 }
 
 /** u32, u64: whether the last repeated instruction has iterations left, and its RIP. */
-export const REPEATING: usize = HELPER_STATE + 0x214;
-export const REPEATING_RIP: usize = HELPER_STATE + 0x218;
+export const REPEATING: usize = HELPER_STATE + 0x3e0;
+export const REPEATING_RIP: usize = HELPER_STATE + 0x3e8;
 
 /** Status after a repeated instruction has done its share: it starts again at its own RIP while iterations remain. */
 // @ts-ignore: decorator

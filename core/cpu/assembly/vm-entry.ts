@@ -9,7 +9,7 @@ import { loadPdptes } from './paging';
 import { EXIT, JUMP, OK, SYNC } from './status';
 import { enterBank, leaveBank } from './tlb-context';
 import { REGION_LAUNCHED, SHADOW_INDICATOR, get, get32, set } from './vmcs';
-import { belowThreshold } from './vm-apic';
+import { belowThreshold, startVirtualApic } from './vm-apic';
 import { CR0_KEPT, loadHost, nestedTag } from './vm-leave';
 import { loadMsrs } from './vm-msrs';
 import { startPreemptionTimer } from './vm-timer';
@@ -18,7 +18,7 @@ import {
   ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CR4_ALLOWED, CS, CURRENT_VMCS, DEBUG_EXITS, DEBUG_MODE, DR7, DS, EFER, EFLAGS, ES, FS,
   GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, INTERRUPT_WINDOW, LDTR, MONITOR_TRAP, MSR_DEBUGCTL, MSR_PAT, MSR_SYSENTER_CS,
   MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, NEXT_RIP, NMI_WINDOW, NON_ROOT, PDPTE, PENDING_DEBUG, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS,
-  STEP_REASON, TR, VMCS, VMCS_CHECKED,
+  STEP_REASON, TR, VIRTUAL_APIC_EXIT, VMCS, VMCS_CHECKED, WINDOW_NESTED,
 } from '../layout';
 import * as F from '../../vmx/fields';
 import * as C from '../../vmx/control-bits';
@@ -82,6 +82,7 @@ function enterGuest(): i32 {
   if (refused) return fail(REASON_MSR_LOADING, refused);
   store<u32>(VMCS, 1, REGION_LAUNCHED);
   startPreemptionTimer();
+  startVirtualApic();
   if (load<u32>(DEBUG_MODE) & DEBUG_EXITS) nestedSwitch(0);
   const status = inject();
   if (status == EXIT) return EXIT;
@@ -93,7 +94,7 @@ function enterGuest(): i32 {
 /** Whether nothing asks for the outer loop before the guest's first instruction. */
 function quiet(): bool {
   return !(load<u32>(INTERRUPT_WINDOW) | load<u32>(NMI_WINDOW) | load<u32>(STEP_REASON) | load<u32>(ACTIVITY) | load<u32>(MONITOR_TRAP)
-    | (load<u32>(ACTIVE_PIN) & C.PIN_PREEMPTION_TIMER));
+    | load<u32>(VIRTUAL_APIC_EXIT) | (load<u32>(ACTIVE_PIN) & C.PIN_PREEMPTION_TIMER));
 }
 
 function loadControls(): void {
@@ -103,8 +104,8 @@ function loadControls(): void {
   store<u32>(ACTIVE_PRIMARY, primary);
   store<u32>(ACTIVE_SECONDARY, primary & C.PRIMARY_SECONDARY ? get32(F.SECONDARY_CONTROLS) : 0);
   store<u32>(ACTIVE_EXCEPTIONS, get32(F.EXCEPTION_BITMAP));
-  if (primary & C.PRIMARY_INTERRUPT_WINDOW) store<u32>(INTERRUPT_WINDOW, load<u32>(INTERRUPT_WINDOW) | 2);
-  if (primary & C.PRIMARY_NMI_WINDOW) store<u32>(NMI_WINDOW, load<u32>(NMI_WINDOW) | 2);
+  if (primary & C.PRIMARY_INTERRUPT_WINDOW) store<u32>(INTERRUPT_WINDOW, load<u32>(INTERRUPT_WINDOW) | WINDOW_NESTED);
+  if (primary & C.PRIMARY_NMI_WINDOW) store<u32>(NMI_WINDOW, load<u32>(NMI_WINDOW) | WINDOW_NESTED);
   store<u32>(MONITOR_TRAP, 0);
 }
 

@@ -14,7 +14,7 @@ import {
   ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, ARGUMENTS, CPL, CR0, CR3, CR4, CS, DEBUG_EXITS, DEBUG_MODE, DELIVERY, DR7, DS, EFER, EFLAGS, ES,
   FAULT, FAULT_VM_EXIT, FS, GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, IDT_VECTORING_ERROR, IDT_VECTORING_INFO, INTERRUPTIBILITY,
   INTERRUPT_WINDOW, LDTR, MONITOR_TRAP, MSR_DEBUGCTL, MSR_PAT, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, NEXT_RIP, NMI_UNBLOCKED, NMI_WINDOW,
-  NON_ROOT, PDPTE, PENDING_DEBUG, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS, TR, VECTORING_LENGTH, VIRTUAL_APIC_EXIT,
+  NON_ROOT, PDPTE, PENDING_DEBUG, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS, TR, VECTORING_LENGTH, VIRTUAL_APIC_EXIT, WINDOW_ROOT,
 } from '../layout';
 import * as F from '../../vmx/fields';
 import * as C from '../../vmx/control-bits';
@@ -124,10 +124,11 @@ function hostSegment(index: i32, selectorField: u32, base: u64, limit: u32, acce
   store<u32>(at, selector || index == CS || index == TR ? access : UNUSABLE | access, SEG_ACCESS);
 }
 
-/** What a nested guest's translations are tagged with: the VPID and the EPT pointer's table. */
+/** What a nested guest's translations are tagged with: the VPID, the EPT pointer's table, the APIC-access page. */
 export function nestedTag(): u64 {
   const table = load<u32>(ACTIVE_SECONDARY) & C.SECONDARY_EPT ? get(F.EPT_POINTER) & 0x000ffffffffff07f : 0;
-  return table << 12 ^ get(F.VIRTUAL_PROCESSOR_IDENTIFIER);
+  const apic = load<u32>(ACTIVE_SECONDARY) & C.SECONDARY_APIC_ACCESSES ? get(F.APIC_ACCESS_ADDRESS) | 1 : 0;
+  return table << 12 ^ get(F.VIRTUAL_PROCESSOR_IDENTIFIER) ^ apic << 28;
 }
 
 /** Leaves non-root operation for the state that the host fields describe. @sdm 3C 28.5, 28.6 */
@@ -202,8 +203,8 @@ function leaveNonRoot(): void {
   store<u32>(IDT_VECTORING_INFO, 0);
   store<u64>(SHADOW_RIP, 0);
   store<u32>(STEPPED, 0);
-  store<u32>(INTERRUPT_WINDOW, load<u32>(INTERRUPT_WINDOW) & 1);
-  store<u32>(NMI_WINDOW, load<u32>(NMI_WINDOW) & 1);
+  store<u32>(INTERRUPT_WINDOW, load<u32>(INTERRUPT_WINDOW) & WINDOW_ROOT);
+  store<u32>(NMI_WINDOW, load<u32>(NMI_WINDOW) & WINDOW_ROOT);
 }
 
 /** A VMX abort: the indicator goes to the region, the processor shuts down. @sdm 3C 28.7 */

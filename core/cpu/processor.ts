@@ -155,6 +155,7 @@ export class Processor {
         msrWrite: (index: number, low: number, high: number) => (host.vmx?.msrWrite(index >>> 0, low >>> 0, high >>> 0) ? 1 : 0),
         vmEntryChecks: (groups: number) => host.vmx?.entryChecks(groups) ?? INVALID_CONTROLS,
         instructionInformation: () => this.describeOperands(),
+        instructionLength: () => this.translator.instructionAtRip()?.length ?? 0,
         stackOperand: () => (this.translator.stackOperand() ? 1 : 0),
         decode: (gpa: number, descriptor: number) => {
           const record = this.translator.decode(gpa >>> 0, descriptor >>> 0);

@@ -51,6 +51,10 @@ export declare function vmEntryChecks(groups: u32): u32;
 // @ts-ignore: decorator
 @external('host', 'instructionInformation')
 export declare function instructionInformation(reason: u32): u32;
+/** Bytes of the instruction at RIP. */
+// @ts-ignore: decorator
+@external('host', 'instructionLength')
+export declare function instructionLength(): u32;
 /** While exits are traced: a nested guest (L2) has left for its hypervisor (L1), the exit's fields being in the VMCS, or goes on. */
 // @ts-ignore: decorator
 @external('host', 'nestedSwitch')

@@ -2,7 +2,7 @@
 import { CR0_PE, CR0_PG, CR4_PAE, CR4_PCIDE, EFER_LMA, EFER_LME, RF, STATUS_FLAGS } from './bits';
 import { longModeActive, segment } from './descriptors';
 import { SHADOW_RIP, STEPPED, interruptShadow, readFlags, writeStatus } from './flags';
-import { nestedSwitch } from './imports';
+import { instructionLength, nestedSwitch } from './imports';
 import { updateMode } from './mode';
 import { loadPdptes } from './paging';
 import { EXIT, FAULTED, JUMP, exit } from './status';
@@ -27,6 +27,7 @@ export const CR0_KEPT: u64 = 0x7ffaffd0;
 /** What the field of pending debug exceptions can hold. */
 const PENDING_BITS: u64 = 0x500f;
 const REASON_EXCEPTION: u32 = 0;
+const REASON_APIC_ACCESS: u32 = 44;
 const HOST_CODE_32: u32 = 0xc09b;
 const HOST_CODE_64: u32 = 0xa09b;
 const HOST_DATA: u32 = 0xc093;
@@ -39,6 +40,8 @@ export function completeVmExit(): i32 {
   const vectoring = load<u32>(IDT_VECTORING_INFO);
   set(F.IDT_VECTORING_INFORMATION, vectoring & INFO_VALID ? vectoring : 0);
   set(F.IDT_VECTORING_ERROR_CODE, load<u32>(IDT_VECTORING_ERROR));
+  // An access gives its instruction up where NEXT_RIP need not be known.
+  if (get32(F.EXIT_REASON_FIELD) == REASON_APIC_ACCESS) set(F.EXIT_INSTRUCTION_LENGTH, instructionLength());
   // Software interrupts and exceptions: the length is that of the instruction which asked for them.
   if (vectoring & INFO_VALID && vectoring & 0x400) set(F.EXIT_INSTRUCTION_LENGTH, load<u32>(VECTORING_LENGTH));
   set(F.ENTRY_INTERRUPTION_INFORMATION, get32(F.ENTRY_INTERRUPTION_INFORMATION) & ~INFO_VALID);

@@ -47,6 +47,8 @@ export const VALID: Fields = [
 /** Tables, paging, VMXON and VMCLEAR; EPT is one page of 1 GiB with the given entry. */
 export function prepare(a: Assembler, eptEntry: number): void {
   a.emit('MOV', r.esp, STACK).emit('LGDT', at('gdtr')).emit('LIDT', at('idtr'));
+  // The timer of the 8259A, which firmware leaves running.
+  a.emit('MOV', r.eax, 0xff).emit('OUT', 0x21, r.al);
   for (let i = 0; i < 4; i++) a.emit('MOV', dword(absolute(DIRECTORY + i * 4)), (i << 22) | FLAT_PAGES);
   a.emit('MOV', dword(absolute(EPT)), (EPT + 0x1000) | 7).emit('MOV', dword(absolute(EPT + 0x1000)), eptEntry);
   for (const region of [VMXON_REGION, VMCS_REGION]) a.emit('MOV', dword(absolute(region)), VMCS_REVISION);

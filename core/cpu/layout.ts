@@ -272,6 +272,8 @@ export const VIRTUAL_APIC_WRITE = 0x40000000;
 /** u64 each, of a PAUSE loop: when it began, and when it was last in a PAUSE. */
 export const PAUSE_LOOP_START = 0x11058;
 export const PAUSE_LOOP_LAST = 0x11060;
+/** 32-bit: nonzero while an INIT waits for the end of VMX root operation. */
+export const INIT_BLOCKED = 0x11068;
 /** The current VMCS, in the format of the region in memory (core/vmx/vmcs.ts). */
 export const VMCS = 0x12000;
 /** Tables made from rows, which no reset changes: the capability MSRs from 480H on, u64 each; two bytes per place of a VMCS (FIELD_*, groups). */

@@ -20,7 +20,7 @@ import type { Program } from '../isa/ir.ts';
 import { instructionInformation } from '../vmx/information.ts';
 import {
   ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR4_ALLOWED, CR8, CS, EFER_ALLOWED, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_OWED, EXIT_REASON,
-  FAULT, HISTORY_WRITTEN, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_KIND, PAGE_MMIO, PAGE_RAM,
+  FAULT, HISTORY_WRITTEN, INIT_BLOCKED, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_KIND, PAGE_MMIO, PAGE_RAM,
   RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROM_BASE, ROM_GPA, ROOT_CR8, RUNNING_VCPU, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, STEP_REASON,
   VCPU_LIMIT, VCPU_STATES, VCPU_STATE_SIZE, XCR0_ALLOWED, PHYS_RESERVED, WINDOW_EMPTY, WINDOW_ROOT,
 } from './layout.ts';
@@ -377,6 +377,7 @@ export class Processor {
         if (rest <= 0) return exitReason.preemptionTimer;
         refill();
       }
+      if (view.getUint32(INIT_BLOCKED, true) !== 0) return exitReason.preemptionTimer;
       if (this.nonRoot && this.exitToHypervisor('boundary')) continue;
       if (view.getUint32(ACTIVITY, true) !== 0) return exitReason.preemptionTimer;
       // NMIs come before maskable interrupts. @sdm 3C 26.2

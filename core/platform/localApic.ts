@@ -109,6 +109,10 @@ export class LocalApic implements Component, VcpuInterrupts {
     return pending;
   }
 
+  get initPending(): boolean {
+    return this.init;
+  }
+
   takeInit(): boolean {
     const pending = this.init;
     this.init = false;

@@ -9,7 +9,7 @@ import type { Component } from '../platform/device.ts';
 import type { LocalApic } from '../platform/localApic.ts';
 import { exitReason } from '../cpu/processor.ts';
 import type { Processor } from '../cpu/processor.ts';
-import { ACTIVITY, CR4, CR8, EFLAGS, FERR, FERR_ASSERTED, FERR_IGNORED, GPR, NON_ROOT, VMX_OPERATION, XCR0 } from '../cpu/layout.ts';
+import { ACTIVITY, CR4, CR8, EFLAGS, FERR, FERR_ASSERTED, FERR_IGNORED, GPR, INIT_BLOCKED, NON_ROOT, VMX_OPERATION, XCR0 } from '../cpu/layout.ts';
 import type { CpuModel } from '../cpu/models.ts';
 import type { Cpuid } from './cpuid.ts';
 import { MsrFile } from './msrs.ts';
@@ -130,6 +130,7 @@ export class Vcpu {
   private takeInit(): void {
     const { apic, cpu } = this;
     const blocked = cpu.nonRoot ? this.activity === ACTIVITY_WAIT_FOR_SIPI : cpu.view.getUint32(VMX_OPERATION, true) !== 0;
+    cpu.view.setUint32(INIT_BLOCKED, blocked && apic.initPending ? 1 : 0, true);
     if (blocked || !apic.takeInit()) return;
     if (cpu.nonRoot) {
       cpu.exitToHypervisor('exitForInit');

@@ -11,7 +11,7 @@ import { forgetNested } from './tlb-context';
 import { secondaryExits } from './vm-controls';
 import { vmExit, vmExitDecoded } from './vm-exit';
 import {
-  CODE_SIZE, CPL, CR0, CR4, CR4_ALLOWED, CURRENT_VMCS, FIELD_EXISTS, FIELD_WIDTH_SHIFT, GPR, MSR_FEATURE_CONTROL, NON_ROOT, PAGE_MMIO,
+  CODE_SIZE, CPL, CR0, CR4, CR4_ALLOWED, CURRENT_VMCS, FIELD_EXISTS, FIELD_WIDTH_SHIFT, GPR, INIT_BLOCKED, MSR_FEATURE_CONTROL, NON_ROOT, PAGE_MMIO,
   PHYS_RESERVED, RAM_BASE, REAL_SEGMENTS, VMCS, VMCS_CHECKED, VMCS_FIELDS, VMXON_POINTER, VMX_CAPABILITIES, VMX_OPERATION,
 } from '../layout';
 import { EPTP_LIST_ADDRESS, EPT_POINTER, VMCS_LINK_POINTER, VMREAD_BITMAP_ADDRESS, VMWRITE_BITMAP_ADDRESS, VM_FUNCTION_CONTROLS, VM_INSTRUCTION_ERROR } from '../../vmx/fields';
@@ -145,7 +145,8 @@ export function vmxoff(): i32 {
   if (admitted != OK) return admitted;
   releaseVmcs();
   store<u32>(VMX_OPERATION, 0);
-  return vmSucceed();
+  const status = vmSucceed();
+  return load<u32>(INIT_BLOCKED) ? SYNC : status;
 }
 
 /** In non-root operation VMCALL exits at every privilege and in every mode. */

@@ -38,7 +38,6 @@ const OUTSIDE: readonly { readonly applies: (test: UnitTest) => boolean; readonl
   { applies: ({ name }) => name === 'vmexit_ple_round_robin', reason: 'measures, and never ends on one processor' },
   { applies: ({ name }) => name === 's3', reason: 'suspend to RAM (S3), which this machine does not offer' },
   { applies: ({ name }) => name === 'syscall', reason: 'SYSCALL of 32-bit programs, which is AMD\'s' },
-  { applies: ({ name }) => name.startsWith('smptest') || name.startsWith('vmexit_ipi'), reason: 'needs several processors' },
   { applies: ({ arch }) => arch === 'i386', reason: '32-bit build' },
 ];
 
@@ -90,10 +89,10 @@ export async function runOurs(test: UnitTest, folder: string, seconds: number, o
   const memory = /-m (\d+)$/.exec(test.qemu.join(' '))?.[1] ?? '512';
   const environment = join(scratch, 'environment');
   // Where the environment says that there is no test device, apic.flat leaves KVM's hypercalls out.
-  writeFileSync(environment, `NR_CPUS=1\nMEMSIZE=${memory}\nTEST_DEVICE=${test.name.endsWith('apic') && test.name !== 'ioapic' ? 0 : 1}\n`);
+  writeFileSync(environment, `NR_CPUS=${test.cpus}\nMEMSIZE=${memory}\nTEST_DEVICE=${test.name.endsWith('apic') && test.name !== 'ioapic' ? 0 : 1}\n`);
   try {
     return await execute(process.execPath, [
-      join(import.meta.dirname, '../../build/launch.mjs'), 'run', '--test-devices', '--kernel', join(folder, test.file), '--module', environment, '--memory', `${memory}M`,
+      join(import.meta.dirname, '../../build/launch.mjs'), 'run', '--test-devices', '--kernel', join(folder, test.file), '--module', environment, '--memory', `${memory}M`, '--cpus', `${test.cpus}`,
       '--cpu', MODELS[test.name] ?? 'max', '--timeout', `${seconds}`, ...(test.qemu.some(word => word.startsWith('intel-iommu')) ? ['--machine', 'iommu=on'] : []), ...(test.args === '' ? [] : ['--append', test.args]), ...options,
     ], seconds + 10);
   } finally {
@@ -101,12 +100,12 @@ export async function runOurs(test: UnitTest, folder: string, seconds: number, o
   }
 }
 
-/** Runs a test in QEMU without acceleration, with one processor. */
+/** Runs a test in QEMU without acceleration. */
 export function runQemu(test: UnitTest, folder: string, seconds: number): Promise<Outcome> {
   const wanted = test.qemu.filter(word => word !== '-enable-kvm').map(word => (word === 'host' || word.startsWith('host,') ? 'max' : word.replace(',host-phys-bits', '')));
   return execute('qemu-system-x86_64', [
     '-nodefaults', '-device', 'pc-testdev', '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', '-display', 'none', '-serial', 'stdio', '-device', 'pci-testdev',
-    '-machine', 'accel=tcg', '-kernel', join(folder, test.file), ...(test.args === '' ? [] : ['-append', test.args]), ...wanted,
+    '-machine', 'accel=tcg', '-smp', `${test.cpus}`, '-kernel', join(folder, test.file), ...(test.args === '' ? [] : ['-append', test.args]), ...wanted,
   ], seconds);
 }
 

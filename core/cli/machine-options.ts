@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { parseMemory } from '../contract/memory.ts';
+import { parseTopology, processorsOf } from '../contract/topology.ts';
 import type { BootConfig, BootModulePath, VmChanges } from '../contract/vm.ts';
 import { addHardwareOptions, hardwareChanges } from './hardware-options.ts';
 import type { HardwareOptions } from './hardware-options.ts';
@@ -15,6 +16,7 @@ export interface MachineOptions extends HardwareOptions {
   readonly append?: string;
   readonly memory?: string;
   readonly cpus?: string;
+  readonly topology?: string;
   readonly cpu?: string;
   readonly jit?: string;
   readonly clock?: string;
@@ -34,7 +36,8 @@ export function addMachineOptions(command: Command): Command {
     .option('--firmware <bios|uefi|file>', 'start at the reset vector, from disks; "none" starts the kernel directly (default)')
     .option('--display <kind>', 'none, or vga: a display with keyboard and mouse (default: none)')
     .option('--memory <size>', 'guest memory, 16M to 3G (default: 512M)')
-    .option('--cpus <n>', 'processors (default: 1)')
+    .option('--cpus <n>', 'processors, 1 to 8 (default: 1)')
+    .option('--topology <sockets=n,cores=n,threads=n>', 'how they are arranged (default: one socket with a core for each)')
     .option('--cpu <model>', 'processor model')
     .option('--jit <mode>', 'translation of hot code: on, off or always (default: on)')
     .option('--clock <policy>', "guest time: wall, or instructions for runs that repeat exactly (default: wall)")
@@ -49,7 +52,7 @@ export function changesFrom(options: MachineOptions, base?: BootConfig): VmChang
   // The schema of the contract refuses a value that is none of the words.
   return {
     ...(options.memory === undefined ? {} : { memoryBytes: parseMemory(options.memory) }),
-    ...(options.cpus === undefined ? {} : { cpus: wholeNumber('--cpus', options.cpus) }),
+    ...processorsFrom(options),
     ...(options.cpu === undefined ? {} : { cpuModel: options.cpu }),
     ...(options.jit === undefined ? {} : { jit: oneOf('--jit', options.jit, ['off', 'on', 'always']) }),
     ...(options.clock === undefined ? {} : { clock: oneOf('--clock', options.clock, ['wall', 'instructions']) }),
@@ -60,6 +63,12 @@ export function changesFrom(options: MachineOptions, base?: BootConfig): VmChang
     ...(options.display === undefined ? {} : { display: oneOf('--display', options.display, ['none', 'vga']) }),
     ...(options.firmware === undefined ? {} : { firmware: firmwareFrom(options) }),
   };
+}
+
+/** The arrangement says how many there are; given both, they must agree, which the contract checks. */
+function processorsFrom({ cpus, topology }: MachineOptions): VmChanges {
+  const arranged = topology === undefined ? {} : { topology: parseTopology(topology), cpus: processorsOf(parseTopology(topology)) };
+  return { ...arranged, ...(cpus === undefined ? {} : { cpus: wholeNumber('--cpus', cpus) }) };
 }
 
 /** `bios` and `uefi` are words, everything else is a file. */

@@ -1,6 +1,7 @@
 /** `vanderpool vm ...`: the library's VMs. */
 import type { Client } from '../contract/client.ts';
 import { formatMemory } from '../contract/memory.ts';
+import { formatTopology } from '../contract/topology.ts';
 import { slotNumber } from '../contract/hardware.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
 import { cardOf } from './hardware-options.ts';
@@ -147,7 +148,7 @@ function describeVm({ id, config, state, exit, startedAt, createdAt, processId }
   return list([
     ['Name', config.name], ['State', state], ['Started', time(startedAt)], ['Process', processId === null ? '' : String(processId)],
     ['Last end', exit ? `${exit.reason}, ${time(exit.at)}${exit.detail === '' ? '' : `\n${exit.detail}`}` : ''],
-    ['Memory', formatMemory(config.memoryBytes)], ['Processors', `${config.cpus}${config.cpuModel === '' ? '' : ` ${config.cpuModel}`}`],
+    ['Memory', formatMemory(config.memoryBytes)], ['Processors', [String(config.cpus), config.cpuModel, config.topology ? formatTopology(config.topology) : ''].filter(Boolean).join(' ')],
     ['JIT', config.jit], ['Clock', config.clock], ['GDB', config.gdb === null ? '' : `127.0.0.1:${config.gdb.port}${config.gdb.wait ? ', waits for it' : ''}`],
     ['IOMMU', config.iommu], ['Boots', bootText(config)], ['Initrd', image?.initrd ?? ''], ['Command line', image?.append ?? ''],
     ['Modules', image?.modules.map(({ path, commandLine }) => `${path} ${commandLine}`.trim()).join('\n') ?? ''],

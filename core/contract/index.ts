@@ -13,5 +13,6 @@ export * from './settings.ts';
 export * from './shell.ts';
 export * from './snapshot.ts';
 export * from './streams.ts';
+export * from './topology.ts';
 export * from './vm.ts';
 export * from './wire.ts';

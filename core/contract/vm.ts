@@ -6,6 +6,7 @@ import {
 import { DISKS_MAXIMUM, NETWORKS_MAXIMUM, diskConfig, filePath, networkConfig } from './hardware.ts';
 import { displayKind } from './display.ts';
 import { formatMemory } from './memory.ts';
+import { cpuTopology, processorsOf } from './topology.ts';
 
 export const vmName = z.string().trim().min(1, 'a name is needed').max(NAME_LENGTH, `a name has at most ${NAME_LENGTH} characters`)
   .regex(/^[\p{L}\p{N}][\p{L}\p{N} ._+()-]*$/u, 'a name starts with a letter or digit and has letters, digits, spaces and . _ + - ( ) only');
@@ -54,6 +55,8 @@ const fields = {
     .max(MEMORY_MAXIMUM, `at most ${formatMemory(MEMORY_MAXIMUM)} of guest memory is supported`)
     .multipleOf(MIB, 'guest memory is a whole number of MiB'),
   cpus: z.int().min(1, 'at least one processor is needed').max(CPUS_MAXIMUM, `at most ${CPUS_MAXIMUM} processors are supported`),
+  /** How they are arranged; null: one socket with a core for each. */
+  topology: cpuTopology.nullable(),
   /** Name of a processor model; empty means the default model. */
   cpuModel: z.string().max(64),
   jit: jitMode,
@@ -70,7 +73,9 @@ const fields = {
   notes: z.string().max(10_000),
 };
 
-export const vmConfig = z.strictObject(fields);
+export const vmConfig = z.strictObject(fields).refine(({ cpus, topology }) => topology === null || processorsOf(topology) === cpus, {
+  path: ['topology'], message: 'sockets, cores and threads multiplied are not the number of processors',
+});
 export type VmConfig = z.infer<typeof vmConfig>;
 
 export const vmChanges = z.strictObject(fields).partial();
@@ -88,6 +93,7 @@ export const defaultSerial: readonly SerialPortConfig[] = [
 export const vmDefaults: Omit<VmConfig, 'name'> = {
   memoryBytes: MEMORY_DEFAULT,
   cpus: 1,
+  topology: null,
   cpuModel: '',
   jit: 'on',
   clock: 'wall',
@@ -102,10 +108,11 @@ export const vmDefaults: Omit<VmConfig, 'name'> = {
   notes: '',
 };
 
-/** Lays changes over a configuration and leaves out what is undefined. */
+/** Lays changes over a configuration and leaves out what is undefined. Another number of processors ends an arrangement that does not fit it. */
 export function withChanges(base: VmConfig, changes: VmChanges): VmConfig {
   const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
-  return vmConfig.parse({ ...base, ...given });
+  const fits = base.topology === null || changes.cpus === undefined || processorsOf(base.topology) === changes.cpus;
+  return vmConfig.parse({ ...base, ...(fits ? {} : { topology: null }), ...given });
 }
 
 export const vmState = z.enum(['stopped', 'starting', 'running', 'paused', 'stopping', 'crashed', 'suspended']);

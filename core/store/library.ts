@@ -6,6 +6,7 @@ import { ContractError } from '../contract/errors.ts';
 import type { AuditEvent } from '../contract/operations.ts';
 import { settings as settingsSchema, settingsDefaults } from '../contract/settings.ts';
 import type { Settings, SettingsChanges } from '../contract/settings.ts';
+import { formatTopology, parseTopology } from '../contract/topology.ts';
 import { vm as vmSchema, vmDefaults } from '../contract/vm.ts';
 import type { Vm, VmConfig, VmExit, VmState } from '../contract/vm.ts';
 import { asLibraryError, DATABASE_FILE, openDatabase } from './database.ts';
@@ -254,11 +255,11 @@ function updateConfig({ sqlite }: OpenedDatabase, id: string, config: VmConfig):
   const { boot } = config;
   const image = boot.kind === 'image' ? boot : { kernel: null, initrd: null, append: '', modules: [] };
   sqlite.prepare(
-    `UPDATE vms SET name = ?, memory_bytes = ?, cpus = ?, cpu_model = ?, jit = ?, clock = ?, iommu = ?, firmware = ?, display = ?, gdb_port = ?, gdb_wait = ?,
+    `UPDATE vms SET name = ?, memory_bytes = ?, cpus = ?, topology = ?, cpu_model = ?, jit = ?, clock = ?, iommu = ?, firmware = ?, display = ?, gdb_port = ?, gdb_wait = ?,
      boot_kind = ?, kernel = ?, initrd = ?, append = ?, notes = ? WHERE id = ?`,
   ).run(
-    config.name, config.memoryBytes, config.cpus, config.cpuModel, config.jit, config.clock, config.iommu, config.firmware, config.display, config.gdb?.port ?? null,
-    config.gdb?.wait ? 1 : 0, boot.kind, image.kernel, image.initrd, image.append, config.notes, id,
+    config.name, config.memoryBytes, config.cpus, config.topology === null ? null : formatTopology(config.topology), config.cpuModel, config.jit, config.clock,
+    config.iommu, config.firmware, config.display, config.gdb?.port ?? null, config.gdb?.wait ? 1 : 0, boot.kind, image.kernel, image.initrd, image.append, config.notes, id,
   );
   sqlite.prepare('DELETE FROM boot_modules WHERE vm_id = ?').run(id);
   const module = sqlite.prepare('INSERT INTO boot_modules (vm_id, position, path, command_line) VALUES (?, ?, ?, ?)');
@@ -267,6 +268,15 @@ function updateConfig({ sqlite }: OpenedDatabase, id: string, config: VmConfig):
   const port = sqlite.prepare('INSERT INTO serial_ports (vm_id, port, attach, label) VALUES (?, ?, ?, ?)');
   for (const [index, { attach, label }] of config.serial.entries()) port.run(id, index, attach, label);
   writeHardware(sqlite, id, config);
+}
+
+/** What cannot be read stays as it is, for the schema to refuse. */
+function storedTopology(text: string | null): unknown {
+  try {
+    return text === null ? null : parseTopology(text);
+  } catch {
+    return text;
+  }
 }
 
 /** Rows were written by this program, yet the file is anyone's: what is not of the contract is refused here. */
@@ -281,7 +291,7 @@ function toVm(row: VmRow, modules: readonly BootModuleRow[], ports: readonly Ser
   const parsed = vmSchema.safeParse({
     id: row.id,
     config: {
-      name: row.name, memoryBytes: row.memory_bytes, cpus: row.cpus, cpuModel: row.cpu_model, jit: row.jit, clock: row.clock, iommu: row.iommu,
+      name: row.name, memoryBytes: row.memory_bytes, cpus: row.cpus, topology: storedTopology(row.topology), cpuModel: row.cpu_model, jit: row.jit, clock: row.clock, iommu: row.iommu,
       firmware: row.firmware, display: row.display, gdb: row.gdb_port === null ? null : { port: row.gdb_port, wait: row.gdb_wait === 1 }, boot, ...hardware,
       serial: ports.map(({ attach, label }) => ({ attach, label })), notes: row.notes,
     },

@@ -201,6 +201,11 @@ export const migrations: readonly Migration[] = [
     what: 'hot-plug slots',
     statements: ['ALTER TABLE disks ADD COLUMN slot INTEGER CHECK (slot >= 1)', 'ALTER TABLE networks ADD COLUMN slot INTEGER CHECK (slot >= 1)'],
   },
+  {
+    version: 10,
+    what: 'how processors are arranged',
+    statements: ['ALTER TABLE vms ADD COLUMN topology TEXT'],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

@@ -7,6 +7,7 @@ export interface VmRow {
   readonly position: number;
   readonly memory_bytes: number;
   readonly cpus: number;
+  readonly topology: string | null;
   readonly cpu_model: string;
   readonly jit: string;
   readonly clock: string;

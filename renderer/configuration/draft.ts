@@ -19,6 +19,7 @@ export interface Draft {
   /** As people write sizes: `512M`, `1G`. */
   readonly memory: string;
   readonly cpus: string;
+  readonly topology: VmConfig['topology'];
   readonly cpuModel: string;
   readonly jit: VmConfig['jit'];
   readonly clock: VmConfig['clock'];
@@ -47,6 +48,7 @@ export function draftOf(config: VmConfig): Draft {
     name: config.name,
     memory: formatMemory(config.memoryBytes),
     cpus: String(config.cpus),
+    topology: config.topology,
     cpuModel: config.cpuModel,
     jit: config.jit,
     clock: config.clock,
@@ -89,6 +91,7 @@ export function readDraft(draft: Draft): ReadDraft {
     name: draft.name,
     memoryBytes,
     cpus: /^\d+$/.test(draft.cpus.trim()) ? Number(draft.cpus) : 0,
+    topology: draft.topology,
     cpuModel: draft.cpuModel,
     jit: draft.jit,
     clock: draft.clock,

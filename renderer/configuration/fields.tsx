@@ -1,7 +1,10 @@
 /** The fields that the create wizard and the configuration editor share. */
 import { Plus, X } from 'lucide-react';
 import type { ReactNode } from 'react';
-import { diskDefaults, driveBus, formatMemory, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB } from '../../core/contract/index.ts';
+import {
+  CPUS_MAXIMUM, diskDefaults, driveBus, formatMemory, formatTopology, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB, parseTopology, topologiesOf,
+} from '../../core/contract/index.ts';
+import type { CpuTopology } from '../../core/contract/index.ts';
 import { Button, IconButton } from '../controls/button.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
 import { Select } from '../controls/select.tsx';
@@ -45,7 +48,7 @@ export function MemoryField({ draft, problems, onChange, disabled = false, brief
   );
 }
 
-export function ProcessorFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
+export function ProcessorFields({ draft, problems, onChange, disabled = false, brief = false }: FieldsProps): ReactNode {
   const host = useLibrary((state) => state.host);
   const fallback = host?.cpuModels.find((model) => model.isDefault)?.name ?? '';
   const models: readonly Option[] = host?.cpuModels.map(({ name, description }) => ({ value: name, label: name, detail: description })) ?? [];
@@ -57,11 +60,31 @@ export function ProcessorFields({ draft, problems, onChange, disabled = false }:
       <Field label="Processors" problem={problems['cpus']}>
         {(ties) => (
           <TextInput {...ties} className="numeric" type="number" min={1} max={host?.cpusMaximum ?? 1} value={draft.cpus} disabled={disabled}
-            onText={(cpus) => onChange({ cpus })} />
+            onText={(cpus) => onChange({ cpus, topology: null })} />
         )}
       </Field>
+      {!brief && Number(draft.cpus) > 1 && <TopologyField {...{ draft, problems, onChange, disabled }} />}
     </>
   );
+}
+
+/** Sockets, cores and threads, of which there are only so many ways. */
+function TopologyField({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
+  const ways = topologiesOf(Math.min(Number(draft.cpus), CPUS_MAXIMUM));
+  const words = ({ sockets, cores, threads }: CpuTopology): string => `${counted(sockets, 'socket')} × ${counted(cores, 'core')} × ${counted(threads, 'thread')}`;
+  const options: readonly Option[] = [{ value: '', label: 'A core for each' }, ...ways.map((way) => ({ value: formatTopology(way), label: words(way) }))];
+  return (
+    <Field label="Arrangement" problem={problems['topology']}>
+      {(ties) => (
+        <Select ties={ties} value={draft.topology ? formatTopology(draft.topology) : ''} options={options} disabled={disabled}
+          onPick={(value) => onChange({ topology: value === '' ? null : parseTopology(value) })} />
+      )}
+    </Field>
+  );
+}
+
+function counted(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? '' : 's'}`;
 }
 
 /** Kernel, initrd and command line, with what the engine recognised in the files. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
-  createClient, decodeText, encodeText, MEMORY_MAXIMUM, MIB, newVm, parseMemory, parseWith, vmChanges, vmConfig, vmDefaults, withChanges,
+  createClient, decodeText, encodeText, formatTopology, MEMORY_MAXIMUM, MIB, newVm, parseMemory, parseTopology, parseWith, topologiesOf, vmChanges, vmConfig, vmDefaults, withChanges,
 } from '../../core/contract/index.ts';
 import type { ContractError, Transport } from '../../core/contract/index.ts';
 import { refusal } from '../helpers/refusal.ts';
@@ -130,5 +130,28 @@ describe('a client', () => {
     await expect(call).rejects.toMatchObject({ code: 'engine-unreachable' });
     await expect(client.call('vm.list', {})).rejects.toMatchObject({ code: 'engine-unreachable' });
     expect(ends.map((error) => error?.code)).toEqual(['engine-unreachable']);
+  });
+});
+
+describe('the arrangement of processors', () => {
+  const base = vmConfig.parse({ ...vmDefaults, name: 'one' });
+  it('is written and read as text, and what is left out counts one', () => {
+    expect(parseTopology('cores=2,threads=2')).toEqual({ sockets: 1, cores: 2, threads: 2 });
+    expect(formatTopology({ sockets: 2, cores: 1, threads: 1 })).toBe('sockets=2,cores=1,threads=1');
+  });
+  it.each(['cores=0', 'cores=3,threads=3', 'nodes=2', 'cores', 'cores=1.5', ''])('refuses "%s"', (text) => {
+    expect(() => parseTopology(text)).toThrow(/no arrangement/);
+  });
+  it('must have as many processors as the machine', () => {
+    expect(() => parseWith(vmConfig, { ...base, cpus: 4, topology: { sockets: 1, cores: 2, threads: 1 } })).toThrow(/not the number of processors/);
+  });
+  it('is given up when another number of processors no longer fits it', () => {
+    const arranged = withChanges(base, { cpus: 4, topology: { sockets: 2, cores: 2, threads: 1 } });
+    expect(withChanges(arranged, { cpus: 4 }).topology).not.toBeNull();
+    expect(withChanges(arranged, { cpus: 2 }).topology).toBeNull();
+  });
+  it('has every way to divide a number', () => {
+    expect(topologiesOf(4).map(formatTopology)).toHaveLength(6);
+    expect(topologiesOf(1)).toEqual([{ sockets: 1, cores: 1, threads: 1 }]);
   });
 });

@@ -43,7 +43,7 @@ export function addMachineOptions(command: Command): Command {
     .option('--clock <policy>', "guest time: wall, or instructions for runs that repeat exactly (default: wall)")
     .option('--gdb <address:port>', 'let GDB connect at 127.0.0.1:PORT; `off` takes that away')
     .option('--gdb-wait', 'the guest waits for GDB before its first instruction')
-    .option('--machine <property=value,...>', 'iommu=on gives the guest a VT-d unit of its own (default: iommu=off)');
+    .option('--machine <property=value,...>', 'iommu=on gives the guest a VT-d unit of its own, caching-mode=on makes that unit one for hypervisors, usb=on an xHCI controller with tablet and keyboard');
 }
 
 /** The part of a configuration that the options name; `base` is what a boot option changes when the VM exists already. */
@@ -96,12 +96,18 @@ function gdbFrom({ gdb, gdbWait }: MachineOptions): VmChanges {
   return { gdb: { port: wholeNumber('--gdb', port), wait: gdbWait === true } };
 }
 
-/** `--machine iommu=on`: a property to a machine's own name. */
+/** What `--machine` can say, with the words for each. */
+const machineWords: Readonly<Record<string, (on: boolean) => VmChanges>> = {
+  iommu: on => ({ iommu: on ? 'on' : 'off' }), 'caching-mode': on => ({ cachingMode: on }), usb: on => ({ usb: on ? 'on' : 'off' }),
+};
+
+/** `--machine iommu=on,usb=on`: properties to a machine's own names. */
 function machineProperties(text: string | undefined): VmChanges {
   const properties = (text ?? '').split(',').filter(part => part !== '').map((part): VmChanges => {
-    const [name, value = ''] = part.split('=', 2);
-    if (name !== 'iommu') throw badArgument(`--machine: there is no property "${name ?? ''}".`, 'There is: iommu=on|off.');
-    return { iommu: oneOf('--machine iommu', value, ['off', 'on']) };
+    const [name = '', value = ''] = part.split('=', 2);
+    const change = Object.hasOwn(machineWords, name) ? machineWords[name] : undefined;
+    if (change === undefined) throw badArgument(`--machine: there is no property "${name}".`, `There are: ${Object.keys(machineWords).join(', ')}, each on or off.`);
+    return change(oneOf(`--machine ${name}`, value, ['off', 'on']) === 'on');
   });
   return Object.assign({}, ...properties) as VmChanges;
 }

@@ -31,13 +31,21 @@ export function keyNumber(code: string): number | undefined {
 export const keyEvent = z.strictObject({ code: z.string().refine((code) => keys.has(code), 'this key is on no PC keyboard'), down: z.boolean() });
 export type KeyEvent = z.infer<typeof keyEvent>;
 
+/** The right and the bottom edge of the screen. */
+export const POINTER_PLACE_MAXIMUM = 0x7fff;
+
 const counts = z.int().min(-4096).max(4096);
 /** Counts to the right, down, and of the wheel towards the user since the last; buttons left, right, middle as bits. */
 export const pointerEvent = z.strictObject({ dx: counts, dy: counts, dz: counts, buttons: z.int().min(0).max(7) });
 export type PointerEvent = z.infer<typeof pointerEvent>;
 
-/** Keys in their order, then the pointer. */
-export const displayInput = z.strictObject({ keys: z.array(keyEvent).max(64).optional(), pointer: pointerEvent.optional() });
+/** Where the pointer is, from the left and the top edge of the screen to the right and the bottom one; wheel and buttons as of `pointerEvent`. */
+const fraction = z.int().min(0).max(POINTER_PLACE_MAXIMUM);
+export const pointerPlace = z.strictObject({ x: fraction, y: fraction, dz: counts, buttons: z.int().min(0).max(7) });
+export type PointerPlace = z.infer<typeof pointerPlace>;
+
+/** Keys in their order, then the pointer: moved, or put to a place where the machine has a tablet. */
+export const displayInput = z.strictObject({ keys: z.array(keyEvent).max(64).optional(), pointer: pointerEvent.optional(), place: pointerPlace.optional() });
 export type DisplayInput = z.infer<typeof displayInput>;
 
 export const DISPLAY_WIDTH_MAXIMUM = 2560;

@@ -9,7 +9,7 @@ export const FORWARDS_MAXIMUM = 64;
 export const filePath = z.string().min(1, 'a file is needed').max(4096).refine((path) => !path.includes('\0'), 'a path has no NUL character');
 
 export const diskKind = z.enum(['disk', 'cdrom']);
-export const diskBus = z.enum(['virtio', 'nvme', 'ahci', 'scsi']);
+export const diskBus = z.enum(['virtio', 'nvme', 'ahci', 'scsi', 'usb']);
 export const diskFormat = z.enum(['auto', 'raw', 'qcow2']);
 
 /** The hot-plug slot that a device is in; absent: it is on the board, and comes and goes with the machine's power only. */

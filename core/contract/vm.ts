@@ -44,6 +44,8 @@ export const jitMode = z.enum(['off', 'on', 'always']);
 export const clockPolicy = z.enum(['wall', 'instructions']);
 /** Whether the guest has a VT-d unit of its own. */
 export const iommuMode = z.enum(['off', 'on']);
+/** `on`: an xHCI host controller with a tablet and a keyboard, and free ports. */
+export const usbMode = z.enum(['off', 'on']);
 
 /** A port on 127.0.0.1 at which GDB may connect; with `wait` the guest stands still until it has. */
 export const gdbConfig = z.strictObject({ port: z.int().min(1, 'a port is from 1 to 65535').max(65535, 'a port is from 1 to 65535'), wait: z.boolean() });
@@ -62,6 +64,9 @@ const fields = {
   jit: jitMode,
   clock: clockPolicy,
   iommu: iommuMode,
+  /** The guest tells its unit of entries that were not present before, too: hypervisors emulate units so. */
+  cachingMode: z.boolean(),
+  usb: usbMode,
   gdb: gdbConfig.nullable(),
   boot: bootConfig,
   firmware,
@@ -98,6 +103,8 @@ export const vmDefaults: Omit<VmConfig, 'name'> = {
   jit: 'on',
   clock: 'wall',
   iommu: 'off',
+  cachingMode: false,
+  usb: 'off',
   gdb: null,
   boot: { kind: 'monitor' },
   firmware: '',

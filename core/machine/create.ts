@@ -107,9 +107,9 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const pc = new Pc({
     memory: cpu.ram, topology, clock, physicalAddressBits: model.physicalAddressBits, wallMs: sources.wallMs, keyboard: config.display !== undefined,
     ...(config.display ? { display: { ...config.display, map: (address: number, bytes: number) => cpu.mapDeviceMemory(address, bytes) } } : {}),
-    testDevices: config.testDevices === true, iommu: config.iommu === 'on', codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
+    testDevices: config.testDevices === true, iommu: config.iommu === 'on', cachingMode: config.cachingMode === true, codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
     memoryRead: (address, size) => cpu.noteDeviceRead(address, size),
-    devices: createDevices(config, sources.random),
+    devices: createDevices(config, clock, sources.random),
     ...(firmware ? { firmware } : {}), rom: cpu.rom,
     // For whoever looks for the reason why firmware does not start.
     ...(process.env['VANDERPOOL_FIRMWARE_LOG'] === undefined ? {} : { firmwareDebug: byte => void process.stderr.write(String.fromCharCode(byte)) }),

@@ -11,9 +11,12 @@ import { VirtioPci } from '../devices/virtio/pci.ts';
 import { VirtioScsi } from '../devices/virtio/scsi.ts';
 import { ScsiUnit } from '../devices/scsi/unit.ts';
 import { FrameLink } from '../net/frameLink.ts';
+import { createUsb } from './usb.ts';
 import type { DiskPlace } from './bootOrder.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
 import type { MachineDisk } from './disks.ts';
+import type { VirtualClock } from '../platform/clock.ts';
+import type { MachineUsb } from './usb.ts';
 import type { MachineNetwork } from './networks.ts';
 import type { MachineConfig } from './types.ts';
 
@@ -28,6 +31,8 @@ export interface MachineDevices {
   card(description: CardDescription): PciFunction;
   /** A card is out: its function is asked nothing any more. */
   discard(card: PciFunction): void;
+  /** Absent: the machine has none. */
+  readonly usb: MachineUsb | null;
   /** Disks that are assigned to the machine, by the device's id. */
   readonly assigned: ReadonlyMap<string, PciFunction>;
   /** Takes what the I/O thread has answered. Called before each VM entry: cheap when there is nothing. */
@@ -46,8 +51,8 @@ interface Card {
   readonly drain: () => void;
 }
 
-/** @param random 32 random bits: repeatable in machines whose runs repeat */
-export function createDevices({ disks = [], networks = [], clock }: Pick<MachineConfig, 'disks' | 'networks' | 'clock'>, random: () => number): MachineDevices {
+/** @param time the machine's, @param random 32 random bits: repeatable in machines whose runs repeat */
+export function createDevices({ disks = [], networks = [], clock, usb: wanted }: Pick<MachineConfig, 'disks' | 'networks' | 'clock' | 'usb'>, time: VirtualClock, random: () => number): MachineDevices {
   // By the instruction count every answer comes at the instruction that asked.
   const clientOf = (disk: MachineDisk): DiskClient => new DiskClient(disk.link, disk, clock === 'instructions');
   const card = (description: CardDescription): Card => (description.kind === 'disk' ? diskCard(description.disk, clientOf(description.disk)) : networkCard(description.network));
@@ -61,17 +66,20 @@ export function createDevices({ disks = [], networks = [], clock }: Pick<Machine
   const attached = disks.filter(({ slot }) => slot === undefined).map((disk, index) => ({ disk, client: clientOf(disk), index }));
   const interfaces = networks.filter(({ slot }) => slot === undefined).map(({ link, mac }, index) => new VirtioNet(`virtio-net-${index}`, new FrameLink(link), mac));
   const own = attached.filter(({ disk }) => disk.assigned === undefined);
-  const ownDisks = diskFunctions(own);
+  const ownDisks = diskFunctions(own.filter(disk => !isStick(disk)));
+  const sticks = own.filter(isStick).map(({ disk: { serial }, client }) => ({ disk: client, serial }));
+  const usb = wanted === 'on' || sticks.length > 0 ? createUsb(time, sticks) : null;
   const ownPlaces = [...ownDisks.places];
   // Installed systems want entropy early; a kernel that was booted directly does without.
   const entropy = own.length + interfaces.length > 0 ? [new VirtioPci(new VirtioEntropy((bytes) => fill(bytes, random)))] : [];
   return {
     assigned: new Map(attached.flatMap(({ disk, client }) => (disk.assigned === undefined ? [] : [[disk.assigned, new NvmeController(`assigned ${disk.assigned}`, client, disk.serial)]]))),
-    places: disks.filter(({ assigned }) => assigned === undefined).flatMap(({ slot }) => {
+    usb,
+    places: disks.filter((disk) => disk.assigned === undefined && !isStick({ disk })).flatMap(({ slot }) => {
       const fn = slot === undefined ? undefined : slotted.get(slot)?.fn;
       return fn === undefined ? ownPlaces.splice(0, 1) : [{ fn, port: 0 }];
     }),
-    functions: [...ownDisks.functions, ...interfaces.map((kind) => new VirtioPci(kind)), ...entropy],
+    functions: [...ownDisks.functions, ...interfaces.map((kind) => new VirtioPci(kind)), ...entropy, ...(usb ? [usb.controller] : [])],
     slots: new Map([...slotted].map(([slot, { fn }]) => [slot, fn])),
     card: (description) => {
       const made = card(description);
@@ -93,10 +101,14 @@ export function createDevices({ disks = [], networks = [], clock }: Pick<Machine
   };
 }
 
+function isStick({ disk }: { readonly disk: MachineDisk }): boolean {
+  return disk.bus === 'usb' && disk.kind === 'disk';
+}
+
 /** A disk with a slot for itself: a function of its own, or a controller with one drive. */
 function diskCard(disk: MachineDisk, client: DiskClient): Card {
   const [fn] = diskFunctions([{ disk, client, index: `slot-${disk.slot ?? 0}` }]).functions;
-  if (fn === undefined) throw new Error(`no function for a disk on ${disk.bus}`);
+  if (fn === undefined) throw new BootError(`a disk on ${disk.bus} is in no hot-plug slot; give it another bus`);
   return { fn, poll: () => client.poll(), drain: () => client.drain() };
 }
 

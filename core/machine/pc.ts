@@ -45,6 +45,7 @@ import type { BootImages } from '../boot/image.ts';
 import type { Component, Device } from '../platform/device.ts';
 import type { BootPlan, FrameBuffer, InitialVcpuState, LoadedImage } from '../boot/loader.ts';
 import type { CardDescription, MachineDevices } from './devices.ts';
+import type { MachineUsb } from './usb.ts';
 import type { MachineExit } from './types.ts';
 import { ioApicId } from '../platform/topology.ts';
 import type { Topology } from '../platform/topology.ts';
@@ -74,6 +75,8 @@ export interface PcConfig {
   readonly testDevices?: boolean;
   /** The guest has a remapping unit of its own. */
   readonly iommu?: boolean;
+  /** Software tells that unit of every entry: a hypervisor's unit wants it. */
+  readonly cachingMode?: boolean;
   /** Told before a device changes RAM: the processor may hold code from there. */
   readonly codeWritten?: (address: number, size: number) => void;
   /** Told before a device reads RAM. */
@@ -129,6 +132,8 @@ export class Pc {
   private readonly lpcBridge: LpcBridge;
   private frameBuffer: FrameBuffer | null = null;
   private closeEcam: () => void = () => {};
+  /** The USB host controller and what a person's input goes to; null: there is none. */
+  readonly usb: MachineUsb | null;
   /** In the order in which states are loaded: the clock first, PCI functions behind these, and the interrupt controllers that they drive last. */
   private readonly board: readonly Component[];
 
@@ -171,6 +176,7 @@ export class Pc {
     this.lpcBridge = new LpcBridge((line, irq) => interrupts.routePirq(line, irq));
     this.pci.plug(deviceFunction(31, 0), this.lpcBridge);
     if (config.testDevices) this.plugDemonstrator();
+    this.usb = config.devices?.usb ?? null;
     config.devices?.functions.forEach((fn, index) => this.pci.plug(deviceFunction(firstDevice + index, 0), fn));
     this.slots = new HotPlugSlots(this.pci, config.devices?.slots ?? new Map(), (slot, card) => this.released(slot, card));
     this.vtd = config.iommu === true ? this.addRemapping() : null;
@@ -367,7 +373,7 @@ export class Pc {
   private addRemapping(): VtdUnit {
     const { memory, physicalAddressBits, codeWritten, memoryRead } = this.config;
     const unit = new VtdUnit(
-      { ...vtdDefaults, hostAddressBits: physicalAddressBits },
+      { ...vtdDefaults, hostAddressBits: physicalAddressBits, cachingMode: this.config.cachingMode === true },
       { memory: new GuestMemory(memory, codeWritten, memoryRead), deliver: message => this.interrupts.deliver(message) },
     );
     unit.onFault = record => this.faultLog.add('guest', record);

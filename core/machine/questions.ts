@@ -37,11 +37,17 @@ const handlers: Handlers = {
   gdb: ({ gdb }, { packet }) => gdb.answer(packet),
   inspect: ({ cpu, pc }, { query }) => inspect(cpu, pc, query),
   frame: ({ pc }) => pc.vga?.frame() ?? null,
-  'display-input': ({ pc }, { keys = [], pointer }) => {
+  'display-input': ({ pc }, { keys = [], pointer, place }) => {
+    const { usb } = pc;
     for (const { code, down } of keys) {
+      if (usb?.keyboard.configured === true) {
+        usb.keyboard.setKey(code, down);
+        continue;
+      }
       const key = keyNumber(code);
       if (key !== undefined) pc.keyboard.key(key, down);
     }
+    if (place) usb?.tablet.setPointer(place.x, place.y, place.buttons, -place.dz);
     // The hand's down is the mouse's minus.
     if (pointer) pc.keyboard.move({ ...pointer, dy: -pointer.dy });
     return null;

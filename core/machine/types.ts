@@ -31,6 +31,10 @@ export interface MachineConfig {
   readonly testDevices?: boolean;
   /** Whether the guest has a VT-d unit of its own; absent: no. */
   readonly iommu?: 'off' | 'on';
+  /** That unit is one for hypervisors: software tells it of every entry. */
+  readonly cachingMode?: boolean;
+  /** Whether the machine has a USB host controller with tablet and keyboard; absent: no. */
+  readonly usb?: 'off' | 'on';
   /** A VGA, a keyboard and a mouse; `rom` is the video BIOS, for firmware. Absent: none. */
   readonly display?: { readonly rom?: Uint8Array };
   /** Present: the machine does not boot but goes on from here. */

@@ -206,6 +206,13 @@ export const migrations: readonly Migration[] = [
     what: 'how processors are arranged',
     statements: ['ALTER TABLE vms ADD COLUMN topology TEXT'],
   },
+  {
+    version: 11,
+    what: "USB, and caching mode of the guest's remapping unit",
+    statements: [
+      `ALTER TABLE vms ADD COLUMN usb TEXT NOT NULL DEFAULT 'off'`, 'ALTER TABLE vms ADD COLUMN caching_mode INTEGER NOT NULL DEFAULT 0 CHECK (caching_mode IN (0, 1))',
+    ],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

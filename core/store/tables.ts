@@ -12,6 +12,8 @@ export interface VmRow {
   readonly jit: string;
   readonly clock: string;
   readonly iommu: string;
+  readonly caching_mode: number;
+  readonly usb: string;
   readonly firmware: string;
   readonly gdb_port: number | null;
   readonly gdb_wait: number;

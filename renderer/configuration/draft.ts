@@ -24,6 +24,8 @@ export interface Draft {
   readonly jit: VmConfig['jit'];
   readonly clock: VmConfig['clock'];
   readonly iommu: VmConfig['iommu'];
+  readonly cachingMode: boolean;
+  readonly usb: VmConfig['usb'];
   /** Empty: GDB has no port. */
   readonly gdbPort: string;
   readonly gdbWait: boolean;
@@ -53,6 +55,8 @@ export function draftOf(config: VmConfig): Draft {
     jit: config.jit,
     clock: config.clock,
     iommu: config.iommu,
+    cachingMode: config.cachingMode,
+    usb: config.usb,
     gdbPort: config.gdb === null ? '' : String(config.gdb.port),
     gdbWait: config.gdb?.wait ?? false,
     display: config.display,
@@ -96,6 +100,8 @@ export function readDraft(draft: Draft): ReadDraft {
     jit: draft.jit,
     clock: draft.clock,
     iommu: draft.iommu,
+    cachingMode: draft.cachingMode,
+    usb: draft.usb,
     gdb: draft.gdbPort.trim() === '' ? null : { port: /^\d+$/.test(draft.gdbPort.trim()) ? Number(draft.gdbPort) : 0, wait: draft.gdbWait },
     display: draft.display,
     firmware: boot.kind === 'firmware' ? boot.firmware.trim() : '',

@@ -83,6 +83,12 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
                   options={[{ value: 'off', label: 'Off' }, { value: 'on', label: 'On' }]} />
               )}
             </Field>
+            <Field label="USB" hint="A host controller with a tablet, whose pointer follows the person's, and a keyboard; host devices that are attached while the guest runs go there.">
+              {(ties) => (
+                <Select ties={ties} value={draft.usb} disabled={locked} onPick={(usb) => change({ usb: usb as Draft['usb'] })}
+                  options={[{ value: 'off', label: 'Off' }, { value: 'on', label: 'On' }]} />
+              )}
+            </Field>
           </Section>
           <Section title="Display" about="A screen with keyboard and mouse, in a tab of its own.">
             <DisplayField {...fields} />

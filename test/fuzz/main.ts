@@ -4,15 +4,17 @@
  * `npm run fuzz -- --snapshots N [--seed N]`: snapshots on a disk that loses its power or is full after any number of steps.
  * `npm run fuzz -- --kills N [--seed N]`: `kill -9` of engine and machines at random moments of snapshots.
  * `npm run fuzz -- --vtd STEPS [--seed N]`: random remapping tables, requests and invalidations, against a model that knows no caches.
+ * `npm run fuzz -- --usb STEPS [--seed N]`: hostile drivers of the USB host controller.
  */
 import { parseArgs } from 'node:util';
 import { fuzzVtd } from './vtd/run.ts';
+import { fuzzUsb } from './usb/run.ts';
 import { fuzzKills } from './snapshots/kills.ts';
 import { fuzzStore } from './snapshots/main.ts';
 import { MODELS, TIERS, runHostile } from './run.ts';
 
 const text = { type: 'string' } as const;
-const { values } = parseArgs({ options: { guests: text, seed: text, instructions: text, nested: { type: 'boolean' }, vtd: text, snapshots: text, kills: text } });
+const { values } = parseArgs({ options: { guests: text, seed: text, instructions: text, nested: { type: 'boolean' }, vtd: text, usb: text, snapshots: text, kills: text } });
 const guests = Number(values.guests ?? 300);
 const first = Number(values.seed ?? 1);
 const instructions = Number(values.instructions ?? 5_000_000);
@@ -20,6 +22,12 @@ const instructions = Number(values.instructions ?? 5_000_000);
 if (values.vtd !== undefined) {
   const { steps, answers, hits, walks } = fuzzVtd(first, Number(values.vtd));
   console.log(`${steps} steps, the same answers: ${[...answers].sort().map(([answer, count]) => `${answer} ${count}`).join(', ')}; ${hits} from the IOTLB, ${walks} by walks`);
+  process.exit(0);
+}
+
+if (values.usb !== undefined) {
+  const { steps, events } = fuzzUsb(first, Number(values.usb));
+  console.log(`${steps} steps; events by type and completion code: ${[...events].sort().map(([kind, count]) => `${kind} ${count}`).join(', ')}`);
   process.exit(0);
 }
 

@@ -34,10 +34,10 @@ route add default gw $router
 echo nameserver $dns > /etc/resolv.conf
 `;
 
-/** The guest of that name with its drivers loaded before it is ready. @param folder where its initramfs goes, @param script what it runs then */
-export async function driverGuest(name: 'amd64' | 'i386', folder: string, script = 'setsid cttyhack sh'): Promise<Guest> {
+/** The guest of that name with its drivers loaded before it is ready. @param folder where its initramfs goes, @param script what it runs then, @param more drivers besides those of its disks */
+export async function driverGuest(name: 'amd64' | 'i386', folder: string, script = 'setsid cttyhack sh', more: readonly string[] = []): Promise<Guest> {
   const guest = await provideGuest(name);
-  const modules = orderedModules(modulePaths(join(root, guestsFolder, name)), drivers[name]);
+  const modules = orderedModules(modulePaths(join(root, guestsFolder, name)), [...drivers[name], ...more]);
   const folders = ['bin', 'dev', 'proc', 'sys', 'tmp', 'mod', 'mnt', 'root', 'etc', 'etc/udhcpc'].map((path): CpioEntry => ({ kind: 'directory', path }));
   const archive = writeCpio([
     ...folders,

@@ -42,7 +42,7 @@ export type PortForward = z.infer<typeof portForward>;
 
 export const networkConfig = z.strictObject({
   /** What the guest sees the interface as. */
-  model: z.enum(['virtio']),
+  model: z.enum(['virtio', 'e1000e']),
   /** `user`: the host's network behind address translation; `none`: a cable that leads nowhere. */
   attach: z.enum(['user', 'none']),
   /** Such as `52:54:00:12:34:56`; empty: chosen by the VM's name and the interface's number. */

@@ -3,6 +3,7 @@ import { BootError } from '../boot/loader.ts';
 import { DiskClient } from '../block/link.ts';
 import { AHCI_PORTS, AhciController } from '../devices/ahci/controller.ts';
 import { AtaDisk, AtapiDrive } from '../devices/ahci/drive.ts';
+import { E1000e } from '../devices/e1000e/controller.ts';
 import { NvmeController } from '../devices/nvme/controller.ts';
 import { VirtioBlk } from '../devices/virtio/blk.ts';
 import { VirtioEntropy } from '../devices/virtio/entropy.ts';
@@ -64,7 +65,7 @@ export function createDevices({ disks = [], networks = [], clock, usb: wanted }:
   if (slotted.size < [...disks, ...networks].filter(({ slot }) => slot !== undefined).length) throw new BootError('two devices are configured for one hot-plug slot; give each its own');
   const cards = new Set(slotted.values());
   const attached = disks.filter(({ slot }) => slot === undefined).map((disk, index) => ({ disk, client: clientOf(disk), index }));
-  const interfaces = networks.filter(({ slot }) => slot === undefined).map(({ link, mac }, index) => new VirtioNet(`virtio-net-${index}`, new FrameLink(link), mac));
+  const interfaces = networks.filter(({ slot }) => slot === undefined).map((network, index) => networkInterface(network, String(index)));
   const own = attached.filter(({ disk }) => disk.assigned === undefined);
   const ownDisks = diskFunctions(own.filter(disk => !isStick(disk)));
   const sticks = own.filter(isStick).map(({ disk: { serial }, client }) => ({ disk: client, serial }));
@@ -79,7 +80,7 @@ export function createDevices({ disks = [], networks = [], clock, usb: wanted }:
       const fn = slot === undefined ? undefined : slotted.get(slot)?.fn;
       return fn === undefined ? ownPlaces.splice(0, 1) : [{ fn, port: 0 }];
     }),
-    functions: [...ownDisks.functions, ...interfaces.map((kind) => new VirtioPci(kind)), ...entropy, ...(usb ? [usb.controller] : [])],
+    functions: [...ownDisks.functions, ...interfaces.map(({ fn }) => fn), ...entropy, ...(usb ? [usb.controller] : [])],
     slots: new Map([...slotted].map(([slot, { fn }]) => [slot, fn])),
     card: (description) => {
       const made = card(description);
@@ -91,7 +92,7 @@ export function createDevices({ disks = [], networks = [], clock, usb: wanted }:
     },
     poll: () => {
       for (const { client } of attached) client.poll();
-      for (const kind of interfaces) kind.poll();
+      for (const one of interfaces) one.poll();
       for (const one of cards) one.poll();
     },
     drain: () => {
@@ -112,9 +113,19 @@ function diskCard(disk: MachineDisk, client: DiskClient): Card {
   return { fn, poll: () => client.poll(), drain: () => client.drain() };
 }
 
-function networkCard({ link, mac, slot }: MachineNetwork): Card {
-  const kind = new VirtioNet(`virtio-net-slot-${slot ?? 0}`, new FrameLink(link), mac);
-  return { fn: new VirtioPci(kind), poll: () => kind.poll(), drain: () => undefined };
+function networkCard(network: MachineNetwork): Card {
+  return networkInterface(network, `slot-${network.slot ?? 0}`);
+}
+
+/** @param place tells the machine's interfaces apart, in the names of their functions */
+function networkInterface({ model, link, mac }: MachineNetwork, place: string): Card {
+  const drain = (): void => undefined;
+  if (model === 'e1000e') {
+    const fn = new E1000e(`e1000e-${place}`, new FrameLink(link), mac);
+    return { fn, poll: () => fn.poll(), drain };
+  }
+  const kind = new VirtioNet(`virtio-net-${place}`, new FrameLink(link), mac);
+  return { fn: new VirtioPci(kind), poll: () => kind.poll(), drain };
 }
 
 function fill(bytes: Uint8Array, random: () => number): void {

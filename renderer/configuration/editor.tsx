@@ -13,7 +13,8 @@ import { isAlive } from '../state/library.ts';
 import { changesBetween, draftOf, fieldProblem, readDraft } from './draft.ts';
 import type { Draft, Problems } from './draft.ts';
 import { DisplayField, FirmwareFields, ImageFields, MemoryField, ModuleFields, NameField, ProcessorFields, SerialFields } from './fields.tsx';
-import { DiskFields, NetworkFields } from './hardware-fields.tsx';
+import { DiskFields } from './hardware-fields.tsx';
+import { NetworkFields } from './network-fields.tsx';
 import { useRecognised } from './use-recognised.ts';
 
 /** Edits a VM's configuration. While it runs only name and notes can change, and the page says so. */

@@ -1,14 +1,14 @@
-/** Disks and network interfaces: added, changed and removed, in the wizard and in the configuration editor. */
-import { Disc, HardDrive, Network, Plus, X } from 'lucide-react';
+/** Disks: added, changed and removed, in the wizard and in the configuration editor. */
+import { Disc, HardDrive, X } from 'lucide-react';
 import type { ReactNode } from 'react';
-import { diskDefaults, driveBus, networkDefaults } from '../../core/contract/index.ts';
-import type { DiskConfig, NetworkConfig, PortForward } from '../../core/contract/index.ts';
+import { diskDefaults, driveBus } from '../../core/contract/index.ts';
+import type { DiskConfig } from '../../core/contract/index.ts';
 import { Button, IconButton } from '../controls/button.tsx';
-import { Field, TextInput } from '../controls/field.tsx';
 import { Select } from '../controls/select.tsx';
 import type { Option } from '../controls/select.tsx';
 import { Switch } from '../controls/switch.tsx';
 import type { FieldsProps } from './fields.tsx';
+import { changed, without } from './lists.ts';
 import { PathField } from './path-field.tsx';
 
 const buses: readonly Option[] = [
@@ -20,15 +20,6 @@ const buses: readonly Option[] = [
 const formats: readonly Option[] = [
   { value: 'auto', label: 'Recognised' }, { value: 'raw', label: 'Raw' }, { value: 'qcow2', label: 'qcow2' },
 ];
-
-/** Keeps the rest of a list while one element changes. */
-function changed<T>(list: readonly T[], index: number, part: Partial<T>): T[] {
-  return list.map((old, at) => (at === index ? { ...old, ...part } : old));
-}
-
-function without<T>(list: readonly T[], index: number): T[] {
-  return list.filter((_one, at) => at !== index);
-}
 
 export function DiskFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
   const set = (disks: readonly DiskConfig[]): void => onChange({ disks });
@@ -69,85 +60,6 @@ function DiskField({ disk, number, problems, disabled, onChange, onRemove }: Dis
         {!drive && <span className="note">Read-only</span>}
         <IconButton icon={X} label={`Remove ${title}`} disabled={disabled} onClick={onRemove} />
       </div>
-    </div>
-  );
-}
-
-export function NetworkFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
-  const set = (networks: readonly NetworkConfig[]): void => onChange({ networks });
-  return (
-    <>
-      {draft.networks.map((network, index) => (
-        <NetworkField key={index} network={network} number={index + 1} problems={problems} disabled={disabled}
-          onChange={(part) => set(changed(draft.networks, index, part))} onRemove={() => set(without(draft.networks, index))} />
-      ))}
-      <div><Button icon={Network} disabled={disabled} onClick={() => set([...draft.networks, networkDefaults])}>Add a network interface</Button></div>
-    </>
-  );
-}
-
-interface NetworkFieldProps extends Pick<FieldsProps, 'problems'> {
-  readonly network: NetworkConfig;
-  readonly number: number;
-  readonly disabled: boolean;
-  readonly onChange: (part: Partial<NetworkConfig>) => void;
-  readonly onRemove: () => void;
-}
-
-function NetworkField({ network, number, problems, disabled, onChange, onRemove }: NetworkFieldProps): ReactNode {
-  const at = `networks.${number - 1}`;
-  const forwards = (next: readonly PortForward[]): void => onChange({ forwards: [...next] });
-  return (
-    <div className="field" role="group" aria-label={`Network interface ${number}`}>
-      <Field label={`Network interface ${number}`} problem={problems[`${at}.mac`]}
-        hint="Shares the network of this machine behind address translation. The guest gets its address by DHCP.">
-        {(ties) => (
-          <div className="input-row">
-            <TextInput {...ties} className="mono" placeholder="MAC address, chosen when empty" value={network.mac} disabled={disabled} onText={(mac) => onChange({ mac: mac.toLowerCase() })} />
-            <Switch label={`Cable of interface ${number} plugged in`} on={network.attach === 'user'} disabled={disabled} onTurn={(on) => onChange({ attach: on ? 'user' : 'none' })} />
-            <span className="note">Connected</span>
-            <IconButton icon={X} label={`Remove network interface ${number}`} disabled={disabled} onClick={onRemove} />
-          </div>
-        )}
-      </Field>
-      {network.forwards.map((forward, index) => (
-        <ForwardField key={index} forward={forward} name={`port forward ${index + 1} of interface ${number}`} disabled={disabled}
-          problem={problems[`${at}.forwards.${index}.hostPort`]?.message ?? problems[`${at}.forwards.${index}.guestPort`]?.message ?? problems[`${at}.forwards.${index}.hostAddress`]?.message}
-          onChange={(part) => forwards(changed(network.forwards, index, part))} onRemove={() => forwards(without(network.forwards, index))} />
-      ))}
-      <div>
-        <Button icon={Plus} disabled={disabled} onClick={() => forwards([...network.forwards, { protocol: 'tcp', hostAddress: '127.0.0.1', hostPort: 2222, guestPort: 22 }])}>
-          Add a port forward
-        </Button>
-      </div>
-    </div>
-  );
-}
-
-interface ForwardFieldProps {
-  readonly forward: PortForward;
-  readonly name: string;
-  readonly problem: string | undefined;
-  readonly disabled: boolean;
-  readonly onChange: (part: Partial<PortForward>) => void;
-  readonly onRemove: () => void;
-}
-
-/** Host address and port on the left, the guest's port on the right. */
-function ForwardField({ forward, name, problem, disabled, onChange, onRemove }: ForwardFieldProps): ReactNode {
-  const number = (text: string): number => (/^\d{1,5}$/.test(text.trim()) ? Number(text) : 0);
-  return (
-    <div role="group" aria-label={name}>
-      <div className="input-row">
-        <Select label={`Protocol of ${name}`} compact value={forward.protocol} disabled={disabled} onPick={(protocol) => onChange({ protocol: protocol as PortForward['protocol'] })}
-          options={[{ value: 'tcp', label: 'TCP' }, { value: 'udp', label: 'UDP' }]} />
-        <TextInput className="mono" aria-label={`Host address of ${name}`} value={forward.hostAddress} disabled={disabled} onText={(hostAddress) => onChange({ hostAddress: hostAddress.trim() })} />
-        <TextInput className="numeric" aria-label={`Host port of ${name}`} value={forward.hostPort === 0 ? '' : String(forward.hostPort)} disabled={disabled} onText={(text) => onChange({ hostPort: number(text) })} />
-        <span className="note">to</span>
-        <TextInput className="numeric" aria-label={`Guest port of ${name}`} value={forward.guestPort === 0 ? '' : String(forward.guestPort)} disabled={disabled} onText={(text) => onChange({ guestPort: number(text) })} />
-        <IconButton icon={X} label={`Remove ${name}`} disabled={disabled} onClick={onRemove} />
-      </div>
-      {problem !== undefined && <p className="note" role="alert">{problem}</p>}
     </div>
   );
 }

@@ -1,0 +1,10 @@
+/** Lists of equals in a form. */
+
+/** Keeps the rest of a list while one element changes. */
+export function changed<T>(list: readonly T[], index: number, part: Partial<T>): T[] {
+  return list.map((old, at) => (at === index ? { ...old, ...part } : old));
+}
+
+export function without<T>(list: readonly T[], index: number): T[] {
+  return list.filter((_one, at) => at !== index);
+}

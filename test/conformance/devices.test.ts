@@ -23,6 +23,7 @@ import { Pit } from '../../core/platform/pit.ts';
 import { Rtc } from '../../core/platform/rtc.ts';
 import { E1000e } from '../../core/devices/e1000e/controller.ts';
 import { REGISTER_BYTES as E1000E_BYTES } from '../../core/devices/e1000e/registers.ts';
+import { FrameLink, createFrameBuffer } from '../../core/net/frameLink.ts';
 import { AHCI_BYTES, AhciController } from '../../core/devices/ahci/controller.ts';
 import { AtaDisk, AtapiDrive } from '../../core/devices/ahci/drive.ts';
 import { NvmeController, REGISTER_BYTES as NVME_BYTES } from '../../core/devices/nvme/controller.ts';
@@ -80,14 +81,6 @@ deviceConformance('AHCI', () => {
 deviceConformance('NVMe', () => {
   const { fn } = plugged(new NvmeController('nvme-0', new MemoryDisk(), 'serial'), new Uint8Array(0x100000));
   return behindBar(fn, fn.registers, NVME_BYTES);
-});
-deviceConformance('virtio-rng', () => {
-  const { fn } = plugged(new VirtioPci(new VirtioEntropy(bytes => bytes.fill(7))), new Uint8Array(0x100000));
-  return behindBar(fn, fn.registers, virtioLayout.bytes);
-});
-deviceConformance('virtio-net', () => {
-  const { fn } = plugged(new VirtioPci(new VirtioNet('virtio-net-0', new FrameLink(createFrameBuffer()), new Uint8Array(6))), new Uint8Array(0x100000));
-  return behindBar(fn, fn.registers, virtioLayout.bytes);
 });
 deviceConformance('e1000e', () => {
   const { fn } = plugged(new E1000e('e1000e-0', new FrameLink(createFrameBuffer()), new Uint8Array(6)), new Uint8Array(0x100000));

@@ -2,7 +2,8 @@
  * Decoded code by guest-physical page: descriptors, record tables, invalidation.
  *
  * Descriptor (in the code arena): u32 record table for 16-, 32- and 64-bit code (0 = none), u32 first run, u64 bitmap of the 64-byte
- * lines that hold decoded bytes, u32 page, u32 whether regions of other pages know the tables. Run: u32 next run, u32 count, then the records.
+ * lines that hold decoded bytes, u32 page, u32 whether regions of other pages know the tables, a bitmap of the decoded bytes. Run: u32 next run,
+ * u32 count, then the records.
  *
  * What is dropped is used again: runs by their number of records, tables unless such a region would take a new one for the old one. Whoever
  * executes a run that is dropped finds OP_RELOOKUP in it before anything new is decoded.
@@ -12,7 +13,8 @@ import { DESCRIPTOR_SHARED, OP_RELOOKUP, RECORD_SIZE, RUN_LIMIT, R_OP } from '..
 import { dropPageWrites, flushExecute } from './tlb';
 
 const TABLE_BYTES: u32 = 4096 * 4;
-const DESCRIPTOR_BYTES: u32 = 32;
+const BYTES: u32 = 32;
+const DESCRIPTOR_BYTES: u32 = BYTES + 4096 / 8;
 const LINES: u32 = 16;
 const PAGE: u32 = 24;
 /** Records of the longest run: instructions, and what ends them. */
@@ -82,7 +84,16 @@ export function allocateRun(descriptor: u32, count: u32): u32 {
 export function markDecoded(descriptor: u32, from: u32, to: u32): void {
   for (let line = from >> 6; line <= (to - 1) >> 6 && line < 64; line++) {
     store<u64>(descriptor, load<u64>(descriptor, LINES) | ((<u64>1) << (<u64>line)), LINES);
+    const bytes = descriptor + BYTES + (line << 3);
+    store<u64>(bytes, load<u64>(bytes) | bitsOfLine(line, from, to));
   }
+}
+
+/** Bits of the bytes [from, to) of a page that lie in one of its lines, which they touch. */
+function bitsOfLine(line: u32, from: u32, to: u32): u64 {
+  const first = max<i32>(0, from - (line << 6));
+  const last = min<i32>(63, to - 1 - (line << 6));
+  return ((~(<u64>0)) >> (63 - <u64>(last - first))) << <u64>first;
 }
 
 /** Drops a page's decoded code: its records send whoever runs them back to `lookup`. */
@@ -128,7 +139,7 @@ export function writeToCode(gpa: u32, size: u32): bool {
   return false;
 }
 
-/** Whether code was decoded from the lines of a page that `size` bytes at a guest-physical address touch. */
+/** Whether code was decoded from any of `size` bytes of one page, at a guest-physical address. Data often lies between code: boot loaders keep theirs so. */
 export function holdsCode(gpa: u64, size: u32): bool {
   if (gpa > 0xffffffff) return false;
   const descriptor = load<u32>(PAGE_CODE + (<u32>gpa >>> 12 << 2));
@@ -136,7 +147,11 @@ export function holdsCode(gpa: u64, size: u32): bool {
   const from = (<u32>gpa & 0xfff) >> 6;
   const to = min<u32>(63, ((<u32>gpa & 0xfff) + size - 1) >> 6);
   const lines = ((~(<u64>0)) >> (63 - <u64>(to - from))) << <u64>from;
-  return (load<u64>(descriptor, LINES) & lines) != 0;
+  if ((load<u64>(descriptor, LINES) & lines) == 0) return false;
+  for (let line = from; line <= to; line++) {
+    if (load<u64>(descriptor + BYTES + (line << 3)) & bitsOfLine(line, <u32>gpa & 0xfff, (<u32>gpa & 0xfff) + size)) return true;
+  }
+  return false;
 }
 
 /** The descriptor of guest-physical page `page`, made when there is none: from then on writes to the page are seen. */

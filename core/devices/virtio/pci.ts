@@ -4,9 +4,10 @@ import { MsiX } from '../../platform/pci/messages.ts';
 import { PciFunction } from '../../platform/pci/function.ts';
 import { VirtioRegisters, layout } from './registers.ts';
 import { memoryOf } from '../segments.ts';
-import { vendorCapability } from '../../platform/pci/capabilities.ts';
+import { extract } from '../../platform/device.ts';
+import { capabilityId, vendorCapability } from '../../platform/pci/capabilities.ts';
 import type { Capability } from '../../platform/pci/capabilities.ts';
-import type { DeviceState } from '../../platform/device.ts';
+import type { AccessSize, DeviceState } from '../../platform/device.ts';
 import type { StateReader } from '../../platform/state.ts';
 import type { VirtioKind } from './device.ts';
 
@@ -14,7 +15,9 @@ const VENDOR = 0x1af4;
 const FIRST_DEVICE = 0x1040;
 const messageBar = 1;
 const registerBar = 4;
-const structure = { common: 1, notify: 2, interrupt: 3, device: 4 } as const;
+const structure = { common: 1, notify: 2, interrupt: 3, device: 4, window: 5 } as const;
+/** Registers of the capability through which software reaches the BARs without mapping them. @virtio 4.1.4.9 */
+const windowRegister = { bar: 4, offset: 8, length: 12, data: 16 } as const;
 
 export class VirtioPci extends PciFunction {
   override readonly version: number = 1;
@@ -47,6 +50,33 @@ export class VirtioPci extends PciFunction {
     });
   }
 
+  override readConfig(offset: number, size: AccessSize): number {
+    const access = this.windowAccess(offset);
+    if (access !== null) this.config.set(this.window + windowRegister.data, 4, this.registers.read(access.offset, access.size));
+    return super.readConfig(offset, size);
+  }
+
+  override writeConfig(offset: number, size: AccessSize, value: number): void {
+    super.writeConfig(offset, size, value);
+    const access = this.windowAccess(offset);
+    if (access !== null) this.registers.write(access.offset, access.size, extract(this.config.read(this.window + windowRegister.data, 4), 0, access.size));
+  }
+
+  /** The first of the vendor's capabilities. */
+  private get window(): number {
+    return this.capabilityOffset(capabilityId.vendor);
+  }
+
+  /** What an access to the window's data reaches; null: it is another register, or the window leads nowhere. */
+  private windowAccess(offset: number): { readonly offset: number; readonly size: AccessSize } | null {
+    const at = this.window;
+    if (offset < at + windowRegister.data || offset >= at + windowRegister.data + 4) return null;
+    const size = this.config.read(at + windowRegister.length, 4);
+    const target = this.config.read(at + windowRegister.offset, 4);
+    if (this.config.read(at + windowRegister.bar, 1) !== registerBar || (size !== 1 && size !== 2 && size !== 4)) return null;
+    return target % size === 0 && target < layout.bytes ? { offset: target, size } : null;
+  }
+
   override reset(): void {
     super.reset();
     this.registers.reset();
@@ -70,11 +100,20 @@ export class VirtioPci extends PciFunction {
 function capabilities(kind: VirtioKind): Capability[] {
   const notifyBytes = kind.queueSizes.length * layout.notifyMultiplier;
   return [
-    describe(structure.common, layout.common, layout.commonLength), describe(structure.interrupt, layout.interrupt, 1),
+    window, describe(structure.common, layout.common, layout.commonLength), describe(structure.interrupt, layout.interrupt, 1),
     ...(kind.configurationLength > 0 ? [describe(structure.device, layout.device, kind.configurationLength)] : []),
     describe(structure.notify, layout.notify, notifyBytes, [layout.notifyMultiplier]),
   ];
 }
+
+const window: Capability = {
+  id: capabilityId.vendor, length: 20,
+  registers: [
+    { offset: 2, size: 1, value: 20 }, { offset: 3, size: 1, value: structure.window }, { offset: windowRegister.bar, size: 1, writable: 0xff },
+    { offset: windowRegister.offset, size: 4, writable: 0xffffffff }, { offset: windowRegister.length, size: 4, writable: 0xffffffff },
+    { offset: windowRegister.data, size: 4, writable: 0xffffffff },
+  ],
+};
 
 function describe(type: number, offset: number, length: number, more: readonly number[] = []): Capability {
   const body = new DataView(new ArrayBuffer(13 + more.length * 4));

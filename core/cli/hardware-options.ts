@@ -17,7 +17,7 @@ export function addHardwareOptions(command: Command): Command {
   return command
     .option('--disk <file[,bus=...,format=raw|qcow2,readonly,slot=1..4]>', `disk image; may be repeated; buses: ${diskBus.options.join(', ')} (default: ${diskDefaults.bus})`, collect)
     .option('--cdrom <file[,bus=ahci|scsi]>', 'ISO image in a CD-ROM drive; may be repeated', collect)
-    .option('--net <user|none[,forward=tcp:8080:80,mac=...,model=...,capture=FILE,slot=1..4]>', 'network interface; may be repeated; `user` shares the network of this machine', collect);
+    .option('--net <user|switch=NAME|none[,forward=tcp:8080:80,dhcp,mac=...,model=...,capture=FILE,slot=1..4]>', 'network interface; may be repeated; `user` shares the network of this machine, `switch=NAME` leads to other VMs', collect);
 }
 
 /** Disks and drives together, in the order given, disks first. An option that is there replaces all devices of its kind. */
@@ -62,11 +62,15 @@ function splitFile(text: string, comma: RegExp): [string, string] {
 
 function parseNetwork(text: string): NetworkConfig {
   const [attach = '', ...rest] = text.split(',');
-  if (attach !== 'user') throw badArgument(`--net: "${attach}" is none of user, none.`, 'Write --net user to share the network of this machine.');
-  const read = new Properties('--net', rest.join(','), ['forward', 'mac', 'model', 'capture', 'host-loopback', 'link', 'slot']);
+  const [, switchName] = /^switch=(.*)$/.exec(attach) ?? [];
+  if (attach !== 'user' && switchName === undefined) {
+    throw badArgument(`--net: "${attach}" is none of user, switch=NAME, none.`, 'Write --net user to share the network of this machine, --net switch=NAME for a network of VMs.');
+  }
+  const read = new Properties('--net', rest.join(','), ['mac', 'model', 'capture', 'link', 'slot', ...(switchName === undefined ? ['forward', 'host-loopback'] : ['dhcp'])]);
   const capture = read.text('capture');
   return {
-    ...networkDefaults, attach: read.word('link', ['up', 'down']) === 'down' ? 'none' : 'user', mac: (read.text('mac') ?? '').toLowerCase(),
+    ...networkDefaults, attach: switchName === undefined ? 'user' : 'switch', switchName: switchName ?? '', switchDhcp: read.flag('dhcp'),
+    linkUp: read.word('link', ['up', 'down']) !== 'down', mac: (read.text('mac') ?? '').toLowerCase(),
     model: read.word('model', networkConfig.shape.model.options) ?? networkDefaults.model, hostLoopback: read.flag('host-loopback'),
     forwards: read.all('forward').map(parseForward), capture: capture === undefined ? null : resolve(capture), ...read.slot(),
   };

@@ -139,6 +139,9 @@ function addVmCommands(program: Command): void {
     .action(async (name: string, slot: string, options: object) => {
       await (await import('./vm.ts')).unplugCard(name, slot, options);
     });
+  sub('link <vm> <interface> <up|down>', 'plug the cable of a network interface in or pull it, of a running VM at once').action(async (name: string, number: string, state: string, options: object) => {
+    await (await import('./vm.ts')).linkCable(name, number, state, options);
+  });
   sub('rm <vm>', 'remove a VM that does not run, with its folder').action(async (name: string, options: object) => {
     await (await import('./vm.ts')).removeVm(name, options);
   });

@@ -77,6 +77,15 @@ export async function plugCard(reference: string, options: CommonOptions & Hardw
   });
 }
 
+export async function linkCable(reference: string, number: string, state: string, options: CommonOptions): Promise<void> {
+  if (state !== 'up' && state !== 'down') throw badArgument(`"${state}" is none of up, down.`);
+  const position = /^[1-9]\d?$/.test(number) ? Number(number) : 0;
+  if (position === 0) throw badArgument(`"${number}" is no network interface.`, 'Interfaces are counted from 1; `vanderpool vm show` lists them.');
+  await answerWithVm(options, (client) => client.call('vm.link', { vm: reference, network: position - 1, up: state === 'up' }), (vm) => {
+    return `The cable of interface ${position} of "${vm.config.name}" is ${state === 'up' ? 'plugged in' : 'pulled'}.`;
+  });
+}
+
 export async function unplugCard(reference: string, text: string, options: CommonOptions & { readonly force?: boolean }): Promise<void> {
   const slot = slotNumber.safeParse(Number(text));
   if (!slot.success) throw badArgument(`"${text}" is no slot.`, `Slots are 1 to ${HOT_PLUG_SLOTS}; \`vanderpool vm show\` tells what is in them.`);
@@ -137,9 +146,9 @@ function diskText({ path, kind, bus, readOnly, slot }: DiskConfig): string {
   return `${path} (${kind === 'cdrom' ? 'CD-ROM' : bus}${readOnly && kind === 'disk' ? ', read-only' : ''}${slotText(slot)})`;
 }
 
-function networkText({ model, attach, mac, forwards, slot }: NetworkConfig): string {
+function networkText({ model, attach, mac, forwards, slot, switchName, switchDhcp, linkUp }: NetworkConfig): string {
   const ports = forwards.map(({ protocol, hostAddress, hostPort, guestPort }) => `, ${protocol} ${hostAddress}:${hostPort} to ${guestPort}`).join('');
-  return `${model}${mac === '' ? '' : ` ${mac}`}${attach === 'none' ? ', cable unplugged' : ''}${slotText(slot)}${ports}`;
+  return `${model}${mac === '' ? '' : ` ${mac}`}${attach === 'switch' ? `, switch ${switchName}${switchDhcp ? ' with DHCP' : ''}` : ''}${attach === 'none' || !linkUp ? ', cable unplugged' : ''}${slotText(slot)}${ports}`;
 }
 
 function describeVm({ id, config, state, exit, startedAt, createdAt, processId }: Vm): string {

@@ -43,8 +43,14 @@ export type PortForward = z.infer<typeof portForward>;
 export const networkConfig = z.strictObject({
   /** What the guest sees the interface as. */
   model: z.enum(['virtio', 'e1000e']),
-  /** `user`: the host's network behind address translation; `none`: a cable that leads nowhere. */
-  attach: z.enum(['user', 'none']),
+  /** `user`: the host's network behind address translation; `switch`: the other VMs on a switch of that name; `none`: a cable that leads nowhere. */
+  attach: z.enum(['user', 'switch', 'none']),
+  /** Of the switch; other interfaces mind no name. */
+  switchName: z.union([z.literal(''), z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'the name of a switch has up to 32 small letters, digits and dashes')]).default(''),
+  /** Whether the guest gets an address by DHCP on a switch. */
+  switchDhcp: z.boolean().default(false),
+  /** Whether the cable is plugged in. */
+  linkUp: z.boolean().default(true),
   /** Such as `52:54:00:12:34:56`; empty: chosen by the VM's name and the interface's number. */
   mac: z.union([z.literal(''), z.string().regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/, 'a MAC address is six pairs of hexadecimal digits, the first of them even')]),
   forwards: z.array(portForward).max(FORWARDS_MAXIMUM, `at most ${FORWARDS_MAXIMUM} port forwards are possible`),
@@ -53,10 +59,10 @@ export const networkConfig = z.strictObject({
   /** File that gets every frame, for Wireshark; null: none. */
   capture: filePath.nullable(),
   slot,
-});
+}).refine(({ attach, switchName }) => attach !== 'switch' || switchName !== '', { message: 'the switch needs a name', path: ['switchName'] });
 export type NetworkConfig = z.infer<typeof networkConfig>;
 
-export const networkDefaults: NetworkConfig = { model: 'virtio', attach: 'user', mac: '', forwards: [], hostLoopback: false, capture: null };
+export const networkDefaults: NetworkConfig = { model: 'virtio', attach: 'user', mac: '', forwards: [], hostLoopback: false, capture: null, switchName: '', switchDhcp: false, linkUp: true };
 
 /** What can be put into a hot-plug slot while a VM runs; without a slot of its own it gets the first that is empty. */
 export const card = z.discriminatedUnion('kind', [z.strictObject({ kind: z.literal('disk'), disk: diskConfig }), z.strictObject({ kind: z.literal('network'), network: networkConfig })]);

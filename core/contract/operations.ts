@@ -6,7 +6,7 @@ import { CONSOLE_WRITE_BYTES } from './limits.ts';
 import { deviceOperations } from './device.ts';
 import { settings, settingsChanges } from './settings.ts';
 import { finding, snapshot, snapshotDifference, snapshotName, snapshotNotes, snapshotReference } from './snapshot.ts';
-import { card, filePath, slotNumber } from './hardware.ts';
+import { NETWORKS_MAXIMUM, card, filePath, slotNumber } from './hardware.ts';
 import { bootConfig, newVm, portNumber, vm, vmChanges, vmName, vmReference } from './vm.ts';
 
 const nothing = z.strictObject({});
@@ -90,6 +90,8 @@ export const operations = {
   'vm.plug': { input: z.strictObject({ vm: vmReference, card }), output: vm },
   /** Takes a card out: a running guest is asked to let it go, or with `force` not. Answers when it is out. */
   'vm.unplug': { input: z.strictObject({ vm: vmReference, slot: slotNumber, force: z.boolean() }), output: vm },
+  /** Plugs the cable of a network interface in or pulls it, of a running VM at once. `network`: its place in the configuration, from 0. */
+  'vm.link': { input: z.strictObject({ vm: vmReference, network: z.int().min(0).max(NETWORKS_MAXIMUM - 1), up: z.boolean() }), output: vm },
   'vm.move': { input: z.strictObject({ vm: vmReference, position: z.int().min(0) }), output: z.array(vm) },
   /** While the guest runs, with its memory; of a VM that is off, its configuration. */
   'snapshot.take': {

@@ -61,6 +61,16 @@ export class Cards {
     return this.#vms.get(vm.id);
   }
 
+  /** Plugs the cable of a network interface in or pulls it. @param network its place in the configuration @throws ContractError when there is none */
+  async setLink(reference: string, network: number, up: boolean): Promise<Vm> {
+    const { id, config } = await this.#vms.get(reference);
+    const wired = config.networks[network];
+    if (!wired) throw new ContractError('bad-field', `The VM "${config.name}" has no network interface ${network + 1}.`, `It has ${config.networks.length}.`, 'network');
+    if (up && wired.attach === 'none') throw new ContractError('wrong-state', `The cable of interface ${network + 1} leads nowhere.`, 'Attach the interface to a network in the configuration.', 'network');
+    this.#vms.guest(id)?.setLink(network, up);
+    return this.#vms.configure(id, { ...config, networks: config.networks.map((other, index) => (index === network ? { ...other, linkUp: up } : other)) });
+  }
+
   /** A running VM's card is out, by whosever wish. */
   async released(id: string, slot: number): Promise<void> {
     const { config } = await this.#vms.get(id);

@@ -229,6 +229,11 @@ export class Guest {
     return this.#askPlug((id) => ({ type: 'unplug', id, slot, force }));
   }
 
+  /** Plugs the cable of a network interface in or pulls it. */
+  setLink(network: number, up: boolean): void {
+    this.#send({ type: 'link', network, up });
+  }
+
   async #askPlug(message: (id: number) => ToVmProcess): Promise<void> {
     const id = this.#nextInspection++;
     const answer = Promise.withResolvers<void>();

@@ -52,6 +52,7 @@ export function createOperations(engine: Engine): OperationHandlers {
       await supervisor.displayInput(vm, input);
       return {};
     },
+    'vm.link': ({ vm, network, up }) => supervisor.cards.setLink(vm, network, up),
     'vm.plug': ({ vm, card }) => supervisor.cards.plug(vm, card),
     'vm.unplug': ({ vm, slot, force }) => supervisor.cards.unplug(vm, slot, force),
     'vm.move': ({ vm, position }) => supervisor.move(vm, position),

@@ -40,6 +40,8 @@ export const toVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('display-input'), input: displayInput }),
   /** Put a card into an empty hot-plug slot; `plugged` answers. */
   z.strictObject({ type: z.literal('plug'), id: z.int().min(0), slot: slotNumber, card }),
+  /** Plug the cable of an interface in or pull it. */
+  z.strictObject({ type: z.literal('link'), network: z.int().min(0), up: z.boolean() }),
   /** Ask the guest to let a card go, or with `force` pull it out; `plugged` says that it was asked, `released` that the card is out. */
   z.strictObject({ type: z.literal('unplug'), id: z.int().min(0), slot: slotNumber, force: z.boolean() }),
   z.strictObject({ type: z.literal('inspect'), id: z.int().min(0), query: inspectQuery }),

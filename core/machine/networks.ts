@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { NetworkConfig } from '../contract/hardware.ts';
 import { createFrameBuffer } from '../net/frameLink.ts';
-import { UserNetwork } from '../net/network.ts';
+import { NetworkPort } from '../net/networkPort.ts';
 
 /** What the core thread is told of an interface. */
 export interface MachineNetwork extends Pick<NetworkConfig, 'model'> {
@@ -17,14 +17,14 @@ export interface MachineNetwork extends Pick<NetworkConfig, 'model'> {
 /** One of the interfaces, as long as its network is open. */
 interface OpenNetwork {
   readonly description: MachineNetwork;
-  readonly network: UserNetwork;
+  readonly network: NetworkPort;
 }
 
 /** @param seed the address is made of, when nobody chose one @throws ContractError when a port to forward cannot be had */
 async function openNetwork(config: NetworkConfig, seed: string, field: string): Promise<OpenNetwork> {
   const { model, mac, slot } = config;
   const description = { model, mac: macOf(mac, seed), link: createFrameBuffer(), ...(slot === undefined ? {} : { slot }) };
-  return { description, network: await UserNetwork.open(description.link, config, field) };
+  return { description, network: await NetworkPort.open(description.link, config, description.mac, field) };
 }
 
 export class MachineNetworks {
@@ -71,6 +71,11 @@ export class MachineNetworks {
   async unplug(slot: number): Promise<void> {
     const index = this.#open.findIndex(({ description }) => description.slot === slot);
     if (index >= 0) await Promise.allSettled(this.#open.splice(index, 1).map(({ network }) => network.close()));
+  }
+
+  /** Plugs the cable of an interface in or pulls it. @param index in the configuration: hot-plugged ones are behind the others */
+  setLink(index: number, up: boolean): void {
+    this.#open[index]?.network.setLink(up);
   }
 
   async close(): Promise<void> {

@@ -145,6 +145,7 @@ class Guest {
       case 'trace-exits': return this.#exits.report(message.wanted);
       case 'picture': return void this.#picture(message.id, message.viewer, message.forget);
       case 'display-input': return void this.#runner.ask('display-input', message.input).catch(() => undefined);
+      case 'link': return this.#services.setLink(message.network, message.up);
       case 'plug': return void this.#answerPlug(message.id, () => this.#plug(message.slot, message.card));
       case 'unplug': return void this.#answerPlug(message.id, () => this.#runner.ask('unplug', message));
       case 'inspect': return void this.#inspect(message.id, message.query);

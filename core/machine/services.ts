@@ -41,6 +41,11 @@ export class MachineServices {
     return card.kind === 'disk' ? { kind: 'disk', disk: await this.#disks.plug(card.disk, slot) } : { kind: 'network', network: await this.#networks.plug(card.network, slot) };
   }
 
+  /** Plugs the cable of an interface in or pulls it. @param network its place in the configuration */
+  setLink(network: number, up: boolean): void {
+    this.#networks.setLink(network, up);
+  }
+
   /** Finishes and closes what the card of a slot needed. */
   async unplug(slot: number): Promise<void> {
     await Promise.all([this.#disks.unplug(slot), this.#networks.unplug(slot)]);

@@ -1,6 +1,7 @@
 /** The network behind a guest's interface: a gateway that answers ARP, neighbour discovery, DHCP, DNS and ping, and passes TCP and UDP on through the host's sockets. */
 import type { Socket } from 'node:net';
 import { inNetwork, isBroadcast, isGateway, linkLocalPrefix, nat4, nat6 } from './addresses.ts';
+import { answerArp } from './arp.ts';
 import { answerDhcp } from './dhcp.ts';
 import { answerDhcpv6 } from './dhcpv6.ts';
 import { GuestSide } from './guestSide.ts';
@@ -16,7 +17,6 @@ import type { MacAddress } from './packets.ts';
 import { Reassembly } from './reassembly.ts';
 
 const ROUTER_MAC: MacAddress = Uint8Array.of(0x52, 0x55, 10, 0, 2, 2);
-const ARP_BYTES = 28;
 
 const port = { dhcpServer: 67, dhcpClient: 68, dhcpv6Client: 546, dhcpv6Server: 547 } as const;
 const lease = { address: nat4.guest, mask: nat4.mask, server: nat4.gateway, router: nat4.gateway, nameServer: nat4.nameServer } as const;
@@ -89,20 +89,10 @@ export class Nat {
     this.#udp.close();
   }
 
-  /** The gateway's addresses are where it is; the guest's own is left alone. @rfc 826 */
+  /** The gateway's addresses are where it is; the guest's own is left alone. */
   #arp(request: Uint8Array): void {
-    if (request.length < ARP_BYTES) return;
-    const view = viewOf(request);
-    if (view.getUint32(0) !== 0x00010800 || view.getUint16(4) !== 0x0604 || view.getUint16(6) !== 1) return;
-    const target = request.subarray(24, 28);
-    if (!sameBytes(target, nat4.gateway) && !sameBytes(target, nat4.nameServer)) return;
-    const reply = new Uint8Array(ARP_BYTES);
-    viewOf(reply).setUint32(0, 0x00010800);
-    viewOf(reply).setUint32(4, 0x06040002);
-    reply.set(ROUTER_MAC, 8);
-    reply.set(target, 14);
-    reply.set(request.subarray(8, 18), 18);
-    this.#guest.sendFrame(etherType.arp, reply);
+    const reply = answerArp(request, [nat4.gateway, nat4.nameServer], ROUTER_MAC);
+    if (reply) this.#guest.sendFrame(etherType.arp, reply);
   }
 
   #ip(arrived: IpPacket | null): void {

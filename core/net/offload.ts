@@ -3,6 +3,10 @@ import type { Frame } from './frameLink.ts';
 import { ETHERNET_BYTES, TCP_BYTES, etherType, fold, sumWords, tcpFlag, viewOf } from './packets.ts';
 import { IPV4_BYTES, IPV6_BYTES, ipProtocol, pseudoHeader } from './ip.ts';
 
+/** The longest frame on a link without offloads: 1500 bytes behind a header with VLAN tag. */
+const FRAME_MAXIMUM = 1518;
+const SEGMENT_MINIMUM = 64;
+
 /** Puts the checksum in that covers the pseudo header alone so far. */
 export function finishChecksum(bytes: Uint8Array, { start, offset }: NonNullable<Frame['partialChecksum']>): void {
   if (start + offset + 2 > bytes.length) return;
@@ -23,16 +27,28 @@ export function writeIpv4Checksum(packet: Uint8Array): void {
  * @param large whether TCP segments may stay long, @param partial whether checksums may stay partial
  */
 export function plainFrames({ bytes, partialChecksum, segmentBytes }: Frame, { large, partial }: { readonly large: boolean; readonly partial: boolean }): Frame[] {
-  if (segmentBytes !== undefined && !large) return cut(bytes, segmentBytes);
+  if (segmentBytes !== undefined) {
+    const headers = headersOf(bytes);
+    if (headers === null) return [];
+    return large && partial && partialChecksum ? [{ bytes, partialChecksum, segmentBytes, headerBytes: headers.end }] : cut(bytes, headers, segmentBytes);
+  }
+  if (bytes.length > FRAME_MAXIMUM) return [];
   if (!partialChecksum) return [{ bytes }];
-  if (partial) return [{ bytes, partialChecksum, ...(segmentBytes === undefined ? {} : { segmentBytes, headerBytes: headersOf(bytes)?.end ?? 0 }) }];
+  if (partial) return [{ bytes, partialChecksum }];
   const whole = bytes.slice();
   finishChecksum(whole, partialChecksum);
   return [{ bytes: whole }];
 }
 
-/** Where the TCP header of a frame begins and ends; null when it has none. */
-function headersOf(bytes: Uint8Array): { readonly version: 4 | 6; readonly tcp: number; readonly end: number } | null {
+/** Where the TCP header of a frame begins and ends. */
+interface Headers {
+  readonly version: 4 | 6;
+  readonly tcp: number;
+  readonly end: number;
+}
+
+/** Null for a frame that has no TCP header. */
+function headersOf(bytes: Uint8Array): Headers | null {
   if (bytes.length < ETHERNET_BYTES + IPV4_BYTES + TCP_BYTES) return null;
   const type = viewOf(bytes).getUint16(12);
   const version = type === etherType.ipv4 ? 4 : type === etherType.ipv6 ? 6 : null;
@@ -44,11 +60,9 @@ function headersOf(bytes: Uint8Array): { readonly version: 4 | 6; readonly tcp: 
 }
 
 /** A long TCP segment as short ones, each with headers of its own. */
-function cut(bytes: Uint8Array, segmentBytes: number): Frame[] {
-  const headers = headersOf(bytes);
+function cut(bytes: Uint8Array, { version, tcp, end }: Headers, segmentBytes: number): Frame[] {
   // Smaller pieces have no honest use, and would be many.
-  if (headers === null || segmentBytes < 64) return [];
-  const { version, tcp, end } = headers;
+  if (segmentBytes < SEGMENT_MINIMUM) return [];
   const sequence = viewOf(bytes).getUint32(tcp + 4);
   const frames: Frame[] = [];
   for (let at = end; at < bytes.length; at += segmentBytes) {

@@ -213,6 +213,14 @@ export const migrations: readonly Migration[] = [
       `ALTER TABLE vms ADD COLUMN usb TEXT NOT NULL DEFAULT 'off'`, 'ALTER TABLE vms ADD COLUMN caching_mode INTEGER NOT NULL DEFAULT 0 CHECK (caching_mode IN (0, 1))',
     ],
   },
+  {
+    version: 12,
+    what: 'switches between VMs, and cables that are pulled',
+    statements: [
+      `ALTER TABLE networks ADD COLUMN switch_name TEXT NOT NULL DEFAULT ''`, 'ALTER TABLE networks ADD COLUMN switch_dhcp INTEGER NOT NULL DEFAULT 0 CHECK (switch_dhcp IN (0, 1))',
+      'ALTER TABLE networks ADD COLUMN link_up INTEGER NOT NULL DEFAULT 1 CHECK (link_up IN (0, 1))',
+    ],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

@@ -66,6 +66,9 @@ export interface NetworkRow {
   readonly host_loopback: number;
   readonly capture: string | null;
   readonly slot: number | null;
+  readonly switch_name: string;
+  readonly switch_dhcp: number;
+  readonly link_up: number;
 }
 
 export interface PortForwardRow {

@@ -51,12 +51,20 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
       setBusy(false);
     }
   };
+  /** Cables come and go while the machine runs. */
+  const link = async (network: number, up: boolean): Promise<void> => {
+    try {
+      await engine.call('vm.link', { vm: vm.id, network, up });
+    } catch (thrown) {
+      setError(asContractError(thrown).toShape());
+    }
+  };
   const fields = { draft, problems, onChange: change, disabled: locked };
   return (
     <form className="tab-panel" aria-label="Configuration" noValidate onSubmit={(event) => { event.preventDefault(); void save(); }}>
       <div className="page">
         <div className="page-inner" style={{ gap: 0 }}>
-          {locked && <div style={{ marginBottom: 16 }}><Callout kind="info" title="The machine runs." hint="Name and notes can change now; stop it to change its hardware." /></div>}
+          {locked && <div style={{ marginBottom: 16 }}><Callout kind="info" title="The machine runs." hint="Name, notes and network cables can change now; stop it to change its hardware." /></div>}
           {error && <div style={{ marginBottom: 16 }}><Callout kind="error" title={error.message} hint={error.hint} /></div>}
           <Section title="General" about="How you find the machine again.">
             <NameField {...fields} />
@@ -98,7 +106,7 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
             <DiskFields {...fields} />
           </Section>
           <Section title="Network" about="Interfaces, and ports of this host that lead into the guest.">
-            <NetworkFields {...fields} />
+            <NetworkFields {...fields} {...(locked ? { onLink: link } : {})} />
           </Section>
           <Section title="Serial ports" about="Each port that has a console gets a tab.">
             <SerialFields {...fields} />

@@ -16,12 +16,24 @@ const models: readonly Option[] = [
   { value: 'e1000e', label: 'Intel 82574L', detail: 'e1000e: what most systems know without a driver of their own.' },
 ];
 
-export function NetworkFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
+const attachments: readonly Option[] = [
+  { value: 'user', label: 'This host’s network', detail: 'Behind address translation; the guest gets its address by DHCP.' },
+  { value: 'switch', label: 'Switch', detail: 'Machines on the switch of the same name reach each other, and nobody else.' },
+  { value: 'none', label: 'Nothing' },
+];
+
+interface NetworkFieldsProps extends FieldsProps {
+  /** Plugs a cable of the running machine in or pulls it; absent while it does not run. */
+  readonly onLink?: (network: number, up: boolean) => Promise<void>;
+}
+
+export function NetworkFields({ draft, problems, onChange, disabled = false, onLink }: NetworkFieldsProps): ReactNode {
   const set = (networks: readonly NetworkConfig[]): void => onChange({ networks });
   return (
     <>
       {draft.networks.map((network, index) => (
         <NetworkField key={index} network={network} number={index + 1} problems={problems} disabled={disabled}
+          onLink={(up) => (onLink ? void onLink(index, up) : set(changed(draft.networks, index, { linkUp: up })))} linkDisabled={disabled && !onLink}
           onChange={(part) => set(changed(draft.networks, index, part))} onRemove={() => set(without(draft.networks, index))} />
       ))}
       <div><Button icon={Network} disabled={disabled} onClick={() => set([...draft.networks, networkDefaults])}>Add a network interface</Button></div>
@@ -33,37 +45,46 @@ interface NetworkFieldProps extends Pick<FieldsProps, 'problems'> {
   readonly network: NetworkConfig;
   readonly number: number;
   readonly disabled: boolean;
+  readonly linkDisabled: boolean;
+  readonly onLink: (up: boolean) => void;
   readonly onChange: (part: Partial<NetworkConfig>) => void;
   readonly onRemove: () => void;
 }
 
-function NetworkField({ network, number, problems, disabled, onChange, onRemove }: NetworkFieldProps): ReactNode {
+function NetworkField({ network, number, problems, disabled, linkDisabled, onLink, onChange, onRemove }: NetworkFieldProps): ReactNode {
   const at = `networks.${number - 1}`;
   const forwards = (next: readonly PortForward[]): void => onChange({ forwards: [...next] });
   return (
     <div className="field" role="group" aria-label={`Network interface ${number}`}>
-      <Field label={`Network interface ${number}`} problem={problems[`${at}.mac`]}
-        hint="Shares the network of this machine behind address translation. The guest gets its address by DHCP.">
+      <Field label={`Network interface ${number}`} problem={problems[`${at}.mac`] ?? problems[`${at}.switchName`]} hint={attachments.find(({ value }) => value === network.attach)?.detail}>
         {(ties) => (
           <div className="input-row">
             <TextInput {...ties} className="mono" placeholder="MAC address, chosen when empty" value={network.mac} disabled={disabled} onText={(mac) => onChange({ mac: mac.toLowerCase() })} />
+            <Select label={`Network of interface ${number}`} value={network.attach} options={attachments} disabled={disabled} onPick={(attach) => onChange({ attach: attach as NetworkConfig['attach'] })} />
+            {network.attach === 'switch' && (
+              <>
+                <TextInput aria-label={`Switch of interface ${number}`} placeholder="Name of the switch" value={network.switchName} disabled={disabled} onText={(name) => onChange({ switchName: name.toLowerCase() })} />
+                <Switch label={`Addresses by DHCP on interface ${number}`} on={network.switchDhcp} disabled={disabled} onTurn={(switchDhcp) => onChange({ switchDhcp })} />
+                <span className="note">DHCP</span>
+              </>
+            )}
             <Select label={`Model of interface ${number}`} value={network.model} options={models} disabled={disabled} onPick={(model) => onChange({ model: model as NetworkConfig['model'] })} />
-            <Switch label={`Cable of interface ${number} plugged in`} on={network.attach === 'user'} disabled={disabled} onTurn={(on) => onChange({ attach: on ? 'user' : 'none' })} />
+            <Switch label={`Cable of interface ${number} plugged in`} on={network.linkUp} disabled={linkDisabled} onTurn={onLink} />
             <span className="note">Connected</span>
             <IconButton icon={X} label={`Remove network interface ${number}`} disabled={disabled} onClick={onRemove} />
           </div>
         )}
       </Field>
-      {network.forwards.map((forward, index) => (
+      {network.attach === 'user' && network.forwards.map((forward, index) => (
         <ForwardField key={index} forward={forward} name={`port forward ${index + 1} of interface ${number}`} disabled={disabled}
           problem={problems[`${at}.forwards.${index}.hostPort`]?.message ?? problems[`${at}.forwards.${index}.guestPort`]?.message ?? problems[`${at}.forwards.${index}.hostAddress`]?.message}
           onChange={(part) => forwards(changed(network.forwards, index, part))} onRemove={() => forwards(without(network.forwards, index))} />
       ))}
-      <div>
+      {network.attach === 'user' && <div>
         <Button icon={Plus} disabled={disabled} onClick={() => forwards([...network.forwards, { protocol: 'tcp', hostAddress: '127.0.0.1', hostPort: 2222, guestPort: 22 }])}>
           Add a port forward
         </Button>
-      </div>
+      </div>}
     </div>
   );
 }

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { extname, join, normalize } from 'node:path';
 import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
-import { asContractError, ContractError, decodeText, encodeText, operations, parseClientMessage, parseWith, settings as settingsSchema, settingsDefaults, vmDefaults, withChanges } from '../../core/contract/index.ts';
+import { asContractError, ContractError, decodeText, encodeText, operations, parseClientMessage, parseWith, settings as settingsSchema, settingsDefaults, vmChanges, vmDefaults, withChanges } from '../../core/contract/index.ts';
 import type { ClientMessage, HostInfo, MetricsEvent, OperationInput, OperationName, OperationOutput, Settings, Vm, VmConfig } from '../../core/contract/index.ts';
 
 const types: Readonly<Record<string, string>> = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2' };
@@ -80,9 +80,9 @@ export async function startScriptedEngine(folder: string, script: readonly Scrip
     'vm.pause': ({ vm }) => change(vm, { state: 'paused' }),
     'vm.resume': ({ vm }) => change(vm, { state: 'running' }),
     'vm.stop': ({ vm }) => change(vm, { state: 'stopped', startedAt: null, processId: null }),
-    'vm.edit': ({ vm, changes }) => change(vm, { config: withChanges(vms.find((one) => one.id === vm)?.config ?? { ...vmDefaults, name: '' }, changes) }),
+    'vm.edit': ({ vm, changes }) => change(vm, { config: withChanges(vms.find((one) => one.id === vm)?.config ?? { ...vmDefaults, name: '' }, vmChanges.parse(changes)) }),
     'vm.create': ({ config }) => {
-      const vm = scriptedVm({ config: withChanges({ ...vmDefaults, name: config.name }, config), state: 'stopped' }, vms.length);
+      const vm = scriptedVm({ config: withChanges({ ...vmDefaults, name: config.name }, vmChanges.parse(config)), state: 'stopped' }, vms.length);
       vms = [...vms, vm];
       publish('library', { kind: 'vm-changed', vm });
       return vm;

@@ -8,6 +8,7 @@ import type { Recording } from './exit-recording.ts';
 import { show, table } from './output.ts';
 import { withEngine } from './session.ts';
 import type { CommonOptions } from './session.ts';
+import { wholeNumber } from './machine-options.ts';
 import { badArgument } from './status.ts';
 
 export interface ExitsOptions extends CommonOptions {
@@ -15,6 +16,7 @@ export interface ExitsOptions extends CommonOptions {
   readonly watch?: boolean;
   readonly record?: string;
   readonly limit: string;
+  readonly vcpu?: string;
   readonly level?: string;
   readonly reason?: string;
 }
@@ -48,7 +50,7 @@ export async function watchExits(reference: string, options: ExitsOptions): Prom
 
 interface Following extends ExitsOptions {
   readonly recording: Recording | null;
-  readonly filter: (row: { readonly level: number; readonly name: string }) => boolean;
+  readonly filter: (row: { readonly vcpu: number; readonly level: number; readonly name: string }) => boolean;
 }
 
 async function follow(client: Client, reference: string, options: Omit<Following, 'seconds'> & { readonly seconds: number }): Promise<WatchedRow[]> {
@@ -139,8 +141,9 @@ function limitOf(text: string): number {
   return Number(count) * UNITS[unit.toUpperCase()]!;
 }
 
-function filterOf({ level, reason }: ExitsOptions): Following['filter'] {
+function filterOf({ vcpu, level, reason }: ExitsOptions): Following['filter'] {
+  const processor = vcpu === undefined ? null : wholeNumber('--vcpu', vcpu);
   if (level !== undefined && !/^L?[12]$/i.test(level)) throw badArgument(`--level: "${level}" is no level.`, 'Write 1 or 2.');
   const wanted = level === undefined ? null : Number(level.at(-1));
-  return (row) => (wanted === null || row.level === wanted) && (reason === undefined || row.name === reason);
+  return (row) => (processor === null || row.vcpu === processor) && (wanted === null || row.level === wanted) && (reason === undefined || row.name === reason);
 }

@@ -1,6 +1,6 @@
 /** `vanderpool inspect`: the state of a machine, as tables. */
 import type { Client } from '../contract/client.ts';
-import { INSPECT_BYTES, INSPECT_INSTRUCTIONS } from '../contract/inspect.ts';
+import { forVcpu, INSPECT_BYTES, INSPECT_INSTRUCTIONS } from '../contract/inspect.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import { show } from './output.ts';
 import { sectionText } from '../inspect/text.ts';
@@ -20,12 +20,14 @@ export interface InspectOptions extends CommonOptions {
   readonly code?: boolean | string;
   readonly memory?: string;
   readonly physical?: string;
+  readonly vcpu?: string;
   readonly count: string;
 }
 
 /** Each option asks one question; without any, the registers and the code around RIP are shown. */
 export async function inspectVm(reference: string, options: InspectOptions): Promise<void> {
-  const queries = queriesOf(options);
+  const vcpu = options.vcpu === undefined ? 0 : wholeNumber('--vcpu', options.vcpu);
+  const queries = queriesOf(options).map((query) => forVcpu(query, vcpu));
   await showAnswers(reference, queries, options);
 }
 

@@ -242,6 +242,7 @@ function addWatching(program: Command): void {
       await (await import('./screenshot.ts')).screenshot(name, path, options);
     });
   addCommonOptions(program.command('inspect <vm>').description("look into a VM: registers, memory, page walks, interrupt controllers"))
+    .option('--vcpu <n>', 'of which processor, from 0 (default: 0)')
     .option('--registers', 'every register, control registers by bit')
     .option('--vectors', 'x87 and SSE registers')
     .option('--walk <address>', 'the translation of a linear address, entry by entry')
@@ -260,6 +261,7 @@ function addWatching(program: Command): void {
   addCommonOptions(program.command('exits <vm>').description('VM exits of a running VM by reason: counts, times, rates'))
     .option('--seconds <n>', 'how long to watch (default: 1)')
     .option('--watch', 'show them as they come, until Ctrl-C')
+    .option('--vcpu <n>', 'only exits of one processor, from 0')
     .option('--level <n>', 'only exits of the guest (1) or of its own guests (2)')
     .option('--reason <name>', 'only exits for this reason, such as io-instruction')
     .option('--record <file>', 'write every exit to a SQLite database (.db) or a file of JSON lines, until Ctrl-C')

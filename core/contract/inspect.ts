@@ -1,6 +1,7 @@
 /** Looking into a machine: what may be asked, and the tables that answer it. */
 import { z } from 'zod';
 import { hexNumber } from './exits.ts';
+import { CPUS_MAXIMUM } from './limits.ts';
 
 /** Bytes of memory that one query shows at most, and instructions. */
 export const INSPECT_BYTES = 4096;
@@ -8,32 +9,47 @@ export const INSPECT_INSTRUCTIONS = 256;
 
 export const addressSpace = z.enum(['virtual', 'physical']);
 
+/** What is a processor's own is asked of one; absent: the first. */
+const ofVcpu = { vcpu: z.int().min(0).max(CPUS_MAXIMUM - 1).optional() };
+
 export const inspectQuery = z.discriminatedUnion('what', [
   /** General, segment, control, debug and model-specific registers, decoded. */
-  z.strictObject({ what: z.literal('registers') }),
+  z.strictObject({ what: z.literal('registers'), ...ofVcpu }),
   /** x87, MMX and SSE state. */
-  z.strictObject({ what: z.literal('vectors') }),
+  z.strictObject({ what: z.literal('vectors'), ...ofVcpu }),
   /** How a linear address is translated now, step by step. */
-  z.strictObject({ what: z.literal('walk'), address: hexNumber }),
+  z.strictObject({ what: z.literal('walk'), ...ofVcpu, address: hexNumber }),
   /** The look-aside tables' entries. */
-  z.strictObject({ what: z.literal('tlb') }),
+  z.strictObject({ what: z.literal('tlb'), ...ofVcpu }),
   /** The current VMCS of the guest's own hypervisor. */
-  z.strictObject({ what: z.literal('vmcs') }),
+  z.strictObject({ what: z.literal('vmcs'), ...ofVcpu }),
   /** Local APIC, I/O APIC and the 8259A pair. */
   z.strictObject({ what: z.literal('interrupts') }),
   /** Who answers which guest-physical addresses and ports. */
   z.strictObject({ what: z.literal('map') }),
   /** Disassembly from an address on, or around RIP. */
-  z.strictObject({ what: z.literal('code'), address: hexNumber.nullable(), count: z.int().min(1).max(INSPECT_INSTRUCTIONS) }),
+  z.strictObject({ what: z.literal('code'), ...ofVcpu, address: hexNumber.nullable(), count: z.int().min(1).max(INSPECT_INSTRUCTIONS) }),
   /** Traffic of assigned devices, and the guest's VT-d unit: its devices, with `detail` also its registers and interrupt table. */
   z.strictObject({ what: z.literal('iommu'), detail: z.boolean() }),
   /** How a device's DMA address is translated, step by step; the device as `00:03.0`. */
   z.strictObject({ what: z.literal('iommu-walk'), device: z.string().max(16), pasid: z.int().min(0).max(0xfffff).nullable(), address: hexNumber, write: z.boolean() }),
   /** Requests of devices that were refused. */
   z.strictObject({ what: z.literal('iommu-faults') }),
-  z.strictObject({ what: z.literal('memory'), space: addressSpace, address: hexNumber, length: z.int().min(1).max(INSPECT_BYTES) }),
+  z.strictObject({ what: z.literal('memory'), ...ofVcpu, space: addressSpace, address: hexNumber, length: z.int().min(1).max(INSPECT_BYTES) }),
 ]);
 export type InspectQuery = z.infer<typeof inspectQuery>;
+type OfVcpu = Extract<InspectQuery, { what: 'registers' | 'vectors' | 'walk' | 'tlb' | 'vmcs' | 'code' | 'memory' }>;
+const OF_VCPU: readonly string[] = ['registers', 'vectors', 'walk', 'tlb', 'vmcs', 'code', 'memory'] satisfies readonly OfVcpu['what'][];
+
+/** The query, asked of a vCPU where it makes a difference. */
+export function forVcpu(query: InspectQuery, vcpu: number): InspectQuery {
+  return isOfVcpu(query) ? { ...query, vcpu } : query;
+}
+
+function isOfVcpu(query: InspectQuery): query is OfVcpu {
+  return OF_VCPU.includes(query.what);
+}
+
 export type InspectSubject = InspectQuery['what'];
 
 /** A table. Every row has as many cells as there are columns; numbers are hexadecimal. */

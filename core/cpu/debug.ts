@@ -34,6 +34,8 @@ export type DebugStop =
 export interface DebuggedProcessor {
   readonly view: DataView;
   readonly markedOffsets: Set<number>;
+  /** The vCPU that is selected. */
+  readonly vcpu: number;
   call(name: string): number;
 }
 
@@ -52,6 +54,8 @@ export class DebugUnit {
   private single = false;
   /** Where execution resumes: the breakpoint that the guest stands on does not stop it again. */
   private passing: bigint | null = null;
+  /** The vCPU that it is about, and the only one that runs while the debugger steps. */
+  vcpu = 0;
 
   constructor(cpu: DebuggedProcessor) {
     this.cpu = cpu;
@@ -112,12 +116,13 @@ export class DebugUnit {
     this.resume(null, false);
   }
 
-  /** The guest goes on from linear address `rip`, for one instruction or until something stops it. */
+  /** The guest goes on, the selected vCPU from linear address `rip`: that one alone for one instruction, or all until something stops them. */
   resume(rip: bigint | null, single: boolean): void {
     if (!single) this.mark();
     this.stop = null;
     this.single = single;
     this.passing = rip;
+    this.vcpu = this.cpu.vcpu;
     this.cpu.view.setUint32(DEBUG_HIT_KIND, 0, true);
   }
 
@@ -125,8 +130,9 @@ export class DebugUnit {
 
   /** Before an instruction at linear address `rip`: whether it must run on its own; `stop` is set when it must not run. */
   before(rip: bigint): boolean {
-    const passing = this.passing === rip;
-    this.passing = null;
+    const own = this.cpu.vcpu === this.vcpu;
+    const passing = own && this.passing === rip;
+    if (own) this.passing = null;
     if (!passing && this.breakpoints.has(rip)) this.stop = { kind: 'breakpoint' };
     return this.alone || this.single || this.cpu.markedOffsets.has(Number(rip & PAGE_MASK));
   }

@@ -11,6 +11,7 @@ import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN
 import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
 import { hotPrograms } from './interpreter/hotPrograms.ts';
 import { DebugUnit } from './debug.ts';
+import type { DebuggedProcessor } from './debug.ts';
 import { JitManager } from './jit/manager.ts';
 import { exportedSignatures } from './helpers.ts';
 import type { HelperSignatures } from './helpers.ts';
@@ -181,7 +182,7 @@ export class Processor {
         pageAddress: delta => this.call('sampleAddress', delta) >>> 0, markedOffsets: this.translator.markedOffsets,
       });
     }
-    this.debug = new DebugUnit({ view: this.view, markedOffsets: this.translator.markedOffsets, call: name => this.call(name) });
+    this.debug = new DebugUnit(debugged(this));
     this.view.setUint32(RAM_SIZE, options.ramBytes, true);
     this.nameEmptyWindow();
     this.bytes.fill(PAGE_RAM, PAGE_KIND, PAGE_KIND + (options.ramBytes >>> 12));
@@ -558,4 +559,14 @@ export class Processor {
     }
     return result.sort((a, b) => b.count - a.count);
   }
+}
+
+/** A processor as its debug unit sees it. */
+function debugged(cpu: Processor): DebuggedProcessor {
+  return {
+    view: cpu.view, markedOffsets: cpu.translator.markedOffsets, call: name => cpu.call(name),
+    get vcpu() {
+      return cpu.vcpu;
+    },
+  };
 }

@@ -1,5 +1,6 @@
 /** `monitor` at GDB's prompt: what GDB has no command for. */
 import type { Processor } from '../cpu/processor.ts';
+import { forVcpu } from '../contract/inspect.ts';
 import type { InspectQuery } from '../contract/inspect.ts';
 import { inspect } from '../inspect/inspect.ts';
 import type { InspectedBoard } from '../inspect/inspect.ts';
@@ -20,7 +21,7 @@ interface CommandRow {
   run(context: MonitorContext, argument: string): string | null;
 }
 
-const ask = (query: InspectQuery) => ({ cpu, board }: MonitorContext): string => inspect(cpu, board, query).map(sectionText).join('\n\n');
+const ask = (query: InspectQuery) => ({ cpu, board }: MonitorContext): string => inspect(cpu, board, forVcpu(query, cpu.vcpu)).map(sectionText).join('\n\n');
 
 const ROWS: Readonly<Record<string, CommandRow>> = {
   registers: { usage: 'registers', what: 'every register, control registers by bit', run: ask({ what: 'registers' }) },

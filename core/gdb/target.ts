@@ -42,6 +42,9 @@ type Reply = string | Uint8Array | null;
 export class GdbTarget {
   /** Whether the guest stands still for the debugger. */
   held = false;
+  /** The vCPU that stopped, and the one that commands are about; a thread's number is one more. */
+  private stopped = 0;
+  private thread = 0;
   private readonly machine: DebuggedMachine;
   private readonly cpu: Processor;
   /** How each breakpoint was set, by address: a stop tells which kind it was. */
@@ -57,13 +60,15 @@ export class GdbTarget {
 
   /** A debugger has come, or asks for a stop. */
   hold(): void {
-    this.held = true;
+    this.noticeStop();
     this.cpu.debug.stop ??= { kind: 'interrupt' };
   }
 
   /** The processor has stopped for the debugger. */
-  stopped(): void {
+  noticeStop(): void {
     this.held = true;
+    this.stopped = this.cpu.vcpu;
+    this.thread = this.stopped;
   }
 
   /** The debugger has gone: its breakpoints go with it, and the guest goes on. */
@@ -76,6 +81,7 @@ export class GdbTarget {
 
   /** The reply to a packet; null when it comes as the guest stops. */
   answer(packet: Uint8Array): Uint8Array | null {
+    this.cpu.select(this.thread);
     const reply = this.reply(Buffer.from(packet).toString('latin1'), packet);
     return typeof reply === 'string' ? Buffer.from(reply, 'latin1') : reply;
   }
@@ -96,7 +102,8 @@ export class GdbTarget {
       case 'c': case 's': return this.resume(text[0] === 's', rest);
       case 'C': case 'S': return this.resume(text[0] === 'S', rest.split(';')[1] ?? '');
       case 'v': return this.verbose(text);
-      case 'H': case 'T': return this.knownThread(text[0] === 'H' ? text.slice(2) : rest) ? OK : BAD_PACKET;
+      case 'H': return this.chooseThread(text.slice(2));
+      case 'T': return this.threadOf(rest) === null ? BAD_PACKET : OK;
       case 'q': case 'Q': return this.query(text);
       case 'D':
         this.release();
@@ -127,18 +134,26 @@ export class GdbTarget {
     REGISTER_SETS.amd64.find(({ name }) => name === 'rip')?.write(this.cpu, bytes);
   }
 
-  /** `vCont`: the first action is that of the thread in front, which is all there is with one vCPU. */
   private verbose(text: string): Reply {
     if (text === 'vCont?') return 'vCont;c;C;s;S';
-    if (text.startsWith('vCont;')) {
-      const action = text.split(';')[1]?.[0] ?? '';
-      return 'cCsS'.includes(action) && action !== '' ? this.resume(action.toLowerCase() === 's', '') : BAD_PACKET;
-    }
+    if (text.startsWith('vCont;')) return this.resumeThreads(text.split(';').slice(1));
     if (text.startsWith('vKill;')) {
       this.kill();
       return OK;
     }
     return UNKNOWN;
+  }
+
+  /** `vCont`, actions with a thread each. A step is one thread's, and the others stand still for it; else all go on. */
+  private resumeThreads(actions: readonly string[]): Reply {
+    const parts = actions.map((action) => action.split(':', 2));
+    if (parts.length === 0 || !parts.every(([verb = '']) => /^([cs]|[CS][0-9a-f]{2})$/i.test(verb))) return BAD_PACKET;
+    const step = parts.find(([verb = '']) => verb[0]!.toLowerCase() === 's');
+    if (!step) return this.resume(false, '');
+    const thread = step[1] === undefined ? this.thread : this.threadOf(step[1]);
+    if (thread === null) return BAD_PACKET;
+    this.cpu.select(thread);
+    return this.resume(true, '');
   }
 
   private kill(): void {
@@ -148,7 +163,7 @@ export class GdbTarget {
 
   private stopReply(): string {
     const stop = this.cpu.debug.stop ?? { kind: 'interrupt' };
-    return `T${stop.kind === 'interrupt' ? SIGINT : SIGTRAP}${this.stopReason(stop)}thread:1;`;
+    return `T${stop.kind === 'interrupt' ? SIGINT : SIGTRAP}${this.stopReason(stop)}thread:${numberOf(this.stopped)};`;
   }
 
   private stopReason(stop: DebugStop): string {
@@ -251,9 +266,18 @@ export class GdbTarget {
 
   // ---- queries ------------------------------------------------------------------------------------------------------------------
 
-  private knownThread(text: string): boolean {
+  /** The vCPU of a thread's number; any and all (0 and -1) are the one that commands are about. Null: there is no such thread. */
+  private threadOf(text: string): number | null {
     const number = Number.parseInt(text, 16);
-    return number >= -1 && number <= this.machine.vcpus;
+    if (number === 0 || number === -1) return this.thread;
+    return number >= 1 && number <= this.machine.vcpus ? number - 1 : null;
+  }
+
+  private chooseThread(text: string): Reply {
+    const thread = this.threadOf(text);
+    if (thread === null) return BAD_PACKET;
+    this.thread = thread;
+    return OK;
   }
 
   private query(text: string): Reply {
@@ -267,9 +291,9 @@ export class GdbTarget {
     if (text.startsWith('qSymbol')) return OK;
     switch (text) {
       case 'QStartNoAckMode': return OK;
-      case 'qfThreadInfo': return `m${Array.from({ length: this.machine.vcpus }, (_, i) => (i + 1).toString(16)).join(',')}`;
+      case 'qfThreadInfo': return `m${Array.from({ length: this.machine.vcpus }, (_, i) => numberOf(i)).join(',')}`;
       case 'qsThreadInfo': return 'l';
-      case 'qC': return 'QC1';
+      case 'qC': return `QC${numberOf(this.thread)}`;
       case 'qAttached': return '1';
       case 'qqemu.PhyMemMode': return this.space === 'physical' ? '1' : '0';
       case 'Qqemu.PhyMemMode:0': case 'Qqemu.PhyMemMode:1':
@@ -307,6 +331,11 @@ export class GdbTarget {
     });
     return hexOf(Buffer.from(`${answer}\n`.slice(0, PACKET_BYTES / 2 - 1)));
   }
+}
+
+/** A thread's number is its vCPU's and one. */
+function numberOf(vcpu: number): string {
+  return (vcpu + 1).toString(16);
 }
 
 function hexOf(bytes: Uint8Array): string {

@@ -1,4 +1,5 @@
 /** Answers what a person asks about a machine's state, between two slices; nothing that the guest can see changes. */
+import { ContractError } from '../contract/errors.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { Processor } from '../cpu/processor.ts';
 import type { MemoryBus, PortBus } from '../platform/bus.ts';
@@ -19,8 +20,14 @@ export interface InspectedBoard extends RemappingParts {
   readonly interrupts: InterruptSystem;
 }
 
-/** @throws ContractError when there is nothing at an address */
+/** @throws ContractError when there is nothing at an address, or no such vCPU */
 export function inspect(cpu: Processor, board: InspectedBoard, query: InspectQuery): InspectSection[] {
+  const vcpu = ('vcpu' in query ? query.vcpu : undefined) ?? 0;
+  if (vcpu >= cpu.vcpus) throw new ContractError('bad-field', `There is no vCPU ${vcpu}.`, `The machine has ${cpu.vcpus}, numbered from 0.`, 'vcpu');
+  return cpu.on(vcpu, () => answer(cpu, board, query));
+}
+
+function answer(cpu: Processor, board: InspectedBoard, query: InspectQuery): InspectSection[] {
   switch (query.what) {
     case 'registers': return registerSections(cpu);
     case 'vectors': return vectorSections(cpu);

@@ -148,7 +148,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   return {
     runSlice: () => {
       const result = root.runSlice();
-      if (result.kind === 'held') gdb.stopped();
+      if (result.kind === 'held') gdb.noticeStop();
       pc.flushOutput();
       variables?.follow(result.kind !== 'ran');
       return result;

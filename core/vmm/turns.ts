@@ -40,7 +40,7 @@ export class Turns implements Component {
     const { cpu, vcpus } = this;
     if (vcpus.length === 1) return this.current.ready();
     // A debugger steps one vCPU; the others stand still.
-    if (cpu.debug.stepping) return this.take(this.current);
+    if (cpu.debug.stepping) return this.take(vcpus[cpu.debug.vcpu]!);
     const over = cpu.instructions >= this.until;
     for (let i = over ? 1 : 0; i < vcpus.length + (over ? 1 : 0); i++) {
       const vcpu = vcpus[(this.current.index + i) % vcpus.length]!;

@@ -123,7 +123,7 @@ export class Vmm {
   private handle(reason: number): SliceResult | null {
     if (this.vcpu.handle(reason)) return null;
     switch (reason) {
-      case exitReason.tripleFault: return { kind: 'stopped', exit: { reason: 'triple-fault', state: this.describe() } };
+      case exitReason.tripleFault: return { kind: 'stopped', exit: { reason: 'triple-fault', state: describeState(this.cpu) } };
       case exitReason.hlt: this.vcpu.halt(); return null;
       case exitReason.mwait: this.handleMwait(); return null;
       case exitReason.pause: this.yield(); return null;
@@ -256,8 +256,10 @@ export class Vmm {
     this.trace?.entry();
   }
 
+  /** The registers of every vCPU, for people. */
   describe(): string {
-    return describeState(this.cpu);
+    const texts = this.vcpus.map(({ index }) => this.cpu.on(index, () => describeState(this.cpu)));
+    return texts.length === 1 ? texts.join('') : texts.map((text, index) => `vCPU ${index}\n${text}`).join('\n\n');
   }
 }
 

@@ -1,7 +1,7 @@
 import { Microscope, RefreshCw } from 'lucide-react';
 import { useCallback, useEffect, useRef, useState } from 'react';
 import type { ReactNode } from 'react';
-import { asContractError } from '../../core/contract/index.ts';
+import { asContractError, forVcpu } from '../../core/contract/index.ts';
 import type { ContractError, InspectQuery, InspectSection, Vm } from '../../core/contract/index.ts';
 import { IconButton } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
@@ -35,7 +35,8 @@ function Looking({ vm }: { readonly vm: Vm }): ReactNode {
   const [subject, setSubject] = useState<SubjectRow>(SUBJECTS[0]);
   const [address, setAddress] = useState('');
   const [follow, setFollow] = useState(true);
-  const { sections, changed, error, ask } = useSections(vm.id, subject, address);
+  const [vcpu, setVcpu] = useState(0);
+  const { sections, changed, error, ask } = useSections(vm.id, subject, address, vcpu);
   const running = vm.state === 'running';
   useEffect(() => {
     ask();
@@ -48,6 +49,10 @@ function Looking({ vm }: { readonly vm: Vm }): ReactNode {
       <div className="dock-bar">
         <Select compact label="What to look at" value={subject.name} options={SUBJECTS.map(({ name, label, about }) => ({ value: name, label, detail: about }))}
           onPick={(name) => setSubject(SUBJECTS.find((row) => row.name === name) ?? SUBJECTS[0])} />
+        {vm.config.cpus > 1 && (
+          <Select compact label="Which processor" value={String(vcpu)} onPick={(picked) => setVcpu(Number(picked))}
+            options={Array.from({ length: vm.config.cpus }, (_, index) => ({ value: String(index), label: `vCPU ${index}` }))} />
+        )}
         {subject.address !== 'none' && (
           <input className="input mono compact" aria-label="Address" placeholder={subject.address === 'optional' ? 'RIP, or an address' : 'Address, such as ffffffff81000000'} spellCheck={false}
             value={address} aria-invalid={address !== '' && parseAddress(address) === null} onChange={(event) => setAddress(event.target.value)} />
@@ -73,25 +78,25 @@ interface Sections {
   readonly ask: () => void;
 }
 
-function useSections(vm: string, subject: SubjectRow, address: string): Sections {
+function useSections(vm: string, subject: SubjectRow, address: string, vcpu: number): Sections {
   const [sections, setSections] = useState<readonly InspectSection[]>([]);
   const [changed, setChanged] = useState<ReadonlySet<string>>(new Set());
   const [error, setError] = useState<ContractError | null>(null);
   const before = useRef<readonly InspectSection[]>([]);
   const busy = useRef(false);
   const current = useRef('');
-  current.current = `${vm} ${subject.name} ${address}`;
+  current.current = `${vm} ${subject.name} ${address} ${vcpu}`;
   useEffect(() => {
     before.current = [];
     setSections([]);
     setError(null);
-  }, [vm, subject, address]);
+  }, [vm, subject, address, vcpu]);
   const ask = useCallback(() => {
     const query: InspectQuery | null = subject.query(parseAddress(address));
     if (!query || busy.current) return;
     busy.current = true;
     const asked = current.current;
-    engine.call('vm.inspect', { vm, query }).then(
+    engine.call('vm.inspect', { vm, query: forVcpu(query, vcpu) }).then(
       (answer) => {
         if (current.current !== asked) return;
         setChanged(differences(before.current, answer.sections));
@@ -101,7 +106,7 @@ function useSections(vm: string, subject: SubjectRow, address: string): Sections
       },
       (thrown: unknown) => { if (current.current === asked) setError(asContractError(thrown)); },
     ).finally(() => { busy.current = false; });
-  }, [vm, subject, address]);
+  }, [vm, subject, address, vcpu]);
   return { sections, changed, error, ask };
 }
 

@@ -124,3 +124,56 @@ describe('a machine as GDB sees it', () => {
     }), { numRuns: 3000 });
   });
 });
+
+describe('several processors as threads', () => {
+  const PAGE = 8;
+  /** Two processors: the first counts in EBX, the second, once started at 8000H, in CX. */
+  async function two() {
+    const loop16 = [0x41, 0xeb, 0xfd];
+    const place = loop16.flatMap((byte, index) => [0xc6, 0x05, index, PAGE * 16, 0, 0, byte]);
+    const send = (command: number): number[] => [...asm.store(0xfee00310, 1 << 24), ...asm.store(0xfee00300, command)];
+    const code = [...place, ...send(0x4500), ...send(0x4600 | PAGE), 0x43, 0xeb, 0xfd];
+    const { machine } = await smallMachine(image(code), { jit: 'on', cpus: 2 });
+    const ask = (packet: string): string | null => {
+      const reply = machine.answer('gdb', { packet: Buffer.from(packet, 'latin1') });
+      return reply === null ? null : Buffer.from(reply).toString('latin1');
+    };
+    const go = (packet: string): string => {
+      expect(ask(packet)).toBeNull();
+      for (let i = 0; i < 1000 && !machine.held; i++) machine.runSlice();
+      return ask('?') ?? '';
+    };
+    machine.answer('debug-hold', {});
+    ask(`qRcmd,${Buffer.from('registerset i386').toString('hex')}`);
+    ask('qSupported:swbreak+');
+    return { ask, go };
+  }
+  const ECX = '1';
+
+  it('are listed, and chosen for what commands are about', async () => {
+    const { ask } = await two();
+    expect([ask('qfThreadInfo'), ask('qC'), ask('T2'), ask('T3')]).toEqual(['m1,2', 'QC1', 'OK', 'E01']);
+    expect([ask('Hg2'), ask('qC'), ask(`p${EIP}`)]).toEqual(['OK', 'QC2', little(0xfff0)]);
+    expect([ask('Hg1'), ask(`p${EIP}`)]).toEqual(['OK', little(CODE)]);
+  });
+
+  it('stop together at the breakpoint of one, which the stop names', async () => {
+    const { ask, go } = await two();
+    ask(`Z0,${(PAGE << 12).toString(16)},1`);
+    expect(go('c')).toBe('T05swbreak:;thread:2;');
+    expect(ask(`p${EIP}`)).toBe(little(0));
+  });
+
+  it('step one at a time, while the others stand still', async () => {
+    const { ask, go } = await two();
+    ask(`Z0,${(PAGE << 12).toString(16)},1`);
+    go('c');
+    ask(`z0,${(PAGE << 12).toString(16)},1`);
+    ask('Hg1');
+    const before = [ask(`p${EBX}`), ask(`p${EIP}`)];
+    expect(go('vCont;s:2;c')).toBe('T05thread:2;');
+    expect(ask(`p${ECX}`)?.slice(0, 4)).toBe('0100');
+    ask('Hg1');
+    expect([ask(`p${EBX}`), ask(`p${EIP}`)]).toEqual(before);
+  });
+});

@@ -347,7 +347,6 @@ export class Processor {
     const refill = (): void => {
       const part = this.jit ? Math.min(rest, this.untilSample()) : rest;
       rest -= part;
-      this.granted = part;
       view.setBigInt64(BUDGET, BigInt(part), true);
     };
     refill();
@@ -393,23 +392,16 @@ export class Processor {
     }
   }
 
-  /** What BUDGET was last filled up to, and how many instructions of it there are before the next sample. */
-  private granted = 0;
-  private sampleDistance = 0;
-  private jitter = 1;
-
   /**
-   * Instructions to the next sample. They are counted over entries: a guest that leaves again and again at the same places would else be
-   * looked at in the same places alone. For the same reason the distances are not all alike.
+   * Instructions to the next sample. Where samples lie follows from the count of instructions alone, so that a restored machine does as the
+   * one it was taken of; not from VM entries: a guest that leaves again and again at the same places would be looked at there alone. For the
+   * same reason the distances are not all alike.
    */
   private untilSample(): number {
-    const used = this.granted - Number(this.view.getBigInt64(BUDGET, true));
-    this.sampleDistance -= Math.min(Math.max(used, 0), this.granted);
-    this.granted = 0;
-    if (this.sampleDistance > 0) return this.sampleDistance;
-    this.jitter = (Math.imul(this.jitter, 1664525) + 1013904223) >>> 0;
-    this.sampleDistance = SAMPLE_BUDGET - SAMPLE_JITTER / 2 + (this.jitter >>> 16) % SAMPLE_JITTER;
-    return this.sampleDistance;
+    const now = this.instructions;
+    const period = Math.floor(now / SAMPLE_BUDGET);
+    const next = sampleOf(period);
+    return (next > now ? next : sampleOf(period + 1)) - now;
   }
 
   /** Root mode's own change of the task priority. */
@@ -569,4 +561,9 @@ function debugged(cpu: Processor): DebuggedProcessor {
       return cpu.vcpu;
     },
   };
+}
+
+/** The count of instructions at which a period's sample is taken. */
+function sampleOf(period: number): number {
+  return period * SAMPLE_BUDGET + ((Math.imul(period, 0x9e3779b1) >>> 20) % SAMPLE_JITTER);
 }

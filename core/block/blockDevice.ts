@@ -40,6 +40,10 @@ export interface BlockDevice {
   zero(offset: number, length: number): Promise<void>;
   /** Flushes and gives files and locks back. */
   close(): Promise<void>;
+  /** Flushes for good: nothing is written any more, also when it is closed, and others may read the files. */
+  freeze?(): Promise<void>;
+  /** What was prepared for this moment happens between the accesses before and after it (core/snapshot/disk/layeredDisk.ts). */
+  switchLayer?(): Promise<void>;
 }
 
 /** @throws BlockError `range` unless the bytes lie within the device, on whole sectors */

@@ -18,7 +18,8 @@ const word = { asked: 0, taken: 1, answered: 2, seen: 3, askRing: 4, answerRing:
 const field = { operation: 0, offsetLow: 1, offsetHigh: 2, length: 3, status: 4, count: 5 } as const;
 const DATA = Math.ceil((word.slots + SLOTS * field.count) / 16) * 64;
 
-const operations = ['read', 'write', 'flush', 'discard', 'zero'] as const;
+/** `switch`: what the disk has prepared happens between what was asked before and after (BlockDevice.switchLayer). */
+const operations = ['read', 'write', 'flush', 'discard', 'zero', 'switch'] as const;
 export type DiskOperation = (typeof operations)[number];
 
 const failures: readonly BlockFailure[] = ['range', 'read-only', 'corrupt', 'full', 'io'];
@@ -79,7 +80,7 @@ export class DiskClient implements Disk {
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
   readonly #synchronous: boolean;
-  readonly #direct: DirectAccess | null;
+  #direct: DirectAccess | null;
   readonly #free: number[] = Array.from({ length: SLOTS }, (_, slot) => slot);
   readonly #pieces: (Piece | null)[] = Array.from({ length: SLOTS }, () => null);
   #waiting: Piece[] = [];
@@ -133,7 +134,14 @@ export class DiskClient implements Disk {
 
   abandon(): void {
     for (const piece of [...this.#pieces, ...this.#waiting]) if (piece !== null) piece.running.abandoned = true;
-    this.#waiting = [];
+    // A switch is not the guest's.
+    this.#waiting = this.#waiting.filter(({ running }) => running.request.operation === 'switch');
+  }
+
+  /** Asks for what the disk has prepared, behind everything that was asked before. From then on the image is not the disk. */
+  switchLayer(): void {
+    if (!this.readOnly) this.#direct = null;
+    this.submit({ operation: 'switch', offset: 0, length: 0, transfer: () => undefined, done: () => undefined });
   }
 
   #movedDirectly({ operation, offset, length, views }: DiskRequest): boolean {
@@ -259,6 +267,7 @@ export class DiskServer {
       case 'discard': return this.#device.discard(offset, length);
       case 'zero': return this.#device.zero(offset, length);
       case 'flush': return this.#device.flush();
+      case 'switch': return this.#device.switchLayer?.() ?? Promise.resolve();
       default: return Promise.reject(new BlockError('io', 'no such operation'));
     }
   }

@@ -7,6 +7,8 @@ import { ContractError } from '../contract/errors.ts';
 
 export interface ImageLock {
   release(): void;
+  /** The holder writes no more: others may read beside it. */
+  share(): void;
 }
 
 /** Read-only holders share an image with one another; a writer has it alone. */
@@ -29,7 +31,12 @@ export function lockImage(path: string, identity: string, mode: LockMode): Image
     // A transaction takes its shared lock when it first reads.
     if (mode === 'shared') database.prepare('SELECT count(*) FROM sqlite_master').get();
     const held = database;
-    return { release: () => held.close() };
+    const share = (): void => {
+      held.exec('COMMIT');
+      held.exec('BEGIN');
+      held.prepare('SELECT count(*) FROM sqlite_master').get();
+    };
+    return { release: () => held.close(), share };
   } catch (error) {
     database?.close();
     if (error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_BUSY')) throw inUse(path, mode);

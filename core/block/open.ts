@@ -42,6 +42,17 @@ async function open(path: string, { readOnly, format }: OpenOptions, depth: numb
   }
 }
 
+/** Bytes of the disk that an image holds; the image may be in use. @throws ContractError `file-unreadable`, `bad-image` */
+export async function imageSize(path: string, format: OpenOptions['format']): Promise<number> {
+  const storage = new FileStorage(path, true);
+  try {
+    const recognised = format === 'auto' ? await recognise(storage) : format;
+    return recognised === 'raw' ? new RawImage(storage).size : (await readHeader(storage)).size;
+  } finally {
+    await storage.close();
+  }
+}
+
 /** A file and its lock; for commands that work on the file itself. */
 export function openLocked(path: string, readOnly: boolean): { readonly storage: FileStorage; readonly lock: ImageLock } {
   const storage = new FileStorage(path, readOnly);
@@ -112,5 +123,11 @@ function withLock(device: BlockDevice, lock: ImageLock): BlockDevice {
     discard: (offset, length) => device.discard(offset, length),
     zero: (offset, length) => device.zero(offset, length),
     close: () => device.close().finally(() => lock.release()),
+    freeze: async () => {
+      // The first flush releases clusters, the second writes that down.
+      await device.flush();
+      await device.flush();
+      if (!device.readOnly) lock.share();
+    },
   };
 }

@@ -191,7 +191,7 @@ function addSnapshotCommands(program: Command): void {
     .action(async (vm: string, from: string, to: string | undefined, options: object) => {
       await (await import('./snapshot.ts')).diffSnapshots(vm, from, to, options);
     });
-  sub('clone <vm> <snapshot> <name>', 'make a new VM that goes on from a snapshot').action(async (vm: string, snapshot: string, name: string, options: object) => {
+  sub('clone <vm> <snapshot> <name>', 'make a new VM that goes on from a snapshot').option('--full', 'with disks of its own: it does not need the disk images of the other').action(async (vm: string, snapshot: string, name: string, options: object) => {
     await (await import('./snapshot.ts')).cloneSnapshot(vm, snapshot, name, options);
   });
   sub('edit <vm> <snapshot>', 'rename a snapshot, or change its notes').option('--name <name>', 'a new name').option('--notes <text>', 'notes for people')

@@ -48,8 +48,8 @@ export async function editSnapshot(vm: string, snapshot: string, options: Common
   show(edited, options.json === true, () => `Changed "${edited.name}".`);
 }
 
-export async function cloneSnapshot(vm: string, snapshot: string, name: string, options: CommonOptions): Promise<void> {
-  const made = await withEngine(options, (client) => client.call('snapshot.clone', { vm, snapshot, name }));
+export async function cloneSnapshot(vm: string, snapshot: string, name: string, options: CommonOptions & { readonly full?: boolean }): Promise<void> {
+  const made = await withEngine(options, (client) => client.call('snapshot.clone', { vm, snapshot, name, full: options.full === true }));
   show(made, options.json === true, ({ state }) => `Created "${name}" from "${snapshot}"; it is ${state}.`);
 }
 

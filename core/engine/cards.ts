@@ -3,6 +3,7 @@ import { ContractError } from '../contract/errors.ts';
 import type { Card } from '../contract/hardware.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
+import type { DiskStates } from './diskStates.ts';
 import type { Guest } from './guest.ts';
 
 /** A guest takes its time to let a card go: Linux waits five seconds for a second thought. */
@@ -10,6 +11,7 @@ const RELEASE_MS = 20_000;
 
 /** What cards need of the VMs. */
 export interface CardHolder {
+  readonly disks: DiskStates;
   get(reference: string): Promise<Vm>;
   guest(id: string): Guest | null;
   configure(id: string, config: VmConfig): Promise<Vm>;
@@ -30,7 +32,8 @@ export class Cards {
     refuseSuspended(vm);
     const slot = emptySlot(vm, card.kind === 'disk' ? card.disk.slot : card.network.slot);
     const placed: Card = card.kind === 'disk' ? { kind: 'disk', disk: { ...card.disk, slot } } : { kind: 'network', network: { ...card.network, slot } };
-    await this.#vms.guest(vm.id)?.plug(slot, placed);
+    const state = placed.kind === 'disk' ? this.#vms.disks.forDisk(vm, placed.disk, 'card.disk.path') : null;
+    await this.#vms.guest(vm.id)?.plug(slot, placed, state);
     const { config } = await this.#vms.get(vm.id);
     return this.#vms.configure(vm.id, {
       ...config, ...(placed.kind === 'disk' ? { disks: [...config.disks, placed.disk] } : { networks: [...config.networks, placed.network] }),

@@ -1,11 +1,21 @@
 /** Looks through everything a library keeps, says what is damaged and what that means, and repairs what can be repaired. */
 import { verifySegment } from '../snapshot/archive.ts';
+import { decodeDisk } from '../store/disks.ts';
+import { examineDisks } from './diskDoctor.ts';
+import type { DiskStates } from './diskStates.ts';
 import type { Finding } from '../contract/snapshot.ts';
 import type { Library } from '../store/library.ts';
 import { segmentPath } from '../snapshot/segment.ts';
 
-/** @param repair also removes what is useless, and keeps new snapshots from building on damaged files */
-export async function examine(library: Library, repair: boolean, mayRemoveOrphans: boolean): Promise<Finding[]> {
+export interface Examination {
+  /** Also removes what is useless, and keeps new snapshots from building on damaged files. */
+  readonly repair: boolean;
+  readonly mayRemoveOrphans: boolean;
+  readonly disks: DiskStates;
+  readonly isRunning: (vmId: string) => boolean;
+}
+
+export async function examine(library: Library, { repair, mayRemoveOrphans, disks, isRunning }: Examination): Promise<Finding[]> {
   const { snapshots: store } = library;
   const findings: Finding[] = library.check().map((what) => ({ severity: 'error', what: `The database: ${what}.`, advice: 'Put a backup (library.db.backup-N) in its place.', repaired: false }));
   const damaged = new Set<number>();
@@ -25,6 +35,7 @@ export async function examine(library: Library, repair: boolean, mayRemoveOrphan
     const name = row.kind === 'suspend' ? 'The suspended state' : `The snapshot "${row.name}"`;
     findings.push({ severity: 'error', what: `${name} of "${library.nameOf(row.vm_id)}" ${lost}.`, advice: 'Delete it when the files cannot be put back.', repaired: false });
   }
+  findings.push(...(await examineDisks(library, disks, damaged, repair, isRunning)));
   const orphans = mayRemoveOrphans ? store.orphans() : [];
   if (orphans.length > 0) {
     if (repair) store.removeOrphans();
@@ -36,8 +47,9 @@ export async function examine(library: Library, repair: boolean, mayRemoveOrphan
 /** What of a snapshot is lost, in words; null when nothing is. */
 function lossOf(id: string, damaged: ReadonlySet<number>, { snapshots: store }: Library): string | null {
   try {
-    const { pageMap } = store.load(id);
-    const lost = [...pageMap.references()].reduce((sum, [segment, pages]) => sum + (damaged.has(segment) ? pages : 0), 0);
+    const { pageMap, disks } = store.load(id);
+    const references = [pageMap, ...disks.map((disk) => decodeDisk(disk))].flatMap((map) => [...map.references()]);
+    const lost = references.reduce((sum, [segment, pages]) => sum + (damaged.has(segment) ? pages : 0), 0);
     return lost === 0 ? null : `refers to ${lost} pages in damaged files: some of them are lost`;
   } catch (error) {
     return `cannot be read (${error instanceof Error ? error.message : String(error)})`;

@@ -69,7 +69,7 @@ export class Engine {
   /** Clears up after an engine that died, then opens the local socket. */
   async open(): Promise<void> {
     await this.library.recordLostVms(Date.now());
-    this.snapshots.open();
+    await this.snapshots.open();
     this.#socket = await listen(socketPath(this.#options.folder), (transport) => this.serve(transport));
     const { idleMs } = this.#options;
     this.#housekeeping = setInterval(() => this.#keepHouse(), Math.min(HOUSEKEEPING_MS, idleMs ?? HOUSEKEEPING_MS));

@@ -9,6 +9,7 @@ import type { ExitsEvent, ExitsWanted } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { MetricsEvent } from '../contract/streams.ts';
 import type { Vm, VmExit, VmState } from '../contract/vm.ts';
+import type { DiskState, NamedDisk } from '../machine/layeredDisks.ts';
 import { OUTPUT_RING } from '../machine/link.ts';
 import { fromVmProcess, OUTPUT_CREDIT } from '../machine/messages.ts';
 import type { FromVmProcess, ToVmProcess } from '../machine/messages.ts';
@@ -16,7 +17,7 @@ import type { MachineExit, RestorePoint } from '../machine/types.ts';
 import type { Console } from './console.ts';
 import { createMeter } from './metrics.ts';
 import { SnapshotTask } from './snapshotTask.ts';
-import type { ChunkLibrary, TakenSnapshot } from './snapshotTask.ts';
+import type { ChunkLibrary, SnapshotTaskOptions, TakenSnapshot } from './snapshotTask.ts';
 import type { VmProcess, VmProcessLauncher } from './vm-process.ts';
 
 export interface GuestEvents {
@@ -39,6 +40,8 @@ export interface GuestOptions {
   readonly machineModule: string;
   /** Present: the guest goes on from a snapshot. */
   readonly restore?: RestorePoint;
+  /** What the library keeps of its disks. */
+  readonly disks: readonly (DiskState | null)[];
   /** The guest waits for `resume`. */
   readonly paused?: boolean;
   readonly consoles: readonly Console[];
@@ -68,11 +71,12 @@ export class Guest {
   #button: NodeJS.Timeout | undefined;
   #snapshot: SnapshotTask | null = null;
   #restoring: PromiseWithResolvers<void> | null = null;
+  #rebasing: PromiseWithResolvers<void> | null = null;
   /** Why the process is about to end, when it said so or was told to. */
   #lastWord: { readonly exit: VmExit; readonly error: ContractError | null } | null = null;
 
   constructor(options: GuestOptions) {
-    const { vm, devices, folder, launch, machineModule, consoles, events, restore, paused } = options;
+    const { vm, devices, folder, launch, machineModule, consoles, events, restore, paused, disks } = options;
     this.#events = events;
     this.#consoles = consoles;
     this.#process = launch(join(folder, 'process.log'));
@@ -82,7 +86,10 @@ export class Guest {
       console.connect({ grant: (bytes) => this.#grant(port, bytes), input: (data) => this.#send({ type: 'input', port, data }) });
     }
     this.#starting.promise.catch(() => undefined); // Whoever asked for the start hears of it; nobody else has to.
-    this.#send({ type: 'start', config: vm.config, folder, devices: [...devices], machineModule, restore: restore ? { ...restore, segments: restore.segments.map(([id, path]) => [id, path]) } : null, paused: paused === true });
+    this.#send({
+      type: 'start', config: vm.config, folder, devices: [...devices], machineModule, restore: restore ? { ...restore, segments: mutable(restore.segments) } : null,
+      paused: paused === true, disks: disks.map(sendable),
+    });
   }
 
   get processId(): number | null {
@@ -137,11 +144,15 @@ export class Guest {
     this.#process.kill();
   }
 
-  /** Takes a snapshot while the guest goes on; one at a time. @throws ContractError `wrong-state`, `cancelled`, or what went wrong. */
-  async snapshot(library: ChunkLibrary, progress: (done: number, total: number) => void): Promise<TakenSnapshot> {
+  /**
+   * Takes a snapshot while the guest goes on; one at a time.
+   * @param layers empty files for the disks that belong to it; none: the disks stay as they are
+   * @throws ContractError `wrong-state`, `cancelled`, or what went wrong
+   */
+  async snapshot(library: ChunkLibrary, layers: SnapshotTaskOptions['layers'], progress: (done: number, total: number) => void): Promise<TakenSnapshot> {
     if (this.#snapshot) throw new ContractError('wrong-state', 'A snapshot of this VM is being taken.', 'Wait for it, or cancel it.');
     const scrollbacks = this.#consoles.map(({ scrollback }) => scrollback);
-    this.#snapshot = new SnapshotTask({ library, scrollbacks, progress, send: (message) => this.#send(message) });
+    this.#snapshot = new SnapshotTask({ library, scrollbacks, layers, progress, send: (message) => this.#send(message) });
     try {
       return await this.#snapshot.result;
     } finally {
@@ -153,14 +164,28 @@ export class Guest {
    * Goes back to a snapshot of this very configuration, without a new process; afterwards the guest is paused.
    * @throws ContractError; the machine is good for nothing then
    */
-  async restore(point: RestorePoint): Promise<void> {
+  async restore(point: RestorePoint, disks: readonly NamedDisk[]): Promise<void> {
     this.pause();
     this.#restoring = Promise.withResolvers();
-    this.#send({ type: 'restore', restore: { ...point, segments: point.segments.map(([id, path]) => [id, path]) } });
+    this.#send({
+      type: 'restore', restore: { ...point, segments: mutable(point.segments) },
+      disks: disks.map((disk) => ({ path: disk.path, ...sendable(disk) })),
+    });
     try {
       await this.#restoring.promise;
     } finally {
       this.#restoring = null;
+    }
+  }
+
+  /** What was below the newest layers of disks is in new maps: done when the files of former layers are not used any more. @throws ContractError */
+  async rebase(disks: readonly Pick<NamedDisk, 'path' | 'map' | 'segments'>[]): Promise<void> {
+    this.#rebasing = Promise.withResolvers();
+    this.#send({ type: 'rebase', disks: disks.map(({ path, map, segments }) => ({ path, map, segments: mutable(segments) })) });
+    try {
+      await this.#rebasing.promise;
+    } finally {
+      this.#rebasing = null;
     }
   }
 
@@ -219,9 +244,9 @@ export class Guest {
     }
   }
 
-  /** Puts a card into an empty hot-plug slot. @throws ContractError why it cannot be */
-  plug(slot: number, card: Card): Promise<void> {
-    return this.#askPlug((id) => ({ type: 'plug', id, slot, card }));
+  /** Puts a card into an empty hot-plug slot. `state`: what the library keeps of its disk. @throws ContractError why it cannot be */
+  plug(slot: number, card: Card, state: DiskState | null): Promise<void> {
+    return this.#askPlug((id) => ({ type: 'plug', id, slot, card, state: sendable(state) }));
   }
 
   /** Asks the guest to let a card go, or with `force` pulls it out; the event `released` follows when it is out. @throws ContractError */
@@ -296,6 +321,7 @@ export class Guest {
       case 'snapshot-point': case 'chunk-lookup': case 'segment': case 'snapshot-progress': case 'snapshot-taken': case 'snapshot-failed':
         return this.#snapshot?.receive(message);
       case 'restored': return message.error ? this.#restoring?.reject(ContractError.fromShape(message.error)) : this.#restoring?.resolve();
+      case 'rebased': return message.error ? this.#rebasing?.reject(ContractError.fromShape(message.error)) : this.#rebasing?.resolve();
       case 'stopped':
         this.#lastWord ??= describeExit(message.exit);
         return;
@@ -326,12 +352,23 @@ export class Guest {
     for (let port = 0; port < SERIAL_PORTS; port += 1) this.#consoles[port]?.connect(null);
     for (const resolve of this.#describing.splice(0)) resolve(null);
     for (const { reject } of [...this.#inspections.values(), ...this.#pictures.values(), ...this.#plugging.values()]) reject(silent());
+    this.#rebasing?.resolve(); // Nothing uses any file any more.
     this.#restoring?.reject(new ContractError('vm-crashed', 'The VM ended before it was restored.', 'Restore it again.'));
     this.#snapshot?.fail(new ContractError('vm-crashed', 'The VM ended before its snapshot was taken.', 'Start it again.'));
     const { exit, error } = this.#lastWord ?? crash(how);
     this.#starting.reject(error ?? new ContractError('vm-crashed', 'The VM ended before it ran.', 'Start it again.'));
     this.#events.ended(exit, error);
   }
+}
+
+/** As messages have it. */
+function sendable<T extends DiskState | null>(state: T): T extends null ? null : { map: Uint8Array<ArrayBuffer>; segments: [number, string][]; layers: string[] };
+function sendable(state: DiskState | null): unknown {
+  return state && { map: state.map, segments: mutable(state.segments), layers: [...state.layers] };
+}
+
+function mutable(segments: readonly (readonly [number, string])[]): [number, string][] {
+  return segments.map(([id, path]) => [id, path]);
 }
 
 function silent(): ContractError {

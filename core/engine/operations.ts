@@ -74,7 +74,7 @@ export function createOperations(engine: Engine): OperationHandlers {
       await snapshots.remove(vm, snapshot);
       return {};
     },
-    'snapshot.clone': ({ vm, snapshot, name }) => snapshots.clone(vm, snapshot, name),
+    'snapshot.clone': ({ vm, snapshot, name, full }) => snapshots.clone(vm, snapshot, name, full === true),
     'snapshot.diff': ({ vm, from, to }) => snapshots.compare(vm, from, to),
     'snapshot.export': async ({ vm, snapshot, path }) => ({ bytes: await snapshots.exportTo(vm, snapshot, path) }),
     'snapshot.import': ({ path, name }) => snapshots.importFrom(path, name),

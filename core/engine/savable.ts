@@ -4,23 +4,16 @@ import { z } from 'zod';
 import { ContractError } from '../contract/errors.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
 import type { Library } from '../store/library.ts';
-import type { SnapshotKind } from '../store/snapshots.ts';
 
 const DISKS = 'disk files';
 const stamps = z.array(z.strictObject({ path: z.string(), size: z.number(), modifiedMs: z.number() }));
 
-/** @throws ContractError `wrong-state` that names the disk or the device */
-export async function refuseUnsavable(vm: Vm, kind: SnapshotKind, library: Library): Promise<void> {
-  const { name, disks } = vm.config;
-  const disk = disks.find((one) => one.kind === 'disk' && !one.readOnly);
-  if (disk && kind === 'snapshot') {
-    const message = `The VM "${name}" writes to the disk image "${disk.path}", whose content snapshots do not hold yet: memory that is older than its disk would destroy it.`;
-    throw new ContractError('wrong-state', message, 'Suspend the VM instead, or attach the image read-only.');
-  }
+/** @throws ContractError `wrong-state` that names the device */
+export async function refuseUnsavable(vm: Vm, library: Library): Promise<void> {
   if (vm.state === 'stopped' || vm.state === 'crashed') return;
   const device = (await library.devices()).find(({ vmId }) => vmId === vm.id);
   if (!device) return;
-  const message = `The device ${device.name} is assigned to the VM "${name}": what it holds outside the machine cannot be saved.`;
+  const message = `The device ${device.name} is assigned to the VM "${vm.config.name}": what it holds outside the machine cannot be saved.`;
   throw new ContractError('wrong-state', message, 'Stop the VM and release the device (vanderpool device release), or stop the VM instead.');
 }
 

@@ -1,6 +1,8 @@
 /** One snapshot while a VM process takes it: answers what the process asks of the library and gathers what it sends. */
 import { asContractError, ContractError } from '../contract/errors.ts';
 import type { FromVmProcess, PortOutput, ToVmProcess } from '../machine/messages.ts';
+import type { NewLayer } from '../machine/layeredDisks.ts';
+import type { DiskMap } from './diskStates.ts';
 import type { Scrollback } from './scrollback.ts';
 
 /** What of the library a snapshot in the making needs. */
@@ -16,6 +18,8 @@ export interface TakenSnapshot {
   readonly map: Uint8Array<ArrayBuffer>;
   readonly consoles: readonly Uint8Array[];
   readonly pauseMilliseconds: number;
+  /** Maps of the disks that went over to new layers. */
+  readonly disks: readonly DiskMap[];
   /** Bytes of new segments. */
   readonly writtenBytes: number;
 }
@@ -23,6 +27,8 @@ export interface TakenSnapshot {
 export interface SnapshotTaskOptions {
   readonly library: ChunkLibrary;
   readonly scrollbacks: readonly Scrollback[];
+  /** Files for what the disks are written from the moment of the snapshot on. */
+  readonly layers: readonly NewLayer[];
   send(message: ToVmProcess): void;
   progress(done: number, total: number): void;
 }
@@ -38,7 +44,7 @@ export class SnapshotTask {
   constructor(options: SnapshotTaskOptions) {
     this.#options = options;
     this.#result.promise.catch(() => undefined); // Whoever asked hears of it.
-    options.send({ type: 'snapshot', folder: options.library.prepare() });
+    options.send({ type: 'snapshot', folder: options.library.prepare(), layers: [...options.layers] });
   }
 
   /** @throws ContractError `cancelled`, or why it could not be taken. */
@@ -67,7 +73,7 @@ export class SnapshotTask {
       case 'snapshot-progress': return this.#options.progress(message.done, message.total);
       case 'snapshot-failed': return this.#result.reject(this.#refused ?? ContractError.fromShape(message.error));
       case 'snapshot-taken':
-        if (this.#point) return this.#result.resolve({ ...this.#point, map: message.map, writtenBytes: message.writtenBytes });
+        if (this.#point) return this.#result.resolve({ ...this.#point, map: message.map, disks: message.disks, writtenBytes: message.writtenBytes });
         return this.#result.reject(new ContractError('internal', 'The machine sent memory without its state.', 'This is a defect of Vanderpool.'));
     }
   }

@@ -8,7 +8,15 @@ import { PageMap } from '../snapshot/pageMap.ts';
 import type { Library } from '../store/library.ts';
 import type { NewSnapshot, SnapshotRow, SnapshotStore, StoredSnapshot } from '../store/snapshots.ts';
 import { readArchive, writeArchive } from '../snapshot/archive.ts';
+import type { WholeDisk } from '../snapshot/archive.ts';
 import { PageSource, SegmentReaders } from '../snapshot/pageSource.ts';
+import type { Placed } from '../snapshot/chunkWriter.ts';
+import { ClusterMap } from '../snapshot/disk/clusterMap.ts';
+import type { Cell } from '../snapshot/runs.ts';
+import type { WantedDisk } from '../snapshot/disk/saveDisks.ts';
+import type { DiskState } from '../store/disks.ts';
+import type { DiskMap, DiskStates, OpenedImage } from './diskStates.ts';
+import { DiskTask } from './diskTask.ts';
 import { examine } from './doctor.ts';
 import { refuseChangedDisks, refuseUnsavable, withDisks } from './savable.ts';
 import { lastScreen } from './screen.ts';
@@ -19,10 +27,14 @@ import type { StartPoint, Supervisor } from './supervisor.ts';
 
 const SUSPENDED_NAME = 'Suspended';
 
+/** What a VM is made of that goes on from a snapshot. */
+type Adopted = Omit<NewSnapshot, 'vmId' | 'kind' | 'parentId' | 'map' | 'disks'> & { readonly pageMap: PageMap };
+
 export class Snapshots {
   readonly #library: Library;
   readonly #store: SnapshotStore;
   readonly #supervisor: Supervisor;
+  readonly #disks: DiskStates;
   /** VMs that something is being done to. */
   readonly #busy = new Set<string>();
   /** Segments that a running machine still reads, or that its next snapshot builds on, by VM. */
@@ -30,17 +42,21 @@ export class Snapshots {
   /** Snapshots in the making: their segments have no references yet. */
   #making = 0;
   #collecting: Promise<void> | null = null;
+  /** What is being made of the disks of VMs that do not run. */
+  readonly #diskTasks = new Map<string, DiskTask>();
   #closed = false;
 
   constructor(library: Library, supervisor: Supervisor) {
     this.#library = library;
     this.#store = library.snapshots;
     this.#supervisor = supervisor;
+    this.#disks = supervisor.disks;
   }
 
   /** Clears up after an engine that died while it wrote. */
-  open(): void {
+  async open(): Promise<void> {
     this.#store.removeOrphans();
+    for (const { id } of await this.#library.list()) this.#disks.removeUnused(id);
     void this.collect();
   }
 
@@ -69,7 +85,9 @@ export class Snapshots {
   /** Gives up what is being made of a VM. @throws ContractError `wrong-state` when nothing is. */
   async cancel(reference: string): Promise<void> {
     const vm = await this.#supervisor.get(reference);
-    if (!this.#supervisor.guest(vm.id)?.cancelSnapshot()) throw wrongState(vm, 'no snapshot of it is being taken', '');
+    const task = this.#diskTasks.get(vm.id);
+    task?.cancel();
+    if (!task && !this.#supervisor.guest(vm.id)?.cancelSnapshot()) throw wrongState(vm, 'no snapshot of it is being taken', '');
   }
 
   /** Back to a snapshot: running when it ran, unless `paused`. What the VM does now is lost. @throws ContractError */
@@ -78,31 +96,37 @@ export class Snapshots {
       const stored = this.#store.load(this.#store.get(vm.id, snapshot).id);
       // Everything that can be refused is refused before the machine is touched.
       const from = this.#startPoint(stored, paused);
-      if (from && (await this.#restoreInPlace(vm, stored, from))) return this.#supervisor.get(vm.id);
-      await this.#supervisor.kill(vm.id, `It was put back to the snapshot "${stored.name}".`);
-      this.#discardSuspended(vm.id);
-      await this.#supervisor.configure(vm.id, { ...stored.config, name: vm.config.name, notes: vm.config.notes });
-      this.#store.setCurrent(vm.id, stored.id);
-      this.#changed(vm.id);
-      if (!from) return this.#supervisor.showStopped(vm.id, stored.consoles);
-      return this.#start(vm.id, stored.pageMap, from);
+      const states = await this.#disks.fresh(vm.id, stored.disks);
+      return this.#keepingSegments(async () => {
+        if (from && (await this.#restoreInPlace(vm, stored, from, states))) return this.#supervisor.get(vm.id);
+        await this.#supervisor.kill(vm.id, `It was put back to the snapshot "${stored.name}".`);
+        this.#discardSuspended(vm.id);
+        await this.#supervisor.configure(vm.id, { ...stored.config, name: vm.config.name, notes: vm.config.notes });
+        this.#store.goBack(vm.id, stored.id, states);
+        this.#disks.removeUnused(vm.id);
+        this.#changed(vm.id);
+        if (!from) return this.#supervisor.showStopped(vm.id, stored.consoles);
+        return this.#start(vm.id, stored.pageMap, from);
+      });
     });
   }
 
   /** A machine of the same configuration needs no new process: false when this one is another, or did not obey. */
-  async #restoreInPlace(vm: Vm, stored: StoredSnapshot, from: StartPoint): Promise<boolean> {
+  async #restoreInPlace(vm: Vm, stored: StoredSnapshot, from: StartPoint, states: readonly DiskState[]): Promise<boolean> {
     const guest = this.#supervisor.guest(vm.id);
     const same = ({ name: _name, notes: _notes, ...machine }: VmConfig): string => JSON.stringify(Object.entries(machine).toSorted());
     if (!guest || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config)) return false;
     try {
-      await guest.restore(from.restore);
+      // Before the machine writes to its new layers: were it to die now, these are its disks.
+      this.#store.goBack(vm.id, stored.id, states);
+      await guest.restore(from.restore, this.#disks.named(vm, states));
     } catch (error) {
       console.error(new Date().toISOString(), 'restore in place', error);
       return false;
     }
     // Until now the machine may have read from what it had before.
     this.#pin(vm.id, stored.pageMap);
-    this.#store.setCurrent(vm.id, stored.id);
+    this.#disks.removeUnused(vm.id);
     for (const [port, console] of this.#supervisor.consoles(vm.id).entries()) console.restore(from.consoles[port] ?? new Uint8Array(0));
     if (!from.paused) guest.resume();
     await this.#supervisor.settled(vm.id, from.paused ? 'paused' : 'running');
@@ -129,18 +153,41 @@ export class Snapshots {
     });
   }
 
-  /** A new VM that goes on from a snapshot of another one. */
-  async clone(reference: string, snapshot: string, name: string): Promise<Vm> {
-    const vm = await this.#supervisor.get(reference);
-    const stored = this.#store.load(this.#store.get(vm.id, snapshot).id);
-    return this.adopt(stored, name);
+  /** A new VM that goes on from a snapshot of another one. `full`: it does not need the other one's disk images. */
+  clone(reference: string, snapshot: string, name: string, full: boolean): Promise<Vm> {
+    return this.#keepingSegments(async () => {
+      const vm = await this.#supervisor.get(reference);
+      const stored = this.#store.load(this.#store.get(vm.id, snapshot).id);
+      if (!full) return this.#adopt(stored, name, (made) => this.#disks.fresh(made.id, stored.disks));
+      const maps = await this.#saveDisks(vm, this.#disks.whole(stored.config, stored.disks));
+      const whole = maps.map(({ path, map }) => {
+        const size = stored.disks.find((disk) => disk.path === path)?.size ?? 0;
+        return { index: stored.config.disks.findIndex((disk) => disk.path === path), size, map: ClusterMap.decode(map, size) };
+      });
+      return this.#adoptWhole(stored, name, whole);
+    });
   }
 
   /** Makes a VM of a snapshot's content: suspended in its state, or off when it has no memory. */
-  async adopt(stored: Omit<NewSnapshot, 'vmId' | 'kind' | 'parentId' | 'map'> & { readonly pageMap: PageMap }, name: string): Promise<Vm> {
+  async #adopt(stored: Adopted, name: string, disksOf: (vm: Vm) => Promise<readonly DiskState[]>): Promise<Vm> {
     const vm = await this.#supervisor.create({ ...stored.config, name });
-    if (stored.power !== 'off') this.#store.commit({ ...stored, map: stored.pageMap.encode(), vmId: vm.id, kind: 'suspend', parentId: null });
+    const states = await disksOf(vm);
+    if (stored.power === 'off') this.#store.goBack(vm.id, null, states);
+    else {
+      const { config } = await this.#supervisor.get(vm.id);
+      this.#store.commit({ ...stored, config, map: stored.pageMap.encode(), vmId: vm.id, kind: 'suspend', parentId: null, disks: [] }, states);
+    }
     return this.#supervisor.showStopped(vm.id, stored.consoles);
+  }
+
+  /** The same with disks of its own, whatever images the snapshot's were. */
+  #adoptWhole(stored: Adopted, name: string, whole: readonly WholeDisk[]): Promise<Vm> {
+    const { disks } = stored.config;
+    return this.#adopt({ ...stored, config: { ...stored.config, disks: [] } }, name, async (vm) => {
+      const own = await this.#disks.ownImages(vm.id, disks, whole);
+      await this.#supervisor.configure(vm.id, { ...vm.config, disks: [...own.disks] });
+      return own.states;
+    });
   }
 
   // ---- one file ---------------------------------------------------------------------------------------------------------------
@@ -148,36 +195,38 @@ export class Snapshots {
   /** Writes a snapshot to one file; answers its length. @throws ContractError */
   exportTo(reference: string, snapshot: string, path: string): Promise<number> {
     return this.#exclusively(reference, async (vm) => {
-      const { config, state, power, notes, pauseMilliseconds, screen, consoles, pageMap } = this.#store.load(this.#store.get(vm.id, snapshot).id);
+      const { config, state, power, notes, pauseMilliseconds, screen, consoles, pageMap, disks } = this.#store.load(this.#store.get(vm.id, snapshot).id);
       const source = new PageSource(pageMap, new Map(this.#store.paths(pageMap.references().keys())));
+      const opened: OpenedImage[] = [];
       try {
-        return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, consoles: [...consoles] }, source);
+        for (const disk of disks) opened.push(await this.#disks.openSaved(config, disk));
+        return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, consoles: [...consoles] }, source, opened);
       } catch (error) {
         throw fileError(error, `The snapshot could not be written to "${path}"`);
       } finally {
         source.close();
+        for (const { close } of opened) await close();
       }
     });
   }
 
   /** Makes a VM of an exported snapshot: suspended in its state, or off. @throws ContractError */
-  async importFrom(path: string, name: string | undefined): Promise<Vm> {
-    this.#making += 1;
-    try {
-      const { header, segments, map } = await readArchive(path, this.#store.prepare());
-      const ids = segments.map((segment) => this.#store.recordSegment(segment));
-      const pageMap = new PageMap(map.pages);
-      for (let page = 0; page < map.pages; page += 1) {
-        const segment = map.segments[page] ?? 0;
-        if (segment !== 0) pageMap.place(page, ids[segment - 1] ?? 0, map.positions[page] ?? 0);
+  importFrom(path: string, name: string | undefined): Promise<Vm> {
+    return this.#keepingSegments(async () => {
+      try {
+        const { header, segments, map, disks } = await readArchive(path, this.#store.prepare());
+        const ids = segments.map((segment) => this.#store.recordSegment(segment));
+        const placed = <M extends Placed>(into: M, cells: Iterable<Cell>): M => {
+          for (const { place, segment, position } of cells) into.place(place, ids[segment - 1] ?? 0, position);
+          return into;
+        };
+        const whole = disks.map((disk) => ({ ...disk, map: placed(new ClusterMap(disk.size), disk.map.cells()) }));
+        const pageMap = placed(new PageMap(map.pages), map.cells());
+        return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, pageMap }, name ?? (await this.#freeName(header.config.name)), whole);
+      } catch (error) {
+        throw fileError(error, `"${path}" cannot be imported`);
       }
-      return await this.adopt({ ...header, name: SUSPENDED_NAME, pageMap }, name ?? (await this.#freeName(header.config.name)));
-    } catch (error) {
-      throw fileError(error, `"${path}" cannot be imported`);
-    } finally {
-      this.#making -= 1;
-      void this.collect();
-    }
+    });
   }
 
   async #freeName(wanted: string): Promise<string> {
@@ -191,7 +240,7 @@ export class Snapshots {
 
   /** Reads everything the library keeps. */
   examine(repair: boolean): Promise<Finding[]> {
-    return examine(this.#library, repair, this.#making === 0);
+    return examine(this.#library, { repair, mayRemoveOrphans: this.#making === 0, disks: this.#disks, isRunning: (id) => this.#supervisor.isAlive(id) });
   }
 
   // ---- suspend and resume -----------------------------------------------------------------------------------------------------
@@ -283,9 +332,12 @@ export class Snapshots {
     if (suspended) return this.#compared(this.#store.load(suspended.id));
     if (!guest) return { config: vm.config, state: null, map: new PageMap(vm.config.memoryBytes / CHUNK_BYTES) };
     return this.#made(vm, async (progress) => {
-      const { state, map } = await guest.snapshot(this.#store, progress);
+      const { state, map, disks } = await guest.snapshot(this.#store, await this.#disks.extend(vm), progress);
       const decoded = PageMap.decode(map, vm.config.memoryBytes / CHUNK_BYTES);
       this.#pin(vm.id, decoded);
+      const { states } = this.#disks.taken(vm, disks);
+      for (const state of states) this.#store.disks.put(vm.id, state);
+      await this.#rebase(vm, states);
       return { config: vm.config, state, map: decoded };
     });
   }
@@ -300,38 +352,80 @@ export class Snapshots {
     const guest = this.#supervisor.guest(vm.id);
     if (vm.state === 'suspended') throw wrongState(vm, 'it has a saved state already', 'Resume it first.');
     if (vm.state === 'starting') throw wrongState(vm, 'it is not there yet', 'Wait until it runs.');
-    await refuseUnsavable(vm, kind, this.#library);
+    await refuseUnsavable(vm, this.#library);
     const common = { vmId: vm.id, kind, name, notes, config: vm.config, parentId: this.#store.currentOf(vm.id) };
-    if (!guest) {
-      const consoles = this.#supervisor.consoles(vm.id).map(({ scrollback }) => scrollback.read().data);
-      const map = new PageMap(vm.config.memoryBytes / CHUNK_BYTES).encode();
-      return this.#commit({ ...common, power: 'off', state: null, map, pauseMilliseconds: 0, consoles, screen: lastScreen(consoles[0]) });
-    }
+    if (!guest) return this.#made(vm, () => this.#saveStopped(vm, common));
     // A suspension pauses the guest itself; it goes on running when it is resumed.
     const power = vm.state === 'paused' ? 'paused' : 'running';
     return this.#made(vm, async (progress) => {
-      const { state, map, pauseMilliseconds, consoles } = await guest.snapshot(this.#store, progress);
+      // A suspended VM keeps its disks as they are.
+      const layers = kind === 'snapshot' ? await this.#disks.extend(vm) : [];
+      const { state, map, pauseMilliseconds, consoles, disks } = await guest.snapshot(this.#store, layers, progress);
       this.#pin(vm.id, PageMap.decode(map, vm.config.memoryBytes / CHUNK_BYTES));
-      return this.#commit({ ...common, power, state, map, pauseMilliseconds, consoles, screen: lastScreen(consoles[0]) });
+      const { saved, states } = this.#disks.taken(vm, disks);
+      const id = this.#commit({ ...common, power, state, map, pauseMilliseconds, consoles, screen: lastScreen(consoles[0]), disks: saved }, states);
+      await this.#rebase(vm, states);
+      return id;
     });
   }
 
-  #commit(made: NewSnapshot): string {
-    const id = this.#store.commit(made);
+  async #saveStopped(vm: Vm, common: Pick<NewSnapshot, 'vmId' | 'kind' | 'name' | 'notes' | 'config' | 'parentId'>): Promise<string> {
+    await this.#disks.extend(vm);
+    const { saved, states } = this.#disks.taken(vm, await this.#saveDisks(vm, this.#disks.wanted(vm)));
+    const consoles = this.#supervisor.consoles(vm.id).map(({ scrollback }) => scrollback.read().data);
+    const map = new PageMap(vm.config.memoryBytes / CHUNK_BYTES).encode();
+    const id = this.#commit({ ...common, power: 'off', state: null, map, pauseMilliseconds: 0, consoles, screen: lastScreen(consoles[0]), disks: saved }, states);
+    this.#disks.removeUnused(vm.id);
+    return id;
+  }
+
+  /** Makes chunks of what lies in disks of a VM that does not run. */
+  async #saveDisks(vm: Vm, wanted: readonly WantedDisk[]): Promise<readonly DiskMap[]> {
+    if (wanted.length === 0) return [];
+    const task = new DiskTask(this.#store, wanted, (done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total }));
+    this.#diskTasks.set(vm.id, task);
+    try {
+      return await task.result;
+    } finally {
+      this.#diskTasks.delete(vm.id);
+    }
+  }
+
+  /** The machine reads from the new maps; the layers that are in them are given up. */
+  async #rebase(vm: Vm, states: readonly DiskState[]): Promise<void> {
+    if (states.length === 0) return;
+    try {
+      await this.#supervisor.guest(vm.id)?.rebase(this.#disks.named(vm, states));
+      this.#disks.removeUnused(vm.id);
+    } catch (error) {
+      // It goes on with what it has, which is the same content; the next snapshot begins there.
+      console.error(new Date().toISOString(), 'rebase', error);
+    }
+  }
+
+  #commit(made: NewSnapshot, states: readonly DiskState[]): string {
+    const id = this.#store.commit(made, states);
     this.#library.note(made.vmId, made.kind === 'suspend' ? 'suspended' : 'snapshot taken', made.name);
     this.#changed(made.vmId);
     return id;
   }
 
-  /** While `make` runs, segments without references stay, and everybody sees how far it is. */
-  async #made<T>(vm: Vm, make: (progress: (done: number, total: number) => void) => Promise<T>): Promise<T> {
+  async #keepingSegments<T>(action: () => Promise<T>): Promise<T> {
     this.#making += 1;
     try {
-      return await make((done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total }));
+      return await action();
     } finally {
       this.#making -= 1;
-      this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done: 0, total: 0 });
       void this.collect();
+    }
+  }
+
+  /** While `make` runs, segments without references stay, and everybody sees how far it is. */
+  async #made<T>(vm: Vm, make: (progress: (done: number, total: number) => void) => Promise<T>): Promise<T> {
+    try {
+      return await this.#keepingSegments(() => make((done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total })));
+    } finally {
+      this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done: 0, total: 0 });
     }
   }
 

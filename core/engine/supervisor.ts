@@ -15,6 +15,7 @@ import type { Library } from '../store/library.ts';
 import { Console } from './console.ts';
 import { Cards } from './cards.ts';
 import { Devices } from './devices.ts';
+import { DiskStates } from './diskStates.ts';
 import { Guest } from './guest.ts';
 import { Scrollback } from './scrollback.ts';
 import type { VmProcessLauncher } from './vm-process.ts';
@@ -36,6 +37,7 @@ type Listener<E> = (event: E) => void;
 export class Supervisor {
   readonly devices: Devices;
   readonly cards: Cards;
+  readonly disks: DiskStates;
   readonly #library: Library;
   readonly #launch: VmProcessLauncher;
   readonly #machineModule: string;
@@ -51,6 +53,7 @@ export class Supervisor {
   constructor(library: Library, launch: VmProcessLauncher, machineModule: string) {
     this.#library = library;
     this.devices = new Devices(library, this);
+    this.disks = new DiskStates(library);
     this.cards = new Cards(this);
     this.#launch = launch;
     this.#machineModule = machineModule;
@@ -111,12 +114,13 @@ export class Supervisor {
   async start(reference: string, from?: StartPoint, withoutMissing = false): Promise<Vm> {
     const vm = await this.get(reference);
     const devices = await this.devices.forStart(vm, withoutMissing);
+    const disks = this.disks.forStart(vm);
     if (this.#guests.has(vm.id)) throw wrongState(vm, 'it cannot be started again', 'Stop or reset it.');
     const consoles = this.consoles(vm.id);
     if (from) for (const [port, console] of consoles.entries()) console.restore(from.consoles[port] ?? new Uint8Array(0));
     else for (const console of consoles) if (!console.scrollback.isEmpty) console.output(freshLine.slice());
     const guest = new Guest({
-      vm, devices, ...(from ? { restore: from.restore, paused: from.paused } : {}), folder: this.#library.vmFolder(vm.id), launch: this.#launch, machineModule: this.#machineModule, consoles,
+      vm, devices, disks, ...(from ? { restore: from.restore, paused: from.paused } : {}), folder: this.#library.vmFolder(vm.id), launch: this.#launch, machineModule: this.#machineModule, consoles,
       events: {
         state: (state) => void this.#becomes(vm.id, state),
         metrics: (sample) => {

@@ -143,6 +143,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   else start();
   const goBack = (point: RestorePoint, from: Uint8Array | null): void => {
     pc.reset();
+    pc.switchLayers();
     restoreMachine(point, { pc, root, pager, sources }, from);
   };
   return {
@@ -162,7 +163,11 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       pc.reset();
       start();
     },
-    snapshot: () => ({ memory: pager.memory, state: clock.hold(() => saveMachine(pc, root, sources)), pages: pager.begin() }),
+    snapshot: (disks = false) => {
+      const state = clock.hold(() => saveMachine(pc, root, sources));
+      if (disks) pc.switchLayers();
+      return { memory: pager.memory, state, pages: pager.begin() };
+    },
     fillPages: milliseconds => pager.fill(milliseconds),
     statistics: () => ({
       instructions: cpu.instructions, exits: root.exits, memoryBytes: config.memoryBytes,

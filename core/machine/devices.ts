@@ -40,6 +40,8 @@ export interface MachineDevices {
   poll(): void;
   /** Waits until the I/O thread has answered everything that was asked. */
   drain(): void;
+  /** Tells the disks that this is the moment of what they have prepared. */
+  switchLayers(): void;
 }
 
 /** What the core thread is told of a card: its part of the I/O thread serves it already. */
@@ -50,6 +52,7 @@ interface Card {
   readonly fn: PciFunction;
   readonly poll: () => void;
   readonly drain: () => void;
+  readonly switchLayer?: () => void;
 }
 
 /** @param time the machine's, @param random 32 random bits: repeatable in machines whose runs repeat */
@@ -99,6 +102,10 @@ export function createDevices({ disks = [], networks = [], clock, usb: wanted }:
       for (const { client } of attached) client.drain();
       for (const one of cards) one.drain();
     },
+    switchLayers: () => {
+      for (const { client } of attached) client.switchLayer();
+      for (const one of cards) one.switchLayer?.();
+    },
   };
 }
 
@@ -110,7 +117,7 @@ function isStick({ disk }: { readonly disk: MachineDisk }): boolean {
 function diskCard(disk: MachineDisk, client: DiskClient): Card {
   const [fn] = diskFunctions([{ disk, client, index: `slot-${disk.slot ?? 0}` }]).functions;
   if (fn === undefined) throw new BootError(`a disk on ${disk.bus} is in no hot-plug slot; give it another bus`);
-  return { fn, poll: () => client.poll(), drain: () => client.drain() };
+  return { fn, poll: () => client.poll(), drain: () => client.drain(), switchLayer: () => client.switchLayer() };
 }
 
 function networkCard(network: MachineNetwork): Card {

@@ -4,6 +4,8 @@ import { openImage } from '../block/open.ts';
 import type { BlockDevice } from '../block/blockDevice.ts';
 import type { DirectImage } from '../block/direct.ts';
 import type { DiskConfig } from '../contract/hardware.ts';
+import { LayeredDisks } from './layeredDisks.ts';
+import type { DiskState } from './layeredDisks.ts';
 import { ContractError } from '../contract/errors.ts';
 
 /** What the core thread is told of a disk. */
@@ -40,49 +42,61 @@ function identityOf(disk: AssignedDisk | undefined): Pick<MachineDisk, 'assigned
 
 /** One of the disks, as long as it is open. */
 interface OpenDisk {
+  readonly path: string;
   readonly description: MachineDisk;
   readonly device: BlockDevice;
   server: DiskServer | null;
 }
 
 /** @throws ContractError with the field of the disk's path */
-async function openDisk({ path, format, readOnly, kind, bus, slot }: DiskConfig, serial: string, field: string): Promise<OpenDisk> {
-  const device = await openImage(path, { format, readOnly: readOnly || kind === 'cdrom' }).catch((error: unknown) => {
+async function openDisk({ path, kind, bus, slot }: DiskConfig, serial: string, field: string, opening: Promise<BlockDevice>): Promise<OpenDisk> {
+  const device = await opening.catch((error: unknown) => {
     throw error instanceof ContractError ? new ContractError(error.code, error.message, error.hint, field) : error;
   });
   const place = slot === undefined ? {} : { slot };
-  return { description: { kind, bus, size: device.size, readOnly: device.readOnly, direct: device.direct ?? null, serial, link: createDiskBuffer(), ...place }, device, server: null };
+  return { path, description: { kind, bus, size: device.size, readOnly: device.readOnly, direct: device.direct ?? null, serial, link: createDiskBuffer(), ...place }, device, server: null };
 }
 
 function slotSerial(slot: number): string {
   return `vanderpool-slot-${slot}`;
 }
 
+/** Disks that are written to belong to snapshots. @param state what the library keeps of it; null: all of it is in its image */
+function openConfigured(disk: DiskConfig, layered: LayeredDisks, state: DiskState | null): Promise<BlockDevice> {
+  if (disk.kind === 'disk' && !disk.readOnly) return layered.open(disk, state);
+  return openImage(disk.path, { format: disk.format, readOnly: true });
+}
+
 /** The disks of one VM, open and locked. */
 export class MachineDisks {
   readonly descriptions: readonly MachineDisk[];
+  /** Those of the configuration that snapshots hold. */
+  readonly layered: LayeredDisks;
   readonly #open: OpenDisk[];
   #wake: () => void = () => undefined;
 
-  private constructor(disks: readonly OpenDisk[]) {
+  private constructor(disks: readonly OpenDisk[], layered: LayeredDisks) {
+    this.layered = layered;
     this.descriptions = disks.map(({ description }) => description);
     this.#open = [...disks];
   }
 
   /** @throws ContractError of the first disk that cannot be opened, with its field; none is open then */
-  static async open(configured: readonly DiskConfig[], assigned: readonly AssignedDisk[] = []): Promise<MachineDisks> {
+  static async open(configured: readonly DiskConfig[], assigned: readonly AssignedDisk[] = [], states: readonly (DiskState | null)[] = []): Promise<MachineDisks> {
+    const layered = new LayeredDisks();
     const disks: OpenDisk[] = [];
     let onBoard = 0;
     try {
       for (const [index, disk] of [...configured, ...assigned.map(diskOf)].entries()) {
-        const { description, ...rest } = await openDisk(disk, disk.slot === undefined ? `vanderpool-${onBoard++}` : slotSerial(disk.slot), `disks.${index}.path`);
+        const { description, ...rest } = await openDisk(disk, disk.slot === undefined ? `vanderpool-${onBoard++}` : slotSerial(disk.slot), `disks.${index}.path`,
+          index < configured.length ? openConfigured(disk, layered, states[index] ?? null) : openImage(disk.path, disk));
         disks.push({ description: { ...description, ...identityOf(assigned[index - configured.length]) }, ...rest });
       }
     } catch (error) {
       await Promise.allSettled(disks.map(({ device }) => device.close()));
       throw error;
     }
-    return new MachineDisks(disks);
+    return new MachineDisks(disks, layered);
   }
 
   /** Begins to answer the core thread. @param wake called when there is an answer */
@@ -92,8 +106,8 @@ export class MachineDisks {
   }
 
   /** Opens and serves one more disk, for a hot-plug slot. @throws ContractError when it cannot be opened */
-  async plug(disk: DiskConfig, slot: number): Promise<MachineDisk> {
-    const opened = await openDisk({ ...disk, slot }, slotSerial(slot), 'card.disk.path');
+  async plug(disk: DiskConfig, slot: number, state: DiskState | null): Promise<MachineDisk> {
+    const opened = await openDisk({ ...disk, slot }, slotSerial(slot), 'card.disk.path', openConfigured(disk, this.layered, state));
     opened.server = new DiskServer(opened.description.link, opened.device, this.#wake);
     this.#open.push(opened);
     return opened.description;
@@ -102,7 +116,10 @@ export class MachineDisks {
   /** Closes the disk of a hot-plug slot, when there is one. */
   async unplug(slot: number): Promise<void> {
     const index = this.#open.findIndex(({ description }) => description.slot === slot);
-    await closeDisks(index < 0 ? [] : this.#open.splice(index, 1));
+    const [disk] = index < 0 ? [] : this.#open.splice(index, 1);
+    if (!disk) return;
+    await closeDisks([disk]);
+    this.layered.forget(disk.path);
   }
 
   /** Finishes what is under way, flushes and closes. */

@@ -17,6 +17,8 @@ export const Command = {
   question: 64,
   /** Asks for the state of everything and the pages that a snapshot needs. */
   snapshot: 128,
+  /** With `snapshot`: this is the moment of the disks, too. */
+  switchLayers: 256,
 } as const;
 
 /** Bytes of output that a port's ring holds. */

@@ -4,6 +4,7 @@ import { assignedDevice, DEVICES_MAXIMUM } from '../contract/device.ts';
 import { displayInput, picture } from '../contract/display.ts';
 import { errorShape } from '../contract/errors.ts';
 import { exitsEvent, exitsWanted } from '../contract/exits.ts';
+import { DISKS_MAXIMUM } from '../contract/hardware.ts';
 import { inspectQuery, inspectSection } from '../contract/inspect.ts';
 import { card, slotNumber } from '../contract/hardware.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
@@ -21,14 +22,20 @@ const LOOKUP_BYTES = 1024 * 1024;
 
 const words = z.instanceof<new (...args: never[]) => Uint32Array<ArrayBuffer>>(Uint32Array as never);
 
+const segmentPaths = z.array(z.tuple([z.int().min(1), z.string()]));
+
+/** What the library keeps of a disk (core/machine/layeredDisks.ts). */
+const diskState = z.strictObject({ map: bytes, segments: segmentPaths, layers: z.array(z.string()) });
+
 /** Where a machine goes on from (core/machine/types.ts). */
-export const restorePoint = z.strictObject({ state: z.unknown(), map: bytes, segments: z.array(z.tuple([z.int().min(1), z.string()])) });
+export const restorePoint = z.strictObject({ state: z.unknown(), map: bytes, segments: segmentPaths });
 
 const portOutput = z.strictObject({ unread: bytes.refine(({ length }) => length <= OUTPUT_RING), surplus: z.int().min(0) });
 export type PortOutput = z.infer<typeof portOutput>;
 
 export const toVmProcess = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('start'), config: vmConfig, folder: z.string(), devices: z.array(assignedDevice).max(DEVICES_MAXIMUM), machineModule: z.string(), restore: restorePoint.nullable(), paused: z.boolean() }),
+  z.strictObject({ type: z.literal('start'), config: vmConfig, folder: z.string(), devices: z.array(assignedDevice).max(DEVICES_MAXIMUM), machineModule: z.string(), restore: restorePoint.nullable(), paused: z.boolean(),
+    disks: z.array(diskState.nullable()).max(DISKS_MAXIMUM) }),
   z.strictObject({ type: z.literal('command'), command: z.enum(['pause', 'resume', 'reset', 'power-button', 'end']) }),
   z.strictObject({ type: z.literal('input'), port: portNumber, data: bytes }),
   z.strictObject({ type: z.literal('credit'), port: portNumber, bytes: z.int().min(1) }),
@@ -38,21 +45,23 @@ export const toVmProcess = z.discriminatedUnion('type', [
   /** What a viewer of the display has not seen yet; `forget`: the viewer is gone. */
   z.strictObject({ type: z.literal('picture'), id: z.int().min(0), viewer: z.int().min(0), forget: z.boolean() }),
   z.strictObject({ type: z.literal('display-input'), input: displayInput }),
-  /** Put a card into an empty hot-plug slot; `plugged` answers. */
-  z.strictObject({ type: z.literal('plug'), id: z.int().min(0), slot: slotNumber, card }),
   /** Plug the cable of an interface in or pull it. */
   z.strictObject({ type: z.literal('link'), network: z.int().min(0), up: z.boolean() }),
+  /** Put a card into an empty hot-plug slot; `plugged` answers. `state`: what the library keeps of its disk. */
+  z.strictObject({ type: z.literal('plug'), id: z.int().min(0), slot: slotNumber, card, state: diskState.nullable() }),
   /** Ask the guest to let a card go, or with `force` pull it out; `plugged` says that it was asked, `released` that the card is out. */
   z.strictObject({ type: z.literal('unplug'), id: z.int().min(0), slot: slotNumber, force: z.boolean() }),
   z.strictObject({ type: z.literal('inspect'), id: z.int().min(0), query: inspectQuery }),
-  /** Take a snapshot: new segments go into the folder. One at a time. */
-  z.strictObject({ type: z.literal('snapshot'), folder: z.string() }),
+  /** Take a snapshot: new segments go into the folder; the layers are empty files for what disks are written from its moment on. One at a time. */
+  z.strictObject({ type: z.literal('snapshot'), folder: z.string(), layers: z.array(z.strictObject({ path: z.string(), layer: z.string() })) }),
+  /** What disks had written is in these maps now. */
+  z.strictObject({ type: z.literal('rebase'), disks: z.array(diskState.omit({ layers: true }).extend({ path: z.string() })) }),
   /** The answer to `chunk-lookup`: for each hash its segment, 0 for one that is new, and its position there. */
   z.strictObject({ type: z.literal('chunk-places'), segments: words, positions: words }),
   z.strictObject({ type: z.literal('segment-recorded'), segment: z.int().min(1) }),
   z.strictObject({ type: z.literal('cancel-snapshot') }),
   /** Go back to a snapshot of this very configuration, in this very process. */
-  z.strictObject({ type: z.literal('restore'), restore: restorePoint }),
+  z.strictObject({ type: z.literal('restore'), restore: restorePoint, disks: z.array(diskState.extend({ path: z.string() })) }),
 ]);
 export type ToVmProcess = z.infer<typeof toVmProcess>;
 
@@ -99,10 +108,12 @@ export const fromVmProcess = z.discriminatedUnion('type', [
   /** A segment is on the disk, whole. */
   z.strictObject({ type: z.literal('segment'), name: z.uuid() }),
   z.strictObject({ type: z.literal('snapshot-progress'), done: z.int().min(0), total: z.int().min(0) }),
-  z.strictObject({ type: z.literal('snapshot-taken'), map: bytes, writtenBytes: z.int().min(0) }),
+  z.strictObject({ type: z.literal('snapshot-taken'), map: bytes, disks: z.array(z.strictObject({ path: z.string(), map: bytes })).max(DISKS_MAXIMUM), writtenBytes: z.int().min(0) }),
   z.strictObject({ type: z.literal('snapshot-failed'), error: errorShape }),
   /** The answer to `restore`: output sent from now on is that of the restored machine. After an error the machine is good for nothing. */
   z.strictObject({ type: z.literal('restored'), error: errorShape.nullable() }),
+  /** The answer to `rebase`: the files of former layers are not used any more. */
+  z.strictObject({ type: z.literal('rebased'), error: errorShape.nullable() }),
   z.strictObject({ type: z.literal('stopped'), exit: machineExit }),
 ]);
 export type FromVmProcess = z.infer<typeof fromVmProcess>;

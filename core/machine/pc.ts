@@ -281,6 +281,11 @@ export class Pc {
     this.config.devices?.poll();
   }
 
+  /** Between two slices: the disks' contents of this moment are a snapshot's. */
+  switchLayers(): void {
+    this.config.devices?.switchLayers();
+  }
+
   /** Hands on what the guest has sent to its serial ports. Call after each slice: bytes then travel in batches. */
   flushOutput(): void {
     for (const uart of this.uarts) uart.flush();

@@ -1,6 +1,5 @@
 /** The VM process: this thread moves bytes and messages between the engine and the machine's core thread. One guest a process. */
 import { join } from 'node:path';
-import type { Card } from '../contract/hardware.ts';
 import { asContractError, ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { InspectQuery } from '../contract/inspect.ts';
@@ -19,7 +18,7 @@ import { Runner } from './runner.ts';
 import { SnapshotTaker } from './taker.ts';
 import { MachineServices } from './services.ts';
 import { OUTPUT_RING } from './link.ts';
-import type { MachineConfig, RestorePoint } from './types.ts';
+import type { MachineConfig } from './types.ts';
 
 const METRICS_MS = 1000;
 /** In a VM's folder: what UEFI firmware keeps in its flash. */
@@ -57,7 +56,7 @@ async function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type
   try {
     const variables = join(start.folder, VARIABLES_FILE);
     const config = start.restore ? restoredMachineConfig(start.config, start.restore, variables) : readMachineConfig(start.config, variables);
-    const services = await MachineServices.open(start.config, start.devices);
+    const services = await MachineServices.open(start.config, start.devices, start.disks);
     return new Guest(send, start, { ...config, ...services.descriptions, devices: start.devices }, services);
   } catch (error) {
     end(send, { type: 'failed', error: asContractError(error).toShape() });
@@ -113,7 +112,7 @@ class Guest {
     });
     this.#lines = start.devices.flatMap((device, index) => (device.kind === 'serial' && device.path !== null ? [this.#openLine(device.name, device.path, SERIAL_PORTS + index)] : []));
     this.#exits = new ExitReports(this.#runner, (event) => send({ type: 'exits', event }));
-    this.#taker = new SnapshotTaker(this.#runner, send, config.memoryBytes, start.restore?.map ?? null);
+    this.#taker = new SnapshotTaker({ runner: this.#runner, disks: services.layered, send, memoryBytes: config.memoryBytes, base: start.restore?.map ?? null });
   }
 
   #openLine(name: string, path: string, port: number): SerialLine {
@@ -146,14 +145,15 @@ class Guest {
       case 'picture': return void this.#picture(message.id, message.viewer, message.forget);
       case 'display-input': return void this.#runner.ask('display-input', message.input).catch(() => undefined);
       case 'link': return this.#services.setLink(message.network, message.up);
-      case 'plug': return void this.#answerPlug(message.id, () => this.#plug(message.slot, message.card));
+      case 'plug': return void this.#answerPlug(message.id, () => this.#plug(message));
       case 'unplug': return void this.#answerPlug(message.id, () => this.#runner.ask('unplug', message));
       case 'inspect': return void this.#inspect(message.id, message.query);
       case 'describe':
         return void this.#runner.describe().then((text) => this.#send({ type: 'description', text }));
       case 'command': return this.#command(message.command);
-      case 'snapshot': return void this.#takeSnapshot(message.folder);
-      case 'restore': return void this.#restore(message.restore);
+      case 'snapshot': return void this.#takeSnapshot(message);
+      case 'restore': return void this.#restore(message);
+      case 'rebase': return void this.#rebase(message.disks);
       case 'chunk-places': case 'segment-recorded': case 'cancel-snapshot': return this.#taker.answer(message);
     }
   }
@@ -178,8 +178,8 @@ class Guest {
     }
   }
 
-  async #plug(slot: number, card: Card): Promise<void> {
-    const description = await this.#services.plug(card, slot);
+  async #plug({ slot, card, state }: Extract<ToVmProcess, { type: 'plug' }>): Promise<void> {
+    const description = await this.#services.plug(card, slot, state);
     try {
       await this.#runner.ask('plug', { slot, card: description });
     } catch (error) {
@@ -211,9 +211,9 @@ class Guest {
   }
 
   /** The machine is paused: what its ports still hold is from before. */
-  async #restore(point: RestorePoint): Promise<void> {
+  async #restore({ restore, disks }: Extract<ToVmProcess, { type: 'restore' }>): Promise<void> {
     try {
-      await this.#taker.restore(point);
+      await this.#taker.restore(restore, disks);
       for (let port = 0; port < SERIAL_PORTS; port += 1) this.#runner.readOutput(port, OUTPUT_RING);
       this.#send({ type: 'restored', error: null });
     } catch (error) {
@@ -221,9 +221,18 @@ class Guest {
     }
   }
 
-  async #takeSnapshot(folder: string): Promise<void> {
+  async #rebase(disks: Extract<ToVmProcess, { type: 'rebase' }>['disks']): Promise<void> {
     try {
-      await this.#taker.take(folder);
+      await this.#taker.rebase(disks);
+      this.#send({ type: 'rebased', error: null });
+    } catch (error) {
+      this.#send({ type: 'rebased', error: asContractError(error).toShape() });
+    }
+  }
+
+  async #takeSnapshot(wanted: Extract<ToVmProcess, { type: 'snapshot' }>): Promise<void> {
+    try {
+      await this.#taker.take(wanted);
     } catch (error) {
       this.#send({ type: 'snapshot-failed', error: asContractError(error).toShape() });
     }

@@ -151,9 +151,12 @@ export class Runner {
     }
   }
 
-  /** The state of everything at one moment; null when the machine does not answer within the time. The caller then copies the pages. */
-  snapshot(timeoutMs = 10_000): Promise<SnapshotAnswer | null> {
-    return this.#ask(Command.snapshot, this.#snapshotWaiters, timeoutMs);
+  /**
+   * The state of everything at one moment; null when the machine does not answer within the time. The caller then copies the pages.
+   * @param disks the disks go over to their new layers at that moment
+   */
+  snapshot(disks: boolean, timeoutMs = 10_000): Promise<SnapshotAnswer | null> {
+    return this.#ask(Command.snapshot | (disks ? Command.switchLayers : 0), this.#snapshotWaiters, timeoutMs);
   }
 
   /** Ends the thread at once. No event follows. */

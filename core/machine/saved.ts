@@ -1,6 +1,7 @@
 /** The saved state of a whole machine: every component by its name, and when it was saved. */
 import { ContractError } from '../contract/errors.ts';
-import { PageMap, PageMapError } from '../snapshot/pageMap.ts';
+import { PageMap } from '../snapshot/pageMap.ts';
+import { MapError } from '../snapshot/runs.ts';
 import { PageSource } from '../snapshot/pageSource.ts';
 import { CHUNK_BYTES, SegmentError } from '../snapshot/segment.ts';
 import { StateError, StateReader } from '../platform/state.ts';
@@ -44,7 +45,7 @@ export function restoreMachine({ state, map, segments }: RestorePoint, { pc, roo
     // A repeatable run knows nothing of the host's date.
     if (!repeats) pc.rtc.advance(Math.max(0, Date.now() - wallMs));
   } catch (error) {
-    if (error instanceof StateError || error instanceof PageMapError || error instanceof SegmentError) throw damagedSnapshot(error.message);
+    if (error instanceof StateError || error instanceof MapError || error instanceof SegmentError) throw damagedSnapshot(error.message);
     throw error;
   }
 }

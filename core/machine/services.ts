@@ -4,6 +4,7 @@ import type { Card } from '../contract/hardware.ts';
 import type { VmConfig } from '../contract/vm.ts';
 import type { CardDescription } from './devices.ts';
 import { MachineDisks } from './disks.ts';
+import type { DiskState, LayeredDisks } from './layeredDisks.ts';
 import { MachineNetworks } from './networks.ts';
 import type { MachineService } from './runner.ts';
 import type { MachineConfig } from './types.ts';
@@ -14,20 +15,23 @@ export class MachineServices {
   readonly list: readonly MachineService[];
   readonly #disks: MachineDisks;
   readonly #networks: MachineNetworks;
+  readonly layered: LayeredDisks;
 
   private constructor(disks: MachineDisks, networks: MachineNetworks) {
     this.descriptions = { disks: disks.descriptions, networks: networks.descriptions };
     this.list = [disks, networks];
     this.#disks = disks;
     this.#networks = networks;
+    this.layered = disks.layered;
   }
 
   /**
    * @param devices assigned to the machine: those that are disks are opened behind the configured ones
+   * @param states what the library keeps of each configured disk; null: all of it is in its image
    * @throws ContractError naming what cannot be opened, and its field; nothing is open then
    */
-  static async open({ name, disks, networks }: Pick<VmConfig, 'name' | 'disks' | 'networks'>, devices: readonly AssignedDevice[] = []): Promise<MachineServices> {
-    const opened = await MachineDisks.open(disks, devices.flatMap(({ id, kind, path }) => (kind === 'disk' && path !== null ? [{ id, path }] : [])));
+  static async open({ name, disks, networks }: Pick<VmConfig, 'name' | 'disks' | 'networks'>, devices: readonly AssignedDevice[] = [], states: readonly (DiskState | null)[] = []): Promise<MachineServices> {
+    const opened = await MachineDisks.open(disks, devices.flatMap(({ id, kind, path }) => (kind === 'disk' && path !== null ? [{ id, path }] : [])), states);
     try {
       return new MachineServices(opened, await MachineNetworks.open(name, networks));
     } catch (error) {
@@ -37,8 +41,8 @@ export class MachineServices {
   }
 
   /** Opens what a card needs, for a hot-plug slot. @throws ContractError naming what cannot be opened */
-  async plug(card: Card, slot: number): Promise<CardDescription> {
-    return card.kind === 'disk' ? { kind: 'disk', disk: await this.#disks.plug(card.disk, slot) } : { kind: 'network', network: await this.#networks.plug(card.network, slot) };
+  async plug(card: Card, slot: number, state: DiskState | null): Promise<CardDescription> {
+    return card.kind === 'disk' ? { kind: 'disk', disk: await this.#disks.plug(card.disk, slot, state) } : { kind: 'network', network: await this.#networks.plug(card.network, slot) };
   }
 
   /** Plugs the cable of an interface in or pulls it. @param network its place in the configuration */

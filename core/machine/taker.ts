@@ -9,6 +9,7 @@ import type { GuestMemory } from '../snapshot/guestMemory.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
 import type { FromSaver, SaverStart, ToSaver } from '../snapshot/saver.ts';
 import { entryUrl } from './entries.ts';
+import type { LayeredDisks, NamedDisk } from './layeredDisks.ts';
 import type { FromVmProcess, ToVmProcess } from './messages.ts';
 import type { Runner } from './runner.ts';
 import type { RestorePoint } from './types.ts';
@@ -23,15 +24,28 @@ const RESTORE_MS = 30_000;
 /** A snapshot that has not come to its moment yet. */
 interface Round {
   readonly folder: string;
+  /** The disks that go over to new layers at that moment. */
+  readonly disks: readonly string[];
   readonly first: boolean;
   /** The longest that the guest stood still so far. */
   readonly pauseMilliseconds: number;
 }
 
+export interface TakerOptions {
+  readonly runner: Runner;
+  readonly disks: LayeredDisks;
+  send(message: FromVmProcess): void;
+  readonly memoryBytes: number;
+  /** The encoded map that the machine was restored from. */
+  readonly base: Uint8Array<ArrayBuffer> | null;
+}
+
+type Wanted = Extract<ToVmProcess, { type: 'snapshot' }>;
 type Answer = Extract<ToVmProcess, { type: 'chunk-places' | 'segment-recorded' | 'cancel-snapshot' }>;
 
 export class SnapshotTaker {
   readonly #runner: Runner;
+  readonly #disks: LayeredDisks;
   readonly #send: (message: FromVmProcess) => void;
   readonly #pages: number;
   #base: Uint8Array<ArrayBuffer> | null;
@@ -40,10 +54,12 @@ export class SnapshotTaker {
   /** Set during a first round. */
   #round: Round | null = null;
   #memory: GuestMemory | null = null;
+  /** Why the snapshot that is being taken was given up. */
+  #refusal: ContractError | null = null;
 
-  /** `base`: the map that the machine was restored from. */
-  constructor(runner: Runner, send: (message: FromVmProcess) => void, memoryBytes: number, base: Uint8Array<ArrayBuffer> | null) {
+  constructor({ runner, disks, send, memoryBytes, base }: TakerOptions) {
     this.#runner = runner;
+    this.#disks = disks;
     this.#send = send;
     this.#pages = memoryBytes / CHUNK_BYTES;
     this.#base = base;
@@ -53,33 +69,56 @@ export class SnapshotTaker {
    * Begins a snapshot whose new segments go into a folder. The engine asks for one at a time. A machine of which much is to be copied is
    * copied in a first round, whose moment does not count: the snapshot's own then lies near its end, with little left to copy.
    */
-  async take(folder: string): Promise<void> {
+  async take({ folder, layers }: Wanted): Promise<void> {
     const saver = this.#start();
-    this.#round = { folder, first: true, pauseMilliseconds: 0 };
+    this.#refusal = null;
+    await this.#disks.prepareLayers(layers);
+    this.#round = { folder, disks: layers.map(({ path }) => path), first: true, pauseMilliseconds: 0 };
     await this.#begin(saver, this.#round);
   }
 
   async #begin(saver: Worker, round: Round): Promise<void> {
+    const { folder, disks } = round;
     new PreserveRing(this.#runner.preserved).open();
-    const answer = await this.#runner.snapshot();
+    // Disks have one moment: that of the second round.
+    const withDisks = disks.length > 0 && !round.first;
+    const answer = await this.#runner.snapshot(withDisks);
     if (!answer) return this.#fail(busy);
     const { point, sent } = answer;
     const milliseconds = Math.max(round.pauseMilliseconds, answer.milliseconds);
     this.#memory = point.memory;
-    if (round.first && point.pages.length > FIRST_ROUND_PAGES) {
+    if (round.first && (disks.length > 0 || point.pages.length > FIRST_ROUND_PAGES)) {
       this.#round = { ...round, first: false, pauseMilliseconds: milliseconds };
-      return this.#tell(saver, { type: 'take', memory: point.memory, pages: point.pages, folder: round.folder });
+      return this.#tell(saver, { type: 'take', memory: point, folder, disks: false });
     }
     this.#round = null;
     this.#send({ type: 'snapshot-point', state: point.state, output: sent.slice(0, SERIAL_PORTS).map((count, port) => this.#runner.outputAt(port, count)), pauseMilliseconds: milliseconds, pages: point.pages.length });
-    this.#tell(saver, { type: 'take', memory: point.memory, pages: point.pages, folder: round.folder });
+    this.#tell(saver, { type: 'take', memory: point, folder, disks: withDisks });
+    if (withDisks) await this.#tellDisks(saver, disks);
+  }
+
+  /** The disks as they were at the moment. One that cannot be written out ends the snapshot. */
+  async #tellDisks(saver: Worker, paths: readonly string[]): Promise<void> {
+    try {
+      this.#tell(saver, { type: 'disks', disks: await this.#disks.sealed(paths) });
+    } catch (error) {
+      this.#refusal = asContractError(error);
+      this.#tell(saver, { type: 'cancel' });
+    }
   }
 
   /** Goes back to a snapshot: what the last one and this one have alike stays where it is. @throws ContractError */
-  async restore(point: RestorePoint): Promise<void> {
+  async restore(point: RestorePoint, disks: readonly NamedDisk[]): Promise<void> {
+    await this.#disks.prepareContents(disks);
     await this.#runner.ask('restore', { point, from: this.#base }, RESTORE_MS);
+    await this.#disks.switchedContents(disks);
     this.#base = point.map;
     if (this.#saver) this.#tell(this.#saver, { type: 'base', map: point.map });
+  }
+
+  /** What the last snapshot made of the disks' layers takes their place. @throws ContractError */
+  rebase(disks: readonly Pick<NamedDisk, 'path' | 'map' | 'segments'>[]): Promise<void> {
+    return this.#disks.rebase(disks);
   }
 
   /** Passes the engine's answer on. */
@@ -114,8 +153,8 @@ export class SnapshotTaker {
       case 'taken':
         if (this.#round && this.#saver) return void this.#begin(this.#saver, this.#round).catch((error: unknown) => this.#fail(asContractError(error)));
         this.#base = message.map;
-        return this.#send({ type: 'snapshot-taken', map: message.map, writtenBytes: message.writtenBytes });
-      case 'failed': return this.#fail(message.cancelled ? cancelled : failed(message.message));
+        return this.#send({ type: 'snapshot-taken', map: message.map, disks: [...message.disks], writtenBytes: message.writtenBytes });
+      case 'failed': return this.#fail(this.#refusal ?? (message.cancelled ? cancelled : failed(message.message)));
     }
   }
 

@@ -121,8 +121,11 @@ export interface Machine {
   /** Presses the ACPI power button. */
   powerButton(): void;
   reset(): void;
-  /** Between slices: the state of everything now, and the pages that the snapshot has still to copy while the guest goes on. */
-  snapshot(): SnapshotPoint;
+  /**
+   * Between slices: the state of everything now, and the pages that the snapshot has still to copy while the guest goes on.
+   * @param disks this is also the moment of the disks' new layers
+   */
+  snapshot(disks?: boolean): SnapshotPoint;
   /** Fetches pages of the snapshot that the machine was restored from, for about so long; true when all are there. */
   fillPages(milliseconds: number): boolean;
   statistics(): MachineStatistics;

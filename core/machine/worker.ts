@@ -71,7 +71,7 @@ const HELD_MS = 200;
 /** Share of a running guest's time that goes to fetching what it has not asked for yet of its snapshot; all of a sleeping one's. */
 const FILL_MS = 0.5;
 const FILL_ASLEEP_MS = 5;
-const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.describe | Command.question | Command.snapshot;
+const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.describe | Command.question | Command.snapshot | Command.switchLayers;
 
 const port = parentPort;
 if (port) {
@@ -134,7 +134,7 @@ function obey(commands: number, machine: Machine, host: RingingHost, post: (mess
   if (commands & Command.snapshot) {
     host.ring();
     const begun = performance.now();
-    const point = machine.snapshot();
+    const point = machine.snapshot((commands & Command.switchLayers) !== 0);
     post({ type: 'snapshot', point, milliseconds: performance.now() - begun, sent: host.sent() });
   }
   if (commands & Command.reset) machine.reset();

@@ -13,7 +13,12 @@ import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import { z } from 'zod';
 import { snapshotNotes, snapshotPower } from '../contract/snapshot.ts';
 import { vmConfig, vmDefaults } from '../contract/vm.ts';
+import { SECTOR } from '../block/blockDevice.ts';
+import type { BlockDevice } from '../block/blockDevice.ts';
+import { DISKS_MAXIMUM } from '../contract/hardware.ts';
+import type { Placed } from './chunkWriter.ts';
 import { compress, decompress } from './compression.ts';
+import { CLUSTER_BYTES, ClusterMap, DISK_MAXIMUM } from './disk/clusterMap.ts';
 import { diskFiles, readExactly } from './files.ts';
 import type { SegmentFiles } from './files.ts';
 import { PageMap } from './pageMap.ts';
@@ -26,10 +31,12 @@ const HEADER_MAXIMUM = 256 * 1024 * 1024;
 const COPY_BYTES = 1024 * 1024;
 /** Pages between two moments at which the engine may answer others. */
 const YIELD_PAGES = 256;
+const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
 const base64 = z.base64().transform((text) => Uint8Array.from(Buffer.from(text, 'base64')));
 const header = z.strictObject({
-  version: z.literal(1),
+  /** 2: with disks. */
+  version: z.union([z.literal(1), z.literal(2)]),
   notes: snapshotNotes,
   power: snapshotPower,
   pauseMilliseconds: z.number(),
@@ -38,10 +45,27 @@ const header = z.strictObject({
   state: z.unknown(),
   map: base64,
   consoles: z.array(base64).max(4),
+  /** Disks that the VM writes to: the whole content of each. */
+  disks: z.array(z.strictObject({ index: z.int().min(0).max(DISKS_MAXIMUM - 1), size: z.int().min(SECTOR).max(DISK_MAXIMUM).multipleOf(SECTOR), map: base64 })).max(DISKS_MAXIMUM).default([]),
   segments: z.array(z.strictObject({ name: z.uuid(), offset: z.int().min(0), bytes: z.int().min(1) })).max(65536),
 });
 export type ArchiveHeader = z.infer<typeof header>;
-export type ArchiveContent = Omit<ArchiveHeader, 'version' | 'map' | 'segments'>;
+export type ArchiveContent = Omit<ArchiveHeader, 'version' | 'map' | 'disks' | 'segments'>;
+
+/** A disk whose content goes into an archive. */
+export interface ArchivedDisk {
+  /** Its number in the configuration. */
+  readonly index: number;
+  readonly disk: Pick<BlockDevice, 'size' | 'read'>;
+}
+
+/** A disk's whole content, over an image of zeros. */
+export interface WholeDisk {
+  readonly index: number;
+  /** In bytes. */
+  readonly size: number;
+  readonly map: ClusterMap;
+}
 
 /** An archive was refused. The message says what is wrong with it. */
 export class ArchiveError extends Error {
@@ -88,16 +112,20 @@ class ArchiveWriter implements SegmentFiles {
   remove(): void {}
 }
 
-/** Writes an archive, under its name only when it is whole, and returns its length. @throws Error of the disk, SegmentError */
-export async function writeArchive(path: string, content: ArchiveContent, source: PageSource): Promise<number> {
+/** Writes an archive, under its name only when it is whole, and returns its length. @throws Error of the disk, SegmentError, BlockError */
+export async function writeArchive(path: string, content: ArchiveContent, source: PageSource, disks: readonly ArchivedDisk[] = []): Promise<number> {
   const part = `${path}.part`;
   diskFiles.remove(part);
   const archive = new ArchiveWriter(part);
   try {
     archive.append(MAGIC);
-    const { map, segments } = await writePages(archive, source);
+    const chunks = new ArchivedChunks(archive);
+    const map = await writePages(chunks, source);
+    const whole: { index: number; size: number; map: string }[] = [];
+    for (const { index, disk } of disks) whole.push({ index, size: disk.size, map: toBase64((await writeDisk(chunks, disk)).encode()) });
+    const segments = chunks.end();
     const { consoles, ...rest } = content;
-    const text = JSON.stringify({ ...rest, version: 1, map: toBase64(map.encode()), consoles: consoles.map(toBase64), segments });
+    const text = JSON.stringify({ ...rest, version: 2, map: toBase64(map.encode()), disks: whole, consoles: consoles.map(toBase64), segments });
     const packed = compress(Buffer.from(text));
     archive.append(packed);
     const length = Buffer.alloc(4);
@@ -114,48 +142,87 @@ export async function writeArchive(path: string, content: ArchiveContent, source
   return archive.length + 32 + MAGIC.length;
 }
 
-async function writePages(archive: ArchiveWriter, source: PageSource): Promise<{ readonly map: PageMap; readonly segments: ArchiveHeader['segments'] }> {
+/** Chunks of an archive: segments one behind another. */
+class ArchivedChunks {
+  readonly #archive: ArchiveWriter;
+  readonly #segments: { name: string; offset: number; bytes: number }[] = [];
+  #writer: SegmentWriter | null = null;
+  #offset = 0;
+
+  constructor(archive: ArchiveWriter) {
+    this.#archive = archive;
+  }
+
+  add(map: Placed, number: number, content: Uint8Array): void {
+    if (!this.#writer) {
+      this.#offset = this.#archive.length;
+      this.#writer = new SegmentWriter('', this.#archive);
+    }
+    map.place(number, this.#segments.length + 1, this.#writer.add(content, hashChunk(content)));
+    if (this.#writer.isFull) this.end();
+  }
+
+  end(): ArchiveHeader['segments'] {
+    if (this.#writer) {
+      const { name } = this.#writer.finish();
+      this.#segments.push({ name, offset: this.#offset, bytes: this.#archive.length - this.#offset });
+      this.#writer = null;
+    }
+    return this.#segments;
+  }
+}
+
+async function writePages(chunks: ArchivedChunks, source: PageSource): Promise<PageMap> {
   const { map: from } = source;
   const map = new PageMap(from.pages);
-  const segments: { name: string; offset: number; bytes: number }[] = [];
-  let writer: SegmentWriter | null = null;
-  let offset = 0;
-  const end = (): void => {
-    if (!writer) return;
-    const { name } = writer.finish();
-    segments.push({ name, offset, bytes: archive.length - offset });
-    writer = null;
-  };
   for (let page = 0; page < from.pages; page += 1) {
     if (page % YIELD_PAGES === 0) await yieldToOthers();
-    if (from.segments[page] === 0) continue;
-    if (!writer) {
-      offset = archive.length;
-      writer = new SegmentWriter('', archive);
-    }
-    const content = source.read(page);
-    map.place(page, segments.length + 1, writer.add(content, hashChunk(content)));
-    if (writer.isFull) end();
+    if (from.segments[page] !== 0) chunks.add(map, page, source.read(page));
   }
-  end();
-  return { map, segments };
+  return map;
+}
+
+async function writeDisk(chunks: ArchivedChunks, disk: ArchivedDisk['disk']): Promise<ClusterMap> {
+  const map = new ClusterMap(disk.size);
+  const piece = new Uint8Array(YIELD_PAGES * CLUSTER_BYTES);
+  for (let at = 0; at < disk.size; at += piece.length) {
+    const bytes = Math.min(piece.length, disk.size - at);
+    await yieldToOthers();
+    await disk.read(at, piece.subarray(0, bytes));
+    piece.fill(0, bytes);
+    for (let within = 0; within < bytes; within += CLUSTER_BYTES) {
+      const cluster = piece.subarray(within, within + CLUSTER_BYTES);
+      if (!ZEROS.equals(cluster)) chunks.add(map, (at + within) / CLUSTER_BYTES, cluster);
+    }
+  }
+  return map;
+}
+
+export interface ReadArchive {
+  readonly header: ArchiveHeader;
+  /** Names of the segments; maps refer to them by their numbers, from 1 on. */
+  readonly segments: readonly string[];
+  readonly map: PageMap;
+  readonly disks: readonly WholeDisk[];
 }
 
 /** Reads an archive: its header, and its segments, by their new names, as files of a folder. @throws ArchiveError, SegmentError, or Error of the disk */
-export async function readArchive(path: string, folder: string): Promise<{ readonly header: ArchiveHeader; readonly segments: readonly string[]; readonly map: PageMap }> {
+export async function readArchive(path: string, folder: string): Promise<ReadArchive> {
   const handle = openSync(path, 'r');
   const made: string[] = [];
   try {
     const read = await readHeader(handle);
     const map = PageMap.decode(read.map, read.config.memoryBytes / CHUNK_BYTES);
-    if ([...map.references().keys()].some((id) => id > read.segments.length)) throw new ArchiveError('its map refers to memory that is not in it');
+    const disks = read.disks.map(({ index, size, map: encoded }) => ({ index, size, map: ClusterMap.decode(encoded, size) }));
+    const used = [map, ...disks.map((disk) => disk.map)].flatMap((one) => [...one.references().keys()]);
+    if (used.some((id) => id > read.segments.length)) throw new ArchiveError('its maps refer to content that is not in it');
     for (const { offset, bytes } of read.segments) {
       // New names: the same archive may be imported twice.
       const name = randomUUID();
       made.push(name);
       await extract(handle, { name, offset, bytes }, folder);
     }
-    return { header: read, segments: made, map };
+    return { header: read, segments: made, map, disks };
   } catch (error) {
     for (const name of made) diskFiles.remove(segmentPath(folder, name));
     if (error instanceof z.ZodError) throw new ArchiveError(`its header is not valid: ${error.issues[0]?.message ?? ''}`);

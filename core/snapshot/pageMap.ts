@@ -1,19 +1,6 @@
-/**
- * The map of a snapshot's memory: where the content of each page lies. Pages of zeros have no place.
- *
- * Encoded: zstd over u32 words: version, pages, number of segments, the segments' ids; then runs of pages that lie one behind another in a
- * segment: first page, count, index of the segment, first position.
- */
-import { compress, decompress } from './compression.ts';
-
-const VERSION = 1;
-const WORDS_BEFORE = 3;
-const RUN_WORDS = 4;
-
-/** A map was refused. The message says what is wrong with it. */
-export class PageMapError extends Error {
-  override readonly name = 'PageMapError';
-}
+/** The map of a snapshot's memory: where the content of each page lies. Pages of zeros have no place. */
+import { decodeRuns, encodeRuns, worstWords } from './runs.ts';
+import type { Cell } from './runs.ts';
 
 export class PageMap {
   /** Segment of each page; 0 for a page of zeros. Ids start at 1. */
@@ -60,49 +47,21 @@ export class PageMap {
   }
 
   encode(): Uint8Array<ArrayBuffer> {
-    const ids = [...this.references().keys()];
-    const indexes = new Map(ids.map((id, index) => [id, index]));
-    const words = [VERSION, this.pages, ids.length, ...ids];
-    for (let page = 0; page < this.pages;) {
-      const segment = this.segments[page] ?? 0;
-      const first = this.positions[page] ?? 0;
-      let end = page + 1;
-      if (segment !== 0) {
-        while (end < this.pages && this.segments[end] === segment && this.positions[end] === first + end - page) end += 1;
-        words.push(page, end - page, indexes.get(segment) ?? 0, first);
-      }
-      page = end;
-    }
-    return compress(new Uint8Array(Uint32Array.from(words).buffer));
+    return encodeRuns(this.pages, this.cells());
   }
 
-  /** @throws PageMapError when the bytes are no map of `pages` pages. */
+  /** @throws MapError when the bytes are no map of `pages` pages. */
   static decode(bytes: Uint8Array, pages: number): PageMap {
-    let raw: Uint8Array<ArrayBuffer>;
-    try {
-      // At worst each page is a run, each in a segment of its own.
-      raw = decompress(bytes, (WORDS_BEFORE + pages * (RUN_WORDS + 1)) * 4);
-    } catch {
-      throw new PageMapError('the map of the memory cannot be unpacked');
-    }
-    const words = new Uint32Array(raw.buffer, 0, Math.floor(raw.length / 4));
-    const at = (index: number): number => words[index] ?? 0;
-    if (at(0) !== VERSION) throw new PageMapError(`the map of the memory has version ${at(0)}, this program reads version ${VERSION}`);
-    if (at(1) !== pages) throw new PageMapError(`the map of the memory is for ${at(1)} pages, and there are ${pages}`);
-    const segmentCount = at(2);
-    const runs = WORDS_BEFORE + segmentCount;
-    if (runs > words.length || (words.length - runs) % RUN_WORDS !== 0) throw new PageMapError('the map of the memory is cut short');
     const map = new PageMap(pages);
-    let next = 0;
-    for (let run = runs; run < words.length; run += RUN_WORDS) {
-      const [first, count, index, position] = [at(run), at(run + 1), at(run + 2), at(run + 3)];
-      const segment = at(WORDS_BEFORE + index);
-      if (first < next || count === 0 || first + count > pages || index >= segmentCount || segment === 0 || position + count > 2 ** 32) {
-        throw new PageMapError('the map of the memory has an impossible run');
-      }
-      for (let i = 0; i < count; i += 1) map.place(first + i, segment, position + i);
-      next = first + count;
-    }
+    decodeRuns(bytes, pages, 'memory', worstWords(pages), ({ place, segment, position }) => map.place(place, segment, position));
     return map;
+  }
+
+  /** Pages that are not zeros, in order. */
+  *cells(): Generator<Cell> {
+    for (let place = 0; place < this.pages; place += 1) {
+      const segment = this.segments[place] ?? 0;
+      if (segment !== 0) yield { place, segment, position: this.positions[place] ?? 0 };
+    }
   }
 }

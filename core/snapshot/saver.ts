@@ -4,12 +4,16 @@
  */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { HISTORY_CLEAN, HISTORY_PENDING, HISTORY_WRITTEN } from '../cpu/layout.ts';
+import { CancelledError, ChunkWriter } from './chunkWriter.ts';
+import type { ChunkLibrary } from './chunkWriter.ts';
+import { saveDisks } from './disk/saveDisks.ts';
+import type { SavedDisk, WantedDisk } from './disk/saveDisks.ts';
 import { diskFiles } from './files.ts';
 import type { SegmentFiles } from './files.ts';
 import type { GuestMemory } from './guestMemory.ts';
 import { PageMap } from './pageMap.ts';
 import { PreserveRing } from './preserve.ts';
-import { CHUNK_BYTES, HASH_BYTES, hashChunk, SegmentWriter } from './segment.ts';
+import { CHUNK_BYTES } from './segment.ts';
 import type { FinishedSegment } from './segment.ts';
 
 /** Pages between two questions to the engine: 8 MiB. */
@@ -18,7 +22,9 @@ const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
 /** What the I/O thread asks of the saver. */
 export type ToSaver =
-  | { readonly type: 'take'; readonly memory: GuestMemory; readonly pages: Uint32Array<ArrayBuffer>; readonly folder: string }
+  /** `memory` null: of disks only. `disks`: a message with them follows, when they are ready. */
+  | { readonly type: 'take'; readonly memory: Wanted | null; readonly folder: string; readonly disks: boolean }
+  | { readonly type: 'disks'; readonly disks: readonly WantedDisk[] }
   /** Segment (0: unknown) and position of each hash asked for. */
   | { readonly type: 'places'; readonly segments: Uint32Array; readonly positions: Uint32Array }
   | { readonly type: 'recorded'; readonly segment: number }
@@ -30,7 +36,7 @@ export type FromSaver =
   | { readonly type: 'lookup'; readonly hashes: Uint8Array<ArrayBuffer> }
   | { readonly type: 'segment'; readonly segment: FinishedSegment }
   | { readonly type: 'progress'; readonly done: number; readonly total: number }
-  | { readonly type: 'taken'; readonly map: Uint8Array<ArrayBuffer>; readonly writtenBytes: number }
+  | { readonly type: 'taken'; readonly map: Uint8Array<ArrayBuffer>; readonly disks: readonly { readonly path: string; readonly map: Uint8Array<ArrayBuffer> }[]; readonly writtenBytes: number }
   | { readonly type: 'failed'; readonly message: string; readonly cancelled: boolean };
 
 /** What the thread is started with. */
@@ -42,17 +48,18 @@ export interface SaverStart {
   readonly base: Uint8Array | null;
 }
 
-/** The library, as the saver sees it. */
-export interface ChunkLibrary {
-  /** Places of chunks by their hashes; segment 0 for those that are new. */
-  lookup(hashes: Uint8Array<ArrayBuffer>): Promise<{ readonly segments: Uint32Array; readonly positions: Uint32Array }>;
-  /** Records a finished segment and returns its id. */
-  record(segment: FinishedSegment): Promise<number>;
-  progress(done: number, total: number): void;
+/** Memory of which a snapshot is to be made. */
+export interface Wanted {
+  readonly memory: GuestMemory;
+  readonly pages: Uint32Array;
 }
 
-/** The snapshot was cancelled by whoever asked for it. */
-export class CancelledError extends Error {}
+/** What was made. */
+export interface Taken {
+  readonly map: PageMap;
+  readonly disks: readonly SavedDisk[];
+  readonly writtenBytes: number;
+}
 
 /** Where pages are during one `take`: the content of a batch, copied out of the guest. */
 interface Batch {
@@ -84,20 +91,26 @@ export class Saver {
   }
 
   /**
-   * Copies `pages`, which are HISTORY_PENDING, and resolves with the map of the whole memory. When it fails the pages count as written, so
-   * that the next snapshot takes them again.
+   * Copies the pages, which are HISTORY_PENDING, then what was written to disks, and resolves with the maps of the whole. When it fails the
+   * pages count as written, so that the next snapshot takes them again.
+   * @param wanted null: there is no memory, only disks
+   * @param disks awaited when the memory is copied
    * @throws CancelledError, or what the disk or the library said
    */
-  async take(memory: GuestMemory, pages: Uint32Array, folder: string, library: ChunkLibrary): Promise<{ readonly map: PageMap; readonly writtenBytes: number }> {
+  async take(wanted: Wanted | null, folder: string, library: ChunkLibrary, disks: Promise<readonly WantedDisk[]> = Promise.resolve([])): Promise<Taken> {
     this.cancelled = false;
-    const task = new Take(this.#ring, this.#map.clone(), memory, pages, folder, library, this.#files);
+    const chunks = new ChunkWriter(folder, library, this.#files);
+    const task = wanted && new Take(this.#ring, this.#map.clone(), wanted, library, chunks);
     try {
-      const result = await task.run(() => this.cancelled);
-      this.#map = result.map;
-      return result;
+      const map = task ? await task.run(() => this.cancelled) : this.#map;
+      const maps = await saveDisks(await disks, chunks, library, () => this.cancelled);
+      await chunks.end();
+      this.#map = map;
+      return { map, disks: maps, writtenBytes: chunks.writtenBytes };
     } catch (error) {
       this.#ring.abandon();
-      task.abandon();
+      chunks.abandon();
+      task?.abandon();
       throw error;
     }
   }
@@ -109,44 +122,35 @@ class Take {
   readonly #ram: Uint8Array;
   readonly #history: Uint8Array;
   readonly #pages: Uint32Array;
-  readonly #folder: string;
   readonly #library: ChunkLibrary;
-  readonly #files: SegmentFiles;
+  readonly #chunks: ChunkWriter;
   readonly #batch: Batch = { content: new Uint8Array(BATCH_PAGES * CHUNK_BYTES), pages: [] };
-  /** New chunks of the segment that is being written, by hash; and the pages that wait for its id. */
-  readonly #fresh = new Map<string, number>();
-  #waiting: { readonly page: number; readonly position: number }[] = [];
-  #segment: SegmentWriter | null = null;
   #next = 0;
   #done = 0;
-  #writtenBytes = 0;
 
-  constructor(ring: PreserveRing, map: PageMap, memory: GuestMemory, pages: Uint32Array, folder: string, library: ChunkLibrary, files: SegmentFiles) {
+  constructor(ring: PreserveRing, map: PageMap, { memory, pages }: Wanted, library: ChunkLibrary, chunks: ChunkWriter) {
     this.#ring = ring;
     this.#map = map;
     this.#ram = new Uint8Array(memory.buffer, memory.ram, memory.bytes);
     this.#history = new Uint8Array(memory.buffer, memory.history, memory.bytes / CHUNK_BYTES);
     this.#pages = pages;
-    this.#folder = folder;
     this.#library = library;
-    this.#files = files;
+    this.#chunks = chunks;
   }
 
-  async run(cancelled: () => boolean): Promise<{ readonly map: PageMap; readonly writtenBytes: number }> {
+  async run(cancelled: () => boolean): Promise<PageMap> {
     while (this.#done < this.#pages.length) {
       if (cancelled()) throw new CancelledError('The snapshot was cancelled.');
       this.#fillBatch();
-      await this.#saveBatch();
+      await this.#chunks.save(this.#batch.content, this.#batch.pages, this.#map);
       this.#library.progress(this.#done, this.#pages.length);
       // Messages (a cancellation among them) arrive between batches.
       await new Promise((resolve) => setImmediate(resolve));
     }
-    await this.#endSegment();
-    return { map: this.#map, writtenBytes: this.#writtenBytes };
+    return this.#map;
   }
 
   abandon(): void {
-    this.#segment?.abandon();
     // The core only ever turns bytes into WRITTEN, so this races with nobody.
     for (const page of this.#pages) Atomics.store(this.#history, page, HISTORY_WRITTEN);
   }
@@ -177,43 +181,6 @@ class Take {
     into.set(this.#ram.subarray(page * CHUNK_BYTES, (page + 1) * CHUNK_BYTES));
     return Atomics.compareExchange(this.#history, page, HISTORY_PENDING, HISTORY_CLEAN) === HISTORY_PENDING ? page : null;
   }
-
-  async #saveBatch(): Promise<void> {
-    const { content, pages } = this.#batch;
-    if (pages.length === 0) return;
-    const hashes = new Uint8Array(pages.length * HASH_BYTES);
-    const chunkAt = (index: number): Uint8Array => content.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES);
-    pages.forEach((_, index) => hashes.set(hashChunk(chunkAt(index)), index * HASH_BYTES));
-    const { segments, positions } = await this.#library.lookup(hashes);
-    for (const [index, page] of pages.entries()) {
-      const known = segments[index] ?? 0;
-      if (known !== 0) this.#map.place(page, known, positions[index] ?? 0);
-      else await this.#addChunk(page, chunkAt(index), hashes.slice(index * HASH_BYTES, (index + 1) * HASH_BYTES));
-    }
-  }
-
-  async #addChunk(page: number, chunk: Uint8Array, chunkHash: Uint8Array): Promise<void> {
-    const key = Buffer.from(chunkHash).toString('latin1');
-    let position = this.#fresh.get(key);
-    if (position === undefined) {
-      this.#segment ??= new SegmentWriter(this.#folder, this.#files);
-      position = this.#segment.add(chunk, chunkHash);
-      this.#fresh.set(key, position);
-    }
-    this.#waiting.push({ page, position });
-    if (this.#segment?.isFull) await this.#endSegment();
-  }
-
-  async #endSegment(): Promise<void> {
-    if (!this.#segment) return;
-    const finished = this.#segment.finish();
-    this.#segment = null;
-    this.#writtenBytes += finished.bytes;
-    const id = await this.#library.record(finished);
-    for (const { page, position } of this.#waiting) this.#map.place(page, id, position);
-    this.#waiting = [];
-    this.#fresh.clear();
-  }
 }
 
 // ---- the thread ---------------------------------------------------------------------------------------------------------------
@@ -229,6 +196,7 @@ function serve(start: SaverStart, port: Port): void {
   const saver = new Saver(new PreserveRing(start.ring), start.base ? PageMap.decode(start.base, start.pages) : new PageMap(start.pages));
   let places: ((message: Extract<ToSaver, { type: 'places' }>) => void) | null = null;
   let recorded: ((segment: number) => void) | null = null;
+  let disks = expected<readonly WantedDisk[]>();
   const library: ChunkLibrary = {
     lookup: (hashes) => new Promise((resolve) => {
       places = resolve;
@@ -245,14 +213,28 @@ function serve(start: SaverStart, port: Port): void {
       case 'places': return places?.(message);
       case 'recorded': return recorded?.(message.segment);
       case 'base': return saver.goBack(PageMap.decode(message.map, start.pages));
-      case 'cancel': return void (saver.cancelled = true);
+      case 'cancel':
+        saver.cancelled = true;
+        return disks.reject(new CancelledError('The snapshot was cancelled.'));
+      case 'disks': return disks.resolve(message.disks);
       case 'take':
-        saver.take(message.memory, message.pages, message.folder, library).then(
-          ({ map, writtenBytes }) => port.postMessage({ type: 'taken', map: map.encode(), writtenBytes }),
+        disks = expected();
+        if (!message.disks) disks.resolve([]);
+        saver.take(message.memory, message.folder, library, disks.promise).then(
+          (taken) => port.postMessage({
+            type: 'taken', map: taken.map.encode(), disks: taken.disks.map(({ path, map }) => ({ path, map: map.encode() })), writtenBytes: taken.writtenBytes,
+          }),
           (error: unknown) => port.postMessage({ type: 'failed', message: error instanceof Error ? error.message : String(error), cancelled: error instanceof CancelledError }),
         );
     }
   });
+}
+
+/** What may never be asked for. */
+function expected<T>(): PromiseWithResolvers<T> {
+  const made = Promise.withResolvers<T>();
+  made.promise.catch(() => undefined);
+  return made;
 }
 
 function isSaverStart(data: unknown): data is SaverStart {

@@ -221,6 +221,45 @@ export const migrations: readonly Migration[] = [
       'ALTER TABLE networks ADD COLUMN link_up INTEGER NOT NULL DEFAULT 1 CHECK (link_up IN (0, 1))',
     ],
   },
+  {
+    version: 13,
+    what: 'disks of snapshots, and what VMs have written over them',
+    statements: [
+      // By the path of the configuration; image is that path with its links resolved. A stamp says that the image belongs to snapshots as it is.
+      `CREATE TABLE disk_states (
+        vm_id TEXT NOT NULL REFERENCES vms (id) ON DELETE CASCADE,
+        path TEXT NOT NULL,
+        image TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        stamp_size INTEGER,
+        stamp_ms REAL,
+        map BLOB NOT NULL,
+        layers TEXT NOT NULL,
+        PRIMARY KEY (vm_id, path)
+      ) STRICT`,
+      'CREATE INDEX disk_states_by_image ON disk_states (image)',
+      `CREATE TABLE disk_state_segments (
+        vm_id TEXT NOT NULL,
+        path TEXT NOT NULL,
+        segment_id INTEGER NOT NULL REFERENCES segments (id),
+        PRIMARY KEY (vm_id, path, segment_id),
+        FOREIGN KEY (vm_id, path) REFERENCES disk_states (vm_id, path) ON DELETE CASCADE
+      ) STRICT, WITHOUT ROWID`,
+      'CREATE INDEX disk_states_by_segment ON disk_state_segments (segment_id)',
+      `CREATE TABLE snapshot_disks (
+        snapshot_id TEXT NOT NULL REFERENCES snapshots (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        image TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        stamp_size INTEGER NOT NULL,
+        stamp_ms REAL NOT NULL,
+        map BLOB NOT NULL,
+        PRIMARY KEY (snapshot_id, position)
+      ) STRICT`,
+      'CREATE INDEX snapshot_disks_by_image ON snapshot_disks (image)',
+    ],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

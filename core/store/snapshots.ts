@@ -8,10 +8,13 @@ import type { SnapshotPower } from '../contract/snapshot.ts';
 import type { VmConfig } from '../contract/vm.ts';
 import { compress, decompress } from '../snapshot/compression.ts';
 import type { SegmentFiles } from '../snapshot/files.ts';
-import { PageMap, PageMapError } from '../snapshot/pageMap.ts';
+import { PageMap } from '../snapshot/pageMap.ts';
+import { MapError } from '../snapshot/runs.ts';
 import { CHUNK_BYTES, HASH_BYTES, SegmentReader, segmentPath } from '../snapshot/segment.ts';
 import { asLibraryError, DATABASE_FILE } from './database.ts';
 import type { OpenedDatabase } from './database.ts';
+import { decodeDisk, DiskStore } from './disks.ts';
+import type { DiskState, SavedImage } from './disks.ts';
 
 /** `suspend`: the state a suspended VM goes on from; it is no node of the tree. */
 export type SnapshotKind = 'snapshot' | 'suspend';
@@ -33,6 +36,8 @@ export interface NewSnapshot {
   /** What each serial port had shown. */
   readonly consoles: readonly Uint8Array[];
   readonly screen: string;
+  /** The disks that the VM writes to. */
+  readonly disks: readonly SavedImage[];
 }
 
 export interface SnapshotRow {
@@ -65,6 +70,7 @@ const CONSOLE_MAXIMUM = 4 * 1024 * 1024;
 export class SnapshotStore {
   /** Folder of the segment files. */
   readonly folder: string;
+  readonly disks: DiskStore;
   readonly #database: OpenedDatabase;
   readonly #libraryFolder: string;
   readonly #files: SegmentFiles;
@@ -72,6 +78,7 @@ export class SnapshotStore {
   constructor(database: OpenedDatabase, libraryFolder: string, files: SegmentFiles) {
     this.#files = files;
     this.#database = database;
+    this.disks = new DiskStore(database, join(libraryFolder, DATABASE_FILE));
     this.#libraryFolder = libraryFolder;
     this.folder = join(libraryFolder, 'chunks');
   }
@@ -133,8 +140,12 @@ export class SnapshotStore {
 
   // ---- snapshots --------------------------------------------------------------------------------------------------------------
 
-  /** Records a snapshot: from here on it is listed, and its chunks stay. Returns its id. @throws ContractError */
-  commit(made: NewSnapshot): string {
+  /**
+   * Records a snapshot: from here on it is listed, and its chunks stay. Returns its id.
+   * @param states what the VM's disks are made of from now on
+   * @throws ContractError
+   */
+  commit(made: NewSnapshot, states: readonly DiskState[] = []): string {
     const map = decodeMap(made.map, made.config.memoryBytes);
     const id = randomUUID();
     this.#write(() => {
@@ -145,7 +156,9 @@ export class SnapshotStore {
         made.pauseMilliseconds, made.screen, JSON.stringify(made.config), pack(JSON.stringify(made.state)), made.map,
       );
       const reference = this.#prepare('INSERT INTO snapshot_segments (snapshot_id, segment_id, chunks) VALUES (?, ?, ?)');
-      for (const [segment, chunks] of map.references()) reference.run(id, segment, chunks);
+      for (const [segment, chunks] of sumOf([map, ...made.disks.map((disk) => decodeDisk(disk))])) reference.run(id, segment, chunks);
+      this.disks.insertSaved(id, made.disks);
+      for (const state of states) this.disks.put(made.vmId, state);
       const console = this.#prepare('INSERT INTO snapshot_consoles (snapshot_id, port, data) VALUES (?, ?, ?)');
       made.consoles.forEach((data, port) => console.run(id, port, compress(data)));
       if (made.kind === 'snapshot') this.#prepare('UPDATE vms SET snapshot_id = ? WHERE id = ?').run(id, made.vmId);
@@ -187,7 +200,7 @@ export class SnapshotStore {
       return {
         id: row.id, vmId: row.vm_id, kind: row.kind, parentId: row.parent_id, name: row.name, notes: row.notes, config, power: row.power,
         pauseMilliseconds: row.pause_ms, screen: row.screen, state: unpack(row.state), pageMap: decodeMap(row.map, config.memoryBytes),
-        consoles: consoles.map((data) => decompress(data, CONSOLE_MAXIMUM)),
+        consoles: consoles.map((data) => decompress(data, CONSOLE_MAXIMUM)), disks: this.disks.savedOf(id),
       };
     } catch (error) {
       if (error instanceof ContractError) throw error;
@@ -200,8 +213,12 @@ export class SnapshotStore {
     return (this.#prepare('SELECT snapshot_id FROM vms WHERE id = ?').pluck().get(vmId) as string | null | undefined) ?? null;
   }
 
-  setCurrent(vmId: string, id: string | null): void {
-    this.#write(() => this.#prepare('UPDATE vms SET snapshot_id = ? WHERE id = ?').run(id, vmId));
+  /** A VM goes on from a snapshot (null: from none of its own), with its disks. */
+  goBack(vmId: string, id: string | null, states: readonly DiskState[]): void {
+    this.#write(() => {
+      this.#prepare('UPDATE vms SET snapshot_id = ? WHERE id = ?').run(id, vmId);
+      for (const state of states) this.disks.put(vmId, state);
+    });
   }
 
   /** Adds to what was saved. */
@@ -226,7 +243,8 @@ export class SnapshotStore {
   exclusiveBytes(id: string): number {
     return Number(this.#prepare(
       `SELECT coalesce(sum(bytes), 0) FROM segments WHERE id IN (SELECT segment_id FROM snapshot_segments WHERE snapshot_id = @id)
-       AND NOT EXISTS (SELECT 1 FROM snapshot_segments AS other WHERE other.segment_id = segments.id AND other.snapshot_id <> @id)`,
+       AND NOT EXISTS (SELECT 1 FROM snapshot_segments AS other WHERE other.segment_id = segments.id AND other.snapshot_id <> @id)
+       AND NOT EXISTS (SELECT 1 FROM disk_state_segments AS disk WHERE disk.segment_id = segments.id)`,
     ).pluck().get({ id }));
   }
 
@@ -237,8 +255,8 @@ export class SnapshotStore {
    * a row is an orphan that the next collection removes, a row without its file would be a loss.
    */
   collectOne(pinned: ReadonlySet<number>): boolean {
-    const unused = this.#prepare('SELECT id, name FROM segments WHERE NOT EXISTS (SELECT 1 FROM snapshot_segments WHERE segment_id = segments.id)')
-      .all() as { readonly id: number; readonly name: string }[];
+    const unused = this.#prepare(`SELECT id, name FROM segments WHERE NOT EXISTS (SELECT 1 FROM snapshot_segments WHERE segment_id = segments.id)
+      AND NOT EXISTS (SELECT 1 FROM disk_state_segments WHERE segment_id = segments.id)`).all() as { readonly id: number; readonly name: string }[];
     const found = unused.find(({ id }) => !pinned.has(id));
     if (!found) return false;
     this.#write(() => {
@@ -288,11 +306,18 @@ export class SnapshotStore {
   }
 }
 
+/** How many chunks of each segment maps refer to together. */
+function sumOf(maps: readonly { references(): Map<number, number> }[]): Map<number, number> {
+  const sum = new Map<number, number>();
+  for (const [segment, chunks] of maps.flatMap((map) => [...map.references()])) sum.set(segment, (sum.get(segment) ?? 0) + chunks);
+  return sum;
+}
+
 function decodeMap(bytes: Uint8Array, memoryBytes: number): PageMap {
   try {
     return PageMap.decode(bytes, memoryBytes / CHUNK_BYTES);
   } catch (error) {
-    if (error instanceof PageMapError) throw damaged(error.message);
+    if (error instanceof MapError) throw damaged(error.message);
     throw error;
   }
 }

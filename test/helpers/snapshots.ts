@@ -8,7 +8,7 @@ import type { SegmentFiles } from '../../core/snapshot/files.ts';
 import { PageMap } from '../../core/snapshot/pageMap.ts';
 import { createPreserveBuffer, PreserveRing } from '../../core/snapshot/preserve.ts';
 import { Saver } from '../../core/snapshot/saver.ts';
-import type { ChunkLibrary } from '../../core/snapshot/saver.ts';
+import type { ChunkLibrary } from '../../core/snapshot/chunkWriter.ts';
 import { CHUNK_BYTES, HASH_BYTES, SegmentReader, segmentPath } from '../../core/snapshot/segment.ts';
 
 /** What the engine and its database are to a saver. */
@@ -61,7 +61,7 @@ export class Taker {
   async take(machine: Machine): Promise<RestorePoint & { readonly pages: number; readonly writtenBytes: number }> {
     this.ring.open();
     const point = machine.snapshot();
-    const { map, writtenBytes } = await this.saver.take(point.memory, point.pages, this.#library.folder, this.#library);
+    const { map, writtenBytes } = await this.saver.take(point, this.#library.folder, this.#library);
     // As it travels: through JSON and the database.
     return { state: JSON.parse(JSON.stringify(point.state)) as unknown, map: map.encode(), segments: [...this.#library.segments], pages: point.pages.length, writtenBytes };
   }

@@ -140,6 +140,15 @@ export class Qcow2Image implements BlockDevice {
     });
   }
 
+  /** Runs of the disk that this image itself has something for, in order; elsewhere the backing disk shows through. */
+  async *ownRuns(): AsyncGenerator<{ readonly offset: number; readonly length: number; readonly zeros: boolean }> {
+    for (let offset = 0; offset < this.size;) {
+      const { mapping, length } = await this.#gate.shared(() => this.#extent(offset, Math.min(this.size - offset, RUN_BYTES)));
+      if (mapping.kind !== 'unallocated') yield { offset, length, zeros: mapping.kind === 'zero' };
+      offset += length;
+    }
+  }
+
   // ---- Mapping ------------------------------------------------------------------------------------------------------
 
   #l1Index(position: number): number {

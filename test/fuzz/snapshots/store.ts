@@ -8,11 +8,12 @@ import { join } from 'node:path';
 import { vmDefaults } from '../../../core/contract/vm.ts';
 import { HISTORY_CLEAN, HISTORY_PENDING, HISTORY_WRITTEN } from '../../../core/cpu/layout.ts';
 import { examine } from '../../../core/engine/doctor.ts';
+import { DiskStates } from '../../../core/engine/diskStates.ts';
 import { PageMap } from '../../../core/snapshot/pageMap.ts';
 import { PageSource } from '../../../core/snapshot/pageSource.ts';
 import { createPreserveBuffer, PreserveRing } from '../../../core/snapshot/preserve.ts';
 import { Saver } from '../../../core/snapshot/saver.ts';
-import type { ChunkLibrary } from '../../../core/snapshot/saver.ts';
+import type { ChunkLibrary } from '../../../core/snapshot/chunkWriter.ts';
 import { CHUNK_BYTES } from '../../../core/snapshot/segment.ts';
 import { Library } from '../../../core/store/library.ts';
 import { FailingDisk, PowerLoss, randomFrom } from './disk.ts';
@@ -131,12 +132,12 @@ async function take(library: Library, vmId: string, guest: Guest, disk: FailingD
   };
   const pages = guest.begin();
   const memory = { buffer: guest.buffer, ram: 0, bytes: MEMORY, history: MEMORY };
-  const { map } = await guest.saver.take(memory, pages, store.prepare(), chunks);
+  const { map } = await guest.saver.take({ memory, pages }, store.prepare(), chunks);
   disk.step();
   const config = { ...vmDefaults, memoryBytes: MEMORY, name: 'Guest' };
   const id = store.commit({
     vmId, kind: 'snapshot', parentId: store.currentOf(vmId), name: `snapshot ${model.size}`, notes: '', config, power: 'running', state: {}, map: map.encode(), pauseMilliseconds: 0,
-    consoles: [], screen: '',
+    consoles: [], screen: '', disks: [],
   });
   model.set(id, then);
 }
@@ -180,7 +181,7 @@ async function verify(folder: string, model: ReadonlyMap<string, Uint8Array>): P
       readAll(library, pageMap, ram);
       if (Buffer.compare(ram, expected) !== 0) throw new Error('the memory of a snapshot is not what it was');
     }
-    const findings = await examine(library, false, true);
+    const findings = await examine(library, { repair: false, mayRemoveOrphans: true, disks: new DiskStates(library), isRunning: () => false });
     if (findings.length > 0) throw new Error(`the library is not whole: ${findings.map(({ what }) => what).join(' ')}`);
     return listed.size;
   } finally {

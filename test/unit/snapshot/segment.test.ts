@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { diskFiles } from '../../../core/snapshot/files.ts';
-import { PageMap, PageMapError } from '../../../core/snapshot/pageMap.ts';
+import { PageMap } from '../../../core/snapshot/pageMap.ts';
+import { MapError } from '../../../core/snapshot/runs.ts';
 import { PageSource } from '../../../core/snapshot/pageSource.ts';
 import { CHUNK_BYTES, hashChunk, SegmentError, SegmentReader, segmentPath, SegmentWriter } from '../../../core/snapshot/segment.ts';
 
@@ -90,14 +91,14 @@ describe('the map of a memory', () => {
     const map = new PageMap(100);
     for (let i = 0; i < 100; i += 3) map.place(i, 1 + (i % 2), i * 7);
     const whole = map.encode();
-    expect(() => PageMap.decode(whole, 101)).toThrow(PageMapError);
+    expect(() => PageMap.decode(whole, 101)).toThrow(MapError);
     fc.assert(fc.property(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 }), (at, flip) => {
       const bytes = Uint8Array.from(whole);
       bytes[at] = bytes[at]! ^ flip;
       try {
         expect(PageMap.decode(bytes, 100).segments).toEqual(map.segments); // A bit that zstd ignores.
       } catch (error) {
-        expect(error).toBeInstanceOf(PageMapError);
+        expect(error).toBeInstanceOf(MapError);
       }
     }), { numRuns: 200, seed: 8 });
   });

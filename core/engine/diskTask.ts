@@ -1,0 +1,59 @@
+/** Makes chunks of the disks of a VM that does not run: the engine's own saver thread. */
+import { Worker } from 'node:worker_threads';
+import { asContractError, ContractError } from '../contract/errors.ts';
+import { entryUrl } from '../machine/entries.ts';
+import type { WantedDisk } from '../snapshot/disk/saveDisks.ts';
+import { createPreserveBuffer } from '../snapshot/preserve.ts';
+import type { FromSaver, SaverStart, ToSaver } from '../snapshot/saver.ts';
+import type { DiskMap } from './diskStates.ts';
+import type { ChunkLibrary } from './snapshotTask.ts';
+
+export class DiskTask {
+  readonly #worker: Worker;
+  readonly #library: ChunkLibrary;
+  readonly #result = Promise.withResolvers<readonly DiskMap[]>();
+  readonly #progress: (done: number, total: number) => void;
+
+  constructor(library: ChunkLibrary, disks: readonly WantedDisk[], progress: (done: number, total: number) => void) {
+    this.#library = library;
+    this.#progress = progress;
+    const workerData: SaverStart = { saver: true, ring: createPreserveBuffer(), pages: 0, base: null };
+    this.#worker = new Worker(entryUrl('saver'), { workerData, name: 'saver' });
+    this.#worker.on('message', (message: FromSaver) => this.#receive(message));
+    this.#worker.on('error', (error) => this.#result.reject(asContractError(error)));
+    this.#worker.on('exit', () => this.#result.reject(new ContractError('internal', 'The saver ended by itself.', 'This is a defect of Vanderpool.')));
+    this.#tell({ type: 'take', memory: null, folder: library.prepare(), disks: true });
+    this.#tell({ type: 'disks', disks });
+  }
+
+  /** The new maps. @throws ContractError `cancelled`, or why it could not be done */
+  get result(): Promise<readonly DiskMap[]> {
+    return this.#result.promise.finally(() => void this.#worker.terminate());
+  }
+
+  cancel(): void {
+    this.#tell({ type: 'cancel' });
+  }
+
+  #tell(message: ToSaver): void {
+    this.#worker.postMessage(message);
+  }
+
+  #receive(message: FromSaver): void {
+    try {
+      switch (message.type) {
+        case 'lookup': return this.#tell({ type: 'places', ...this.#library.lookup(message.hashes) });
+        case 'segment': return this.#tell({ type: 'recorded', segment: this.#library.recordSegment(message.segment.name) });
+        case 'progress': return this.#progress(message.done, message.total);
+        case 'taken': return this.#result.resolve(message.disks);
+        case 'failed': return this.#result.reject(message.cancelled ? new ContractError('cancelled', 'The snapshot was cancelled.', '') : unwritten(message.message));
+      }
+    } catch (error) {
+      this.#result.reject(asContractError(error));
+    }
+  }
+}
+
+function unwritten(reason: string): ContractError {
+  return new ContractError('file-unreadable', `The snapshot could not be written: ${reason}`, 'Check the space and the permissions of the disk that holds the library.');
+}

@@ -1,0 +1,143 @@
+/** Snapshots of VMs that write to disks: a Debian guest whose memory and disk belong together, whichever snapshot it goes back to. */
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { machineModuleUrl } from '../../core/machine/entries.ts';
+import { DebianVm, ext4Image } from '../helpers/debianVm.ts';
+import { driverGuest } from '../helpers/driver-guest.ts';
+import { startTestEngine } from '../helpers/engine.ts';
+import type { TestEngine } from '../helpers/engine.ts';
+import type { Guest } from '../helpers/guests.ts';
+import { refused } from '../helpers/refusal.ts';
+
+const FETCH_MS = 600_000;
+const TEST_MS = 300_000;
+const VM = 'Debian';
+
+let folder = '';
+let guest: Guest;
+let test: TestEngine;
+let disk = '';
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'vanderpool-snapshot-disks-'));
+  guest = await driverGuest('amd64', folder);
+}, FETCH_MS);
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+beforeEach(async () => {
+  test = await startTestEngine(undefined, machineModuleUrl());
+  disk = ext4Image(join(test.folder, 'disk.img'));
+});
+afterEach(() => test.end());
+
+const { call } = { call: ((operation, input) => test.client.call(operation, input)) as TestEngine['client']['call'] };
+
+async function boot(): Promise<DebianVm> {
+  const vm = await DebianVm.create(test.client, VM, guest, { disks: [{ path: disk, kind: 'disk', bus: 'virtio', format: 'raw', readOnly: false }] });
+  await vm.boot();
+  await vm.ask('mount -t ext4 /dev/vda /mnt');
+  return vm;
+}
+
+const digest = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');
+const layers = async (vm = VM): Promise<string[]> => readdirSync(join(test.folder, 'vms', (await call('vm.get', { vm })).id)).filter((name) => name.endsWith('.layer'));
+const take = (name: string): Promise<unknown> => call('snapshot.take', { vm: VM, name });
+const restore = (snapshot: string): Promise<unknown> => call('snapshot.restore', { vm: VM, snapshot, paused: false });
+
+/** What is in a file, read from the disk and not from the guest's cache. */
+const stored = (vm: DebianVm, file: string): Promise<string> => vm.ask(`sync; echo 3 > /proc/sys/vm/drop_caches; cat /mnt/${file}`);
+
+describe('a VM that writes to a disk', () => {
+  it('goes back to any snapshot with its disk, in its process and in a new one, and the image is left alone', async () => {
+    const vm = await boot();
+    await vm.ask('echo one > /mnt/file; sync');
+    await take('one');
+    const frozen = digest(disk);
+    await vm.ask('echo two > /mnt/file; head -c 3000000 /dev/urandom > /mnt/large; md5sum /mnt/large > /mnt/sum; sync');
+    await take('two');
+    await vm.ask('echo three > /mnt/file; rm /mnt/large; sync');
+    await take('three');
+    expect(await layers()).toHaveLength(1);
+    await restore('one');
+    expect(await stored(vm, 'file')).toBe('one\n');
+    await vm.ask('echo branch > /mnt/file; sync');
+    await take('branch');
+    test = await test.restart();
+    const later = new DebianVm(test.client, VM);
+    await restore('two');
+    expect(await stored(later, 'file')).toBe('two\n');
+    expect(await later.ask('md5sum -c /mnt/sum')).toContain('OK');
+    await restore('three');
+    expect(await later.ask('cat /mnt/file; ls /mnt')).not.toContain('large');
+    await restore('branch');
+    expect(await stored(later, 'file')).toBe('branch\n');
+    expect(await later.ask('umount /mnt && dmesg | grep -c "EXT4-fs error"')).toBe('0\n');
+    expect(digest(disk)).toBe(frozen);
+    expect(await call('library.check', { repair: false })).toEqual([]);
+  }, TEST_MS);
+
+  it('keeps what it writes after snapshots over stops and starts, and has snapshots while it is off', async () => {
+    const vm = await boot();
+    await vm.ask('echo one > /mnt/file; umount /mnt; sync');
+    await take('running');
+    await vm.ask('mount -t ext4 /dev/vda /mnt; echo two > /mnt/file; umount /mnt; sync');
+    await call('vm.stop', { vm: VM, force: true });
+    expect(await call('snapshot.take', { vm: VM, name: 'off' })).toMatchObject({ power: 'off' });
+    await vm.boot();
+    await vm.ask('mount -t ext4 /dev/vda /mnt');
+    expect(await stored(vm, 'file')).toBe('two\n');
+    await vm.ask('echo three > /mnt/file; umount /mnt; sync');
+    expect(await call('snapshot.restore', { vm: VM, snapshot: 'off', paused: false })).toMatchObject({ state: 'stopped' });
+    await vm.boot();
+    await vm.ask('mount -t ext4 /dev/vda /mnt');
+    expect(await stored(vm, 'file')).toBe('two\n');
+    expect(await layers()).toHaveLength(1);
+  }, TEST_MS);
+
+  it('has clones: linked ones over the same image, full ones and imported ones without it', async () => {
+    const vm = await boot();
+    await vm.ask('echo one > /mnt/file; sync');
+    await take('one');
+    await vm.ask('echo two > /mnt/file; sync');
+    const file = join(test.folder, 'one.vpsnap');
+    await call('snapshot.clone', { vm: VM, snapshot: 'one', name: 'Linked' });
+    await call('snapshot.clone', { vm: VM, snapshot: 'one', name: 'Full', full: true });
+    await call('snapshot.export', { vm: VM, snapshot: 'one', path: file });
+    await call('snapshot.import', { path: file, name: 'Imported' });
+    expect(await stored(vm, 'file')).toBe('two\n');
+    await call('vm.stop', { vm: VM, force: true });
+    const linked = new DebianVm(test.client, 'Linked');
+    await call('vm.resume', { vm: 'Linked' });
+    expect(await stored(linked, 'file')).toBe('one\n');
+    await linked.ask('echo linked > /mnt/file; sync');
+    await call('vm.stop', { vm: 'Linked', force: true });
+    // Without the image, and without the VM.
+    rmSync(disk);
+    await call('vm.remove', { vm: VM });
+    for (const name of ['Full', 'Imported']) {
+      const clone = new DebianVm(test.client, name);
+      await call('vm.resume', { vm: name });
+      expect(await stored(clone, 'file')).toBe('one\n');
+      await call('vm.stop', { vm: name, force: true });
+    }
+    const error = await refused(call('vm.start', { vm: 'Linked' }));
+    expect(error.message).toContain('is not there any more');
+  }, TEST_MS);
+
+  it('refuses an image that was changed behind its snapshots, and other VMs that would change it', async () => {
+    await boot();
+    await take('one');
+    await call('vm.stop', { vm: VM, force: true });
+    expect(await call('library.check', { repair: false })).toEqual([]);
+    const second = await DebianVm.create(test.client, 'Second', guest, { disks: [{ path: disk, kind: 'disk', bus: 'virtio', format: 'raw', readOnly: false }] });
+    expect((await refused(second.client.call('vm.start', { vm: 'Second' }))).message).toContain(`snapshots of the VM "${VM}" need it`);
+    const content = readFileSync(disk);
+    writeFileSync(disk, content);
+    utimesSync(disk, new Date(), new Date(Date.now() + 5000));
+    expect((await refused(call('vm.start', { vm: VM }))).message).toContain('was changed');
+    expect((await refused(restore('one'))).message).toContain('was changed');
+    expect((await call('library.check', { repair: false })).map(({ what }) => what)).toEqual([expect.stringContaining('its image was changed')]);
+  }, TEST_MS);
+});

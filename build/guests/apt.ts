@@ -93,6 +93,13 @@ export class Apt {
     return found;
   }
 
+  /** The packages and all that they depend on, without what is only recommended. */
+  async withDependencies(packages: readonly string[]): Promise<string[]> {
+    const result = await run('apt-get', [...this.options, '--simulate', '--no-install-recommends', 'install', ...packages], this.folder, () => {});
+    if (result.code !== 0) throw new GuestError(`apt finds no way to install ${packages.join(', ')}\n  ${lastLines(result)}`);
+    return [...result.output.matchAll(/^Inst (\S+)/gm)].map(([, name]) => name!);
+  }
+
   /**
    * Fetches a package and unpacks it into `target`, which exists afterwards only when it is complete.
    * A run that was interrupted goes on where it stopped.

@@ -35,7 +35,8 @@ export async function fetchGuest(root: string, row: GuestRow, bar: ProgressBar):
   });
   if (incomplete !== null) bar.note(`${row.name}: not every package list could be fetched; going on with the others, which may hold older versions\n  ${String(incomplete)}`);
   const kernelPackage = row.kernel === undefined ? undefined : await apt.kernelPackage(row.kernel);
-  for (const name of kernelPackage === undefined ? row.packages : [kernelPackage, ...row.packages]) {
+  const packages = row.dependencies === true ? await apt.withDependencies(row.packages) : row.packages;
+  for (const name of kernelPackage === undefined ? packages : [kernelPackage, ...packages]) {
     await step(name, () => apt.unpack(name, join(folder, name), percent => bar.report(percent)));
   }
   if (kernelPackage === undefined) return;

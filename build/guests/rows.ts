@@ -8,6 +8,8 @@ export interface GuestRow {
   /** Debian packages whose files are taken. A `kernel` is a package that depends on the one that is wanted. */
   readonly packages: readonly string[];
   readonly kernel?: string;
+  /** Whether everything that the packages depend on is taken too: for programs that run in a guest. */
+  readonly dependencies?: boolean;
   /** Whether an initramfs with busybox is built: the packages then hold busybox-static. */
   readonly initramfs: boolean;
   readonly fetchedByDefault: boolean;
@@ -26,6 +28,7 @@ export const guestRows: readonly GuestRow[] = [
     name: 'amd64-full', title: 'Debian kernel with all drivers', architecture: 'amd64', kernel: 'linux-image-amd64', packages: ['busybox-static'],
     initramfs: true, fetchedByDefault: false,
   },
+  { ...extra('qemu', 'QEMU with all its libraries, for guests in guests', 'qemu-system-x86'), dependencies: true },
   extra('xen', 'Xen hypervisor', 'xen-hypervisor-4.17-amd64'),
   extra('installer', 'Debian installer, network boot', 'debian-installer-12-netboot-amd64'),
   extra('seabios', 'BIOS firmware', 'seabios'),

@@ -1,4 +1,7 @@
 /**
+ * `npm run yardstick -- NAME...`: runs what others have written on the machine, and says whether it did as it should. Names are those of
+ * systems.ts (`systems` is all of them), or kvm-unit-tests:
+ *
  * `npm run yardstick -- kvm-unit-tests [--tests FOLDER] [--only NAME]... [--qemu] [--verbose] [-- OPTIONS OF run]`: runs independent suites on the
  * machine and prints what they say. The suite is built beforehand, from its own sources: `configure && make` in kvm-unit-tests, and FOLDER
  * (or VANDERPOOL_KVM_UNIT_TESTS) is its folder `x86`.
@@ -8,6 +11,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { outside, readList, runOurs, runQemu } from './kvm-unit-tests.ts';
 import type { Outcome } from './kvm-unit-tests.ts';
+import { SYSTEMS, runSystems } from './systems.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -21,7 +25,10 @@ function refuse(message: string): never {
   process.exit(2);
 }
 
-if (positionals[0] !== 'kvm-unit-tests') refuse('Name the suite: npm run yardstick -- kvm-unit-tests');
+const known = ['kvm-unit-tests', 'systems', ...SYSTEMS.map(({ name }) => name)];
+if (!known.includes(positionals[0] ?? '')) refuse(`Name what to run, npm run yardstick -- NAME: ${known.join(', ')}.`);
+if (positionals[0] !== 'kvm-unit-tests') process.exit(await runSystems(SYSTEMS.filter(({ name }) => positionals.includes('systems') || positionals.includes(name))) ? 0 : 1);
+
 const folder = values.tests ?? process.env.VANDERPOOL_KVM_UNIT_TESTS ?? refuse('Say where the built tests lie: --tests FOLDER, or VANDERPOOL_KVM_UNIT_TESTS.');
 if (!existsSync(join(folder, 'unittests.cfg'))) refuse(`${folder} has no unittests.cfg: name the folder x86 of a built kvm-unit-tests.`);
 

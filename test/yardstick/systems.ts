@@ -1,6 +1,6 @@
 /** Whole systems on the machine: Debian's KVM with Debian's QEMU, and Xen with a Debian dom0, from packages alone. */
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { writeCpio } from '../../build/guests/cpio.ts';
@@ -31,8 +31,11 @@ const QEMU_FILES = ['usr/share/seabios/bios-256k.bin', 'usr/share/seabios/vgabio
 async function provide(name: string): Promise<string> {
   const row = guestRows.find((candidate) => candidate.name === name);
   if (!row) throw new Error(`no guest is called ${name}`);
-  await fetchGuest(root, row, new ProgressBar(process.stderr));
-  return join(root, guestsFolder, name);
+  const folder = join(root, guestsFolder, name);
+  // What a package depends on is unpacked before it.
+  const complete = row.packages.every((each) => existsSync(join(folder, each))) && (row.kernel === undefined || existsSync(guestFiles(root, name).initramfs));
+  if (!complete) await fetchGuest(root, row, new ProgressBar(process.stderr));
+  return folder;
 }
 
 function expect(what: string, said: string, pattern: RegExp): RegExpExecArray {

@@ -29,15 +29,27 @@ function registersOf(text: string): [number, number, number] {
   return [view.getUint32(0, true), view.getUint32(4, true), view.getUint32(8, true)];
 }
 
+const VENDOR = registersOf('GenuineIntel');
+const HYPERVISOR = registersOf('VanderpoolVM');
+
 export class Cpuid {
   private readonly model: CpuModel;
   private readonly topology: Topology;
   private readonly has: ReadonlySet<Feature>;
+  /** Bits of features by leaf and register. */
+  private readonly words = new Map<string, number>();
+  private readonly idBits: ReturnType<typeof apicIdBits>;
 
   constructor(model: CpuModel, topology: Topology) {
     this.model = model;
     this.topology = topology;
     this.has = new Set(model.features);
+    this.idBits = apicIdBits(topology);
+    for (const name of model.features) {
+      const [leaf, register, bit] = FEATURES[name];
+      const key = `${leaf} ${register}`;
+      this.words.set(key, (this.words.get(key) ?? 0) | (1 << bit));
+    }
   }
 
   /** State components that XCR0 may enable. */
@@ -46,12 +58,7 @@ export class Cpuid {
   }
 
   private features(leaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx'): number {
-    let value = 0;
-    for (const name of this.model.features) {
-      const [at, where, bit] = FEATURES[name];
-      if (at === leaf && where === register) value |= 1 << bit;
-    }
-    return value;
+    return this.words.get(`${leaf} ${register}`) ?? 0;
   }
 
   query(leaf: number, subleaf: number, context: CpuidContext): CpuidResult {
@@ -61,7 +68,7 @@ export class Cpuid {
     if (asked >= 0x40000000 && asked < 0x40000100) {
       if (asked === 0x40000000) {
         result.eax = 0x40000000;
-        [result.ebx, result.ecx, result.edx] = registersOf('VanderpoolVM');
+        [result.ebx, result.ecx, result.edx] = HYPERVISOR;
       }
       return result;
     }
@@ -69,7 +76,7 @@ export class Cpuid {
     if (asked > maximum && asked < 0x80000000) asked = maximum;
     switch (asked) {
       case 0: {
-        const [b, d, c] = registersOf('GenuineIntel');
+        const [b, d, c] = VENDOR;
         return { eax: maximum, ebx: b, ecx: c, edx: d };
       }
       case 1: {
@@ -112,7 +119,7 @@ export class Cpuid {
 
   /** APIC IDs that a socket takes, gaps included. */
   private get idsInSocket(): number {
-    return 1 << apicIdBits(this.topology).socket;
+    return 1 << this.idBits.socket;
   }
 
   /** Leaf 4: 32 KB data and instruction caches, 1 MB second level, all of a core's own. */
@@ -120,7 +127,7 @@ export class Cpuid {
     const rows = [{ type: 1, level: 1, ways: 8, sets: 64 }, { type: 2, level: 1, ways: 8, sets: 64 }, { type: 3, level: 2, ways: 16, sets: 1024 }] as const;
     const row = rows[subleaf];
     if (!row) return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
-    const { core, socket } = apicIdBits(this.topology);
+    const { core, socket } = this.idBits;
     return {
       eax: row.type | (row.level << 5) | (1 << 8) | (((1 << core) - 1) << 14) | (((1 << (socket - core)) - 1) << 26),
       ebx: 63 | ((row.ways - 1) << 22), ecx: row.sets - 1, edx: 0,
@@ -128,7 +135,7 @@ export class Cpuid {
   }
 
   private arrangement(subleaf: number, context: CpuidContext): CpuidResult {
-    const { core, socket } = apicIdBits(this.topology);
+    const { core, socket } = this.idBits;
     const { cores, threads } = this.topology;
     const edx = context.apicId;
     if (subleaf === 0) return { eax: core, ebx: threads, ecx: 0x100, edx };

@@ -9,11 +9,21 @@ const ROUNDS = 500_000;
 const RUNS = 3;
 const COUNTER = 0x500000;
 const LOCAL_APIC_ID = 0xfee00020;
+const LOCAL_APIC_EOI = 0xfee000b0;
+const LOCAL_APIC_COMMAND = 0xfee00300;
+const VECTOR = 0x40;
+const TO_SELF = 0x40000;
 
 /** `body` in a loop of ROUNDS, counted by ESI. */
-function loop(body: readonly number[]): Uint8Array {
+function loop(body: readonly number[], before: readonly number[] = [], handlers: Readonly<Record<number, readonly number[]>> = {}): Uint8Array {
   const rounds = new Uint8Array(new Uint32Array([ROUNDS]).buffer);
-  return image([0xbe, ...rounds, ...body, 0x4e, 0x75, 256 - body.length - 3, ...asm.eax(1), ...asm.exit, ...asm.spin]);
+  return image([...before, 0xbe, ...rounds, ...body, 0x4e, 0x75, 256 - body.length - 3, ...asm.eax(1), ...asm.exit, ...asm.spin], handlers);
+}
+
+/** HLT with an interrupt on its way, which wakes the guest: the halt, the wake-up, the interrupt and its end. */
+function halting(): Uint8Array {
+  const body = [...asm.cli, ...asm.store(LOCAL_APIC_COMMAND, TO_SELF | VECTOR), ...asm.sti, ...asm.hlt];
+  return loop(body, [...asm.lidt, ...asm.out8(0x21, 0xff)], { [VECTOR]: [...asm.store(LOCAL_APIC_EOI, 0), ...asm.iret] });
 }
 
 /** A guest that executes CPUID for ever; its hypervisor moves RIP behind it and enters again. */
@@ -30,7 +40,7 @@ function nested(): Uint8Array {
 
 const CASES: readonly (readonly [name: string, image: Uint8Array])[] = [
   ['CPUID to root mode', loop(asm.cpuid)], ['OUT to an empty port', loop([0xe6, 0x80])], ['a read of the local APIC', loop(asm.loadEax(LOCAL_APIC_ID))],
-  ['CPUID of L2 to L1 and back', nested()],
+  ['HLT, woken by an interrupt to itself', halting()], ['CPUID of L2 to L1 and back', nested()],
 ];
 
 /** Processor time of a round in nanoseconds, and its instructions. */

@@ -12,18 +12,17 @@ import { REGION_LAUNCHED, SHADOW_INDICATOR, get, get32, set } from './vmcs';
 import { belowThreshold, startVirtualApic } from './vm-apic';
 import { CR0_KEPT, loadHost, nestedTag } from './vm-leave';
 import { loadMsrs } from './vm-msrs';
+import { moveGuestState, movePdptes } from './vm-state';
 import { startPreemptionTimer } from './vm-timer';
 import { vmFailInvalid, vmFailValid, vmxAdmit } from './vmx';
 import {
-  ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CR4_ALLOWED, CS, CURRENT_VMCS, DEBUG_EXITS, DEBUG_MODE, DR7, DS, EFER, EFLAGS, ES, FS,
-  GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, INIT_BLOCKED, INTERRUPT_WINDOW, LDTR, MONITOR_TRAP, MSR_DEBUGCTL, MSR_PAT, MSR_SYSENTER_CS,
-  MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, NEXT_RIP, NMI_WINDOW, NON_ROOT, PDPTE, PENDING_DEBUG, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS,
-  STEP_REASON, TR, VIRTUAL_APIC_EXIT, VMCS, VMCS_CHECKED, WINDOW_NESTED,
+  ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CR4_ALLOWED, CURRENT_VMCS, DEBUG_EXITS,
+  DEBUG_MODE, DR7, EFER, EFLAGS, GPR, INIT_BLOCKED, INTERRUPTIBILITY, INTERRUPT_WINDOW, MONITOR_TRAP, MSR_DEBUGCTL, MSR_PAT, NEXT_RIP,
+  NMI_WINDOW, NON_ROOT, PENDING_DEBUG, RIP, STEP_REASON, VIRTUAL_APIC_EXIT, VMCS, VMCS_CHECKED, WINDOW_NESTED,
 } from '../layout';
 import * as F from '../../vmx/fields';
 import * as C from '../../vmx/control-bits';
 
-const RSP: usize = GPR + 32;
 /** Every group of checks (core/vmx/check-row.ts), and that of RIP alone. */
 const ALL_CHECKED: u32 = 31;
 const RIP_UNCHECKED: u32 = 16;
@@ -109,22 +108,11 @@ function loadControls(): void {
   store<u32>(MONITOR_TRAP, 0);
 }
 
-// @ts-ignore: decorator
-@inline
-function loadSegment(index: i32, selector: u32, limit: u32, access: u32, base: u32): void {
-  const at = segment(index);
-  store<u16>(at, <u16>get32(selector), SEG_SELECTOR);
-  store<u32>(at, get32(limit), SEG_LIMIT);
-  store<u32>(at, get32(access), SEG_ACCESS);
-  store<u64>(at, get(base), SEG_BASE);
-}
-
 /** @sdm 3C 27.3.2 */
 function loadGuest(): void {
   const controls = get32(F.ENTRY_CONTROLS);
   const cr0 = (get(F.GUEST_CR0) & ~CR0_KEPT) | (load<u64>(CR0) & CR0_KEPT);
   store<u64>(CR0, cr0);
-  store<u64>(CR3, get(F.GUEST_CR3));
   store<u64>(CR4, get(F.GUEST_CR4));
   if (controls & C.ENTRY_LOAD_DEBUG) {
     store<u64>(DR7, (get(F.GUEST_DR7) & 0xffff23ff) | 0x400);
@@ -139,23 +127,7 @@ function loadGuest(): void {
     store<u64>(EFER, efer);
   }
   if (controls & C.ENTRY_LOAD_PAT) store<u64>(MSR_PAT, get(F.GUEST_IA32_PAT));
-  store<u64>(MSR_SYSENTER_CS, get32(F.GUEST_IA32_SYSENTER_CS));
-  store<u64>(MSR_SYSENTER_ESP, get(F.GUEST_IA32_SYSENTER_ESP));
-  store<u64>(MSR_SYSENTER_EIP, get(F.GUEST_IA32_SYSENTER_EIP));
-  loadSegment(ES, F.GUEST_ES_SELECTOR, F.GUEST_ES_LIMIT, F.GUEST_ES_ACCESS_RIGHTS, F.GUEST_ES_BASE);
-  loadSegment(CS, F.GUEST_CS_SELECTOR, F.GUEST_CS_LIMIT, F.GUEST_CS_ACCESS_RIGHTS, F.GUEST_CS_BASE);
-  loadSegment(SS, F.GUEST_SS_SELECTOR, F.GUEST_SS_LIMIT, F.GUEST_SS_ACCESS_RIGHTS, F.GUEST_SS_BASE);
-  loadSegment(DS, F.GUEST_DS_SELECTOR, F.GUEST_DS_LIMIT, F.GUEST_DS_ACCESS_RIGHTS, F.GUEST_DS_BASE);
-  loadSegment(FS, F.GUEST_FS_SELECTOR, F.GUEST_FS_LIMIT, F.GUEST_FS_ACCESS_RIGHTS, F.GUEST_FS_BASE);
-  loadSegment(GS, F.GUEST_GS_SELECTOR, F.GUEST_GS_LIMIT, F.GUEST_GS_ACCESS_RIGHTS, F.GUEST_GS_BASE);
-  loadSegment(LDTR, F.GUEST_LDTR_SELECTOR, F.GUEST_LDTR_LIMIT, F.GUEST_LDTR_ACCESS_RIGHTS, F.GUEST_LDTR_BASE);
-  loadSegment(TR, F.GUEST_TR_SELECTOR, F.GUEST_TR_LIMIT, F.GUEST_TR_ACCESS_RIGHTS, F.GUEST_TR_BASE);
-  store<u64>(GDTR_BASE, get(F.GUEST_GDTR_BASE));
-  store<u32>(GDTR_LIMIT, get32(F.GUEST_GDTR_LIMIT));
-  store<u64>(IDTR_BASE, get(F.GUEST_IDTR_BASE));
-  store<u32>(IDTR_LIMIT, get32(F.GUEST_IDTR_LIMIT));
-  store<u64>(RIP, get(F.GUEST_RIP));
-  store<u64>(RSP, get(F.GUEST_RSP));
+  moveGuestState(VMCS, false);
   const flags = u32(get(F.GUEST_RFLAGS));
   writeStatus(flags);
   store<u32>(EFLAGS, (flags & ~STATUS_FLAGS) | 2);
@@ -171,10 +143,7 @@ function loadGuest(): void {
 function loadPageDirectoryPointers(): bool {
   if (!(load<u64>(CR0) & CR0_PG) || !(load<u64>(CR4) & CR4_PAE) || load<u64>(EFER) & EFER_LMA) return true;
   if (!(load<u32>(ACTIVE_SECONDARY) & C.SECONDARY_EPT)) return loadPdptes(load<u64>(CR3));
-  store<u64>(PDPTE, get(F.GUEST_PDPTE0));
-  store<u64>(PDPTE + 8, get(F.GUEST_PDPTE1));
-  store<u64>(PDPTE + 16, get(F.GUEST_PDPTE2));
-  store<u64>(PDPTE + 24, get(F.GUEST_PDPTE3));
+  movePdptes(VMCS, false);
   return true;
 }
 

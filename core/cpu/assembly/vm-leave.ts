@@ -9,12 +9,14 @@ import { EXIT, FAULTED, JUMP, exit } from './status';
 import { enterBank, leaveBank } from './tlb-context';
 import { REGION_ABORT, currentVmcs, fieldOffset, get, get32, physicalHost, releaseVmcs, set } from './vmcs';
 import { loadMsrs, storeMsrs } from './vm-msrs';
+import { moveGuestState, movePdptes } from './vm-state';
 import { preemptionTimerLeft } from './vm-timer';
 import {
-  ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, ARGUMENTS, CPL, CR0, CR3, CR4, CS, DEBUG_EXITS, DEBUG_MODE, DELIVERY, DR7, DS, EFER, EFLAGS, ES,
-  FAULT, FAULT_VM_EXIT, FS, GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, IDT_VECTORING_ERROR, IDT_VECTORING_INFO, INTERRUPTIBILITY,
-  INTERRUPT_WINDOW, LDTR, MONITOR_TRAP, MSR_DEBUGCTL, MSR_PAT, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, NEXT_RIP, NMI_UNBLOCKED, NMI_WINDOW,
-  NON_ROOT, PDPTE, PENDING_DEBUG, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS, TR, VECTORING_LENGTH, VIRTUAL_APIC_EXIT, WINDOW_ROOT,
+  ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CS, DEBUG_EXITS, DEBUG_MODE, DELIVERY,
+  DR7, DS, EFER, EFLAGS, ES, FAULT, FS, GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, IDT_VECTORING_ERROR, IDT_VECTORING_INFO,
+  INTERRUPTIBILITY, INTERRUPT_WINDOW, LDTR, MONITOR_TRAP, MSR_DEBUGCTL, MSR_PAT, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP,
+  NEXT_RIP, NMI_UNBLOCKED, NMI_WINDOW, NON_ROOT, PENDING_DEBUG, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS, TR,
+  VECTORING_LENGTH, VIRTUAL_APIC_EXIT, VMCS, WINDOW_ROOT,
 } from '../layout';
 import * as F from '../../vmx/fields';
 import * as C from '../../vmx/control-bits';
@@ -51,41 +53,14 @@ export function completeVmExit(): i32 {
 }
 
 // ---- saving the guest ---------------------------------------------------------------------------------------------------------------
-// @ts-ignore: decorator
-@inline
-function saveSegment(index: i32, selector: u32, limit: u32, access: u32, base: u32): void {
-  const at = segment(index);
-  set(selector, load<u16>(at, SEG_SELECTOR));
-  set(limit, load<u32>(at, SEG_LIMIT));
-  set(access, load<u32>(at, SEG_ACCESS));
-  set(base, load<u64>(at, SEG_BASE));
-}
-
 /** @sdm 3C 28.3 */
 function saveGuest(): void {
   const controls = get32(F.EXIT_CONTROLS);
   interruptShadow();
   set(F.GUEST_CR0, load<u64>(CR0));
-  set(F.GUEST_CR3, load<u64>(CR3));
   set(F.GUEST_CR4, load<u64>(CR4));
-  saveSegment(ES, F.GUEST_ES_SELECTOR, F.GUEST_ES_LIMIT, F.GUEST_ES_ACCESS_RIGHTS, F.GUEST_ES_BASE);
-  saveSegment(CS, F.GUEST_CS_SELECTOR, F.GUEST_CS_LIMIT, F.GUEST_CS_ACCESS_RIGHTS, F.GUEST_CS_BASE);
-  saveSegment(SS, F.GUEST_SS_SELECTOR, F.GUEST_SS_LIMIT, F.GUEST_SS_ACCESS_RIGHTS, F.GUEST_SS_BASE);
-  saveSegment(DS, F.GUEST_DS_SELECTOR, F.GUEST_DS_LIMIT, F.GUEST_DS_ACCESS_RIGHTS, F.GUEST_DS_BASE);
-  saveSegment(FS, F.GUEST_FS_SELECTOR, F.GUEST_FS_LIMIT, F.GUEST_FS_ACCESS_RIGHTS, F.GUEST_FS_BASE);
-  saveSegment(GS, F.GUEST_GS_SELECTOR, F.GUEST_GS_LIMIT, F.GUEST_GS_ACCESS_RIGHTS, F.GUEST_GS_BASE);
-  saveSegment(LDTR, F.GUEST_LDTR_SELECTOR, F.GUEST_LDTR_LIMIT, F.GUEST_LDTR_ACCESS_RIGHTS, F.GUEST_LDTR_BASE);
-  saveSegment(TR, F.GUEST_TR_SELECTOR, F.GUEST_TR_LIMIT, F.GUEST_TR_ACCESS_RIGHTS, F.GUEST_TR_BASE);
-  set(F.GUEST_GDTR_BASE, load<u64>(GDTR_BASE));
-  set(F.GUEST_GDTR_LIMIT, load<u32>(GDTR_LIMIT));
-  set(F.GUEST_IDTR_BASE, load<u64>(IDTR_BASE));
-  set(F.GUEST_IDTR_LIMIT, load<u32>(IDTR_LIMIT));
-  set(F.GUEST_RIP, load<u64>(RIP));
-  set(F.GUEST_RSP, load<u64>(RSP));
+  moveGuestState(VMCS, true);
   set(F.GUEST_RFLAGS, savedFlags());
-  set(F.GUEST_IA32_SYSENTER_CS, load<u32>(MSR_SYSENTER_CS));
-  set(F.GUEST_IA32_SYSENTER_ESP, load<u64>(MSR_SYSENTER_ESP));
-  set(F.GUEST_IA32_SYSENTER_EIP, load<u64>(MSR_SYSENTER_EIP));
   set(F.GUEST_INTERRUPTIBILITY_STATE, load<u32>(INTERRUPTIBILITY) & 15);
   set(F.GUEST_ACTIVITY_STATE, load<u32>(ACTIVITY));
   set(F.GUEST_PENDING_DEBUG_EXCEPTIONS, load<u64>(PENDING_DEBUG) & PENDING_BITS);
@@ -98,12 +73,7 @@ function saveGuest(): void {
   if (controls & C.EXIT_SAVE_PAT) set(F.GUEST_IA32_PAT, load<u64>(MSR_PAT));
   if (controls & C.EXIT_SAVE_EFER) set(F.GUEST_IA32_EFER, load<u64>(EFER));
   if (controls & C.EXIT_SAVE_PREEMPTION_TIMER) set(F.PREEMPTION_TIMER_VALUE, preemptionTimerLeft());
-  if (load<u32>(ACTIVE_SECONDARY) & C.SECONDARY_EPT) {
-    set(F.GUEST_PDPTE0, load<u64>(PDPTE));
-    set(F.GUEST_PDPTE1, load<u64>(PDPTE + 8));
-    set(F.GUEST_PDPTE2, load<u64>(PDPTE + 16));
-    set(F.GUEST_PDPTE3, load<u64>(PDPTE + 24));
-  }
+  if (load<u32>(ACTIVE_SECONDARY) & C.SECONDARY_EPT) movePdptes(VMCS, true);
 }
 
 /** RF is set in what faults and their like leave, as it would be on the stack. @sdm 3C 28.3.3 */

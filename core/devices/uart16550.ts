@@ -13,9 +13,19 @@ export const comPorts = [
   { name: 'com4', base: 0x2e8, irq: 3 },
 ] as const;
 
-const fifoSize = 16;
-/** Receive trigger levels, by FCR bits 7:6. */
-const triggerLevels = [1, 4, 8, 14] as const;
+/** What sets UARTs of this family apart. */
+export interface UartModel {
+  /** Bytes of each FIFO. */
+  readonly fifo: number;
+  /** Receive trigger levels, by FCR bits 7:6. */
+  readonly triggers: readonly [number, number, number, number];
+  /** Bits a second with a divisor of one. */
+  readonly baud: number;
+  /** A real line: it brings characters no faster than the guest has set, and none while RTS is off. Otherwise they come as the guest takes them. */
+  readonly line: boolean;
+}
+
+const uart16550A: UartModel = { fifo: 16, triggers: [1, 4, 8, 14], baud: 115_200, line: false };
 
 const lsr = {
   dataReady: 0x01, overrun: 0x02, parity: 0x04, framing: 0x08, breakReceived: 0x10, thrEmpty: 0x20, idle: 0x40, fifoError: 0x80,
@@ -59,21 +69,28 @@ export class Uart16550 implements Device {
   readonly name: string;
   readonly version = 1;
   readonly ranges: readonly DeviceRange[];
+  private readonly model: UartModel;
   private readonly clock: VirtualClock;
   private readonly irq: LevelInterrupt;
   private readonly output: (bytes: Uint8Array) => void;
   private readonly timeout: Timer;
+  /** Wakes a machine that sleeps when the line can bring more. */
+  private readonly arrival: Timer;
+  /** Until when the line was busy with what it has brought. */
+  private lineNs = 0;
   private readonly batch = new Uint8Array(outputBatch);
   private batched = 0;
   private state = powerOn();
 
   /** @param output takes what the guest sent; the bytes are the callee's to keep */
-  constructor(row: { readonly name: string; readonly base: number }, clock: VirtualClock, irq: LevelInterrupt, output: (bytes: Uint8Array) => void) {
+  constructor(row: { readonly name: string; readonly base: number }, clock: VirtualClock, irq: LevelInterrupt, output: (bytes: Uint8Array) => void, model = uart16550A) {
+    this.model = model;
     this.name = row.name;
     this.ranges = [{ space: 'port', base: row.base, length: 8, offset: 0, width: 1 }];
     this.clock = clock;
     this.irq = irq;
     this.output = output;
+    this.arrival = clock.timer(`${row.name} line`, () => {});
     this.timeout = clock.timer(`${row.name} timeout`, () => {
       this.state.timeoutPending = this.state.received.length > 0;
       this.update();
@@ -91,11 +108,26 @@ export class Uart16550 implements Device {
   /** Offers received bytes; returns how many fitted. In loopback the line is cut off and nothing is taken. */
   receive(bytes: Uint8Array): number {
     if ((this.state.mcr & mcr.loop) !== 0) return 0;
-    const room = this.fifosEnabled ? fifoSize : 1;
-    const taken = Math.max(0, Math.min(bytes.length, room - this.state.received.length));
+    const room = this.fifosEnabled ? this.model.fifo : 1;
+    const taken = Math.max(0, Math.min(bytes.length, room - this.state.received.length, this.lineRoom()));
+    if (this.model.line) this.occupyLine(taken, taken < bytes.length);
     for (let index = 0; index < taken; index++) this.state.received.push(bytes[index] ?? 0);
     if (taken > 0) this.arrived();
     return taken;
+  }
+
+  /** Characters that the line can have brought by now. */
+  private lineRoom(): number {
+    if (!this.model.line) return Number.POSITIVE_INFINITY;
+    return (this.state.mcr & mcr.rts) === 0 ? 0 : Math.floor((this.clock.nowNs() - this.lineNs) / this.characterNs());
+  }
+
+  private occupyLine(taken: number, more: boolean): void {
+    const character = this.characterNs();
+    const now = this.clock.nowNs();
+    // A line that was idle brings at once what fills the FIFO.
+    this.lineNs = Math.max(this.lineNs + taken * character, now - this.model.fifo * character);
+    if (more) this.arrival.arm(now + this.model.triggers[2] * character);
   }
 
   /** A break on the line: a zero character with the break bit. */
@@ -105,6 +137,7 @@ export class Uart16550 implements Device {
 
   reset(): void {
     this.timeout.cancel();
+    this.arrival.cancel();
     this.state = powerOn();
     this.update();
   }
@@ -179,7 +212,7 @@ export class Uart16550 implements Device {
     const next: UartState = {
       ier: reader.uint('ier', 4), lcr: reader.uint('lcr', 8), mcr: reader.uint('mcr', 5), lsrErrors: reader.uint('lsrErrors', 8) & lsr.overrun,
       msrDeltas: reader.uint('msrDeltas', 4), msrLines: reader.uint('msrLines', 8) & 0xf0, scratch: reader.uint('scratch', 8),
-      divisor: reader.uint('divisor', 16), fifoControl: reader.uint('fifoControl', 8), received: reader.uints('received', 13, fifoSize, false),
+      divisor: reader.uint('divisor', 16), fifoControl: reader.uint('fifoControl', 8), received: reader.uints('received', 13, this.model.fifo, false),
       thrPending: reader.boolean('thrPending'), timeoutPending: reader.boolean('timeoutPending'),
     };
     const timeout = reader.timeOrNull('timeoutNs');
@@ -196,18 +229,18 @@ export class Uart16550 implements Device {
     return (this.state.lcr & 0x80) !== 0;
   }
 
-  /** Nanoseconds a character takes on the line: start, data, parity and stop bits at 1.8432 MHz / 16 / divisor. */
+  /** Nanoseconds a character takes on the line: start, data, parity and stop bits. */
   private characterNs(): number {
     const { lcr } = this.state;
     const bits = 1 + 5 + (lcr & 3) + ((lcr & 8) !== 0 ? 1 : 0) + ((lcr & 4) !== 0 ? 2 : 1);
-    return Math.ceil((bits * (this.state.divisor || 0x10000) * 1e9) / 115_200);
+    return Math.ceil((bits * (this.state.divisor || 0x10000) * 1e9) / this.model.baud);
   }
 
   // ---- Receiver -----------------------------------------------------------------------------------------------------
 
   private push(entry: number): void {
     const { state } = this;
-    if (state.received.length >= (this.fifosEnabled ? fifoSize : 1)) {
+    if (state.received.length >= (this.fifosEnabled ? this.model.fifo : 1)) {
       state.lsrErrors |= lsr.overrun;
       // Without FIFOs the new character replaces the one that was not read.
       if (!this.fifosEnabled) state.received[0] = entry;
@@ -301,7 +334,7 @@ export class Uart16550 implements Device {
     const { state } = this;
     if ((state.ier & ier.line) !== 0 && (this.lineStatus() & (lsr.overrun | entryErrors)) !== 0) return iir.line;
     if ((state.ier & ier.data) !== 0) {
-      const trigger = this.fifosEnabled ? (triggerLevels[state.fifoControl >> 6] ?? 1) : 1;
+      const trigger = this.fifosEnabled ? (this.model.triggers[state.fifoControl >> 6] ?? 1) : 1;
       if (state.received.length >= trigger) return iir.data;
       if (state.timeoutPending && state.received.length > 0) return iir.timeout;
     }

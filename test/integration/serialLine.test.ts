@@ -1,8 +1,8 @@
-/** A pseudoterminal of the host as a serial line: `script` of util-linux is the other side. */
-import { spawn } from 'node:child_process';
+/** A pseudoterminal of the host as a serial line. */
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { afterEach, expect, it } from 'vitest';
 import { SerialLine } from '../../core/passthrough/serialLine.ts';
+import { openPair } from '../helpers/pty.ts';
 
 const MIB = 1 << 20;
 let other: ChildProcessWithoutNullStreams | undefined;
@@ -11,22 +11,6 @@ afterEach(() => {
   line?.close();
   other?.kill('SIGKILL');
 });
-
-/** A pseudoterminal whose other side is the child's standard input and output. */
-async function openPair(): Promise<{ readonly child: ChildProcessWithoutNullStreams; readonly path: string }> {
-  const child = spawn('script', ['-qfc', 'stty raw -echo; tty; exec sleep 100', '/dev/null']);
-  let text = '';
-  const path = await new Promise<string>((resolve, reject) => {
-    child.on('error', reject);
-    child.stdout.on('data', (data: Buffer) => {
-      text += data.toString('latin1');
-      const found = /^(\/dev\/\S+)\r?\n/.exec(text)?.[1];
-      if (found !== undefined) resolve(found);
-    });
-  });
-  child.stdout.removeAllListeners('data');
-  return { child, path };
-}
 
 function pattern(seed: number): Buffer {
   return Buffer.from(Uint8Array.from({ length: MIB }, (_, index) => (index * 31 + (index >> 8) * 7 + seed) & 0xff));

@@ -4,13 +4,19 @@ import type { Command } from 'commander';
 import { diskBus, diskDefaults, diskFormat, driveBus, networkConfig, networkDefaults, slotNumber } from '../contract/hardware.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
 import type { Card, DiskConfig, NetworkConfig, PortForward } from '../contract/hardware.ts';
-import type { VmChanges } from '../contract/vm.ts';
+import { tagFor } from '../contract/paravirtual.ts';
+import type { ShareConfig } from '../contract/paravirtual.ts';
+import type { SerialPortConfig, VmChanges } from '../contract/vm.ts';
 import { badArgument } from './status.ts';
 
 export interface HardwareOptions {
   readonly disk?: readonly string[];
   readonly cdrom?: readonly string[];
   readonly net?: readonly string[];
+  readonly balloon?: string;
+  readonly share?: readonly string[];
+  readonly vsock?: string;
+  readonly virtioConsole?: readonly string[];
 }
 
 export function addHardwareOptions(command: Command): Command {
@@ -18,6 +24,40 @@ export function addHardwareOptions(command: Command): Command {
     .option('--disk <file[,bus=...,format=raw|qcow2,readonly,slot=1..4]>', `disk image; may be repeated; buses: ${diskBus.options.join(', ')} (default: ${diskDefaults.bus})`, collect)
     .option('--cdrom <file[,bus=ahci|scsi]>', 'ISO image in a CD-ROM drive; may be repeated', collect)
     .option('--net <user|switch=NAME|none[,forward=tcp:8080:80,dhcp,mac=...,model=...,capture=FILE,slot=1..4]>', 'network interface; may be repeated; `user` shares the network of this machine, `switch=NAME` leads to other VMs', collect);
+}
+
+/** Devices that belong to a machine and to no slot. */
+export function addParavirtualOptions(command: Command): Command {
+  return command
+    .option('--balloon <on|off>', 'a memory balloon: pages that the guest does without go back to this machine (default: off)')
+    .option('--share <folder[,tag=NAME,write]>', 'folder of this machine for the guest to mount by 9P, read-only unless "write" is said; may be repeated; "none": none', collect)
+    .option('--vsock <path>', 'Unix socket that stands for the guest\'s sockets (AF_VSOCK); "none": none')
+    .option('--virtio-console <port>', 'COM1 to COM4: the port is a virtio console (hvc0, ...) instead of a UART; may be repeated; "none": all are UARTs', collect);
+}
+
+export function paravirtualChanges({ balloon, share, vsock }: HardwareOptions): VmChanges {
+  if (balloon !== undefined && balloon !== 'on' && balloon !== 'off') throw badArgument(`--balloon: "${balloon}" is none of on, off.`);
+  return {
+    ...(balloon === undefined ? {} : { balloon: balloon === 'on' }),
+    ...(share === undefined ? {} : { shares: share.filter(given).map(parseShare) }),
+    ...(vsock === undefined ? {} : { vsock: vsock === 'none' ? null : resolve(vsock) }),
+  };
+}
+
+/** The ports named are virtio consoles, the others UARTs. */
+export function virtioConsoles(names: readonly string[], before: readonly SerialPortConfig[]): SerialPortConfig[] {
+  const ports = names.filter(given).map((name) => {
+    if (!/^COM[1-4]$/i.test(name)) throw badArgument(`--virtio-console: "${name}" is no serial port.`, 'Ports are COM1 to COM4.');
+    return Number(name.at(-1)) - 1;
+  });
+  return before.map(({ attach, label }, port) => ({ attach, label, ...(ports.includes(port) ? { device: 'virtio' as const } : {}) }));
+}
+
+function parseShare(text: string): ShareConfig {
+  const [folder, properties] = splitFile(text, /,(?=tag=|write(?:,|$))/);
+  const read = new Properties('--share', properties, ['tag', 'write']);
+  const path = resolve(folder);
+  return { folder: path, tag: read.text('tag') ?? tagFor(path), writable: read.flag('write') };
 }
 
 /** Disks and drives together, in the order given, disks first. An option that is there replaces all devices of its kind. */

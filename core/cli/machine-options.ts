@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { parseMemory } from '../contract/memory.ts';
 import { parseTopology, processorsOf } from '../contract/topology.ts';
 import type { BootConfig, BootModulePath, VmChanges } from '../contract/vm.ts';
-import { addHardwareOptions, hardwareChanges } from './hardware-options.ts';
+import { addHardwareOptions, addParavirtualOptions, hardwareChanges, paravirtualChanges } from './hardware-options.ts';
 import type { HardwareOptions } from './hardware-options.ts';
 import { badArgument } from './status.ts';
 
@@ -28,7 +28,7 @@ export interface MachineOptions extends HardwareOptions {
 }
 
 export function addMachineOptions(command: Command): Command {
-  return addHardwareOptions(command)
+  return addParavirtualOptions(addHardwareOptions(command))
     .option('--kernel <file>', 'kernel: a bzImage or a multiboot image; without one the built-in monitor starts')
     .option('--initrd <file>', 'initial RAM disk')
     .option("--module <'file arguments'>", 'multiboot module with its command line; may be repeated', collect)
@@ -59,6 +59,7 @@ export function changesFrom(options: MachineOptions, base?: BootConfig): VmChang
     ...gdbFrom(options),
     ...machineProperties(options.machine),
     ...hardwareChanges(options),
+    ...paravirtualChanges(options),
     ...(boot === undefined ? {} : { boot }),
     ...(options.display === undefined ? {} : { display: oneOf('--display', options.display, ['none', 'vga']) }),
     ...(options.firmware === undefined ? {} : { firmware: firmwareFrom(options) }),

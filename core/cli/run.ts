@@ -2,7 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import { parseWith } from '../contract/errors.ts';
 import type { ContractError } from '../contract/errors.ts';
-import { vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
+import { virtioConsoles } from './hardware-options.ts';
+import { defaultSerial, vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
 import type { VmConfig } from '../contract/vm.ts';
 import { machineModuleUrl } from '../machine/entries.ts';
 import type { GdbServer } from '../gdb/server.ts';
@@ -41,7 +42,8 @@ const OUTPUT_PIECE = 64 * 1024;
 /** Runs to the guest's end, the timeout or Ctrl-A x. @throws ContractError for bad options and files, before anything starts. */
 export async function run(options: RunOptions): Promise<number> {
   const timeoutSeconds = parseTimeout(options.timeout);
-  const settings = withChanges(parseWith(vmConfig, { name: 'run', ...vmDefaults }), changesFrom(options));
+  const serial = virtioConsoles(options.virtioConsole ?? [], defaultSerial);
+  const settings = withChanges(parseWith(vmConfig, { name: 'run', ...vmDefaults, serial }), changesFrom(options));
   checkCpuModel(settings.cpuModel);
   const images = readMachineConfig(settings);
   if (options.stats !== undefined) writeFile('--stats', options.stats, '');

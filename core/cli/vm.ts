@@ -4,7 +4,7 @@ import { formatMemory } from '../contract/memory.ts';
 import { formatTopology } from '../contract/topology.ts';
 import { slotNumber } from '../contract/hardware.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
-import { cardOf } from './hardware-options.ts';
+import { cardOf, virtioConsoles } from './hardware-options.ts';
 import type { HardwareOptions } from './hardware-options.ts';
 import { defaultSerial } from '../contract/vm.ts';
 import type { DiskConfig, NetworkConfig } from '../contract/hardware.ts';
@@ -115,13 +115,15 @@ async function answerWithVm(options: CommonOptions, action: (client: Client) => 
 
 function changes(options: EditOptions, before?: Vm): VmChanges {
   if (options.monitor === true && options.kernel !== undefined) throw badArgument('--monitor and --kernel exclude each other.');
-  const serial = options.console === undefined ? undefined : consolesAt(options.console, before?.config.serial ?? defaultSerial);
+  const ports = before?.config.serial ?? [...defaultSerial];
+  const attached = options.console === undefined ? ports : consolesAt(options.console, ports);
+  const serial = options.virtioConsole === undefined ? attached : virtioConsoles(options.virtioConsole, attached);
   return {
     ...changesFrom(options, before?.config.boot),
     ...(options.monitor === true ? { boot: { kind: 'monitor' as const }, firmware: '' } : {}),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.notes === undefined ? {} : { notes: options.notes }),
-    ...(serial === undefined ? {} : { serial }),
+    ...(serial === ports ? {} : { serial }),
   };
 }
 
@@ -130,7 +132,7 @@ function consolesAt(names: readonly string[], before: readonly SerialPortConfig[
   const wrong = names.find((name) => !/^COM[1-4]$/i.test(name));
   if (wrong !== undefined) throw badArgument(`--console: "${wrong}" is no serial port.`, 'Ports are COM1 to COM4.');
   const ports = names.map((name) => Number(name.at(-1)) - 1);
-  return before.map(({ label }, port) => ({ attach: ports.includes(port) ? 'console' : 'none', label }));
+  return before.map((port, number) => ({ ...port, attach: ports.includes(number) ? 'console' : 'none' }));
 }
 
 function bootText({ boot, firmware }: Vm['config']): string {
@@ -162,7 +164,9 @@ function describeVm({ id, config, state, exit, startedAt, createdAt, processId }
     ['IOMMU', `${config.iommu}${config.cachingMode ? ', caching mode' : ''}`], ['USB', config.usb], ['Boots', bootText(config)], ['Initrd', image?.initrd ?? ''], ['Command line', image?.append ?? ''],
     ['Modules', image?.modules.map(({ path, commandLine }) => `${path} ${commandLine}`.trim()).join('\n') ?? ''],
     ['Disks', config.disks.map(diskText).join('\n')], ['Networks', config.networks.map(networkText).join('\n')],
-    ['Consoles', serial.flatMap(({ attach }, port) => (attach === 'console' ? [`COM${port + 1}`] : [])).join(', ')],
+    ['Balloon', config.balloon ? 'yes' : ''], ['Sockets', config.vsock ?? ''],
+    ['Shared folders', config.shares.map(({ folder, tag, writable }) => `${folder} as ${tag}${writable ? ', writable' : ''}`).join('\n')],
+    ['Consoles', serial.flatMap(({ attach, device }, port) => (attach === 'console' ? [`COM${port + 1}${device === 'virtio' ? ' (virtio)' : ''}`] : [])).join(', ')],
     ['Notes', config.notes], ['Created', time(createdAt)], ['Id', id],
   ]);
 }

@@ -5,6 +5,7 @@ export * from './display.ts';
 export * from './errors.ts';
 export * from './exits.ts';
 export * from './hardware.ts';
+export * from './paravirtual.ts';
 export * from './inspect.ts';
 export * from './limits.ts';
 export * from './memory.ts';

@@ -4,6 +4,7 @@ import {
   APPEND_LENGTH, CPUS_MAXIMUM, MEMORY_DEFAULT, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB, MODULES_MAXIMUM, NAME_LENGTH, SERIAL_PORTS,
 } from './limits.ts';
 import { DISKS_MAXIMUM, NETWORKS_MAXIMUM, diskConfig, filePath, networkConfig } from './hardware.ts';
+import { shares, vsockPath } from './paravirtual.ts';
 import { displayKind } from './display.ts';
 import { formatMemory } from './memory.ts';
 import { cpuTopology, processorsOf } from './topology.ts';
@@ -37,7 +38,12 @@ export type BootConfig = z.infer<typeof bootConfig>;
 export const firmware = z.string().max(4096).refine((path) => !path.includes('\0'), 'a path has no NUL character');
 
 /** `console`: the engine keeps its output and viewers may attach; `none`: the UART is there with nothing behind it. */
-export const serialPort = z.strictObject({ attach: z.enum(['console', 'none']), label: z.string().max(40) });
+export const serialPort = z.strictObject({
+  attach: z.enum(['console', 'none']),
+  label: z.string().max(40),
+  /** `virtio`: the bytes go by a port of a virtio console instead of the UART; absent: by the UART. */
+  device: z.enum(['uart', 'virtio']).optional(),
+});
 export type SerialPortConfig = z.infer<typeof serialPort>;
 
 export const jitMode = z.enum(['off', 'on', 'always']);
@@ -73,6 +79,10 @@ const fields = {
   display: displayKind,
   disks: z.array(diskConfig).max(DISKS_MAXIMUM, `at most ${DISKS_MAXIMUM} disks are possible`),
   networks: z.array(networkConfig).max(NETWORKS_MAXIMUM, `at most ${NETWORKS_MAXIMUM} network interfaces are possible`),
+  /** Whether the guest has a memory balloon. */
+  balloon: z.boolean(),
+  vsock: vsockPath,
+  shares,
   /** COM1 to COM4. */
   serial: z.array(serialPort).length(SERIAL_PORTS),
   notes: z.string().max(10_000),
@@ -111,6 +121,9 @@ export const vmDefaults: Omit<VmConfig, 'name'> = {
   display: 'none',
   disks: [],
   networks: [],
+  balloon: false,
+  vsock: null,
+  shares: [],
   serial: [...defaultSerial],
   notes: '',
 };

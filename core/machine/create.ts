@@ -12,6 +12,7 @@ import type { BootImages } from '../boot/image.ts';
 import { BootError } from '../boot/loader.ts';
 import { loadMonitor } from '../monitor/image.ts';
 import { createDevices } from './devices.ts';
+import { pageReleaser } from './paravirtual.ts';
 import { GdbTarget } from '../gdb/target.ts';
 import { helperFile } from './helperFile.ts';
 import { spoolImages } from './imageSpool.ts';
@@ -109,13 +110,17 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     ...(config.display ? { display: { ...config.display, map: (address: number, bytes: number) => cpu.mapDeviceMemory(address, bytes) } } : {}),
     testDevices: config.testDevices === true, iommu: config.iommu === 'on', cachingMode: config.cachingMode === true, codeWritten: (address, size) => cpu.noteDeviceWrite(address, size),
     memoryRead: (address, size) => cpu.noteDeviceRead(address, size),
-    devices: createDevices(config, clock, sources.random),
+    devices: createDevices(config, {
+      time: clock, random: sources.random, serialOutput: (port, bytes) => host.serialOutput(port, bytes),
+      release: pageReleaser(cpu.ram, (address, size) => cpu.noteDeviceWrite(address, size)),
+    }),
     ...(firmware ? { firmware } : {}), rom: cpu.rom,
     // For whoever looks for the reason why firmware does not start.
     ...(process.env['VANDERPOOL_FIRMWARE_LOG'] === undefined ? {} : { firmwareDebug: byte => void process.stderr.write(String.fromCharCode(byte)) }),
     pageKinds: (address, length, kind) => cpu.setPageKind(address, length, pageKinds[kind]),
     onRelease: slot => host.released?.(slot),
-    serialOutput: (port, bytes) => host.serialOutput(port, bytes), assigned: config.devices ?? [],
+    // A port that is a virtio console has a UART with nothing behind it.
+    serialOutput: (port, bytes) => void (config.consoles?.some(row => row.port === port) || host.serialOutput(port, bytes)), assigned: config.devices ?? [],
   });
   const variables = boot.kind === 'firmware' && boot.variables?.path && pc.flash ? new VariableStore(pc.flash, boot.variables.path) : null;
   const root = new Vmm(cpu, pc, model, topology);

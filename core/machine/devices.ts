@@ -13,6 +13,8 @@ import { VirtioScsi } from '../devices/virtio/scsi.ts';
 import { ScsiUnit } from '../devices/scsi/unit.ts';
 import { FrameLink } from '../net/frameLink.ts';
 import { createUsb } from './usb.ts';
+import { createParavirtual } from './paravirtual.ts';
+import type { Paravirtual, ParavirtualHost } from './paravirtual.ts';
 import type { DiskPlace } from './bootOrder.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
 import type { MachineDisk } from './disks.ts';
@@ -34,6 +36,8 @@ export interface MachineDevices {
   discard(card: PciFunction): void;
   /** Absent: the machine has none. */
   readonly usb: MachineUsb | null;
+  /** Consoles, balloon, shared folders, sockets. */
+  readonly paravirtual: Paravirtual;
   /** Disks that are assigned to the machine, by the device's id. */
   readonly assigned: ReadonlyMap<string, PciFunction>;
   /** Takes what the I/O thread has answered. Called before each VM entry: cheap when there is nothing. */
@@ -55,8 +59,19 @@ interface Card {
   readonly switchLayer?: () => void;
 }
 
-/** @param time the machine's, @param random 32 random bits: repeatable in machines whose runs repeat */
-export function createDevices({ disks = [], networks = [], clock, usb: wanted }: Pick<MachineConfig, 'disks' | 'networks' | 'clock' | 'usb'>, time: VirtualClock, random: () => number): MachineDevices {
+/** What of a configuration leads to devices. */
+type DeviceConfig = Pick<MachineConfig, 'disks' | 'networks' | 'clock' | 'usb' | 'consoles' | 'balloon' | 'shares' | 'vsock'>;
+
+/** What devices need of the machine. */
+export interface DeviceHost extends ParavirtualHost {
+  readonly time: VirtualClock;
+  /** 32 random bits: repeatable in machines whose runs repeat. */
+  readonly random: () => number;
+}
+
+export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDevices {
+  const { disks = [], networks = [], clock, usb: wanted } = config;
+  const { time, random } = host;
   // By the instruction count every answer comes at the instruction that asked.
   const clientOf = (disk: MachineDisk): DiskClient => new DiskClient(disk.link, disk, clock === 'instructions');
   const card = (description: CardDescription): Card => (description.kind === 'disk' ? diskCard(description.disk, clientOf(description.disk)) : networkCard(description.network));
@@ -74,16 +89,17 @@ export function createDevices({ disks = [], networks = [], clock, usb: wanted }:
   const sticks = own.filter(isStick).map(({ disk: { serial }, client }) => ({ disk: client, serial }));
   const usb = wanted === 'on' || sticks.length > 0 ? createUsb(time, sticks) : null;
   const ownPlaces = [...ownDisks.places];
+  const paravirtual = createParavirtual(config, host);
   // Installed systems want entropy early; a kernel that was booted directly does without.
   const entropy = own.length + interfaces.length > 0 ? [new VirtioPci(new VirtioEntropy((bytes) => fill(bytes, random)))] : [];
   return {
     assigned: new Map(attached.flatMap(({ disk, client }) => (disk.assigned === undefined ? [] : [[disk.assigned, new NvmeController(`assigned ${disk.assigned}`, client, disk.serial)]]))),
-    usb,
+    usb, paravirtual,
     places: disks.filter((disk) => disk.assigned === undefined && !isStick({ disk })).flatMap(({ slot }) => {
       const fn = slot === undefined ? undefined : slotted.get(slot)?.fn;
       return fn === undefined ? ownPlaces.splice(0, 1) : [{ fn, port: 0 }];
     }),
-    functions: [...ownDisks.functions, ...interfaces.map(({ fn }) => fn), ...entropy, ...(usb ? [usb.controller] : [])],
+    functions: [...ownDisks.functions, ...interfaces.map(({ fn }) => fn), ...entropy, ...paravirtual.functions, ...(usb ? [usb.controller] : [])],
     slots: new Map([...slotted].map(([slot, { fn }]) => [slot, fn])),
     card: (description) => {
       const made = card(description);
@@ -96,6 +112,7 @@ export function createDevices({ disks = [], networks = [], clock, usb: wanted }:
     poll: () => {
       for (const { client } of attached) client.poll();
       for (const one of interfaces) one.poll();
+      paravirtual.poll();
       for (const one of cards) one.poll();
     },
     drain: () => {
@@ -157,7 +174,7 @@ function diskFunctions(disks: readonly AttachedDisk[]): { readonly functions: re
     return new AhciController(`ahci-${name}`, drives.slice(number * AHCI_PORTS, (number + 1) * AHCI_PORTS));
   });
   const units = disks.filter(({ disk }) => disk.bus === 'scsi').map(({ disk, client }) => new ScsiUnit(disk.kind, client, disk.serial));
-  const hosts = units.length === 0 ? [] : [new VirtioPci(new VirtioScsi('virtio-scsi', units))];
+  const hosts = units.length === 0 ? [] : [new VirtioPci(new VirtioScsi(typeof disks[0]?.index === 'string' ? `virtio-scsi-${disks[0].index}` : 'virtio-scsi', units))];
   const queues = { virtio: [...virtio], nvme: [...nvme] };
   let drive = 0;
   let target = 0;

@@ -38,6 +38,7 @@ import { HotPlugSlots } from './hotPlugSlots.ts';
 import type { AcpiOptions } from '../platform/acpi/tables.ts';
 import type { FirmwareImage, PageKinds } from './firmware.ts';
 import type { VgaOptions } from '../devices/vga/vga.ts';
+import type { VirtioBalloon } from '../devices/virtio/balloon.ts';
 import type { Flash } from '../devices/flash.ts';
 import type { AssignedDevice } from '../contract/device.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
@@ -292,9 +293,14 @@ export class Pc {
     for (const uart of this.assignedUarts.values()) uart.flush();
   }
 
+  get balloon(): VirtioBalloon | null {
+    return this.config.devices?.paravirtual.balloon ?? null;
+  }
+
   /** Offers received bytes to a serial port; returns how many it took. */
   serialInput(port: number, bytes: Uint8Array): number {
-    return (this.uarts[port] ?? this.assignedUarts.get(port))?.receive(bytes) ?? 0;
+    const taken = this.config.devices?.paravirtual.serialInput(port, bytes) ?? null;
+    return taken ?? (this.uarts[port] ?? this.assignedUarts.get(port))?.receive(bytes) ?? 0;
   }
 
   powerButton(): void {

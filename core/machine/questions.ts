@@ -1,5 +1,6 @@
 /** Answers to what a person asks about a machine; called on the core thread between two slices. */
 import { keyNumber } from '../contract/display.ts';
+import { ContractError } from '../contract/errors.ts';
 import { RECENT_EXITS } from '../contract/exits.ts';
 import type { Processor } from '../cpu/processor.ts';
 import type { Vmm } from '../vmm/vmm.ts';
@@ -59,6 +60,12 @@ const handlers: Handlers = {
   unplug: ({ pc }, { slot, force }) => {
     pc.unplug(slot, force);
     return null;
+  },
+  balloon: ({ pc }, { bytes }) => {
+    const { balloon } = pc;
+    if (balloon === null) throw new ContractError('wrong-state', 'The machine has no memory balloon.', 'Give it one in its configuration (--balloon on) before it starts.');
+    if (bytes !== null) balloon.setTarget(bytes);
+    return { targetBytes: balloon.targetBytes, inflatedBytes: balloon.inflatedBytes };
   },
   restore: ({ restore }, { point, from }) => {
     restore(point, from);

@@ -1,4 +1,6 @@
-/** What the I/O thread does for a machine's devices: its disks and networks. */
+/** What the I/O thread does for a machine's devices: its disks, networks and sockets. */
+import { statSync } from 'node:fs';
+import { ContractError } from '../contract/errors.ts';
 import type { AssignedDevice } from '../contract/device.ts';
 import type { Card } from '../contract/hardware.ts';
 import type { VmConfig } from '../contract/vm.ts';
@@ -6,20 +8,25 @@ import type { CardDescription } from './devices.ts';
 import { MachineDisks } from './disks.ts';
 import type { DiskState, LayeredDisks } from './layeredDisks.ts';
 import { MachineNetworks } from './networks.ts';
+import { VsockHost } from '../vsock/host.ts';
 import type { MachineService } from './runner.ts';
+import type { ShareConfig } from '../contract/paravirtual.ts';
 import type { MachineConfig } from './types.ts';
+
+type ServiceConfig = Pick<VmConfig, 'name' | 'disks' | 'networks' | 'serial' | 'balloon' | 'shares' | 'vsock'>;
 
 export class MachineServices {
   /** What the core thread is told of them. */
-  readonly descriptions: Pick<MachineConfig, 'disks' | 'networks'>;
+  readonly descriptions: Pick<MachineConfig, 'disks' | 'networks' | 'consoles' | 'balloon' | 'shares' | 'vsock'>;
   readonly list: readonly MachineService[];
   readonly #disks: MachineDisks;
   readonly #networks: MachineNetworks;
   readonly layered: LayeredDisks;
 
-  private constructor(disks: MachineDisks, networks: MachineNetworks) {
-    this.descriptions = { disks: disks.descriptions, networks: networks.descriptions };
-    this.list = [disks, networks];
+  private constructor({ serial, balloon, shares }: ServiceConfig, disks: MachineDisks, networks: MachineNetworks, vsock: VsockHost | null) {
+    const consoles = serial.flatMap(({ device, label }, port) => (device === 'virtio' ? [{ port, name: label || `COM${port + 1}` }] : []));
+    this.descriptions = { disks: disks.descriptions, networks: networks.descriptions, consoles, balloon, shares, ...(vsock ? { vsock: vsock.buffer } : {}) };
+    this.list = [disks, networks, ...(vsock ? [vsock] : [])];
     this.#disks = disks;
     this.#networks = networks;
     this.layered = disks.layered;
@@ -30,12 +37,18 @@ export class MachineServices {
    * @param states what the library keeps of each configured disk; null: all of it is in its image
    * @throws ContractError naming what cannot be opened, and its field; nothing is open then
    */
-  static async open({ name, disks, networks }: Pick<VmConfig, 'name' | 'disks' | 'networks'>, devices: readonly AssignedDevice[] = [], states: readonly (DiskState | null)[] = []): Promise<MachineServices> {
-    const opened = await MachineDisks.open(disks, devices.flatMap(({ id, kind, path }) => (kind === 'disk' && path !== null ? [{ id, path }] : [])), states);
+  static async open(config: ServiceConfig, devices: readonly AssignedDevice[] = [], states: readonly (DiskState | null)[] = []): Promise<MachineServices> {
+    const { name, disks, networks, shares, vsock } = config;
+    shares.forEach(checkShare);
+    const opened: MachineService[] = [];
     try {
-      return new MachineServices(opened, await MachineNetworks.open(name, networks));
+      const openedDisks = await MachineDisks.open(disks, devices.flatMap(({ id, kind, path }) => (kind === 'disk' && path !== null ? [{ id, path }] : [])), states);
+      opened.push(openedDisks);
+      const openedNetworks = await MachineNetworks.open(name, networks);
+      opened.push(openedNetworks);
+      return new MachineServices(config, openedDisks, openedNetworks, vsock === null ? null : await VsockHost.open(vsock));
     } catch (error) {
-      await opened.close();
+      await Promise.allSettled(opened.map((service) => service.close()));
       throw error;
     }
   }
@@ -54,4 +67,9 @@ export class MachineServices {
   async unplug(slot: number): Promise<void> {
     await Promise.all([this.#disks.unplug(slot), this.#networks.unplug(slot)]);
   }
+}
+
+function checkShare({ folder }: ShareConfig, index: number): void {
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  throw new ContractError('file-unreadable', `The folder "${folder}" cannot be shared: there is no such folder.`, 'Check the path.', `shares.${index}.folder`);
 }

@@ -7,6 +7,7 @@ import type { DisplayInput } from '../contract/display.ts';
 import type { Frame } from '../devices/vga/render.ts';
 import type { ExitRecord, ExitRow } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
+import type { BalloonState, ShareConfig } from '../contract/paravirtual.ts';
 import type { MachineDisk } from './disks.ts';
 import type { CardDescription } from './devices.ts';
 import type { MachineNetwork } from './networks.ts';
@@ -24,6 +25,12 @@ export interface MachineConfig {
   readonly boot: BootSource;
   readonly disks?: readonly MachineDisk[];
   readonly networks?: readonly MachineNetwork[];
+  /** Serial ports that are ports of a virtio console, by their numbers. */
+  readonly consoles?: readonly { readonly port: number; readonly name: string }[];
+  readonly balloon?: boolean;
+  readonly shares?: readonly ShareConfig[];
+  /** The memory that both threads share for the guest's sockets (core/vsock); absent: it has none. */
+  readonly vsock?: SharedArrayBuffer;
   /** `interpreter` emits no regions; `always` compiles every region on first sight. */
   readonly jit: 'off' | 'on' | 'always';
   readonly clock: 'wall' | 'instructions';
@@ -153,6 +160,8 @@ export interface Questions {
   /** What is on the screen. */
   readonly frame: Record<string, never>;
   readonly 'display-input': DisplayInput;
+  /** Asks the balloon for so many bytes; null: asks nothing. */
+  readonly balloon: { readonly bytes: number | null };
   /** Puts a card into a hot-plug slot. */
   readonly plug: { readonly slot: number; readonly card: CardDescription };
   /** Asks the guest to let a card go, which `released` tells of; with `force` the card is out at once. */
@@ -173,6 +182,7 @@ export interface Answers {
   /** Null: the machine has no display. */
   readonly frame: Frame | null;
   readonly 'display-input': null;
+  readonly balloon: BalloonState;
   readonly plug: null;
   readonly unplug: null;
   readonly restore: null;

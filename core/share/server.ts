@@ -197,8 +197,13 @@ export class ShareServer {
       fid.flags = flags;
       return status;
     }
-    if (!status.isFile()) throw new TreeError(status.isSymbolicLink() ? 'ELOOP' : 'ENXIO');
     if (fid.descriptor !== null) throw new TreeError('EINVAL');
+    return this.#openFile(fid, flags);
+  }
+
+  #openFile(fid: Fid, flags: number): BigIntStats {
+    const status = this.#tree.status(fid.node);
+    if (!status.isFile()) throw new TreeError(status.isSymbolicLink() ? 'ELOOP' : status.isDirectory() ? 'EISDIR' : 'ENXIO');
     fid.descriptor = openSync(bytesOf(fid.node.place), hostFlags(flags & ~(openBit.create | openBit.exclusive)));
     fid.flags = flags;
     return status;
@@ -209,13 +214,18 @@ export class ShareServer {
     this.allowChange();
     const fid = this.fid(number);
     const made = makeFile(bytesOf(below(fid.node, name)), (flags & openBit.exclusive) !== 0);
-    const node = this.#tree.child(fid.node, name);
-    this.#drop(number);
-    this.add(number, node);
-    const status = this.open(number, flags);
-    // Only now: a file that nobody may write is open for writing to whoever has made it.
-    if (made) chmodSync(bytesOf(node.place), mode & 0o777);
-    return status;
+    const opened: Fid = { node: this.#tree.child(fid.node, name), flags, descriptor: null, entries: null };
+    try {
+      const status = this.#openFile(opened, flags);
+      // Only now: a file that nobody may write is open for writing to whoever has made it.
+      if (made) chmodSync(bytesOf(opened.node.place), mode & 0o777);
+      this.#drop(number);
+      this.#fids.set(number, opened);
+      return status;
+    } catch (error) {
+      this.#release(opened);
+      throw error;
+    }
   }
 
   /** Makes something in a folder by its path; returns what is there then. */
@@ -285,8 +295,12 @@ export class ShareServer {
     const fid = this.#fids.get(number);
     if (!fid) return;
     this.#fids.delete(number);
-    if (fid.descriptor !== null) closeSync(fid.descriptor);
-    this.#tree.close(fid.node);
+    this.#release(fid);
+  }
+
+  #release({ node, descriptor }: Fid): void {
+    if (descriptor !== null) closeSync(descriptor);
+    this.#tree.close(node);
   }
 }
 

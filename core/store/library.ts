@@ -265,8 +265,8 @@ function updateConfig({ sqlite }: OpenedDatabase, id: string, config: VmConfig):
   const module = sqlite.prepare('INSERT INTO boot_modules (vm_id, position, path, command_line) VALUES (?, ?, ?, ?)');
   for (const [index, { path, commandLine }] of image.modules.entries()) module.run(id, index, path, commandLine);
   sqlite.prepare('DELETE FROM serial_ports WHERE vm_id = ?').run(id);
-  const port = sqlite.prepare('INSERT INTO serial_ports (vm_id, port, attach, label) VALUES (?, ?, ?, ?)');
-  for (const [index, { attach, label }] of config.serial.entries()) port.run(id, index, attach, label);
+  const port = sqlite.prepare('INSERT INTO serial_ports (vm_id, port, attach, label, device) VALUES (?, ?, ?, ?, ?)');
+  for (const [index, { attach, label, device }] of config.serial.entries()) port.run(id, index, attach, label, device ?? 'uart');
   writeHardware(sqlite, id, config);
 }
 
@@ -274,6 +274,15 @@ function updateConfig({ sqlite }: OpenedDatabase, id: string, config: VmConfig):
 function storedTopology(text: string | null): unknown {
   try {
     return text === null ? null : parseTopology(text);
+  } catch {
+    return text;
+  }
+}
+
+/** As `storedTopology`. */
+function storedList(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
   } catch {
     return text;
   }
@@ -294,7 +303,8 @@ function toVm(row: VmRow, modules: readonly BootModuleRow[], ports: readonly Ser
       name: row.name, memoryBytes: row.memory_bytes, cpus: row.cpus, topology: storedTopology(row.topology), cpuModel: row.cpu_model, jit: row.jit, clock: row.clock, iommu: row.iommu,
       cachingMode: row.caching_mode === 1, usb: row.usb,
       firmware: row.firmware, display: row.display, gdb: row.gdb_port === null ? null : { port: row.gdb_port, wait: row.gdb_wait === 1 }, boot, ...hardware,
-      serial: ports.map(({ attach, label }) => ({ attach, label })), notes: row.notes,
+      balloon: row.balloon === 1, vsock: row.vsock, shares: storedList(row.shares),
+      serial: ports.map(({ attach, label, device }) => ({ attach, label, ...(device === 'uart' ? {} : { device }) })), notes: row.notes,
     },
     state: row.state, exit, position: row.position, createdAt: row.created_at, startedAt: row.started_at, processId: null,
   });

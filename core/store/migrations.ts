@@ -260,6 +260,14 @@ export const migrations: readonly Migration[] = [
       'CREATE INDEX snapshot_disks_by_image ON snapshot_disks (image)',
     ],
   },
+  {
+    version: 14,
+    what: 'paravirtual devices',
+    statements: [
+      'ALTER TABLE vms ADD COLUMN balloon INTEGER NOT NULL DEFAULT 0 CHECK (balloon IN (0, 1))', 'ALTER TABLE vms ADD COLUMN vsock TEXT', `ALTER TABLE vms ADD COLUMN shares TEXT NOT NULL DEFAULT '[]'`,
+      `ALTER TABLE serial_ports ADD COLUMN device TEXT NOT NULL DEFAULT 'uart'`,
+    ],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

@@ -18,6 +18,10 @@ export interface VmRow {
   readonly gdb_port: number | null;
   readonly gdb_wait: number;
   readonly display: string;
+  readonly balloon: number;
+  readonly vsock: string | null;
+  /** As JSON. */
+  readonly shares: string;
   readonly boot_kind: string;
   readonly kernel: string | null;
   readonly initrd: string | null;
@@ -44,6 +48,7 @@ export interface SerialPortRow {
   readonly port: number;
   readonly attach: string;
   readonly label: string;
+  readonly device: string;
 }
 
 export interface DiskRow {

@@ -28,6 +28,8 @@ export class VsockHost implements MachineService {
   readonly #path: string;
   readonly #server: Server;
   readonly #connections = new Map<string, Connection>();
+  /** Programs that have not said yet where they want to go. */
+  readonly #arriving = new Set<Socket>();
   /** Packets that found no room. */
   readonly #waiting: Uint8Array[] = [];
   #wake: () => void = () => {};
@@ -65,6 +67,7 @@ export class VsockHost implements MachineService {
     this.#link.toDevice.wake();
     for (const connection of this.#connections.values()) connection.destroy();
     this.#connections.clear();
+    for (const socket of this.#arriving) socket.destroy();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
     rmSync(this.#path, { force: true });
   }
@@ -130,20 +133,27 @@ export class VsockHost implements MachineService {
   /** The first line of a program of the host says which port of the guest it wants. */
   #greet(socket: Socket): void {
     let text = '';
-    const timer = setTimeout(() => socket.destroy(), GREETING_MS);
+    const gone = (): void => void socket.destroy();
+    const timer = setTimeout(gone, GREETING_MS);
+    this.#arriving.add(socket);
+    const arrived = (): void => {
+      clearTimeout(timer);
+      this.#arriving.delete(socket);
+    };
     const read = (): void => {
       for (let byte = socket.read(1) as Buffer | null; byte !== null; byte = socket.read(1) as Buffer | null) {
         if (byte[0] !== 10) {
           text += byte.toString('latin1');
           if (text.length <= GREETING_BYTES) continue;
         }
-        clearTimeout(timer);
-        socket.off('readable', read);
+        arrived();
+        socket.off('readable', read).off('end', gone);
         return this.#dial(socket, /^CONNECT (\d{1,10})\r?$/.exec(text)?.[1]);
       }
     };
-    socket.on('error', () => socket.destroy());
-    socket.on('close', () => clearTimeout(timer));
+    socket.on('error', gone);
+    socket.on('close', arrived);
+    socket.on('end', gone);
     socket.on('readable', read);
   }
 

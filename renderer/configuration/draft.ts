@@ -1,6 +1,6 @@
 /** A configuration as it is being typed: text where people type text, and what is wrong with it field by field. */
 import { asContractError, ContractError, formatMemory, parseMemory, vmConfig, vmDefaults } from '../../core/contract/index.ts';
-import type { BootModulePath, DiskConfig, ErrorShape, NetworkConfig, SerialPortConfig, VmConfig } from '../../core/contract/index.ts';
+import type { BootModulePath, DiskConfig, ErrorShape, NetworkConfig, SerialPortConfig, ShareConfig, VmConfig } from '../../core/contract/index.ts';
 import type { FieldProblem } from '../controls/field.tsx';
 import { fileName } from '../state/format.ts';
 
@@ -33,6 +33,10 @@ export interface Draft {
   readonly boot: BootDraft;
   readonly disks: readonly DiskConfig[];
   readonly networks: readonly NetworkConfig[];
+  readonly balloon: boolean;
+  /** Empty: the guest has no sockets to this host. */
+  readonly vsock: string;
+  readonly shares: readonly ShareConfig[];
   readonly serial: readonly SerialPortConfig[];
   readonly notes: string;
 }
@@ -63,6 +67,9 @@ export function draftOf(config: VmConfig): Draft {
     boot: bootDraftOf(config),
     disks: config.disks,
     networks: config.networks,
+    balloon: config.balloon,
+    vsock: config.vsock ?? '',
+    shares: config.shares,
     serial: config.serial,
     notes: config.notes,
   };
@@ -110,6 +117,9 @@ export function readDraft(draft: Draft): ReadDraft {
       : { kind: 'image', kernel: boot.kernel.trim(), initrd: boot.initrd.trim() || null, append: boot.append.trim(), modules: boot.modules },
     disks: draft.disks,
     networks: draft.networks,
+    balloon: draft.balloon,
+    vsock: draft.vsock.trim() || null,
+    shares: draft.shares.map((share) => ({ ...share, folder: share.folder.trim() })),
     serial: draft.serial,
     notes: draft.notes,
   });

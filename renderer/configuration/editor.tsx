@@ -13,6 +13,7 @@ import { isAlive } from '../state/library.ts';
 import { changesBetween, draftOf, fieldProblem, readDraft } from './draft.ts';
 import type { Draft, Problems } from './draft.ts';
 import { DisplayField, FirmwareFields, ImageFields, MemoryField, ModuleFields, NameField, ProcessorFields, SerialFields } from './fields.tsx';
+import { HostFields, ShareFields } from './host-fields.tsx';
 import { DiskFields } from './hardware-fields.tsx';
 import { NetworkFields } from './network-fields.tsx';
 import { useRecognised } from './use-recognised.ts';
@@ -107,6 +108,12 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
           </Section>
           <Section title="Network" about="Interfaces, and ports of this host that lead into the guest.">
             <NetworkFields {...fields} {...(locked ? { onLink: link } : {})} />
+          </Section>
+          <Section title="Shared folders" about="Folders of this host that the guest mounts by 9P, and nothing outside them.">
+            <ShareFields {...fields} />
+          </Section>
+          <Section title="Host and guest" about="Devices for guests that have their drivers.">
+            <HostFields {...fields} />
           </Section>
           <Section title="Serial ports" about="Each port that has a console gets a tab.">
             <SerialFields {...fields} />

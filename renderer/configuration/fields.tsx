@@ -175,7 +175,11 @@ export function ModuleFields({ draft, problems, onChange, disabled = false }: Fi
   );
 }
 
-/** The four UARTs: which of them has a console behind it, and what it is called. */
+const serialDevices: readonly Option[] = [
+  { value: 'uart', label: 'UART', detail: '16550A: what every system knows.' }, { value: 'virtio', label: 'Virtio', detail: 'A port of a virtio console: hvc0 in Linux.' },
+];
+
+/** The four serial ports: which of them has a console behind it, what the guest sees it as, and what it is called. */
 export function SerialFields({ draft, onChange, disabled = false }: FieldsProps): ReactNode {
   return (
     <div style={{ display: 'grid', gap: 8 }}>
@@ -186,6 +190,8 @@ export function SerialFields({ draft, onChange, disabled = false }: FieldsProps)
             <span className="mono">COM{index + 1}</span>
             <Switch label={`Console on COM${index + 1}`} on={port.attach === 'console'} disabled={disabled}
               onTurn={(on) => set({ attach: on ? 'console' : 'none' })} />
+            <Select label={`Device of COM${index + 1}`} value={port.device ?? 'uart'} disabled={disabled} options={serialDevices}
+              onPick={(device) => set({ device: device === 'virtio' ? 'virtio' : undefined })} />
             <TextInput aria-label={`Name of COM${index + 1}`} value={port.label} maxLength={40} disabled={disabled || port.attach === 'none'}
               onText={(label) => set({ label })} />
           </div>

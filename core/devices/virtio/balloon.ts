@@ -44,6 +44,10 @@ export class VirtioBalloon implements VirtioKind {
     this.#release = release;
   }
 
+  get targetBytes(): number {
+    return this.#target * PAGE;
+  }
+
   /** Bytes that the guest does without, by its own word. */
   get inflatedBytes(): number {
     return this.#actual * PAGE;

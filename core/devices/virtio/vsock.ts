@@ -5,7 +5,6 @@ import { configurationBytes, readBytes } from './device.ts';
 import { gather, scatter, slice, totalLength } from '../segments.ts';
 import type { AccessSize } from '../../platform/device.ts';
 import type { FrameLink } from '../../net/frameLink.ts';
-import type { StateReader } from '../../platform/state.ts';
 import type { VirtQueue } from './queue.ts';
 import type { VirtioKind, VirtioRun } from './device.ts';
 
@@ -65,12 +64,11 @@ export class VirtioVsock implements VirtioKind {
   }
 
   saveState(): Readonly<Record<string, unknown>> {
-    return { resetDue: this.#resetDue };
+    return {};
   }
 
   /** No connection outlives the process that it was made in. */
-  readState(reader: StateReader): () => void {
-    reader.boolean('resetDue');
+  readState(): () => void {
     return () => void (this.#resetDue = true);
   }
 

@@ -29,10 +29,17 @@ export interface Target {
   readState(offset: number, width: Width, signed: boolean): void;
   writeState(offset: number, bytes: number, wide: boolean, value: () => void): void;
   fact(fact: Fact, width: Width): void;
+  /** Whether a fact or register is known to be zero when the code is made. */
+  isZero?(node: Node): boolean;
   /** Whether a segment is known to be the whole linear address space, for reads or for writes. */
   plain?(segment: Slot, write: boolean): boolean;
   /** Index of an imported helper. */
   helper(name: string): number;
+  /**
+   * Leaves before the instruction, which has changed nothing, for the interpreter to carry it out: in place of code for what hardly ever
+   * happens, faults that an instruction raises itself among them.
+   */
+  stepInstead?(): void;
   /** Leaves the instruction: a helper or slow path has left a fault or exit pending. */
   fault(): void;
   /** The same when the truth value on the wasm stack is nonzero. */
@@ -69,6 +76,8 @@ export class Emitter {
   private readonly target: Target;
   private uses: ReadonlyMap<number, number> = new Map();
   private readonly locals = new Map<number, number>();
+  /** How often register and state reads have been evaluated in place. */
+  private readonly consumed = new Map<number, number>();
   /** Host pointers of read-modify-writes by node. */
   private readonly pointers = new Map<number, number>();
   private readonly taken: { type: ValueType; local: number }[] = [];
@@ -104,7 +113,7 @@ export class Emitter {
     if (statement.kind === 'let') {
       const node = statement.node;
       if (node.kind === 'slot' || node.kind === 'state') {
-        if (this.uses.has(node.id)) this.pending.push(node);
+        if (this.uses.has(node.id) && !this.isZero(node)) this.pending.push(node);
       } else this.evaluateToLocal(node);
       return;
     }
@@ -124,6 +133,10 @@ export class Emitter {
       case 'commit': this.commit(statement.modify, statement.value); break;
       case 'when': this.when(statement); break;
       case 'raise':
+        if (this.target.stepInstead) {
+          this.target.stepInstead();
+          break;
+        }
         if (statement.error) {
           this.code.i32Const(statement.vector);
           this.value(statement.error);
@@ -136,6 +149,10 @@ export class Emitter {
         this.target.fault();
         break;
       case 'instruction':
+        if (this.target.stepInstead && isRare(statement)) {
+          this.target.stepInstead();
+          break;
+        }
         this.target.spill();
         for (const argument of statement.args) this.value(argument);
         this.code.call(this.target.helper(statement.helper));
@@ -156,9 +173,9 @@ export class Emitter {
     countRoots(operands(statement), inside, this.locals);
     const rest: Node[] = [];
     for (const node of this.pending) {
-      if (this.locals.has(node.id)) continue;
-      const here = inside.get(node.id) ?? 0;
       const total = this.uses.get(node.id) ?? 0;
+      if (this.locals.has(node.id) || (this.consumed.get(node.id) ?? 0) >= total) continue;
+      const here = inside.get(node.id) ?? 0;
       const onlyHere = here === total && here === 1;
       if (statement.kind === 'when') {
         // Its uses may lie in a branch that is not taken, or behind one that changes it: evaluate now.
@@ -222,6 +239,8 @@ export class Emitter {
       return;
     }
     this.compute(node);
+    if (this.isZero(node)) return;
+    if (node.kind === 'slot' || node.kind === 'state') this.consumed.set(node.id, (this.consumed.get(node.id) ?? 0) + 1);
     if ((this.uses.get(node.id) ?? 0) > 1 && node.kind !== 'const' && node.kind !== 'fact' && node.kind !== 'slotAddress') {
       const kept = this.take(valueType(node.width));
       this.code.tee(kept);
@@ -286,9 +305,27 @@ export class Emitter {
 
   private binary(kind: BinaryOp, a: Node, b: Node): void {
     if (a.width === 128) throw new Error('binary on a vector');
+    if (this.isZero(b) && (kind === 'add' || kind === 'shl')) {
+      this.value(a);
+      return;
+    }
+    if (this.isZero(a) && kind === 'add') {
+      this.value(b);
+      return;
+    }
     this.value(a);
     this.value(b);
     this.code.op(a.width === 64 ? BINARY_64[kind] : BINARY_32[kind]);
+  }
+
+  /** Whether a value is known to be zero when the code is made: a displacement or index that is not there. */
+  private isZero(node: Node): boolean {
+    switch (node.kind) {
+      case 'const': return node.low === 0 && node.high === 0;
+      case 'fact': case 'slot': return this.target.isZero?.(node) ?? false;
+      case 'binary': return node.op === 'shl' && this.isZero(node.a);
+      default: return false;
+    }
   }
 
   private unary(kind: 'clz' | 'ctz' | 'popcnt' | 'eqz', width: Width): void {
@@ -494,6 +531,11 @@ function mayChange(statement: Statement, read: Node): boolean {
 
 function overlaps(offset: number, read: Extract<Node, { kind: 'state' }>): boolean {
   return offset < read.offset + read.bytes && read.offset < offset + 16;
+}
+
+/** Helpers for what hardly ever happens, which stand before an instruction changes anything. */
+export function isRare(statement: Extract<Statement, { kind: 'instruction' }>): boolean {
+  return statement.helper === 'checkCanonical';
 }
 
 const USES = new WeakMap<Program, ReadonlyMap<number, number>>();

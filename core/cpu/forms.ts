@@ -44,15 +44,15 @@ export function ownDisplacement(decoded: Decoded): number {
   return decoded.ripRelative ? decoded.displacement - decoded.length : decoded.displacement;
 }
 
-/** Builds a form's program from its row's definition. */
-export function buildProgram(decoded: Decoded, shape: DecodedForm, codeSize: CodeSize): Program {
+/** Builds a form's program from its row's definition; `available`: without the checks that the x87 or SSE state may be used. */
+export function buildProgram(decoded: Decoded, shape: DecodedForm, codeSize: CodeSize, available = false): Program {
   const mode = codeSize === 64 ? 'long' : 'legacy';
   const form: Form = {
     operands: operandKinds(decoded.row, { opSize: shape.opSize, rexW: shape.rexW, memory: shape.memory, mode }),
     opSize: shape.opSize, addressSize: shape.addressSize, memory: shape.memory, mode, codeSize, repeat: shape.repeat,
     addressing: shape.addressing, rexW: shape.rexW,
   };
-  return Ops.build(form, withPrechecks(decoded.row));
+  return Ops.build(form, withPrechecks(decoded.row, available));
 }
 
 /** A name that stays the same between builds: for the list of hot forms and for people. */

@@ -20,15 +20,16 @@ const GP = 13;
 /**
  * The row's definition behind the checks that its flags ask for. In order: #UD outside protected mode (`prot`), #UD (`ud3`) or #GP(0)
  * (`cpl0`) unless CPL is 0, then availability (`x87`, `mmx`, `sse`, `xsave`). A row without such flags keeps its definition unchanged.
+ * `available`: who runs the definition has made sure that the x87 and SSE state may be used (`UNAVAILABLE`).
  */
-export function withPrechecks(row: Pick<Row, 'has' | 'define'>): Definition {
+export function withPrechecks(row: Pick<Row, 'has' | 'define'>, available = false): Definition {
   const checks: Definition[] = [];
   if (row.has.has('prot')) checks.push(protectedMode);
   if (row.has.has('ud3')) checks.push(o => o.when(someBit(o, o.state(CPL, 32)), () => o.raise(UD)));
   if (row.has.has('cpl0')) checks.push(privileged);
-  if (row.has.has('sse')) checks.push(sse);
+  if (row.has.has('sse') && !available) checks.push(sse);
   if (row.has.has('mmx')) checks.push(mmx);
-  if (row.has.has('x87')) checks.push(x87);
+  if (row.has.has('x87') && !available) checks.push(x87);
   if (row.has.has('xsave')) checks.push(xsave);
   if (checks.length === 0) return row.define;
   return o => {
@@ -36,6 +37,9 @@ export function withPrechecks(row: Pick<Row, 'has' | 'define'>): Definition {
     row.define(o);
   };
 }
+
+/** The bits of CR0, and those of CR4 when they are clear, that keep an instruction with these flags from running. @sdm 3A 13.1 */
+export const UNAVAILABLE = { x87: { cr0: CR0_EM | CR0_TS, cr4Clear: 0 }, sse: { cr0: CR0_EM | CR0_TS, cr4Clear: CR4_OSFXSR } } as const;
 
 const bits = (o: Ops, register: number, mask: number): ReturnType<Ops['and']> => o.and(o.state(register, 32), o.const(32, mask));
 const someBit = (o: Ops, value: ReturnType<Ops['and']>): ReturnType<Ops['and']> => o.ne(value, o.const(32, 0));

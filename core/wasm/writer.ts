@@ -242,7 +242,7 @@ export class ModuleWriter {
   private importCount = 0;
   private importedFunctions = 0;
   private readonly functions: { type: number; writer: FunctionWriter }[] = [];
-  private readonly exports: { name: string; index: number }[] = [];
+  private readonly exports: { name: string; ordinal: number }[] = [];
 
   type(type: FunctionType): number {
     const key = `${type.parameters.join(',')}:${type.results.join(',')}`;
@@ -277,9 +277,8 @@ export class ModuleWriter {
     this.importCount++;
   }
 
-  /** Imported functions come first: call this before the first `function`. */
+  /** Imported functions have the first indexes, whenever they are imported: the module's own are known by their exports alone. */
   importFunction(module: string, name: string, type: FunctionType): number {
-    if (this.functions.length > 0) throw new Error('imports precede functions');
     this.imports.name(module);
     this.imports.name(name);
     this.imports.u8(0);
@@ -288,11 +287,10 @@ export class ModuleWriter {
     return this.importedFunctions++;
   }
 
-  function(type: FunctionType, exportName?: string): { index: number; code: FunctionWriter } {
+  function(type: FunctionType, exportName: string): { code: FunctionWriter } {
     const code = new FunctionWriter(type.parameters.length);
-    const index = this.importedFunctions + this.functions.push({ type: this.type(type), writer: code }) - 1;
-    if (exportName !== undefined) this.exports.push({ name: exportName, index });
-    return { index, code };
+    this.exports.push({ name: exportName, ordinal: this.functions.push({ type: this.type(type), writer: code }) - 1 });
+    return { code };
   }
 
   finish(): Uint8Array<ArrayBuffer> {
@@ -307,7 +305,7 @@ export class ModuleWriter {
     for (const item of this.exports) {
       exports.name(item.name);
       exports.u8(0);
-      exports.u32(item.index);
+      exports.u32(this.importedFunctions + item.ordinal);
     }
     section(out, 7, this.exports.length, exports);
     const bodies = new ByteWriter(4096);

@@ -43,50 +43,25 @@ export interface HotForm {
   readonly program: Program;
 }
 
-/** Imports shared by both kinds of module; returns the index of a helper by name, importing it on first use. */
-function importer(module: ModuleWriter, signatures: HelperSignatures, names: ReadonlySet<string>): (name: string) => number {
+/** The index of a helper by name; it is imported on first use. */
+export function importHelpers(module: ModuleWriter, signatures: HelperSignatures): (name: string) => number {
   const indexes = new Map<string, number>();
-  for (const name of names) {
+  return name => {
+    const known = indexes.get(name);
+    if (known !== undefined) return known;
     const signature = signatures.get(name);
     if (!signature) throw new Error(`no helper named ${name}`);
-    indexes.set(name, module.importFunction('helpers', name, signature));
-  }
-  return name => {
-    const index = indexes.get(name);
-    if (index === undefined) throw new Error(`helper ${name} was not declared`);
+    const index = module.importFunction('helpers', name, signature);
+    indexes.set(name, index);
     return index;
   };
-}
-
-const COMMON = ['slowRead', 'slowWrite', 'slowStore', 'commitWrite', 'faulted', 'segmentSlot', 'raise', 'raiseError'] as const;
-
-/** Imports what a set of programs calls; returns the index of a helper by name. */
-export function importHelpers(module: ModuleWriter, signatures: HelperSignatures, programs: readonly Program[], more: readonly string[] = []): (name: string) => number {
-  return importer(module, signatures, new Set([...helpersOf(programs), ...more]));
-}
-
-/** Names of the helpers that programs call. */
-function helpersOf(programs: readonly Program[]): Set<string> {
-  const names = new Set<string>(COMMON);
-  const walk = (statements: Program['statements']): void => {
-    for (const statement of statements) {
-      if (statement.kind === 'let' && statement.node.kind === 'call') names.add(statement.node.helper);
-      if (statement.kind === 'instruction') names.add(statement.helper);
-      if (statement.kind === 'when') {
-        walk(statement.then);
-        walk(statement.otherwise);
-      }
-    }
-  };
-  for (const program of programs) walk(program.statements);
-  return names;
 }
 
 /** A module with one function per cold form, named f0, f1, ...: (record, RIP of the page, look-aside base) → STATUS. */
 export function buildColdForms(programs: readonly Program[], signatures: HelperSignatures): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importMemory('host', 'memory', 1);
-  const helper = importer(module, signatures, helpersOf(programs));
+  const helper = importHelpers(module, signatures);
   programs.forEach((program, i) => {
     const { code } = module.function(COLD, `f${i}`);
     const status = code.local(I32);
@@ -197,9 +172,7 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
   const module = new ModuleWriter();
   module.importMemory('host', 'memory', 1);
   module.importTable('host', 'cold');
-  const names = helpersOf(hot.map(form => form.program));
-  for (const name of ['lookup', 'deliverPending', 'checkCross', 'decodeCross', 'dropRegion']) names.add(name);
-  const helper = importer(module, signatures, names);
+  const helper = importHelpers(module, signatures);
   const coldType = module.type(COLD);
   const { code } = module.function({ parameters: [I32], results: [I32] }, 'run');
   const record = 0;

@@ -11,6 +11,8 @@ export interface Flow {
   readonly position: ReadonlyMap<number, number>;
   /** Positions of the blocks that a block immediately dominates and that are merge points, the last in order first. */
   readonly merges: readonly (readonly number[])[];
+  /** Immediate dominators; the entry's is itself. */
+  readonly dominator: readonly number[];
   readonly isLoop: readonly boolean[];
   readonly isMerge: readonly boolean[];
   /** Whether the edge may be taken inside the region: 'forward', 'back' or 'leave'. */
@@ -45,7 +47,7 @@ export function analyse(blocks: ReadonlyMap<number, RegionBlock>, entry: number)
   const isMerge = order.map((_, i) => predecessors[i]!.filter(from => edge(from, i) === 'forward').length > 1);
   const merges: number[][] = order.map(() => []);
   for (let i = order.length - 1; i > 0; i--) if (isMerge[i]) merges[dominator[i]!]!.push(i);
-  return { order, position, merges, isLoop, isMerge, edge };
+  return { order, position, merges, dominator, isLoop, isMerge, edge };
 }
 
 /** Immediate dominators by position (K. Cooper, T. Harvey, K. Kennedy: a simple, fast dominance algorithm). */

@@ -231,7 +231,7 @@ export class JitManager {
   private programOf(decoded: Decoded, shape: DecodedForm, codeSize: CodeSize): Program {
     const known = this.programs.get(shape.key);
     if (known) return known;
-    const program = buildProgram(decoded, shape, codeSize);
+    const program = buildProgram(decoded, shape, codeSize, true);
     this.programs.set(shape.key, program);
     return program;
   }

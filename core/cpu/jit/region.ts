@@ -8,14 +8,15 @@ import { ModuleWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
 import type { Fact, Slot, Width } from '../../isa/ir.ts';
 import type { CodeSize, Decoded } from '../../isa/decoder.ts';
-import { Emitter } from '../emitter.ts';
+import { Emitter, isRare } from '../emitter.ts';
 import type { Target } from '../emitter.ts';
 import { ownDisplacement } from '../forms.ts';
+import { UNAVAILABLE } from '../../isa/prechecks.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importHelpers } from '../interpreter/build.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import { BUDGET, CODE_GENERATION, CS, DS, ES, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_LIMIT, STATE } from '../layout.ts';
-import { REGION_DONE } from '../record.ts';
+import { BUDGET, CODE_GENERATION, CR0, CR4, CS, DS, ES, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_LIMIT, STATE, ZERO } from '../layout.ts';
+import { REGION_DONE, REGION_STEP } from '../record.ts';
 import { RegisterFile, StateUse, slotOffset } from './registers.ts';
 import { PAGE_RIP, REGION_TYPE, TLB, Transition } from './transition.ts';
 import type { RegionIdentity } from './transition.ts';
@@ -28,13 +29,15 @@ const CS_LIMIT = SEGMENTS + CS * SEGMENT_SIZE + SEG_LIMIT;
 const STATUS_FAULT = 1;
 const STATUS_JUMP = 2;
 const STATUS_SYNC = 4;
+/** Room for the number of instructions of a block, beside an offset of up to 4 MiB (discover.ts). */
+const COMPLETED_BITS = 9;
 
 export function compileRegion(region: Region, flow: Flow, codeSize: CodeSize, signatures: HelperSignatures, identity: RegionIdentity): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importMemory('host', 'memory', 1);
   module.importTable('host', 'cold');
   const type = module.type(REGION_TYPE);
-  const helper = importHelpers(module, signatures, flow.order.flatMap(block => block.instructions.map(({ program }) => program)), ['revalidate', 'openRead', 'openStore', 'openWrite', 'commitWrite']);
+  const helper = importHelpers(module, signatures);
   const { code } = module.function(REGION_TYPE, 'region');
   new RegionCompiler(code, flow, codeSize, helper, identity, type).compile(region);
   return module.finish();
@@ -53,16 +56,23 @@ class RegionCompiler {
   private readonly budget: number;
   private readonly exitRip: number;
   private readonly status: number;
+  /** Where the region is left, as `stopAt` packs it. */
+  private readonly place: number;
   private readonly generation: number;
   private readonly dropped: number;
   /** Labels of the blocks' code by position: of the loop, and of the end of the wasm block before it. */
   private readonly loops = new Map<number, number>();
   private readonly joins = new Map<number, number>();
   private leave = 0;
+  private stop = 0;
+  private step = 0;
   // The instruction being compiled.
   private instruction!: RegionInstruction;
   private block!: RegionBlock;
   private index = 0;
+  /** What is known to be available (AVAILABLE_*) at this point, and behind each block that has been compiled. */
+  private available = 0;
+  private readonly availableBehind: number[] = [];
 
   constructor(code: FunctionWriter, flow: Flow, codeSize: CodeSize, helper: (name: string) => number, identity: RegionIdentity, type: number) {
     this.code = code;
@@ -78,6 +88,7 @@ class RegionCompiler {
     this.budget = code.local(I64);
     this.exitRip = code.local(I64);
     this.status = code.local(I32);
+    this.place = code.local(I32);
     this.generation = code.local(I32);
     this.dropped = code.local(I32);
     const { legacy, exitRip, status, budget } = this;
@@ -95,8 +106,15 @@ class RegionCompiler {
     code.memory(op.i32Load, CODE_GENERATION);
     code.set(this.generation);
     this.leave = code.block();
+    this.stop = code.block();
+    this.step = code.block();
     this.tree(0);
     code.op(op.unreachable);
+    code.end();
+    code.i32Const(REGION_STEP);
+    code.set(this.status);
+    code.end();
+    this.stopped();
     code.end();
     this.registers.spill();
     code.i32Const(0);
@@ -141,6 +159,7 @@ class RegionCompiler {
   private body(position: number): void {
     const block = this.flow.order[position]!;
     const { instructions } = block;
+    this.available = position === 0 ? 0 : this.availableBehind[this.flow.dominator[position]!]!;
     const count = instructions.length;
     instructions.forEach((instruction, index) => {
       this.block = block;
@@ -149,6 +168,8 @@ class RegionCompiler {
       const last = index === count - 1;
       const transfers = last && (instruction.decoded.row.has.has('relative') || instruction.decoded.row.has.has('ends'));
       if (transfers && !hasFaults(instruction, this.legacy)) this.account(count);
+      if (last) this.availableBehind[position] = callsHelper(instruction) ? 0 : this.available | availability(instruction);
+      this.checkAvailable(instruction);
       new Emitter(this.target(instruction, position)).program(instruction.program);
       this.afterHelper(instruction, index);
     });
@@ -162,6 +183,31 @@ class RegionCompiler {
     }
     if (!row.has.has('relative') || hasFaults(final, this.legacy)) this.account(count);
     this.go(position, block.next, block.end);
+  }
+
+  /** Where no instruction before has made sure of it: what the x87 or SSE state is not available for, the interpreter refuses. */
+  private checkAvailable(instruction: RegionInstruction): void {
+    const needed = availability(instruction);
+    if ((needed & ~this.available) === 0) return;
+    const { code } = this;
+    const { cr0, cr4Clear } = needed & AVAILABLE_SSE ? UNAVAILABLE.sse : UNAVAILABLE.x87;
+    code.i32Const(0);
+    code.memory(op.i32Load, CR0);
+    code.i32Const(cr0);
+    code.op(op.i32And);
+    if (cr4Clear !== 0) {
+      code.i32Const(0);
+      code.memory(op.i32Load, CR4);
+      code.i32Const(-1);
+      code.op(op.i32Xor);
+      code.i32Const(cr4Clear);
+      code.op(op.i32And);
+      code.op(op.i32Or);
+    }
+    code.ifUnlikely();
+    this.stopAt(this.step, instruction.offset, this.index);
+    code.end();
+    this.available |= needed;
   }
 
   /** After a helper: when code was dropped or a segment register loaded, this region may be stale. */
@@ -218,6 +264,36 @@ class RegionCompiler {
     code.br(this.leave);
   }
 
+  /**
+   * Leaves at an offset of the page with `completed` instructions of the block done: at the label `stop` with the status in its local, at
+   * `step` for the interpreter to carry out the instruction there. There are many such places; each is as short as can be.
+   */
+  private stopAt(label: number, offset: number, completed: number): void {
+    const { code } = this;
+    code.i32Const((offset << COMPLETED_BITS) | completed);
+    code.set(this.place);
+    code.br(label);
+  }
+
+  /** Where `stopAt` leads. */
+  private stopped(): void {
+    const { code } = this;
+    code.get(this.budget);
+    code.get(this.place);
+    code.i32Const((1 << COMPLETED_BITS) - 1);
+    code.op(op.i32And);
+    code.op(op.i64ExtendI32U);
+    code.op(op.i64Sub);
+    code.set(this.budget);
+    code.get(PAGE_RIP);
+    code.get(this.place);
+    code.i32Const(COMPLETED_BITS);
+    code.op(op.i32ShrS);
+    code.op(op.i64ExtendI32S);
+    code.op(op.i64Add);
+    code.set(this.exitRip);
+  }
+
   // ---- one instruction --------------------------------------------------------------------------------------------------------
 
   private target(instruction: RegionInstruction, position: number): Target {
@@ -226,21 +302,16 @@ class RegionCompiler {
     const place = (slot: Slot): number => slotOffset(decoded, slot);
     const completed = this.index;
     const fault = (): void => {
-      this.account(completed);
-      this.leaveAt(() => this.pageAddress(offset), STATUS_FAULT);
+      code.i32Const(STATUS_FAULT);
+      code.set(this.status);
+      this.stopAt(this.stop, offset, completed);
     };
     return {
       code,
       memory: take => windowAccess({
         code, tlb: TLB, helper: this.helper, take, windows: this.windows, windowOf: address => windowOf(decoded, address),
-        leaveWith: status => {
-          this.account(completed);
-          this.pageAddress(offset);
-          code.set(this.exitRip);
-          code.get(status);
-          code.set(this.status);
-          code.br(this.leave);
-        },
+        status: this.status,
+        leaveWithStatus: () => this.stopAt(this.stop, offset, completed),
       }),
       slotBase: slot => {
         code.i32Const(0);
@@ -256,6 +327,12 @@ class RegionCompiler {
       plain: (segment, write) => this.legacy && this.plain(place(segment), write),
       writeState: (at, bytes, wide, value) => registers.writeState(at, bytes, wide, value),
       fact: (fact, width) => this.fact(fact, width, decoded, offset),
+      isZero: node => {
+        if (node.kind === 'slot') return place(node.slot) === ZERO - STATE;
+        if (node.kind !== 'fact') return false;
+        return (node.fact === 'displacement' && ownDisplacement(decoded) === 0) || (node.fact === 'scale' && decoded.scale === 0);
+      },
+      stepInstead: () => this.stopAt(this.step, offset, completed),
       helper: this.helper,
       fault,
       faultIf: () => {
@@ -339,6 +416,7 @@ class RegionCompiler {
     code.return();
     code.end();
     this.registers.reload();
+    this.available = 0;
     // Helpers store, too: string instructions most of all.
     this.noteDropped();
   }
@@ -400,6 +478,14 @@ class RegionCompiler {
   }
 }
 
+const AVAILABLE_X87 = 1;
+const AVAILABLE_SSE = 2;
+
+/** What an instruction needs to be available; SSE needs all that the x87 does. */
+function availability({ decoded: { row } }: RegionInstruction): number {
+  return row.has.has('sse') ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.has('x87') ? AVAILABLE_X87 : 0;
+}
+
 /** Whether an instruction that transfers control may fault before it does: it is counted behind its checks. Legacy code checks the limit of CS. */
 function hasFaults(instruction: RegionInstruction, legacy: boolean): boolean {
   const { name } = instruction.decoded.row;
@@ -409,6 +495,6 @@ function hasFaults(instruction: RegionInstruction, legacy: boolean): boolean {
 /** Whether an instruction calls a helper, which may store and so drop decoded code. Stores of the region itself never do. */
 function callsHelper(instruction: RegionInstruction): boolean {
   const walk = (statements: RegionInstruction['program']['statements']): boolean => statements.some(statement =>
-    statement.kind === 'instruction' || (statement.kind === 'when' && (walk(statement.then) || walk(statement.otherwise))));
+    (statement.kind === 'instruction' && !isRare(statement)) || (statement.kind === 'when' && (walk(statement.then) || walk(statement.otherwise))));
   return walk(instruction.program.statements);
 }

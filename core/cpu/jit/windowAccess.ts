@@ -22,8 +22,9 @@ export interface RegionAccessContext extends AccessContext {
   windowOf(address: Node): number;
   /** Whether registers other than the stack pointer look through windows first: worth it in code that runs long. */
   readonly windows: boolean;
-  /** Leaves the region at the current instruction, which has done nothing yet, with the STATUS in a local. */
-  leaveWith(status: number): void;
+  /** Local for the STATUS with which `leaveWithStatus` leaves the region at the current instruction, which has done nothing yet. */
+  readonly status: number;
+  leaveWithStatus(): void;
 }
 
 export function windowAccess(context: RegionAccessContext): MemoryAccess {
@@ -31,7 +32,7 @@ export function windowAccess(context: RegionAccessContext): MemoryAccess {
 
   /** Calls the helper that makes a window current; `bounced` handles the one STATUS that goes on elsewhere. */
   const open = (helper: string, window: number, linear: number, bytes: number, bounced?: () => void): void => {
-    const status = context.take(I32);
+    const { status } = context;
     code.get(tlb);
     code.i32Const(window);
     code.op(op.i32Add);
@@ -48,7 +49,7 @@ export function windowAccess(context: RegionAccessContext): MemoryAccess {
       bounced();
       code.end();
     }
-    context.leaveWith(status);
+    context.leaveWithStatus();
     code.end();
   };
 

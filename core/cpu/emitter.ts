@@ -9,7 +9,7 @@ import type { FunctionWriter, ValueType } from '../wasm/writer.ts';
 import type { BinaryOp, Fact, Node, Program, Slot, Statement, Width } from '../isa/ir.ts';
 import { children, isImpure, operands } from '../isa/ir.ts';
 import { I32, I64, V128, op, v } from '../wasm/opcodes.ts';
-import { STATE, XMM, SEG_FLAT, SEG_BASE } from './layout.ts';
+import { F_AUX, F_PARITY, F_RES, SEG_BASE, SEG_FLAT, STATE, XMM } from './layout.ts';
 import type { MemoryAccess } from './tableAccess.ts';
 
 /** What the surrounding function provides. */
@@ -28,6 +28,10 @@ export interface Target {
   /** Pushes a field of the processor state. */
   readState(offset: number, width: Width, signed: boolean): void;
   writeState(offset: number, bytes: number, wide: boolean, value: () => void): void;
+  /** Pushes whether a condition code holds, where that takes less than the general way; else pushes nothing. */
+  condition?(code: number): boolean;
+  /** Where the flags are from, when that is known after an instruction: the constant that was written to F_AUX. */
+  noteFlags?(aux: number | undefined): void;
   fact(fact: Fact, width: Width): void;
   /** Whether a fact or register is known to be zero when the code is made. */
   isZero?(node: Node): boolean;
@@ -82,6 +86,8 @@ export class Emitter {
   private readonly pointers = new Map<number, number>();
   private readonly taken: { type: ValueType; local: number }[] = [];
   private pending: Node[] = [];
+  /** Depth of `when`s: what happens inside does not always. */
+  private nesting = 0;
   private readonly memory: MemoryAccess;
 
   constructor(target: Target) {
@@ -128,6 +134,10 @@ export class Emitter {
       }
       case 'setState':
         this.target.writeState(statement.offset, statement.bytes, statement.value.width === 64, () => this.value(statement.value));
+        if (statement.offset >= F_RES && statement.offset < F_PARITY + 4) {
+          const known = statement.offset === F_AUX && statement.value.kind === 'const' && this.nesting === 0;
+          this.target.noteFlags?.(known ? statement.value.low : undefined);
+        }
         break;
       case 'store': this.store(statement.address, statement.bytes, statement.value); break;
       case 'commit': this.commit(statement.modify, statement.value); break;
@@ -204,11 +214,13 @@ export class Emitter {
     hoist(statement.otherwise, inOtherwise);
     this.value(statement.condition);
     this.code.if();
+    this.nesting++;
     this.branchBody(statement.then);
     if (statement.otherwise.length > 0) {
       this.code.else();
       this.branchBody(statement.otherwise);
     }
+    this.nesting--;
     this.code.end();
   }
 
@@ -248,6 +260,13 @@ export class Emitter {
     }
   }
 
+  /** Notes that a value is not needed: its reads are no longer waited for. */
+  private skip(node: Node): void {
+    if (this.locals.has(node.id)) return;
+    if (node.kind === 'slot' || node.kind === 'state') this.consumed.set(node.id, (this.consumed.get(node.id) ?? 0) + 1);
+    else for (const child of children(node)) this.skip(child);
+  }
+
   private compute(node: Node): void {
     const code = this.code;
     switch (node.kind) {
@@ -281,6 +300,16 @@ export class Emitter {
           code.simd(node.width === 64 ? v.i64x2Extract : v.i32x4Extract);
           code.u8(0);
         }
+        break;
+      case 'top':
+        this.value(node.a);
+        code.op(op.i64ExtendI32U);
+        code.i64Const(64 - node.a.width);
+        code.op(op.i64Shl);
+        break;
+      case 'condition':
+        if (this.target.condition?.(node.code)) this.skip(node.generic);
+        else this.value(node.generic);
         break;
       case 'select':
         this.value(node.a);

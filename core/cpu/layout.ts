@@ -27,14 +27,18 @@ export const NEXT_RIP = 0x10090;
 // ---- flags ------------------------------------------------------------------------------------------------------------------
 // The six status flags are lazy and kind-free:
 //   ZF = (F_RES == 0), SF = bit 63 of F_RES xor bit 31 of F_PARITY, PF = even parity of (low byte of F_RES xor low byte of F_PARITY),
-//   CF = (F_CX <u F_CY), OF = (F_OV < 0), AF = bit 4 of (F_AUX ^ F_RES).
-// F_RES and F_OV are sign-extended from the operand size to 64 bits; F_CX and F_CY are zero-extended.
+//   CF and OF = borrow and overflow of F_CX - F_CY, AF as F_AUX says.
+// F_RES is sign-extended from the operand size to 64 bits; F_CX and F_CY have their operands at the top of 64 bits, zeroes below. An addition
+// is the subtraction of an operand from the sum; any CF and OF are those of 2u - u, whose bits 63 and 62 are CF and CF xor OF.
 export const F_RES = 0x10098;
 export const F_CX = 0x100a0;
 export const F_CY = 0x100a8;
-export const F_OV = 0x100b0;
-/** 32-bit. */
+/** 32-bit: bit 4 is AF; or, with AUX_DERIVED, AF is the half borrow of F_CX - F_CY, and bits 5:0 are how far those are shifted up. */
 export const F_AUX = 0x100b8;
+export const AUX_DERIVED = 0x100;
+/** Notes for the compiler of regions: the flags are those of comparing F_CX with F_CY; of a result, with CF and OF clear. */
+export const AUX_COMPARED = 0x200;
+export const AUX_LOGIC = 0x400;
 /** 32-bit, right behind F_AUX so that one 64-bit store writes both; nonzero only when flags were loaded from an image (POPF, SAHF,
  *  IRET...) in a combination that no result has: bits 7:0 turn PF, bit 31 turns SF. */
 export const F_PARITY = 0x100bc;

@@ -165,6 +165,8 @@ export class Evaluation {
       case 'binary': return this.binary(node);
       case 'unary': return this.unary(node.op, this.value(node.a), node.a.width);
       case 'zeroExtend': case 'truncate': return this.value(node.a);
+      case 'top': return mask(node.a.width, this.value(node.a)) << BigInt(64 - node.a.width);
+      case 'condition': return this.value(node.generic);
       case 'signExtend': return BigInt.asIntN(node.a.width, this.value(node.a));
       case 'select': {
         const a = this.value(node.a);

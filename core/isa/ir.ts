@@ -32,6 +32,10 @@ export type NodeKind =
   | { readonly kind: 'zeroExtend'; readonly a: Node }
   | { readonly kind: 'signExtend'; readonly a: Node }
   | { readonly kind: 'truncate'; readonly a: Node }
+  /** The bits of `a` at the top of 64 bits, zeroes below. */
+  | { readonly kind: 'top'; readonly a: Node }
+  /** A condition code (SDM 2, B.1.4.7) of the status flags, for whoever knows where the flags are from; `generic` for all others. */
+  | { readonly kind: 'condition'; readonly code: number; readonly generic: Node }
   | { readonly kind: 'select'; readonly condition: Node; readonly a: Node; readonly b: Node }
   /** Linear address of `offset` in the segment of the record's segment slot or of a fixed segment; no check. */
   | { readonly kind: 'load'; readonly address: Node; readonly bytes: number }
@@ -79,7 +83,8 @@ export function children(node: Node): readonly Node[] {
   switch (node.kind) {
     case 'const': case 'fact': case 'slot': case 'slotAddress': case 'state': return [];
     case 'binary': return [node.a, node.b];
-    case 'unary': case 'zeroExtend': case 'signExtend': case 'truncate': return [node.a];
+    case 'unary': case 'zeroExtend': case 'signExtend': case 'truncate': case 'top': return [node.a];
+    case 'condition': return [node.generic];
     case 'select': return [node.a, node.b, node.condition];
     case 'load': case 'modify': return [node.address];
     case 'segment': return [node.offset];

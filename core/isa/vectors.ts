@@ -5,7 +5,7 @@
 import type { Definition, Ops } from './ops.ts';
 import type { Slot, V } from './ir.ts';
 import { v } from '../wasm/opcodes.ts';
-import { FSW, FTAGS, F_AUX, F_CX, F_CY, F_OV, F_RES, XSCRATCH } from '../cpu/layout.ts';
+import { FSW, FTAGS, F_AUX, F_CX, F_CY, F_RES, XSCRATCH } from '../cpu/layout.ts';
 
 /** A function of vectors: (a, b) → result, `a` being the destination. */
 export type Lanes = (o: Ops, a: V, b: V) => V;
@@ -138,5 +138,4 @@ export function setZeroAndCarry(o: Ops, isZero: V, carry: V): void {
   o.setState(F_AUX, o.shl(o.zeroExtend(isZero, 64), o.const(32, 32)));
   o.setState(F_CX, nothing);
   o.setState(F_CY, o.zeroExtend(carry, 64));
-  o.setState(F_OV, nothing);
 }

@@ -40,8 +40,8 @@ const flags = () => ({
   zf: cpu.read64(L.F_RES) === 0n,
   sf: cpu.read64(L.F_RES) >> 63n === 1n,
   cf: cpu.read64(L.F_CX) < cpu.read64(L.F_CY),
-  of: cpu.read64(L.F_OV) >> 63n === 1n,
-  af: ((BigInt(cpu.read32(L.F_AUX)) ^ cpu.read64(L.F_RES)) & 16n) !== 0n,
+  of: (cpu.callBig('readFlags') & 0x800n) !== 0n,
+  af: (cpu.callBig('readFlags') & 0x10n) !== 0n,
 });
 
 const sizes = fc.constantFrom(1, 2, 4, 8);

@@ -10,7 +10,7 @@
  */
 import { CR0_PE, RF, TF } from './bits';
 import { linear } from './descriptors';
-import { RESUME_SET, STEPPED, STEP_BREAKPOINTS, endShadow, iopl, updateStepReason, virtual8086 } from './flags';
+import { RESUME_SET, STEPPED, STEP_BREAKPOINTS, endShadow, iopl, overflows, updateStepReason, virtual8086 } from './flags';
 import { DELIVER_GATED, DELIVER_RESUME, deliver, redirectVirtual } from './gates';
 import { stackOperand } from './imports';
 import { EXIT, FAULTED, JUMP, OK, exit, raise, raiseError } from './status';
@@ -22,7 +22,7 @@ import { vmExit, vmExitEvent } from './vm-exit';
 import { completeVmExit } from './vm-leave';
 import {
   ACTIVE_EXCEPTIONS, ACTIVE_PRIMARY, ACTIVITY, CODE_SIZE, CR0, CR2, CS, DELIVERY, DR0, DR6, DR7, EFLAGS, ENTRY_ERROR, ENTRY_INTR_INFO, ENTRY_LENGTH, FAULT,
-  FAULT_ADDRESS, FAULT_ERROR, FAULT_EXIT, FAULT_CANONICAL, FAULT_HAS_ERROR, FAULT_VM_EXIT, F_OV, HELPER_STATE, IDT_VECTORING_ERROR, IDT_VECTORING_INFO,
+  FAULT_ADDRESS, FAULT_ERROR, FAULT_EXIT, FAULT_CANONICAL, FAULT_HAS_ERROR, FAULT_VM_EXIT, HELPER_STATE, IDT_VECTORING_ERROR, IDT_VECTORING_INFO,
   INTERRUPTIBILITY, MONITOR_TRAP, MSR_DEBUGCTL, NEXT_RIP, NMI_UNBLOCKED, NON_ROOT, PENDING_DEBUG, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON, STEP_RECORDS, VECTORING_LENGTH,
 } from '../layout';
 import { R_LENGTH } from '../record';
@@ -240,9 +240,9 @@ export function int3(): i32 {
   return software(3, TYPE_SOFTWARE_EXCEPTION, DELIVER_GATED);
 }
 
-/** INTO; #UD in 64-bit mode is the opcode table's. The lazy overflow flag is the sign of F_OV. */
+/** INTO; #UD in 64-bit mode is the opcode table's. */
 export function into(): i32 {
-  if (load<i64>(F_OV) >= 0) return OK;
+  if (!overflows()) return OK;
   if (intercepted(4, 0)) return vmExitEvent(4 | (TYPE_SOFTWARE_EXCEPTION << 8), 0, 0);
   return software(4, TYPE_SOFTWARE_EXCEPTION, DELIVER_GATED);
 }

@@ -8,7 +8,7 @@ import { OK, SYNC, raiseError } from './status';
 import { alignmentChecked, flushAccessCheck, flushUserData } from './tlb';
 import { PRIMARY_MONITOR_TRAP } from '../../vmx/control-bits';
 import {
-  ACTIVE_PRIMARY, CPL, CR0, CR4, DR7, EFLAGS, F_AUX, F_CX, F_CY, F_OV, F_PARITY, F_RES, HELPER_STATE, INTERRUPTIBILITY, INTERRUPT_WINDOW, NEXT_RIP,
+  ACTIVE_PRIMARY, CPL, CR0, CR4, DR7, EFLAGS, AUX_DERIVED, F_AUX, F_CX, F_CY, F_PARITY, F_RES, HELPER_STATE, INTERRUPTIBILITY, INTERRUPT_WINDOW, NEXT_RIP,
   PENDING_DEBUG, REAL_SEGMENTS, RIP, STEP_REASON,
 } from '../layout';
 
@@ -31,17 +31,27 @@ export const RESUME_SET: usize = HELPER_STATE + 0x210;
 /** u32: what SHADOW_RIP's instruction is protected by, as INTERRUPTIBILITY says it: 1 = STI, 2 = load of SS. */
 export const SHADOW_KIND: usize = HELPER_STATE + 0x214;
 
+/** OF. */
+export function overflows(): bool {
+  const x = load<u64>(F_CX);
+  const y = load<u64>(F_CY);
+  return ((x ^ y) & (x ^ (x - y))) >> 63 != 0;
+}
+
 /** RFLAGS with every bit materialised. */
 export function readFlags(): u64 {
   const result = load<i64>(F_RES);
   const image = load<u32>(F_PARITY);
   let flags = load<u32>(EFLAGS) | 2;
-  flags |= u32(load<u64>(F_CX) < load<u64>(F_CY));
+  const x = load<u64>(F_CX);
+  const y = load<u64>(F_CY);
+  const aux = load<u32>(F_AUX);
+  flags |= u32(x < y);
   flags |= u32(~popcnt((u32(result) ^ image) & 0xff) & 1) << 2;
-  flags |= (load<u32>(F_AUX) ^ u32(result)) & 0x10;
+  flags |= (aux & AUX_DERIVED ? u32((x ^ y ^ (x - y)) >> (aux & 63)) : aux) & 0x10;
   flags |= u32(result == 0) << 6;
   flags |= (u32(u64(result) >>> 63) ^ (image >>> 31)) << 7;
-  flags |= u32(u64(load<i64>(F_OV)) >>> 63) << 11;
+  flags |= u32(overflows()) << 11;
   return u64(flags);
 }
 
@@ -54,10 +64,11 @@ export function writeStatus(flags: u32): void {
   const odd = ((flags >>> 2) & 1) ^ 1;
   store<i64>(F_RES, result);
   store<u32>(F_PARITY, (u32(result) & 1 ^ odd) | ((zero & sign) << 31));
-  store<u32>(F_AUX, (u32(result) ^ flags) & 0x10);
-  store<u64>(F_CX, 0);
-  store<u64>(F_CY, u64(flags & 1));
-  store<i64>(F_OV, -i64((flags >>> 11) & 1));
+  store<u32>(F_AUX, flags & 0x10);
+  const carry = u64(flags & 1);
+  const doubled = (carry << 63) | ((carry ^ u64((flags >>> 11) & 1)) << 62);
+  store<u64>(F_CX, doubled << 1);
+  store<u64>(F_CY, doubled);
 }
 
 /** Sets the bits of RFLAGS under `mask`. The caller refreshes the mode when it changes VM. */

@@ -1,5 +1,5 @@
 import {
-  ACTIVITY, CR0, F_AUX, F_CX, F_CY, F_OV, F_PARITY, F_RES, FCS, FCW, FDP, FDS, FERR, FERR_ASSERTED, FERR_IGNORED, FIP, FOP, FSW, FTAGS, RIP,
+  ACTIVITY, CR0, F_AUX, F_CX, F_CY, F_PARITY, F_RES, FCS, FCW, FDP, FDS, FERR, FERR_ASSERTED, FERR_IGNORED, FIP, FOP, FSW, FTAGS, RIP,
   SEG_SELECTOR, SEGMENT_SIZE,
   SEGMENTS, CS, X87,
 } from '../layout';
@@ -205,6 +205,5 @@ export function setFlagsFromOrder(order: u32): void {
   store<u32>(F_PARITY, zero && (order & C2) == 0 ? 1 : 0);
   store<u64>(F_CX, 0);
   store<u64>(F_CY, order & C0 ? 1 : 0);
-  store<u64>(F_OV, 0);
   store<u32>(F_AUX, 0);
 }

@@ -15,7 +15,7 @@ import { UNAVAILABLE } from '../../isa/prechecks.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importHelpers } from '../interpreter/build.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import { BUDGET, CODE_GENERATION, CR0, CR4, CS, DS, ES, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_LIMIT, STATE, ZERO } from '../layout.ts';
+import { AUX_COMPARED, AUX_LOGIC, BUDGET, CODE_GENERATION, CR0, CR4, CS, DS, ES, F_CX, F_CY, F_RES, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_LIMIT, STATE, ZERO } from '../layout.ts';
 import { REGION_DONE, REGION_STEP } from '../record.ts';
 import { RegisterFile, StateUse, slotOffset } from './registers.ts';
 import { PAGE_RIP, REGION_TYPE, TLB, Transition } from './transition.ts';
@@ -73,6 +73,8 @@ class RegionCompiler {
   /** What is known to be available (AVAILABLE_*) at this point, and behind each block that has been compiled. */
   private available = 0;
   private readonly availableBehind: number[] = [];
+  /** What the instruction that set the flags last wrote to F_AUX, where that is known. */
+  private flagsFrom: number | undefined;
 
   constructor(code: FunctionWriter, flow: Flow, codeSize: CodeSize, helper: (name: string) => number, identity: RegionIdentity, type: number) {
     this.code = code;
@@ -137,6 +139,7 @@ class RegionCompiler {
   /** A block and all that it dominates. */
   private tree(position: number): void {
     const { code, flow } = this;
+    if (flow.isLoop[position] || flow.isMerge[position]) this.flagsFrom = undefined;
     if (flow.isLoop[position]) {
       this.loops.set(position, code.loop());
       this.within(position, flow.merges[position]!);
@@ -243,7 +246,11 @@ class RegionCompiler {
       code.brIf(this.loops.get(position)!);
       this.leaveAt(() => this.pageAddress(offset), REGION_DONE);
     } else if (flow.isMerge[position]) code.br(this.joins.get(position)!);
-    else this.tree(position);
+    else {
+      const { flagsFrom } = this;
+      this.tree(position);
+      this.flagsFrom = flagsFrom;
+    }
   }
 
   /** Pushes RIP of an offset relative to the page, wrapped as the mode does. */
@@ -326,6 +333,10 @@ class RegionCompiler {
       },
       plain: (segment, write) => this.legacy && this.plain(place(segment), write),
       writeState: (at, bytes, wide, value) => registers.writeState(at, bytes, wide, value),
+      condition: number => this.condition(number),
+      noteFlags: aux => {
+        this.flagsFrom = aux;
+      },
       fact: (fact, width) => this.fact(fact, width, decoded, offset),
       isZero: node => {
         if (node.kind === 'slot') return place(node.slot) === ZERO - STATE;
@@ -417,6 +428,7 @@ class RegionCompiler {
     code.end();
     this.registers.reload();
     this.available = 0;
+    this.flagsFrom = undefined;
     // Helpers store, too: string instructions most of all.
     this.noteDropped();
   }
@@ -450,6 +462,21 @@ class RegionCompiler {
     }, REGION_DONE);
   }
 
+  /** A condition code of flags whose source is known: the comparison itself, instead of flags that it leaves. */
+  private condition(number: number): boolean {
+    const from = this.flagsFrom ?? 0;
+    const test = (from & AUX_COMPARED ? AFTER_COMPARE : from & AUX_LOGIC ? AFTER_LOGIC : undefined)?.[number >> 1];
+    if (test === undefined) return false;
+    const { code, registers } = this;
+    const [field, compare, other] = test;
+    if (!registers.flagField(field)) return false;
+    if (other === 0) code.i64Const(0);
+    else registers.flagField(other);
+    code.op(compare);
+    if (number & 1) code.op(op.i32Eqz);
+    return true;
+  }
+
   private fact(fact: Fact, width: Width, decoded: Decoded, offset: number): void {
     const { code } = this;
     const constant = (low: number, high: number): void => {
@@ -480,6 +507,16 @@ class RegionCompiler {
 
 const AVAILABLE_X87 = 1;
 const AVAILABLE_SSE = 2;
+
+/** Condition codes 0 to 14, by pairs, as comparisons of two fields of the flags, or of a field with 0; those that are missing have no short form. */
+type Test = readonly [field: number, compare: number, other: number];
+const AFTER_COMPARE: Readonly<Record<number, Test>> = {
+  1: [F_CX, op.i64LtU, F_CY], 2: [F_RES, op.i64Eq, 0], 3: [F_CX, op.i64LeU, F_CY], 4: [F_RES, op.i64LtS, 0],
+  6: [F_CX, op.i64LtS, F_CY], 7: [F_CX, op.i64LeS, F_CY],
+};
+const AFTER_LOGIC: Readonly<Record<number, Test>> = {
+  2: [F_RES, op.i64Eq, 0], 3: [F_RES, op.i64Eq, 0], 4: [F_RES, op.i64LtS, 0], 6: [F_RES, op.i64LtS, 0], 7: [F_RES, op.i64LeS, 0],
+};
 
 /** What an instruction needs to be available; SSE needs all that the x87 does. */
 function availability({ decoded: { row } }: RegionInstruction): number {

@@ -4,9 +4,9 @@ import { I64, op } from '../../wasm/opcodes.ts';
 import type { Slot, Statement, Width } from '../../isa/ir.ts';
 import type { Decoded } from '../../isa/decoder.ts';
 import { loadOp, storeOp, storeRegister } from '../emitter.ts';
-import { F_AUX, F_CX, F_CY, F_OV, F_PARITY, F_RES, GPR, STATE, ZERO } from '../layout.ts';
+import { F_AUX, F_CX, F_CY, F_PARITY, F_RES, GPR, STATE, ZERO } from '../layout.ts';
 
-const FLAG_FIELDS = [F_RES, F_CX, F_CY, F_OV, F_AUX] as const;
+const FLAG_FIELDS = [F_RES, F_CX, F_CY, F_AUX] as const;
 
 /** Offset from STATE that a slot stands for in one instruction. */
 export function slotOffset(decoded: Decoded, slot: Slot): number {
@@ -175,6 +175,14 @@ export class RegisterFile {
     code.op(op.i64Or);
   }
 
+  /** Pushes the local that holds one of the lazy flags' 64-bit fields; false when the region does not touch that. */
+  flagField(offset: number): boolean {
+    const local = this.flags.get(flagField(offset));
+    if (local === undefined) return false;
+    this.code.get(local);
+    return true;
+  }
+
   readState(offset: number, width: Width, signed: boolean): void {
     const { code } = this;
     const field = flagField(offset);
@@ -209,14 +217,17 @@ export class RegisterFile {
       code.set(local);
       return;
     }
-    // F_PARITY: the upper half of the field that it shares with F_AUX.
+    // F_AUX and F_PARITY are the halves of one field.
+    const upper = offset !== FLAG_FIELDS[field];
     code.get(local);
-    code.i64Const(-1, 0);
+    code.i64Const(upper ? -1 : 0, upper ? 0 : -1);
     code.op(op.i64And);
     value();
     if (!wide) code.op(op.i64ExtendI32U);
-    code.i64Const(32);
-    code.op(op.i64Shl);
+    if (upper) {
+      code.i64Const(32);
+      code.op(op.i64Shl);
+    }
     code.op(op.i64Or);
     code.set(local);
   }

@@ -103,8 +103,7 @@ const neg: Definition = o => o.update(0, a => {
 /** CF = OF = whether the upper half carries information; the other flags are undefined and follow the low half. */
 function multiplyFlags(o: Ops, low: V, significant: V): void {
   o.flagsResult(low);
-  o.setCarry(significant);
-  o.setOverflowBit(significant);
+  o.setCarryAndOverflow(significant);
 }
 
 const multiplyAccumulator = (signed: boolean): Definition => o => {
@@ -203,7 +202,7 @@ const addCarryOnly = (overflow: boolean): Definition => o => {
   const r = o.add(o.add(a, b), o.resize(carryIn, a.width));
   const carries = o.or(o.and(a, b), o.and(o.or(a, b), o.not(r)));
   const carryOut = o.shrU(carries, o.const(32, a.width - 1));
-  if (overflow) o.setOverflowBit(o.ne(carryOut, o.const(carryOut.width, 0)));
+  if (overflow) o.setOverflow(o.ne(carryOut, o.const(carryOut.width, 0)));
   else o.setCarry(carryOut);
   o.write(0, r);
 };

@@ -17,21 +17,11 @@ const bit0 = (o: Ops, v: V): V => o.and(v.width < 32 ? o.zeroExtend(v, 32) : v, 
 
 const shl: Shift = (o, a, count) => {
   const w = a.width;
-  let r: V;
-  let carry: V;
-  if (w === 64) {
-    r = o.shl(a, count);
-    carry = bit0(o, o.shrU(a, o.sub(o.const(32, 64), count)));
-  } else {
-    const wide = o.shl(o.zeroExtend(a, 64), count);
-    r = o.truncate(wide, w);
-    carry = bit0(o, o.shrU(wide, o.const(32, w)));
-  }
+  const wide = o.shl(o.resize(a, 64), count);
+  const r = o.resize(wide, w);
   o.when(o.ne(count, o.const(32, 0)), () => {
     o.flagsResult(r);
-    o.setCarry(carry);
-    const top = o.shrU(o.clean(r), o.const(32, w - 1));
-    o.setOverflowBit(o.ne(o.resize(o.xor(o.resize(top, 64), o.resize(carry, 64)), 64), o.const(64, 0)));
+    o.setShiftedOut(w === 64 ? o.shl(a, o.sub(count, o.const(32, 1))) : o.shl(wide, o.const(32, 63 - w)));
   });
   return r;
 };
@@ -40,8 +30,7 @@ const shr: Shift = (o, a, count) => {
   const r = o.shrU(source, count);
   o.when(o.ne(count, o.const(32, 0)), () => {
     o.flagsResult(r);
-    o.setCarry(bit0(o, o.shrU(source, o.sub(count, o.const(32, 1)))));
-    o.setOverflowSign(a);
+    o.setCarryOverflow(bit0(o, o.shrU(source, o.sub(count, o.const(32, 1)))), a);
   });
   return r;
 };
@@ -51,8 +40,7 @@ const sar: Shift = (o, a, count) => {
   const r = o.resize(wide, a.width);
   o.when(o.ne(count, o.const(32, 0)), () => {
     o.flagsResult(r);
-    o.setCarry(bit0(o, o.shrS(source, o.sub(count, o.const(32, 1)))));
-    o.setOverflowBit(o.const(1, 0));
+    o.setCarryOnly(bit0(o, o.shrS(source, o.sub(count, o.const(32, 1)))));
   });
   return r;
 };
@@ -70,22 +58,12 @@ function rotated(o: Ops, a: V, count: V, left: boolean): V {
 
 const rol: Shift = (o, a, count) => {
   const r = rotated(o, a, count, true);
-  o.when(o.ne(count, o.const(32, 0)), () => {
-    const carry = o.resize(bit0(o, o.clean(r)), 64);
-    o.setCarry(carry);
-    o.setOverflowBit(o.ne(o.xor(o.resize(o.shrU(o.clean(r), o.const(32, a.width - 1)), 64), carry), o.const(64, 0)));
-  });
+  o.when(o.ne(count, o.const(32, 0)), () => o.flagsRotated(r, true));
   return r;
 };
 const ror: Shift = (o, a, count) => {
   const r = rotated(o, a, count, false);
-  o.when(o.ne(count, o.const(32, 0)), () => {
-    const clean = o.clean(r);
-    const top = o.resize(o.shrU(clean, o.const(32, a.width - 1)), 64);
-    const second = o.and(o.resize(o.shrU(clean, o.const(32, a.width - 2)), 64), o.const(64, 1));
-    o.setCarry(top);
-    o.setOverflowBit(o.ne(o.xor(top, second), o.const(64, 0)));
-  });
+  o.when(o.ne(count, o.const(32, 0)), () => o.flagsRotated(r, false));
   return r;
 };
 /** RCL and RCR: rotation through CF over width + 1 bits, by a helper that leaves the new CF and OF in ARGUMENTS. */
@@ -94,10 +72,7 @@ const throughCarry = (helper: string): Shift => (o, a, count) => {
   const wide = o.call(helper, 64, [o.zeroExtend(a, 64), count, o.const(32, w), o.resize(o.carry(), 32)]);
   const carry = o.state(ARGUMENTS, 64);
   const overflow = o.state(ARGUMENTS + 8, 64);
-  o.when(o.ne(count, o.const(32, 0)), () => {
-    o.setCarry(carry);
-    o.setOverflowBit(o.ne(overflow, o.const(64, 0)));
-  });
+  o.when(o.ne(count, o.const(32, 0)), () => o.replaceCarryOverflow(carry, overflow));
   return o.truncate(wide, w);
 };
 
@@ -165,8 +140,7 @@ const doubleShift = (left: boolean): Definition => o => {
     }
     o.when(o.ne(count, o.const(32, 0)), () => {
       o.flagsResult(r);
-      o.setCarry(carry);
-      o.setOverflowSign(o.xor(a, r));
+      o.setCarryOverflow(carry, o.xor(a, r));
     });
     return r;
   });
@@ -188,7 +162,7 @@ const bitTest = (change: BitChange, registerOffset: boolean): Definition => o =>
   const writes = change(o, o.const(width, 0), o.const(width, 0)) !== null;
   const test = (a: V): V => {
     const source = width === 16 ? o.zeroExtend(a, 32) : a;
-    o.setCarry(bit0(o, o.shrU(source, bitNumber)));
+    o.setCarryOnly(bit0(o, o.shrU(source, bitNumber)));
     const mask = o.resize(o.shl(o.const(width === 64 ? 64 : 32, 1), bitNumber), width);
     return change(o, a, mask) ?? a;
   };
@@ -225,7 +199,7 @@ const countZeros = (trailing: boolean): Definition => o => {
   const a = o.src(1);
   const r = o.unary(trailing ? 'ctz' : 'clz', a);
   o.flagsResult(r);
-  o.setCarry(o.isZero(a.width < 32 ? o.zeroExtend(a, 32) : a));
+  o.setCarryOnly(o.isZero(a.width < 32 ? o.zeroExtend(a, 32) : a));
   o.write(0, r);
 };
 const SCAN = { undefinedFlags: CF | OF | SF | AF | PF };

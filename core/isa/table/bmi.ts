@@ -36,7 +36,7 @@ const bzhi = binary((o, a, control) => {
   const count = field(o, control, 0);
   const result = lowBits(o, a, count);
   o.flagsLogic(result);
-  o.setCarry(o.isZero(o.ltU(count, widthOf(o, a))));
+  o.setCarryOnly(o.isZero(o.ltU(count, widthOf(o, a))));
   return result;
 });
 
@@ -45,7 +45,7 @@ const lowestBit = (f: (o: Ops, a: V) => V, carryWhenZero: boolean): Definition =
   const a = o.src(1);
   const result = f(o, a);
   o.flagsLogic(result);
-  o.setCarry(carryWhenZero ? o.isZero(a) : o.ne(a, o.const(a.width, 0)));
+  o.setCarryOnly(carryWhenZero ? o.isZero(a) : o.ne(a, o.const(a.width, 0)));
   o.write(0, result);
 };
 

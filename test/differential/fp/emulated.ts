@@ -52,10 +52,14 @@ export function readFlags(cpu: CpuWasm): bigint {
   let flags = 0n;
   if (cpu.read64(L.F_CX) < cpu.read64(L.F_CY)) flags |= 1n;
   if ((parity & 1) === 0) flags |= 4n;
-  if (((BigInt(cpu.read32(L.F_AUX)) ^ result) & 0x10n) !== 0n) flags |= 0x10n;
+  const x = cpu.read64(L.F_CX);
+  const y = cpu.read64(L.F_CY);
+  const difference = BigInt.asUintN(64, x - y);
+  const aux = cpu.read32(L.F_AUX);
+  flags |= (aux & L.AUX_DERIVED ? (x ^ y ^ difference) >> BigInt(aux & 63) : BigInt(aux)) & 0x10n;
   if (result === 0n) flags |= 0x40n;
   if (result >> 63n !== 0n) flags |= 0x80n;
-  if (cpu.read64(L.F_OV) >> 63n !== 0n) flags |= 0x800n;
+  if (((x ^ y) & (x ^ difference)) >> 63n !== 0n) flags |= 0x800n;
   return flags;
 }
 
@@ -65,8 +69,9 @@ function writeFlags(cpu: CpuWasm, flags: bigint): void {
   cpu.write64(L.F_RES, result);
   // The low byte of the result is 0, of even parity.
   cpu.write32(L.F_PARITY, (flags & 4n) !== 0n ? 0 : 1);
-  cpu.write64(L.F_CX, 0n);
-  cpu.write64(L.F_CY, flags & 1n);
-  cpu.write64(L.F_OV, (flags & 0x800n) !== 0n ? 1n << 63n : 0n);
+  // Twice a number minus the number: the upper bits of that say both.
+  const doubled = ((flags & 1n) << 63n) | (((flags ^ (flags >> 11n)) & 1n) << 62n);
+  cpu.write64(L.F_CX, BigInt.asUintN(64, doubled << 1n));
+  cpu.write64(L.F_CY, doubled);
   cpu.write32(L.F_AUX, Number(flags & 0x10n));
 }

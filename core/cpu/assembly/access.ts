@@ -275,12 +275,12 @@ function readSlow(la: u64, size: i32, access: u32, vector: u32): u32 {
   return BOUNCE;
 }
 
-/** Of a write that would drop decoded code or meets a data breakpoint: a region does not carry it out. */
+/** Of a write that a region does not carry out: it would drop decoded code, meets a data breakpoint, or goes to BOUNCE. */
 const REFUSED: u32 = 1;
 
 /**
- * `fetch`: whether BOUNCE must hold the current bytes even when reading them may have an effect (MMIO). `region`: whether the write is
- * REFUSED when a region cannot simply go on behind it.
+ * `fetch`: whether BOUNCE must hold the current bytes even when reading them may have an effect (MMIO). `region`: whether the write may be
+ * REFUSED, before it has had any effect.
  */
 function writeSlow(la: u64, size: i32, access: u32, vector: u32, fetch: bool, region: bool = false): u32 {
   access |= WRITE;
@@ -289,7 +289,7 @@ function writeSlow(la: u64, size: i32, access: u32, vector: u32, fetch: bool, re
   if (!translateAll(la, size, access) || !checkAlignment(la, size, access)) return 0;
   if (region) {
     if (load<u32>(DR7) & 0xff && pageWatched(la)) return REFUSED;
-    if (holdsCode(firstTarget, firstSize) || (firstSize < <u32>size && holdsCode(secondTarget, size - firstSize))) return REFUSED;
+    if (firstSize < <u32>size || pageKind(firstTarget) != PAGE_RAM || holdsCode(firstTarget, firstSize)) return REFUSED;
   }
   if (load<u32>(DEBUG_MODE) && !debugAccess(la, size, access)) return 0;
   const apic = reachesApic(size);
@@ -352,7 +352,6 @@ export function slowStoreStack(la: u64, size: i32): u32 {
 const OK: u32 = 0;
 const STATUS_FAULT: u32 = 1;
 const REGION_STEP: u32 = 7;
-const STATUS_BOUNCED: u32 = 8;
 
 // @ts-ignore: decorator
 @inline
@@ -368,7 +367,10 @@ function standFor(window: u32, la: u64, host: u32): void {
   store<u32>(window, host - <u32>la, 8);
 }
 
-export function openRead(window: u32, la: u64, size: i32): u32 {
+/** `where`: offset of the window from TLB_BASE, size of the access above bit 24. */
+export function openRead(la: u64, where: u32): u32 {
+  const window = load<u32>(TLB_BASE) + (where & 0xffffff);
+  const size: i32 = where >> 24;
   const entry = dataEntry(load<u32>(TLB_BASE) + TLB_READ, la);
   if (load<u64>(entry) + la <= 4096 - <u64>size) {
     copyEntry(window, entry);
@@ -381,27 +383,20 @@ export function openRead(window: u32, la: u64, size: i32): u32 {
   return OK;
 }
 
-function openForWrite(window: u32, la: u64, size: i32, fetch: bool): u32 {
+/** For a store and for a read-modify-write. */
+export function openWrite(la: u64, where: u32): u32 {
+  const window = load<u32>(TLB_BASE) + (where & 0xffffff);
+  const size: i32 = where >> 24;
   const entry = dataEntry(load<u32>(TLB_BASE) + TLB_WRITE, la);
   if (load<u64>(entry) + la <= 4096 - <u64>size) {
     copyEntry(window, entry);
     return OK;
   }
-  const host = writeSlow(la, size, currentAccess(), GENERAL_PROTECTION, fetch, true);
+  const host = writeSlow(la, size, currentAccess(), GENERAL_PROTECTION, false, true);
   if (!host) return STATUS_FAULT;
   if (host == REFUSED) return REGION_STEP;
   standFor(window, la, host);
-  return host == BOUNCE && !fetch ? STATUS_BOUNCED : OK;
-}
-
-/** For an instruction that only writes; with STATUS_BOUNCED, commitWrite must follow the store. */
-export function openStore(window: u32, la: u64, size: i32): u32 {
-  return openForWrite(window, la, size, false);
-}
-
-/** For a read-modify-write, after which commitWrite must follow when the window leads to BOUNCE. */
-export function openWrite(window: u32, la: u64, size: i32): u32 {
-  return openForWrite(window, la, size, true);
+  return OK;
 }
 
 /** Carries out the write that was prepared in BOUNCE. No other access may come between. */

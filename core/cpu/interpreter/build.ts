@@ -450,6 +450,7 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
         code.i32Const(REGION_STEP);
         code.op(op.i32Eq);
         code.if();
+        interpretOne();
         leaveWith(RUN_STEP, exit);
         code.end();
         code.get(status);
@@ -603,6 +604,40 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
     code.br(label);
   }
 
+  /** Goes on in the interpreter where a region was left before an instruction; falls through where that is the entry of a region. */
+  function interpretOne(): void {
+    const none = code.block();
+    code.i32Const(0);
+    code.memory(op.i64Load, RIP);
+    code.tee(target);
+    executeRecord(code, !options.long, { tlb, linear, entry: at, offset, table }, none);
+    code.tee(at);
+    code.op(op.i32Eqz);
+    code.brIf(none);
+    for (const operation of [OP_REGION, OP_GOTO]) {
+      code.get(at);
+      code.memory(op.i32Load16U, R_OP);
+      code.i32Const(operation);
+      code.op(op.i32Eq);
+      code.brIf(none);
+    }
+    goToRecord();
+    code.end();
+  }
+
+  /** Goes on at the record in `at`, which is that of the RIP in `target`, `offset` bytes into its page. */
+  function goToRecord(): void {
+    code.get(target);
+    code.get(offset);
+    code.op(op.i64ExtendI32U);
+    code.op(op.i64Sub);
+    code.set(pageRip);
+    code.get(at);
+    code.tee(record);
+    code.set(entry);
+    code.br(next);
+  }
+
   /** Goes to the RIP in `target`: execute table first, `lookup` when it misses. */
   function farLookup(): void {
     const slow = code.block();
@@ -615,15 +650,7 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
     code.tee(at);
     code.op(op.i32Eqz);
     code.brIf(slow);
-    code.get(target);
-    code.get(offset);
-    code.op(op.i64ExtendI32U);
-    code.op(op.i64Sub);
-    code.set(pageRip);
-    code.get(at);
-    code.tee(record);
-    code.set(entry);
-    code.br(next);
+    goToRecord();
     code.end();
     code.i32Const(0);
     code.get(target);

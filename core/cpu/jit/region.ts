@@ -276,10 +276,13 @@ class RegionCompiler {
    * `step` for the interpreter to carry out the instruction there. There are many such places; each is as short as can be.
    */
   private stopAt(label: number, offset: number, completed: number): void {
-    const { code } = this;
-    code.i32Const((offset << COMPLETED_BITS) | completed);
-    code.set(this.place);
-    code.br(label);
+    this.stopPlace(offset, completed);
+    this.code.br(label);
+  }
+
+  private stopPlace(offset: number, completed: number): void {
+    this.code.i32Const((offset << COMPLETED_BITS) | completed);
+    this.code.set(this.place);
   }
 
   /** Where `stopAt` leads. */
@@ -317,8 +320,11 @@ class RegionCompiler {
       code,
       memory: take => windowAccess({
         code, tlb: TLB, helper: this.helper, take, windows: this.windows, windowOf: address => windowOf(decoded, address),
-        status: this.status,
-        leaveWithStatus: () => this.stopAt(this.stop, offset, completed),
+        leaveUnlessOk: () => {
+          this.stopPlace(offset, completed);
+          code.tee(this.status);
+          code.brIf(this.stop);
+        },
       }),
       slotBase: slot => {
         code.i32Const(0);

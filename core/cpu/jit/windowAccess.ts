@@ -5,52 +5,33 @@
  */
 import type { Decoded } from '../../isa/decoder.ts';
 import type { Node } from '../../isa/ir.ts';
-import { I32, op } from '../../wasm/opcodes.ts';
+import { I32, op, v } from '../../wasm/opcodes.ts';
 import { storeOp } from '../emitter.ts';
-import { commitIfBounced, hostAddress, tableMiss } from '../tableAccess.ts';
+import { hostAddress, tableMiss } from '../tableAccess.ts';
 import type { AccessContext, MemoryAccess } from '../tableAccess.ts';
 import {
   STATE, TLB_READ, TLB_WRITE, WINDOWS, WINDOW_ABSOLUTE, WINDOW_ANY, WINDOW_RIP, WINDOW_SEGMENT, WINDOW_SIZE, WINDOW_STACK, WINDOW_WRITE, ZERO,
 } from '../layout.ts';
 import { slotOffset } from './registers.ts';
 
-/** STATUS of `openStore` when the store goes to BOUNCE and must be committed. */
-export const STATUS_BOUNCED = 8;
-
 export interface RegionAccessContext extends AccessContext {
   /** Number of the window of an address. */
   windowOf(address: Node): number;
   /** Whether registers other than the stack pointer look through windows first: worth it in code that runs long. */
   readonly windows: boolean;
-  /** Local for the STATUS with which `leaveWithStatus` leaves the region at the current instruction, which has done nothing yet. */
-  readonly status: number;
-  leaveWithStatus(): void;
+  /** Leaves the region at the current instruction, which has done nothing yet, when the STATUS on the wasm stack is not OK. */
+  leaveUnlessOk(): void;
 }
 
 export function windowAccess(context: RegionAccessContext): MemoryAccess {
   const { code, tlb } = context;
 
-  /** Calls the helper that makes a window current; `bounced` handles the one STATUS that goes on elsewhere. */
-  const open = (helper: string, window: number, linear: number, bytes: number, bounced?: () => void): void => {
-    const { status } = context;
-    code.get(tlb);
-    code.i32Const(window);
-    code.op(op.i32Add);
+  /** Makes a window current. */
+  const open = (write: boolean, window: number, linear: number, bytes: number): void => {
     code.get(linear);
-    code.i32Const(bytes);
-    code.call(context.helper(helper));
-    code.tee(status);
-    code.ifUnlikely();
-    if (bounced) {
-      code.get(status);
-      code.i32Const(STATUS_BOUNCED);
-      code.op(op.i32Eq);
-      code.if();
-      bounced();
-      code.end();
-    }
-    context.leaveWithStatus();
-    code.end();
+    code.i32Const(window | (bytes << 24));
+    code.call(context.helper(write ? 'openWrite' : 'openRead'));
+    context.leaveUnlessOk();
   };
 
   const windowMiss = (window: number, linear: number, bytes: number): void => {
@@ -63,14 +44,14 @@ export function windowAccess(context: RegionAccessContext): MemoryAccess {
   };
 
   /** Pushes the host address of an access. */
-  const point = (write: boolean, helper: string, address: Node, linear: number, bytes: number, bounced?: () => void): void => {
+  const point = (write: boolean, address: Node, linear: number, bytes: number): void => {
     const number = context.windowOf(address);
     const table = write ? TLB_WRITE : TLB_READ;
     const place = (slot: number): number => WINDOWS + slot * WINDOW_SIZE + (write ? WINDOW_WRITE : 0);
     if (number === WINDOW_STACK) {
       windowMiss(place(number), linear, bytes);
       code.ifUnlikely();
-      open(helper, place(number), linear, bytes, bounced);
+      open(write, place(number), linear, bytes);
       code.end();
       hostAddress(code, linear, tlb, place(number) + 8);
     } else if (context.windows) {
@@ -80,16 +61,12 @@ export function windowAccess(context: RegionAccessContext): MemoryAccess {
       code.ifUnlikely();
       tableMiss(context, table, linear, entry, bytes);
       code.ifUnlikely();
-      open(helper, window, linear, bytes, bounced);
+      open(write, window, linear, bytes);
       code.else();
       code.get(tlb);
       code.get(entry);
-      code.memory(op.i64Load, table);
-      code.memory(op.i64Store, window);
-      code.get(tlb);
-      code.get(entry);
-      code.memory(op.i32Load, table + 8);
-      code.memory(op.i32Store, window + 8);
+      code.simdMemory(v.load, table);
+      code.simdMemory(v.store, window);
       code.end();
       code.end();
       hostAddress(code, linear, tlb, window + 8);
@@ -97,7 +74,7 @@ export function windowAccess(context: RegionAccessContext): MemoryAccess {
       const entry = context.take(I32);
       tableMiss(context, table, linear, entry, bytes);
       code.ifUnlikely();
-      open(helper, place(WINDOW_ANY), linear, bytes, bounced);
+      open(write, place(WINDOW_ANY), linear, bytes);
       // The window's addend, where the entry's would be.
       code.get(tlb);
       code.i32Const(place(WINDOW_ANY) - table);
@@ -110,29 +87,20 @@ export function windowAccess(context: RegionAccessContext): MemoryAccess {
 
   return {
     read(address, linear, bytes) {
-      point(false, 'openRead', address, linear, bytes);
+      point(false, address, linear, bytes);
     },
     store(address, linear, bytes, wide, value) {
-      const window = WINDOWS + (context.windowOf(address) === WINDOW_STACK || context.windows ? context.windowOf(address) : WINDOW_ANY) * WINDOW_SIZE + WINDOW_WRITE;
-      const done = code.block();
-      point(true, 'openStore', address, linear, bytes, () => {
-        hostAddress(code, linear, tlb, window + 8);
-        value();
-        storeOp(code, bytes, 0, wide);
-        code.call(context.helper('commitWrite'));
-        code.br(done);
-      });
+      point(true, address, linear, bytes);
       value();
       storeOp(code, bytes, 0, wide);
-      code.end();
     },
     modify(address, linear, bytes) {
       const pointer = context.take(I32);
-      point(true, 'openWrite', address, linear, bytes);
+      point(true, address, linear, bytes);
       code.set(pointer);
       return pointer;
     },
-    finish: pointer => commitIfBounced(context, pointer),
+    finish: () => undefined,
   };
 }
 

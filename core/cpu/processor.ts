@@ -26,8 +26,13 @@ import {
   VCPU_LIMIT, VCPU_STATES, VCPU_STATE_SIZE, XCR0_ALLOWED, PHYS_RESERVED, WINDOW_EMPTY, WINDOW_ROOT,
 } from './layout.ts';
 
-// Off by default in this V8; it must be set before anything is compiled. Look-aside misses are laid out of the way with it.
-setFlagsFromString('--experimental-wasm-branch-hinting');
+/**
+ * Must be set before anything is compiled. Branch hints, off by default in this V8, lay look-aside misses out of the way. The code here is
+ * made for speed already, so that inlining and changing its loops costs compile time alone; and nothing in it recurses.
+ */
+for (const flag of ['experimental-wasm-branch-hinting', 'no-wasm-inlining', 'no-wasm-loop-unrolling', 'no-wasm-loop-peeling', 'no-wasm-stack-checks']) {
+  setFlagsFromString(`--${flag}`);
+}
 
 /** Basic exit reasons that this processor raises. @sdm 3D appendix C */
 export const exitReason = {

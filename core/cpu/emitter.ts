@@ -262,7 +262,8 @@ export class Emitter {
 
   /** Notes that a value is not needed: its reads are no longer waited for. */
   private skip(node: Node): void {
-    if (this.locals.has(node.id)) return;
+    // What is used elsewhere too is computed there.
+    if (this.locals.has(node.id) || (node.kind !== 'slot' && node.kind !== 'state' && (this.uses.get(node.id) ?? 0) > 1)) return;
     if (node.kind === 'slot' || node.kind === 'state') this.consumed.set(node.id, (this.consumed.get(node.id) ?? 0) + 1);
     else for (const child of children(node)) this.skip(child);
   }
@@ -432,24 +433,26 @@ export class Emitter {
   }
 
   private load(address: Node, bytes: number, width: Width): void {
-    this.memory.read(address, this.addressLocal(address), bytes);
-    loadOp(this.code, width, 0, false);
+    const offset = this.memory.read(address, () => this.addressLocal(address), bytes);
+    this.skip(address);
+    loadOp(this.code, width, offset, false);
   }
 
   private store(address: Node, bytes: number, value: Node): void {
-    const linear = this.addressLocal(address);
-    // The value is pushed on more than one path.
-    if (!this.locals.has(value.id) && value.kind !== 'const') {
+    if (this.memory.valueTwice && !this.locals.has(value.id) && value.kind !== 'const') {
+      this.addressLocal(address);
       this.compute(value);
       const kept = this.take(valueType(value.width));
       this.code.set(kept);
       this.locals.set(value.id, kept);
     }
-    this.memory.store(address, linear, bytes, value.width === 64, () => this.value(value));
+    this.memory.store(address, () => this.addressLocal(address), bytes, value.width === 64, () => this.value(value));
+    this.skip(address);
   }
 
   private modify(node: Extract<Node, { kind: 'modify' }>): void {
-    const pointer = this.memory.modify(node.address, this.addressLocal(node.address), node.bytes);
+    const pointer = this.memory.modify(node.address, () => this.addressLocal(node.address), node.bytes);
+    this.skip(node.address);
     this.pointers.set(node.id, pointer);
     this.code.get(pointer);
     loadOp(this.code, node.width, 0, false);

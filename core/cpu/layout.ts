@@ -225,6 +225,9 @@ export const CODE_TABLE = 0x10c00;
 export const CODE_PAGE_RIP = 0x10c08;
 /** 32-bit: entry record of the region that returned to the interpreter last. */
 export const REGION_ENTRY = 0x10c10;
+/** 32-bit each: how often a range of accesses crossed a page (jit/ranges.ts), and the index of the region where that happened last. */
+export const RANGE_CROSSINGS = 0x10c80;
+export const RANGE_CROSSED_BY = 0x10c84;
 /**
  * 32-bit: two bits for each of ES, CS, SS and DS, as in SEG_FLAT, but set only where the base is 0: an offset is then the linear address.
  * Legacy code is compiled for one value of it.

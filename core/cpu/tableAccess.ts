@@ -8,14 +8,16 @@ import { I32, op } from '../wasm/opcodes.ts';
 import { BOUNCE, TLB_DATA_MASK, TLB_READ, TLB_WRITE } from './layout.ts';
 import { storeOp } from './emitter.ts';
 
-/** Emits accesses of up to 64 bytes. `address` is the address as the definition has it, `linear` the local (i64) that holds its value. */
+/** Emits accesses of up to 64 bytes. `address` is the address as the definition has it; `linear` computes it into a local (i64), which it returns. */
 export interface MemoryAccess {
-  /** Pushes the host address of what is read. */
-  read(address: Node, linear: number, bytes: number): void;
+  /** Whether a store's value is pushed more than once. */
+  readonly valueTwice: boolean;
+  /** Pushes the host address of what is read, less the offset that is returned. */
+  read(address: Node, linear: () => number, bytes: number): number;
   /** Emits a store; `value` pushes what is stored (`wide`: a 4-byte store of an i64). */
-  store(address: Node, linear: number, bytes: number, wide: boolean, value: () => void): void;
+  store(address: Node, linear: () => number, bytes: number, wide: boolean, value: () => void): void;
   /** Makes what is at an address ready to be read and written; returns the local with its host address. A `finish` must follow the write. */
-  modify(address: Node, linear: number, bytes: number): number;
+  modify(address: Node, linear: () => number, bytes: number): number;
   finish(pointer: number): void;
 }
 
@@ -91,10 +93,13 @@ export function tableAccess(context: AccessContext, faultIf: () => void): Memory
     return pointer;
   };
   return {
-    read(_address, linear, bytes) {
-      code.get(point(TLB_READ, 'slowRead', linear, bytes));
+    valueTwice: true,
+    read(_address, address, bytes) {
+      code.get(point(TLB_READ, 'slowRead', address(), bytes));
+      return 0;
     },
-    store(_address, linear, bytes, wide, value) {
+    store(_address, address, bytes, wide, value) {
+      const linear = address();
       const pointer = context.take(I32);
       tableMiss(context, TLB_WRITE, linear, pointer, bytes);
       code.ifUnlikely();
@@ -109,7 +114,7 @@ export function tableAccess(context: AccessContext, faultIf: () => void): Memory
       storeOp(code, bytes, 0, wide);
       code.end();
     },
-    modify: (_address, linear, bytes) => point(TLB_WRITE, 'slowWrite', linear, bytes),
+    modify: (_address, address, bytes) => point(TLB_WRITE, 'slowWrite', address(), bytes),
     finish: pointer => commitIfBounced(context, pointer),
   };
 }

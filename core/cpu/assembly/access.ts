@@ -25,6 +25,8 @@ import {
   PAGE_RAM,
   PENDING_DEBUG,
   RAM_BASE,
+  RANGE_CROSSED_BY,
+  RANGE_CROSSINGS,
   STEP_REASON,
   TLB_BASE,
   TLB_READ,
@@ -380,6 +382,41 @@ export function openRead(la: u64, where: u32): u32 {
   const host = slowRead(la, size);
   if (!host) return STATUS_FAULT;
   standFor(window, la, host);
+  return OK;
+}
+
+/**
+ * Makes a window current for a range in one page. The access that comes first is at `la`; `extent`: bytes of the range before it (7:0), its
+ * length less 1 (15:8), whether the first access writes (16), whether any does (17). `index` is the region's.
+ */
+export function openRange(la: u64, where: u32, extent: u32, index: u32): u32 {
+  const first = la - (extent & 0xff);
+  const length: u64 = ((extent >> 8) & 0xff) + 1;
+  if ((first & 0xfff) + length > 4096) {
+    store<u32>(RANGE_CROSSINGS, load<u32>(RANGE_CROSSINGS) + 1);
+    store<u32>(RANGE_CROSSED_BY, index);
+    return REGION_STEP;
+  }
+  const window = load<u32>(TLB_BASE) + (where & 0xffffff);
+  const entry = dataEntry(load<u32>(TLB_BASE) + (extent & (1 << 17) ? TLB_WRITE : TLB_READ), la);
+  if (load<u64>(entry) + first > 4096 - length) {
+    // What the first access would meet is met now. Memory-mapped registers must not be read twice.
+    const size: i32 = where >> 24;
+    if (extent & (1 << 16)) {
+      const host = writeSlow(la, size, currentAccess(), GENERAL_PROTECTION, false, true);
+      if (!host) return STATUS_FAULT;
+    } else {
+      if (load<u32>(DR7) & 0xff && pageWatched(la)) return REGION_STEP;
+      const access = currentAccess();
+      if (!wide(access)) la &= 0xffffffff;
+      else if (!checkCanonical(la, size, GENERAL_PROTECTION)) return STATUS_FAULT;
+      if (!translateAll(la, size, access)) return STATUS_FAULT;
+      if (pageKind(firstTarget) != PAGE_RAM) return REGION_STEP;
+      if (!slowRead(la, size)) return STATUS_FAULT;
+    }
+    if (load<u64>(entry) + first > 4096 - length) return REGION_STEP;
+  }
+  copyEntry(window, entry);
   return OK;
 }
 

@@ -10,7 +10,7 @@ import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { DecodedForm } from '../forms.ts';
 import { buildProgram } from '../forms.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RIP } from '../layout.ts';
+import { CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_BY, RANGE_CROSSINGS, RIP } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_GOTO, OP_REGION, OP_STOP, R_AUX, R_OP, OP_CROSS } from '../record.ts';
 import { discover, keyOffset } from './discover.ts';
 import { dumpRegion } from './dump.ts';
@@ -35,6 +35,8 @@ const LARGE_MARKS = 64;
 /** Marks of a block between two looks whether its region pays: looking costs something itself. */
 const LOOK_AGAIN = 8;
 const FIRST_LOOK = 4;
+/** Ranges that cross pages between two samples before a region is compiled without: each costs as much as some hundred instructions. */
+const CROSSING_LIMIT = 16;
 /**
  * What V8 executes of a module's baseline code before it optimises it, in its own measure. By default it does so at once for a region, which
  * takes longer than most small regions ever run.
@@ -72,8 +74,12 @@ interface RegionEntry {
   /** RIP of the entry when it was first compiled. */
   readonly rip: bigint;
   readonly size: number;
+  /** Index of its function. */
+  index: number;
   marks: number;
   large: boolean;
+  /** Whether its accesses may share ranges. */
+  ranges: boolean;
 }
 
 export class JitManager {
@@ -100,12 +106,13 @@ export class JitManager {
   /** Marks the block at a guest-physical address, which a branch is about to enter. */
   sample(gpa: number): void {
     if (this.nextIndex > this.host.lastIndex || this.liveBytes > BYTE_QUOTA) this.evict();
+    this.watchCrossings();
     if (gpa === 0xffffffff) return;
     const size = this.view.getUint32(CODE_SIZE, true);
     const { record } = this.recordAt(gpa, size);
     if (record !== 0 && this.view.getUint16(record + R_OP, true) === OP_REGION) return;
     const marks = this.heat.mark(Heat.key(gpa, size));
-    if (marks === FIRST_LOOK || marks % LOOK_AGAIN === 0) this.compile(gpa, 0, 0, true);
+    if (marks === FIRST_LOOK || marks % LOOK_AGAIN === 0) this.compile(gpa, 0, 0, 'hot');
   }
 
   /** The record of the instruction at a guest-physical address, 0 when it is not decoded, and the record table of its page. */
@@ -120,40 +127,61 @@ export class JitManager {
     this.counters.samplesInRegions++;
     const entry = this.entries.get(record);
     if (!entry || entry.large || ++entry.marks < LARGE_MARKS || (entry.marks & (entry.marks - 1)) !== 0) return;
-    // The processor has left the region: its entry is found again relative to where it is now, if that is the same address space.
+    const distance = this.distanceTo(entry);
+    if (distance !== null) this.compile(entry.gpa, 1, distance, 'hot');
+  }
+
+  /** The processor has left a region: where its entry is relative to RIP, if this is still the same address space. */
+  private distanceTo(entry: RegionEntry): number | null {
     const distance = Number(entry.rip - this.view.getBigUint64(RIP, true));
-    if (this.view.getUint32(CODE_SIZE, true) !== entry.size || distance !== (distance | 0)) return;
-    if (this.host.pageAddress(distance) !== entry.gpa) return;
-    this.compile(entry.gpa, 1, distance, true);
+    if (this.view.getUint32(CODE_SIZE, true) !== entry.size || distance !== (distance | 0)) return null;
+    return this.host.pageAddress(distance) === entry.gpa ? distance : null;
+  }
+
+  /** A region whose ranges of accesses go on crossing pages, as a structure lies across two, is compiled without ranges. */
+  private watchCrossings(): void {
+    const { view } = this;
+    const crossings = view.getUint32(RANGE_CROSSINGS, true);
+    if (crossings === 0) return;
+    view.setUint32(RANGE_CROSSINGS, 0, true);
+    if (crossings < CROSSING_LIMIT) return;
+    const index = view.getUint32(RANGE_CROSSED_BY, true);
+    const entry = [...this.entries.values()].find(candidate => candidate.index === index);
+    if (!entry) return;
+    entry.ranges = false;
+    const distance = this.distanceTo(entry);
+    if (distance !== null) this.compile(entry.gpa, entry.large ? 1 : 0, distance, 'crossings');
   }
 
   /**
-   * Compiles the region that begins at a decoded guest-physical address of the current code size, `distance` bytes behind RIP; `weigh`:
-   * when the time that was spent there is worth it.
+   * Compiles the region that begins at a decoded guest-physical address of the current code size, `distance` bytes behind RIP; `hot`: when
+   * the time that was spent there is worth it; `crossings`: in place of one that is there.
    */
-  compile(gpa: number, tier = 0, distance = 0, weigh = false): void {
+  compile(gpa: number, tier = 0, distance = 0, why: 'always' | 'hot' | 'crossings' = 'always'): void {
     const { view } = this;
     const size = view.getUint32(CODE_SIZE, true);
     const { record, table } = this.recordAt(gpa, size);
     if (record === 0 || this.nextIndex > this.host.lastIndex) return;
     const operation = view.getUint16(record + R_OP, true);
-    if (operation === OP_CROSS || operation === OP_STOP || (operation === OP_REGION && tier === 0)) return;
+    if (operation === OP_CROSS || operation === OP_STOP || (operation === OP_REGION && tier === 0 && why !== 'crossings')) return;
+    const selective = why !== 'always';
+    const before = this.entries.get(record);
     const started = performance.now();
-    const region = discover(gpa & 4095, this.source(gpa, table, size, distance, weigh), TIERS[tier]!);
+    const region = discover(gpa & 4095, this.source(gpa, table, size, distance, selective), TIERS[tier]!);
     if (region.blocks.size === 0) {
       this.counters.refused++;
       return;
     }
     let instructions = 0;
     for (const block of region.blocks.values()) instructions += block.instructions.length;
-    const pays = !weigh || (tier === 0 ? this.smallPays(gpa, region, size, instructions) : (this.entries.get(record)?.marks ?? 0) >= instructions * LARGE_COST);
+    const samples = before?.marks ?? 0;
+    const pays = why !== 'hot' || (tier === 0 ? this.smallPays(gpa, region, size, instructions) : samples >= instructions * LARGE_COST);
     if (!pays) {
       this.counters.postponed++;
       this.counters.compileMs += performance.now() - started;
       return;
     }
-    const identity = { record, index: this.nextIndex, plain: view.getUint32(PLAIN_SEGMENTS, true), windows: tier === 1 || !weigh };
-    const samples = this.entries.get(record)?.marks ?? 0;
+    const identity = { record, index: this.nextIndex, plain: view.getUint32(PLAIN_SEGMENTS, true), windows: tier === 1 || !selective, ranges: before?.ranges ?? true };
     const code = compileRegion(region, analyse(region.blocks, region.entry), SIZES[size]!, this.host.signatures, identity);
     setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET[tier]!}`);
     const module = new WebAssembly.Module(code);
@@ -161,7 +189,11 @@ export class JitManager {
     const instance = new WebAssembly.Instance(module, { host: { memory: this.host.memory, cold: this.host.table }, helpers: this.host.helpers });
     this.host.table.set(this.nextIndex, instance.exports['region'] as () => void);
     // A large region takes the place of the small one; what the record held before either stays known.
-    if (operation !== OP_REGION) this.entries.set(record, { operation, aux: view.getUint32(record + R_AUX, true), gpa, rip: view.getBigUint64(RIP, true), size, marks: 0, large: false });
+    if (operation === OP_REGION && before) before.index = identity.index;
+    else {
+      const aux = view.getUint32(record + R_AUX, true);
+      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index: identity.index, marks: 0, large: false, ranges: true });
+    }
     if (tier === 1) this.entries.get(record)!.large = true;
     view.setUint16(record + R_OP, OP_REGION, true);
     view.setUint32(record + R_AUX, this.nextIndex++, true);
@@ -173,7 +205,7 @@ export class JitManager {
     this.counters.compileMs += milliseconds;
     if (this.host.dumpFolder !== undefined) {
       const rip = BigInt.asUintN(64, view.getBigUint64(RIP, true) + BigInt(distance));
-      const { page } = this.source(gpa, table, size, distance, weigh);
+      const { page } = this.source(gpa, table, size, distance, selective);
       dumpRegion(this.host.dumpFolder, { index: identity.index, tier, region, gpa, rip, codeSize: SIZES[size]!, wasm: code, samples, milliseconds },
         number => { const found = page(number); return found && this.bytes.subarray(found.host, found.host + 4096); });
     }

@@ -17,6 +17,8 @@ import { importHelpers } from '../interpreter/build.ts';
 import { LocalPool } from '../interpreter/forms.ts';
 import { AUX_COMPARED, AUX_LOGIC, BUDGET, CODE_GENERATION, CR0, CR4, CS, DS, ES, F_CX, F_CY, F_RES, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_LIMIT, STATE, ZERO } from '../layout.ts';
 import { REGION_DONE, REGION_STEP } from '../record.ts';
+import { rangesOf } from './ranges.ts';
+import type { RangeAccess } from './ranges.ts';
 import { RegisterFile, StateUse, slotOffset } from './registers.ts';
 import { PAGE_RIP, REGION_TYPE, TLB, Transition } from './transition.ts';
 import type { RegionIdentity } from './transition.ts';
@@ -75,6 +77,9 @@ class RegionCompiler {
   private readonly availableBehind: number[] = [];
   /** What the instruction that set the flags last wrote to F_AUX, where that is known. */
   private flagsFrom: number | undefined;
+  /** Accesses of the instruction that share a range with others, and locals that hold ranges of the block. */
+  private ranges: ReadonlyMap<number, RangeAccess> | undefined;
+  private kept: number[] = [];
 
   constructor(code: FunctionWriter, flow: Flow, codeSize: CodeSize, helper: (name: string) => number, identity: RegionIdentity, type: number) {
     this.code = code;
@@ -164,10 +169,14 @@ class RegionCompiler {
     const { instructions } = block;
     this.available = position === 0 ? 0 : this.availableBehind[this.flow.dominator[position]!]!;
     const count = instructions.length;
+    const ranges = this.identity.ranges ? rangesOf(instructions) : undefined;
+    const kept: number[] = [];
     instructions.forEach((instruction, index) => {
       this.block = block;
       this.instruction = instruction;
       this.index = index;
+      this.ranges = ranges?.get(index);
+      this.kept = kept;
       const last = index === count - 1;
       const transfers = last && (instruction.decoded.row.has.has('relative') || instruction.decoded.row.has.has('ends'));
       if (transfers && !hasFaults(instruction, this.legacy)) this.account(count);
@@ -176,6 +185,7 @@ class RegionCompiler {
       new Emitter(this.target(instruction, position)).program(instruction.program);
       this.afterHelper(instruction, index);
     });
+    for (const local of kept) this.pool.release(I32, local);
     const final = instructions[count - 1]!;
     const { row } = final.decoded;
     if (row.has.has('ends')) {
@@ -320,6 +330,13 @@ class RegionCompiler {
       code,
       memory: take => windowAccess({
         code, tlb: TLB, helper: this.helper, take, windows: this.windows, windowOf: address => windowOf(decoded, address),
+        rangeOf: address => this.ranges?.get(address.id),
+        keep: () => {
+          const local = this.pool.allocate(I32);
+          this.kept.push(local);
+          return local;
+        },
+        index: this.identity.index,
         leaveUnlessOk: () => {
           this.stopPlace(offset, completed);
           code.tee(this.status);

@@ -26,6 +26,8 @@ export interface RegionIdentity {
   readonly plain: number;
   /** Whether all base registers have windows, not the stack pointer alone. */
   readonly windows: boolean;
+  /** Whether accesses share checks (ranges.ts). */
+  readonly ranges: boolean;
 }
 
 export interface TransitionContext {

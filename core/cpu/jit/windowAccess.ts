@@ -12,6 +12,7 @@ import type { AccessContext, MemoryAccess } from '../tableAccess.ts';
 import {
   STATE, TLB_READ, TLB_WRITE, WINDOWS, WINDOW_ABSOLUTE, WINDOW_ANY, WINDOW_RIP, WINDOW_SEGMENT, WINDOW_SIZE, WINDOW_STACK, WINDOW_WRITE, ZERO,
 } from '../layout.ts';
+import type { RangeAccess } from './ranges.ts';
 import { slotOffset } from './registers.ts';
 
 export interface RegionAccessContext extends AccessContext {
@@ -19,6 +20,12 @@ export interface RegionAccessContext extends AccessContext {
   windowOf(address: Node): number;
   /** Whether registers other than the stack pointer look through windows first: worth it in code that runs long. */
   readonly windows: boolean;
+  /** The range that an access shares with others of its block, when there is one. */
+  rangeOf(address: Node): RangeAccess | undefined;
+  /** A local (i32) that is free until the block ends. */
+  keep(): number;
+  /** Index of the region. */
+  readonly index: number;
   /** Leaves the region at the current instruction, which has done nothing yet, when the STATUS on the wasm stack is not OK. */
   leaveUnlessOk(): void;
 }
@@ -43,7 +50,52 @@ export function windowAccess(context: RegionAccessContext): MemoryAccess {
     code.op(op.i64GtU);
   };
 
-  /** Pushes the host address of an access. */
+  /** Checks a range at its first access and keeps the host address of its first byte. */
+  const openRange = ({ range, offset }: RangeAccess, number: number, linear: number, bytes: number, write: boolean): void => {
+    const window = WINDOWS + number * WINDOW_SIZE + (range.write ? WINDOW_WRITE : 0);
+    const below = offset - range.low;
+    const span = range.high - range.low;
+    code.get(tlb);
+    code.memory(op.i64Load, window);
+    code.get(linear);
+    code.op(op.i64Add);
+    if (below !== 0) {
+      code.i64Const(below);
+      code.op(op.i64Sub);
+    }
+    code.i64Const(4096 - span);
+    code.op(op.i64GtU);
+    code.ifUnlikely();
+    code.get(linear);
+    code.i32Const(window | (bytes << 24));
+    code.i32Const(below | ((span - 1) << 8) | (write ? 1 << 16 : 0) | (range.write ? 1 << 17 : 0));
+    code.i32Const(context.index);
+    code.call(context.helper('openRange'));
+    context.leaveUnlessOk();
+    code.end();
+    hostAddress(code, linear, tlb, window + 8);
+    if (below !== 0) {
+      code.i32Const(below);
+      code.op(op.i32Sub);
+    }
+    range.host = context.keep();
+    code.set(range.host);
+  };
+
+  /** Pushes the host address of an access, less the offset that is returned. */
+  const reach = (write: boolean, address: Node, linear: () => number, bytes: number): number => {
+    const shared = context.rangeOf(address);
+    if (!shared) {
+      point(write, address, linear(), bytes);
+      return 0;
+    }
+    const { range, offset } = shared;
+    if (range.host < 0) openRange(shared, context.windowOf(address), linear(), bytes, write);
+    code.get(range.host);
+    return offset - range.low;
+  };
+
+  /** Pushes the host address of an access of its own. */
   const point = (write: boolean, address: Node, linear: number, bytes: number): void => {
     const number = context.windowOf(address);
     const table = write ? TLB_WRITE : TLB_READ;
@@ -86,17 +138,20 @@ export function windowAccess(context: RegionAccessContext): MemoryAccess {
   };
 
   return {
-    read(address, linear, bytes) {
-      point(false, address, linear, bytes);
-    },
+    valueTwice: false,
+    read: (address, linear, bytes) => reach(false, address, linear, bytes),
     store(address, linear, bytes, wide, value) {
-      point(true, address, linear, bytes);
+      const offset = reach(true, address, linear, bytes);
       value();
-      storeOp(code, bytes, 0, wide);
+      storeOp(code, bytes, offset, wide);
     },
     modify(address, linear, bytes) {
       const pointer = context.take(I32);
-      point(true, address, linear, bytes);
+      const offset = reach(true, address, linear, bytes);
+      if (offset !== 0) {
+        code.i32Const(offset);
+        code.op(op.i32Add);
+      }
       code.set(pointer);
       return pointer;
     },

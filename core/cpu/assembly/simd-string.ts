@@ -14,19 +14,31 @@ const SF: u64 = 0x80;
 const OF: u64 = 0x800;
 const STATUS_FLAGS: u64 = 0x8d5;
 
-/** Element `i`, sign- or zero-extended as the format (bits 1:0 of the control) says. */
+/** One bit for each element in which two registers are equal. */
 // @ts-ignore: decorator
 @inline
-function element(base: u32, i: u32, format: i32): i32 {
-  if (format & 1) return format & 2 ? load<i16>(base + (i << 1)) : load<u16>(base + (i << 1));
-  return format & 2 ? load<i8>(base + i) : load<u8>(base + i);
+function equal(format: i32, a: v128, b: v128): u32 {
+  return format & 1 ? i16x8.bitmask(i16x8.eq(a, b)) : i8x16.bitmask(i8x16.eq(a, b));
+}
+
+/** Element `i` in every place. */
+// @ts-ignore: decorator
+@inline
+function repeated(format: i32, base: u32, i: u32): v128 {
+  return format & 1 ? i16x8.splat(load<i16>(base + (i << 1))) : i8x16.splat(load<i8>(base + i));
+}
+
+/** One bit for each element that is not less (bits 1:0 of the format: words, signed). */
+function notLess(format: i32, a: v128, b: v128): u32 {
+  if (format & 1) return i16x8.bitmask(format & 2 ? i16x8.ge_s(a, b) : i16x8.ge_u(a, b));
+  return i8x16.bitmask(format & 2 ? i8x16.ge_s(a, b) : i8x16.ge_u(a, b));
 }
 
 /** Elements before the first null. */
+// @ts-ignore: decorator
+@inline
 function implicitLength(base: u32, format: i32, count: u32): u32 {
-  let length: u32 = 0;
-  while (length < count && element(base, length, format) != 0) length++;
-  return length;
+  return ctz(equal(format, v128.load(base), i64x2.splat(0)) | (1 << count));
 }
 
 /** Length in a register: its absolute value, at most `count`. */
@@ -36,40 +48,25 @@ function explicitLength(register: u32, wide: bool, count: u32): u32 {
   return magnitude > <u64>count ? count : <u32>magnitude;
 }
 
-/** One bit for each element of `b`: is it in the set, or in a range, of `a`? */
-function inSet(ranges: bool, format: i32, a: u32, lengthA: u32, b: u32, lengthB: u32): u32 {
+/** One bit for each element of `b` that is one of `a`'s. */
+function inSet(format: i32, a: u32, lengthA: u32, b: v128): u32 {
   let result: u32 = 0;
-  for (let j: u32 = 0; j < lengthB; j++) {
-    const value = element(b, j, format);
-    for (let i: u32 = 0; i < lengthA; i++) {
-      if (ranges) {
-        const lower = element(a, i, format);
-        if (++i < lengthA && lower <= value && value <= element(a, i, format)) result |= 1 << j;
-      } else if (element(a, i, format) == value) result |= 1 << j;
-    }
-  }
+  for (let i: u32 = 0; i < lengthA; i++) result |= equal(format, b, repeated(format, a, i));
   return result;
 }
 
-function equalEach(format: i32, count: u32, a: u32, lengthA: u32, b: u32, lengthB: u32): u32 {
+/** One bit for each element of `b` that lies in one of `a`'s ranges: lower and upper bound by turns. */
+function inRanges(format: i32, a: u32, lengthA: u32, b: v128): u32 {
   let result: u32 = 0;
-  for (let i: u32 = 0; i < count; i++) {
-    const inA = i < lengthA;
-    const inB = i < lengthB;
-    if (inA && inB ? element(a, i, format) == element(b, i, format) : inA == inB) result |= 1 << i;
-  }
+  for (let i: u32 = 0; i + 1 < lengthA; i += 2) result |= notLess(format, b, repeated(format, a, i)) & notLess(format, repeated(format, a, i + 1), b);
   return result;
 }
 
 /** Where `a` occurs in `b`; an occurrence may run past the register's end, not past the string's. */
-function equalOrdered(format: i32, count: u32, a: u32, lengthA: u32, b: u32, lengthB: u32): u32 {
-  let result: u32 = 0;
-  for (let j: u32 = 0; j < count; j++) {
-    let matches = true;
-    for (let i: u32 = 0; i < lengthA && j + i < count && matches; i++) {
-      matches = j + i < lengthB && element(a, i, format) == element(b, j + i, format);
-    }
-    if (matches) result |= 1 << j;
+function equalOrdered(format: i32, all: u32, a: u32, lengthA: u32, b: v128, insideB: u32): u32 {
+  let result = all;
+  for (let i: u32 = 0; i < lengthA && result; i++) {
+    result &= ((equal(format, b, repeated(format, a, i)) & insideB) >> i) | (all & ~(all >> i));
   }
   return result;
 }
@@ -80,14 +77,23 @@ function compare(control: i32, lengths: i32, a: u32, b: u32): u32 {
   const count: u32 = format & 1 ? 8 : 16;
   const lengthA = lengths == 0 ? implicitLength(a, format, count) : explicitLength(GPR, lengths == 2, count);
   const lengthB = lengths == 0 ? implicitLength(b, format, count) : explicitLength(GPR + 16, lengths == 2, count);
-  const aggregation = control >> 2 & 3;
+  const all: u32 = (1 << count) - 1;
+  const insideB: u32 = (1 << lengthB) - 1;
+  const vector = v128.load(b);
   let result: u32;
-  if (aggregation == EQUAL_ANY || aggregation == RANGES) result = inSet(aggregation == RANGES, format, a, lengthA, b, lengthB);
-  else if (aggregation == EQUAL_EACH) result = equalEach(format, count, a, lengthA, b, lengthB);
-  else result = equalOrdered(format, count, a, lengthA, b, lengthB);
+  switch (control >> 2 & 3) {
+    case EQUAL_ANY: result = inSet(format, a, lengthA, vector) & insideB; break;
+    case RANGES: result = inRanges(format, a, lengthA, vector) & insideB; break;
+    case EQUAL_EACH: {
+      const insideA: u32 = (1 << lengthA) - 1;
+      result = (equal(format, v128.load(a), vector) & insideA & insideB) | (all & ~(insideA | insideB));
+      break;
+    }
+    default: result = equalOrdered(format, all, a, lengthA, vector, insideB);
+  }
   const polarity = control >> 4 & 3;
-  if (polarity == 1) result ^= (1 << count) - 1;
-  else if (polarity == 3) result ^= (1 << lengthB) - 1;
+  if (polarity == 1) result ^= all;
+  else if (polarity == 3) result ^= insideB;
   writeFlags((result ? CF : 0) | (lengthB < count ? ZF : 0) | (lengthA < count ? SF : 0) | (result & 1 ? OF : 0), STATUS_FLAGS);
   return result;
 }

@@ -31,6 +31,7 @@ const tools: readonly Tool[] = [
   { programs: ['mformat'], package: 'mtools', why: 'ISO images for UEFI hold a FAT file system' },
   { programs: ['/usr/lib/ISOLINUX/isolinux.bin'], package: 'isolinux', why: 'a second boot loader starts from ISO images' },
   { programs: ['/usr/lib/syslinux/modules/bios/ldlinux.c32'], package: 'syslinux-common', why: 'isolinux needs it' },
+  { programs: ['tshark'], package: 'tshark', why: 'recordings of networks are read by an independent program' },
   { programs: ['gdb'], package: 'gdb', why: 'GDB debugs a guest' },
 ];
 

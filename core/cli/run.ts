@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseWith } from '../contract/errors.ts';
 import type { ContractError } from '../contract/errors.ts';
+import { unrepeatableNetwork } from '../contract/hardware.ts';
 import { virtioConsoles } from './hardware-options.ts';
 import { defaultSerial, vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
 import type { VmConfig } from '../contract/vm.ts';
@@ -48,7 +49,10 @@ export async function run(options: RunOptions): Promise<number> {
   const images = readMachineConfig(settings);
   if (options.stats !== undefined) writeFile('--stats', options.stats, '');
   if (options.screenshot !== undefined) writeFile('--screenshot', options.screenshot, '');
-  const services = await MachineServices.open(settings);
+  // Machines on a switch need addresses that differ; elsewhere the same one at each run is welcome.
+  const name = settings.networks.some(({ attach }) => attach === 'switch') ? `${settings.name} ${process.pid}` : settings.name;
+  const services = await MachineServices.open({ ...settings, name });
+  if (settings.clock === 'instructions' && settings.networks.length > 0) process.stderr.write(`${unrepeatableNetwork}\n`);
   const config = { ...images, ...services.descriptions, testDevices: options.testDevices === true };
   const started = performance.now();
   const ending = await runMachine(config, services.list, { timeoutSeconds, gdb: settings.gdb, screenshot: options.screenshot });

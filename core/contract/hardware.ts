@@ -62,6 +62,9 @@ export const networkConfig = z.strictObject({
 }).refine(({ attach, switchName }) => attach !== 'switch' || switchName !== '', { message: 'the switch needs a name', path: ['switchName'] });
 export type NetworkConfig = z.infer<typeof networkConfig>;
 
+/** Said where a machine whose runs repeat has a network. */
+export const unrepeatableNetwork = 'By the instruction count a run repeats, but for the network: frames arrive when the host has them.';
+
 export const networkDefaults: NetworkConfig = { model: 'virtio', attach: 'user', mac: '', forwards: [], hostLoopback: false, capture: null, switchName: '', switchDhcp: false, linkUp: true };
 
 /** What can be put into a hot-plug slot while a VM runs; without a slot of its own it gets the first that is empty. */

@@ -1,7 +1,7 @@
 /** Network interfaces and their port forwards: added, changed and removed, in the wizard and in the configuration editor. */
 import { Network, Plus, X } from 'lucide-react';
 import type { ReactNode } from 'react';
-import { networkDefaults } from '../../core/contract/index.ts';
+import { networkDefaults, unrepeatableNetwork } from '../../core/contract/index.ts';
 import type { NetworkConfig, PortForward } from '../../core/contract/index.ts';
 import { Button, IconButton } from '../controls/button.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
@@ -36,6 +36,7 @@ export function NetworkFields({ draft, problems, onChange, disabled = false, onL
           onLink={(up) => (onLink ? void onLink(index, up) : set(changed(draft.networks, index, { linkUp: up })))} linkDisabled={disabled && !onLink}
           onChange={(part) => set(changed(draft.networks, index, part))} onRemove={() => set(without(draft.networks, index))} />
       ))}
+      {draft.clock === 'instructions' && draft.networks.length > 0 && <p className="note">{unrepeatableNetwork}</p>}
       <div><Button icon={Network} disabled={disabled} onClick={() => set([...draft.networks, networkDefaults])}>Add a network interface</Button></div>
     </>
   );

@@ -30,8 +30,8 @@ poweroff -f
 const lease = `#!/bin/sh
 [ $1 = bound ] || { ifconfig $interface 0.0.0.0; exit; }
 ifconfig $interface $ip netmask $subnet
-route add default gw $router
-echo nameserver $dns > /etc/resolv.conf
+[ -z "$router" ] || route add default gw $router
+[ -z "$dns" ] || echo nameserver $dns > /etc/resolv.conf
 `;
 
 /** The guest of that name with its drivers loaded before it is ready. @param folder where its initramfs goes, @param script what it runs then, @param more drivers besides those of its disks */

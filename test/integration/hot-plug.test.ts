@@ -110,3 +110,18 @@ describe('a hot-plug slot', () => {
     expect(await ask('head -n 1 /dev/nvme0n1; cat /sys/bus/pci/slots/2/power')).toBe('kept\n1\n');
   }, TEST_MS);
 });
+
+describe('a network cable', () => {
+  it('is pulled and plugged in while Debian runs, which notices', async () => {
+    await start({ networks: [networkDefaults] });
+    const carrier = (wanted: string): Promise<string> => ask(`ifconfig eth0 up; for i in $(seq 100); do [ $(cat /sys/class/net/eth0/carrier) = ${wanted} ] && break; sleep 0.1; done; cat /sys/class/net/eth0/carrier`);
+    expect(await carrier('1')).toBe('1\n');
+    const pulled = await call('vm.link', { vm: VM, network: 0, up: false });
+    expect(pulled.config.networks[0]?.linkUp).toBe(false);
+    expect(await carrier('0')).toBe('0\n');
+    await call('vm.link', { vm: VM, network: 0, up: true });
+    expect(await carrier('1')).toBe('1\n');
+    expect(await ask('udhcpc -i eth0 -q -n -f 2>&1 | tail -1')).toContain('10.0.2.15');
+    expect(await refused(call('vm.link', { vm: VM, network: 1, up: true }))).toMatchObject({ code: 'bad-field', field: 'network' });
+  }, TEST_MS);
+});

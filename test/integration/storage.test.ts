@@ -1,10 +1,6 @@
-/** Debian guests on virtual disks and networks: file systems that survive power-off and kill, checksums, port forwards. */
+/** Debian guests on virtual disks: file systems that survive power-off and kill. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import { connect } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
@@ -101,49 +97,3 @@ it('a second guest is refused an image that a first one writes to', async () => 
   expect(await second.ended).toBe(125);
   expect(second.errors).toContain('in use');
 }, TEST_MS);
-
-describe('the user network', () => {
-  it('gives an address, answers pings, downloads with the right checksum, and forwards a port', async () => {
-    const content = crypto.getRandomValues(new Uint8Array(65536));
-    const body = Buffer.concat(Array.from({ length: 160 }, () => content));
-    const server = createServer((_request, response) => void response.end(body));
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    onTestFinished(() => void server.close());
-    const { port } = server.address() as AddressInfo;
-    const free = await freePort();
-    const shell = boot(amd64, '--net', `user,host-loopback,forward=tcp:${free}:7000`);
-    await ready(shell);
-    expect(await shell.ask('ifconfig eth0 up && udhcpc -i eth0 -q -n -f 2>&1 | tail -1')).toContain('lease of 10.0.2.15 obtained');
-    expect(await shell.ask('ping -c 2 10.0.2.2')).toContain('2 packets received');
-    const sum = createHash('md5').update(body).digest('hex');
-    expect(await shell.ask(`wget -q -O - http://10.0.2.2:${port}/ | md5sum`)).toContain(sum);
-    const parallel = await shell.ask(`for n in $(seq 1 40); do wget -q -O - http://10.0.2.2:${port}/ | md5sum & done; wait`);
-    expect(parallel.split(sum)).toHaveLength(41);
-    shell.child.stdin.write('echo from the guest | nc -l -p 7000\n');
-    expect(await readFrom(free)).toBe('from the guest\n');
-  }, TEST_MS);
-});
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-/** Everything a port says; asked again until somebody listens behind it. */
-async function readFrom(port: number): Promise<string> {
-  for (;;) {
-    const text = await new Promise<string>((resolve) => {
-      let received = '';
-      const socket = connect(port, '127.0.0.1');
-      socket.on('data', (data) => void (received += data.toString()));
-      socket.on('error', () => resolve(''));
-      socket.on('end', () => socket.end());
-      socket.on('close', () => resolve(received));
-    });
-    if (text !== '') return text;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
-}

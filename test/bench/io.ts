@@ -11,9 +11,12 @@ import { ours, qemu } from './peers.ts';
 import { measure, median } from './phases.ts';
 import type { GuestRun } from './phases.ts';
 import { printTable } from './table.ts';
+import { serveTftp } from './tftp.ts';
 
 const DISK_MIB = 512;
-const DOWNLOAD_MIB = 256;
+const DOWNLOAD_MIB = 1024;
+/** Below 65536, where the numbers of blocks begin anew. */
+const ROUND_TRIPS = 10_000;
 const SMALL = 20_000;
 const CONNECTIONS = 100;
 
@@ -43,9 +46,11 @@ function diskWork(node: string): Work[] {
   ];
 }
 
-function netWork(port: number): Work[] {
+function netWork(port: number, tftp: number): Work[] {
   return [
     { name: 'download', command: `wget -q -O /dev/null http://10.0.2.2:${port}/large`, amount: DOWNLOAD_MIB, unit: 'MiB/s' },
+    { name: 'roundtrip', command: `tftp -g -r file -l /dev/null 10.0.2.2 ${tftp}`, amount: ROUND_TRIPS, unit: 'round trips/s' },
+    // Each is a process of its own as well.
     { name: 'connect', command: `n=0; while [ $n -lt ${CONNECTIONS} ]; do wget -q -O /dev/null http://10.0.2.2:${port}/small; n=$((n+1)); done`, amount: CONNECTIONS, unit: 'connections/s' },
   ];
 }
@@ -54,17 +59,19 @@ function netWork(port: number): Work[] {
 export async function benchIo(what: 'disk' | 'net', runs: number, withQemu: boolean): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'vanderpool-bench-'));
   const server = await serve();
+  const tftp = await serveTftp(ROUND_TRIPS);
   try {
     const image = join(folder, 'disk.raw');
     writeFileSync(image, '');
     truncateSync(image, DISK_MIB * 1024 * 1024);
     for (const device of what === 'disk' ? diskDevices(image) : netDevices) {
-      const work = what === 'disk' ? diskWork(device.node) : netWork((server.address() as AddressInfo).port);
+      const work = what === 'disk' ? diskWork(device.node) : netWork((server.address() as AddressInfo).port, tftp.address().port);
       const guest = await driverGuest('amd64', folder, script(what, work));
       await compare(device, guest, work, runs, withQemu);
     }
   } finally {
     server.close();
+    tftp.close();
     rmSync(folder, { recursive: true, force: true });
   }
 }

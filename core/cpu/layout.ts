@@ -5,7 +5,7 @@
  * Linear memory:
  *   0x00000000  64 KiB   static data of the AssemblyScript helpers
  *   0x00010000  64 KiB   state of the vCPU that runs (this file), and of the processor as a whole
- *   0x00100000  128 KiB  states of the vCPUs that do not run
+ *   0x00100000  160 KiB  states of the vCPUs that do not run
  *   0x00200000  7 MiB    one word and three attribute bytes per guest-physical page below 4 GiB
  *   0x00a00000  1 MiB    what each region has checked last
  *   0x01000000  87 MiB   decoded code
@@ -119,8 +119,6 @@ export const PHYS_RESERVED = 0x10320;
 export const CR4_ALLOWED = 0x10328;
 export const EFER_ALLOWED = 0x10330;
 export const XCR0_ALLOWED = 0x10338;
-/** u64: TSC offset of the VMCS. */
-export const TSC_OFFSET = 0x10340;
 
 // ---- events and exits -------------------------------------------------------------------------------------------------------
 /** 32-bit: 0 = none; else a fault is pending for the current instruction, which must be unwound. Bits 7:0 vector, bit 8 set
@@ -143,22 +141,6 @@ export const INTERRUPTIBILITY = 0x10410;
 export const ACTIVITY = 0x10414;
 /** u64: pending debug exceptions in the VMCS format: B3:B0, bit 12 = enabled breakpoint, bit 14 = BS. */
 export const PENDING_DEBUG = 0x10418;
-/** 32-bit: basic exit reason (SDM 3C, appendix C), valid after a VM exit. */
-export const EXIT_REASON = 0x10420;
-/** 32-bit: VM-exit instruction length. */
-export const EXIT_LENGTH = 0x10424;
-/** u64. */
-export const EXIT_QUALIFICATION = 0x10428;
-/** u64: guest-physical address of an EPT violation. */
-export const EXIT_GPA = 0x10430;
-/** u64: guest-linear address. */
-export const EXIT_LINEAR = 0x10438;
-/** 32-bit VM-exit instruction information. */
-export const EXIT_INFO = 0x10440;
-/** 32-bit VM-entry interruption information to inject at the next entry (bit 31 valid), its error code and instruction length. */
-export const ENTRY_INTR_INFO = 0x10444;
-export const ENTRY_ERROR = 0x10448;
-export const ENTRY_LENGTH = 0x1044c;
 /** 32-bit: IDT-vectoring information (an event whose delivery was interrupted). */
 export const IDT_VECTORING_INFO = 0x10450;
 export const IDT_VECTORING_ERROR = 0x10454;
@@ -283,6 +265,23 @@ export const PAUSE_LOOP_LAST = 0x11060;
 export const INIT_BLOCKED = 0x11068;
 /** The current VMCS, in the format of the region in memory (core/vmx/vmcs.ts). */
 export const VMCS = 0x12000;
+/**
+ * Root mode's own VMCS for the vCPU, in the same format; core/vmm/rootVmcs.ts programs it. What the processor takes from it and puts into it has
+ * names here: controls, then the event that the next VM entry injects (valid with bit 31), then what an exit says (EXIT_REASON is the basic reason).
+ */
+export const ROOT_VMCS = 0x14000;
+export const ROOT_PRIMARY = ROOT_VMCS + 0x908;
+export const ROOT_PREEMPTION_TIMER = ROOT_VMCS + 0xbb8;
+export const TSC_OFFSET = ROOT_VMCS + 0x540;
+export const ENTRY_INTR_INFO = ROOT_VMCS + 0x958;
+export const ENTRY_ERROR = ROOT_VMCS + 0x960;
+export const ENTRY_LENGTH = ROOT_VMCS + 0x968;
+export const EXIT_REASON = ROOT_VMCS + 0x808;
+export const EXIT_LENGTH = ROOT_VMCS + 0x830;
+export const EXIT_INFO = ROOT_VMCS + 0x838;
+export const EXIT_QUALIFICATION = ROOT_VMCS + 0xc00;
+export const EXIT_GPA = ROOT_VMCS + 0x400;
+export const EXIT_LINEAR = ROOT_VMCS + 0xc28;
 /** Tables made from rows, which no reset changes: the capability MSRs from 480H on, u64 each; two bytes per place of a VMCS (FIELD_*, groups). */
 export const VMX_CAPABILITIES = 0x13000;
 export const VMCS_FIELDS = 0x13100;
@@ -294,12 +293,10 @@ export const FIELD_WIDTH_SHIFT = 2;
 // ---- several processors --------------------------------------------------------------------------------------------------------
 /** Of the vCPUs that do not run: what STATE has of them at the same distance, each so far behind the one before (assembly/vcpu.ts). */
 export const VCPU_STATES = 0x100000;
-export const VCPU_STATE_SIZE = 0x4000;
+export const VCPU_STATE_SIZE = 0x5000;
 export const VCPU_LIMIT = 8;
 /** 32-bit: the vCPU whose state STATE holds. */
 export const RUNNING_VCPU = 0x10c70;
-/** 32-bit: nonzero when root mode wants an exit at PAUSE, because another vCPU could run instead. */
-export const PAUSE_EXITS = 0x10c6c;
 
 // ---- a debugger outside the guest (debug.ts); a reset leaves it -----------------------------------------------------------------
 export const DEBUG = 0x10d00;

@@ -18,11 +18,12 @@ import type { HelperSignatures } from './helpers.ts';
 import { Translator } from './translator.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import type { Program } from '../isa/ir.ts';
+import { PRIMARY_INTERRUPT_WINDOW, PRIMARY_NMI_WINDOW } from '../vmx/control-bits.ts';
 import { instructionInformation } from '../vmx/information.ts';
 import {
   ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR4_ALLOWED, CR8, CS, EFER_ALLOWED, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_OWED, EXIT_REASON,
   FAULT, HISTORY_WRITTEN, INIT_BLOCKED, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_KIND, PAGE_MMIO, PAGE_RAM,
-  RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROM_BASE, ROM_GPA, ROOT_CR8, RUNNING_VCPU, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, STEP_REASON,
+  RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROOT_PREEMPTION_TIMER, ROOT_PRIMARY, ROM_BASE, ROM_GPA, ROOT_CR8, RUNNING_VCPU, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, STEP_REASON,
   VCPU_LIMIT, VCPU_STATES, VCPU_STATE_SIZE, XCR0_ALLOWED, PHYS_RESERVED, WINDOW_EMPTY, WINDOW_ROOT,
 } from './layout.ts';
 
@@ -84,6 +85,9 @@ interface HelperExports {
   readonly [name: string]: WebAssembly.ExportValue;
 }
 type HelperFunction = (...args: (number | bigint)[]) => number;
+
+/** Root mode's controls for windows. */
+const WINDOWS = PRIMARY_INTERRUPT_WINDOW | PRIMARY_NMI_WINDOW;
 
 /** What helpers return (core/cpu/assembly/status.ts). */
 const STATUS_OK = 0;
@@ -317,9 +321,17 @@ export class Processor {
     return this.view.getUint32(NON_ROOT, true) !== 0;
   }
 
+  /** Changes root mode's primary controls for the selected vCPU, those of `mask`. */
+  setRootControls(mask: number, controls: number): void {
+    this.view.setUint32(ROOT_PRIMARY, (this.view.getUint32(ROOT_PRIMARY, true) & ~mask) | controls, true);
+  }
+
   /** Asks for exits as soon as an external interrupt, or an NMI, can be taken. What a nested guest's hypervisor asks for stays. */
   requestWindows(interrupt: boolean, nmi: boolean): void {
     const { view } = this;
+    const controls = (interrupt ? PRIMARY_INTERRUPT_WINDOW : 0) | (nmi ? PRIMARY_NMI_WINDOW : 0);
+    if ((view.getUint32(ROOT_PRIMARY, true) & WINDOWS) === controls) return;
+    this.setRootControls(WINDOWS, controls);
     view.setUint32(INTERRUPT_WINDOW, (view.getUint32(INTERRUPT_WINDOW, true) & ~WINDOW_ROOT) | (interrupt ? WINDOW_ROOT : 0), true);
     view.setUint32(NMI_WINDOW, (view.getUint32(NMI_WINDOW, true) & ~WINDOW_ROOT) | (nmi ? WINDOW_ROOT : 0), true);
   }
@@ -348,6 +360,7 @@ export class Processor {
   enter(budget: number): number {
     const { view, debug } = this;
     if (!this.exitAfterSkip && this.injectionPending && this.call('injectEvent') === STATUS_EXIT) return this.leave();
+    view.setUint32(ROOT_PREEMPTION_TIMER, budget, true);
     let rest = budget;
     const refill = (): void => {
       const part = this.jit ? Math.min(rest, this.untilSample()) : rest;

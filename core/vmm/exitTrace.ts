@@ -11,6 +11,7 @@ import { fieldOffset } from '../vmx/vmcs.ts';
 import { EXIT_BUCKETS } from '../contract/exits.ts';
 import type { ExitRow } from '../contract/exits.ts';
 import { exitReasonName } from './exitReasons.ts';
+import { VMCS_BYTES } from './rootVmcs.ts';
 
 const REASONS = 80;
 const LEVELS = 2;
@@ -48,9 +49,8 @@ interface OpenExit {
   sequence: number;
 }
 
-/** Exits of nested guests whose whole VMCS is kept, and the bytes of one. */
+/** Exits of nested guests whose whole VMCS is kept. */
 const VMCS_KEPT = 16;
-export const VMCS_BYTES = 4096;
 
 /** What `take` returns: records one behind the other, oldest first. */
 export interface TakenExits {

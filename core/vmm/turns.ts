@@ -4,7 +4,7 @@
  * a PAUSE while another one could run: it waits for something that only another one can do. docs/smp.md has the measurements.
  */
 import type { Processor } from '../cpu/processor.ts';
-import { PAUSE_EXITS } from '../cpu/layout.ts';
+import { PRIMARY_PAUSE } from '../vmx/control-bits.ts';
 import type { Component, DeviceState } from '../platform/device.ts';
 import { StateReader } from '../platform/state.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -59,7 +59,7 @@ export class Turns implements Component {
   }
 
   private setPauseExits(on: boolean): void {
-    this.cpu.view.setUint32(PAUSE_EXITS, on ? 1 : 0, true);
+    this.cpu.setRootControls(PRIMARY_PAUSE, on ? PRIMARY_PAUSE : 0);
   }
 
   /** Instructions that the next VM entry may run. */

@@ -15,6 +15,7 @@ import type { Cpuid } from './cpuid.ts';
 import { MsrFile } from './msrs.ts';
 import { ProcessorState } from './processorState.ts';
 import { initProcessor, resetProcessor, startProcessor } from './resetState.ts';
+import { programRootVmcs } from './rootVmcs.ts';
 import { TimeStamp } from './timeStamp.ts';
 import { VmxState } from './vmxState.ts';
 import { resetVector } from '../boot/entryState.ts';
@@ -82,6 +83,7 @@ export class Vcpu {
   reset(initial: InitialVcpuState): void {
     const { cpu, parts: { model } } = this;
     this.msrs.reset();
+    programRootVmcs(cpu);
     resetProcessor(cpu, this.index === BOOTSTRAP ? initial : resetVector, model);
     if (this.index !== BOOTSTRAP) this.activity = ACTIVITY_WAIT_FOR_SIPI;
     this.timeStamp.reset();

@@ -47,7 +47,7 @@ export const CONTROLS: readonly ControlRow[] = [
 ];
 
 /** Bits without a meaning that must be 1 (the default1 class), and those of them that the TRUE_ registers leave free. @sdm 3D A.2 */
-const DEFAULT_ONE: Readonly<Record<ControlWord, number>> = { pin: 0x16, primary: 0x0401e172, secondary: 0, exit: 0x00036dff, entry: 0x000011ff };
+export const DEFAULT_ONE: Readonly<Record<ControlWord, number>> = { pin: 0x16, primary: 0x0401e172, secondary: 0, exit: 0x00036dff, entry: 0x000011ff };
 const FREE: Readonly<Record<ControlWord, number>> = { pin: 0, primary: 0x00018000, secondary: 0, exit: 0x4, entry: 0x4 };
 
 /** What a control word may hold: bits that must be 1 (`ones`) and bits that may be (`allowed`). */

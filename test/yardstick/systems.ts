@@ -184,7 +184,10 @@ async function xen(words: string, options: readonly string[], said: readonly Reg
     '--module', initramfs, '--memory', '1024M', '--timeout', String(SECONDS), ...options,
   ]);
   try {
-    await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
+    const prompt = await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
+    // Xen ends lines with a carriage return of its own.
+    shell.child.stdin.write('stty -onlcr\n');
+    await shell.waitFor('# ', prompt);
     for (const pattern of [/VMX: Supported/, /HVM: VMX enabled/, ...said]) expect('Xen', shell.output, pattern);
     expect('dom0', await shell.ask('cat /sys/hypervisor/type'), /^xen$/m);
     const capabilities = expect('dom0', await shell.ask('cat /sys/hypervisor/properties/capabilities'), /hvm-3\.0-x86_64/)[0];

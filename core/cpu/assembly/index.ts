@@ -13,6 +13,7 @@ export * from './mode';
 export * from './vm-controls';
 export * from './vm-entry';
 export * from './vm-events';
+export { storeGuestState } from './vm-state';
 export { preemptionTimerLeft } from './vm-timer';
 export * from './vmx';
 export * from './segments';

@@ -14,7 +14,7 @@ import { preemptionTimerExpired } from './vm-timer';
 import { get, get32 } from './vmcs';
 import {
   ARGUMENTS, CPL, CR0, CR4, CR4_ALLOWED, EFER, EFER_ALLOWED, FS, GPR, GS, MSR_CSTAR, MSR_DEBUGCTL, MSR_FEATURE_CONTROL, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_PAT,
-  MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, NON_ROOT, PAUSE_EXITS, PAUSE_LOOP_LAST, PAUSE_LOOP_START, PKRU, SEG_BASE, VMX_CAPABILITIES, XCR0,
+  MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, NON_ROOT, PAUSE_LOOP_LAST, PAUSE_LOOP_START, PKRU, ROOT_PRIMARY, SEG_BASE, VMX_CAPABILITIES, XCR0,
   XCR0_ALLOWED,
 } from '../layout';
 import {
@@ -304,7 +304,7 @@ export function invd(): i32 {
 export function pause(): i32 {
   if (primaryExits(PRIMARY_PAUSE)) return vmExit(EXIT_PAUSE, 0);
   if (secondaryExits(SECONDARY_PAUSE_LOOP) && !load<u32>(CPL) && pauseLoopLasts()) return vmExit(EXIT_PAUSE, 0);
-  return load<u32>(PAUSE_EXITS) ? exit(EXIT_PAUSE, 0) : OK;
+  return load<u32>(ROOT_PRIMARY) & PRIMARY_PAUSE ? exit(EXIT_PAUSE, 0) : OK;
 }
 
 function pauseLoopLasts(): bool {

@@ -3,10 +3,11 @@
  * compiled to loads and stores at fixed addresses. @sdm 3C 25.4, 27.3.2, 28.3
  */
 import { segment } from './descriptors';
+import { readFlags } from './flags';
 import { fieldOffset } from './vmcs';
 import {
-  CR3, CS, DS, ES, FS, GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, LDTR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, PDPTE, RIP, SEG_ACCESS,
-  SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS, TR,
+  ACTIVITY, CR0, CR3, CR4, CS, DR7, DS, EFER, ES, FS, GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, LDTR, MSR_DEBUGCTL, MSR_PAT,
+  MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, PDPTE, PENDING_DEBUG, RIP, ROOT_VMCS, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS, TR,
 } from '../layout';
 import * as F from '../../vmx/fields';
 
@@ -76,4 +77,20 @@ export function movePdptes(vmcs: usize, save: bool): void {
   wide(vmcs, save, F.GUEST_PDPTE1, PDPTE + 8);
   wide(vmcs, save, F.GUEST_PDPTE2, PDPTE + 16);
   wide(vmcs, save, F.GUEST_PDPTE3, PDPTE + 24);
+}
+
+/** Root mode looks at its VMCS: the guest state that the processor holds. Nothing of it changes. */
+export function storeGuestState(): void {
+  moveGuestState(ROOT_VMCS, true);
+  movePdptes(ROOT_VMCS, true);
+  wide(ROOT_VMCS, true, F.GUEST_CR0, CR0);
+  wide(ROOT_VMCS, true, F.GUEST_CR4, CR4);
+  wide(ROOT_VMCS, true, F.GUEST_DR7, DR7);
+  wide(ROOT_VMCS, true, F.GUEST_IA32_EFER, EFER);
+  wide(ROOT_VMCS, true, F.GUEST_IA32_PAT, MSR_PAT);
+  wide(ROOT_VMCS, true, F.GUEST_IA32_DEBUGCTL, MSR_DEBUGCTL);
+  wide(ROOT_VMCS, true, F.GUEST_PENDING_DEBUG_EXCEPTIONS, PENDING_DEBUG);
+  word(ROOT_VMCS, true, F.GUEST_INTERRUPTIBILITY_STATE, INTERRUPTIBILITY);
+  word(ROOT_VMCS, true, F.GUEST_ACTIVITY_STATE, ACTIVITY);
+  store<u64>(ROOT_VMCS + fieldOffset(F.GUEST_RFLAGS), readFlags());
 }

@@ -5,7 +5,7 @@ import type { Definition, Ops } from '../ops.ts';
 import type { RowSpec } from '../rows.ts';
 import { row } from '../rows.ts';
 import { PRIMARY_PAUSE, SECONDARY_PAUSE_LOOP } from '../../vmx/control-bits.ts';
-import { ACTIVE_PRIMARY, ACTIVE_SECONDARY, ARGUMENTS, CR0, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, LDTR, PAUSE_EXITS, SEGMENTS, SEGMENT_SIZE, SEG_SELECTOR, TR } from '../../cpu/layout.ts';
+import { ACTIVE_PRIMARY, ACTIVE_SECONDARY, ARGUMENTS, CR0, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, LDTR, ROOT_PRIMARY, SEGMENTS, SEGMENT_SIZE, SEG_SELECTOR, TR } from '../../cpu/layout.ts';
 
 const CONDITIONS = [...Array(16).keys()];
 
@@ -125,8 +125,9 @@ function registerExists(o: Ops, existing: number): void {
 const invlpg: Definition = o => o.instruction('invlpg', [o.unsegmentedLinear()]);
 /** A hint, unless root mode or a nested guest's hypervisor wants to hear of it. */
 const pause: Definition = o => {
-  const wanted = o.or(o.and(o.state(ACTIVE_PRIMARY, 32), o.const(32, PRIMARY_PAUSE)), o.and(o.state(ACTIVE_SECONDARY, 32), o.const(32, SECONDARY_PAUSE_LOOP)));
-  o.when(o.ne(o.or(wanted, o.state(PAUSE_EXITS, 32)), o.const(32, 0)), () => o.instruction('pause'));
+  const primary = o.or(o.state(ACTIVE_PRIMARY, 32), o.state(ROOT_PRIMARY, 32));
+  const wanted = o.or(o.and(primary, o.const(32, PRIMARY_PAUSE)), o.and(o.state(ACTIVE_SECONDARY, 32), o.const(32, SECONDARY_PAUSE_LOOP)));
+  o.when(o.ne(wanted, o.const(32, 0)), () => o.instruction('pause'));
 };
 const clflush: Definition = o => {
   o.load(o.operandLinear(1, false), 8);

@@ -15,6 +15,7 @@ import type { WholeDisk } from '../snapshot/archive.ts';
 import { ChunkedDisk } from '../snapshot/disk/chunkedDisk.ts';
 import { ClusterMap, DISK_MAXIMUM } from '../snapshot/disk/clusterMap.ts';
 import { createLayer } from '../snapshot/disk/layer.ts';
+import type { OpenStorage } from '../snapshot/disk/layer.ts';
 import type { WantedDisk } from '../snapshot/disk/saveDisks.ts';
 import { decodeDisk } from '../store/disks.ts';
 import type { DiskState, ImageStamp, SavedImage } from '../store/disks.ts';
@@ -43,9 +44,12 @@ export interface OpenedImage {
 
 export class DiskStates {
   readonly #library: Library;
+  readonly #openStorage: OpenStorage | undefined;
 
-  constructor(library: Library) {
+  /** @param openStorage how layers are written; tests put a failing disk there */
+  constructor(library: Library, openStorage?: OpenStorage) {
     this.#library = library;
+    this.#openStorage = openStorage;
   }
 
   /**
@@ -169,7 +173,7 @@ export class DiskStates {
 
   async #newLayer(vmId: string, size: number): Promise<string> {
     const name = `${randomUUID()}${LAYER_ENDING}`;
-    await createLayer(this.#layerPath(vmId, name), size);
+    await createLayer(this.#layerPath(vmId, name), size, this.#openStorage);
     return name;
   }
 

@@ -144,7 +144,7 @@ class Soak {
   /** Everything that the console holds: numbers that follow one another, at times that do not go back. */
   async #counts(): Promise<{ readonly count: number; readonly uptime: number }[]> {
     const text = (await history(this.#engine.client, VM)).replaceAll('\r', '');
-    const counts = [...text.matchAll(/^(?:COUNT|L2) (\d+)(?: ([\d.]+))?$/gm)].map((match) => ({ count: Number(match[1]), uptime: Number(match[2] ?? 0) }));
+    const counts = [...text.matchAll(/^(?:COUNT|L2) (\d+)(?: ([\d.]+))?\n/gm)].map((match) => ({ count: Number(match[1]), uptime: Number(match[2] ?? 0) }));
     for (const [index, { count, uptime }] of counts.entries()) {
       const last = counts[index - 1];
       if (last && (count !== last.count + 1 || uptime < last.uptime)) throw new Error(`after ${last.count} (up ${last.uptime} s) the guest said ${count} (up ${uptime} s)`);

@@ -38,6 +38,11 @@ export class FailingDisk implements SegmentFiles {
     this.fault = fault;
   }
 
+  /** Whether the power is lost. */
+  get gone(): boolean {
+    return this.#gone;
+  }
+
   /** One more operation; also called for the steps of the database. @throws PowerLoss, or an error as the system gives it */
   step(): void {
     if (this.#gone) throw new PowerLoss('the power is gone');

@@ -1,0 +1,382 @@
+/**
+ * Disks of snapshots on a host that loses its power, or is full, at any step: every listed snapshot has the disk it was taken of, and what the
+ * guest had flushed is on its disk. Beside it stands a model that keeps whole copies.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BlockError } from '../../../core/block/blockDevice.ts';
+import { openImage } from '../../../core/block/open.ts';
+import type { ImageStorage } from '../../../core/block/storage.ts';
+import { vmDefaults } from '../../../core/contract/vm.ts';
+import type { Vm } from '../../../core/contract/vm.ts';
+import { DiskStates } from '../../../core/engine/diskStates.ts';
+import { examine } from '../../../core/engine/doctor.ts';
+import { ChunkWriter } from '../../../core/snapshot/chunkWriter.ts';
+import type { ChunkLibrary } from '../../../core/snapshot/chunkWriter.ts';
+import { ClusterMap } from '../../../core/snapshot/disk/clusterMap.ts';
+import { LayeredDisk } from '../../../core/snapshot/disk/layeredDisk.ts';
+import { saveDisks } from '../../../core/snapshot/disk/saveDisks.ts';
+import { PageMap } from '../../../core/snapshot/pageMap.ts';
+import { CHUNK_BYTES } from '../../../core/snapshot/segment.ts';
+import { Library } from '../../../core/store/library.ts';
+import { MemoryStorage } from '../../doubles/storage.ts';
+import { FailingDisk, PowerLoss, randomFrom } from './disk.ts';
+import type { Random } from './disk.ts';
+import type { StoreRun } from './store.ts';
+
+const MEMORY = 16 << 20;
+const UNIT = 4096;
+const UNITS = 96;
+const SIZE = UNITS * UNIT;
+/** Contents that a unit may have: few, so that snapshots share and zeros are among them. */
+const CONTENTS = 30;
+
+/** Layers of the library in memory: writes that were not synced may be lost. */
+class FailingLayers {
+  readonly #disk: FailingDisk;
+  readonly #files = new Map<string, MemoryStorage>();
+
+  constructor(disk: FailingDisk) {
+    this.#disk = disk;
+  }
+
+  readonly open = (path: string, readOnly: boolean): ImageStorage => {
+    const file = this.#files.get(path) ?? new MemoryStorage();
+    this.#files.set(path, file);
+    const step = (): void => this.#step();
+    return {
+      path, readOnly,
+      get length() {
+        return file.length;
+      },
+      read: (offset, into) => file.read(offset, into),
+      write: async (offset, from) => {
+        step();
+        await file.write(offset, from);
+      },
+      sync: async () => {
+        step();
+        await file.sync();
+      },
+      truncate: (length) => file.truncate(length),
+      close: async () => undefined,
+    };
+  };
+
+  /** What is on the disk when the power is back. */
+  loseWhatWasNotSynced(random: Random): void {
+    for (const [path, file] of this.#files) {
+      try {
+        writeFileSync(path, file.afterPowerFailure(() => random() < 0.5), { flag: 'r+' });
+      } catch {
+        // The file was removed.
+      }
+    }
+  }
+
+  #step(): void {
+    try {
+      this.#disk.step();
+    } catch (error) {
+      throw error instanceof PowerLoss ? error : new BlockError('full', 'there is no room left');
+    }
+  }
+}
+
+/** What each unit of the guest's disk may hold after a loss of power: what it held at the last flush, or anything written since. */
+class DiskModel {
+  readonly now: Uint8Array;
+  readonly #possible: Set<number>[];
+
+  constructor(content: Uint8Array) {
+    this.now = content.slice();
+    this.#possible = Array.from(content, (value) => new Set([value]));
+  }
+
+  write(unit: number, value: number): void {
+    this.now[unit] = value;
+    this.#possible[unit]?.add(value);
+  }
+
+  flushed(): void {
+    for (const [unit, values] of this.#possible.entries()) {
+      values.clear();
+      values.add(this.now[unit] ?? 0);
+    }
+  }
+
+  /** What a new process sees. */
+  found(content: Uint8Array): void {
+    if (!this.allows(content)) throw new Error('the disk has lost what was flushed');
+    this.now.set(content);
+    this.flushed();
+  }
+
+  allows(content: Uint8Array): boolean {
+    return content.every((value, unit) => this.#possible[unit]?.has(value));
+  }
+}
+
+/** One library with a VM, what its disk should hold, and what its snapshots should. */
+class DiskFuzz {
+  readonly disk: FailingDisk;
+  readonly layers: FailingLayers;
+  readonly snapshots = new Map<string, Uint8Array>();
+  readonly #random: Random;
+  readonly #library: Library;
+  readonly #states: DiskStates;
+  readonly #image: string;
+  /** What the disk may be: two while the VM goes back to a snapshot. */
+  models: DiskModel[];
+  #vm: Vm | null = null;
+  #open: LayeredDisk | null = null;
+  #map = new ClusterMap(SIZE);
+
+  constructor(folder: string, random: Random, disk: FailingDisk, image: string, content: Uint8Array) {
+    this.disk = disk;
+    this.layers = new FailingLayers(disk);
+    this.#random = random;
+    this.#library = new Library(folder, disk);
+    this.#states = new DiskStates(this.#library, this.layers.open);
+    this.#image = image;
+    this.models = [new DiskModel(content)];
+  }
+
+  async work(): Promise<void> {
+    this.#vm = await this.#library.create({ ...vmDefaults, memoryBytes: MEMORY, name: 'Guest', disks: [{ path: this.#image, kind: 'disk', bus: 'virtio', format: 'raw', readOnly: false }] });
+    await this.#boot();
+    for (let step = 0; step < 10; step += 1) {
+      try {
+        await this.#act();
+      } catch (error) {
+        if (!isFull(error)) throw error;
+        this.disk.fault = 'none'; // What a full disk refused is refused. There is room again afterwards.
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#open?.close().catch(() => undefined);
+    await this.#library.close();
+  }
+
+  get #guest(): LayeredDisk {
+    if (!this.#open) throw new Error('the guest has no disk');
+    return this.#open;
+  }
+
+  get #model(): DiskModel {
+    const [model] = this.models;
+    if (!model) throw new Error('there is no model');
+    return model;
+  }
+
+  get #current(): Vm {
+    if (!this.#vm) throw new Error('there is no VM');
+    return this.#vm;
+  }
+
+  async #act(): Promise<void> {
+    await this.#write();
+    const kind = this.#random();
+    const ids = [...this.snapshots.keys()];
+    const id = ids[Math.floor(this.#random() * ids.length)];
+    const { snapshots: store } = this.#library;
+    if (kind < 0.55 || id === undefined) await this.#take();
+    else if (kind < 0.7) await this.#restore(id);
+    else if (kind < 0.85) {
+      this.disk.step();
+      this.snapshots.delete(id);
+      store.remove(id);
+    } else if (kind < 0.93) await this.#boot();
+    else {
+      this.disk.step();
+      while (store.collectOne(new Set()));
+    }
+  }
+
+  /** The VM's process begins anew, with what the rows say. */
+  async #boot(): Promise<void> {
+    const before = this.#open;
+    this.#open = null;
+    await before?.close().catch((error: unknown) => {
+      if (!isFull(error)) throw error;
+      this.disk.fault = 'none'; // What was not flushed may be lost.
+    });
+    const [state] = this.#states.forStart(this.#current);
+    const image = await openImage(this.#image, { format: 'raw', readOnly: state !== null });
+    this.#map = state ? ClusterMap.decode(state.map, SIZE) : new ClusterMap(SIZE);
+    this.#open = state ? await LayeredDisk.open(image, { map: this.#map, segments: new Map(state.segments), layers: state.layers }, this.layers.open) : new LayeredDisk(image, this.layers.open);
+    const bytes = new Uint8Array(SIZE);
+    await this.#open.read(0, bytes);
+    this.#model.found(unitsOf(bytes));
+  }
+
+  /** A few writes, perhaps a flush. */
+  async #write(): Promise<void> {
+    for (let left = Math.floor(this.#random() * 8); left > 0; left -= 1) {
+      const unit = Math.floor(this.#random() * UNITS);
+      const value = Math.floor(this.#random() * CONTENTS);
+      this.#model.write(unit, value);
+      try {
+        if (value === 0) await this.#guest.zero(unit * UNIT, UNIT);
+        else await this.#guest.write(unit * UNIT, contentOf(value));
+      } catch (error) {
+        if (!isFull(error)) throw error;
+        // The guest is told that its write failed: it happened, or not.
+        this.disk.fault = 'none';
+        const content = new Uint8Array(UNIT);
+        await this.#guest.read(unit * UNIT, content);
+        this.#model.now[unit] = content[0] ?? 0;
+      }
+    }
+    if (this.#random() > 0.4) return;
+    await this.#guest.flush();
+    this.#model.flushed();
+  }
+
+  async #take(): Promise<void> {
+    const { snapshots: store } = this.#library;
+    const vm = this.#current;
+    const [layer] = await this.#states.extend(vm);
+    if (!layer) throw new Error('the disk got no layer');
+    const { switched } = await this.#guest.prepareLayer(layer.layer);
+    const then = this.#model.now.slice();
+    await this.#guest.switchLayer();
+    await switched;
+    await this.#write();
+    await this.#guest.flushSealed();
+    const library: ChunkLibrary = {
+      lookup: async (hashes) => {
+        await this.#write();
+        return store.lookup(hashes);
+      },
+      record: async ({ name }) => {
+        this.disk.step();
+        return store.recordSegment(name);
+      },
+      progress: () => undefined,
+    };
+    const chunks = new ChunkWriter(store.prepare(), library, this.disk);
+    const wanted = { path: this.#image, format: 'raw', size: SIZE, map: this.#map.encode(), segments: store.paths(this.#map.references().keys()), layers: this.#guest.sealedLayers } as const;
+    const [saved] = await saveDisks([wanted], chunks, library, () => false, this.layers.open).catch((error: unknown) => {
+      chunks.abandon();
+      throw error;
+    });
+    await chunks.end();
+    if (!saved) throw new Error('the disk was not saved');
+    this.disk.step();
+    const { saved: disks, states } = this.#states.taken(vm, [{ path: this.#image, map: saved.map.encode() }]);
+    const id = store.commit({
+      vmId: vm.id, kind: 'snapshot', parentId: store.currentOf(vm.id), name: `snapshot ${this.snapshots.size}`, notes: '', config: vm.config, power: 'off', state: null,
+      map: new PageMap(MEMORY / CHUNK_BYTES).encode(), pauseMilliseconds: 0, consoles: [], screen: '', disks,
+    }, states);
+    this.snapshots.set(id, then);
+    this.#map = saved.map;
+    await this.#guest.rebase(saved.map, new Map(store.paths(saved.map.references().keys())));
+    this.#states.removeUnused(vm.id);
+  }
+
+  async #restore(id: string): Promise<void> {
+    const { snapshots: store } = this.#library;
+    const { disks } = store.load(id);
+    const states = await this.#states.fresh(this.#current.id, disks);
+    this.models = [this.#model, new DiskModel(this.snapshots.get(id) ?? new Uint8Array(UNITS))];
+    this.disk.step();
+    store.goBack(this.#current.id, id, states);
+    this.models.shift();
+    this.disk.step();
+    const [state] = this.#states.named(this.#current, states);
+    if (!state) throw new Error('the snapshot has no disk');
+    this.#map = ClusterMap.decode(state.map, SIZE);
+    const { switched } = await this.#guest.prepareContent({ map: this.#map, segments: new Map(state.segments), layers: state.layers });
+    await this.#guest.switchLayer();
+    await switched;
+    this.#states.removeUnused(this.#current.id);
+  }
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof Error && !(error instanceof PowerLoss) && (/no room left|ENOSPC/.test(error.message) || ('code' in error && error.code === 'ENOSPC'));
+}
+
+function contentOf(value: number): Uint8Array {
+  return new Uint8Array(UNIT).fill(value);
+}
+
+function unitsOf(bytes: Uint8Array): Uint8Array {
+  return Uint8Array.from({ length: UNITS }, (_, unit) => {
+    const content = bytes.subarray(unit * UNIT, (unit + 1) * UNIT);
+    const value = content[0] ?? 0;
+    if (!content.every((byte) => byte === value)) throw new Error(`unit ${unit} of the disk is torn`);
+    return value;
+  });
+}
+
+/** One library, some work, one fault after so many steps. @throws Error when anything is not as it was */
+export async function runDisks(seed: number, operations: number, fault: 'power' | 'full' | 'none'): Promise<StoreRun> {
+  const random = randomFrom(seed);
+  const folder = mkdtempSync(join(tmpdir(), 'vanderpool-fuzz-disks-'));
+  const image = join(folder, 'image.raw');
+  const content = Uint8Array.from({ length: UNITS }, () => Math.floor(random() * CONTENTS));
+  writeFileSync(image, Buffer.concat(Array.from(content, contentOf)));
+  let outcome: StoreRun['outcome'] = 'done';
+  try {
+    const disk = new FailingDisk(random, operations, fault);
+    const fuzz = new DiskFuzz(folder, random, disk, image, content);
+    try {
+      await fuzz.work();
+    } catch (error) {
+      if (!disk.gone) throw error;
+      outcome = 'power';
+    }
+    if (outcome === 'done' && fault === 'full' && disk.left < 0) outcome = 'refused';
+    if (outcome !== 'power') disk.fault = 'none';
+    await fuzz.close();
+    disk.loseWhatWasNotSynced();
+    fuzz.layers.loseWhatWasNotSynced(random);
+    return { outcome, verified: await verify(folder, fuzz) };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Opens the library as the next engine does, and reads the VM's disk and everything that is listed. */
+async function verify(folder: string, { models, snapshots }: DiskFuzz): Promise<number> {
+  const library = new Library(folder);
+  try {
+    const { snapshots: store } = library;
+    const states = new DiskStates(library);
+    store.removeOrphans();
+    while (store.collectOne(new Set()));
+    const [vm] = (await library.list()).filter(({ config }) => config.name === 'Guest');
+    if (!vm) return 0;
+    states.removeUnused(vm.id);
+    const listed = store.list(vm.id);
+    for (const id of snapshots.keys()) if (!listed.some((one) => one.id === id)) throw new Error('a snapshot that was committed is not listed');
+    const bytes = new Uint8Array(SIZE);
+    for (const { id } of listed) {
+      const { config, disks: [saved] } = store.load(id);
+      if (!saved) throw new Error('a snapshot has lost its disk');
+      const { disk, close } = await states.openSaved(config, saved);
+      await disk.read(0, bytes);
+      await close();
+      const then = snapshots.get(id);
+      if (then && Buffer.compare(unitsOf(bytes), then) !== 0) throw new Error('the disk of a snapshot is not what it was');
+    }
+    const [state] = states.forStart(vm);
+    const path = vm.config.disks[0]?.path ?? '';
+    const image = await openImage(path, { format: 'raw', readOnly: true });
+    const disk = state ? await LayeredDisk.open(image, { map: ClusterMap.decode(state.map, SIZE), segments: new Map(state.segments), layers: state.layers }) : new LayeredDisk(image);
+    await disk.read(0, bytes);
+    await disk.close();
+    const now = unitsOf(bytes);
+    if (!models.some((model) => model.allows(now))) throw new Error('the disk has lost what was flushed');
+    const findings = await examine(library, { repair: false, mayRemoveOrphans: true, disks: states, isRunning: () => false });
+    if (findings.length > 0) throw new Error(`the library is not whole: ${findings.map(({ what }) => what).join(' ')}`);
+    return listed.length;
+  } finally {
+    await library.close();
+  }
+}

@@ -1,7 +1,7 @@
 /** `vanderpool snapshot ...`: the snapshots of the library's VMs. */
 import { resolve } from 'node:path';
 import { formatMemory } from '../contract/memory.ts';
-import type { FieldDifference, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
+import type { DiskDifference, FieldDifference, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
 import { show, table, time } from './output.ts';
 import { withEngine } from './session.ts';
 import type { CommonOptions } from './session.ts';
@@ -87,14 +87,21 @@ function inTree(all: readonly Snapshot[]): { readonly snapshot: Snapshot; readon
   return below(null, 0);
 }
 
-function describeDifference({ configuration, state, memory, memoryBytes }: SnapshotDifference): string {
+function describeDifference({ configuration, state, memory, memoryBytes, disks }: SnapshotDifference): string {
   const section = (title: string, fields: readonly FieldDifference[]): string[] => {
     return fields.length === 0 ? [] : [title, table(['FIELD', 'BEFORE', 'AFTER'], fields.map(({ field, before, after }) => [field, before ?? '-', after ?? '-']))];
   };
   const runs = memory.map(({ address, bytes }) => [`0x${address.toString(16).padStart(9, '0')}`, size(bytes)]);
   const pages = runs.length === 0 ? [] : [`Memory: ${size(memoryBytes)} differ`, table(['ADDRESS', 'SIZE'], runs)];
-  const text = [...section('Configuration', configuration), ...section('Registers and devices', state), ...pages].join('\n');
+  const text = [...section('Configuration', configuration), ...section('Registers and devices', state), ...pages, ...disks.flatMap(describeDisk)].join('\n');
   return text === '' ? 'They are the same.' : text;
+}
+
+function describeDisk({ path, bytes, clusters, files }: DiskDifference): string[] {
+  const runs = clusters.map((run) => [`0x${run.offset.toString(16).padStart(10, '0')}`, size(run.bytes)]);
+  const rows = (files ?? []).map((file) => [file.change, file.path, file.before === null ? '-' : size(file.before), file.after === null ? '-' : size(file.after)]);
+  const names = files === null ? [] : files.length === 0 ? ['No file differs.'] : [table(['FILE', 'PATH', 'BEFORE', 'AFTER'], rows)];
+  return [`Disk ${path}: ${size(bytes)} differ`, ...names, table(['OFFSET', 'SIZE'], runs)];
 }
 
 function size(bytes: number): string {

@@ -45,6 +45,21 @@ export type FieldDifference = z.infer<typeof fieldDifference>;
 export const memoryDifference = z.strictObject({ address: z.int(), bytes: z.int() });
 export type MemoryDifference = z.infer<typeof memoryDifference>;
 
+/** A file of a disk that differs; the file system could be read on both sides. */
+export const fileDifference = z.strictObject({ path: z.string(), change: z.enum(['added', 'removed', 'changed']), before: z.int().nullable(), after: z.int().nullable() });
+export type FileDifference = z.infer<typeof fileDifference>;
+
+export const diskDifference = z.strictObject({
+  path: z.string(),
+  /** How much of the disk differs. */
+  bytes: z.int(),
+  /** Runs of clusters, lowest first; at most `DIFFERENCES_MAXIMUM`. */
+  clusters: z.array(z.strictObject({ offset: z.int(), bytes: z.int() })),
+  /** By the file's path, with its sizes; null when no file system that is known was found. At most `DIFFERENCES_MAXIMUM`. */
+  files: z.array(fileDifference).nullable(),
+});
+export type DiskDifference = z.infer<typeof diskDifference>;
+
 export const snapshotDifference = z.strictObject({
   configuration: z.array(fieldDifference),
   /** Registers and devices, by `component.field`. */
@@ -52,6 +67,8 @@ export const snapshotDifference = z.strictObject({
   /** Runs of guest-physical pages, lowest first; at most `DIFFERENCES_MAXIMUM`. */
   memory: z.array(memoryDifference),
   memoryBytes: z.int(),
+  /** Disks that both sides write to and that differ. */
+  disks: z.array(diskDifference),
 });
 export type SnapshotDifference = z.infer<typeof snapshotDifference>;
 

@@ -82,9 +82,7 @@ export class DiskStates {
       made.push({ path: disk.path, layer: this.#layerPath(vm.id, layer) });
       next.push({ ...state, layers: [...state.layers, layer] });
     }
-    this.#store.together(() => {
-      for (const state of next) this.#store.put(vm.id, state);
-    });
+    this.#store.putAll(vm.id, next);
     return made;
   }
 

@@ -16,7 +16,7 @@ export interface ComparedState {
 /** The hash of a page's content, for pages that lie in different places and may still be the same. */
 export type PageHash = (map: PageMap, page: number) => Uint8Array;
 
-export function compareStates(before: ComparedState, after: ComparedState, hashOf: PageHash): SnapshotDifference {
+export function compareStates(before: ComparedState, after: ComparedState, hashOf: PageHash): Omit<SnapshotDifference, 'disks'> {
   const memory: MemoryDifference[] = [];
   let memoryBytes = 0;
   for (const page of differentPages(before.map, after.map, hashOf)) {

@@ -1,7 +1,7 @@
 /** Snapshots of a library's VMs: takes them, goes back to them, suspends and resumes, and gives space back that none of them needs. */
 import { ContractError } from '../contract/errors.ts';
 import { NAME_LENGTH } from '../contract/limits.ts';
-import type { Finding, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
+import type { DiskDifference, Finding, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
@@ -14,7 +14,10 @@ import type { Placed } from '../snapshot/chunkWriter.ts';
 import { ClusterMap } from '../snapshot/disk/clusterMap.ts';
 import type { Cell } from '../snapshot/runs.ts';
 import type { WantedDisk } from '../snapshot/disk/saveDisks.ts';
-import type { DiskState } from '../store/disks.ts';
+import { decodeDisk } from '../store/disks.ts';
+import type { DiskState, SavedImage } from '../store/disks.ts';
+import { compareDisks } from './diskDiff.ts';
+import type { ChunkHash } from './diskDiff.ts';
 import type { DiskMap, DiskStates, OpenedImage } from './diskStates.ts';
 import { DiskTask } from './diskTask.ts';
 import { examine } from './doctor.ts';
@@ -29,6 +32,11 @@ const SUSPENDED_NAME = 'Suspended';
 
 /** What a VM is made of that goes on from a snapshot. */
 type Adopted = Omit<NewSnapshot, 'vmId' | 'kind' | 'parentId' | 'map' | 'disks'> & { readonly pageMap: PageMap };
+
+/** One side of a comparison, with its disks. */
+interface ComparedSide extends ComparedState {
+  readonly disks: readonly SavedImage[];
+}
 
 export class Snapshots {
   readonly #library: Library;
@@ -312,38 +320,69 @@ export class Snapshots {
   // ---- comparisons --------------------------------------------------------------------------------------------------------------
 
   /** What differs from a snapshot to another one, or to the VM as it is now. @throws ContractError */
-  async compare(reference: string, from: string, to: string | null): Promise<SnapshotDifference> {
-    const vm = await this.#supervisor.get(reference);
-    const stored = (name: string): ComparedState => this.#compared(this.#store.load(this.#store.get(vm.id, name).id));
-    const before = stored(from);
-    const after = to === null ? await this.#present(vm) : stored(to);
-    const readers = new SegmentReaders(new Map(this.#store.paths(new Set([...before.map.references().keys(), ...after.map.references().keys()]))));
-    try {
-      return compareStates(before, after, (map, page) => readers.get(map.segments[page] ?? 0).hashOf(map.positions[page] ?? 0));
-    } finally {
-      readers.close();
-    }
-  }
-
-  /** The state of a VM now. That of a running one is recorded nowhere. */
-  async #present(vm: Vm): Promise<ComparedState> {
-    const guest = this.#supervisor.guest(vm.id);
-    const suspended = this.#store.suspended(vm.id);
-    if (suspended) return this.#compared(this.#store.load(suspended.id));
-    if (!guest) return { config: vm.config, state: null, map: new PageMap(vm.config.memoryBytes / CHUNK_BYTES) };
-    return this.#made(vm, async (progress) => {
-      const { state, map, disks } = await guest.snapshot(this.#store, await this.#disks.extend(vm), progress);
-      const decoded = PageMap.decode(map, vm.config.memoryBytes / CHUNK_BYTES);
-      this.#pin(vm.id, decoded);
-      const { states } = this.#disks.taken(vm, disks);
-      for (const state of states) this.#store.disks.put(vm.id, state);
-      await this.#rebase(vm, states);
-      return { config: vm.config, state, map: decoded };
+  compare(reference: string, from: string, to: string | null): Promise<SnapshotDifference> {
+    return this.#keepingSegments(async () => {
+      const vm = await this.#supervisor.get(reference);
+      const stored = (name: string): ComparedSide => compared(this.#store.load(this.#store.get(vm.id, name).id));
+      const before = stored(from);
+      const after = to === null ? await this.#present(vm) : stored(to);
+      const maps = [before, after].flatMap(({ map, disks }) => [map, ...disks.map((disk) => decodeDisk(disk))]);
+      const readers = new SegmentReaders(new Map(this.#store.paths(new Set(maps.flatMap((map) => [...map.references().keys()])))));
+      const hashOf: ChunkHash = (segment, position) => readers.get(segment).hashOf(position);
+      try {
+        const rest = compareStates(before, after, (map, page) => hashOf(map.segments[page] ?? 0, map.positions[page] ?? 0));
+        return { ...rest, disks: await this.#compareDisks(before, after, hashOf) };
+      } finally {
+        readers.close();
+      }
     });
   }
 
-  #compared({ config, state, pageMap }: StoredSnapshot): ComparedState {
-    return { config, state, map: pageMap };
+  async #compareDisks(before: ComparedSide, after: ComparedSide, hashOf: ChunkHash): Promise<DiskDifference[]> {
+    const differences: DiskDifference[] = [];
+    for (const one of before.disks) {
+      const other = after.disks.find(({ image }) => image === one.image);
+      if (!other || other.size !== one.size) continue;
+      const opened = [await this.#disks.openSaved(before.config, one), await this.#disks.openSaved(after.config, other)] as const;
+      try {
+        const [first, second] = opened.map(({ disk }, index) => ({ path: one.path, map: decodeDisk(index === 0 ? one : other), disk }));
+        const difference = first && second && (await compareDisks(first, second, hashOf));
+        if (difference) differences.push(difference);
+      } finally {
+        for (const { close } of opened) await close();
+      }
+    }
+    return differences;
+  }
+
+  /** The state of a VM now. That of a running one is recorded nowhere. */
+  async #present(vm: Vm): Promise<ComparedSide> {
+    const guest = this.#supervisor.guest(vm.id);
+    const { config } = vm;
+    if (!guest) {
+      const disks = await this.#made(vm, () => this.#settleDisks(vm));
+      const suspended = this.#store.suspended(vm.id);
+      if (suspended) return { ...compared(this.#store.load(suspended.id)), disks };
+      return { config, state: null, map: new PageMap(config.memoryBytes / CHUNK_BYTES), disks };
+    }
+    return this.#made(vm, async (progress) => {
+      const { state, map, disks } = await guest.snapshot(this.#store, await this.#disks.extend(vm), progress);
+      const decoded = PageMap.decode(map, config.memoryBytes / CHUNK_BYTES);
+      this.#pin(vm.id, decoded);
+      const { saved, states } = this.#disks.taken(vm, disks);
+      this.#store.disks.putAll(vm.id, states);
+      await this.#rebase(vm, states);
+      return { config, state, map: decoded, disks: saved };
+    });
+  }
+
+  /** Everything that the disks of a VM hold that does not run becomes maps. */
+  async #settleDisks(vm: Vm): Promise<readonly SavedImage[]> {
+    await this.#disks.extend(vm);
+    const { saved, states } = this.#disks.taken(vm, await this.#saveDisks(vm, this.#disks.wanted(vm)));
+    this.#store.disks.putAll(vm.id, states);
+    this.#disks.removeUnused(vm.id);
+    return saved;
   }
 
   // ---- how ----------------------------------------------------------------------------------------------------------------------
@@ -431,7 +470,8 @@ export class Snapshots {
 
   async #start(id: string, map: PageMap, from: StartPoint): Promise<Vm> {
     this.#pin(id, map);
-    return this.#supervisor.start(id, from);
+    const vm = await this.#supervisor.start(id, from);
+    return from.paused ? this.#supervisor.settled(id, 'paused') : vm;
   }
 
   #startPoint(stored: StoredSnapshot, paused: boolean): StartPoint | null {
@@ -474,6 +514,10 @@ export class Snapshots {
       this.#busy.delete(vm.id);
     }
   }
+}
+
+function compared({ config, state, pageMap, disks }: StoredSnapshot): ComparedSide {
+  return { config, state, map: pageMap, disks };
 }
 
 /** Says what was being done, why it failed and what to do. */

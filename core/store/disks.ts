@@ -98,9 +98,11 @@ export class DiskStore {
     return this.#prepare('SELECT 1 FROM snapshots JOIN snapshot_disks ON snapshot_id = snapshots.id WHERE image = ? AND vm_id = ?').get(image, vmId) !== undefined;
   }
 
-  /** Several changes, or none. @throws ContractError */
-  together(action: () => void): void {
-    this.#write(action);
+  /** Several at once, or none. @throws ContractError */
+  putAll(vmId: string, states: readonly DiskState[]): void {
+    this.#write(() => {
+      for (const state of states) this.put(vmId, state);
+    });
   }
 
   #prepare(sql: string) {

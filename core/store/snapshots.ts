@@ -158,7 +158,7 @@ export class SnapshotStore {
       const reference = this.#prepare('INSERT INTO snapshot_segments (snapshot_id, segment_id, chunks) VALUES (?, ?, ?)');
       for (const [segment, chunks] of sumOf([map, ...made.disks.map((disk) => decodeDisk(disk))])) reference.run(id, segment, chunks);
       this.disks.insertSaved(id, made.disks);
-      for (const state of states) this.disks.put(made.vmId, state);
+      this.disks.putAll(made.vmId, states);
       const console = this.#prepare('INSERT INTO snapshot_consoles (snapshot_id, port, data) VALUES (?, ?, ?)');
       made.consoles.forEach((data, port) => console.run(id, port, compress(data)));
       if (made.kind === 'snapshot') this.#prepare('UPDATE vms SET snapshot_id = ? WHERE id = ?').run(id, made.vmId);
@@ -217,7 +217,7 @@ export class SnapshotStore {
   goBack(vmId: string, id: string | null, states: readonly DiskState[]): void {
     this.#write(() => {
       this.#prepare('UPDATE vms SET snapshot_id = ? WHERE id = ?').run(id, vmId);
-      for (const state of states) this.disks.put(vmId, state);
+      this.disks.putAll(vmId, states);
     });
   }
 

@@ -1,7 +1,7 @@
 import { useEffect, useId, useState } from 'react';
 import type { ReactNode } from 'react';
 import { asContractError } from '../../core/contract/index.ts';
-import type { ContractError, FieldDifference, Snapshot, SnapshotDifference, Vm } from '../../core/contract/index.ts';
+import type { ContractError, DiskDifference, FieldDifference, Snapshot, SnapshotDifference, Vm } from '../../core/contract/index.ts';
 import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
 import { Dialog } from '../controls/dialog.tsx';
@@ -51,11 +51,12 @@ export function Comparison({ vm, snapshot, snapshots, close }: ComparisonProps):
   );
 }
 
-function Differences({ difference: { configuration, state, memory, memoryBytes } }: { readonly difference: SnapshotDifference }): ReactNode {
-  if (configuration.length + state.length + memory.length === 0) return <p role="status">They are the same.</p>;
+function Differences({ difference: { configuration, state, memory, memoryBytes, disks } }: { readonly difference: SnapshotDifference }): ReactNode {
+  if (configuration.length + state.length + memory.length + disks.length === 0) return <p role="status">They are the same.</p>;
   return (
     <>
       <Fields title="Configuration" fields={configuration} />
+      {disks.map((disk) => <Disk key={disk.path} disk={disk} />)}
       {memory.length > 0 && (
         <section aria-label="Memory">
           <h3>Memory: {formatBytes(memoryBytes)} in {memory.length} places</h3>
@@ -73,6 +74,40 @@ function Differences({ difference: { configuration, state, memory, memoryBytes }
       )}
       <Fields title="Registers and devices" fields={state} />
     </>
+  );
+}
+
+function Disk({ disk: { path, bytes, clusters, files } }: { readonly disk: DiskDifference }): ReactNode {
+  return (
+    <section aria-label={`Disk ${path}`}>
+      <h3>Disk {path}: {formatBytes(bytes)} in {clusters.length} places</h3>
+      <div className="compare-table">
+        <table className="table">
+          {files ? (
+            <>
+              <thead><tr><th>File</th><th>Change</th><th className="right">Before</th><th className="right">After</th></tr></thead>
+              <tbody>
+                {files.slice(0, SHOWN).map((file) => (
+                  <tr key={file.path}>
+                    <td className="mono selectable">{file.path}</td><td>{file.change}</td>
+                    <td className="right">{file.before === null ? '-' : formatBytes(file.before)}</td><td className="right">{file.after === null ? '-' : formatBytes(file.after)}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </>
+          ) : (
+            <>
+              <thead><tr><th>Offset</th><th className="right">Size</th></tr></thead>
+              <tbody>
+                {clusters.slice(0, SHOWN).map((run) => (
+                  <tr key={run.offset}><td className="mono">0x{run.offset.toString(16).padStart(10, '0')}</td><td className="right">{formatBytes(run.bytes)}</td></tr>
+                ))}
+              </tbody>
+            </>
+          )}
+        </table>
+      </div>
+    </section>
   );
 }
 

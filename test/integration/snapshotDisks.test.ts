@@ -126,6 +126,21 @@ describe('a VM that writes to a disk', () => {
     expect(error.message).toContain('is not there any more');
   }, TEST_MS);
 
+  it('shows which files of its disk differ', async () => {
+    const vm = await boot();
+    await vm.ask('mkdir /mnt/folder; echo one > /mnt/folder/changed; echo same > /mnt/same; echo gone > /mnt/removed; sync');
+    await take('one');
+    await vm.ask('echo one and two > /mnt/folder/changed; rm /mnt/removed; echo new > /mnt/added; sync; sleep 6; sync');
+    await take('two');
+    const { disks: [difference] } = await call('snapshot.diff', { vm: VM, from: 'one', to: 'two' });
+    expect(difference).toMatchObject({ path: disk, files: [
+      { path: '/added', change: 'added', before: null, after: 4 }, { path: '/folder/changed', change: 'changed', before: 4, after: 12 },
+      { path: '/removed', change: 'removed', before: 5, after: null },
+    ] });
+    expect(difference?.bytes).toBe(difference?.clusters.reduce((sum, { bytes }) => sum + bytes, 0));
+    expect((await call('snapshot.diff', { vm: VM, from: 'two', to: null })).disks.flatMap(({ files }) => files)).toEqual([]);
+  }, TEST_MS);
+
   it('refuses an image that was changed behind its snapshots, and other VMs that would change it', async () => {
     await boot();
     await take('one');

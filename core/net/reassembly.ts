@@ -12,6 +12,8 @@ interface Partial {
   readonly pieces: Map<number, Uint8Array>;
   readonly begun: number;
   received: number;
+  /** Where the piece ends that reaches furthest. */
+  end: number;
   /** Known once the last fragment is there. */
   length: number | null;
 }
@@ -33,9 +35,11 @@ export class Reassembly {
     if (overlaps || partial.pieces.size === PIECES_MAXIMUM || (last && partial.length !== null)) return this.#forget(key);
     partial.pieces.set(at, payload.slice());
     partial.received += payload.length;
+    partial.end = Math.max(partial.end, at + payload.length);
     if (last) partial.length = at + payload.length;
+    // Nothing lies behind the last fragment.
+    if (partial.length !== null && partial.end > partial.length) return this.#forget(key);
     if (partial.length === null || partial.received < partial.length) return null;
-    if (partial.received > partial.length) return this.#forget(key);
     this.#forget(key);
     const whole = new Uint8Array(partial.length);
     for (const [from, piece] of partial.pieces) whole.set(piece, from);
@@ -50,7 +54,7 @@ export class Reassembly {
     for (const [old, { begun }] of this.#packets) if (now - begun > LIFETIME_MS) this.#forget(old);
     const [eldest] = this.#packets.keys();
     if (this.#packets.size >= PACKETS_MAXIMUM && eldest !== undefined) this.#forget(eldest);
-    const partial: Partial = { pieces: new Map(), begun: now, received: 0, length: null };
+    const partial: Partial = { pieces: new Map(), begun: now, received: 0, end: 0, length: null };
     this.#packets.set(key, partial);
     return partial;
   }

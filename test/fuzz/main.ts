@@ -5,16 +5,18 @@
  * `npm run fuzz -- --kills N [--seed N]`: `kill -9` of engine and machines at random moments of snapshots.
  * `npm run fuzz -- --vtd STEPS [--seed N]`: random remapping tables, requests and invalidations, against a model that knows no caches.
  * `npm run fuzz -- --usb STEPS [--seed N]`: hostile drivers of the USB host controller.
+ * `npm run fuzz -- --net STEPS [--seed N]`: hostile frames and drivers of network interfaces.
  */
 import { parseArgs } from 'node:util';
 import { fuzzVtd } from './vtd/run.ts';
+import { fuzzNet } from './net/run.ts';
 import { fuzzUsb } from './usb/run.ts';
 import { fuzzKills } from './snapshots/kills.ts';
 import { fuzzStore } from './snapshots/main.ts';
 import { MODELS, TIERS, runHostile } from './run.ts';
 
 const text = { type: 'string' } as const;
-const { values } = parseArgs({ options: { guests: text, seed: text, instructions: text, nested: { type: 'boolean' }, vtd: text, usb: text, snapshots: text, kills: text } });
+const { values } = parseArgs({ options: { guests: text, seed: text, instructions: text, nested: { type: 'boolean' }, vtd: text, usb: text, net: text, snapshots: text, kills: text } });
 const guests = Number(values.guests ?? 300);
 const first = Number(values.seed ?? 1);
 const instructions = Number(values.instructions ?? 5_000_000);
@@ -28,6 +30,12 @@ if (values.vtd !== undefined) {
 if (values.usb !== undefined) {
   const { steps, events } = fuzzUsb(first, Number(values.usb));
   console.log(`${steps} steps; events by type and completion code: ${[...events].sort().map(([kind, count]) => `${kind} ${count}`).join(', ')}`);
+  process.exit(0);
+}
+
+if (values.net !== undefined) {
+  const { steps, answers, load } = await fuzzNet(first, Number(values.net));
+  console.log(`${steps} steps; frames to the guest: ${[...answers].sort().map(([kind, count]) => `${kind} ${count}`).join(', ')}; at most ${load.tcp} connections, ${load.udp} sockets, ${load.fragments} packets in pieces`);
   process.exit(0);
 }
 

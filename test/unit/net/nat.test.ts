@@ -243,6 +243,16 @@ describe('frames of a hostile guest', () => {
     expect(nat.load.fragments).toBeLessThanOrEqual(32);
   });
 
+  it('may hold pieces that lie behind the last one', () => {
+    const { nat, frames } = network();
+    for (const [at, more] of [[800, true], [0, false], [8, false]] as const) {
+      const frame = ipFrame({ protocol: ipProtocol.udp, source: nat4.guest, destination: nat4.gateway }, new Uint8Array(8));
+      viewOf(frame).setUint16(20, (at >> 3) | (more ? 0x2000 : 0));
+      nat.receive(frame);
+    }
+    expect(frames).toEqual([]);
+  });
+
   it('open no more sockets than the bound allows', () => {
     const { nat, send } = network();
     for (let port = 1; port <= 2000; port++) send(udpFrame(nat4.guest, ipAddress('192.0.2.1'), { sourcePort: port, destinationPort: 9, data: new Uint8Array(0) }));

@@ -101,3 +101,9 @@ export const resetVector: InitialVcpuState = {
   tr: taskState,
   ldtr: { selector: 0, base: 0, limit: 0xffff, access: 0x82 },
 };
+
+/** The processor where a system that was suspended to RAM wants to wake: a real-mode address below 1 MiB. @acpi 16.3.2 */
+export function wakingState(vector: number): InitialVcpuState {
+  const base = vector & ~0xf;
+  return { ...resetVector, rip: vector & 0xf, cs: { selector: base >> 4, base, limit: 0xffff, access: 0x9b } };
+}

@@ -146,6 +146,11 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   };
   if (config.restore) restoreMachine(config.restore, { pc, root, pager, sources }, null);
   else start();
+  const wake = (): void => {
+    const state = pc.wake();
+    if (state) root.reset(state);
+    else pc.exit ??= { reason: 'reset' };
+  };
   const goBack = (point: RestorePoint, from: Uint8Array | null): void => {
     pc.reset();
     pc.switchLayers();
@@ -153,6 +158,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   };
   return {
     runSlice: () => {
+      if (pc.power.sleep === 'waking') wake();
       const result = root.runSlice();
       if (result.kind === 'held') gdb.noticeStop();
       pc.flushOutput();

@@ -17,10 +17,10 @@ import { TestDevice } from '../devices/testDevice.ts';
 import { Uart16550, comPorts } from '../devices/uart16550.ts';
 import { applyWrites } from '../boot/loader.ts';
 import { residentBios, residentCode } from '../boot/residentBios.ts';
-import { buildAcpiImage, buildAcpiTables } from '../platform/acpi/tables.ts';
+import { buildAcpiImage, buildAcpiTables, facsAddress, wakingVectorOffset } from '../platform/acpi/tables.ts';
 import { firmwareDevices, loadFirmware, showFirmware } from './firmware.ts';
 import { bootOrder } from './bootOrder.ts';
-import { resetVector } from '../boot/entryState.ts';
+import { resetVector, wakingState } from '../boot/entryState.ts';
 import { buildSmbios } from '../platform/smbios.ts';
 import { Edu } from '../devices/edu.ts';
 import { PciUart } from '../devices/pciUart.ts';
@@ -32,7 +32,7 @@ import { Vga } from '../devices/vga/vga.ts';
 import { VtdUnit } from '../vtd/unit.ts';
 import { dmarBody } from '../vtd/dmar.ts';
 import { vtdDefaults } from '../vtd/capabilities.ts';
-import { conventionalEnd, ecamWindow, memoryMap, pciLegacyIrqs, pciMemoryWindows, pciPorts } from '../platform/memoryLayout.ts';
+import { conventionalEnd, ecamWindow, memoryMap, oneMegabyte, pciLegacyIrqs, pciMemoryWindows, pciPorts } from '../platform/memoryLayout.ts';
 import { loadImage } from '../boot/image.ts';
 import { HotPlugSlots } from './hotPlugSlots.ts';
 import type { AcpiOptions } from '../platform/acpi/tables.ts';
@@ -160,6 +160,7 @@ export class Pc {
       },
     });
     this.power = new AcpiPm(this.clock, interrupts.isaWire(sciIrq), events);
+    this.rtc.onAlarm = () => this.power.alarm();
     this.uarts = comPorts.map((row, port) => new Uart16550(row, this.clock, interrupts.isaWire(row.irq), bytes => config.serialOutput(port, bytes)));
     this.dma = new DmaMemory(config.memory, config.codeWritten);
     if (config.memoryRead) this.dma.onRead = config.memoryRead;
@@ -236,7 +237,7 @@ export class Pc {
   private acpiOptions(ecam: { readonly base: number; readonly length: number } | null): AcpiOptions {
     const { memory, topology, keyboard, physicalAddressBits } = this.config;
     const dmar = this.vtd ? { dmar: dmarBody({ hostAddressBits: physicalAddressBits, ioApicId: ioApicId(topology), ioApicRequester: this.interrupts.ioApicRequester }) } : {};
-    return { topology, keyboard, display: this.vga !== null, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
+    return { topology, keyboard, suspend: !this.config.firmware, display: this.vga !== null, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
   }
 
   /** Where a device is, from bus 0 on, as firmware writes it. */
@@ -269,6 +270,18 @@ export class Pc {
     this.exit = null;
     for (const component of this.components) component.reset();
     this.startFirmware();
+  }
+
+  /**
+   * What happens between an event that wakes a machine suspended to RAM and its first instruction: everything but RAM, the clocks and the ACPI
+   * hardware is as at power-on, and set up as firmware does. Returns where the first vCPU goes on; null: the system has left no address.
+   */
+  wake(): InitialVcpuState | null {
+    this.power.woken();
+    for (const component of this.components) if (component !== this.power && component !== this.rtc && component !== this.clock) component.reset();
+    this.startFirmware();
+    const vector = new DataView(this.config.memory.buffer, this.config.memory.byteOffset).getUint32(facsAddress + wakingVectorOffset, true);
+    return vector === 0 || vector >= oneMegabyte ? null : wakingState(vector);
   }
 
   /** PCI functions, and the I/O APIC, by requester ID. */

@@ -40,6 +40,7 @@ const handlers: Handlers = {
   frame: ({ pc }) => pc.vga?.frame() ?? null,
   'display-input': ({ pc }, { keys = [], pointer, place }) => {
     const { usb } = pc;
+    if (keys.length > 0) pc.power.wake();
     for (const { code, down } of keys) {
       if (usb?.keyboard.configured === true) {
         usb.keyboard.setKey(code, down);

@@ -1,5 +1,5 @@
 /** The ground under the commands: entry, descriptor table, interrupt controllers, exceptions, the prompt's loop. */
-import { acpiPorts } from '../platform/acpiPm.ts';
+import { acpiPorts, sleepType } from '../platform/acpiPm.ts';
 import { localApicBase } from '../platform/memoryLayout.ts';
 import { at, dword, indexed, mem, qword, register, word } from '../isa/registers.ts';
 import type { Program } from './program.ts';
@@ -117,7 +117,7 @@ function exceptions(p: Program): void {
 
 /** The ends that a machine has. Each is a routine that does not return. */
 export function endings(p: Program): void {
-  p.label('powerOff').emit('MOV', register.dx, acpiPorts.pm1Control).emit('MOV', register.ax, (5 << 10) | 0x2000);
+  p.label('powerOff').emit('MOV', register.dx, acpiPorts.pm1Control).emit('MOV', register.ax, (sleepType.s5 << 10) | 0x2000);
   p.emit('OUT', register.dx, register.ax);
   p.label('sleepForever').emit('CLI').emit('HLT').emit('JMP', 'sleepForever');
   p.label('resetMachine').emit('MOV', register.dx, 0xcf9).emit('MOV', al, 2).emit('OUT', register.dx, al).emit('MOV', al, 6);

@@ -14,8 +14,12 @@ export const acpiPorts = {
   smiCommand: 0xb2, enable: 0xa1, disable: 0xa0,
 } as const;
 
-/** SLP_TYP values of the DSDT's sleep packages. */
-export const sleepType = { s0: 0, s5: 5 } as const;
+/** SLP_TYP values of the DSDT's sleep packages. OVMF powers off by S5's, which it takes to be that of QEMU's PCs. */
+export const sleepType = { s5: 0, s3: 1, s0: 4 } as const;
+
+const sleepWords = ['awake', 'asleep', 'waking'] as const;
+/** `asleep`: suspended to RAM, nothing but what can wake it lives; `waking`: the processor is to go on at the waking vector. */
+export type Sleep = (typeof sleepWords)[number];
 
 export const sciIrq = 9;
 
@@ -36,7 +40,7 @@ const smiEnabled = 0x20;
 
 export class AcpiPm implements Device {
   readonly name = 'acpi-pm';
-  readonly version = 1;
+  readonly version = 2;
   readonly ranges: readonly DeviceRange[] = [
     { space: 'port', base: acpiPorts.base, length: acpiPorts.length, offset: 0, width: 4 },
     { space: 'port', base: acpiPorts.smiCommand, length: 2, offset: smiOffset, width: 1 },
@@ -51,6 +55,7 @@ export class AcpiPm implements Device {
   private gpeStatus = 0;
   private gpeEnable = 0;
   private smiStatus = 0;
+  private state: Sleep = 'awake';
   /** The carries of the timer that `status` knows of. */
   private carries = 0;
 
@@ -62,10 +67,40 @@ export class AcpiPm implements Device {
     this.reset();
   }
 
-  /** Presses and releases the power button. */
+  get sleep(): Sleep {
+    return this.state;
+  }
+
+  /** Presses and releases the power button. It wakes a machine that is suspended to RAM. */
   pressPowerButton(): void {
     this.status |= pm1.powerButton;
+    this.wake();
     this.update();
+  }
+
+  pressSleepButton(): void {
+    this.status |= pm1.sleepButton;
+    this.wake();
+    this.update();
+  }
+
+  /** The real-time clock's interrupt has come: an alarm wakes a machine that wants that. */
+  alarm(): void {
+    this.status |= pm1.rtc;
+    if ((this.enable & pm1.rtc) !== 0) this.wake();
+    this.update();
+  }
+
+  /** Wakes a machine that is suspended to RAM; nothing happens to another. */
+  wake(): void {
+    if (this.state !== 'asleep') return;
+    this.state = 'waking';
+    this.status |= pm1.wake;
+  }
+
+  /** The processor is on its way to the waking vector. */
+  woken(): void {
+    this.state = 'awake';
   }
 
   /** Raises a general-purpose event, 0 to 63. */
@@ -81,6 +116,7 @@ export class AcpiPm implements Device {
     this.gpeStatus = 0;
     this.gpeEnable = 0;
     this.smiStatus = 0;
+    this.state = 'awake';
     this.carries = this.currentCarries();
     this.update();
   }
@@ -100,8 +136,8 @@ export class AcpiPm implements Device {
   }
 
   saveState(): DeviceState {
-    const { status, enable, control, gpeStatus, gpeEnable, smiStatus, carries } = this;
-    return { version: this.version, status, enable, control, gpeStatus, gpeEnable, smiStatus, carries };
+    const { status, enable, control, gpeStatus, gpeEnable, smiStatus, carries, state } = this;
+    return { version: this.version, status, enable, control, gpeStatus, gpeEnable, smiStatus, carries, state };
   }
 
   loadState(state: unknown): void {
@@ -109,7 +145,7 @@ export class AcpiPm implements Device {
     const next = {
       status: reader.uint('status', 16) & pm1Status, enable: reader.uint('enable', 16) & pm1Enable, control: reader.uint('control', 16),
       gpeStatus: reader.uint('gpeStatus', 32), gpeEnable: reader.uint('gpeEnable', 32), smiStatus: reader.uint('smiStatus', 8),
-      carries: reader.uint('carries', 48),
+      carries: reader.uint('carries', 48), state: reader.word('state', sleepWords),
     };
     Object.assign(this, next);
     this.update();
@@ -149,7 +185,7 @@ export class AcpiPm implements Device {
         const control = insert(this.control, byte, size, value) & 0xffff;
         // Firmware owns SCI_EN: it changes by the SMI command alone. SLP_EN and GBL_RLS read as zero.
         this.control = (control & 0x1c02) | (this.control & sciEnable);
-        if ((control & sleepEnable) !== 0 && ((control >> 10) & 7) === sleepType.s5) this.events.powerOff();
+        if ((control & sleepEnable) !== 0) this.fallAsleep((control >> 10) & 7);
         break;
       }
       case 0x20:
@@ -160,6 +196,11 @@ export class AcpiPm implements Device {
         break;
       default:
     }
+  }
+
+  private fallAsleep(type: number): void {
+    if (type === sleepType.s5) this.events.powerOff();
+    else if (type === sleepType.s3) this.state = 'asleep';
   }
 
   /** What firmware's SMI handler would do with the two commands the FADT names. */

@@ -28,6 +28,8 @@ export class Rtc implements Device {
   readonly ranges: readonly DeviceRange[] = [{ space: 'port', base: 0x70, length: 2, offset: 0, width: 1 }];
   /** Bit 7 of port 70H: NMI is blocked. */
   nmiMasked = false;
+  /** Told of an alarm that may interrupt, wherever IRQ 8 goes: it sets the ACPI hardware's status. */
+  onAlarm: () => void = () => {};
   private readonly clock: VirtualClock;
   private readonly irq: LevelInterrupt;
   private readonly updateTimer: Timer;
@@ -87,6 +89,8 @@ export class Rtc implements Device {
       this.refresh();
       const flags = this.at(cmos.c);
       this.memory[cmos.c] = 0;
+      // What happens from here on is a new edge, even when the clock moved while this was read.
+      this.irq.set(false);
       this.refresh();
       return flags;
     }
@@ -176,7 +180,9 @@ export class Rtc implements Device {
     const now = this.clock.nowNs();
     const from = this.seenNs;
     this.seenNs = now;
-    if (now > from) this.memory[cmos.c] = this.at(cmos.c) | this.flagsBetween(from, now);
+    const before = this.at(cmos.c);
+    if (now > from) this.memory[cmos.c] = before | this.flagsBetween(from, now);
+    if ((this.at(cmos.b) & this.at(cmos.c) & ~before & regC.alarm) !== 0) this.onAlarm();
     const enabled = this.at(cmos.b) & this.at(cmos.c) & (regC.periodic | regC.alarm | regC.update);
     this.memory[cmos.c] = (this.at(cmos.c) & 0x70) | (enabled !== 0 ? regC.irq : 0);
     this.irq.set(this.connected && enabled !== 0);

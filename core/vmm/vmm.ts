@@ -94,7 +94,9 @@ export class Vmm {
     for (;;) {
       pc.poll();
       if (pc.exit) return { kind: 'stopped', exit: pc.exit };
-      if (!turns.next()) {
+      if (pc.power.sleep !== 'awake' || !turns.next()) {
+        // Of a machine that is to wake, root mode's caller makes a new start.
+        if (pc.power.sleep === 'waking') return { kind: 'ran' };
         for (const vcpu of this.vcpus) vcpu.armPreemption();
         if (pc.clock.skipIdle()) {
           // A timer whose interrupt nobody takes would keep this loop forever.

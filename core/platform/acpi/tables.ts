@@ -11,6 +11,8 @@ import { apicIds, ioApicId } from '../topology.ts';
 
 const headerLength = 36;
 const rsdpLength = 36;
+/** The root pointer's place in a direct boot: the FACS behind it is aligned to its length. */
+const rsdpSpace = 64;
 const fadtLength = 268;
 
 /** All tables as one run of bytes for `tableArea`. */
@@ -72,10 +74,15 @@ export function buildAcpiImage(options: AcpiOptions): AcpiImage {
   };
 }
 
+/** Where a direct boot has the FACS: the first of the tables, behind the root pointer. */
+export const facsAddress = tableArea.base + rsdpSpace;
+/** Offset in the FACS of the real-mode address at which a system wants to wake. @acpi 5.2.10 */
+export const wakingVectorOffset = 12;
+
 /** Builds the tables where a direct boot has them. Throws when they do not fit into their area: a machine with too many processors. */
 export function buildAcpiTables(options: AcpiOptions): AcpiTables {
   const { rsdp, tables, pointers, checksums } = buildAcpiImage(options);
-  const offset = { rsdp: 0, tables: 64 };
+  const offset = { rsdp: 0, tables: rsdpSpace };
   const data = new Uint8Array(offset.tables + tables.length);
   if (data.length > tableArea.smbios - tableArea.base) throw new Error('the ACPI tables do not fit below the SMBIOS tables');
   data.set(rsdp);
@@ -157,7 +164,7 @@ function fadtFields(facs: number, dsdt: number, { keyboard, display = false }: A
   const legacyDevices = 0x01;
   const keyboardController = 0x02;
   const noDisplay = 0x04;
-  const flags = { wbinvd: 1 << 0, processorC1: 1 << 2, noFixedSleepButton: 1 << 5, rtcNotFixed: 1 << 6, timer32: 1 << 8, resetRegister: 1 << 10 };
+  const flags = { wbinvd: 1 << 0, processorC1: 1 << 2, timer32: 1 << 8, resetRegister: 1 << 10 };
   return [
     [36, 4, facs], [40, 4, dsdt], [45, 1, 1], [46, 2, sciIrq], [48, 4, acpiPorts.smiCommand], [52, 1, acpiPorts.enable], [53, 1, acpiPorts.disable],
     [56, 4, acpiPorts.pm1Event], [64, 4, acpiPorts.pm1Control], [76, 4, acpiPorts.pmTimer], [80, 4, acpiPorts.gpe0], [88, 1, 4], [89, 1, 2], [91, 1, 4],

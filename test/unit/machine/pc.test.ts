@@ -100,7 +100,7 @@ describe('PC', () => {
     pc.ports.write(0xcf9, 1, 6);
     expect(pc.exit).toEqual({ reason: 'reset' });
     pc.reset();
-    pc.ports.write(0x604, 2, 0x3400);
+    pc.ports.write(0x604, 2, 0x2000);
     expect(pc.exit).toEqual({ reason: 'power-off' });
   });
 

@@ -35,14 +35,14 @@ describe('ACPI fixed hardware', () => {
   });
 
   it('SLP_EN with the type of S5 powers off; other types do not', () => {
-    pm.write(4, 2, 0x2000);
-    expect(calls).toEqual([]);
     pm.write(4, 2, 0x2000 | (5 << 10));
+    expect(calls).toEqual([]);
+    pm.write(4, 2, 0x2000);
     expect(calls).toEqual(['off']);
   });
 
   it('SLP_EN powers off by a byte write, too', () => {
-    pm.write(5, 1, 0x34);
+    pm.write(5, 1, 0x20);
     expect(calls).toEqual(['off']);
   });
 
@@ -55,6 +55,26 @@ describe('ACPI fixed hardware', () => {
     expect(pm.read(4, 2) & 1).toBe(1);
     pm.write(0x80, 1, 0xa0);
     expect(pm.read(4, 2) & 1).toBe(0);
+  });
+
+  it('sleeps with the type of S3, and wakes by a button, or by the alarm where that is enabled', () => {
+    const suspend = (): void => {
+      pm.write(4, 2, 0x2000 | (1 << 10));
+      expect(pm.sleep).toBe('asleep');
+    };
+    suspend();
+    pm.alarm();
+    expect(pm.sleep, 'the alarm is not enabled').toBe('asleep');
+    pm.pressPowerButton();
+    expect([pm.sleep, pm.read(0, 2) & 0x8100]).toEqual(['waking', 0x8100]);
+    pm.woken();
+    suspend();
+    pm.write(2, 2, 0x0400);
+    pm.alarm();
+    expect(pm.sleep).toBe('waking');
+    pm.woken();
+    pm.pressSleepButton();
+    expect(pm.sleep, 'who is awake cannot wake').toBe('awake');
   });
 
   it('the power button raises SCI until its status is cleared', () => {

@@ -143,3 +143,21 @@ describe('real-time clock', () => {
     expect(shown().every(Number.isInteger)).toBe(true);
   });
 });
+
+it('a period that ends while register C is read is an edge of its own', () => {
+  let now = 0;
+  let step = 0;
+  const wire = new Wire();
+  const restless = new Rtc(new VirtualClock({ skips: false, nowNs: () => (now += step) }), wire, 0, 1 << 20);
+  const access = (register: number, value: number): void => {
+    restless.write(0, 1, register);
+    restless.write(1, 1, value);
+  };
+  access(cmos.a, 0x26);
+  access(cmos.b, 0x42);
+  step = 2_000_000;
+  restless.write(0, 1, cmos.c);
+  restless.read(1, 1);
+  restless.read(1, 1);
+  expect([wire.level, wire.rises]).toEqual([true, 3]);
+});

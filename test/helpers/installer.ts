@@ -1,0 +1,66 @@
+/** Debian's installer, answered as a person would who takes what it proposes: from the choice of a language to a disk with a file system. */
+
+/** What shows the installer and takes keys: a serial console, or a display and a keyboard. */
+export interface InstallerScreen {
+  /** What a person can read now. */
+  text(): Promise<string>;
+  press(key: 'Enter' | 'ArrowLeft'): Promise<void>;
+}
+
+interface Step {
+  readonly shows: RegExp;
+  readonly keys: readonly ('Enter' | 'ArrowLeft')[];
+}
+
+/** Questions in their order. Those without a mark may be left out by the installer. */
+const steps: readonly (Step & { readonly always: boolean })[] = [
+  { shows: /Select a language/, keys: ['Enter'], always: true },
+  { shows: /Select your location/, keys: ['Enter'], always: true },
+  { shows: /Configure the keyboard/, keys: ['Enter'], always: false },
+  { shows: /HTTP proxy information/, keys: ['Enter'], always: false },
+  { shows: /Guided - use entire disk/, keys: ['Enter'], always: true },
+  { shows: /Select disk to partition/, keys: ['Enter'], always: true },
+  { shows: /All files in one partition/, keys: ['Enter'], always: true },
+  { shows: /Finish partitioning and write/, keys: ['Enter'], always: true },
+  { shows: /Write the changes to disks\?/, keys: ['ArrowLeft', 'Enter'], always: true },
+];
+const finished = /Installing the base system/;
+
+/** Questions that are no part of the first screens, answered on the command line of the installer's kernel. */
+export const installerAnswers = [
+  'netcfg/get_hostname=debian', 'netcfg/get_domain=local', 'mirror/country=manual', 'mirror/http/hostname=deb.debian.org', 'mirror/http/directory=/debian',
+  'passwd/root-password=debian', 'passwd/root-password-again=debian', 'passwd/make-user=false', 'clock-setup/ntp=false', 'time/zone=Etc/UTC',
+].join(' ');
+
+const LOOK_MS = 1000;
+/** A screen that is being drawn is read again when it stands. */
+const SETTLE_MS = 700;
+
+/** @throws Error with what is on the screen when it does not go on for so long */
+export async function partitionDisk(screen: InstallerScreen, patienceMs: number, report: (line: string) => void = () => {}): Promise<void> {
+  let next = 0;
+  let since = performance.now();
+  for (;;) {
+    const text = await screen.text();
+    if (finished.test(text)) return;
+    const reach = steps.findIndex(({ always }, index) => index >= next && always);
+    const at = steps.findIndex(({ shows }, index) => index >= next && index <= (reach < 0 ? steps.length : reach) && shows.test(text));
+    const step = steps[at];
+    if (step !== undefined) {
+      report(step.shows.source);
+      await pause(SETTLE_MS);
+      for (const key of step.keys) {
+        await screen.press(key);
+        await pause(SETTLE_MS);
+      }
+      next = at + 1;
+      since = performance.now();
+    }
+    if (performance.now() - since > patienceMs) throw new Error(`the installer stands still at step ${next}:\n${text.slice(-3000)}`);
+    await pause(LOOK_MS);
+  }
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

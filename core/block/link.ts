@@ -144,6 +144,14 @@ export class DiskClient implements Disk {
     this.submit({ operation: 'switch', offset: 0, length: 0, transfer: () => undefined, done: () => undefined });
   }
 
+  /** Another medium is in the drive, served already; null: none is. Waits for what was asked of the one before. */
+  replace(medium: { readonly size: number; readonly direct: DirectImage | null } | null): void {
+    this.drain();
+    this.size = medium?.size ?? 0;
+    this.#direct = medium?.direct ? new DirectAccess(medium.direct) : null;
+    this.generation += 1;
+  }
+
   #movedDirectly({ operation, offset, length, views }: DiskRequest): boolean {
     const direct = this.#direct;
     if (!direct || !views || (operation !== 'read' && operation !== 'write') || !direct.takes(operation, offset, length)) return false;
@@ -212,6 +220,8 @@ export class DiskServer {
     this.#bytes = new Uint8Array(buffer, DATA);
     this.#device = device;
     this.#wake = wake;
+    // Another disk may have been served here before: everything that was asked of it has been answered.
+    this.#taken = Atomics.load(this.#words, word.answered);
     void this.#serve();
   }
 

@@ -2,6 +2,7 @@
 import { BlockError, SECTOR, checkRange } from './blockDevice.ts';
 import type { BlockDevice } from './blockDevice.ts';
 import type { DirectImage } from './direct.ts';
+import { punchHole } from '../host/libc.ts';
 import type { ImageStorage } from './storage.ts';
 
 const ZEROS = new Uint8Array(1 << 20);
@@ -48,19 +49,26 @@ export class RawImage implements BlockDevice {
     return this.readOnly ? Promise.resolve() : this.#storage.sync();
   }
 
-  /** Node offers no way to give a piece of a file back. */
+  /** The file gets a hole, where the host has a way to make one. */
   async discard(offset: number, length: number): Promise<void> {
     this.#checkWrite(offset, length);
+    this.#punch(offset, length);
   }
 
   async zero(offset: number, length: number): Promise<void> {
     this.#checkWrite(offset, length);
+    if (this.#punch(offset, length)) return;
     for (let at = 0; at < length; at += ZEROS.length) await this.#storage.write(offset + at, ZEROS.subarray(0, Math.min(ZEROS.length, length - at)));
   }
 
   async close(): Promise<void> {
     await this.flush();
     await this.#storage.close();
+  }
+
+  /** False: there is no hole, and the bytes are as they were. */
+  #punch(offset: number, length: number): boolean {
+    return this.#storage.descriptor !== undefined && length > 0 && punchHole(this.#storage.descriptor, offset, length);
   }
 
   #checkWrite(offset: number, length: number): void {

@@ -22,7 +22,7 @@ export interface HardwareOptions {
 export function addHardwareOptions(command: Command): Command {
   return command
     .option('--disk <file[,bus=...,format=raw|qcow2,readonly,slot=1..4]>', `disk image; may be repeated; buses: ${diskBus.options.join(', ')} (default: ${diskDefaults.bus})`, collect)
-    .option('--cdrom <file[,bus=ahci|scsi]>', 'ISO image in a CD-ROM drive; may be repeated', collect)
+    .option('--cdrom <file|empty[,bus=ahci|scsi]>', 'ISO image in a CD-ROM drive, or an empty drive; may be repeated', collect)
     .option('--net <user|switch=NAME|none[,forward=tcp:8080:80,dhcp,mac=...,model=...,capture=FILE,slot=1..4]>', 'network interface; may be repeated; `user` shares the network of this machine, `switch=NAME` leads to other VMs', collect);
 }
 
@@ -92,7 +92,7 @@ function parseDisk(text: string): DiskConfig {
 function parseDrive(text: string): DiskConfig {
   const [path, properties] = splitFile(text, /,(?=bus=)/);
   const read = new Properties('--cdrom', properties, ['bus']);
-  return { path: resolve(path), kind: 'cdrom', bus: read.word('bus', [driveBus, 'scsi']) ?? driveBus, format: 'raw', readOnly: true };
+  return { path: path === 'empty' ? '' : resolve(path), kind: 'cdrom', bus: read.word('bus', [driveBus, 'scsi']) ?? driveBus, format: 'raw', readOnly: true };
 }
 
 function splitFile(text: string, comma: RegExp): [string, string] {

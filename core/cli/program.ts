@@ -134,6 +134,14 @@ function addVmCommands(program: Command): void {
   addHardwareOptions(sub('plug <vm>', 'put a disk or a network interface into a hot-plug slot, of a running VM at once')).action(async (name: string, options: object) => {
     await (await import('./vm.ts')).plugCard(name, options);
   });
+  sub('media <vm> <file|eject>', 'put an ISO image into a CD-ROM drive or take it out, of a running VM at once')
+    .option('--drive <n>', 'which of its CD-ROM drives (default: 1)').option('--force', 'whether the guest holds the medium or not')
+    .action(async (name: string, file: string, options: object) => {
+      await (await import('./vm.ts')).changeMedium(name, file, options);
+    });
+  sub('balloon <vm> [size]', 'ask a running guest to do without so much of its memory; without a size, show what it does without').action(async (name: string, size: string | undefined, options: object) => {
+    await (await import('./vm.ts')).setBalloon(name, size, options);
+  });
   sub('unplug <vm> <slot>', 'take the card out of a hot-plug slot; a running guest is asked to let it go')
     .option('--force', 'pull it out without asking')
     .action(async (name: string, slot: string, options: object) => {

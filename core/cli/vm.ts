@@ -1,6 +1,7 @@
 /** `vanderpool vm ...`: the library's VMs. */
 import type { Client } from '../contract/client.ts';
-import { formatMemory } from '../contract/memory.ts';
+import { resolve } from 'node:path';
+import { formatMemory, parseMemory } from '../contract/memory.ts';
 import { formatTopology } from '../contract/topology.ts';
 import { slotNumber } from '../contract/hardware.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
@@ -9,7 +10,7 @@ import type { HardwareOptions } from './hardware-options.ts';
 import { defaultSerial } from '../contract/vm.ts';
 import type { DiskConfig, NetworkConfig } from '../contract/hardware.ts';
 import type { SerialPortConfig, Vm, VmChanges } from '../contract/vm.ts';
-import { changesFrom } from './machine-options.ts';
+import { changesFrom, wholeNumber } from './machine-options.ts';
 import type { MachineOptions } from './machine-options.ts';
 import { list, show, table, time } from './output.ts';
 import { withEngine } from './session.ts';
@@ -86,6 +87,26 @@ export async function linkCable(reference: string, number: string, state: string
   });
 }
 
+/** @param file an image, or `eject` */
+export async function changeMedium(reference: string, file: string, options: CommonOptions & { readonly drive?: string; readonly force?: boolean }): Promise<void> {
+  const path = file === 'eject' ? '' : resolve(file);
+  const number = options.drive === undefined ? 1 : wholeNumber('--drive', options.drive);
+  await answerWithVm(options, async (client) => {
+    const { id, config } = await client.call('vm.get', { vm: reference });
+    const drives = config.disks.flatMap(({ kind }, index) => (kind === 'cdrom' ? [index] : []));
+    const disk = drives[number - 1];
+    if (disk === undefined) throw badArgument(`The VM "${config.name}" has ${drives.length} CD-ROM drives.`, 'Give it one with --cdrom empty before it starts.');
+    return client.call('vm.medium', { vm: id, disk, path, force: options.force === true });
+  }, (vm) => (path === '' ? `Drive ${number} of "${vm.config.name}" is empty.` : `"${path}" is in drive ${number} of "${vm.config.name}".`));
+}
+
+/** Without a size it is asked what the balloon holds. */
+export async function setBalloon(reference: string, size: string | undefined, options: CommonOptions): Promise<void> {
+  const bytes = size === undefined ? null : size === '0' ? 0 : parseMemory(size);
+  const state = await withEngine(options, (client) => client.call('vm.balloon', { vm: reference, bytes }));
+  show(state, options.json === true, ({ targetBytes, inflatedBytes }) => `The guest is asked to do without ${formatMemory(targetBytes)}, and does without ${formatMemory(inflatedBytes)}.`);
+}
+
 export async function unplugCard(reference: string, text: string, options: CommonOptions & { readonly force?: boolean }): Promise<void> {
   const slot = slotNumber.safeParse(Number(text));
   if (!slot.success) throw badArgument(`"${text}" is no slot.`, `Slots are 1 to ${HOT_PLUG_SLOTS}; \`vanderpool vm show\` tells what is in them.`);
@@ -145,7 +166,7 @@ function slotText(slot: number | undefined): string {
 }
 
 function diskText({ path, kind, bus, readOnly, slot }: DiskConfig): string {
-  return `${path} (${kind === 'cdrom' ? 'CD-ROM' : bus}${readOnly && kind === 'disk' ? ', read-only' : ''}${slotText(slot)})`;
+  return `${path || 'empty'} (${kind === 'cdrom' ? 'CD-ROM' : bus}${readOnly && kind === 'disk' ? ', read-only' : ''}${slotText(slot)})`;
 }
 
 function networkText({ model, attach, mac, forwards, slot, switchName, switchDhcp, linkUp }: NetworkConfig): string {

@@ -17,7 +17,8 @@ export const slotNumber = z.int().min(1, `slots are 1 to ${HOT_PLUG_SLOTS}`).max
 const slot = slotNumber.optional();
 
 export const diskConfig = z.strictObject({
-  path: filePath,
+  /** Empty for a CD-ROM drive without a medium. */
+  path: z.union([filePath, z.literal('')]),
   kind: diskKind,
   /** What the guest sees the disk as. */
   bus: diskBus,
@@ -25,7 +26,7 @@ export const diskConfig = z.strictObject({
   format: diskFormat,
   readOnly: z.boolean(),
   slot,
-});
+}).refine(({ kind, path }) => kind === 'cdrom' || path !== '', { path: ['path'], message: 'a file is needed' });
 export type DiskConfig = z.infer<typeof diskConfig>;
 
 /** A CD-ROM drive is on this bus unless it is on `scsi`. */

@@ -1,5 +1,6 @@
 /** Every request of the contract: its name, what it takes and what it answers. */
 import { z } from 'zod';
+import { balloonState } from './paravirtual.ts';
 import { displayInput, picture } from './display.ts';
 import { inspectQuery, inspectSection } from './inspect.ts';
 import { CONSOLE_WRITE_BYTES } from './limits.ts';
@@ -88,6 +89,10 @@ export const operations = {
   'display.input': { input: z.strictObject({ vm: vmReference, input: displayInput }), output: nothing },
   /** Puts a disk or network interface into a hot-plug slot, of a running VM at once. */
   'vm.plug': { input: z.strictObject({ vm: vmReference, card }), output: vm },
+  /** Puts another image into a CD-ROM drive, of a running VM at once; empty: none. `disk`: its place among the disks, from 0. */
+  'vm.medium': { input: z.strictObject({ vm: vmReference, disk: z.int().min(0), path: z.string().max(4096), force: z.boolean() }), output: vm },
+  /** Asks a running guest to do without so many bytes of its memory; null asks nothing. */
+  'vm.balloon': { input: z.strictObject({ vm: vmReference, bytes: z.int().min(0).nullable() }), output: balloonState },
   /** Takes a card out: a running guest is asked to let it go, or with `force` not. Answers when it is out. */
   'vm.unplug': { input: z.strictObject({ vm: vmReference, slot: slotNumber, force: z.boolean() }), output: vm },
   /** Plugs the cable of a network interface in or pulls it, of a running VM at once. `network`: its place in the configuration, from 0. */

@@ -1,6 +1,7 @@
 /** Hot-plug cards of the library's VMs: into a slot and out of it, and in the configuration, whether the VM runs or not. */
 import { ContractError } from '../contract/errors.ts';
 import type { Card } from '../contract/hardware.ts';
+import type { BalloonState } from '../contract/paravirtual.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
 import type { DiskStates } from './diskStates.ts';
@@ -72,6 +73,34 @@ export class Cards {
     if (up && wired.attach === 'none') throw new ContractError('wrong-state', `The cable of interface ${network + 1} leads nowhere.`, 'Attach the interface to a network in the configuration.', 'network');
     this.#vms.guest(id)?.setLink(network, up);
     return this.#vms.configure(id, { ...config, networks: config.networks.map((other, index) => (index === network ? { ...other, linkUp: up } : other)) });
+  }
+
+  /** Puts another image into a CD-ROM drive, of a running VM at once; empty: none. @param disk its place in the configuration @throws ContractError */
+  async changeMedium(reference: string, disk: number, path: string, force: boolean): Promise<Vm> {
+    const vm = await this.#vms.get(reference);
+    refuseSuspended(vm);
+    const drive = vm.config.disks[disk];
+    if (drive?.kind !== 'cdrom') throw new ContractError('bad-field', `Disk ${disk + 1} of the VM "${vm.config.name}" is no CD-ROM drive.`, 'See its disks with `vanderpool vm show`.', 'disk');
+    const configured = async (file: string): Promise<Vm> => {
+      const { config } = await this.#vms.get(vm.id);
+      return this.#vms.configure(vm.id, { ...config, disks: config.disks.map((other, index) => (index === disk ? { ...other, path: file } : other)) });
+    };
+    try {
+      await this.#vms.guest(vm.id)?.changeMedium(disk, path, force);
+    } catch (error) {
+      // The guest has let the old medium go, and the new one cannot be opened.
+      if (error instanceof ContractError && error.code !== 'wrong-state') await configured('');
+      throw error;
+    }
+    return configured(path);
+  }
+
+  /** Asks a running VM's guest to do without so many bytes, or with null asks nothing. @throws ContractError when it does not run or has no balloon */
+  async balloon(reference: string, bytes: number | null): Promise<BalloonState> {
+    const { id, config } = await this.#vms.get(reference);
+    const guest = this.#vms.guest(id);
+    if (!guest) throw new ContractError('wrong-state', `The VM "${config.name}" does not run.`, 'Start it first.', 'vm');
+    return guest.balloon(bytes === null ? null : Math.min(bytes, config.memoryBytes));
   }
 
   /** A running VM's card is out, by whosever wish. */

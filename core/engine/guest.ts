@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { AssignedDevice } from '../contract/device.ts';
 import type { DisplayInput, Picture } from '../contract/display.ts';
+import type { BalloonState } from '../contract/paravirtual.ts';
 import { ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { Card } from '../contract/hardware.ts';
@@ -63,6 +64,7 @@ export class Guest {
   readonly #inspections = new Map<number, { resolve(sections: InspectSection[]): void; reject(error: ContractError): void }>();
   readonly #pictures = new Map<number, { resolve(picture: Picture | null): void; reject(error: ContractError): void }>();
   readonly #plugging = new Map<number, PromiseWithResolvers<void>>();
+  readonly #ballooning = new Map<number, PromiseWithResolvers<BalloonState>>();
   #nextInspection = 0;
   #describing: ((text: string | null) => void)[] = [];
   /** Bytes of output that the process may still send, by port. */
@@ -259,17 +261,31 @@ export class Guest {
     this.#send({ type: 'link', network, up });
   }
 
-  async #askPlug(message: (id: number) => ToVmProcess): Promise<void> {
+  /** Puts another image into a CD-ROM drive; empty: none. @param disk its place in the configuration @throws ContractError why it cannot be */
+  changeMedium(disk: number, path: string, force: boolean): Promise<void> {
+    return this.#askPlug((id) => ({ type: 'medium', id, disk, path, force }));
+  }
+
+  /** Asks the balloon for so many bytes, or with null asks nothing. @throws ContractError when the machine has none */
+  balloon(bytes: number | null): Promise<BalloonState> {
+    return this.#askFor(this.#ballooning, (id) => ({ type: 'balloon', id, bytes }));
+  }
+
+  #askPlug(message: (id: number) => ToVmProcess): Promise<void> {
+    return this.#askFor(this.#plugging, message);
+  }
+
+  async #askFor<T>(waiting: Map<number, PromiseWithResolvers<T>>, message: (id: number) => ToVmProcess): Promise<T> {
     const id = this.#nextInspection++;
-    const answer = Promise.withResolvers<void>();
-    this.#plugging.set(id, answer);
+    const answer = Promise.withResolvers<T>();
+    waiting.set(id, answer);
     const timer = setTimeout(() => answer.reject(silent()), INSPECT_MS);
     this.#send(message(id));
     try {
-      await answer.promise;
+      return await answer.promise;
     } finally {
       clearTimeout(timer);
-      this.#plugging.delete(id);
+      waiting.delete(id);
     }
   }
 
@@ -311,6 +327,10 @@ export class Guest {
         const waiting = this.#plugging.get(message.id);
         return message.error ? waiting?.reject(ContractError.fromShape(message.error)) : waiting?.resolve();
       }
+      case 'ballooned': {
+        const waiting = this.#ballooning.get(message.id);
+        return message.state ? waiting?.resolve(message.state) : waiting?.reject(message.error ? ContractError.fromShape(message.error) : silent());
+      }
       case 'released': return this.#events.released(message.slot);
       case 'inspected': return this.#inspections.get(message.id)?.resolve(message.sections);
       case 'not-inspected': return this.#inspections.get(message.id)?.reject(ContractError.fromShape(message.error));
@@ -351,7 +371,7 @@ export class Guest {
     clearTimeout(this.#button);
     for (let port = 0; port < SERIAL_PORTS; port += 1) this.#consoles[port]?.connect(null);
     for (const resolve of this.#describing.splice(0)) resolve(null);
-    for (const { reject } of [...this.#inspections.values(), ...this.#pictures.values(), ...this.#plugging.values()]) reject(silent());
+    for (const { reject } of [...this.#inspections.values(), ...this.#pictures.values(), ...this.#plugging.values(), ...this.#ballooning.values()]) reject(silent());
     this.#rebasing?.resolve(); // Nothing uses any file any more.
     this.#restoring?.reject(new ContractError('vm-crashed', 'The VM ended before it was restored.', 'Restore it again.'));
     this.#snapshot?.fail(new ContractError('vm-crashed', 'The VM ended before its snapshot was taken.', 'Start it again.'));

@@ -13,6 +13,7 @@ import { VirtioScsi } from '../devices/virtio/scsi.ts';
 import { ScsiUnit } from '../devices/scsi/unit.ts';
 import { FrameLink } from '../net/frameLink.ts';
 import { createUsb } from './usb.ts';
+import { Drives } from './drives.ts';
 import { createParavirtual } from './paravirtual.ts';
 import type { Paravirtual, ParavirtualHost } from './paravirtual.ts';
 import type { DiskPlace } from './bootOrder.ts';
@@ -38,6 +39,8 @@ export interface MachineDevices {
   readonly usb: MachineUsb | null;
   /** Consoles, balloon, shared folders, sockets. */
   readonly paravirtual: Paravirtual;
+  /** CD-ROM drives. */
+  readonly drives: Drives;
   /** Disks that are assigned to the machine, by the device's id. */
   readonly assigned: ReadonlyMap<string, PciFunction>;
   /** Takes what the I/O thread has answered. Called before each VM entry: cheap when there is nothing. */
@@ -72,9 +75,10 @@ export interface DeviceHost extends ParavirtualHost {
 export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDevices {
   const { disks = [], networks = [], clock, usb: wanted } = config;
   const { time, random } = host;
+  const drives = new Drives();
   // By the instruction count every answer comes at the instruction that asked.
   const clientOf = (disk: MachineDisk): DiskClient => new DiskClient(disk.link, disk, clock === 'instructions');
-  const card = (description: CardDescription): Card => (description.kind === 'disk' ? diskCard(description.disk, clientOf(description.disk)) : networkCard(description.network));
+  const card = (description: CardDescription): Card => (description.kind === 'disk' ? diskCard(description.disk, clientOf(description.disk), drives) : networkCard(description.network));
   const slotted = new Map([...disks.map((disk): CardDescription => ({ kind: 'disk', disk })), ...networks.map((network): CardDescription => ({ kind: 'network', network }))]
     .flatMap((description) => {
       const { slot } = description.kind === 'disk' ? description.disk : description.network;
@@ -85,7 +89,7 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
   const attached = disks.filter(({ slot }) => slot === undefined).map((disk, index) => ({ disk, client: clientOf(disk), index }));
   const interfaces = networks.filter(({ slot }) => slot === undefined).map((network, index) => networkInterface(network, String(index)));
   const own = attached.filter(({ disk }) => disk.assigned === undefined);
-  const ownDisks = diskFunctions(own.filter(disk => !isStick(disk)));
+  const ownDisks = diskFunctions(own.filter(disk => !isStick(disk)), drives);
   const sticks = own.filter(isStick).map(({ disk: { serial }, client }) => ({ disk: client, serial }));
   const usb = wanted === 'on' || sticks.length > 0 ? createUsb(time, sticks) : null;
   const ownPlaces = [...ownDisks.places];
@@ -94,7 +98,7 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
   const entropy = own.length + interfaces.length > 0 ? [new VirtioPci(new VirtioEntropy((bytes) => fill(bytes, random)))] : [];
   return {
     assigned: new Map(attached.flatMap(({ disk, client }) => (disk.assigned === undefined ? [] : [[disk.assigned, new NvmeController(`assigned ${disk.assigned}`, client, disk.serial)]]))),
-    usb, paravirtual,
+    usb, paravirtual, drives,
     places: disks.filter((disk) => disk.assigned === undefined && !isStick({ disk })).flatMap(({ slot }) => {
       const fn = slot === undefined ? undefined : slotted.get(slot)?.fn;
       return fn === undefined ? ownPlaces.splice(0, 1) : [{ fn, port: 0 }];
@@ -131,8 +135,8 @@ function isStick({ disk }: { readonly disk: MachineDisk }): boolean {
 }
 
 /** A disk with a slot for itself: a function of its own, or a controller with one drive. */
-function diskCard(disk: MachineDisk, client: DiskClient): Card {
-  const [fn] = diskFunctions([{ disk, client, index: `slot-${disk.slot ?? 0}` }]).functions;
+function diskCard(disk: MachineDisk, client: DiskClient, media: Drives): Card {
+  const [fn] = diskFunctions([{ disk, client, index: `slot-${disk.slot ?? 0}` }], media).functions;
   if (fn === undefined) throw new BootError(`a disk on ${disk.bus} is in no hot-plug slot; give it another bus`);
   return { fn, poll: () => client.poll(), drain: () => client.drain(), switchLayer: () => client.switchLayer() };
 }
@@ -163,18 +167,28 @@ interface AttachedDisk {
   readonly index: number | string;
 }
 
-/** Disks of their own functions, then as many controllers as the drives on cables need. */
-function diskFunctions(disks: readonly AttachedDisk[]): { readonly functions: readonly PciFunction[]; readonly places: readonly DiskPlace[] } {
+/** Disks of their own functions, then as many controllers as the drives on cables need. @param media gets to know the CD-ROM drives */
+function diskFunctions(disks: readonly AttachedDisk[], media: Drives): { readonly functions: readonly PciFunction[]; readonly places: readonly DiskPlace[] } {
   const isDrive = ({ disk }: AttachedDisk): boolean => disk.bus === 'ahci' || (disk.kind === 'cdrom' && disk.bus !== 'scsi');
   const virtio = disks.filter(({ disk }) => disk.bus === 'virtio' && disk.kind === 'disk').map(({ disk, client, index }) => new VirtioPci(new VirtioBlk(`virtio-blk-${index}`, client, disk.serial)));
   const nvme = disks.filter(({ disk }) => disk.bus === 'nvme' && disk.kind === 'disk').map(({ disk, client, index }) => new NvmeController(`nvme-${index}`, client, disk.serial));
-  const drives = disks.filter(isDrive).map(({ disk, client }) => (disk.kind === 'cdrom' ? new AtapiDrive(client, disk.serial) : new AtaDisk(client, disk.serial)));
+  const drives = disks.filter(isDrive).map(({ disk, client }) => {
+    if (disk.kind === 'disk') return new AtaDisk(client, disk.serial);
+    const drive = new AtapiDrive(client, disk.serial);
+    // The guest asks the drive for news.
+    media.add(disk.serial, { client, unit: drive.unit, changed: () => undefined });
+    return drive;
+  });
   const controllers = Array.from({ length: Math.ceil(drives.length / AHCI_PORTS) }, (_, number) => {
     const name = typeof disks[0]?.index === 'string' ? disks[0].index : number;
     return new AhciController(`ahci-${name}`, drives.slice(number * AHCI_PORTS, (number + 1) * AHCI_PORTS));
   });
-  const units = disks.filter(({ disk }) => disk.bus === 'scsi').map(({ disk, client }) => new ScsiUnit(disk.kind, client, disk.serial));
-  const hosts = units.length === 0 ? [] : [new VirtioPci(new VirtioScsi(typeof disks[0]?.index === 'string' ? `virtio-scsi-${disks[0].index}` : 'virtio-scsi', units))];
+  const targets = disks.filter(({ disk }) => disk.bus === 'scsi').map(({ disk, client }) => ({ disk, client, unit: new ScsiUnit(disk.kind, client, disk.serial) }));
+  const scsi = new VirtioScsi(typeof disks[0]?.index === 'string' ? `virtio-scsi-${disks[0].index}` : 'virtio-scsi', targets.map(({ unit }) => unit));
+  targets.forEach(({ disk, client, unit }, target) => {
+    if (disk.kind === 'cdrom') media.add(disk.serial, { client, unit, changed: () => scsi.unitChanged(target) });
+  });
+  const hosts = targets.length === 0 ? [] : [new VirtioPci(scsi)];
   const queues = { virtio: [...virtio], nvme: [...nvme] };
   let drive = 0;
   let target = 0;

@@ -6,6 +6,8 @@ import type { DirectImage } from '../block/direct.ts';
 import type { DiskConfig } from '../contract/hardware.ts';
 import { LayeredDisks } from './layeredDisks.ts';
 import type { DiskState } from './layeredDisks.ts';
+import { BlockError } from '../block/blockDevice.ts';
+import type { Medium } from './drives.ts';
 import { ContractError } from '../contract/errors.ts';
 
 /** What the core thread is told of a disk. */
@@ -44,7 +46,7 @@ function identityOf(disk: AssignedDisk | undefined): Pick<MachineDisk, 'assigned
 interface OpenDisk {
   readonly path: string;
   readonly description: MachineDisk;
-  readonly device: BlockDevice;
+  device: BlockDevice;
   server: DiskServer | null;
 }
 
@@ -61,8 +63,15 @@ function slotSerial(slot: number): string {
   return `vanderpool-slot-${slot}`;
 }
 
+/** What a drive without a medium reads from: nothing. */
+const nothing = (): Promise<never> => Promise.reject(new BlockError('io', 'there is no medium in the drive'));
+const emptyDrive: BlockDevice = {
+  size: 0, readOnly: true, read: nothing, write: nothing, flush: () => Promise.resolve(), discard: nothing, zero: nothing, close: () => Promise.resolve(),
+};
+
 /** Disks that are written to belong to snapshots. @param state what the library keeps of it; null: all of it is in its image */
 function openConfigured(disk: DiskConfig, layered: LayeredDisks, state: DiskState | null): Promise<BlockDevice> {
+  if (disk.path === '') return Promise.resolve(emptyDrive);
   if (disk.kind === 'disk' && !disk.readOnly) return layered.open(disk, state);
   return openImage(disk.path, { format: disk.format, readOnly: true });
 }
@@ -111,6 +120,36 @@ export class MachineDisks {
     opened.server = new DiskServer(opened.description.link, opened.device, this.#wake);
     this.#open.push(opened);
     return opened.description;
+  }
+
+  /** The serial number of a configured disk, by its place. */
+  serialOf(position: number): string {
+    return this.#configured(position).description.serial;
+  }
+
+  /** Closes what is in a drive: the core thread asks nothing of it any more. */
+  async takeMedium(position: number): Promise<void> {
+    const drive = this.#configured(position);
+    await closeDisks([drive]);
+    drive.device = emptyDrive;
+    drive.server = new DiskServer(drive.description.link, drive.device, this.#wake);
+  }
+
+  /** Opens and serves another image in an empty drive. @throws ContractError when it cannot be opened */
+  async putMedium(position: number, path: string): Promise<Medium> {
+    const drive = this.#configured(position);
+    const device = await openImage(path, { format: 'raw', readOnly: true });
+    await drive.server?.stop();
+    drive.device = device;
+    drive.server = new DiskServer(drive.description.link, device, this.#wake);
+    return { size: device.size, direct: device.direct ?? null };
+  }
+
+  /** Disks of the configuration, in its order: those that were plugged in came last there, too. */
+  #configured(position: number): OpenDisk {
+    const disk = this.#open.filter(({ description }) => description.assigned === undefined)[position];
+    if (!disk) throw new ContractError('bad-field', `There is no disk ${position + 1}.`, 'See them with `vanderpool vm show`.', 'disk');
+    return disk;
   }
 
   /** Closes the disk of a hot-plug slot, when there is one. */

@@ -7,6 +7,7 @@ import { exitsEvent, exitsWanted } from '../contract/exits.ts';
 import { DISKS_MAXIMUM } from '../contract/hardware.ts';
 import { inspectQuery, inspectSection } from '../contract/inspect.ts';
 import { card, slotNumber } from '../contract/hardware.ts';
+import { balloonState } from '../contract/paravirtual.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import { portNumber, vmConfig } from '../contract/vm.ts';
 import { OUTPUT_RING } from './link.ts';
@@ -49,6 +50,10 @@ export const toVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('link'), network: z.int().min(0), up: z.boolean() }),
   /** Put a card into an empty hot-plug slot; `plugged` answers. `state`: what the library keeps of its disk. */
   z.strictObject({ type: z.literal('plug'), id: z.int().min(0), slot: slotNumber, card, state: diskState.nullable() }),
+  /** Put another image into a CD-ROM drive, by its place in the configuration; empty: none. `plugged` answers. */
+  z.strictObject({ type: z.literal('medium'), id: z.int().min(0), disk: z.int().min(0), path: z.string(), force: z.boolean() }),
+  /** Ask the balloon for so many bytes; null: ask nothing. `ballooned` answers. */
+  z.strictObject({ type: z.literal('balloon'), id: z.int().min(0), bytes: z.int().min(0).nullable() }),
   /** Ask the guest to let a card go, or with `force` pull it out; `plugged` says that it was asked, `released` that the card is out. */
   z.strictObject({ type: z.literal('unplug'), id: z.int().min(0), slot: slotNumber, force: z.boolean() }),
   z.strictObject({ type: z.literal('inspect'), id: z.int().min(0), query: inspectQuery }),
@@ -94,6 +99,7 @@ export const fromVmProcess = z.discriminatedUnion('type', [
   /** Null: nothing is new. */
   z.strictObject({ type: z.literal('pictured'), id: z.int().min(0), picture: picture.nullable() }),
   z.strictObject({ type: z.literal('not-pictured'), id: z.int().min(0), error: errorShape }),
+  z.strictObject({ type: z.literal('ballooned'), id: z.int().min(0), state: balloonState.nullable(), error: errorShape.nullable() }),
   z.strictObject({ type: z.literal('plugged'), id: z.int().min(0), error: errorShape.nullable() }),
   /** The card of a hot-plug slot is out, and its file closed. */
   z.strictObject({ type: z.literal('released'), slot: slotNumber }),

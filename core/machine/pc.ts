@@ -38,6 +38,7 @@ import { HotPlugSlots } from './hotPlugSlots.ts';
 import type { AcpiOptions } from '../platform/acpi/tables.ts';
 import type { FirmwareImage, PageKinds } from './firmware.ts';
 import type { VgaOptions } from '../devices/vga/vga.ts';
+import { Drives } from './drives.ts';
 import type { VirtioBalloon } from '../devices/virtio/balloon.ts';
 import type { Flash } from '../devices/flash.ts';
 import type { AssignedDevice } from '../contract/device.ts';
@@ -304,6 +305,10 @@ export class Pc {
   flushOutput(): void {
     for (const uart of this.uarts) uart.flush();
     for (const uart of this.assignedUarts.values()) uart.flush();
+  }
+
+  get drives(): Drives {
+    return this.config.devices?.drives ?? new Drives();
   }
 
   get balloon(): VirtioBalloon | null {

@@ -146,6 +146,8 @@ class Guest {
       case 'display-input': return void this.#runner.ask('display-input', message.input).catch(() => undefined);
       case 'link': return this.#services.setLink(message.network, message.up);
       case 'plug': return void this.#answerPlug(message.id, () => this.#plug(message));
+      case 'medium': return void this.#answerPlug(message.id, () => this.#changeMedium(message));
+      case 'balloon': return void this.#balloon(message.id, message.bytes);
       case 'unplug': return void this.#answerPlug(message.id, () => this.#runner.ask('unplug', message));
       case 'inspect': return void this.#inspect(message.id, message.query);
       case 'describe':
@@ -185,6 +187,25 @@ class Guest {
     } catch (error) {
       await this.#services.unplug(slot);
       throw error;
+    }
+  }
+
+  /** Out with what is in the drive, in with the other image: when that cannot be opened, the drive is left empty. */
+  async #changeMedium({ disk, path, force }: Extract<ToVmProcess, { type: 'medium' }>): Promise<void> {
+    const { disks } = this.#services;
+    const serial = disks.serialOf(disk);
+    await this.#runner.ask('medium', { serial, medium: null, force });
+    await disks.takeMedium(disk);
+    if (path === '') return;
+    const medium = await disks.putMedium(disk, path);
+    await this.#runner.ask('medium', { serial, medium, force });
+  }
+
+  async #balloon(id: number, bytes: number | null): Promise<void> {
+    try {
+      this.#send({ type: 'ballooned', id, state: await this.#runner.ask('balloon', { bytes }), error: null });
+    } catch (error) {
+      this.#send({ type: 'ballooned', id, state: null, error: asContractError(error).toShape() });
     }
   }
 

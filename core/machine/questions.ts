@@ -62,6 +62,10 @@ const handlers: Handlers = {
     pc.unplug(slot, force);
     return null;
   },
+  medium: ({ pc }, { serial, medium, force }) => {
+    pc.drives.setMedium(serial, medium, force);
+    return null;
+  },
   balloon: ({ pc }, { bytes }) => {
     const { balloon } = pc;
     if (balloon === null) throw new ContractError('wrong-state', 'The machine has no memory balloon.', 'Give it one in its configuration (--balloon on) before it starts.');

@@ -58,6 +58,10 @@ export class MachineServices {
     return card.kind === 'disk' ? { kind: 'disk', disk: await this.#disks.plug(card.disk, slot, state) } : { kind: 'network', network: await this.#networks.plug(card.network, slot) };
   }
 
+  get disks(): MachineDisks {
+    return this.#disks;
+  }
+
   /** Plugs the cable of an interface in or pulls it. @param network its place in the configuration */
   setLink(network: number, up: boolean): void {
     this.#networks.setLink(network, up);

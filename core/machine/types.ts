@@ -8,6 +8,7 @@ import type { Frame } from '../devices/vga/render.ts';
 import type { ExitRecord, ExitRow } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { BalloonState, ShareConfig } from '../contract/paravirtual.ts';
+import type { Medium } from './drives.ts';
 import type { MachineDisk } from './disks.ts';
 import type { CardDescription } from './devices.ts';
 import type { MachineNetwork } from './networks.ts';
@@ -160,6 +161,8 @@ export interface Questions {
   /** What is on the screen. */
   readonly frame: Record<string, never>;
   readonly 'display-input': DisplayInput;
+  /** Takes the medium out of the CD-ROM drive with this serial number (null), or puts one in. */
+  readonly medium: { readonly serial: string; readonly medium: Medium | null; readonly force: boolean };
   /** Asks the balloon for so many bytes; null: asks nothing. */
   readonly balloon: { readonly bytes: number | null };
   /** Puts a card into a hot-plug slot. */
@@ -182,6 +185,7 @@ export interface Answers {
   /** Null: the machine has no display. */
   readonly frame: Frame | null;
   readonly 'display-input': null;
+  readonly medium: null;
   readonly balloon: BalloonState;
   readonly plug: null;
   readonly unplug: null;

@@ -10,8 +10,8 @@ import type { Guest } from './guests.ts';
 
 const drivers: Readonly<Record<'amd64' | 'i386', readonly string[]>> = {
   // NVMe and ext4 are part of the cloud kernel.
-  amd64: ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_rng', 'virtio_scsi', 'sd_mod', 'sr_mod', 'isofs', 'virtio_console', 'virtio_balloon', 'vmw_vsock_virtio_transport'],
-  i386: ['ahci', 'sd_mod', 'sr_mod', 'isofs', 'crc32c_generic', 'ext4', 'virtio_pci', '9p', '9pnet_virtio', 'virtio_blk', 'virtio_scsi'],
+  amd64: ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_rng', 'virtio_scsi', 'sd_mod', 'sr_mod', 'isofs'],
+  i386: ['ahci', 'sd_mod', 'sr_mod', 'isofs', 'crc32c_generic', 'ext4'],
 };
 
 const init = (script: string): string => `#!/bin/busybox sh

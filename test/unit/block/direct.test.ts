@@ -1,5 +1,5 @@
 /** The core thread's own accesses to a raw image, beside those of the I/O thread. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -78,5 +78,25 @@ describe('a raw image that both threads use', () => {
 
   it('leaves to the I/O thread what is not all memory, which says so', async () => {
     expect(await access('raw', 'read', 0, 0xe0000, 16384)).toEqual({ atOnce: false, failure: null, reached: false });
+  });
+});
+
+describe.runIf(process.platform === 'linux')('a raw image on Linux', () => {
+  it('gets holes where the guest discards, and where it writes zeros', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vanderpool-holes-'));
+    try {
+      const path = join(folder, 'disk.raw');
+      writeFileSync(path, new Uint8Array(SIZE).fill(7));
+      const device = await openImage(path, { format: 'raw', readOnly: false });
+      const before = statSync(path).blocks;
+      await device.discard(0x10000, 0x40000);
+      await device.zero(0x80000, 0x40000);
+      expect([before - statSync(path).blocks, statSync(path).size]).toEqual([0x80000 / 512, SIZE]);
+      await device.close();
+      const file = readFileSync(path);
+      expect([file[0xffff], file[0x10000], file[0x4ffff], file[0x50000], file[0x80000], file[0xc0000]]).toEqual([7, 0, 0, 7, 0, 7]);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 });

@@ -1,0 +1,44 @@
+/** The CD-ROM drives of a machine, on the core thread: their media come and go while it runs. */
+import type { DirectImage } from '../block/direct.ts';
+import type { DiskClient } from '../block/link.ts';
+import { ContractError } from '../contract/errors.ts';
+import type { ScsiUnit } from '../devices/scsi/unit.ts';
+
+/** What is in a drive: its part of the I/O thread serves it already. */
+export interface Medium {
+  /** In bytes. */
+  readonly size: number;
+  readonly direct: DirectImage | null;
+}
+
+interface Drive {
+  readonly client: DiskClient;
+  readonly unit: ScsiUnit;
+  /** Tells the guest's driver, where its bus has a way to. */
+  readonly changed: () => void;
+}
+
+export class Drives {
+  /** By the serial number, which tells a machine's disks apart. */
+  readonly #drives = new Map<string, Drive>();
+
+  add(serial: string, drive: Drive): void {
+    this.#drives.set(serial, drive);
+  }
+
+  /**
+   * Takes the medium out of a drive (null), or puts one in.
+   * @param force whether the guest holds it or not
+   * @throws ContractError when the guest holds it: the guest has been asked for it then
+   */
+  setMedium(serial: string, medium: Medium | null, force: boolean): void {
+    const drive = this.#drives.get(serial);
+    if (!drive) throw new ContractError('wrong-state', 'The machine has no such drive.', 'See its drives with `vanderpool vm show`.', 'disk');
+    if (medium === null && drive.client.size > 0 && drive.unit.locked && !force) {
+      drive.unit.requestEject();
+      throw new ContractError('wrong-state', 'The guest holds the medium in its drive; it has been asked to let it go.', 'Unmount it in the guest and try again, or take it out all the same: --force.', 'disk');
+    }
+    drive.client.replace(medium);
+    drive.changed();
+  }
+}

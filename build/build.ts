@@ -24,7 +24,7 @@ const shared: BuildOptions = {
   legalComments: 'none',
   logLevel: 'warning',
   define: { 'process.env.VANDERPOOL_VERSION': JSON.stringify(version()) },
-  external: ['electron', 'better-sqlite3', 'koffi'],
+  external: ['electron', 'better-sqlite3', 'koffi', 'usb'],
 };
 
 const builders: Readonly<Record<string, () => Promise<void>>> = {

@@ -35,7 +35,7 @@ const forbidden: readonly (readonly [pattern: RegExp, what: string])[] = [
   [/^(core|electron|renderer|test|build|docs|release)\//, 'sources, tests and documents'],
   [/(^|\/)\.(cache|git|ci)(\/|$)/, 'hidden folders'],
   [/\.(ts|tsx|map|plist)$/, 'sources and maps'],
-  [/^node_modules\/(?!better-sqlite3(\/|$))[^/]/, 'packages that the bundles hold already'],
+  [/^node_modules\/(?!(better-sqlite3|usb|@node-usb)(\/|$))[^/]/, 'packages that the bundles hold already'],
   [/^node_modules\/better-sqlite3\/(deps|src|build|binding\.gyp)/, 'sources of the native module'],
   [/\.(img|iso|qcow2|deb|bzImage)$|vmlinuz/, 'guest images'],
 ];

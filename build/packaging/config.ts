@@ -15,7 +15,7 @@ export const fuses = {
   grantFileProtocolExtraPrivileges: false,
 } as const;
 
-/** Bundles need no packages at run time, except the one with a native part: of that, the file for the system at hand. */
+/** Bundles need no packages at run time, except those with a native part: of these, the file for the system at hand. */
 const files: readonly string[] = [
   'package.json',
   'LICENSE',
@@ -31,10 +31,12 @@ const files: readonly string[] = [
   'node_modules/better-sqlite3/LICENSE',
   'node_modules/better-sqlite3/lib/**/*',
   'node_modules/better-sqlite3/prebuilds/${platform}-${arch}.node',
+  'node_modules/usb/{package.json,LICENSE.md,index.js,dist/index.js}',
+  'node_modules/@node-usb/**/*',
 ];
 
 /** Utility processes, their worker threads and the native module are loaded from real files. */
-const asarUnpack: readonly string[] = ['dist/*.js', 'dist/*.wasm', 'node_modules/better-sqlite3/**/*'];
+const asarUnpack: readonly string[] = ['dist/*.js', 'dist/*.wasm', 'node_modules/better-sqlite3/**/*', 'node_modules/usb/**/*', 'node_modules/@node-usb/**/*'];
 
 export interface PackagingOptions {
   readonly output: string;

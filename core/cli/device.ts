@@ -35,11 +35,11 @@ export async function forgetDevice(reference: string, options: CommonOptions): P
 
 export async function assignDevice(reference: string, vm: string, options: CommonOptions): Promise<void> {
   const device = await withEngine(options, (client) => client.call('device.assign', { device: reference, vm }));
-  show(device, options.json === true, ({ name }) => `Assigned ${name} to "${device.vm?.name ?? vm}"; it is there from the VM's next start on.`);
+  show(device, options.json === true, ({ name }) => `Assigned ${name} to "${device.vm?.name ?? vm}"; ${device.inUse ? 'it is there now' : "it is there from the VM's next start on"}.`);
 }
 
-export async function releaseDevice(reference: string, options: CommonOptions): Promise<void> {
-  const device = await withEngine(options, (client) => client.call('device.release', { device: reference }));
+export async function releaseDevice(reference: string, options: CommonOptions & { readonly force?: boolean }): Promise<void> {
+  const device = await withEngine(options, (client) => client.call('device.release', { device: reference, force: options.force === true }));
   show(device, options.json === true, ({ name }) => `Released ${name}.`);
 }
 

@@ -287,7 +287,7 @@ Examples:
   vanderpool iommu faults debian`;
 
 const deviceExamples = `
-A device belongs to one VM, is remembered, and is there from the VM's next start on.
+A device belongs to one VM and is remembered. A VM that runs gets it at once.
 
 Examples:
   vanderpool device list
@@ -315,7 +315,7 @@ function addDevices(program: Command): void {
   sub('assign <device> <vm>', 'give it to a VM').action(async (name: string, vm: string, options: CommonOptions) => {
     await (await import('./device.ts')).assignDevice(name, vm, options);
   });
-  sub('release <device>', 'take it back from its VM').action(async (name: string, options: CommonOptions) => {
+  sub('release <device>', 'take it back from its VM').option('--force', 'pull it out of a running guest that does not let it go').action(async (name: string, options: CommonOptions & { readonly force?: boolean }) => {
     await (await import('./device.ts')).releaseDevice(name, options);
   });
 }

@@ -4,9 +4,9 @@ import { vmReference } from './vm.ts';
 
 /**
  * `edu`: a demonstrator with DMA and interrupts, made of nothing; `serial`: a serial port or a pseudoterminal, a PCI UART to the guest;
- * `disk`: a block device or an image file, an NVMe controller to the guest.
+ * `disk`: a block device or an image file, an NVMe controller to the guest; `usb`: a USB device, on an xHCI controller of its own to the guest.
  */
-export const deviceKind = z.enum(['edu', 'serial', 'disk']);
+export const deviceKind = z.enum(['edu', 'serial', 'disk', 'usb']);
 /** Those that a person names by a path. */
 export const namedKind = z.enum(['serial', 'disk']);
 export type NamedKind = z.infer<typeof namedKind>;
@@ -35,6 +35,8 @@ export const device = z.strictObject({
   vm: z.strictObject({ id: z.string(), name: z.string() }).nullable(),
   /** That VM runs, and has it. */
   inUse: z.boolean(),
+  /** It can be released now: its VM does not run, or got it while it ran. */
+  removable: z.boolean(),
 });
 export type Device = z.infer<typeof device>;
 
@@ -55,7 +57,8 @@ export const deviceOperations = {
   'device.add': { input: z.strictObject({ kind: namedKind, path: z.string().min(1).max(4096), name: z.string().max(200).optional() }), output: device },
   /** Forgets a resource that is assigned to no VM. */
   'device.forget': { input: onDevice, output: z.strictObject({}) },
-  /** Takes effect at the VM's next start. */
+  /** A VM that runs gets it at once, in a hot-plug slot. */
   'device.assign': { input: z.strictObject({ device: deviceId, vm: vmReference }), output: device },
-  'device.release': { input: onDevice, output: device },
+  /** A running guest is asked to let it go, or with `force` not. */
+  'device.release': { input: z.strictObject({ device: deviceId, force: z.boolean().optional() }), output: device },
 } as const;

@@ -15,6 +15,8 @@ export interface CardHolder {
   readonly disks: DiskStates;
   get(reference: string): Promise<Vm>;
   guest(id: string): Guest | null;
+  /** Slots that hold devices which were assigned while the VM ran. */
+  readonly devices: { slotsOf(id: string): readonly number[]; left(id: string, slot: number): void };
   configure(id: string, config: VmConfig): Promise<Vm>;
 }
 
@@ -31,7 +33,7 @@ export class Cards {
   async plug(reference: string, card: Card): Promise<Vm> {
     const vm = await this.#vms.get(reference);
     refuseSuspended(vm);
-    const slot = emptySlot(vm, card.kind === 'disk' ? card.disk.slot : card.network.slot);
+    const slot = this.freeSlot(vm, card.kind === 'disk' ? card.disk.slot : card.network.slot);
     const placed: Card = card.kind === 'disk' ? { kind: 'disk', disk: { ...card.disk, slot } } : { kind: 'network', network: { ...card.network, slot } };
     const state = placed.kind === 'disk' ? this.#vms.disks.forDisk(vm, placed.disk, 'card.disk.path') : null;
     await this.#vms.guest(vm.id)?.plug(slot, placed, state);
@@ -48,6 +50,17 @@ export class Cards {
     if (!usedSlots(vm.config).includes(slot)) throw new ContractError('wrong-state', `Slot ${slot} of the VM "${vm.config.name}" is empty.`, '', 'slot');
     const guest = this.#vms.guest(vm.id);
     if (!guest) return this.#vms.configure(vm.id, withoutSlot(vm.config, slot));
+    await this.takeOut(vm, guest, slot, force);
+    return this.#vms.get(vm.id);
+  }
+
+  /** A slot of a VM that holds nothing. @throws ContractError when there is none */
+  freeSlot(vm: Vm, wanted?: number): number {
+    return emptySlot(vm, wanted, this.#vms.devices.slotsOf(vm.id));
+  }
+
+  /** Takes out what is in a slot of a running VM; done when it is out. @throws ContractError when the guest keeps it */
+  async takeOut(vm: Vm, guest: Guest, slot: number, force: boolean): Promise<void> {
     const key = `${vm.id} ${slot}`;
     const out = Promise.withResolvers<void>();
     const kept = (): void => out.reject(new ContractError(
@@ -62,7 +75,6 @@ export class Cards {
       clearTimeout(timer);
       this.#waiting.delete(key);
     }
-    return this.#vms.get(vm.id);
   }
 
   /** Plugs the cable of a network interface in or pulls it. @param network its place in the configuration @throws ContractError when there is none */
@@ -105,6 +117,7 @@ export class Cards {
 
   /** A running VM's card is out, by whosever wish. */
   async released(id: string, slot: number): Promise<void> {
+    this.#vms.devices.left(id, slot);
     const { config } = await this.#vms.get(id);
     await this.#vms.configure(id, withoutSlot(config, slot));
     this.#waiting.get(`${id} ${slot}`)?.();
@@ -120,8 +133,8 @@ function withoutSlot(config: VmConfig, slot: number): VmConfig {
   return { ...config, disks: config.disks.filter(stays), networks: config.networks.filter(stays) };
 }
 
-function emptySlot({ config }: Vm, wanted: number | undefined): number {
-  const used = usedSlots(config);
+function emptySlot({ config }: Vm, wanted: number | undefined, others: readonly number[]): number {
+  const used = [...usedSlots(config), ...others];
   const slots = Array.from({ length: HOT_PLUG_SLOTS }, (_, index) => index + 1);
   const slot = wanted ?? slots.find((candidate) => !used.includes(candidate));
   if (slot === undefined) throw new ContractError('wrong-state', `All ${HOT_PLUG_SLOTS} slots of the VM "${config.name}" hold a card.`, 'Unplug one first.', 'slot');

@@ -4,7 +4,10 @@ import { DEVICES_MAXIMUM } from '../contract/device.ts';
 import type { AssignedDevice, Device, NamedKind } from '../contract/device.ts';
 import { ContractError } from '../contract/errors.ts';
 import type { Vm } from '../contract/vm.ts';
+import type { Cards } from './cards.ts';
+import type { Guest } from './guest.ts';
 import { findResources, isSuitable } from '../passthrough/resources.ts';
+import { usbResources } from '../passthrough/usb/host.ts';
 import type { HostResource } from '../passthrough/resources.ts';
 import type { KnownDevice } from '../store/devices.ts';
 import type { Library } from '../store/library.ts';
@@ -22,26 +25,35 @@ const named: Readonly<Record<NamedKind, { readonly title: string; readonly what:
   disk: { title: 'disk', what: 'image file or block device', hint: 'Name an image (vanderpool disk create makes one) or a block device, such as /dev/sdb.' },
 };
 
+async function findAll(): Promise<readonly HostResource[]> {
+  return [...findResources(), ...await usbResources()];
+}
+
 /** What the devices need to know of VMs. */
 export interface VmDirectory {
   get(reference: string): Promise<Vm>;
   list(): Promise<Vm[]>;
   isAlive(id: string): boolean;
+  guest(id: string): Guest | null;
+  readonly cards: Pick<Cards, 'freeSlot' | 'takeOut'>;
 }
 
 export class Devices {
   readonly #library: Library;
   readonly #vms: VmDirectory;
-  readonly #find: () => readonly HostResource[];
+  readonly #find: () => readonly HostResource[] | Promise<readonly HostResource[]>;
 
-  constructor(library: Library, vms: VmDirectory, find: () => readonly HostResource[] = findResources) {
+  /** Devices that were assigned while their VM ran: the VM, and its hot-plug slot. */
+  readonly #hot = new Map<string, { readonly vm: string; readonly slot: number }>();
+
+  constructor(library: Library, vms: VmDirectory, find: () => readonly HostResource[] | Promise<readonly HostResource[]> = findAll) {
     this.#library = library;
     this.#vms = vms;
     this.#find = find;
   }
 
   async list(): Promise<Device[]> {
-    const found = this.#find();
+    const found = await this.#find();
     this.#library.noteDevices(found);
     const [known, vms] = await Promise.all([this.#library.devices(), this.#vms.list()]);
     const names = new Map(vms.map((vm) => [vm.id, vm.config.name]));
@@ -78,19 +90,20 @@ export class Devices {
     if (device.vm && device.vm.id !== vm.id) {
       throw new ContractError('device-taken', `${device.name} is assigned to the VM "${device.vm.name}".`, 'Release it there first; a device belongs to one VM.', 'device');
     }
-    this.#refuseWhileAlive(vm.id, vm.config.name, 'get a device');
     const owned = (await this.list()).filter((other) => other.vm?.id === vm.id && other.id !== device.id);
     if (owned.length >= DEVICES_MAXIMUM) {
       throw new ContractError('wrong-state', `The VM "${vm.config.name}" has ${DEVICES_MAXIMUM} devices, which is all it can.`, 'Release one first.', 'vm');
     }
+    if (device.vm === null) await this.#plug(device, vm);
     this.#library.assignDevice(device.id, vm.id, device.name, vm.id);
     return this.get(device.id);
   }
 
-  async release(reference: string): Promise<Device> {
+  /** @param force do not wait until the guest of a running VM lets it go */
+  async release(reference: string, force = false): Promise<Device> {
     const device = await this.get(reference);
     if (!device.vm) throw new ContractError('wrong-state', `${device.name} is assigned to no VM.`, '', 'device');
-    this.#refuseWhileAlive(device.vm.id, device.vm.name, 'lose a device');
+    await this.#unplug(device, await this.#vms.get(device.vm.id), force);
     this.#library.assignDevice(device.id, null, device.name, device.vm.id);
     return this.get(device.id);
   }
@@ -101,7 +114,8 @@ export class Devices {
    * @throws ContractError `device-missing`
    */
   async forStart(vm: Vm, leaveOut: boolean): Promise<AssignedDevice[]> {
-    const found = this.#find();
+    for (const [id, place] of this.#hot) if (place.vm === vm.id) this.#hot.delete(id);
+    const found = await this.#find();
     const known = (await this.#library.devices()).filter(({ vmId }) => vmId === vm.id);
     if (known.length === 0) return [];
     // A device that came back may have another name on the host.
@@ -125,15 +139,43 @@ export class Devices {
     return {
       id, kind, name, vendor, product, serial, path, requester: formatRequester(requesterOf(slot)), group: slot, present: isPresent(known, found),
       vm: vmId === null || owner === undefined ? null : { id: vmId, name: owner }, inUse: vmId !== null && this.#vms.isAlive(vmId),
+      removable: vmId !== null && (!this.#vms.isAlive(vmId) || this.#hot.has(id)),
     };
   }
 
-  #refuseWhileAlive(id: string, name: string, what: string): void {
-    if (this.#vms.isAlive(id)) throw new ContractError('wrong-state', `The VM "${name}" runs: it cannot ${what} now.`, 'Stop it first; the change takes effect at its start.', 'vm');
+  /** Slots of a VM that hold devices which were assigned while it ran. */
+  slotsOf(vmId: string): readonly number[] {
+    return [...this.#hot.values()].flatMap(({ vm, slot }) => (vm === vmId ? [slot] : []));
+  }
+
+  /** The guest has let the device in a slot go: it stays assigned, and is there from the next start on. */
+  left(vmId: string, slot: number): void {
+    for (const [id, place] of this.#hot) if (place.vm === vmId && place.slot === slot) this.#hot.delete(id);
+  }
+
+  /** A VM that runs gets its device at once, in a hot-plug slot. */
+  async #plug({ id, kind, name, path, present, group }: Device, vm: Vm): Promise<void> {
+    if (vm.state === 'suspended') throw new ContractError('wrong-state', `The VM "${vm.config.name}" is suspended: its devices cannot change.`, 'Resume it first.', 'vm');
+    const guest = this.#vms.guest(vm.id);
+    if (guest === null) return;
+    if (!present) throw new ContractError('device-missing', `${name} is not there.`, 'Plug it in first.', 'device');
+    const slot = this.#vms.cards.freeSlot(vm);
+    await guest.plugDevice(slot, { id, kind, name, path, requester: requesterOf(group) });
+    this.#hot.set(id, { vm: vm.id, slot });
+  }
+
+  async #unplug({ id, name }: Device, vm: Vm, force: boolean): Promise<void> {
+    const guest = this.#vms.guest(vm.id);
+    if (guest === null) return;
+    const place = this.#hot.get(id);
+    if (place === undefined) {
+      throw new ContractError('wrong-state', `${name} is on the board of the VM "${vm.config.name}" since its start: it cannot be taken out while it runs.`, 'Stop the VM first. What is assigned while a VM runs can be taken out of it.', 'device');
+    }
+    await this.#vms.cards.takeOut(vm, guest, place.slot, force);
   }
 }
 
 /** The host lists it, or it was named by a person and its file is there. */
 function isPresent({ id, kind, path }: HostResource, found: readonly HostResource[]): boolean {
-  return found.some((one) => one.id === id) || (kind !== 'edu' && path !== null && id === `${kind}:${path}` && isSuitable(kind, path));
+  return found.some((one) => one.id === id) || ((kind === 'serial' || kind === 'disk') && path !== null && id === `${kind}:${path}` && isSuitable(kind, path));
 }

@@ -101,7 +101,7 @@ export function createOperations(engine: Engine): OperationHandlers {
       return {};
     },
     'device.assign': ({ device, vm }) => changing(devices.assign(device, vm)),
-    'device.release': ({ device }) => changing(devices.release(device)),
+    'device.release': ({ device, force }) => changing(devices.release(device, force)),
     'settings.get': () => library.settings(),
     'settings.set': async ({ changes }) => {
       const settings = await library.changeSettings(changes);

@@ -12,6 +12,8 @@ import { VirtioPci } from '../devices/virtio/pci.ts';
 import { VirtioScsi } from '../devices/virtio/scsi.ts';
 import { ScsiUnit } from '../devices/scsi/unit.ts';
 import { FrameLink } from '../net/frameLink.ts';
+import { RemotePort } from '../devices/usb/remote.ts';
+import { XhciController } from '../devices/usb/xhci/controller.ts';
 import { createUsb } from './usb.ts';
 import { Drives } from './drives.ts';
 import { createParavirtual } from './paravirtual.ts';
@@ -20,6 +22,8 @@ import type { DiskPlace } from './bootOrder.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
 import type { MachineDisk } from './disks.ts';
 import type { VirtualClock } from '../platform/clock.ts';
+import type { AssignedDevice } from '../contract/device.ts';
+import type { MachineUsbDevice } from './usbDevices.ts';
 import type { MachineUsb } from './usb.ts';
 import type { MachineNetwork } from './networks.ts';
 import type { MachineConfig } from './types.ts';
@@ -31,8 +35,8 @@ export interface MachineDevices {
   readonly places: readonly DiskPlace[];
   /** What is in hot-plug slots from the start, by the slot's number. */
   readonly slots: ReadonlyMap<number, PciFunction>;
-  /** Makes the function of a card that is plugged in while the machine runs. */
-  card(description: CardDescription): PciFunction;
+  /** Makes the function of a card that is plugged in while the machine runs; null for one that has no part in the I/O thread. */
+  card(description: CardDescription): PciFunction | null;
   /** A card is out: its function is asked nothing any more. */
   discard(card: PciFunction): void;
   /** Absent: the machine has none. */
@@ -41,7 +45,7 @@ export interface MachineDevices {
   readonly paravirtual: Paravirtual;
   /** CD-ROM drives. */
   readonly drives: Drives;
-  /** Disks that are assigned to the machine, by the device's id. */
+  /** Disks and USB devices that are assigned to the machine, by the device's id. */
   readonly assigned: ReadonlyMap<string, PciFunction>;
   /** Takes what the I/O thread has answered. Called before each VM entry: cheap when there is nothing. */
   poll(): void;
@@ -52,7 +56,20 @@ export interface MachineDevices {
 }
 
 /** What the core thread is told of a card: its part of the I/O thread serves it already. */
-export type CardDescription = { readonly kind: 'disk'; readonly disk: MachineDisk } | { readonly kind: 'network'; readonly network: MachineNetwork };
+export type CardDescription =
+  | { readonly kind: 'disk'; readonly disk: MachineDisk }
+  | { readonly kind: 'network'; readonly network: MachineNetwork }
+  | AssignedCard;
+
+/** A device of the host that is assigned to the machine while it runs. Serial ports and demonstrators need nothing of the I/O thread's at first. */
+export interface AssignedCard {
+  readonly kind: 'assigned';
+  readonly device: AssignedDevice;
+  /** Its place among the machine's assigned devices: where its serial port's bytes go. */
+  readonly index: number;
+  readonly disk?: MachineDisk;
+  readonly usb?: MachineUsbDevice;
+}
 
 /** A function, and what of it has answers of the I/O thread to take. */
 interface Card {
@@ -63,7 +80,7 @@ interface Card {
 }
 
 /** What of a configuration leads to devices. */
-type DeviceConfig = Pick<MachineConfig, 'disks' | 'networks' | 'clock' | 'usb' | 'consoles' | 'balloon' | 'shares' | 'vsock'>;
+type DeviceConfig = Pick<MachineConfig, 'disks' | 'networks' | 'clock' | 'usb' | 'usbDevices' | 'consoles' | 'balloon' | 'shares' | 'vsock'>;
 
 /** What devices need of the machine. */
 export interface DeviceHost extends ParavirtualHost {
@@ -73,31 +90,45 @@ export interface DeviceHost extends ParavirtualHost {
 }
 
 export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDevices {
-  const { disks = [], networks = [], clock, usb: wanted } = config;
+  const { disks = [], networks = [], clock, usb: wanted, usbDevices = [] } = config;
   const { time, random } = host;
   const drives = new Drives();
   // By the instruction count every answer comes at the instruction that asked.
   const clientOf = (disk: MachineDisk): DiskClient => new DiskClient(disk.link, disk, clock === 'instructions');
-  const card = (description: CardDescription): Card => (description.kind === 'disk' ? diskCard(description.disk, clientOf(description.disk), drives) : networkCard(description.network));
+  const card = (description: CardDescription): Card | null => {
+    if (description.kind === 'network') return networkCard(description.network);
+    if (description.kind === 'assigned' && description.usb) return usbCard(description.usb.id, description.usb.link, time);
+    const { disk } = description;
+    if (disk === undefined) return null;
+    const client = clientOf(disk);
+    if (disk.assigned === undefined) return diskCard(disk, client, drives);
+    return { fn: new NvmeController(`assigned ${disk.assigned}`, client, disk.serial), poll: () => client.poll(), drain: () => client.drain() };
+  };
   const slotted = new Map([...disks.map((disk): CardDescription => ({ kind: 'disk', disk })), ...networks.map((network): CardDescription => ({ kind: 'network', network }))]
     .flatMap((description) => {
-      const { slot } = description.kind === 'disk' ? description.disk : description.network;
-      return slot === undefined ? [] : [[slot, card(description)] as const];
+      const slot = slotOf(description);
+      const made = slot === undefined ? null : card(description);
+      return slot === undefined || made === null ? [] : [[slot, made] as const];
     }));
   if (slotted.size < [...disks, ...networks].filter(({ slot }) => slot !== undefined).length) throw new BootError('two devices are configured for one hot-plug slot; give each its own');
-  const cards = new Set(slotted.values());
+  const cards = new Set<Card>(slotted.values());
   const attached = disks.filter(({ slot }) => slot === undefined).map((disk, index) => ({ disk, client: clientOf(disk), index }));
   const interfaces = networks.filter(({ slot }) => slot === undefined).map((network, index) => networkInterface(network, String(index)));
   const own = attached.filter(({ disk }) => disk.assigned === undefined);
   const ownDisks = diskFunctions(own.filter(disk => !isStick(disk)), drives);
   const sticks = own.filter(isStick).map(({ disk: { serial }, client }) => ({ disk: client, serial }));
   const usb = wanted === 'on' || sticks.length > 0 ? createUsb(time, sticks) : null;
+  const assignedUsb = usbDevices.map(({ id, link }) => ({ id, ...usbCard(id, link, time) }));
+  for (const one of assignedUsb) cards.add(one);
   const ownPlaces = [...ownDisks.places];
   const paravirtual = createParavirtual(config, host);
   // Installed systems want entropy early; a kernel that was booted directly does without.
   const entropy = own.length + interfaces.length > 0 ? [new VirtioPci(new VirtioEntropy((bytes) => fill(bytes, random)))] : [];
   return {
-    assigned: new Map(attached.flatMap(({ disk, client }) => (disk.assigned === undefined ? [] : [[disk.assigned, new NvmeController(`assigned ${disk.assigned}`, client, disk.serial)]]))),
+    assigned: new Map([
+      ...attached.flatMap(({ disk, client }) => (disk.assigned === undefined ? [] : [[disk.assigned, new NvmeController(`assigned ${disk.assigned}`, client, disk.serial)] as const])),
+      ...assignedUsb.map(({ id, fn }) => [id, fn] as const),
+    ]),
     usb, paravirtual, drives,
     places: disks.filter((disk) => disk.assigned === undefined && !isStick({ disk })).flatMap(({ slot }) => {
       const fn = slot === undefined ? undefined : slotted.get(slot)?.fn;
@@ -107,8 +138,8 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
     slots: new Map([...slotted].map(([slot, { fn }]) => [slot, fn])),
     card: (description) => {
       const made = card(description);
-      cards.add(made);
-      return made.fn;
+      if (made !== null) cards.add(made);
+      return made?.fn ?? null;
     },
     discard: (fn) => {
       for (const candidate of cards) if (candidate.fn === fn) cards.delete(candidate);
@@ -128,6 +159,17 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
       for (const one of cards) one.switchLayer?.();
     },
   };
+}
+
+function slotOf(description: CardDescription): number | undefined {
+  return description.kind === 'network' ? description.network.slot : description.disk?.slot;
+}
+
+/** A USB device of the host on a controller of its own. */
+function usbCard(id: string, link: SharedArrayBuffer, time: VirtualClock): Card {
+  const controller = new XhciController(`assigned ${id}`, time);
+  const port = new RemotePort(controller, new FrameLink(link));
+  return { fn: controller, poll: () => port.poll(), drain: () => undefined };
 }
 
 function isStick({ disk }: { readonly disk: MachineDisk }): boolean {

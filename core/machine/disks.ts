@@ -152,6 +152,15 @@ export class MachineDisks {
     return disk;
   }
 
+  /** The same for a disk of the host that is assigned to the machine. @throws ContractError when it cannot be opened */
+  async plugAssigned(assigned: AssignedDisk, slot: number): Promise<MachineDisk> {
+    const disk = diskOf(assigned);
+    const opened = await openDisk({ ...disk, slot }, slotSerial(slot), 'device', openImage(disk.path, disk));
+    const description = { ...opened.description, assigned: assigned.id };
+    this.#open.push({ ...opened, description, server: new DiskServer(description.link, opened.device, this.#wake) });
+    return description;
+  }
+
   /** Closes the disk of a hot-plug slot, when there is one. */
   async unplug(slot: number): Promise<void> {
     const index = this.#open.findIndex(({ description }) => description.slot === slot);

@@ -50,6 +50,8 @@ export const toVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('link'), network: z.int().min(0), up: z.boolean() }),
   /** Put a card into an empty hot-plug slot; `plugged` answers. `state`: what the library keeps of its disk. */
   z.strictObject({ type: z.literal('plug'), id: z.int().min(0), slot: slotNumber, card, state: diskState.nullable() }),
+  /** The same for a device of the host. */
+  z.strictObject({ type: z.literal('plug-device'), id: z.int().min(0), slot: slotNumber, device: assignedDevice }),
   /** Put another image into a CD-ROM drive, by its place in the configuration; empty: none. `plugged` answers. */
   z.strictObject({ type: z.literal('medium'), id: z.int().min(0), disk: z.int().min(0), path: z.string(), force: z.boolean() }),
   /** Ask the balloon for so many bytes; null: ask nothing. `ballooned` answers. */

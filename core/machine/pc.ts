@@ -111,9 +111,11 @@ export class Pc {
   readonly dma: DmaMemory;
   /** COM1 to COM4, then those of assigned serial ports at the place of their device. */
   readonly uarts: readonly Uart16550[];
-  private readonly assignedUarts = new Map<number, Uart16550>();
+  private readonly assignedUarts = new Map<number, { readonly fn: PciFunction; readonly uart: Uart16550 }>();
+  /** Devices that were assigned while the machine ran, by their functions. */
+  private readonly hotAssigned = new Map<PciFunction, string>();
   /** The way of assigned devices' requests, where there are any. */
-  readonly isolation: Isolation | null;
+  isolation: Isolation | null;
   readonly rtc: Rtc;
   readonly power: AcpiPm;
   readonly keyboard: KeyboardController;
@@ -304,7 +306,7 @@ export class Pc {
   /** Hands on what the guest has sent to its serial ports. Call after each slice: bytes then travel in batches. */
   flushOutput(): void {
     for (const uart of this.uarts) uart.flush();
-    for (const uart of this.assignedUarts.values()) uart.flush();
+    for (const { uart } of this.assignedUarts.values()) uart.flush();
   }
 
   get drives(): Drives {
@@ -318,7 +320,7 @@ export class Pc {
   /** Offers received bytes to a serial port; returns how many it took. */
   serialInput(port: number, bytes: Uint8Array): number {
     const taken = this.config.devices?.paravirtual.serialInput(port, bytes) ?? null;
-    return taken ?? (this.uarts[port] ?? this.assignedUarts.get(port))?.receive(bytes) ?? 0;
+    return taken ?? (this.uarts[port] ?? this.assignedUarts.get(port)?.uart)?.receive(bytes) ?? 0;
   }
 
   powerButton(): void {
@@ -329,13 +331,20 @@ export class Pc {
   plug(slot: number, description: CardDescription): void {
     const { devices } = this.config;
     if (!devices) return;
-    const card = devices.card(description);
+    const assigned = description.kind === 'assigned' ? description.device : null;
+    const card = devices.card(description) ?? (description.kind === 'assigned' ? this.assignedFunction(description.device, description.index) : null);
+    if (card === null) return;
     try {
       this.slots.plug(slot, card);
     } catch (error) {
-      devices.discard(card);
+      this.discard(card);
       throw error;
     }
+    if (assigned === null) return;
+    this.isolation ??= this.isolate([]);
+    this.dma.remapper = this.isolation;
+    this.isolation.assign(() => this.slots.requester(slot), assigned);
+    this.hotAssigned.set(card, assigned.id);
   }
 
   /** Asks the guest to let a slot's card go, or pulls it out. `onRelease` tells when it is out. @throws ContractError when the slot is empty */
@@ -346,8 +355,17 @@ export class Pc {
     if (card !== null) this.released(slot, card);
   }
 
-  private released(slot: number, card: PciFunction): void {
+  /** A card is out: nothing of it is asked any more, and an assigned device's DMA reaches nothing. */
+  private discard(card: PciFunction): void {
     this.config.devices?.discard(card);
+    const id = this.hotAssigned.get(card);
+    this.hotAssigned.delete(card);
+    if (id !== undefined) this.isolation?.release(id);
+    for (const [port, { fn }] of this.assignedUarts) if (fn === card) this.assignedUarts.delete(port);
+  }
+
+  private released(slot: number, card: PciFunction): void {
+    this.discard(card);
     this.config.onRelease?.(slot);
   }
 
@@ -390,11 +408,11 @@ export class Pc {
 
   private assignedFunction({ id, kind }: AssignedDevice, index: number): PciFunction {
     if (kind === 'edu') return new Edu(`assigned ${id}`, this.clock);
-    const disk = this.config.devices?.assigned.get(id);
-    if (disk !== undefined) return disk;
+    const behindThread = this.config.devices?.assigned.get(id);
+    if (behindThread !== undefined) return behindThread;
     const port = comPorts.length + index;
     const serial = new PciUart(`assigned ${id}`, this.clock, bytes => this.config.serialOutput(port, bytes));
-    this.assignedUarts.set(port, serial.uart);
+    this.assignedUarts.set(port, { fn: serial, uart: serial.uart });
     return serial;
   }
 

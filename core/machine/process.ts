@@ -1,6 +1,8 @@
 /** The VM process: this thread moves bytes and messages between the engine and the machine's core thread. One guest a process. */
 import { join } from 'node:path';
 import { asContractError, ContractError } from '../contract/errors.ts';
+import { DEVICES_MAXIMUM } from '../contract/device.ts';
+import type { AssignedDevice } from '../contract/device.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { InspectQuery } from '../contract/inspect.ts';
 import { nameImage } from './boot-check.ts';
@@ -80,7 +82,9 @@ class Guest {
   readonly #credit: number[] = Array.from({ length: SERIAL_PORTS }, () => OUTPUT_CREDIT);
   readonly #input: Uint8Array[][] = Array.from({ length: SERIAL_PORTS }, () => []);
   /** Serial ports of the host that are assigned to this machine. */
-  readonly #lines: SerialLine[];
+  readonly #lines = new Map<number, SerialLine>();
+  /** Assigned devices by their index: those of the start, then those that came since, with their slots. */
+  readonly #assigned = new Map<number, { readonly id: string; readonly slot: number | null }>();
   #retry: NodeJS.Timeout | undefined;
   #gdb: GdbServer | null = null;
   #metrics: NodeJS.Timeout | undefined;
@@ -95,14 +99,14 @@ class Guest {
       ...(start.restore ? { settings: start.config } : {}),
       paused: start.paused,
       held: start.config.gdb?.wait === true && !start.restore,
-      attached: [...start.config.serial.map(({ attach }) => attach === 'console'), ...start.devices.map(({ kind }) => kind === 'serial')],
+      attached: [...start.config.serial.map(({ attach }) => attach === 'console'), ...Array.from({ length: DEVICES_MAXIMUM }, () => true)],
       machineModule: start.machineModule,
       events: {
         started: () => void this.#start(start.config.gdb?.port ?? null),
         failed: (error) => this.#finish({ type: 'failed', error: nameImage(error, start.config.boot).toShape() }),
         output: () => {
           this.#pump();
-          for (const line of this.#lines) line.pump();
+          for (const line of this.#lines.values()) line.pump();
         },
         paused: (paused) => send({ type: 'paused', paused }),
         held: () => this.#gdb?.held(),
@@ -110,9 +114,14 @@ class Guest {
         stopped: (exit) => this.#finish({ type: 'stopped', exit }),
       },
     });
-    this.#lines = start.devices.flatMap((device, index) => (device.kind === 'serial' && device.path !== null ? [this.#openLine(device.name, device.path, SERIAL_PORTS + index)] : []));
+    start.devices.forEach((device, index) => this.#keepDevice(device, index, null));
     this.#exits = new ExitReports(this.#runner, (event) => send({ type: 'exits', event }));
     this.#taker = new SnapshotTaker({ runner: this.#runner, disks: services.layered, send, memoryBytes: config.memoryBytes, base: start.restore?.map ?? null });
+  }
+
+  #keepDevice({ id, kind, name, path }: AssignedDevice, index: number, slot: number | null): void {
+    this.#assigned.set(index, { id, slot });
+    if (kind === 'serial' && path !== null) this.#lines.set(index, this.#openLine(name, path, SERIAL_PORTS + index));
   }
 
   #openLine(name: string, path: string, port: number): SerialLine {
@@ -148,6 +157,7 @@ class Guest {
       case 'plug': return void this.#answerPlug(message.id, () => this.#plug(message));
       case 'medium': return void this.#answerPlug(message.id, () => this.#changeMedium(message));
       case 'balloon': return void this.#balloon(message.id, message.bytes);
+      case 'plug-device': return void this.#answerPlug(message.id, () => this.#plugDevice(message.device, message.slot));
       case 'unplug': return void this.#answerPlug(message.id, () => this.#runner.ask('unplug', message));
       case 'inspect': return void this.#inspect(message.id, message.query);
       case 'describe':
@@ -209,8 +219,28 @@ class Guest {
     }
   }
 
+  async #plugDevice(device: AssignedDevice, slot: number): Promise<void> {
+    const index = Array.from({ length: DEVICES_MAXIMUM }, (_, candidate) => candidate).find((candidate) => !this.#assigned.has(candidate));
+    if (index === undefined) throw new ContractError('wrong-state', `The machine has ${DEVICES_MAXIMUM} devices, which is all it can.`, 'Release one first.', 'vm');
+    const description = await this.#services.plugDevice(device, slot, index);
+    try {
+      await this.#runner.ask('plug', { slot, card: description });
+    } catch (error) {
+      await Promise.all([this.#services.unplug(slot), this.#services.unplugDevice(device.id)]);
+      throw error;
+    }
+    this.#keepDevice(device, index, slot);
+  }
+
   async #released(slot: number): Promise<void> {
     await this.#services.unplug(slot);
+    for (const [index, device] of this.#assigned) {
+      if (device.slot !== slot) continue;
+      this.#assigned.delete(index);
+      this.#lines.get(index)?.close();
+      this.#lines.delete(index);
+      await this.#services.unplugDevice(device.id);
+    }
     this.#send({ type: 'released', slot });
   }
 
@@ -311,7 +341,7 @@ class Guest {
     this.#exits.report(null);
     this.#gdb?.close();
     clearTimeout(this.#retry);
-    for (const line of this.#lines) line.close();
+    for (const line of this.#lines.values()) line.close();
     this.#credit.fill(Number.MAX_SAFE_INTEGER); // What is left fits the rings, so it is little.
     this.#pump();
     end(this.#send, message);

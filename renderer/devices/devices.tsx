@@ -1,4 +1,4 @@
-import { Cable, CirclePlus, CircuitBoard, HardDrive, Link2, Unlink2 } from 'lucide-react';
+import { Cable, CirclePlus, CircuitBoard, HardDrive, Link2, Unlink2, Usb } from 'lucide-react';
 import { useState } from 'react';
 import type { DragEvent, ReactNode } from 'react';
 import type { Device, Vm } from '../../core/contract/index.ts';
@@ -25,14 +25,14 @@ export function Devices({ vm }: { readonly vm: Vm }): ReactNode {
   const alive = isAlive(vm);
   const dropped = devices.find((device) => device.id === dragged);
   const target = (assign: boolean): DropTarget => ({
-    accepts: !alive && dropped !== undefined && (assign ? dropped.vm === null : dropped.vm?.id === vm.id),
+    accepts: dropped !== undefined && (assign ? dropped.vm === null : dropped.vm?.id === vm.id && dropped.removable),
     drop: () => { if (dropped) change(dropped, assign ? vm : null); },
   });
-  const list = { vm, alive, drag: setDragged };
+  const list = { vm, drag: setDragged };
   return (
     <div className="page">
       <div className="page-inner">
-        {alive && <Callout kind="info" title="The machine runs." hint="Devices can be assigned and released while it is stopped; they are there from its next start on." />}
+        {alive && <Callout kind="info" title="The machine runs." hint="What is assigned now is there at once, in a hot-plug slot, and can be taken out again. What was there at its start stays until it stops." />}
         <DeviceCard {...list} {...target(true)} title="Assigned to this machine" devices={own}
           empty="None. Assign one from the list below, by its button or by dragging it here." />
         <DeviceCard {...list} {...target(false)} title="On this host" devices={others} empty="Every device of this host is assigned to this machine."
@@ -57,7 +57,6 @@ interface DropTarget {
 
 interface CardProps extends DropTarget {
   readonly vm: Vm;
-  readonly alive: boolean;
   readonly title: string;
   readonly devices: readonly Device[];
   readonly empty: string;
@@ -65,7 +64,7 @@ interface CardProps extends DropTarget {
   readonly drag: (id: string | null) => void;
 }
 
-function DeviceCard({ vm, alive, title, devices, empty, action, drag, accepts, drop }: CardProps): ReactNode {
+function DeviceCard({ vm, title, devices, empty, action, drag, accepts, drop }: CardProps): ReactNode {
   const over = (event: DragEvent): void => { if (accepts) event.preventDefault(); };
   return (
     <section className={`card device-card ${accepts ? 'accepts' : ''}`} aria-label={title} onDragOver={over} onDrop={drop}>
@@ -73,27 +72,26 @@ function DeviceCard({ vm, alive, title, devices, empty, action, drag, accepts, d
       {devices.length === 0 ? <p className="device-empty">{empty}</p> : (
         <table className="table">
           <thead><tr><th>Device</th><th>Group</th><th>Requester</th><th>State</th><th aria-label="Actions" /></tr></thead>
-          <tbody>{devices.map((device) => <DeviceRow key={device.id} vm={vm} alive={alive} device={device} drag={drag} />)}</tbody>
+          <tbody>{devices.map((device) => <DeviceRow key={device.id} vm={vm} device={device} drag={drag} />)}</tbody>
         </table>
       )}
     </section>
   );
 }
 
-const icons = { serial: Cable, disk: HardDrive, edu: CircuitBoard } as const;
+const icons = { serial: Cable, disk: HardDrive, edu: CircuitBoard, usb: Usb } as const;
 
 interface RowProps {
   readonly vm: Vm;
-  readonly alive: boolean;
   readonly device: Device;
   readonly drag: (id: string | null) => void;
 }
 
-function DeviceRow({ vm, alive, device, drag }: RowProps): ReactNode {
+function DeviceRow({ vm, device, drag }: RowProps): ReactNode {
   const Icon = icons[device.kind];
   return (
-    <RightClickMenu rows={menuOf(device, vm, alive)}>
-      <tr draggable={!alive && (device.vm === null || device.vm.id === vm.id)} onDragStart={() => drag(device.id)} onDragEnd={() => drag(null)}>
+    <RightClickMenu rows={menuOf(device, vm)}>
+      <tr draggable={device.vm === null || (device.vm.id === vm.id && device.removable)} onDragStart={() => drag(device.id)} onDragEnd={() => drag(null)}>
         <td>
           <span className="device-name"><Icon size={14} aria-hidden />{device.name}</span>
           <span className="device-id selectable">{device.path ?? device.id}</span>
@@ -101,18 +99,18 @@ function DeviceRow({ vm, alive, device, drag }: RowProps): ReactNode {
         <td className="numeric">{device.group}</td>
         <td className="mono">{device.requester}</td>
         <td><span className={`device-state ${stateOf(device, vm).look}`}>{stateOf(device, vm).text}</span></td>
-        <td className="right"><RowAction vm={vm} alive={alive} device={device} /></td>
+        <td className="right"><RowAction vm={vm} device={device} /></td>
       </tr>
     </RightClickMenu>
   );
 }
 
-function RowAction({ vm, alive, device }: Omit<RowProps, 'drag'>): ReactNode {
+function RowAction({ vm, device }: Omit<RowProps, 'drag'>): ReactNode {
   if (device.vm?.id === vm.id) {
-    return <Button icon={Unlink2} disabled={alive} aria-label={`Release ${device.name}`} onClick={() => change(device, null)}>Release</Button>;
+    return <Button icon={Unlink2} disabled={!device.removable} aria-label={`Release ${device.name}`} onClick={() => change(device, null)}>Release</Button>;
   }
   if (device.vm) return null;
-  return <Button icon={Link2} disabled={alive} aria-label={`Assign ${device.name}`} onClick={() => change(device, vm)}>Assign</Button>;
+  return <Button icon={Link2} aria-label={`Assign ${device.name}`} onClick={() => change(device, vm)}>Assign</Button>;
 }
 
 function stateOf(device: Device, vm: Vm): { readonly text: string; readonly look: 'good' | 'bad' | 'plain' } {
@@ -122,12 +120,12 @@ function stateOf(device: Device, vm: Vm): { readonly text: string; readonly look
   return { text: device.vm ? 'from the next start on' : 'free', look: 'plain' };
 }
 
-function menuOf(device: Device, vm: Vm, alive: boolean): readonly MenuRow[] {
+function menuOf(device: Device, vm: Vm): readonly MenuRow[] {
   const own = device.vm?.id === vm.id;
   return [
     { kind: 'heading', label: device.name },
-    { kind: 'action', label: `Assign to ${vm.config.name}`, icon: Link2, disabled: alive || device.vm !== null, run: () => change(device, vm) },
-    { kind: 'action', label: 'Release', icon: Unlink2, disabled: !own || alive, run: () => change(device, null) },
+    { kind: 'action', label: `Assign to ${vm.config.name}`, icon: Link2, disabled: device.vm !== null, run: () => change(device, vm) },
+    { kind: 'action', label: 'Release', icon: Unlink2, disabled: !own || !device.removable, run: () => change(device, null) },
     { kind: 'rule' },
     {
       kind: 'action', label: 'Forget', danger: true, disabled: device.vm !== null || device.kind === 'edu',

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { vmDefaults } from '../../core/contract/index.ts';
 import type { Vm } from '../../core/contract/index.ts';
 import { Devices } from '../../core/engine/devices.ts';
+import type { Guest } from '../../core/engine/guest.ts';
 import { findResources } from '../../core/passthrough/resources.ts';
 import type { HostResource } from '../../core/passthrough/resources.ts';
 import { Library } from '../../core/store/library.ts';
@@ -22,14 +23,21 @@ beforeEach(() => {
   library = new Library(folder);
   found = [edu, adapter];
   alive.clear();
+  plugged.length = takenOut.length = 0;
 });
 afterEach(async () => {
   await library.close();
   rmSync(folder, { recursive: true, force: true });
 });
 
+/** What a running guest was told, and what was taken out of it. */
+const plugged: unknown[] = [];
+const takenOut: number[] = [];
+const guest = { plugDevice: (slot: number, device: unknown): Promise<void> => { plugged.push([slot, device]); return Promise.resolve(); } } as unknown as Guest;
+const cards = { freeSlot: (): number => 2, takeOut: (_vm: Vm, _guest: Guest, slot: number): Promise<void> => { takenOut.push(slot); return Promise.resolve(); } };
+
 function devices(): Devices {
-  return new Devices(library, { get: (reference) => library.get(reference), list: () => library.list(), isAlive: (id) => alive.has(id) }, () => found);
+  return new Devices(library, { get: (reference) => library.get(reference), list: () => library.list(), isAlive: (id) => alive.has(id), guest: (id) => (alive.has(id) ? guest : null), cards }, () => found);
 }
 
 function vm(name: string): Promise<Vm> {
@@ -62,13 +70,31 @@ describe('assignable devices', () => {
     expect(await devices().forStart(one, false)).toEqual([]);
   });
 
-  it('leave their VM as it is while it runs', async () => {
+  it('come and go while their VM runs, but for those that it started with', async () => {
     const one = await vm('one');
-    await devices().assign('edu:0', 'one');
+    const all = devices();
+    await all.assign('edu:0', 'one');
     alive.add(one.id);
-    expect((await devices().get('edu:0')).inUse).toBe(true);
-    await expect(devices().release('edu:0')).rejects.toMatchObject({ code: 'wrong-state' });
-    await expect(devices().assign(adapter.id, 'one')).rejects.toMatchObject({ code: 'wrong-state' });
+    expect(await all.get('edu:0')).toMatchObject({ inUse: true, removable: false });
+    await expect(all.release('edu:0')).rejects.toMatchObject({ code: 'wrong-state' });
+    expect(await all.assign(adapter.id, 'one')).toMatchObject({ inUse: true, removable: true });
+    expect(plugged).toEqual([[2, { id: adapter.id, kind: 'serial', name: 'USB adapter', path: '/dev/ttyUSB0', requester: 0x8001 }]]);
+    expect(all.slotsOf(one.id)).toEqual([2]);
+    await all.release(adapter.id);
+    expect(takenOut).toEqual([2]);
+    // The guest itself lets one go: it stays assigned.
+    await all.assign(adapter.id, 'one');
+    all.left(one.id, 2);
+    expect(await all.get(adapter.id)).toMatchObject({ vm: { name: 'one' }, removable: false });
+  });
+
+  it('that the host does not have are refused by a VM that runs', async () => {
+    const one = await vm('one');
+    const all = devices();
+    await all.list();
+    alive.add(one.id);
+    found = [edu];
+    await expect(all.assign(adapter.id, 'one')).rejects.toMatchObject({ code: 'device-missing' });
   });
 
   it('that are missing give a choice at the start, and are there again under another name', async () => {

@@ -1,0 +1,68 @@
+/** Devices of the host that come to Debian and go while it runs: a USB stick (with a stand-in at the library's boundary), an image, a demonstrator. */
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it, onTestFinished } from 'vitest';
+import { vanderpool } from '../helpers/command-line.ts';
+import { driverGuest } from '../helpers/driver-guest.ts';
+import { GuestShell } from '../helpers/guests.ts';
+
+const MIB = 1 << 20;
+const stick = 'usb:46f4:0001:stick-1';
+
+it('a USB stick, an image and a demonstrator come and go', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'vanderpool-hot-'));
+  const [library, image, contents] = [join(folder, 'library'), join(folder, 'image.raw'), join(folder, 'stick')];
+  writeFileSync(image, Buffer.alloc(8 * MIB));
+  writeFileSync(contents, Buffer.alloc(4 * MIB, 'stick '));
+  process.env['VANDERPOOL_USB'] = join(import.meta.dirname, '../doubles/usbLibrary.ts');
+  process.env['VANDERPOOL_USB_FILE'] = contents;
+  onTestFinished(async () => {
+    await vanderpool(['engine', 'stop', '--force', '--library', library]);
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const command = async (...words: readonly string[]): Promise<string> => {
+    const { stdout, stderr, status } = await vanderpool([...words, '--library', library]);
+    expect(status, stderr).toBe(0);
+    return stdout;
+  };
+  const guest = await driverGuest('i386', folder, undefined, ['usbcore', 'xhci-hcd', 'xhci-pci', 'usb-storage', 'nvme']);
+  await command('vm', 'create', 'debian', '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', 'console=ttyS0 quiet');
+  await command('device', 'assign', stick, 'debian');
+  await command('vm', 'start', 'debian');
+  const shell = new GuestShell(['console', 'debian', '--library', library]);
+  onTestFinished(() => void shell.child.kill('SIGKILL'));
+  await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
+  const until = (what: string, condition: string): Promise<string> => shell.ask(`n=0; while ! (${condition}) && [ $n -lt 100 ]; do usleep 200000; n=$((n+1)); done; (${condition}) && echo ${what}`);
+
+  // The stick of the start: read through its own host controller, behind the workstation's remapping unit.
+  expect(await until('THERE', 'test -b /dev/sda')).toContain('THERE');
+  expect(await shell.ask('head -c 18 /dev/sda; echo')).toContain('stick stick stick ');
+  expect(await shell.ask('echo hello | dd of=/dev/sda conv=fsync 2>/dev/null; echo written')).toContain('written');
+  expect(readFileSync(contents, 'latin1').slice(0, 6)).toBe('hello\n');
+  expect(await command('iommu', 'show', 'debian')).toMatch(/00:10\.0 +Vanderpool Stick +80:/);
+  // It is pulled out of the host, and returns.
+  renameSync(contents, `${contents}.away`);
+  expect(await until('GONE', '! test -b /dev/sda')).toContain('GONE');
+  renameSync(`${contents}.away`, contents);
+  expect(await until('THERE', 'ls /dev/sd?')).toContain('THERE');
+
+  // An image, at once; the guest makes a file system in it.
+  await command('device', 'add', 'disk', image);
+  expect(await command('device', 'assign', image, 'debian')).toContain('it is there now');
+  expect(await until('THERE', 'test -b /dev/nvme0n1')).toContain('THERE');
+  expect(await shell.ask('mke2fs /dev/nvme0n1 >/dev/null 2>&1; sync; echo made')).toContain('made');
+  expect(await command('device', 'list')).toMatch(/disk .*in use +debian/);
+  await command('device', 'release', image);
+  expect(await until('GONE', '! test -b /dev/nvme0n1')).toContain('GONE');
+  expect(readFileSync(image).readUInt16LE(1024 + 56)).toBe(0xef53);
+
+  // A demonstrator, pulled out by force.
+  await command('device', 'assign', 'edu:0', 'debian');
+  expect(await until('THERE', 'grep -q 0x11e8 /sys/bus/pci/devices/*/device')).toContain('THERE');
+  await command('device', 'release', 'edu:0', '--force');
+  expect(await until('GONE', '! grep -q 0x11e8 /sys/bus/pci/devices/*/device')).toContain('GONE');
+  await expect(command('device', 'release', stick)).rejects.toThrow();
+  await command('vm', 'stop', 'debian', '--force');
+  await command('device', 'release', stick);
+}, 240_000);

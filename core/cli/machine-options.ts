@@ -43,7 +43,7 @@ export function addMachineOptions(command: Command): Command {
     .option('--clock <policy>', "guest time: wall, or instructions for runs that repeat exactly (default: wall)")
     .option('--gdb <address:port>', 'let GDB connect at 127.0.0.1:PORT; `off` takes that away')
     .option('--gdb-wait', 'the guest waits for GDB before its first instruction')
-    .option('--machine <property=value,...>', 'iommu=on gives the guest a VT-d unit of its own, caching-mode=on makes that unit one for hypervisors, usb=on an xHCI controller with tablet and keyboard');
+    .option('--machine <property=value,...>', 'iommu=on gives the guest a VT-d unit of its own, caching-mode=on makes that unit one for hypervisors, usb=on an xHCI controller with tablet and keyboard, kvm=on KVM\'s clock and end of interrupt');
 }
 
 /** The part of a configuration that the options name; `base` is what a boot option changes when the VM exists already. */
@@ -100,6 +100,7 @@ function gdbFrom({ gdb, gdbWait }: MachineOptions): VmChanges {
 /** What `--machine` can say, with the words for each. */
 const machineWords: Readonly<Record<string, (on: boolean) => VmChanges>> = {
   iommu: on => ({ iommu: on ? 'on' : 'off' }), 'caching-mode': on => ({ cachingMode: on }), usb: on => ({ usb: on ? 'on' : 'off' }),
+  kvm: on => ({ kvm: on ? 'on' : 'off' }),
 };
 
 /** `--machine iommu=on,usb=on`: properties to a machine's own names. */

@@ -182,7 +182,7 @@ function describeVm({ id, config, state, exit, startedAt, createdAt, processId }
     ['Last end', exit ? `${exit.reason}, ${time(exit.at)}${exit.detail === '' ? '' : `\n${exit.detail}`}` : ''],
     ['Memory', formatMemory(config.memoryBytes)], ['Processors', [String(config.cpus), config.cpuModel, config.topology ? formatTopology(config.topology) : ''].filter(Boolean).join(' ')],
     ['JIT', config.jit], ['Clock', config.clock], ['GDB', config.gdb === null ? '' : `127.0.0.1:${config.gdb.port}${config.gdb.wait ? ', waits for it' : ''}`],
-    ['IOMMU', `${config.iommu}${config.cachingMode ? ', caching mode' : ''}`], ['USB', config.usb], ['Boots', bootText(config)], ['Initrd', image?.initrd ?? ''], ['Command line', image?.append ?? ''],
+    ['IOMMU', `${config.iommu}${config.cachingMode ? ', caching mode' : ''}`], ['USB', config.usb], ['KVM', config.kvm], ['Boots', bootText(config)], ['Initrd', image?.initrd ?? ''], ['Command line', image?.append ?? ''],
     ['Modules', image?.modules.map(({ path, commandLine }) => `${path} ${commandLine}`.trim()).join('\n') ?? ''],
     ['Disks', config.disks.map(diskText).join('\n')], ['Networks', config.networks.map(networkText).join('\n')],
     ['Balloon', config.balloon ? 'yes' : ''], ['Sockets', config.vsock ?? ''],

@@ -53,6 +53,9 @@ export const iommuMode = z.enum(['off', 'on']);
 /** `on`: an xHCI host controller with a tablet and a keyboard, and free ports. */
 export const usbMode = z.enum(['off', 'on']);
 
+/** `on`: the guest sees KVM, and may use its clock and its way to end interrupts. */
+export const kvmMode = z.enum(['off', 'on']);
+
 /** A port on 127.0.0.1 at which GDB may connect; with `wait` the guest stands still until it has. */
 export const gdbConfig = z.strictObject({ port: z.int().min(1, 'a port is from 1 to 65535').max(65535, 'a port is from 1 to 65535'), wait: z.boolean() });
 
@@ -73,6 +76,7 @@ const fields = {
   /** The guest tells its unit of entries that were not present before, too: hypervisors emulate units so. */
   cachingMode: z.boolean(),
   usb: usbMode,
+  kvm: kvmMode,
   gdb: gdbConfig.nullable(),
   boot: bootConfig,
   firmware,
@@ -115,6 +119,7 @@ export const vmDefaults: Omit<VmConfig, 'name'> = {
   iommu: 'off',
   cachingMode: false,
   usb: 'off',
+  kvm: 'off',
   gdb: null,
   boot: { kind: 'monitor' },
   firmware: '',

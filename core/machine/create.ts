@@ -123,7 +123,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     serialOutput: (port, bytes) => void (config.consoles?.some(row => row.port === port) || host.serialOutput(port, bytes)), assigned: config.devices ?? [],
   });
   const variables = boot.kind === 'firmware' && boot.variables?.path && pc.flash ? new VariableStore(pc.flash, boot.variables.path) : null;
-  const root = new Vmm(cpu, pc, model, topology);
+  const root = new Vmm(cpu, pc, model, topology, config.kvm === 'on' ? () => sources.wallBefore(clock.nowNs()) : null);
   vmm = root;
   const gdb = new GdbTarget({
     cpu, board: pc, vcpus: config.cpus, longMode: model.features.includes('lm'),

@@ -7,22 +7,22 @@ import type { VmConfig } from '../contract/vm.ts';
 import type { LoadedBoot, MachineConfig, RestorePoint } from './types.ts';
 
 /** What of a VM's configuration its machine is made of. */
-export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'topology' | 'cpuModel' | 'jit' | 'clock' | 'iommu' | 'cachingMode' | 'usb' | 'boot' | 'firmware' | 'display' | 'disks' | 'networks'>;
+export type MachineSettings = Pick<VmConfig, 'memoryBytes' | 'cpus' | 'topology' | 'cpuModel' | 'jit' | 'clock' | 'iommu' | 'cachingMode' | 'usb' | 'kvm' | 'boot' | 'firmware' | 'display' | 'disks' | 'networks'>;
 
 /**
  * @param variables the file that keeps UEFI variables; null: they last as long as the machine
  * @throws ContractError `file-unreadable` or `bad-image`, naming the file and the field
  */
 export function readMachineConfig(settings: MachineSettings, variables: string | null = null): MachineConfig {
-  const { memoryBytes, cpus, topology, cpuModel, jit, clock, iommu, cachingMode, usb } = settings;
-  return { memoryBytes, cpus, ...(topology ? { topology } : {}), cpuModel, jit, clock, iommu, cachingMode, usb, ...readDisplay(settings), boot: readBootFiles(settings, variables) };
+  const { memoryBytes, cpus, topology, cpuModel, jit, clock, iommu, cachingMode, usb, kvm } = settings;
+  return { memoryBytes, cpus, ...(topology ? { topology } : {}), cpuModel, jit, clock, iommu, cachingMode, usb, kvm, ...readDisplay(settings), boot: readBootFiles(settings, variables) };
 }
 
 /** The configuration of a machine that goes on from a snapshot: its boot files are read when it is reset. Firmware is there at once. */
 export function restoredMachineConfig(settings: MachineSettings, restore: RestorePoint, variables: string | null = null): MachineConfig {
-  const { memoryBytes, cpus, topology, cpuModel, jit, clock, iommu, cachingMode, usb, boot, firmware } = settings;
+  const { memoryBytes, cpus, topology, cpuModel, jit, clock, iommu, cachingMode, usb, kvm, boot, firmware } = settings;
   const later = firmware !== '' ? readFirmware(firmware, variables) : boot.kind === 'monitor' ? boot : { kind: 'deferred' } as const;
-  return { memoryBytes, cpus, ...(topology ? { topology } : {}), cpuModel, jit, clock, iommu, cachingMode, usb, ...readDisplay(settings), boot: later, restore };
+  return { memoryBytes, cpus, ...(topology ? { topology } : {}), cpuModel, jit, clock, iommu, cachingMode, usb, kvm, ...readDisplay(settings), boot: later, restore };
 }
 
 /** @throws ContractError as `readMachineConfig`. */

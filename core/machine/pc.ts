@@ -7,6 +7,7 @@ import { InterruptSystem } from '../platform/interruptSystem.ts';
 import { KeyboardController } from '../platform/i8042.ts';
 import { HostBridge, LpcBridge, PciHost, deviceFunction } from '../platform/pci/host.ts';
 import { DmaMemory } from '../platform/dma.ts';
+import type { DmaPort } from '../platform/dma.ts';
 import { assignAddresses } from '../platform/pci/assign.ts';
 import { isInterruptAddress } from '../platform/interrupts.ts';
 import { MemoryBus, PortBus } from '../platform/bus.ts';
@@ -109,6 +110,8 @@ export class Pc {
   readonly slots: HotPlugSlots;
   /** Guest memory as PCI functions reach it. */
   readonly dma: DmaMemory;
+  /** The chipset's own way to memory: no remapping unit is in front of it. */
+  readonly chipsetMemory: DmaPort;
   /** COM1 to COM4, then those of assigned serial ports at the place of their device. */
   readonly uarts: readonly Uart16550[];
   private readonly assignedUarts = new Map<number, { readonly fn: PciFunction; readonly uart: Uart16550 }>();
@@ -165,6 +168,9 @@ export class Pc {
     this.power = new AcpiPm(this.clock, interrupts.isaWire(sciIrq), events);
     this.rtc.onAlarm = () => this.power.alarm();
     this.uarts = comPorts.map((row, port) => new Uart16550(row, this.clock, interrupts.isaWire(row.irq), bytes => config.serialOutput(port, bytes)));
+    const own = new DmaMemory(config.memory, config.codeWritten);
+    if (config.memoryRead) own.onRead = config.memoryRead;
+    this.chipsetMemory = own.port(() => 0);
     this.dma = new DmaMemory(config.memory, config.codeWritten);
     if (config.memoryRead) this.dma.onRead = config.memoryRead;
     this.pci = new PciHost(events, {

@@ -46,6 +46,8 @@ export interface MachineConfig {
   readonly cachingMode?: boolean;
   /** Whether the machine has a USB host controller with tablet and keyboard; absent: no. */
   readonly usb?: 'off' | 'on';
+  /** Whether guests see KVM, and may use its clock and end of interrupt; absent: no. */
+  readonly kvm?: 'off' | 'on';
   /** A VGA, a keyboard and a mouse; `rom` is the video BIOS, for firmware. Absent: none. */
   readonly display?: { readonly rom?: Uint8Array };
   /** Present: the machine does not boot but goes on from here. */

@@ -3,6 +3,7 @@
 import { LocalApicTimer } from './localApicTimer.ts';
 import { VectorSet } from './vectorSet.ts';
 import { StateReader } from './state.ts';
+import { EoiOffer } from './eoiOffer.ts';
 import { extract } from './device.ts';
 import { deliveryMode } from './interrupts.ts';
 import { ipiOf, isAddressed } from './localApicMessages.ts';
@@ -44,6 +45,8 @@ export class LocalApic implements Component, VcpuInterrupts {
   readonly irr = new VectorSet();
   readonly isr = new VectorSet();
   readonly tmr = new VectorSet();
+  /** By which a guest ends interrupts without an exit, where it wants to. */
+  readonly eoiOffer = new EoiOffer();
   private readonly fabric: ApicFabric;
   private readonly timer: LocalApicTimer;
   private readonly baseHighMask: number;
@@ -90,13 +93,21 @@ export class LocalApic implements Component, VcpuInterrupts {
       this.extInt = false;
       return this.fabric.acknowledgeExternal();
     }
+    this.settleEoi();
     const vector = this.deliverable;
     // Gone since it was announced: the spurious vector, with no in-service bit. @sdm 3A 11.9
     if (vector < 0) return this.svr & 0xff;
     this.irr.clear(vector);
     this.isr.set(vector);
     this.update();
+    // What waits must be told of by an exit, and a level-triggered interrupt ends in the I/O APIC too.
+    if (this.irr.highest < 0 && !this.tmr.has(vector)) this.eoiOffer.make();
     return vector;
+  }
+
+  /** The guest may have ended the interrupt in service in its memory alone. Root mode asks before each VM entry. */
+  settleEoi(): void {
+    if (this.eoiOffer.settle()) this.endOfInterrupt();
   }
 
   get nmiPending(): boolean {
@@ -240,6 +251,7 @@ export class LocalApic implements Component, VcpuInterrupts {
   }
 
   private readApic(register: number): number {
+    this.settleEoi();
     if (register >= apicRegister.isr && register < apicRegister.esr) {
       const set = register < apicRegister.tmr ? this.isr : register < apicRegister.irr ? this.tmr : this.irr;
       return set.word(register & 7);
@@ -269,6 +281,7 @@ export class LocalApic implements Component, VcpuInterrupts {
   }
 
   private writeApic(register: number, value: number): void {
+    this.settleEoi();
     if (register >= apicRegister.lvtTimer && register <= apicRegister.lvtError) {
       this.lvt.write(register - apicRegister.lvtTimer, value, (this.svr & svrEnable) === 0);
       if (register === apicRegister.lvtTimer) this.timer.setMode((value >> 17) & 3);
@@ -393,6 +406,7 @@ export class LocalApic implements Component, VcpuInterrupts {
       this.raiseError(apicError.receiveIllegalVector);
       return false;
     }
+    this.settleEoi();
     this.irr.set(vector);
     if (level) this.tmr.set(vector);
     else this.tmr.clear(vector);
@@ -487,6 +501,7 @@ export class LocalApic implements Component, VcpuInterrupts {
   }
 
   saveState(): DeviceState {
+    this.settleEoi();
     const { version, baseLow, baseHigh, id, tpr, ldr, dfr, svr, esr, errors, icrLow, icrHigh, extInt, nmi, init, smi, startUp } = this;
     return {
       version, baseLow, baseHigh, id, tpr, ldr, dfr, svr, esr, errors, icrLow, icrHigh, extInt, nmi, init, smi, startUp,

@@ -268,6 +268,11 @@ export const migrations: readonly Migration[] = [
       `ALTER TABLE serial_ports ADD COLUMN device TEXT NOT NULL DEFAULT 'uart'`,
     ],
   },
+  {
+    version: 15,
+    what: "KVM's paravirtual interface",
+    statements: [`ALTER TABLE vms ADD COLUMN kvm TEXT NOT NULL DEFAULT 'off' CHECK (kvm IN ('off', 'on'))`],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

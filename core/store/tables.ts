@@ -14,6 +14,7 @@ export interface VmRow {
   readonly iommu: string;
   readonly caching_mode: number;
   readonly usb: string;
+  readonly kvm: string;
   readonly firmware: string;
   readonly gdb_port: number | null;
   readonly gdb_wait: number;

@@ -2,6 +2,7 @@
 import { tscHz, crystalHz } from '../platform/clock.ts';
 import { FEATURES } from '../cpu/models.ts';
 import type { CpuModel, Feature } from '../cpu/models.ts';
+import { KVM_FEATURES, KVM_LAST_LEAF, KVM_SIGNATURE } from './kvmInterface.ts';
 import { apicIdBits } from '../platform/topology.ts';
 import type { Topology } from '../platform/topology.ts';
 
@@ -30,17 +31,21 @@ function registersOf(text: string): [number, number, number] {
 }
 
 const VENDOR = registersOf('GenuineIntel');
+const KVM = registersOf(KVM_SIGNATURE);
 const HYPERVISOR = registersOf('VanderpoolVM');
 
 export class Cpuid {
   private readonly model: CpuModel;
   private readonly topology: Topology;
+  private readonly kvm: boolean;
   private readonly has: ReadonlySet<Feature>;
   /** Bits of features by leaf and register. */
   private readonly words = new Map<string, number>();
   private readonly idBits: ReturnType<typeof apicIdBits>;
 
-  constructor(model: CpuModel, topology: Topology) {
+  /** `kvm`: the leaves of a hypervisor are KVM's. */
+  constructor(model: CpuModel, topology: Topology, kvm = false) {
+    this.kvm = kvm;
     this.model = model;
     this.topology = topology;
     this.has = new Set(model.features);
@@ -67,9 +72,10 @@ export class Cpuid {
     let asked = leaf >>> 0;
     if (asked >= 0x40000000 && asked < 0x40000100) {
       if (asked === 0x40000000) {
-        result.eax = 0x40000000;
-        [result.ebx, result.ecx, result.edx] = HYPERVISOR;
+        result.eax = this.kvm ? KVM_LAST_LEAF : 0x40000000;
+        [result.ebx, result.ecx, result.edx] = this.kvm ? KVM : HYPERVISOR;
       }
+      if (asked === KVM_LAST_LEAF && this.kvm) result.eax = KVM_FEATURES;
       return result;
     }
     // Above the last basic leaf the data of the last one is returned.

@@ -1,6 +1,7 @@
 /** A vCPU's time-stamp counter: the machine's, plus the TSC offset of the VMCS. @sdm 3B 18.17.3 */
 import type { Processor } from '../cpu/processor.ts';
 import { TSC_OFFSET } from '../cpu/layout.ts';
+import { tscPerNs } from '../platform/clock.ts';
 import type { VirtualClock } from '../platform/clock.ts';
 import type { Component, DeviceState } from '../platform/device.ts';
 import { StateReader } from '../platform/state.ts';
@@ -32,13 +33,22 @@ export class TimeStamp implements Component {
     this.setOffset(-BigInt(Math.floor(this.clock.tsc())));
   }
 
+  /** The counter at a virtual time. */
+  at(ns: number): bigint {
+    return BigInt(Math.floor(ns * tscPerNs)) + this.offset;
+  }
+
+  private get now(): bigint {
+    return this.at(this.clock.nowNs());
+  }
+
   ownsMsr(msr: number): boolean {
     return msr === IA32_TIME_STAMP_COUNTER || msr === IA32_TSC_ADJUST;
   }
 
   /** Reads of the counter itself need no exit: the processor answers them. */
   readMsr(msr: number): readonly [number, number] {
-    const value = msr === IA32_TSC_ADJUST ? this.adjust : BigInt(Math.floor(this.clock.tsc())) + this.offset;
+    const value = msr === IA32_TSC_ADJUST ? this.adjust : this.now;
     const bits = BigInt.asUintN(64, value);
     return [Number(bits & 0xffffffffn), Number(bits >> 32n)];
   }
@@ -46,7 +56,7 @@ export class TimeStamp implements Component {
   /** Whichever of the two is written, the other moves by the same amount. */
   writeMsr(msr: number, low: number, high: number): void {
     const value = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
-    const before = msr === IA32_TSC_ADJUST ? this.adjust : BigInt(Math.floor(this.clock.tsc())) + this.offset;
+    const before = msr === IA32_TSC_ADJUST ? this.adjust : this.now;
     this.adjust = BigInt.asUintN(64, this.adjust + value - before);
     this.setOffset(this.offset + value - before);
   }

@@ -12,6 +12,7 @@ import type { Processor } from '../cpu/processor.ts';
 import { ACTIVITY, CR4, CR8, EFLAGS, FERR, FERR_ASSERTED, FERR_IGNORED, GPR, INIT_BLOCKED, NON_ROOT, VMX_OPERATION, XCR0 } from '../cpu/layout.ts';
 import type { CpuModel } from '../cpu/models.ts';
 import type { Cpuid } from './cpuid.ts';
+import { KvmInterface } from './kvmInterface.ts';
 import { MsrFile } from './msrs.ts';
 import { ProcessorState } from './processorState.ts';
 import { initProcessor, resetProcessor, startProcessor } from './resetState.ts';
@@ -48,6 +49,8 @@ export interface VcpuParts {
   readonly pc: Pc;
   readonly model: CpuModel;
   readonly cpuid: Cpuid;
+  /** Milliseconds since 1970 at virtual time 0, for guests that see KVM; null: they do not. */
+  readonly kvmWallMs: (() => number) | null;
   /** An external interrupt has made the guest leave: it is counted, and traced. */
   readonly interrupted: () => void;
 }
@@ -63,6 +66,7 @@ export class Vcpu {
   private readonly cpu: Processor;
   private readonly timeStamp: TimeStamp;
   private readonly msrs: MsrFile;
+  private readonly kvm: KvmInterface | null;
   private readonly preemption: Timer;
 
   constructor(index: number, parts: VcpuParts) {
@@ -76,13 +80,17 @@ export class Vcpu {
     this.msrs = new MsrFile(index);
     this.timeStamp = new TimeStamp(cpu, index, pc.clock, apic);
     this.preemption = pc.clock.timer('VMX preemption', () => {});
-    this.components = [new ProcessorState(cpu, index), new VmxState(cpu, index), this.msrs, this.timeStamp];
+    this.kvm = parts.kvmWallMs && new KvmInterface(index, {
+      memory: pc.chipsetMemory, eoi: apic.eoiOffer, wallMs: parts.kvmWallMs, ns: () => pc.clock.nowNs(), tsc: ns => this.timeStamp.at(ns),
+    });
+    this.components = [new ProcessorState(cpu, index), new VmxState(cpu, index), this.msrs, this.timeStamp, ...(this.kvm ? [this.kvm] : [])];
   }
 
   /** The state at power-on: the bootstrap processor starts where `initial` says, the others wait to be started. @sdm 3A 9.4 */
   reset(initial: InitialVcpuState): void {
     const { cpu, parts: { model } } = this;
     this.msrs.reset();
+    this.kvm?.reset();
     programRootVmcs(cpu);
     resetProcessor(cpu, this.index === BOOTSTRAP ? initial : resetVector, model);
     if (this.index !== BOOTSTRAP) this.activity = ACTIVITY_WAIT_FOR_SIPI;
@@ -106,6 +114,7 @@ export class Vcpu {
   /** Does what is due before the next VM entry; false when the vCPU is halted. */
   ready(): boolean {
     const { cpu } = this;
+    this.apic.settleEoi();
     if (this.index === BOOTSTRAP) this.followCoprocessor();
     if (this.apic.eventPending) this.takeSignals();
     if (cpu.nonRoot) this.leaveNested();
@@ -138,6 +147,7 @@ export class Vcpu {
       cpu.exitToHypervisor('exitForInit');
       return;
     }
+    this.kvm?.reset();
     initProcessor(cpu, this.parts.model);
     if (this.index !== BOOTSTRAP) this.activity = ACTIVITY_WAIT_FOR_SIPI;
   }
@@ -262,6 +272,7 @@ export class Vcpu {
       const own = this.apic.readMsr(msr);
       return own && [own.low, own.high];
     }
+    if (this.kvm?.ownsMsr(msr)) return this.kvm.readMsr(msr);
     return this.timeStamp.ownsMsr(msr) ? this.timeStamp.readMsr(msr) : this.msrs.read(msr);
   }
 
@@ -285,8 +296,10 @@ export class Vcpu {
   msrWrite(msr: number, low: number, high: number): boolean {
     if (msr === 0x1b && (low & 0x400) !== 0 && !this.parts.model.features.includes('x2apic')) return false;
     if (this.apic.ownsMsr(msr)) return this.apic.writeMsr(msr, low, high);
+    if (this.kvm?.ownsMsr(msr)) return this.kvm.writeMsr(msr, low, high);
     if (!this.timeStamp.ownsMsr(msr)) return this.msrs.write(msr, low, high);
     this.timeStamp.writeMsr(msr, low, high);
+    this.kvm?.tscChanged();
     return true;
   }
 }

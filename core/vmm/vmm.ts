@@ -31,12 +31,13 @@ export class Vmm {
   /** What root mode and the processor add to a saved machine, in the order in which it is loaded: after the devices. */
   readonly components: readonly Component[];
 
-  constructor(cpu: Processor, pc: Pc, model: CpuModel, topology: Topology) {
+  /** `kvmWallMs`: the time of day at virtual time 0, in milliseconds since 1970, for guests that see KVM; null: they do not. */
+  constructor(cpu: Processor, pc: Pc, model: CpuModel, topology: Topology, kvmWallMs: (() => number) | null = null) {
     this.cpu = cpu;
     this.pc = pc;
-    const cpuid = new Cpuid(model, topology);
+    const cpuid = new Cpuid(model, topology, kvmWallMs !== null);
     const interrupted = (): void => this.trace?.exit(exitReason.externalInterrupt);
-    this.vcpus = Array.from({ length: cpu.vcpus }, (_, index) => new Vcpu(index, { cpu, pc, model, cpuid, interrupted }));
+    this.vcpus = Array.from({ length: cpu.vcpus }, (_, index) => new Vcpu(index, { cpu, pc, model, cpuid, kvmWallMs, interrupted }));
     this.turns = new Turns(cpu, this.vcpus);
     this.apicPages = new ApicPages(cpu);
     this.components = [...this.vcpus.flatMap(({ components }) => components), ...(cpu.vcpus > 1 ? [this.turns] : [])];

@@ -26,6 +26,7 @@ export interface Draft {
   readonly iommu: VmConfig['iommu'];
   readonly cachingMode: boolean;
   readonly usb: VmConfig['usb'];
+  readonly kvm: VmConfig['kvm'];
   /** Empty: GDB has no port. */
   readonly gdbPort: string;
   readonly gdbWait: boolean;
@@ -61,6 +62,7 @@ export function draftOf(config: VmConfig): Draft {
     iommu: config.iommu,
     cachingMode: config.cachingMode,
     usb: config.usb,
+    kvm: config.kvm,
     gdbPort: config.gdb === null ? '' : String(config.gdb.port),
     gdbWait: config.gdb?.wait ?? false,
     display: config.display,
@@ -109,6 +111,7 @@ export function readDraft(draft: Draft): ReadDraft {
     iommu: draft.iommu,
     cachingMode: draft.cachingMode,
     usb: draft.usb,
+    kvm: draft.kvm,
     gdb: draft.gdbPort.trim() === '' ? null : { port: /^\d+$/.test(draft.gdbPort.trim()) ? Number(draft.gdbPort) : 0, wait: draft.gdbWait },
     display: draft.display,
     firmware: boot.kind === 'firmware' ? boot.firmware.trim() : '',

@@ -99,6 +99,12 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
                   options={[{ value: 'off', label: 'Off' }, { value: 'on', label: 'On' }]} />
               )}
             </Field>
+            <Field label="KVM interface" hint="The guest takes the machine for one of KVM's: it may use its clock, and end interrupts without an exit.">
+              {(ties) => (
+                <Select ties={ties} value={draft.kvm} disabled={locked} onPick={(kvm) => change({ kvm: kvm as Draft['kvm'] })}
+                  options={[{ value: 'off', label: 'Off' }, { value: 'on', label: 'On' }]} />
+              )}
+            </Field>
           </Section>
           <Section title="Display" about="A screen with keyboard and mouse, in a tab of its own.">
             <DisplayField {...fields} />

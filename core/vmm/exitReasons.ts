@@ -1,6 +1,6 @@
 /** Every basic exit reason by name, and what its qualification says, for people. @sdm 3D appendix C; 3C 28.2.1 */
 
-const NAMES: readonly (readonly [number, string])[] = [
+export const EXIT_REASONS: readonly (readonly [number, string])[] = [
   [0, 'exception-or-nmi'], [1, 'external-interrupt'], [2, 'triple-fault'], [3, 'init-signal'], [4, 'sipi'], [5, 'io-smi'], [6, 'other-smi'],
   [7, 'interrupt-window'], [8, 'nmi-window'], [9, 'task-switch'], [10, 'cpuid'], [11, 'getsec'], [12, 'hlt'], [13, 'invd'], [14, 'invlpg'],
   [15, 'rdpmc'], [16, 'rdtsc'], [17, 'rsm'], [18, 'vmcall'], [19, 'vmclear'], [20, 'vmlaunch'], [21, 'vmptrld'], [22, 'vmptrst'], [23, 'vmread'],
@@ -11,7 +11,7 @@ const NAMES: readonly (readonly [number, string])[] = [
   [52, 'preemption-timer'], [53, 'invvpid'], [54, 'wbinvd'], [55, 'xsetbv'], [56, 'apic-write'], [57, 'rdrand'], [58, 'invpcid'], [59, 'vmfunc'],
   [60, 'encls'], [61, 'rdseed'], [62, 'pml-full'], [63, 'xsaves'], [64, 'xrstors'], [66, 'spp-event'], [67, 'umwait'], [68, 'tpause'], [69, 'loadiwkey'],
 ];
-const names = new Map(NAMES);
+const names = new Map(EXIT_REASONS);
 
 export function exitReasonName(reason: number): string {
   return names.get(reason) ?? `reason-${reason}`;

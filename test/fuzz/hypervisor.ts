@@ -6,6 +6,7 @@
 import type { Assembler } from '../../core/isa/assembler.ts';
 import { absolute, at, indexed, register as r } from '../../core/isa/registers.ts';
 import { FIELDS } from '../../core/vmx/vmcs.ts';
+import * as C from '../../core/vmx/control-bits.ts';
 import * as F from '../../core/vmx/fields.ts';
 import { EPT, EPT_ALL, STACK, VALID, VMCS_REGION, data, fill, finish, hypervisorCode, prepare } from '../helpers/hypervisor.ts';
 import type { Fields } from '../helpers/hypervisor.ts';
@@ -26,11 +27,19 @@ const OVERLAPS: Fields = [
   [F.PIN_BASED_CONTROLS, 0x5f], [F.PREEMPTION_TIMER_VALUE, 200], [F.IO_BITMAP_A, VMCS_REGION], [F.IO_BITMAP_B, EPT], [F.MSR_BITMAPS, BODY],
 ];
 
+/** Half of them virtualize the APIC: its pages are the noise, the EPT and the stack. */
+const APIC: Fields = [
+  [F.PIN_BASED_CONTROLS, 0x5f | C.PIN_POSTED_INTERRUPTS], [F.EXIT_CONTROLS, 0x36dff | C.EXIT_ACKNOWLEDGE_INTERRUPT], [F.PRIMARY_CONTROLS, (0x94006172 | C.PRIMARY_TPR_SHADOW) >>> 0],
+  [F.SECONDARY_CONTROLS, 0xa2 | C.SECONDARY_APIC_ACCESSES | C.SECONDARY_APIC_REGISTERS | C.SECONDARY_VIRTUAL_INTERRUPTS],
+  [F.VIRTUAL_APIC_ADDRESS, EPT + 0x1000], [F.APIC_ACCESS_ADDRESS, BODY + 0x1000], [F.POSTED_INTERRUPT_DESCRIPTOR_ADDRESS, STACK - 0x1000],
+  [F.POSTED_INTERRUPT_NOTIFICATION_VECTOR, 8], [F.GUEST_INTERRUPT_STATUS, 0x3145],
+];
+
 /** The image: the noise of `hostileImage`, under a hypervisor. Entered in flat 32-bit protected mode. */
 export function hostileHypervisor(seed: number): Uint8Array {
   const random = randomSource(seed);
   const a = hypervisorCode();
-  const fields = [...VALID, ...OVERLAPS];
+  const fields = [...VALID, ...OVERLAPS, ...(seed % 2 === 0 ? APIC : [])];
   // Noise in the host state soon ends the hypervisor: one in four only has it.
   const spoiled = seed % 4 === 0 ? FIELDS : FIELDS.filter(({ kind }) => kind !== 'host');
   prepare(a, seed % 3 === 0 ? EPT_ALL : EPT_NO_WRITES);

@@ -6,7 +6,7 @@ import { CODE_SIZE, CS, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE } from '../cpu/lay
 import { disassemble } from '../isa/disassembler.ts';
 import { readMemory } from './guestMemory.ts';
 import type { AddressSpace } from './guestMemory.ts';
-import { walkLinear } from './pageWalk.ts';
+import { GUEST_PHYSICAL, walkLinear } from './pageWalk.ts';
 import { hex, section, wideHex } from './tables.ts';
 
 const LINE = 16;
@@ -75,7 +75,7 @@ function leadingStart(cpu: Processor, rip: bigint, code: 16 | 32 | 64): bigint {
 
 export function walkSection(cpu: Processor, address: bigint): InspectSection {
   const { mode, steps, physical, pageBytes, writable, user, executable, fault } = walkLinear(cpu, address);
-  const rows = steps.map(({ level, at, entry, bits }) => [level, at === null ? '' : hex(at), wideHex(entry), bits.join(' ')]);
+  const rows = steps.map(({ level, at, entry, bits }) => [level, at === null ? '' : hex(at), level === GUEST_PHYSICAL ? '' : wideHex(entry), bits.join(' ')]);
   const allows = [user ? 'user' : 'supervisor', 'read', writable ? 'write' : '', executable ? 'execute' : ''].filter((word) => word !== '').join(' ');
   const result = physical === null ? ['fault', '', '', fault] : ['result', hex(physical), `${pageBytes >= 0x40000000 ? '1 GiB' : pageBytes >= 0x100000 ? `${pageBytes / 0x100000} MiB` : '4 KiB'} page`, allows];
   return section(`Walk of ${hex(address)}: ${mode}`, ['Level', 'At', 'Entry', 'Bits set'], [...rows, result]);

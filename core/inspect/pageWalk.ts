@@ -1,28 +1,13 @@
 /** How a linear address is translated now: the walk as the processor would make it, step by step, with nothing changed. @sdm 3A 4 */
-import { CR0, CR3, CR4, EFER, PAGE_KIND, PAGE_MMIO, PDPTE, PHYS_RESERVED, RAM_BASE } from '../cpu/layout.ts';
-
-/** The memory of a vCPU: its state and the guest's RAM (core/cpu/layout.ts). */
-export interface StateView {
-  readonly view: DataView;
-  readonly bytes: Uint8Array;
-  /** Told before RAM is read: it may still have to come from a snapshot. */
-  noteDeviceRead?(gpa: number, size: number): void;
-}
-
-/** One paging-structure entry on the way. */
-export interface WalkStep {
-  readonly level: string;
-  /** Guest-physical address of the entry; null for a register. */
-  readonly at: bigint | null;
-  readonly entry: bigint;
-  /** Names of the bits that are set. */
-  readonly bits: readonly string[];
-}
+import { CR0, CR3, CR4, EFER, PDPTE, PHYS_RESERVED } from '../cpu/layout.ts';
+import { eptInUse, walkEpt } from './eptWalk.ts';
+import { entryAt } from './physicalMemory.ts';
+import type { StateView, WalkStep } from './physicalMemory.ts';
 
 export interface Walk {
   readonly mode: string;
   readonly steps: readonly WalkStep[];
-  /** Guest-physical address; null when the walk ends in a fault. */
+  /** Guest-physical address (of a nested guest: the hypervisor's); null when the walk ends in a fault. */
   readonly physical: bigint | null;
   readonly pageBytes: number;
   /** What all entries together allow. */
@@ -32,6 +17,9 @@ export interface Walk {
   /** Why there is no translation; empty when there is one. */
   readonly fault: string;
 }
+
+/** The step between the two stages of a nested guest's walk. */
+export const GUEST_PHYSICAL = 'guest-physical';
 
 interface LevelRow {
   readonly name: string;
@@ -56,6 +44,10 @@ export function canonicalIn(address: bigint, bits: number): boolean {
 
 /** @param address a linear address of 64 bits */
 export function walkLinear(cpu: StateView, address: bigint): Walk {
+  return throughEpt(cpu, walkGuest(cpu, address));
+}
+
+function walkGuest(cpu: StateView, address: bigint): Walk {
   const { view } = cpu;
   const cr0 = view.getBigUint64(CR0, true);
   const cr4 = view.getBigUint64(CR4, true);
@@ -77,13 +69,26 @@ function fault(mode: string, steps: readonly WalkStep[], reason: string): Walk {
   return { mode, steps, physical: null, pageBytes: 0, writable: false, user: false, executable: false, fault: reason };
 }
 
-/** A paging-structure entry; what no memory backs reads as ones, as the processor's own walk has it. */
-function entryAt(cpu: StateView, at: bigint, bytes: 4 | 8): bigint {
-  if (at >> 32n !== 0n || cpu.bytes[PAGE_KIND + Number(at >> 12n)] === PAGE_MMIO) return (1n << BigInt(bytes * 8)) - 1n;
-  cpu.noteDeviceRead?.(Number(at), bytes);
-  const host = (RAM_BASE + Number(at)) >>> 0;
-  if (host + bytes > cpu.view.byteLength) return (1n << BigInt(bytes * 8)) - 1n;
-  return bytes === 8 ? cpu.view.getBigUint64(host, true) : BigInt(cpu.view.getUint32(host, true));
+/** Where the entry at a guest-physical address lies: for a nested guest through EPT, whose entries join the steps. */
+function locate(cpu: StateView, at: bigint, steps: WalkStep[]): { readonly at: bigint } | { readonly fault: string } {
+  if (!eptInUse(cpu)) return { at };
+  const { steps: second, physical, readable, fault: reason } = walkEpt(cpu, at);
+  steps.push(...second);
+  if (physical === null) return { fault: reason };
+  return readable ? { at: physical } : { fault: 'EPT lets nobody read the entry: EPT violation' };
+}
+
+/** The second stage behind a walk of a nested guest. */
+function throughEpt(cpu: StateView, walk: Walk): Walk {
+  if (walk.physical === null || !eptInUse(cpu)) return walk;
+  const second = walkEpt(cpu, walk.physical);
+  const steps = [...walk.steps, { level: GUEST_PHYSICAL, at: walk.physical, entry: 0n, bits: [] }, ...second.steps];
+  const mode = `${walk.mode}, EPT`;
+  if (second.physical === null) return fault(mode, steps, second.fault);
+  return {
+    ...walk, mode, steps, physical: second.physical, pageBytes: Math.min(walk.pageBytes, second.pageBytes), writable: walk.writable && second.writable,
+    executable: walk.executable && second.executable,
+  };
 }
 
 function namesOf(entry: bigint, leaf: boolean, large: boolean, long: boolean): string[] {
@@ -107,7 +112,9 @@ function walk64(cpu: StateView, address: bigint, root: bigint, levels: readonly 
   let disabled = false;
   for (const { name, shift } of levels) {
     const at = table + ((address >> shift) & 511n) * 8n;
-    const entry = entryAt(cpu, at, 8);
+    const place = locate(cpu, at, steps);
+    if ('fault' in place) return fault('', steps, place.fault);
+    const entry = entryAt(cpu, place.at, 8);
     const large = (entry & PAGE_SIZE) !== 0n && shift !== 12n && shift <= 30n;
     const leaf = shift === 12n || large;
     steps.push({ level: name, at, entry, bits: namesOf(entry, leaf, large, long) });
@@ -141,9 +148,12 @@ function walkPae(cpu: StateView, address: bigint): Walk {
 function walk32(cpu: StateView, address: bigint, largePages: boolean): Walk {
   const mode = '32-bit paging';
   const directory = (cpu.view.getBigUint64(CR3, true) & 0xfffff000n) + ((address >> 22n) & 1023n) * 4n;
-  const pde = entryAt(cpu, directory, 4);
+  const steps: WalkStep[] = [];
+  const directoryPlace = locate(cpu, directory, steps);
+  if ('fault' in directoryPlace) return fault(mode, steps, directoryPlace.fault);
+  const pde = entryAt(cpu, directoryPlace.at, 4);
   const large = largePages && (pde & PAGE_SIZE) !== 0n;
-  const steps: WalkStep[] = [{ level: 'PDE', at: directory, entry: pde, bits: namesOf(pde, large, large, false) }];
+  steps.push({ level: 'PDE', at: directory, entry: pde, bits: namesOf(pde, large, large, false) });
   if (!(pde & PRESENT)) return fault(mode, steps, 'the PDE is not present: #PF');
   const granted = { mode, steps, writable: has(pde, 1n), user: has(pde, 2n), executable: true, fault: '' };
   if (large) {
@@ -152,7 +162,9 @@ function walk32(cpu: StateView, address: bigint, largePages: boolean): Walk {
     return { ...granted, physical: base | (address & 0x3fffffn), pageBytes: 0x400000 };
   }
   const at = (pde & 0xfffff000n) + ((address >> 12n) & 1023n) * 4n;
-  const pte = entryAt(cpu, at, 4);
+  const place = locate(cpu, at, steps);
+  if ('fault' in place) return fault(mode, steps, place.fault);
+  const pte = entryAt(cpu, place.at, 4);
   steps.push({ level: 'PTE', at, entry: pte, bits: namesOf(pte, true, false, false) });
   if (!(pte & PRESENT)) return fault(mode, steps, 'the PTE is not present: #PF');
   return {

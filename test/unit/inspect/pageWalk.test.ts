@@ -2,7 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as L from '../../../core/cpu/layout.ts';
 import { walkLinear } from '../../../core/inspect/pageWalk.ts';
+import { SECONDARY_EPT } from '../../../core/vmx/control-bits.ts';
+import { EPT_POINTER, EXIT_REASON_FIELD } from '../../../core/vmx/fields.ts';
+import { fieldOffset } from '../../../core/vmx/vmcs.ts';
 import { instantiate } from '../../helpers/cpu-wasm.ts';
+import type { CpuWasm } from '../../helpers/cpu-wasm.ts';
 import { A, D, G, P, PS, U, W, XD, paging, takeFault } from '../../helpers/page-tables.ts';
 import type { Mode } from '../../helpers/page-tables.ts';
 
@@ -61,5 +65,41 @@ describe('a walk for people', () => {
       expect(seen === null, `${mode} level ${level} entry ${bits.toString(16)}`).toBe(fault !== undefined);
       expect(own).toBeDefined();
     }), { numRuns: 400 });
+  });
+
+  describe('of a nested guest', () => {
+    const TABLES = 0x30_0000;
+    /** One 2 MiB EPT page for each address of the guest, to the same address plus the distance; the entry of that with `LA`'s data is `leaf`. */
+    const withEpt = (leaf = 0xb7n): CpuWasm => {
+      const cpu = instantiate();
+      paging(cpu, '4-level').map(LA & ~0xfffn, 0x20_3000n, P | W | U);
+      cpu.write32(L.NON_ROOT, 1);
+      cpu.write32(L.ACTIVE_SECONDARY, SECONDARY_EPT);
+      cpu.write64(L.VMCS + fieldOffset(EPT_POINTER), BigInt(TABLES | 0x1e));
+      cpu.write64(L.RAM_BASE + TABLES, BigInt(TABLES + 0x1007));
+      cpu.write64(L.RAM_BASE + TABLES + 0x1000, BigInt(TABLES + 0x2007));
+      for (let i = 0; i < 8; i++) cpu.write64(L.RAM_BASE + TABLES + 0x2000 + i * 8, BigInt(i * 0x20_0000) | (i === 1 ? leaf : 0xb7n));
+      return cpu;
+    };
+
+    it('goes through EPT for each entry and for the page', () => {
+      const walk = walkLinear(withEpt(), LA);
+      const ept = ['EPT PML4E', 'EPT PDPTE', 'EPT PDE'];
+      expect(walk.steps.map(({ level }) => level)).toEqual(['PML4E', 'PDPTE', 'PDE', 'PTE', 'guest-physical'].flatMap(level => (level === 'guest-physical' ? [level, ...ept] : [...ept, level])));
+      expect(walk).toMatchObject({ mode: '4-level paging, EPT', physical: 0x20_3123n, pageBytes: 4096, writable: true, fault: '' });
+    });
+
+    it('says what EPT refuses, as the processor does', () => {
+      for (const [leaf, said] of [[0n, 'the EPT PDE is not present: EPT violation'], [0xb2n, 'the EPT PDE cannot be: EPT misconfiguration'], [0x9fn, 'the EPT PDE cannot be: EPT misconfiguration']] as const) {
+        const cpu = withEpt(leaf);
+        expect(walkLinear(cpu, LA)).toMatchObject({ physical: null, fault: said });
+        cpu.call('sysReadU8', LA);
+        expect(cpu.read32(L.VMCS + fieldOffset(EXIT_REASON_FIELD))).toBe(said.endsWith('violation') ? 48 : 49);
+      }
+    });
+
+    it('shows what EPT takes from the rights', () => {
+      expect(walkLinear(withEpt(0xb1n), LA)).toMatchObject({ physical: 0x20_3123n, writable: false, executable: false });
+    });
   });
 });

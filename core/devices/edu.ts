@@ -136,8 +136,8 @@ export class Edu extends PciFunction {
   private raise(bits: number): void {
     this.interrupts = (this.interrupts | bits) >>> 0;
     if (this.interrupts === 0) return;
+    this.setInterrupt(true);
     if (this.usesMessages) this.signal(0);
-    else this.setInterrupt(true);
   }
 
   private finish(): void {

@@ -4,10 +4,12 @@
  * `npm run fuzz -- --snapshots N [--seed N]`: snapshots on a disk that loses its power or is full after any number of steps.
  * `npm run fuzz -- --kills N [--seed N]`: `kill -9` of engine and machines at random moments of snapshots.
  * `npm run fuzz -- --vtd STEPS [--seed N]`: random remapping tables, requests and invalidations, against a model that knows no caches.
+ * `npm run fuzz -- --devices STEPS [--seed N] [--only NAME]`: hostile drivers of every device of the table in test/fuzz/devices.
  * `npm run fuzz -- --usb STEPS [--seed N]`: hostile drivers of the USB host controller.
  * `npm run fuzz -- --net STEPS [--seed N]`: hostile frames and drivers of network interfaces.
  */
 import { parseArgs } from 'node:util';
+import { fuzzDevices } from './devices/run.ts';
 import { fuzzVtd } from './vtd/run.ts';
 import { fuzzNet } from './net/run.ts';
 import { fuzzUsb } from './usb/run.ts';
@@ -16,7 +18,7 @@ import { fuzzStore } from './snapshots/main.ts';
 import { MODELS, TIERS, runHostile } from './run.ts';
 
 const text = { type: 'string' } as const;
-const { values } = parseArgs({ options: { guests: text, seed: text, instructions: text, nested: { type: 'boolean' }, vtd: text, usb: text, net: text, snapshots: text, kills: text } });
+const { values } = parseArgs({ options: { guests: text, seed: text, instructions: text, nested: { type: 'boolean' }, vtd: text, usb: text, net: text, devices: text, only: text, snapshots: text, kills: text } });
 const guests = Number(values.guests ?? 300);
 const first = Number(values.seed ?? 1);
 const instructions = Number(values.instructions ?? 5_000_000);
@@ -24,6 +26,12 @@ const instructions = Number(values.instructions ?? 5_000_000);
 if (values.vtd !== undefined) {
   const { steps, answers, hits, walks } = fuzzVtd(first, Number(values.vtd));
   console.log(`${steps} steps, the same answers: ${[...answers].sort().map(([answer, count]) => `${answer} ${count}`).join(', ')}; ${hits} from the IOTLB, ${walks} by walks`);
+  process.exit(0);
+}
+
+if (values.devices !== undefined) {
+  const { steps, devices } = fuzzDevices(first, Number(values.devices), values.only);
+  console.log(`${devices} devices, ${steps} steps each`);
   process.exit(0);
 }
 

@@ -262,12 +262,12 @@ export class NvmeController extends PciFunction {
     if (!postCompletion(this.#memory, target, queue, command, code, result)) this.#registers.status |= fatal;
     if (target.vector !== null) {
       if (this.usesMessages) this.signal(target.vector);
-      else this.#updateLine();
+      this.#updateLine();
     }
     this.#take(queue);
   }
 
-  /** Without MSI-X: asserted while a queue with interrupts holds entries that software has not taken. */
+  /** What counts without MSI-X: asserted while a queue with interrupts holds entries that software has not taken. */
   #updateLine(): void {
     const waiting = [...this.#completion.values()].some(({ head, tail, vector }) => vector !== null && head !== tail);
     this.setInterrupt(waiting && (this.#registers.mask & 1) === 0);

@@ -8,9 +8,10 @@ import { root } from './command-line.ts';
 import { provideGuest } from './guests.ts';
 import type { Guest } from './guests.ts';
 
-const drivers: Readonly<Record<'amd64' | 'i386', readonly string[]>> = {
+const drivers: Readonly<Record<'amd64' | 'amd64-full' | 'i386', readonly string[]>> = {
   // NVMe and ext4 are part of the cloud kernel.
   amd64: ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_rng', 'virtio_scsi', 'sd_mod', 'sr_mod', 'isofs'],
+  'amd64-full': ['ahci', 'sd_mod', 'sr_mod', 'isofs', 'crc32c_generic', 'ext4'],
   i386: ['ahci', 'sd_mod', 'sr_mod', 'isofs', 'crc32c_generic', 'ext4'],
 };
 
@@ -35,7 +36,7 @@ ifconfig $interface $ip netmask $subnet
 `;
 
 /** The guest of that name with its drivers loaded before it is ready. @param folder where its initramfs goes, @param script what it runs then, @param more drivers besides those of its disks */
-export async function driverGuest(name: 'amd64' | 'i386', folder: string, script = 'setsid cttyhack sh', more: readonly string[] = []): Promise<Guest> {
+export async function driverGuest(name: keyof typeof drivers, folder: string, script = 'setsid cttyhack sh', more: readonly string[] = []): Promise<Guest> {
   const guest = await provideGuest(name);
   const modules = orderedModules(modulePaths(join(root, guestsFolder, name)), [...drivers[name], ...more]);
   const folders = ['bin', 'dev', 'proc', 'sys', 'tmp', 'mod', 'mnt', 'root', 'etc', 'etc/udhcpc'].map((path): CpioEntry => ({ kind: 'directory', path }));

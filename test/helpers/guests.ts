@@ -18,7 +18,7 @@ export interface Guest {
 const LOCK_MS = 500;
 
 /** A guest's files; fetches them when they are missing. @throws Error that says what to do where they cannot be had */
-export async function provideGuest(name: 'amd64' | 'i386'): Promise<Guest> {
+export async function provideGuest(name: 'amd64' | 'amd64-full' | 'i386'): Promise<Guest> {
   const row = guestRows.find((candidate) => candidate.name === name);
   if (!row) throw new Error(`no guest is called ${name}`);
   const folder = join(root, guestsFolder);

@@ -1,6 +1,6 @@
 /**
  * `npm run yardstick -- NAME...`: runs what others have written on the machine, and says whether it did as it should. Names are those of
- * systems.ts (`systems` is all of them), `boots` (boots.ts; `--only NAME` picks some), or kvm-unit-tests:
+ * systems.ts (`systems` is all of them), `boots` and `disks` (boots.ts, disks.ts; `--only NAME` picks some), or kvm-unit-tests:
  *
  * `npm run yardstick -- kvm-unit-tests [--tests FOLDER] [--only NAME]... [--qemu] [--verbose] [-- OPTIONS OF run]`: runs independent suites on the
  * machine and prints what they say. The suite is built beforehand, from its own sources: `configure && make` in kvm-unit-tests, and FOLDER
@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { runBoots } from './boots.ts';
+import { runDisks } from './disks.ts';
 import { outside, readList, runOurs, runQemu } from './kvm-unit-tests.ts';
 import type { Outcome } from './kvm-unit-tests.ts';
 import { SYSTEMS, runSystems } from './systems.ts';
@@ -17,7 +18,7 @@ import { SYSTEMS, runSystems } from './systems.ts';
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    tests: { type: 'string' }, only: { type: 'string', multiple: true }, seconds: { type: 'string' }, qemu: { type: 'boolean' }, verbose: { type: 'boolean' },
+    tests: { type: 'string' }, only: { type: 'string', multiple: true }, seconds: { type: 'string' }, seed: { type: 'string' }, qemu: { type: 'boolean' }, verbose: { type: 'boolean' },
   },
 });
 
@@ -26,9 +27,10 @@ function refuse(message: string): never {
   process.exit(2);
 }
 
-const known = ['kvm-unit-tests', 'boots', 'systems', ...SYSTEMS.map(({ name }) => name)];
+const known = ['kvm-unit-tests', 'boots', 'disks', 'systems', ...SYSTEMS.map(({ name }) => name)];
 if (!known.includes(positionals[0] ?? '')) refuse(`Name what to run, npm run yardstick -- NAME: ${known.join(', ')}.`);
 if (positionals[0] === 'boots') process.exit(await runBoots(values.only) ? 0 : 1);
+if (positionals[0] === 'disks') process.exit(await runDisks(values.only, Number(values.seed ?? Date.now())) ? 0 : 1);
 if (positionals[0] !== 'kvm-unit-tests') process.exit(await runSystems(SYSTEMS.filter(({ name }) => positionals.includes('systems') || positionals.includes(name))) ? 0 : 1);
 
 const folder = values.tests ?? process.env.VANDERPOOL_KVM_UNIT_TESTS ?? refuse('Say where the built tests lie: --tests FOLDER, or VANDERPOOL_KVM_UNIT_TESTS.');

@@ -10,6 +10,7 @@ import { changeVmLayout, portTab } from '../state/layout.ts';
 import { isAlive, useLibrary } from '../state/library.ts';
 import { startVm, stateLine } from './actions.ts';
 import { exitName } from './exit-names.ts';
+import { RunningDevices } from './media.tsx';
 
 const noSamples: readonly MetricsEvent[] = [];
 const SAMPLES = 60;
@@ -29,6 +30,7 @@ export function Overview({ vm }: { readonly vm: Vm }): ReactNode {
           </header>
           <div className="card-body"><Facts vm={vm} /></div>
         </section>
+        {isAlive(vm) && <RunningDevices vm={vm} />}
         {isAlive(vm) && <Exits samples={samples} />}
       </div>
     </div>

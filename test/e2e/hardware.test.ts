@@ -65,6 +65,23 @@ describe('hardware in the interface', () => {
     expect(await configOf('Installer')).toMatchObject({ networks: [], disks: [{ kind: 'cdrom' }] });
   });
 
+  it('shares a folder, gives a balloon and sockets, and makes a serial port a virtio console', async () => {
+    await page.getByRole('button', { name: 'Share a folder' }).click();
+    await page.getByLabel('Folder 1', { exact: true }).fill(library);
+    await page.getByLabel('Tag', { exact: true }).fill('shared');
+    await page.getByRole('switch', { name: 'Folder 1 may be written' }).click();
+    await page.getByRole('switch', { name: 'Memory balloon' }).click();
+    await page.getByRole('textbox', { name: /^Sockets/ }).fill(join(library, 'v'));
+    await page.getByRole('combobox', { name: 'Device of COM2' }).click();
+    await page.getByRole('option', { name: /^Virtio/ }).click();
+    await page.getByRole('button', { name: 'Save changes' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
+    const config = await configOf('Installer');
+    expect(config).toMatchObject({ balloon: true, vsock: join(library, 'v'), shares: [{ folder: library, tag: 'shared', writable: true }] });
+    expect((config as { serial?: unknown[] }).serial?.[1]).toMatchObject({ device: 'virtio' });
+    await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'paravirtual.png'), fullPage: true });
+  });
+
   it('says at its field when a port is none', async () => {
     await page.getByRole('button', { name: 'Add a network interface' }).click();
     await page.getByRole('button', { name: 'Add a port forward' }).click();

@@ -1,0 +1,53 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { newLibrary, openBrowser, openPage, removeLibrary, serveApp } from '../helpers/browser.ts';
+import type { App } from '../helpers/browser.ts';
+import { vanderpool } from '../helpers/command-line.ts';
+
+/** What changes in a running machine: the disc in its drive, the memory that its guest is asked for. */
+let browser: Browser;
+let library = '';
+let app: App;
+let page: Page;
+let problems: readonly string[] = [];
+
+beforeAll(async () => {
+  browser = await openBrowser();
+  library = await newLibrary();
+  writeFileSync(join(library, 'disc.iso'), new Uint8Array(65536));
+  await vanderpool(['vm', 'create', 'Drives', '--cdrom', 'empty', '--balloon', 'on', '--library', library]);
+  app = await serveApp(library);
+  ({ page, problems } = await openPage(browser, app.url));
+});
+afterAll(async () => {
+  await app.quit();
+  await browser.close();
+  await removeLibrary(library);
+});
+afterEach(() => expect(problems).toEqual([]));
+
+async function discOf(name: string): Promise<string | undefined> {
+  const { stdout } = await vanderpool(['vm', 'show', name, '--json', '--library', library]);
+  return (JSON.parse(stdout) as { config: { disks: { path: string }[] } }).config.disks[0]?.path;
+}
+
+it('a disc is put into the drive of a running machine and taken out, and memory is asked for', async () => {
+  await page.getByRole('option', { name: /^Drives/ }).click();
+  await page.getByRole('button', { name: 'Start', exact: true }).first().click();
+  await page.getByRole('tab', { name: 'Overview' }).click();
+  const drive = page.getByRole('group', { name: 'CD-ROM drive 1' });
+  await drive.getByRole('textbox').fill(join(library, 'disc.iso'));
+  await drive.getByRole('button', { name: 'Insert' }).click();
+  await expect.poll(() => discOf('Drives')).toBe(join(library, 'disc.iso'));
+  await drive.getByRole('button', { name: 'Eject' }).click();
+  await expect.poll(() => discOf('Drives')).toBe('');
+  await drive.getByRole('textbox').fill(join(library, 'missing.iso'));
+  await drive.getByRole('button', { name: 'Insert' }).click();
+  await drive.getByText(/there is no such file/).waitFor();
+  await page.getByLabel(/^Memory that the guest does without/).fill('32M');
+  await page.getByRole('button', { name: 'Ask for it' }).click();
+  await page.getByText(/Asked for 32/).waitFor();
+  await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'media.png'), fullPage: true });
+});

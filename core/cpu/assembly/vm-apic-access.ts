@@ -1,5 +1,6 @@
 /** Accesses of a nested guest to the APIC-access page and to x2APIC registers, which the virtual-APIC page answers. @sdm 3C 30.4, 30.5 */
-import { OK, SYNC, exit, raiseError } from './status';
+import { pageKind } from './physical';
+import { SYNC, exit, raiseError } from './status';
 import {
   REASON_APIC_WRITE, VEOI, VTPR, interruptsVirtual, owe, setVirtualRegister, tprShadowed, virtualRegister, virtualizeEoi, virtualizeSelfIpi, virtualizeTpr,
 } from './vm-apic';
@@ -7,7 +8,7 @@ import { secondaryExits } from './vm-controls';
 import { vmExit } from './vm-exit';
 import { get } from './vmcs';
 import {
-  ACTIVE_SECONDARY, ARGUMENTS, DEBUG_STEPPING, DELIVERY, EXIT_DEBUGGER, VIRTUAL_APIC_EXIT, VIRTUAL_APIC_QUALIFICATION, VIRTUAL_APIC_WRITE,
+  ACTIVE_SECONDARY, ARGUMENTS, DEBUG_STEPPING, DELIVERY, EXIT_DEBUGGER, PAGE_MMIO, VIRTUAL_APIC_EXIT, VIRTUAL_APIC_QUALIFICATION, VIRTUAL_APIC_WRITE,
 } from '../layout';
 import { APIC_ACCESS_ADDRESS, VIRTUAL_APIC_ADDRESS } from '../../vmx/fields';
 import { SECONDARY_APIC_ACCESSES, SECONDARY_APIC_REGISTERS, SECONDARY_X2APIC } from '../../vmx/control-bits';
@@ -64,11 +65,11 @@ function virtualized(offset: u32, size: u32, registers: u64): bool {
   return tprShadowed() && (offset & 15) + size <= 4 && offset < 0x400 && (registers >> (offset >>> 4) & 1) != 0;
 }
 
-/** A read of `size` bytes: the physical address to read instead, or 0 with an exit pending. */
+/** A read of `size` bytes: the physical address, of memory, to read instead, or 0 with an exit pending. */
 export function apicRead(address: u64, size: u32): u64 {
   const offset = <u32>address & 0xfff;
   const registers = secondaryExits(SECONDARY_APIC_REGISTERS) ? READ_WITH_REGISTERS : TASK_PRIORITY;
-  if (virtualized(offset, size, registers)) return get(VIRTUAL_APIC_ADDRESS) | u64(offset);
+  if (virtualized(offset, size, registers) && pageKind(get(VIRTUAL_APIC_ADDRESS)) != PAGE_MMIO) return get(VIRTUAL_APIC_ADDRESS) | u64(offset);
   accessExit(LINEAR_READ, offset);
   return 0;
 }

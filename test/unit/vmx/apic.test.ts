@@ -95,6 +95,14 @@ describe('a nested guest exits for', () => {
   });
 });
 
+describe('a virtual APIC where there is no memory', () => {
+  it.each(['off', 'always'] as const)('harms nobody: reads exit, and what is written is lost (jit %s)', async jit => {
+    const nowhere: Fields = [...controls(REGISTERS | C.SECONDARY_VIRTUAL_INTERRUPTS), [F.VIRTUAL_APIC_ADDRESS, 0xf0000000]];
+    expect(await after(both(read(0x30), call), reason, nowhere, jit)).toBe(44);
+    expect(await after(both(write(0x80, 0x40), write(0xb0, 0), write(0x300, 0x40000 | VECTOR), write(0x380, 1), call), reason, nowhere, jit)).toBe(56);
+  });
+});
+
 describe('without an exit', () => {
   it.each(['off', 'always'] as const)('registers are those of the virtual-APIC page (jit %s)', async jit => {
     const guest = both(a => { a.emit('MOV', dword(absolute(VIRTUAL + 0x30)), 0x1234); }, read(0x30), a => { a.emit('MOV', absolute(0x700000), r.ebx); }, call);

@@ -96,7 +96,7 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
   // By the instruction count every answer comes at the instruction that asked.
   const clientOf = (disk: MachineDisk): DiskClient => new DiskClient(disk.link, disk, clock === 'instructions');
   const card = (description: CardDescription): Card | null => {
-    if (description.kind === 'network') return networkCard(description.network);
+    if (description.kind === 'network') return networkCard(description.network, time);
     if (description.kind === 'assigned' && description.usb) return usbCard(description.usb.id, description.usb.link, time);
     const { disk } = description;
     if (disk === undefined) return null;
@@ -113,7 +113,7 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
   if (slotted.size < [...disks, ...networks].filter(({ slot }) => slot !== undefined).length) throw new BootError('two devices are configured for one hot-plug slot; give each its own');
   const cards = new Set<Card>(slotted.values());
   const attached = disks.filter(({ slot }) => slot === undefined).map((disk, index) => ({ disk, client: clientOf(disk), index }));
-  const interfaces = networks.filter(({ slot }) => slot === undefined).map((network, index) => networkInterface(network, String(index)));
+  const interfaces = networks.filter(({ slot }) => slot === undefined).map((network, index) => networkInterface(network, String(index), time));
   const own = attached.filter(({ disk }) => disk.assigned === undefined);
   const ownDisks = diskFunctions(own.filter(disk => !isStick(disk)), drives);
   const sticks = own.filter(isStick).map(({ disk: { serial }, client }) => ({ disk: client, serial }));
@@ -183,18 +183,18 @@ function diskCard(disk: MachineDisk, client: DiskClient, media: Drives): Card {
   return { fn, poll: () => client.poll(), drain: () => client.drain(), switchLayer: () => client.switchLayer() };
 }
 
-function networkCard(network: MachineNetwork): Card {
-  return networkInterface(network, `slot-${network.slot ?? 0}`);
+function networkCard(network: MachineNetwork, clock: VirtualClock): Card {
+  return networkInterface(network, `slot-${network.slot ?? 0}`, clock);
 }
 
 /** @param place tells the machine's interfaces apart, in the names of their functions */
-function networkInterface({ model, link, mac }: MachineNetwork, place: string): Card {
+function networkInterface({ model, link, mac }: MachineNetwork, place: string, clock: VirtualClock): Card {
   const drain = (): void => undefined;
   if (model === 'e1000e') {
     const fn = new E1000e(`e1000e-${place}`, new FrameLink(link), mac);
     return { fn, poll: () => fn.poll(), drain };
   }
-  const kind = new VirtioNet(`virtio-net-${place}`, new FrameLink(link), mac);
+  const kind = new VirtioNet(`virtio-net-${place}`, new FrameLink(link), mac, clock);
   return { fn: new VirtioPci(kind), poll: () => kind.poll(), drain };
 }
 

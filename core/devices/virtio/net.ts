@@ -6,6 +6,7 @@ import { gather, scatter, totalLength } from '../segments.ts';
 import type { AccessSize } from '../../platform/device.ts';
 import type { Chain, VirtQueue } from './queue.ts';
 import type { Frame, FrameLink, Offload } from '../../net/frameLink.ts';
+import type { Timer, VirtualClock } from '../../platform/clock.ts';
 import type { VirtioKind, VirtioRun } from './device.ts';
 
 const netFeature = {
@@ -19,6 +20,8 @@ const segmentation = { none: 0, tcp4: 1, tcp6: 4 } as const;
 /** Where a frame says which protocol it carries. */
 const ETHER_TYPE_AT = 12;
 const linkUp = 1;
+/** How long the driver may wait to be told that frames are sent. Usually an answer comes before, and with it the driver looks for itself: then it wants no interrupt. */
+const SENT_NS = 300_000;
 const NOTHING = new Uint8Array(0);
 
 export class VirtioNet implements VirtioKind {
@@ -35,8 +38,15 @@ export class VirtioNet implements VirtioKind {
   readonly #header = new Uint8Array(HEADER_BYTES);
   readonly #view = new DataView(this.#header.buffer);
 
-  constructor(name: string, link: FrameLink, mac: Uint8Array) {
+  /** Tells the driver of sent frames; null: it is told at once. */
+  readonly #sent: Timer | null;
+  readonly #clock: VirtualClock | null;
+
+  /** @param mac six bytes, @param clock of the machine: interrupts for sent frames may then wait a moment */
+  constructor(name: string, link: FrameLink, mac: Uint8Array, clock: VirtualClock | null = null) {
     this.name = name;
+    this.#clock = clock;
+    this.#sent = clock?.timer(`${name} sent`, () => this.#guarded(() => this.#run?.queues[1]?.signal())) ?? null;
     this.#link = link;
     this.#mac = mac;
     this.#linkWasUp = link.linkUp;
@@ -64,6 +74,7 @@ export class VirtioNet implements VirtioKind {
 
   stop(): void {
     this.#run = null;
+    this.#sent?.cancel();
     this.#link.abilities = 0;
   }
 
@@ -88,10 +99,17 @@ export class VirtioNet implements VirtioKind {
   #waitsForRoom = false;
 
   #pump(): void {
-    const [receiving, transmitting] = this.#run?.queues ?? [];
-    try {
+    this.#guarded(() => {
+      const [receiving, transmitting] = this.#run?.queues ?? [];
       if (transmitting?.enabled) this.#transmit(transmitting);
       if (receiving?.enabled) this.#receive(receiving);
+    });
+  }
+
+  /** Runs what a broken queue may end. */
+  #guarded(action: () => void): void {
+    try {
+      action();
     } catch (error) {
       this.#run?.fail(error instanceof Error ? error.message : String(error));
     }
@@ -108,7 +126,11 @@ export class VirtioNet implements VirtioKind {
       }
       queue.give(chain.head, 0);
     }
-    queue.signal();
+    if (queue.untold === 0) return;
+    if (!this.#sent || !this.#clock || queue.untold >= queue.size / 4) {
+      this.#sent?.cancel();
+      queue.signal();
+    } else if (this.#sent.deadlineNs === null) this.#sent.arm(this.#clock.nowNs() + SENT_NS);
   }
 
   /** False when the ring to the network has no room. */
@@ -122,7 +144,8 @@ export class VirtioNet implements VirtioKind {
   }
 
   #receive(queue: VirtQueue): void {
-    for (let frame = this.#link.toDevice.peek(); frame && this.#deliver(queue, frame); frame = this.#link.toDevice.peek()) this.#link.toDevice.drop();
+    const { toDevice } = this.#link;
+    for (let frame = toDevice.peek(); frame && this.#deliver(queue, frame); frame = toDevice.peek()) toDevice.drop();
     queue.signal();
   }
 

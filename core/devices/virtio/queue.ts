@@ -150,6 +150,11 @@ export class VirtQueue {
     this.#write16(fields.addresses.device + 2, fields.nextUsed);
   }
 
+  /** Buffers that were given back since the driver was told last. */
+  get untold(): number {
+    return (this.#fields.nextUsed - this.#fields.signalled) & 0xffff;
+  }
+
   /** Tells the driver of what was given back since the last call, when it wants to know. */
   signal(): void {
     const fields = this.#fields;

@@ -17,15 +17,15 @@ export function ShareFields({ draft, problems, onChange, disabled = false }: Fie
     <>
       {draft.shares.map((share, index) => (
         <div className="field" key={index} role="group" aria-label={`Shared folder ${index + 1}`}>
-          <div className="input-row">
-            <Field label={`Folder ${index + 1}`} problem={problems[`shares.${index}.folder`]}>
-              {(ties) => (
+          <Field label={`Folder ${index + 1}`} problem={problems[`shares.${index}.folder`]}>
+            {(ties) => (
+              <div className="input-row">
                 <TextInput {...ties} className="mono" value={share.folder} placeholder="/home/me/shared" disabled={disabled}
                   onText={(folder) => change(index, { folder, ...follow(share, folder) })} />
-              )}
-            </Field>
-            <IconButton icon={X} label={`Remove folder ${index + 1}`} disabled={disabled} onClick={() => set(draft.shares.filter((_one, at) => at !== index))} />
-          </div>
+                <IconButton icon={X} label={`Remove folder ${index + 1}`} disabled={disabled} onClick={() => set(draft.shares.filter((_one, at) => at !== index))} />
+              </div>
+            )}
+          </Field>
           <Field label="Tag" problem={problems[`shares.${index}.tag`] ?? problems['shares']} hint={`In the guest: mount -t 9p -o trans=virtio,version=9p2000.L ${share.tag || 'TAG'} /mnt`}>
             {(ties) => <TextInput {...ties} className="mono" value={share.tag} maxLength={31} disabled={disabled} onText={(tag) => change(index, { tag })} />}
           </Field>

@@ -1,5 +1,6 @@
 /** The core thread's own accesses to a raw image, beside those of the I/O thread. */
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -31,9 +32,10 @@ describe('a raw image that both threads use', () => {
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
   /** Does one request; tells whether it was done before `submit` returned, and how it ended. */
-  async function access(format: 'raw' | 'auto', operation: DiskOperation, offset: number, address: number, length: number, spoil?: Partial<DirectImage>) {
+  async function access(format: 'raw' | 'auto', operation: DiskOperation, offset: number, address: number, length: number, spoil?: Partial<DirectImage>, meanwhile = (): void => undefined) {
     const device = await openImage(path, { format, readOnly: false });
     const direct = device.direct ? { ...device.direct, ...spoil } : null;
+    meanwhile();
     const buffer = createDiskBuffer();
     const server = new DiskServer(buffer, device, () => {});
     const client = new DiskClient(buffer, { size: device.size, readOnly: false, direct }, false);
@@ -74,6 +76,25 @@ describe('a raw image that both threads use', () => {
   it('leaves to the I/O thread what fails', async () => {
     expect(await access('raw', 'read', 512, 0x1000, 16384, { descriptor: 1_000_000 })).toEqual({ atOnce: false, failure: null, reached: true });
     expect(ram[0x1000]).toBe(512 % 251);
+  });
+
+  it('reads zeros where somebody has cut the file off meanwhile', async () => {
+    expect(await access('raw', 'read', SIZE - 16384, 0x1000, 16384, {}, () => truncateSync(path, SIZE - 8192))).toEqual({ atOnce: false, failure: null, reached: true });
+    expect([ram[0x2fff], ram[0x3000], ram[0x41000]]).toEqual([(SIZE - 8192 - 1) % 251, 0, 0]);
+  });
+
+  it('is not written any more when the host is out of room', async () => {
+    // A file as long as this process may make one: the host answers as for a full disk.
+    const script = `
+      import { DirectAccess } from ${JSON.stringify(join(import.meta.dirname, '../../../core/block/direct.ts'))};
+      import { openImage } from ${JSON.stringify(join(import.meta.dirname, '../../../core/block/open.ts'))};
+      process.on('SIGXFSZ', () => {});
+      const device = await openImage(process.argv[1], { format: 'raw', readOnly: false });
+      const direct = new DirectAccess(device.direct);
+      const views = [new Uint8Array(4096).fill(9)];
+      console.log(direct.move('write', 0, 4096, views), direct.move('write', 1 << 19, 4096, views), await device.write(1 << 19, views[0]).catch((error) => error.failure));`;
+    const { stdout, stderr } = spawnSync('sh', ['-c', 'ulimit -f 512; exec "$0" --input-type=module -e "$1" "$2"', process.execPath, script, path], { encoding: 'utf8' });
+    expect(stdout.trim(), stderr).toBe('true false full');
   });
 
   it('leaves to the I/O thread what is not all memory, which says so', async () => {

@@ -23,6 +23,8 @@ import type { VmProcessLauncher } from './vm-process.ts';
 /** Where a guest's fresh start begins in a console that has history. */
 const freshLine = new TextEncoder().encode('\x1b[0m\r\n');
 const STOP_MS = 10_000;
+/** A guest that has not said so by then is busy, and says it later. */
+const SETTLE_MS = 500;
 
 /** A snapshot that a VM goes on from instead of booting. */
 export interface StartPoint {
@@ -310,7 +312,7 @@ export class Supervisor {
 
   /** Waits a moment for the guest's word that it is so; a guest that is busy says it later. */
   async #settled(id: string, guest: Guest, state: VmState): Promise<Vm> {
-    for (let left = 50; left > 0 && guest.state !== state; left -= 1) await new Promise((resolve) => setTimeout(resolve, 10));
+    for (const end = performance.now() + SETTLE_MS; performance.now() < end && guest.state !== state;) await new Promise((resolve) => setTimeout(resolve, 1));
     return this.get(id);
   }
 

@@ -144,7 +144,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     root.reset(pc.boot(read));
     images = spoolImages(read);
   };
-  if (config.restore) restoreMachine(config.restore, { pc, root, pager, sources }, null);
+  if (config.restore) restoreMachine(config.restore, { pc, root, pager, sources }, 'new');
   else start();
   const wake = (): void => {
     const state = pc.wake();

@@ -70,9 +70,11 @@ export class Pager {
 
   /**
    * RAM goes over to the pages of a snapshot, each fetched when it is first needed. What was not written since the snapshot of `from`, and
-   * lies in the same place in both, stays: RAM that is all zeros goes over from an empty map. @throws SegmentError
+   * lies in the same place in both, stays: RAM that is all zeros goes over from an empty map.
+   * @param untouched all of RAM is zeros
+   * @throws SegmentError
    */
-  restore(source: PageSource, from: PageMap): void {
+  restore(source: PageSource, from: PageMap, untouched: boolean): void {
     const { bytes, ram } = this.#cpu;
     const history = this.#history;
     this.#drop();
@@ -81,13 +83,12 @@ export class Pager {
     for (let page = 0; page < this.#pages; page += 1) {
       if (history[page] === HISTORY_CLEAN && from.samePlace(source.map, page)) continue;
       const kind = bytes[PAGE_KIND + page];
-      const content = this.#content(page);
       history[page] = HISTORY_CLEAN;
       if (page < SWITCHED_PAGES || (kind !== PAGE_RAM && kind !== PAGE_ABSENT)) ram.set(source.read(page), page * CHUNK_BYTES);
       else if ((source.map.segments[page] ?? 0) !== 0) bytes[PAGE_KIND + page] = PAGE_ABSENT;
       else {
-        // The host gives memory to what is written: most of it was never anything but zeros.
-        if (!ZEROS.equals(content)) content.fill(0);
+        // The host gives memory to what is written, and to look at it costs time: most of it was never anything but zeros.
+        if (!untouched && !ZEROS.equals(this.#content(page))) this.#content(page).fill(0);
         bytes[PAGE_KIND + page] = PAGE_RAM;
       }
     }

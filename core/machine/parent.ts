@@ -1,7 +1,8 @@
 /** The way back to the process that started this one: Node's channel of a forked process, or Electron's of a utility process. */
 
 export interface ParentPort {
-  send(message: unknown): void;
+  /** @param sent called when the message is on its way, as far as that can be known */
+  send(message: unknown, sent?: () => void): void;
   onMessage(listener: (message: unknown) => void): void;
   /** The other process is gone. */
   onClose(listener: () => void): void;
@@ -30,7 +31,7 @@ export function openParentPort(): ParentPort | null {
   if (!process.send) return null;
   return {
     // A message to a process that has just died is lost, and that is all.
-    send: (message) => void (process.connected && process.send?.(message, undefined, undefined, () => undefined)),
+    send: (message, sent) => void (process.connected && process.send?.(message, undefined, undefined, () => sent?.())),
     onMessage: (listener) => process.on('message', listener),
     onClose: (listener) => process.on('disconnect', listener),
     close: () => {

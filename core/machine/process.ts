@@ -54,25 +54,25 @@ function serve(engine: ParentPort): void {
 }
 
 async function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type: 'start' }>): Promise<Guest | null> {
-  const send = (message: FromVmProcess): void => engine.send(message);
   try {
     const variables = join(start.folder, VARIABLES_FILE);
     const config = start.restore ? restoredMachineConfig(start.config, start.restore, variables) : readMachineConfig(start.config, variables);
     const services = await MachineServices.open(start.config, start.devices, start.disks);
-    return new Guest(send, start, { ...config, ...services.descriptions, devices: start.devices }, services);
+    return new Guest(engine, start, { ...config, ...services.descriptions, devices: start.devices }, services);
   } catch (error) {
-    end(send, { type: 'failed', error: asContractError(error).toShape() });
+    end(engine, { type: 'failed', error: asContractError(error).toShape() });
     return null;
   }
 }
 
 /** Says the last word and ends the process. */
-function end(send: (message: FromVmProcess) => void, message: FromVmProcess): void {
-  send(message);
+function end(engine: ParentPort, message: FromVmProcess): void {
   setTimeout(() => process.exit(0), FAREWELL_MS);
+  engine.send(message, () => process.exit(0));
 }
 
 class Guest {
+  readonly #engine: ParentPort;
   readonly #send: (message: FromVmProcess) => void;
   readonly #runner: Runner;
   readonly #services: MachineServices;
@@ -90,8 +90,10 @@ class Guest {
   #metrics: NodeJS.Timeout | undefined;
 
   constructor(
-    send: (message: FromVmProcess) => void, start: Extract<ToVmProcess, { type: 'start' }>, config: MachineConfig, services: MachineServices,
+    engine: ParentPort, start: Extract<ToVmProcess, { type: 'start' }>, config: MachineConfig, services: MachineServices,
   ) {
+    const send = (message: FromVmProcess): void => engine.send(message);
+    this.#engine = engine;
     this.#send = send;
     this.#services = services;
     this.#runner = new Runner({
@@ -344,6 +346,6 @@ class Guest {
     for (const line of this.#lines.values()) line.close();
     this.#credit.fill(Number.MAX_SAFE_INTEGER); // What is left fits the rings, so it is little.
     this.#pump();
-    end(this.#send, message);
+    end(this.#engine, message);
   }
 }

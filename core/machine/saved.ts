@@ -27,10 +27,11 @@ export interface RestoredMachine {
 }
 
 /**
- * Puts a snapshot into a machine that was just made, or reset. `from`: the map of the last snapshot of its memory, encoded; null: it is zeros. 
+ * Puts a snapshot into a machine that was just made, or reset.
+ * @param from the encoded map of the last snapshot of its memory; null: there is none. `new`: the machine was just made, and its memory is zeros
  * @throws ContractError `snapshot-damaged` saying what of it does not fit
  */
-export function restoreMachine({ state, map, segments }: RestorePoint, { pc, root, pager, sources }: RestoredMachine, from: Uint8Array | null): void {
+export function restoreMachine({ state, map, segments }: RestorePoint, { pc, root, pager, sources }: RestoredMachine, from: Uint8Array | 'new' | null): void {
   try {
     const states = new Map(Object.entries(typeof state === 'object' && state !== null ? state : {}));
     const host = StateReader.open(HOST, states.get(HOST.name));
@@ -38,7 +39,7 @@ export function restoreMachine({ state, map, segments }: RestorePoint, { pc, roo
     const repeats = sources.chance !== null;
     if (repeats) sources.chance = host.integer('chance', 1, 0xffffffff) | 0;
     const pages = pager.memory.bytes / CHUNK_BYTES;
-    pager.restore(new PageSource(PageMap.decode(map, pages), new Map(segments)), from ? PageMap.decode(from, pages) : new PageMap(pages));
+    pager.restore(new PageSource(PageMap.decode(map, pages), new Map(segments)), from instanceof Uint8Array ? PageMap.decode(from, pages) : new PageMap(pages), from === 'new');
     // The processor before the clock: with the instruction clock, time is counted from its instructions.
     for (const component of root.components) load(states, component);
     pc.loadState(state);

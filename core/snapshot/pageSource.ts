@@ -34,6 +34,8 @@ export class SegmentReaders {
 export class PageSource {
   readonly map: PageMap;
   readonly #readers: SegmentReaders;
+  /** The frame that was read last: pages that are asked for in order lie in it. */
+  #last: { readonly segment: number; readonly first: number; readonly content: Uint8Array } | null = null;
 
   constructor(map: PageMap, paths: SegmentPaths) {
     this.map = map;
@@ -45,9 +47,10 @@ export class PageSource {
     const segment = this.map.segments[page] ?? 0;
     if (segment === 0) return new Uint8Array(CHUNK_BYTES);
     const position = this.map.positions[page] ?? 0;
-    const frame = this.#readers.get(segment).readFrame(position);
-    const at = (position % FRAME_CHUNKS) * CHUNK_BYTES;
-    return frame.slice(at, at + CHUNK_BYTES);
+    const first = position - (position % FRAME_CHUNKS);
+    if (this.#last?.segment !== segment || this.#last.first !== first) this.#last = { segment, first, content: this.#readers.get(segment).readFrame(position) };
+    const at = (position - first) * CHUNK_BYTES;
+    return this.#last.content.slice(at, at + CHUNK_BYTES);
   }
 
   /**
@@ -72,6 +75,7 @@ export class PageSource {
   }
 
   close(): void {
+    this.#last = null;
     this.#readers.close();
   }
 }

@@ -38,6 +38,13 @@ export interface DmaRemapper {
 }
 
 const pageBytes = 4096;
+/** Up to here bytes are moved one by one: making views costs more. Rings and descriptors are shorter. */
+const smallBytes = 16;
+
+function copy(from: Uint8Array, at: number, into: Uint8Array, to: number, size: number): void {
+  if (size > smallBytes) into.set(from.subarray(at, at + size), to);
+  else for (let byte = 0; byte < size; byte++) into[to + byte] = from[at + byte] ?? 0;
+}
 
 /** Guest RAM as all devices of a machine reach it. */
 export class DmaMemory {
@@ -95,7 +102,7 @@ export class DmaMemory {
       if (at === null) into.fill(0xff, done, done + size);
       else {
         this.onRead(at, size);
-        into.set(this.ram.subarray(at, at + size), done);
+        copy(this.ram, at, into, done, size);
       }
       reached &&= at !== null;
       done += size;
@@ -116,7 +123,7 @@ export class DmaMemory {
       const at = this.locate(requester, address + done, true);
       if (at === null) return false;
       this.codeWritten(at, size);
-      this.ram.set(from.subarray(done, done + size), at);
+      copy(from, done, this.ram, at, size);
       done += size;
     }
     return true;

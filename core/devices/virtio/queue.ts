@@ -55,7 +55,10 @@ export class VirtQueue {
   readonly #memory: GuestMemoryAccess;
   readonly #events: QueueEvents;
   readonly #word = new Uint8Array(8);
+  readonly #half = this.#word.subarray(0, 2);
   readonly #view = new DataView(this.#word.buffer);
+  readonly #descriptorBytes = new Uint8Array(DESCRIPTOR_BYTES);
+  readonly #descriptorView = new DataView(this.#descriptorBytes.buffer);
   #fields: QueueFields;
   /** VIRTIO_F_EVENT_IDX was negotiated. */
   eventIndex = false;
@@ -222,9 +225,8 @@ export class VirtQueue {
   }
 
   #descriptor(at: number): { address: number; length: number; flags: number; next: number } {
-    const bytes = new Uint8Array(DESCRIPTOR_BYTES);
-    if (!this.#memory.read(at, bytes)) throw new QueueError(`a descriptor at ${at.toString(16)}H, which is no memory`);
-    const view = new DataView(bytes.buffer);
+    if (!this.#memory.read(at, this.#descriptorBytes)) throw new QueueError(`a descriptor at ${at.toString(16)}H, which is no memory`);
+    const view = this.#descriptorView;
     return {
       // Addresses beyond 2^53 lose their low bits: no memory is there either way.
       address: view.getUint32(4, true) * 2 ** 32 + view.getUint32(0, true), length: view.getUint32(8, true), flags: view.getUint16(12, true), next: view.getUint16(14, true),
@@ -232,14 +234,13 @@ export class VirtQueue {
   }
 
   #read16(at: number): number {
-    const bytes = this.#word.subarray(0, 2);
-    if (!this.#memory.read(at, bytes)) throw new QueueError(`a ring at ${at.toString(16)}H, which is no memory`);
+    if (!this.#memory.read(at, this.#half)) throw new QueueError(`a ring at ${at.toString(16)}H, which is no memory`);
     return this.#view.getUint16(0, true);
   }
 
   #write16(at: number, value: number): void {
     this.#view.setUint16(0, value, true);
-    this.#write(at, this.#word.subarray(0, 2));
+    this.#write(at, this.#half);
   }
 
   #write(at: number, bytes: Uint8Array): void {

@@ -1,4 +1,5 @@
 /** `vanderpool device ...`: resources of the host, and the VMs they are assigned to. */
+import { namedKind } from '../contract/device.ts';
 import type { Device } from '../contract/device.ts';
 import { list, show, table } from './output.ts';
 import { withEngine } from './session.ts';
@@ -22,9 +23,10 @@ export async function showDevice(reference: string, options: CommonOptions): Pro
 }
 
 export async function addDevice(kind: string, path: string, options: CommonOptions & { readonly name?: string }): Promise<void> {
-  if (kind !== 'serial' && kind !== 'disk') throw badArgument(`device add: there is no kind "${kind}".`, 'There are: serial, disk.');
+  const known = namedKind.options.find((candidate) => candidate === kind);
+  if (known === undefined) throw badArgument(`device add: there is no kind "${kind}".`, `There are: ${namedKind.options.join(', ')}.`);
   const { name } = options;
-  const device = await withEngine(options, (client) => client.call('device.add', { kind, path, ...(name === undefined ? {} : { name }) }));
+  const device = await withEngine(options, (client) => client.call('device.add', { kind: known, path, ...(name === undefined ? {} : { name }) }));
   show(device, options.json === true, ({ id }) => `Added "${id}".`);
 }
 

@@ -305,7 +305,7 @@ function addDevices(program: Command): void {
   sub('show <device>', 'one of them').action(async (name: string, options: CommonOptions) => {
     await (await import('./device.ts')).showDevice(name, options);
   });
-  sub('add <kind> <path>', 'make a serial port (serial) or an image or block device (disk) known that is not listed').option('--name <name>', 'a name for people')
+  sub('add <kind> <path>', 'make a serial port (serial), an image or block device (disk) or a socket with Ethernet frames (nic) known that is not listed').option('--name <name>', 'a name for people')
     .action(async (kind: string, path: string, options: CommonOptions & { readonly name?: string }) => {
       await (await import('./device.ts')).addDevice(kind, path, options);
     });

@@ -4,11 +4,12 @@ import { vmReference } from './vm.ts';
 
 /**
  * `edu`: a demonstrator with DMA and interrupts, made of nothing; `serial`: a serial port or a pseudoterminal, a PCI UART to the guest;
- * `disk`: a block device or an image file, an NVMe controller to the guest; `usb`: a USB device, on an xHCI controller of its own to the guest.
+ * `disk`: a block device or an image file, an NVMe controller to the guest; `usb`: a USB device, on an xHCI controller of its own to the guest;
+ * `nic`: a Unix socket that carries Ethernet frames, a network card to the guest.
  */
-export const deviceKind = z.enum(['edu', 'serial', 'disk', 'usb']);
+export const deviceKind = z.enum(['edu', 'serial', 'disk', 'usb', 'nic']);
 /** Those that a person names by a path. */
-export const namedKind = z.enum(['serial', 'disk']);
+export const namedKind = z.enum(['serial', 'disk', 'nic']);
 export type NamedKind = z.infer<typeof namedKind>;
 export type DeviceKind = z.infer<typeof deviceKind>;
 

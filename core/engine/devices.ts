@@ -22,6 +22,7 @@ function requesterOf(slot: number): number {
 
 const named: Readonly<Record<NamedKind, { readonly title: string; readonly what: string; readonly hint: string }>> = {
   serial: { title: 'serial port', what: 'serial port or pseudoterminal', hint: 'Name a character device, such as /dev/ttyS0 or /dev/pts/3.' },
+  nic: { title: 'network socket', what: 'Unix socket', hint: 'Name the socket of a program that speaks Ethernet frames behind their lengths, such as passt or QEMU.' },
   disk: { title: 'disk', what: 'image file or block device', hint: 'Name an image (vanderpool disk create makes one) or a block device, such as /dev/sdb.' },
 };
 
@@ -177,5 +178,5 @@ export class Devices {
 
 /** The host lists it, or it was named by a person and its file is there. */
 function isPresent({ id, kind, path }: HostResource, found: readonly HostResource[]): boolean {
-  return found.some((one) => one.id === id) || ((kind === 'serial' || kind === 'disk') && path !== null && id === `${kind}:${path}` && isSuitable(kind, path));
+  return found.some((one) => one.id === id) || ((kind === 'serial' || kind === 'disk' || kind === 'nic') && path !== null && id === `${kind}:${path}` && isSuitable(kind, path));
 }

@@ -23,7 +23,7 @@ import type { PciFunction } from '../platform/pci/function.ts';
 import type { MachineDisk } from './disks.ts';
 import type { VirtualClock } from '../platform/clock.ts';
 import type { AssignedDevice } from '../contract/device.ts';
-import type { MachineUsbDevice } from './usbDevices.ts';
+import type { LinkedDevice } from './linkedDevices.ts';
 import type { MachineUsb } from './usb.ts';
 import type { MachineNetwork } from './networks.ts';
 import type { MachineConfig } from './types.ts';
@@ -45,7 +45,7 @@ export interface MachineDevices {
   readonly paravirtual: Paravirtual;
   /** CD-ROM drives. */
   readonly drives: Drives;
-  /** Disks and USB devices that are assigned to the machine, by the device's id. */
+  /** Disks, USB devices and sockets that are assigned to the machine, by the device's id. */
   readonly assigned: ReadonlyMap<string, PciFunction>;
   /** Takes what the I/O thread has answered. Called before each VM entry: cheap when there is nothing. */
   poll(): void;
@@ -68,7 +68,7 @@ export interface AssignedCard {
   /** Its place among the machine's assigned devices: where its serial port's bytes go. */
   readonly index: number;
   readonly disk?: MachineDisk;
-  readonly usb?: MachineUsbDevice;
+  readonly linked?: LinkedDevice;
 }
 
 /** A function, and what of it has answers of the I/O thread to take. */
@@ -80,7 +80,7 @@ interface Card {
 }
 
 /** What of a configuration leads to devices. */
-type DeviceConfig = Pick<MachineConfig, 'disks' | 'networks' | 'clock' | 'usb' | 'usbDevices' | 'consoles' | 'balloon' | 'shares' | 'vsock'>;
+type DeviceConfig = Pick<MachineConfig, 'disks' | 'networks' | 'clock' | 'usb' | 'linkedDevices' | 'consoles' | 'balloon' | 'shares' | 'vsock'>;
 
 /** What devices need of the machine. */
 export interface DeviceHost extends ParavirtualHost {
@@ -90,14 +90,14 @@ export interface DeviceHost extends ParavirtualHost {
 }
 
 export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDevices {
-  const { disks = [], networks = [], clock, usb: wanted, usbDevices = [] } = config;
+  const { disks = [], networks = [], clock, usb: wanted, linkedDevices = [] } = config;
   const { time, random } = host;
   const drives = new Drives();
   // By the instruction count every answer comes at the instruction that asked.
   const clientOf = (disk: MachineDisk): DiskClient => new DiskClient(disk.link, disk, clock === 'instructions');
   const card = (description: CardDescription): Card | null => {
     if (description.kind === 'network') return networkCard(description.network, time);
-    if (description.kind === 'assigned' && description.usb) return usbCard(description.usb.id, description.usb.link, time);
+    if (description.kind === 'assigned' && description.linked) return linkedCard(description.linked, time);
     const { disk } = description;
     if (disk === undefined) return null;
     const client = clientOf(disk);
@@ -118,8 +118,8 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
   const ownDisks = diskFunctions(own.filter(disk => !isStick(disk)), drives);
   const sticks = own.filter(isStick).map(({ disk: { serial }, client }) => ({ disk: client, serial }));
   const usb = wanted === 'on' || sticks.length > 0 ? createUsb(time, sticks) : null;
-  const assignedUsb = usbDevices.map(({ id, link }) => ({ id, ...usbCard(id, link, time) }));
-  for (const one of assignedUsb) cards.add(one);
+  const linked = linkedDevices.map((device) => ({ id: device.id, ...linkedCard(device, time) }));
+  for (const one of linked) cards.add(one);
   const ownPlaces = [...ownDisks.places];
   const paravirtual = createParavirtual(config, host);
   // Installed systems want entropy early; a kernel that was booted directly does without.
@@ -127,7 +127,7 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
   return {
     assigned: new Map([
       ...attached.flatMap(({ disk, client }) => (disk.assigned === undefined ? [] : [[disk.assigned, new NvmeController(`assigned ${disk.assigned}`, client, disk.serial)] as const])),
-      ...assignedUsb.map(({ id, fn }) => [id, fn] as const),
+      ...linked.map(({ id, fn }) => [id, fn] as const),
     ]),
     usb, paravirtual, drives,
     places: disks.filter((disk) => disk.assigned === undefined && !isStick({ disk })).flatMap(({ slot }) => {
@@ -165,8 +165,12 @@ function slotOf(description: CardDescription): number | undefined {
   return description.kind === 'network' ? description.network.slot : description.disk?.slot;
 }
 
-/** A USB device of the host on a controller of its own. */
-function usbCard(id: string, link: SharedArrayBuffer, time: VirtualClock): Card {
+/** A USB device of the host on a controller of its own, or a socket behind a network card. */
+function linkedCard({ id, kind, link, mac }: LinkedDevice, time: VirtualClock): Card {
+  if (kind === 'nic') {
+    const card = new E1000e(`assigned ${id}`, new FrameLink(link), mac);
+    return { fn: card, poll: () => card.poll(), drain: () => undefined };
+  }
   const controller = new XhciController(`assigned ${id}`, time);
   const port = new RemotePort(controller, new FrameLink(link));
   return { fn: controller, poll: () => port.poll(), drain: () => undefined };

@@ -33,7 +33,7 @@ import { Vga } from '../devices/vga/vga.ts';
 import { VtdUnit } from '../vtd/unit.ts';
 import { dmarBody } from '../vtd/dmar.ts';
 import { vtdDefaults } from '../vtd/capabilities.ts';
-import { conventionalEnd, ecamWindow, memoryMap, oneMegabyte, pciLegacyIrqs, pciMemoryWindows, pciPorts } from '../platform/memoryLayout.ts';
+import { conventionalEnd, ecamWindow, memoryMap, oneMegabyte, pciLegacyIrqs, pciMemoryWindows, pciPorts, usbFirmwareArea } from '../platform/memoryLayout.ts';
 import { loadImage } from '../boot/image.ts';
 import { HotPlugSlots } from './hotPlugSlots.ts';
 import type { AcpiOptions } from '../platform/acpi/tables.ts';
@@ -245,8 +245,15 @@ export class Pc {
 
   private acpiOptions(ecam: { readonly base: number; readonly length: number } | null): AcpiOptions {
     const { memory, topology, keyboard, physicalAddressBits } = this.config;
-    const dmar = this.vtd ? { dmar: dmarBody({ hostAddressBits: physicalAddressBits, ioApicId: ioApicId(topology), ioApicRequester: this.interrupts.ioApicRequester }) } : {};
+    const dmar = this.vtd ? { dmar: this.dmar(physicalAddressBits, ioApicId(topology)) } : {};
     return { topology, keyboard, suspend: !this.config.firmware, display: this.vga !== null, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
+  }
+
+  /** The guest's unit, and what firmware keeps mapped of memory for its devices: a USB host controller's. */
+  private dmar(hostAddressBits: number, apic: number): Uint8Array {
+    const controller = this.pci.list().find(({ fn }) => fn === this.usb?.controller);
+    const reservedRegions = controller ? [{ base: usbFirmwareArea.base, limit: usbFirmwareArea.end - 1, devices: [controller.place] }] : [];
+    return dmarBody({ hostAddressBits, ioApicId: apic, ioApicRequester: this.interrupts.ioApicRequester, reservedRegions });
   }
 
   /** Where a device is, from bus 0 on, as firmware writes it. */

@@ -8,7 +8,7 @@ import type { CardDescription } from './devices.ts';
 import { MachineDisks } from './disks.ts';
 import type { DiskState, LayeredDisks } from './layeredDisks.ts';
 import { MachineNetworks } from './networks.ts';
-import { MachineUsbDevices } from './usbDevices.ts';
+import { LinkedDevices } from './linkedDevices.ts';
 import { VsockHost } from '../vsock/host.ts';
 import type { MachineService } from './runner.ts';
 import type { ShareConfig } from '../contract/paravirtual.ts';
@@ -18,18 +18,18 @@ type ServiceConfig = Pick<VmConfig, 'name' | 'disks' | 'networks' | 'serial' | '
 
 export class MachineServices {
   /** What the core thread is told of them. */
-  readonly descriptions: Pick<MachineConfig, 'disks' | 'networks' | 'usbDevices' | 'consoles' | 'balloon' | 'shares' | 'vsock'>;
+  readonly descriptions: Pick<MachineConfig, 'disks' | 'networks' | 'linkedDevices' | 'consoles' | 'balloon' | 'shares' | 'vsock'>;
   readonly list: readonly MachineService[];
   readonly #disks: MachineDisks;
   readonly #networks: MachineNetworks;
-  readonly #usb: MachineUsbDevices;
+  readonly #linked: LinkedDevices;
   readonly layered: LayeredDisks;
 
-  private constructor({ serial, balloon, shares }: ServiceConfig, disks: MachineDisks, networks: MachineNetworks, usb: MachineUsbDevices, vsock: VsockHost | null) {
+  private constructor({ serial, balloon, shares }: ServiceConfig, disks: MachineDisks, networks: MachineNetworks, linked: LinkedDevices, vsock: VsockHost | null) {
     const consoles = serial.flatMap(({ device, label }, port) => (device === 'virtio' ? [{ port, name: label || `COM${port + 1}` }] : []));
-    this.descriptions = { disks: disks.descriptions, networks: networks.descriptions, usbDevices: usb.descriptions, consoles, balloon, shares, ...(vsock ? { vsock: vsock.buffer } : {}) };
-    this.list = [disks, networks, usb, ...(vsock ? [vsock] : [])];
-    this.#usb = usb;
+    this.descriptions = { disks: disks.descriptions, networks: networks.descriptions, linkedDevices: linked.descriptions, consoles, balloon, shares, ...(vsock ? { vsock: vsock.buffer } : {}) };
+    this.list = [disks, networks, linked, ...(vsock ? [vsock] : [])];
+    this.#linked = linked;
     this.#disks = disks;
     this.#networks = networks;
     this.layered = disks.layered;
@@ -49,7 +49,7 @@ export class MachineServices {
       opened.push(openedDisks);
       const openedNetworks = await MachineNetworks.open(name, networks);
       opened.push(openedNetworks);
-      return new MachineServices(config, openedDisks, openedNetworks, new MachineUsbDevices(devices), vsock === null ? null : await VsockHost.open(vsock));
+      return new MachineServices(config, openedDisks, openedNetworks, new LinkedDevices(devices), vsock === null ? null : await VsockHost.open(vsock));
     } catch (error) {
       await Promise.allSettled(opened.map((service) => service.close()));
       throw error;
@@ -69,12 +69,13 @@ export class MachineServices {
   async plugDevice(device: AssignedDevice, slot: number, index: number): Promise<CardDescription> {
     const { id, kind, path } = device;
     if (kind === 'disk' && path !== null) return { kind: 'assigned', device, index, disk: await this.#disks.plugAssigned({ id, path }, slot) };
-    return { kind: 'assigned', device, index, ...(kind === 'usb' ? { usb: this.#usb.plug(device) } : {}) };
+    const linked = this.#linked.plug(device);
+    return { kind: 'assigned', device, index, ...(linked ? { linked } : {}) };
   }
 
   /** Finishes and closes what an assigned device needed, but for its disk, which goes with its slot. */
   unplugDevice(id: string): Promise<void> {
-    return this.#usb.unplug(id);
+    return this.#linked.unplug(id);
   }
 
   /** Plugs the cable of an interface in or pulls it. @param network its place in the configuration */

@@ -11,7 +11,7 @@ import type { BalloonState, ShareConfig } from '../contract/paravirtual.ts';
 import type { Medium } from './drives.ts';
 import type { MachineDisk } from './disks.ts';
 import type { CardDescription } from './devices.ts';
-import type { MachineUsbDevice } from './usbDevices.ts';
+import type { LinkedDevice } from './linkedDevices.ts';
 import type { MachineNetwork } from './networks.ts';
 import type { Topology } from '../platform/topology.ts';
 
@@ -33,8 +33,8 @@ export interface MachineConfig {
   readonly shares?: readonly ShareConfig[];
   /** The memory that both threads share for the guest's sockets (core/vsock); absent: it has none. */
   readonly vsock?: SharedArrayBuffer;
-  /** USB devices of the host that are assigned to it. */
-  readonly usbDevices?: readonly MachineUsbDevice[];
+  /** USB devices and sockets of the host that are assigned to it. */
+  readonly linkedDevices?: readonly LinkedDevice[];
   /** `interpreter` emits no regions; `always` compiles every region on first sight. */
   readonly jit: 'off' | 'on' | 'always';
   readonly clock: 'wall' | 'instructions';

@@ -1,5 +1,6 @@
 /** What the host offers for assignment, found anew each time: nothing of it is remembered here. */
 import { existsSync, readFileSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 import type { DeviceKind, NamedKind } from '../contract/device.ts';
 
@@ -65,11 +66,15 @@ function usbIdentity(link: string): Pick<HostResource, 'name' | 'vendor' | 'prod
   return null;
 }
 
+const suitable: Readonly<Record<NamedKind, (status: Stats) => boolean>> = {
+  serial: status => status.isCharacterDevice(), disk: status => status.isFile() || status.isBlockDevice(), nic: status => status.isSocket(),
+};
+
 /** Whether the file that a person named is there and can be such a resource. */
 export function isSuitable(kind: NamedKind, path: string): boolean {
   try {
     const status = statSync(path);
-    return kind === 'serial' ? status.isCharacterDevice() : status.isFile() || status.isBlockDevice();
+    return suitable[kind](status);
   } catch {
     return false;
   }

@@ -8,6 +8,8 @@ export const conventionalEnd = 0x9fc00;
 export const displayWindow = { base: 0xa0000, end: 0xc0000 } as const;
 /** ACPI and SMBIOS tables; guests search this range for their anchors. */
 export const tableArea = { base: 0xe0000, smbios: 0xf0000, end: oneMegabyte } as const;
+/** What firmware's own driver of a USB keyboard would use: it stays mapped for the host controller when a system remaps its requests. */
+export const usbFirmwareArea = { base: 0xff000, end: oneMegabyte } as const;
 /** RAM ends below, PCI devices are mapped within. */
 export const pciHole = { floor: 0x80000000, base: 0xc0000000, end: 0xfec00000 } as const;
 /** Enhanced configuration space of 256 buses, as this machine's own firmware opens it. */

@@ -1,4 +1,4 @@
-import { Cable, HardDrive } from 'lucide-react';
+import { Cable, HardDrive, Network } from 'lucide-react';
 import { useState } from 'react';
 import type { ReactNode } from 'react';
 import { asContractError } from '../../core/contract/index.ts';
@@ -12,8 +12,11 @@ import { engine } from '../engine/engine.ts';
 
 const hints: Readonly<Record<NamedKind, string>> = {
   serial: 'A serial port or pseudoterminal of the host, such as /dev/ttyS1 or /dev/pts/3. The guest gets a PCI UART.',
+  nic: 'A Unix socket that carries Ethernet frames, such as that of passt. The guest gets a network card.',
   disk: 'A block device or an image file of the host. The guest gets an NVMe controller.',
 };
+
+const places: Readonly<Record<NamedKind, string>> = { serial: '/dev/pts/3', disk: '/home/me/data.raw', nic: '/tmp/passt.socket' };
 
 /** Makes a resource known that the host does not list by itself. */
 export function AddDevice({ close }: { readonly close: () => void }): ReactNode {
@@ -32,9 +35,9 @@ export function AddDevice({ close }: { readonly close: () => void }): ReactNode 
   return (
     <Dialog title="Add device" description="Serial ports with hardware behind them are listed by themselves." onClose={close} onSubmit={submit}
       footer={<><Button onClick={close}>Cancel</Button><Button look="primary" type="submit" busy={busy} disabled={path.trim() === ''}>Add</Button></>}>
-      <Segments label="Kind" value={kind} onPick={setKind} segments={[{ value: 'serial', label: 'Serial port', icon: Cable }, { value: 'disk', label: 'Disk', icon: HardDrive }]} />
+      <Segments label="Kind" value={kind} onPick={setKind} segments={[{ value: 'serial', label: 'Serial port', icon: Cable }, { value: 'disk', label: 'Disk', icon: HardDrive }, { value: 'nic', label: 'Network', icon: Network }]} />
       <Field label="File" hint={hints[kind]} problem={problem}>
-        {(ties) => <input className="input mono" {...ties} value={path} onChange={(event) => setPath(event.target.value)} placeholder={kind === 'serial' ? '/dev/pts/3' : '/home/me/data.raw'} spellCheck={false} />}
+        {(ties) => <input className="input mono" {...ties} value={path} onChange={(event) => setPath(event.target.value)} placeholder={places[kind]} spellCheck={false} />}
       </Field>
     </Dialog>
   );

@@ -1,4 +1,4 @@
-import { Cable, CirclePlus, CircuitBoard, HardDrive, Link2, Unlink2, Usb } from 'lucide-react';
+import { Cable, CirclePlus, CircuitBoard, HardDrive, Link2, Network, Unlink2, Usb } from 'lucide-react';
 import { useState } from 'react';
 import type { DragEvent, ReactNode } from 'react';
 import type { Device, Vm } from '../../core/contract/index.ts';
@@ -79,7 +79,7 @@ function DeviceCard({ vm, title, devices, empty, action, drag, accepts, drop }: 
   );
 }
 
-const icons = { serial: Cable, disk: HardDrive, edu: CircuitBoard, usb: Usb } as const;
+const icons = { serial: Cable, disk: HardDrive, edu: CircuitBoard, usb: Usb, nic: Network } as const;
 
 interface RowProps {
   readonly vm: Vm;

@@ -9,6 +9,7 @@ import { idle } from './idle.ts';
 import { ours, provide, qemu, v86 } from './peers.ts';
 import type { Peer } from './peers.ts';
 import { benchIo } from './io.ts';
+import { passthrough } from './passthrough.ts';
 import { measure, median } from './phases.ts';
 import type { GuestRun } from './phases.ts';
 import { profile } from './profile.ts';
@@ -18,6 +19,7 @@ import { printTable } from './table.ts';
 const usage = `Usage: npm run bench [-- options]            boot and phases of each guest, ours and QEMU's translator in turn
        npm run bench -- profile [--dry-run]  counts executed instruction forms and rewrites the list of hot forms
        npm run bench -- dma                  requests of a device without and with remapping units
+       npm run bench -- passthrough          random reads of an assigned NVMe against virtio-blk
        npm run bench -- exits                VM exits to root mode, and from a nested guest to its hypervisor
        npm run bench -- idle                 CPU share and memory of a guest idle at its prompt
        npm run bench -- disk | net           throughput and small accesses of virtual disks and networks, ours and QEMU's
@@ -120,11 +122,12 @@ async function io(what: 'disk' | 'net'): Promise<void> {
 async function main(): Promise<void> {
   const [what = 'compare'] = positionals;
   const guests = words('guests', values.guests, guestNames);
-  if (values.help || !['compare', 'profile', 'idle', 'snapshot', 'dma', 'exits', 'disk', 'net'].includes(what)) console.log(usage);
+  if (values.help || !['compare', 'profile', 'idle', 'snapshot', 'dma', 'passthrough', 'exits', 'disk', 'net'].includes(what)) console.log(usage);
   else if (what === 'profile') await profile(await Promise.all(guests.map(async (name) => ({ name, ...await provideGuest(name) }))), !values['dry-run']);
   else if (what === 'disk' || what === 'net') await io(what);
   else if (what === 'snapshot') await snapshots(await provideGuest('amd64'), Number(values.runs), values.peers !== 'none');
   else if (what === 'dma') dma();
+  else if (what === 'passthrough') await passthrough(Number(values.runs));
   else if (what === 'exits') await exits();
   else if (what === 'idle') for (const name of guests) await idle(name, await provideGuest(name), words('jit', values.jit, tiers));
   else await compare(guests);

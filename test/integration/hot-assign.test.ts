@@ -1,5 +1,7 @@
 /** Devices of the host that come to Debian and go while it runs: a USB stick (with a stand-in at the library's boundary), an image, a demonstrator. */
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
@@ -8,6 +10,26 @@ import { driverGuest } from '../helpers/driver-guest.ts';
 import { GuestShell } from '../helpers/guests.ts';
 
 const MIB = 1 << 20;
+
+/** Answers ARP requests among the frames of a piece: this address is at 02:00:00:00:09:01. */
+function answerArp(peer: Socket, data: Buffer): void {
+  for (let at = 0; at + 4 < data.length; at += 4 + data.readUInt32BE(at)) {
+    const frame = data.subarray(at + 4, at + 4 + data.readUInt32BE(at));
+    if (frame.length < 42 || frame.readUInt16BE(12) !== 0x0806 || frame.readUInt16BE(20) !== 1) continue;
+    const reply = Buffer.alloc(64);
+    reply.writeUInt32BE(60);
+    const mine = Buffer.from([2, 0, 0, 0, 9, 1]);
+    frame.copy(reply, 4, 6, 12);
+    mine.copy(reply, 10);
+    frame.copy(reply, 16, 12, 20);
+    reply.writeUInt16BE(2, 24);
+    mine.copy(reply, 26);
+    frame.copy(reply, 32, 38, 42);
+    frame.copy(reply, 36, 22, 32);
+    peer.write(reply);
+  }
+}
+
 const stick = 'usb:46f4:0001:stick-1';
 
 it('a USB stick, an image and a demonstrator come and go', async () => {
@@ -26,7 +48,7 @@ it('a USB stick, an image and a demonstrator come and go', async () => {
     expect(status, stderr).toBe(0);
     return stdout;
   };
-  const guest = await driverGuest('i386', folder, undefined, ['usbcore', 'xhci-hcd', 'xhci-pci', 'usb-storage', 'nvme']);
+  const guest = await driverGuest('i386', folder, undefined, ['usbcore', 'xhci-hcd', 'xhci-pci', 'usb-storage', 'nvme', 'e1000e']);
   await command('vm', 'create', 'debian', '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', 'console=ttyS0 quiet');
   await command('device', 'assign', stick, 'debian');
   await command('vm', 'start', 'debian');
@@ -56,6 +78,17 @@ it('a USB stick, an image and a demonstrator come and go', async () => {
   await command('device', 'release', image);
   expect(await until('GONE', '! test -b /dev/nvme0n1')).toContain('GONE');
   expect(readFileSync(image).readUInt16LE(1024 + 56)).toBe(0xef53);
+
+  // A socket, which is a network card in the guest; its peer answers who has which address.
+  const server = createServer((peer) => peer.on('data', (data: Buffer) => answerArp(peer, data)).on('error', () => undefined));
+  const socket = join(folder, 'socket');
+  await new Promise<void>((resolve) => server.listen(socket, resolve));
+  onTestFinished(() => void server.close());
+  await command('device', 'add', 'nic', socket);
+  await command('device', 'assign', socket, 'debian');
+  expect(await until('THERE', 'test -d /sys/class/net/eth0')).toContain('THERE');
+  expect(await shell.ask('ifconfig eth0 10.9.9.2 up; n=0; while ! grep -q 02:00:00:00:09:01 /proc/net/arp && [ $n -lt 10 ]; do ping -c 1 -W 1 10.9.9.1 >/dev/null; n=$((n+1)); done; cat /proc/net/arp')).toMatch(/10\.9\.9\.1 .*02:00:00:00:09:01/);
+  await command('device', 'release', socket);
 
   // A demonstrator, pulled out by force.
   await command('device', 'assign', 'edu:0', 'debian');

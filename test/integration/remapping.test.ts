@@ -53,6 +53,25 @@ describe.each([
   }, TEST_MS);
 });
 
+describe('Debian with a unit for hypervisors, and memory that firmware keeps for a device', () => {
+  it('is told of caching mode, and keeps the USB controller\'s region mapped', async () => {
+    writeFileSync(disk, Buffer.alloc(16 * MIB));
+    const shell = new GuestShell([...guestOptions(guest, 'shell intel_iommu=on', GUEST_SECONDS), '--machine', 'iommu=on,caching-mode=on,usb=on', '--disk', `${disk},bus=nvme,format=raw`]);
+    onTestFinished(() => void shell.child.kill('SIGKILL'));
+    await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
+    const [written, read] = await load(shell);
+    expect(read).toBe(written);
+    const said = await shell.ask('dmesg | grep -i DMAR; cat /sys/bus/pci/devices/0000:00:04.0/class; cat /sys/bus/pci/devices/0000:00:04.0/iommu_group/reserved_regions; cat /sys/class/iommu/dmar0/intel-iommu/cap');
+    expect(said).toContain('RMRR base: 0x000000000ff000');
+    expect(said).toContain('0x0c0330');
+    expect(said).toMatch(/0x0+ff000 0x0+fffff direct/);
+    expect(said).not.toMatch(/DMAR: \[DMA/);
+    // Bit 7 of the capabilities.
+    const capabilities = /^([0-9a-f]{8,16})$/m.exec(said)?.[1] ?? '0';
+    expect((BigInt(`0x${capabilities}`) >> 7n) & 1n).toBe(1n);
+  }, TEST_MS);
+});
+
 describe('vfio-pci in Debian', () => {
   /** Modules of the kernel's own package, in the order in which they need each other, and the program. */
   function archive(): string {

@@ -27,11 +27,11 @@ export interface DecodedForm {
 export function formOf(decoded: Decoded, codeSize: CodeSize): DecodedForm {
   const { row } = decoded;
   const opSize = row.sized ? decoded.opSize : 32;
-  const memory = decoded.memory && !row.has.has('nomem');
-  const addressSize = memory || row.has.has('addr') ? decoded.addressSize : codeSize === 16 ? 16 : codeSize;
+  const memory = decoded.memory && !row.has.nomem;
+  const addressSize = memory || row.has.addr ? decoded.addressSize : codeSize === 16 ? 16 : codeSize;
   const addressing = !memory ? 'full' : decoded.ripRelative ? (decoded.displacement + PAGE_SIZE < 2 ** 31 ? 'rip' : 'ripFar')
     : !decoded.hasIndex && (codeSize !== 64 || decoded.segment === ZERO - STATE) ? 'base' : 'full';
-  const repeat = row.has.has('rep') ? decoded.repeat : 0;
+  const repeat = row.has.rep ? decoded.repeat : 0;
   const rexW = decoded.rexW && row.wide;
   // The rows of one `+r` opcode differ in nothing but the register.
   const key = (row.low > 0 ? row.id - row.low : row.id) * 8192 + (SIZE_BITS[opSize] | (SIZE_BITS[addressSize] << 2) | ((memory ? 1 : 0) << 4) | (rexW ? 32 : 0) | (repeat << 6)

@@ -128,6 +128,8 @@ export class Processor {
   readonly ram: Uint8Array;
   readonly translator: Translator;
   readonly helpers: HelperExports;
+  /** Called for every sample. */
+  private readonly sampleAddress: (delta: number) => number;
   readonly signatures: HelperSignatures;
   private readonly table: WebAssembly.Table;
   private readonly runs: { long: HelperFunction | null; legacy: HelperFunction | null } = { long: null, legacy: null };
@@ -176,6 +178,7 @@ export class Processor {
       },
     });
     this.helpers = instance.exports;
+    this.sampleAddress = instance.exports['sampleAddress'] as (delta: number) => number;
     this.hot = hotPrograms({ long: HOT_LONG, legacy: HOT_LEGACY });
     this.profileTable = options.profile ? 0xf00000 : 0;
     this.translator = new Translator(this.memory, {
@@ -366,7 +369,8 @@ export class Processor {
     const refill = (): void => {
       const part = this.jit ? Math.min(rest, this.untilSample()) : rest;
       rest -= part;
-      view.setBigInt64(BUDGET, BigInt(part), true);
+      view.setInt32(BUDGET, part, true);
+      view.setInt32(BUDGET + 4, 0, true);
     };
     refill();
     for (;;) {
@@ -392,7 +396,7 @@ export class Processor {
         if (code === RUN_REGION) this.jit?.sampleRegion(view.getUint32(REGION_ENTRY, true));
         else if (this.jit) this.jit.counters.samplesInterpreted++;
         // What comes after a region counts too: a block between two regions would otherwise never be seen.
-        this.jit?.sample(this.call('sampleAddress', 0) >>> 0);
+        this.jit?.sample(this.sampleAddress(0) >>> 0);
         if (rest <= 0) return exitReason.preemptionTimer;
         refill();
       }
@@ -402,12 +406,15 @@ export class Processor {
       // NMIs come before maskable interrupts. @sdm 3C 26.2
       if (view.getUint32(NMI_WINDOW, true) & 1 && !this.nmiBlocked) return exitReason.nmiWindow;
       if (view.getUint32(INTERRUPT_WINDOW, true) & 1 && this.interruptible) return exitReason.interruptWindow;
-      if (view.getBigInt64(CR8, true) !== view.getBigInt64(ROOT_CR8, true)) {
-        view.setBigInt64(ROOT_CR8, view.getBigInt64(CR8, true), true);
+      const cr8 = view.getUint32(CR8, true);
+      if (cr8 !== view.getUint32(ROOT_CR8, true)) {
+        view.setUint32(ROOT_CR8, cr8, true);
         return exitReason.controlRegister;
       }
-      if (view.getBigInt64(BUDGET, true) <= 0n && rest <= 0) return exitReason.preemptionTimer;
-      if (view.getBigInt64(BUDGET, true) <= 0n) refill();
+      if (view.getInt32(BUDGET, true) <= 0) {
+        if (rest <= 0) return exitReason.preemptionTimer;
+        refill();
+      }
     }
   }
 

@@ -48,7 +48,7 @@ export class Evaluation {
     this.target = target;
     this.decoded = decoded;
     this.rip = rip;
-    this.aux = decoded.row.has.has('string') ? decoded.segmentNumber : decoded.aux;
+    this.aux = decoded.row.has.string ? decoded.segmentNumber : decoded.aux;
   }
 
   /** Returns a STATUS; with `jump` RIP is set. */

@@ -116,7 +116,7 @@ export class Translator {
       this.record(count, decoded, at, codeSize);
       offsets[count++] = at;
       at += decoded.length;
-      ended = decoded.row.has.has('ends');
+      ended = decoded.row.has.ends;
     }
     if (this.scratch.getUint16((count - 1) * RECORD_SIZE + R_OP, true) !== OP_GOTO) this.pseudo(count++, OP_RELOOKUP, at, 0);
     const first = this.place(descriptor, count);
@@ -257,12 +257,12 @@ export class Translator {
     view.setUint16(base + R_SCALE, decoded.scale, true);
     view.setInt32(base + R_IMMEDIATE, decoded.immediateLow, true);
     view.setInt32(base + R_IMMEDIATE + 4, decoded.immediateHigh, true);
-    const fromPage = row.has.has('relative') || (decoded.ripRelative && formOf(decoded, codeSize).addressing === 'rip');
+    const fromPage = row.has.relative || (decoded.ripRelative && formOf(decoded, codeSize).addressing === 'rip');
     const displacement = fromPage ? decoded.displacement + offset : ownDisplacement(decoded);
     view.setInt32(base + R_DISPLACEMENT, displacement, true);
     // A branch may reach a little further than 32 bits from the page's first byte.
-    if (row.has.has('relative')) view.setInt32(base + R_AUX, displacement < -(2 ** 31) || displacement >= 2 ** 31 ? Math.floor(displacement / 2 ** 32) : displacement >> 31, true);
-    else view.setUint32(base + R_AUX, row.has.has('string') ? decoded.segmentNumber : decoded.aux, true);
+    if (row.has.relative) view.setInt32(base + R_AUX, displacement < -(2 ** 31) || displacement >= 2 ** 31 ? Math.floor(displacement / 2 ** 32) : displacement >> 31, true);
+    else view.setUint32(base + R_AUX, row.has.string ? decoded.segmentNumber : decoded.aux, true);
   }
 }
 

@@ -27,7 +27,7 @@ function indexRows(code: CodeSize): ReadonlyMap<string, readonly Candidate[]> {
   const index = new Map<string, Candidate[]>();
   const sizes: readonly (16 | 32 | 64)[] = code === 64 ? [16, 32, 64] : [16, 32];
   for (const row of rows) {
-    if (row.name === 'UD' || row.name === 'ESC' || (code === 64 ? row.has.has('i64') : row.has.has('o64'))) continue;
+    if (row.name === 'UD' || row.name === 'ESC' || (code === 64 ? row.has.i64 : row.has.o64)) continue;
     const varies = variesBy(row);
     for (const opSize of varies.opSize ? sizes : [null]) {
       for (const addressSize of varies.addressSize ? sizes : [null]) {

@@ -70,7 +70,7 @@ export class Decoder {
     for (const row of rows) this.candidates[(row.vex ? VEX_MAPS : 0) | (row.map << 8) | row.byte]!.push(row);
     // A row with more conditions is asked first.
     const weight = (row: Row): number => (row.modrm >= 0 ? 8 : 0) + (row.digit >= 0 ? 4 : 0) + (row.prefix !== 'none' ? 2 : 0) + (row.w >= 0 ? 1 : 0)
-      + (row.has.has('mem') || row.has.has('reg') ? 1 : 0);
+      + (row.has.mem || row.has.reg ? 1 : 0);
     for (const list of this.candidates) list.sort((a, b) => weight(b) - weight(a));
     this.invalid = invalid;
     this.out = {
@@ -178,10 +178,10 @@ export class Decoder {
     out.modrm = modrm < 0 ? 0 : modrm;
     const usesSixtySix = row.prefix === '66';
     if (codeSize === 64) {
-      if (row.has.has('f64')) out.opSize = 64;
+      if (row.has.f64) out.opSize = 64;
       else if (rexW) out.opSize = 64;
       else if (operandPrefix && !usesSixtySix) out.opSize = 16;
-      else out.opSize = row.has.has('d64') ? 64 : 32;
+      else out.opSize = row.has.d64 ? 64 : 32;
     } else out.opSize = (codeSize === 32) !== (operandPrefix && !usesSixtySix) ? 32 : 16;
     if (row === this.invalid) {
       // The length of an undefined instruction does not matter: it faults.
@@ -199,16 +199,16 @@ export class Decoder {
     this.immediates(row, codeSize);
     if (row.vex) out.aux = ((vex >> 3) & (codeSize === 64 ? 15 : 7)) * 8;
     // The x87 instructions record their opcode and operand.
-    if (row.has.has('x87')) out.aux = out.modrm | (out.segmentNumber << 8);
+    if (row.has.x87) out.aux = out.modrm | (out.segmentNumber << 8);
     out.length = this.at - this.start;
-    if (row.has.has('relative')) {
+    if (row.has.relative) {
       // Relative to the first byte of the page: the caller adds the instruction's offset.
       out.displacement = out.immediateLow + out.length;
       out.immediateLow = -1;
       out.immediateHigh = codeSize === 64 ? -1 : 0;
       if (codeSize !== 64 && out.opSize === 16) out.immediateLow = 0xffff;
     } else if (out.ripRelative) out.displacement += out.length;
-    if (out.lock && !(row.has.has('lock') && out.memory)) {
+    if (out.lock && !(row.has.lock && out.memory)) {
       out.row = this.invalid;
       out.memory = false;
     }
@@ -246,12 +246,12 @@ export class Decoder {
       if (row.digit >= 0 && row.digit !== ((modrm >> 3) & 7)) continue;
       if (row.hasModrm && row.modrm < 0) {
         const isRegister = modrm >= 0xc0;
-        if (row.has.has('mem') && isRegister) continue;
-        if (row.has.has('reg') && !isRegister && !row.has.has('anymod')) continue;
+        if (row.has.mem && isRegister) continue;
+        if (row.has.reg && !isRegister && !row.has.anymod) continue;
       }
-      if (codeSize === 64 ? row.has.has('i64') : row.has.has('o64')) continue;
-      if (row.has.has('norep') && (mandatory === 'F3' || mandatory === 'F2')) continue;
-      if (row.has.has('norexb') && (rex & 1) !== 0) continue;
+      if (codeSize === 64 ? row.has.i64 : row.has.o64) continue;
+      if (row.has.norep && (mandatory === 'F3' || mandatory === 'F2')) continue;
+      if (row.has.norexb && (rex & 1) !== 0) continue;
       return row;
     }
     return this.invalid;
@@ -285,9 +285,9 @@ export class Decoder {
     for (const letter of row.letters) {
       if ('GVPSCD'.includes(letter[0]!) && letter.length > 1 && letter !== 'DX' && letter !== 'CL') out.g = this.registerSlot(letter, reg, rex);
     }
-    if (row.has.has('xreg')) out.g = reg;
+    if (row.has.xreg) out.g = reg;
     if (row.modrm >= 0) return;
-    if (mod === 3 || row.has.has('anymod')) {
+    if (mod === 3 || row.has.anymod) {
       const number = (modrm & 7) | ((rex & 1) << 3);
       out.e = number * 8;
       for (const letter of row.letters) {
@@ -395,7 +395,7 @@ export class Decoder {
       if (first) {
         out.immediateLow = low;
         out.immediateHigh = high ?? low >> 31;
-        if (row.has.has('selectors')) [out.immediateLow, out.immediateHigh] = spreadSelectors(low);
+        if (row.has.selectors) [out.immediateLow, out.immediateHigh] = spreadSelectors(low);
         first = false;
       } else out.aux = low;
     }

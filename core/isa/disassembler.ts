@@ -69,7 +69,7 @@ class Writer {
   private prefix(): string {
     const { d } = this;
     let text = d.lock ? 'lock ' : '';
-    if (d.row.has.has('string')) {
+    if (d.row.has.string) {
       if (d.repeat === 2) text += 'repne ';
       if (d.repeat === 1) text += REPEATS_COMPARING.test(d.row.name) ? 'repe ' : 'rep ';
       if (d.segmentNumber !== DS) text += `${SEGMENT_NAMES[d.segmentNumber]!} `;
@@ -79,7 +79,7 @@ class Writer {
 
   private operands(): string[] {
     const { d } = this;
-    if (d.row.has.has('x87') && d.row.letters.length === 0) {
+    if (d.row.has.x87 && d.row.letters.length === 0) {
       return stackOperands(d.row).map(slot => (slot === 'AX' ? 'ax' : slot === 'i' ? `st${d.modrm & 7}` : 'st0'));
     }
     let immediates = 0;
@@ -147,7 +147,7 @@ class Writer {
   private immediate(letter: string, which: number): string {
     const { d } = this;
     if (which > 0) return hex(BigInt(d.aux & 0xff));
-    if (d.row.has.has('selectors')) return hex(BigInt(gatherSelectors(d.immediateLow, d.immediateHigh)));
+    if (d.row.has.selectors) return hex(BigInt(gatherSelectors(d.immediateLow, d.immediateHigh)));
     const value = wide(d);
     if (letter === 'Ib') return hex(BigInt.asUintN(8, value));
     if (letter === 'Iw') return hex(BigInt.asUintN(16, value));

@@ -39,7 +39,7 @@ export const ANY_FORM: FormWish = { opSize: null, addressSize: null, rexW: null,
 /** The operand size of a row without prefix and REX.W. */
 export function defaultSize(row: Row, code: CodeSize): 16 | 32 | 64 {
   if (code !== 64) return code;
-  return row.has.has('f64') || row.has.has('d64') ? 64 : 32;
+  return row.has.f64 || row.has.d64 ? 64 : 32;
 }
 
 const FIXED_WIDTH: Readonly<Record<string, number>> = { b: 8, w: 16, d: 32, q: 64, dq: 128 };
@@ -89,7 +89,7 @@ class Attempt {
   /** Whether an operand of `bits` can be one of a letter's second part. */
   width(suffix: string, bits: number): boolean {
     if (suffix === 'v') return this.size(bits);
-    if (suffix === 'y' && this.code === 64 && this.row.has.has('f64')) return bits === 64;
+    if (suffix === 'y' && this.code === 64 && this.row.has.f64) return bits === 64;
     if (suffix === 'y') return (bits === 32 || bits === 64) && this.wide(bits === 64);
     return FIXED_WIDTH[suffix] === bits;
   }
@@ -144,8 +144,8 @@ class Attempt {
  * `wish` is what the mnemonic already decided.
  */
 export function encodeRow(row: Row, operands: readonly Operand[], code: CodeSize, wish: FormWish = ANY_FORM): Encoding | null {
-  if (code === 64 ? row.has.has('i64') : row.has.has('o64') || row.w === 1) return null;
-  if (wish.prefix === 0xf0 && !row.has.has('lock')) return null;
+  if (code === 64 ? row.has.i64 : row.has.o64 || row.w === 1) return null;
+  if (wish.prefix === 0xf0 && !row.has.lock) return null;
   const explicit = withoutImplied(row, operands);
   if (explicit === null || explicit.length !== row.letters.length) return null;
   const attempt = new Attempt(row, code, wish);
@@ -155,8 +155,8 @@ export function encodeRow(row: Row, operands: readonly Operand[], code: CodeSize
     if (operand.kind === 'register' && !attempt.register(row.letters[i]!, operand)) return null;
     if (operand.kind === 'memory' && !attempt.memory(row.letters[i]!, operand)) return null;
   }
-  if (row.has.has('mem') && attempt.rm?.kind === 'register') return null;
-  if (row.has.has('reg') && attempt.rm?.kind === 'memory') return null;
+  if (row.has.mem && attempt.rm?.kind === 'register') return null;
+  if (row.has.reg && attempt.rm?.kind === 'memory') return null;
   const form = settle(attempt, wish);
   if (form === null) return null;
   const tail = immediates(row, explicit, form, code, attempt);
@@ -168,7 +168,7 @@ export function encodeRow(row: Row, operands: readonly Operand[], code: CodeSize
 function withoutImplied(row: Row, operands: readonly Operand[]): readonly Operand[] | null {
   const [, fixed] = splitName(row);
   if (fixed !== null) return operands.length === 1 && isRegister(operands[0]) && operands[0].name === fixed.toLowerCase() ? [] : null;
-  if (!row.has.has('x87') || row.letters.length > 0) return operands;
+  if (!row.has.x87 || row.letters.length > 0) return operands;
   const shape = stackOperands(row);
   if (row.name === 'ESC' || operands.length !== shape.length) return null;
   return shape.every((slot, i) => fitsStack(slot, operands[i])) ? [] : null;
@@ -189,8 +189,8 @@ function settle(attempt: Attempt, wish: FormWish): FormSize | null {
   const { row, code } = attempt;
   const opSize = attempt.opSize ?? defaultSize(row, code);
   if (code !== 64 && opSize === 64) return null;
-  if (code === 64 && row.has.has('f64') && opSize !== 64) return null;
-  if (code === 64 && row.has.has('d64') && opSize === 32) return null;
+  if (code === 64 && row.has.f64 && opSize !== 64) return null;
+  if (code === 64 && row.has.d64 && opSize === 32) return null;
   // A mandatory 66 is not the operand-size prefix.
   if (row.prefix === '66' && row.sized && opSize === 16 && code !== 16) return null;
   const needsW = opSize === 64 && defaultSize(row, code) !== 64;
@@ -363,15 +363,15 @@ function encodedNumber(operand: Register | null): number {
 function rmNumber(attempt: Attempt, operands: readonly Operand[]): number {
   if (attempt.rm?.kind === 'register') return encodedNumber(attempt.rm);
   const stack = operands[stackOperands(attempt.row).indexOf('i')];
-  return attempt.row.has.has('x87') && isRegister(stack) ? stack.number : 0;
+  return attempt.row.has.x87 && isRegister(stack) ? stack.number : 0;
 }
 
 /** The REX prefix, 0 for none, null when the operands cannot be encoded together. */
 function rexOf(attempt: Attempt, form: FormSize, address: EncodedAddress | null, operands: readonly Operand[]): number | null {
   const { code } = attempt;
   const rmRegister = attempt.rm?.kind === 'register' ? attempt.rm : attempt.low;
-  let bits = form.rexW && !(code === 64 && attempt.row.has.has('f64')) ? 8 : 0;
-  if (attempt.row.has.has('f64') && attempt.row.w === 1) bits = 8;
+  let bits = form.rexW && !(code === 64 && attempt.row.has.f64) ? 8 : 0;
+  if (attempt.row.has.f64 && attempt.row.w === 1) bits = 8;
   if ((attempt.reg?.number ?? 0) >= 8) bits |= 4;
   if ((rmRegister?.number ?? 0) >= 8) bits |= 1;
   if (address) bits |= address.rex;

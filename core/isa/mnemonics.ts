@@ -53,7 +53,7 @@ export function mnemonic(row: Row, form: FormSize, defaultSize: 16 | 32 | 64): s
   if (byAddress) return byAddress[sizeIndex(form.addressSize)];
   // INS and OUTS know no 64-bit ports.
   const size = form.opSize === 64 && (row.byte & 0xfc) === 0x6c ? 32 : form.opSize;
-  if (row.has.has('string')) return name + ((row.byte & 1) === 0 ? 'B' : SUFFIX[sizeIndex(size)]);
+  if (row.has.string) return name + ((row.byte & 1) === 0 ? 'B' : SUFFIX[sizeIndex(size)]);
   if (SUFFIXED.has(name)) return form.opSize === defaultSize ? name : name + SUFFIX[sizeIndex(form.opSize)];
   if (form.rexW && WIDE[name] !== undefined) return WIDE[name];
   return RENAMED[name] ?? name;
@@ -70,7 +70,7 @@ export function spellings(row: Row, form: FormSize, defaultSize: 16 | 32 | 64): 
 /** Whether operand size, address size or REX.W chooses the mnemonic, so that the assembler must ask for each of them. */
 export function variesBy(row: Row): { readonly opSize: boolean; readonly addressSize: boolean; readonly rexW: boolean } {
   const [name] = splitName(row);
-  const string = row.has.has('string') && (row.byte & 1) === 1;
+  const string = row.has.string && (row.byte & 1) === 1;
   return { opSize: string || SUFFIXED.has(name) || name in BY_OPERAND_SIZE, addressSize: name in BY_ADDRESS_SIZE, rexW: name in WIDE };
 }
 

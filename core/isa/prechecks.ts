@@ -24,13 +24,13 @@ const GP = 13;
  */
 export function withPrechecks(row: Pick<Row, 'has' | 'define'>, available = false): Definition {
   const checks: Definition[] = [];
-  if (row.has.has('prot')) checks.push(protectedMode);
-  if (row.has.has('ud3')) checks.push(o => o.when(someBit(o, o.state(CPL, 32)), () => o.raise(UD)));
-  if (row.has.has('cpl0')) checks.push(privileged);
-  if (row.has.has('sse') && !available) checks.push(sse);
-  if (row.has.has('mmx')) checks.push(mmx);
-  if (row.has.has('x87') && !available) checks.push(x87);
-  if (row.has.has('xsave')) checks.push(xsave);
+  if (row.has.prot) checks.push(protectedMode);
+  if (row.has.ud3) checks.push(o => o.when(someBit(o, o.state(CPL, 32)), () => o.raise(UD)));
+  if (row.has.cpl0) checks.push(privileged);
+  if (row.has.sse && !available) checks.push(sse);
+  if (row.has.mmx) checks.push(mmx);
+  if (row.has.x87 && !available) checks.push(x87);
+  if (row.has.xsave) checks.push(xsave);
   if (checks.length === 0) return row.define;
   return o => {
     for (const check of checks) check(o);

@@ -31,6 +31,12 @@ import type { Slot, Width } from './ir.ts';
 import type { Definition, Form } from './ops.ts';
 import type { OperandKind } from './operands.ts';
 
+const FLAGS = [
+  'lock', 'cpl0', 'ud3', 'prot', 'i64', 'o64', 'd64', 'f64', 'mem', 'reg', 'anymod', 'xreg', 'nomem', 'rep', 'norep', 'norexb', 'addr', 'size', 'x87', 'mmx', 'sse',
+  'xsave', 'modrm', 'rexw', 'hot', 'ends', 'selectors', 'relative', 'string',
+] as const;
+export type RowFlags = Readonly<Record<typeof FLAGS[number], boolean>>;
+
 export interface RowSpec {
   readonly opcode: string;
   readonly name: string;
@@ -54,7 +60,7 @@ export interface Row extends RowSpec {
   /** Whole ModRM byte that the row wants, or -1. */
   readonly modrm: number;
   readonly letters: readonly string[];
-  readonly has: ReadonlySet<string>;
+  readonly has: RowFlags;
   /** Register or condition number from the opcode's low bits, or -1. */
   readonly low: number;
   readonly hasModrm: boolean;
@@ -68,6 +74,13 @@ export interface Row extends RowSpec {
 
 export function row(opcode: string, name: string, operands: string, flags: string, define: Definition, extra: { feature?: string; undefinedFlags?: number } = {}): RowSpec {
   return { opcode, name, operands, flags, define, ...extra };
+}
+
+function flagsOf(text: string): RowFlags {
+  const words = text.split(' ').filter(word => word !== '');
+  const unknown = words.find(word => !(FLAGS as readonly string[]).includes(word));
+  if (unknown !== undefined) throw new Error(`unknown flag '${unknown}'`);
+  return Object.fromEntries(FLAGS.map(flag => [flag, words.includes(flag)])) as RowFlags;
 }
 
 const MODRM_LETTERS = /^[EGMNPQUVWRSCD]/;
@@ -104,10 +117,10 @@ export function parseRows(specs: readonly RowSpec[]): Row[] {
     }
     if (byte < 0 || Number.isNaN(byte)) throw new Error(`bad opcode '${spec.opcode}'`);
     const letters = spec.operands === '' ? [] : spec.operands.split(',');
-    const has = new Set(spec.flags.split(' ').filter(flag => flag !== ''));
-    const hasModrm = digit >= 0 || modrm >= 0 || has.has('modrm') || letters.some(letter => MODRM_LETTERS.test(letter) && letter.length > 1 && !/^(DX|CL|ES|CS|SS|DS|FS|GS)$/.test(letter));
-    const sized = has.has('size') || letters.some(letter => /^[A-Zr].*[vzy]$|^rAX$|^Ibs$|^Ap$|^Mp$|^Ma$/.test(letter));
-    const wide = has.has('rexw') || letters.some(letter => letter.endsWith('y'));
+    const has = flagsOf(spec.flags);
+    const hasModrm = digit >= 0 || modrm >= 0 || has.modrm || letters.some(letter => MODRM_LETTERS.test(letter) && letter.length > 1 && !/^(DX|CL|ES|CS|SS|DS|FS|GS)$/.test(letter));
+    const sized = has.size || letters.some(letter => /^[A-Zr].*[vzy]$|^rAX$|^Ibs$|^Ap$|^Mp$|^Ma$/.test(letter));
+    const wide = has.rexw || letters.some(letter => letter.endsWith('y'));
     const count = plus === 'r' ? 8 : plus === 'cc' ? 16 : 1;
     for (let low = 0; low < count; low++) {
       rows.push({ ...spec, id: rows.length, map, byte: byte + low, prefix, w, digit, modrm, letters, has, low: plus ? low : -1, hasModrm, sized, wide, vex, usesVvvv: letters.includes('By') });

@@ -52,8 +52,8 @@ export type Fill = (random: Random, out: Uint8Array) => void;
 /** Ways to address a row's operands. */
 export function encodings(row: Row): Encoding[] {
   const letters = row.letters.map(letter => letter[0]!);
-  const memory = !row.has.has('reg') && (row.has.has('mem') || letters.some(letter => 'EWQM'.includes(letter)));
-  const register = !row.has.has('mem');
+  const memory = !row.has.reg && (row.has.mem || letters.some(letter => 'EWQM'.includes(letter)));
+  const register = !row.has.mem;
   const out: Encoding[] = [];
   if (!row.hasModrm || row.modrm >= 0) return [{}];
   // PCMPESTRx looks at REX.W although no operand says so.
@@ -122,10 +122,10 @@ function changedByFault(row: Row, fault: number, input: NativeCase, ours: Native
     image.fill(0, 656, 672);
     if (fault !== 19) continue;
     image.fill(0, 16 + 24, 16 + 28);
-    if (row.has.has('mmx')) image.fill(0, 16 + 2, 16 + 5);
+    if (row.has.mmx) image.fill(0, 16 + 2, 16 + 5);
   }
   // TOP turns the stack image: compare the XMM registers and all behind them then.
-  const from = fault === 19 && row.has.has('mmx') ? 16 + 160 : 16;
+  const from = fault === 19 && row.has.mmx ? 16 + 160 : 16;
   for (let at = from; at < before.length; at++) if (before[at] !== after[at]) return `fault ${fault} changes byte ${at} of the state`;
   return '';
 }

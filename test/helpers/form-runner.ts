@@ -78,7 +78,7 @@ export class FormRunner {
     view.setInt32(RECORD + R.R_IMMEDIATE, decoded.immediateLow, true);
     view.setInt32(RECORD + R.R_IMMEDIATE + 4, decoded.immediateHigh, true);
     view.setInt32(RECORD + R.R_DISPLACEMENT, decoded.displacement, true);
-    view.setUint32(RECORD + R.R_AUX, decoded.row.has.has('string') ? decoded.segmentNumber : decoded.aux, true);
+    view.setUint32(RECORD + R.R_AUX, decoded.row.has.string ? decoded.segmentNumber : decoded.aux, true);
     return found;
   }
 

@@ -22,12 +22,12 @@ const DISPLACEMENTS = [0, 1, -1, 127, -128, 128, 0x1234, -0x12345];
 export function sampleOperands(row: Row, code: CodeSize, opSize: 16 | 32 | 64, random: (limit: number) => number): Operand[] {
   const [, fixed] = splitName(row);
   if (fixed !== null) return [register[fixed.toLowerCase() as 'es']];
-  if (row.has.has('x87') && row.letters.length === 0) {
+  if (row.has.x87 && row.letters.length === 0) {
     const st = registerOf('st', random(8))!;
     return stackOperands(row).map(slot => (slot === 'AX' ? register.ax : slot === 'i' ? st : register.st0));
   }
   const count = code === 64 ? 16 : 8;
-  const wantsMemory = row.has.has('mem') || (!row.has.has('reg') && random(2) === 0);
+  const wantsMemory = row.has.mem || (!row.has.reg && random(2) === 0);
   // AH to BH go with no REX prefix, SPL and R8B need one: a sample has only the registers that are the same in both.
   const wide = code === 64 && opSize === 64 ? 64 : 32;
   const widthOf = (suffix: string): number => (suffix === 'v' ? opSize : suffix === 'y' ? wide : (FIXED_WIDTH[suffix] ?? 64));

@@ -15,10 +15,10 @@ const rows = parseRows(simdRows);
 function forms(row: Row): Form[] {
   const out: Form[] = [];
   for (const codeSize of [16, 32, 64] as const) {
-    if (codeSize === 64 ? row.has.has('i64') : row.has.has('o64')) continue;
+    if (codeSize === 64 ? row.has.i64 : row.has.o64) continue;
     const mode = codeSize === 64 ? 'long' : 'legacy';
     const opSizes = !row.sized ? [32] as const : codeSize === 64 ? [16, 32, 64] as const : [16, 32] as const;
-    const memories = !row.hasModrm || row.modrm >= 0 || row.has.has('reg') ? [false] : row.has.has('mem') ? [true] : [false, true];
+    const memories = !row.hasModrm || row.modrm >= 0 || row.has.reg ? [false] : row.has.mem ? [true] : [false, true];
     for (const opSize of opSizes) for (const memory of memories) for (const rexW of codeSize === 64 ? [false, true] : [false]) {
       for (const addressing of !memory ? ['full'] as const : codeSize === 64 ? ['full', 'base', 'rip'] as const : ['full', 'base'] as const) {
         const operands = operandKinds(row, { opSize, rexW, memory, mode });
@@ -38,9 +38,9 @@ describe('rows of the vector and x87 instructions', () => {
   });
 
   it('ask for the state that they use', () => {
-    const unchecked = rows.filter(row => row.letters.some(letter => /^[VWU][a-z]/.test(letter)) && !row.has.has('sse')).map(row => row.name);
+    const unchecked = rows.filter(row => row.letters.some(letter => /^[VWU][a-z]/.test(letter)) && !row.has.sse).map(row => row.name);
     expect(unchecked).toEqual([]);
-    const uncheckedMmx = rows.filter(row => row.letters.some(letter => /^[PN][a-z]/.test(letter)) && !row.has.has('mmx')).map(row => row.name);
+    const uncheckedMmx = rows.filter(row => row.letters.some(letter => /^[PN][a-z]/.test(letter)) && !row.has.mmx).map(row => row.name);
     expect(uncheckedMmx).toEqual([]);
   });
 });

@@ -199,16 +199,16 @@ class Discovery {
       this.visited.add(key);
       const { row, displacement, length } = instruction.decoded;
       const next = at + length;
-      if (row.name === 'CALL' && row.has.has('relative')) {
+      if (row.name === 'CALL' && row.has.relative) {
         this.enterCall(context, key, at + displacement, next);
         return;
       }
-      if (row.has.has('relative')) {
-        if (this.taken(at + displacement, row.has.has('ends'))) this.lead(this.key(context, at + displacement));
-        if (!row.has.has('ends') && this.known(next)) this.lead(this.key(context, next));
+      if (row.has.relative) {
+        if (this.taken(at + displacement, row.has.ends)) this.lead(this.key(context, at + displacement));
+        if (!row.has.ends && this.known(next)) this.lead(this.key(context, next));
         return;
       }
-      if (row.has.has('ends')) return;
+      if (row.has.ends) return;
       at = next;
     }
   }
@@ -245,17 +245,17 @@ class Discovery {
       block.instructions.push(instruction);
       const { row, displacement, length } = instruction.decoded;
       block.end = at + length;
-      if (row.name === 'CALL' && row.has.has('relative')) {
+      if (row.name === 'CALL' && row.has.relative) {
         const callee = this.callees.get(key);
         if (callee !== undefined) block.taken = this.inRegion(this.key(callee, at + displacement));
         return block;
       }
-      if (row.has.has('relative')) {
+      if (row.has.relative) {
         block.taken = this.inRegion(this.key(context, at + displacement));
-        if (!row.has.has('ends')) block.next = this.inRegion(this.key(context, block.end));
+        if (!row.has.ends) block.next = this.inRegion(this.key(context, block.end));
         return block;
       }
-      if (row.has.has('ends')) {
+      if (row.has.ends) {
         if (row.name === 'RET') block.returns = this.inRegion(this.contexts[context]!.returns);
         return block;
       }

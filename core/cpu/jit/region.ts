@@ -178,7 +178,7 @@ class RegionCompiler {
       this.ranges = ranges?.get(index);
       this.kept = kept;
       const last = index === count - 1;
-      const transfers = last && (instruction.decoded.row.has.has('relative') || instruction.decoded.row.has.has('ends'));
+      const transfers = last && (instruction.decoded.row.has.relative || instruction.decoded.row.has.ends);
       if (transfers && !hasFaults(instruction, this.legacy)) this.account(count);
       if (last) this.availableBehind[position] = callsHelper(instruction) ? 0 : this.available | availability(instruction);
       this.checkAvailable(instruction);
@@ -188,13 +188,13 @@ class RegionCompiler {
     for (const local of kept) this.pool.release(I32, local);
     const final = instructions[count - 1]!;
     const { row } = final.decoded;
-    if (row.has.has('ends')) {
+    if (row.has.ends) {
       // Reached where a helper that may change everything came back with OK.
       this.account(count);
       this.leaveAt(() => this.pageAddress(final.offset + final.decoded.length), REGION_DONE);
       return;
     }
-    if (!row.has.has('relative') || hasFaults(final, this.legacy)) this.account(count);
+    if (!row.has.relative || hasFaults(final, this.legacy)) this.account(count);
     this.go(position, block.next, block.end);
   }
 
@@ -225,7 +225,7 @@ class RegionCompiler {
 
   /** After a helper: when code was dropped or a segment register loaded, this region may be stale. */
   private afterHelper(instruction: RegionInstruction, index: number): void {
-    if (!callsHelper(instruction) || instruction.decoded.row.has.has('ends')) return;
+    if (!callsHelper(instruction) || instruction.decoded.row.has.ends) return;
     const { code } = this;
     code.get(this.dropped);
     code.ifUnlikely();
@@ -520,7 +520,7 @@ class RegionCompiler {
       }
       case 'scale': constant(decoded.scale, 0); break;
       case 'length': constant(decoded.length, 0); break;
-      case 'aux': constant(row.has.has('string') ? decoded.segmentNumber : decoded.aux, 0); break;
+      case 'aux': constant(row.has.string ? decoded.segmentNumber : decoded.aux, 0); break;
       case 'rip': relative(offset); break;
       case 'nextRip': relative(offset + decoded.length); break;
       case 'target': relative(decoded.displacement + offset); break;
@@ -543,13 +543,13 @@ const AFTER_LOGIC: Readonly<Record<number, Test>> = {
 
 /** What an instruction needs to be available; SSE needs all that the x87 does. */
 function availability({ decoded: { row } }: RegionInstruction): number {
-  return row.has.has('sse') ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.has('x87') ? AVAILABLE_X87 : 0;
+  return row.has.sse ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.x87 ? AVAILABLE_X87 : 0;
 }
 
 /** Whether an instruction that transfers control may fault before it does: it is counted behind its checks. Legacy code checks the limit of CS. */
 function hasFaults(instruction: RegionInstruction, legacy: boolean): boolean {
   const { name } = instruction.decoded.row;
-  return legacy || !(name === 'J' || (name === 'JMP' && instruction.decoded.row.has.has('relative')) || name === 'JCXZ' || name.startsWith('LOOP'));
+  return legacy || !(name === 'J' || (name === 'JMP' && instruction.decoded.row.has.relative) || name === 'JCXZ' || name.startsWith('LOOP'));
 }
 
 /** Whether an instruction calls a helper, which may store and so drop decoded code. Stores of the region itself never do. */

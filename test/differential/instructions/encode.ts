@@ -47,15 +47,15 @@ function prefixes(random: Random, { row, codeSize }: Plan): Prefixes {
   const bytes = row.vex ? [] : [...(MANDATORY[row.prefix] ?? [])];
   const optional66 = row.vex ? 0 : row.prefix === 'none' ? (row.sized ? 25 : 4) : row.prefix === 'F3' || row.prefix === 'F2' ? 3 : 0;
   if (random.chance(optional66)) bytes.push(0x66);
-  const address = random.chance(row.has.has('addr') ? 15 : 7);
+  const address = random.chance(row.has.addr ? 15 : 7);
   if (address) bytes.push(0x67);
   let segment = 0;
   if (random.chance(8)) {
     segment = random.pick(codeSize === 64 ? SEGMENTS_64 : SEGMENTS_32);
     bytes.push(segment);
   }
-  if (random.chance(row.has.has('lock') ? 12 : 0.7)) bytes.push(0xf0);
-  if (row.has.has('rep') ? random.chance(60) : row.prefix === 'none' && !row.vex && random.chance(1)) bytes.push(random.pick([0xf2, 0xf3]));
+  if (random.chance(row.has.lock ? 12 : 0.7)) bytes.push(0xf0);
+  if (row.has.rep ? random.chance(60) : row.prefix === 'none' && !row.vex && random.chance(1)) bytes.push(random.pick([0xf2, 0xf3]));
   for (let i = bytes.length - 1; i > 0; i--) {
     const j = random.below(i + 1);
     [bytes[i], bytes[j]] = [bytes[j]!, bytes[i]!];
@@ -150,7 +150,7 @@ export function encode(random: Random, plan: Plan): Encoded | null {
   if (row.hasModrm) {
     const reg = row.digit >= 0 ? row.digit : random.below(8);
     if (row.modrm >= 0) bytes.push(row.modrm);
-    else if (row.has.has('reg') || (!row.has.has('mem') && random.chance(40))) bytes.push(0xc0 | (reg << 3) | random.below(8));
+    else if (row.has.reg || (!row.has.mem && random.chance(40))) bytes.push(0xc0 | (reg << 3) | random.below(8));
     else {
       address = memoryOperand(random, plan, reg, rex, prefix.addressSize, offset);
       bytes.push(...address.bytes);
@@ -169,7 +169,7 @@ export function encode(random: Random, plan: Plan): Encoded | null {
     const decoded = decoder.decode(whole, 0, 64, codeSize);
     length = decoded.length;
     found = decoded.row;
-    branchesIntoItself = found.has.has('relative') && decoded.displacement >= 0 && decoded.displacement < length;
+    branchesIntoItself = found.has.relative && decoded.displacement >= 0 && decoded.displacement < length;
   } catch (error) {
     if (!(error instanceof DecodeFault)) throw error;
     length = 15;

@@ -67,7 +67,7 @@ export const QUIRKS: readonly Quirk[] = [
     reason: 'x87 encodings that the manuals do not list: processors differ in them',
   },
   {
-    applies: (row, codeSize, code) => codeSize === 64 && row.has.has('f64') && code.includes(0x66),
+    applies: (row, codeSize, code) => codeSize === 64 && row.has.f64 && code.includes(0x66),
     reason: 'near branches with an operand-size prefix in 64-bit code: AMD truncates to 16 bits, Intel ignores the prefix',
   },
 ];

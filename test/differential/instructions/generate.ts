@@ -131,7 +131,7 @@ export class Generator {
 
   private attempt(random: Random, row: Row): Generated | null {
     const item = new Case();
-    const long = row.has.has('o64') || (!row.has.has('i64') && random.chance(70));
+    const long = row.has.o64 || (!row.has.i64 && random.chance(70));
     this.segments(random, item, long);
     const { codeSize } = item;
     const bases = (['es', 'cs', 'ss', 'ds', 'fs', 'gs'] as const).map(name => baseOf(item.selector(name)));
@@ -198,7 +198,7 @@ export class Generator {
     const long = item.codeSize === 64;
     let second = STACK;
     const { name } = row;
-    if (row.has.has('string') && row.has.has('rep')) {
+    if (row.has.string && row.has.rep) {
       second = random.chance(80) ? targetAddress(random, long) : target + BigInt(random.below(16) - 8);
       gpr[6] = target - bases[3]!;
       gpr[7] = second - bases[0]!;

@@ -35,6 +35,8 @@ export interface Target {
   fact(fact: Fact, width: Width): void;
   /** Whether a fact or register is known to be zero when the code is made. */
   isZero?(node: Node): boolean;
+  /** The value of a field of the processor state, where it is known when the code is made. */
+  knownState?(offset: number): number | undefined;
   /** Whether a segment is known to be the whole linear address space, for reads or for writes. */
   plain?(segment: Slot, write: boolean): boolean;
   /** Index of an imported helper. */
@@ -313,6 +315,12 @@ export class Emitter {
         else this.value(node.generic);
         break;
       case 'select':
+        if (this.target.knownState && alwaysTrue(node.condition, this.target.knownState)) {
+          this.value(node.a);
+          this.skip(node.b);
+          this.skip(node.condition);
+          break;
+        }
         this.value(node.a);
         this.value(node.b);
         this.value(node.condition);
@@ -563,6 +571,12 @@ function mayChange(statement: Statement, read: Node): boolean {
 
 function overlaps(offset: number, read: Extract<Node, { kind: 'state' }>): boolean {
   return offset < read.offset + read.bytes && read.offset < offset + 16;
+}
+
+/** Whether a condition is a comparison with 0 of a field that is known not to be 0. */
+export function alwaysTrue(condition: Node, knownState: (offset: number) => number | undefined): boolean {
+  if (condition.kind !== 'binary' || condition.op !== 'ne' || condition.a.kind !== 'state' || condition.b.kind !== 'const' || condition.b.low !== 0) return false;
+  return (knownState(condition.a.offset) ?? 0) !== 0;
 }
 
 /** Helpers for what hardly ever happens, which stand before an instruction changes anything. */

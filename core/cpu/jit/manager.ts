@@ -10,7 +10,7 @@ import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { DecodedForm } from '../forms.ts';
 import { buildProgram } from '../forms.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_BY, RANGE_CROSSINGS, RIP } from '../layout.ts';
+import { CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_BY, RANGE_CROSSINGS, RIP, STACK_SIZE } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_GOTO, OP_REGION, OP_STOP, R_AUX, R_OP, OP_CROSS } from '../record.ts';
 import { discover, keyOffset } from './discover.ts';
 import { dumpRegion } from './dump.ts';
@@ -181,7 +181,7 @@ export class JitManager {
       this.counters.compileMs += performance.now() - started;
       return;
     }
-    const identity = { record, index: this.nextIndex, plain: view.getUint32(PLAIN_SEGMENTS, true), windows: tier === 1 || !selective, ranges: before?.ranges ?? true };
+    const identity = { record, index: this.nextIndex, plain: view.getUint32(PLAIN_SEGMENTS, true), stackSize: view.getUint32(STACK_SIZE, true), windows: tier === 1 || !selective, ranges: before?.ranges ?? true };
     const code = compileRegion(region, analyse(region.blocks, region.entry), SIZES[size]!, this.host.signatures, identity);
     setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET[tier]!}`);
     const module = new WebAssembly.Module(code);

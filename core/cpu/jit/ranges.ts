@@ -6,7 +6,7 @@
  */
 import type { Decoded } from '../../isa/decoder.ts';
 import type { Node, Program, Slot, Statement } from '../../isa/ir.ts';
-import { isRare } from '../emitter.ts';
+import { alwaysTrue, isRare } from '../emitter.ts';
 import { ownDisplacement } from '../forms.ts';
 import { STATE, ZERO } from '../layout.ts';
 import type { RegionInstruction } from './discover.ts';
@@ -37,10 +37,17 @@ export interface RangeAccess {
 /** What a program does, in order, as far as it matters here. */
 type Effect =
   | { readonly kind: 'access'; readonly address: Node; readonly bytes: number; readonly write: boolean }
-  /** `value` null: something that is not known. */
+  /** `value` null: something that is not known. One of 32 bits counts in legacy code only. */
   | { readonly kind: 'set'; readonly slot: Slot; readonly value: Node | null }
   /** Anything may be changed. */
   | { readonly kind: 'barrier' };
+
+/** Legacy code: registers have 32 bits, offsets are linear addresses in plain segments. */
+export interface LegacyView {
+  plain(decoded: Decoded, segment: Slot, write: boolean): boolean;
+  /** A field of the processor state, where it is known. */
+  knownState(offset: number): number | undefined;
+}
 
 /** A register's value plus a constant; register -1: the constant alone. */
 interface Linear {
@@ -78,7 +85,7 @@ function collect(statements: readonly Statement[], effects: Effect[], conditiona
         if (!conditional) effects.push({ kind: 'access', address: statement.address, bytes: statement.bytes, write: true });
         break;
       case 'setSlot':
-        effects.push({ kind: 'set', slot: statement.slot, value: conditional || statement.value.width !== 64 ? null : statement.value });
+        effects.push({ kind: 'set', slot: statement.slot, value: conditional || statement.value.width < 32 ? null : statement.value });
         break;
       case 'setPart':
         effects.push({ kind: 'set', slot: statement.slot, value: null });
@@ -98,10 +105,11 @@ function collect(statements: readonly Statement[], effects: Effect[], conditiona
   }
 }
 
-/** The value of a 64-bit node as a register and a constant, null when it is not of that form. */
-function linear(node: Node, decoded: Decoded): Linear | null {
+/** The value of a node as a register and a constant, null when it is not of that form: modulo 2^64, in legacy code modulo 2^32. */
+function linear(node: Node, decoded: Decoded, legacy: LegacyView | null): Linear | null {
+  if (node.width !== 64 && !(legacy && node.width === 32)) return null;
   switch (node.kind) {
-    case 'const': return node.high === node.low >> 31 ? { register: -1, offset: node.low } : null;
+    case 'const': return node.width === 32 || node.high === node.low >> 31 ? { register: -1, offset: node.low } : null;
     case 'fact': {
       if (node.fact === 'displacement') return { register: -1, offset: ownDisplacement(decoded) };
       return node.fact === 'immediate' && decoded.immediateHigh === decoded.immediateLow >> 31 ? { register: -1, offset: decoded.immediateLow } : null;
@@ -109,24 +117,26 @@ function linear(node: Node, decoded: Decoded): Linear | null {
     case 'slot': {
       const place = slotOffset(decoded, node.slot);
       if (place === ZERO - STATE) return { register: -1, offset: 0 };
-      return node.width === 64 && node.at === 0 && place < GENERAL_BYTES && (place & 7) === 0 ? { register: place >> 3, offset: 0 } : null;
+      return node.at === 0 && place < GENERAL_BYTES && (place & 7) === 0 ? { register: place >> 3, offset: 0 } : null;
     }
     case 'binary': {
-      if (node.width !== 64) return null;
-      const a = linear(node.a, decoded);
+      const a = linear(node.a, decoded, legacy);
       if (node.op === 'shl') return a && a.register < 0 && a.offset === 0 ? a : null;
       if (!a || (node.op !== 'add' && node.op !== 'sub')) return null;
-      const b = linear(node.b, decoded);
+      const b = linear(node.b, decoded, legacy);
       if (!b || (a.register >= 0 && b.register >= 0) || (node.op === 'sub' && b.register >= 0)) return null;
       const offset = node.op === 'add' ? a.offset + b.offset : a.offset - b.offset;
       return Math.abs(offset) < OFFSET_LIMIT ? { register: Math.max(a.register, b.register), offset } : null;
     }
+    case 'zeroExtend': case 'truncate': return legacy && linear(node.a, decoded, legacy);
+    case 'segment': return legacy?.plain(decoded, node.segment, node.write) ? linear(node.offset, decoded, legacy) : null;
+    case 'select': return legacy && alwaysTrue(node.condition, at => legacy.knownState(at)) ? linear(node.a, decoded, legacy) : null;
     default: return null;
   }
 }
 
 /** Follows a block; returns, for each of its instructions that has any, its accesses in shared ranges by the id of their address. */
-export function rangesOf(instructions: readonly RegionInstruction[]): ReadonlyMap<number, ReadonlyMap<number, RangeAccess>> {
+export function rangesOf(instructions: readonly RegionInstruction[], legacy: LegacyView | null): ReadonlyMap<number, ReadonlyMap<number, RangeAccess>> {
   const symbols = new Map<number, Symbol>();
   const open = new Map<number, Range[]>();
   const found = new Map<number, Map<number, RangeAccess>>();
@@ -139,7 +149,7 @@ export function rangesOf(instructions: readonly RegionInstruction[]): ReadonlyMa
     return fresh;
   };
   const valueOf = (node: Node, decoded: Decoded): Symbol | null => {
-    const form = linear(node, decoded);
+    const form = linear(node, decoded, legacy);
     if (!form || form.register < 0) return null;
     const { origin, offset } = symbolOf(form.register);
     return { origin, offset: offset + form.offset };

@@ -15,10 +15,10 @@ import { UNAVAILABLE } from '../../isa/prechecks.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importHelpers } from '../interpreter/build.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import { AUX_COMPARED, AUX_LOGIC, BUDGET, CODE_GENERATION, CR0, CR4, CS, DS, ES, F_CX, F_CY, F_RES, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_LIMIT, STATE, ZERO } from '../layout.ts';
+import { AUX_COMPARED, AUX_LOGIC, BUDGET, CODE_GENERATION, CR0, CR4, CS, DS, ES, F_CX, F_CY, F_RES, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_LIMIT, STACK_SIZE, STATE, ZERO } from '../layout.ts';
 import { REGION_DONE, REGION_STEP } from '../record.ts';
 import { rangesOf } from './ranges.ts';
-import type { RangeAccess } from './ranges.ts';
+import type { LegacyView, RangeAccess } from './ranges.ts';
 import { RegisterFile, StateUse, slotOffset } from './registers.ts';
 import { PAGE_RIP, REGION_TYPE, TLB, Transition } from './transition.ts';
 import type { RegionIdentity } from './transition.ts';
@@ -169,7 +169,7 @@ class RegionCompiler {
     const { instructions } = block;
     this.available = position === 0 ? 0 : this.availableBehind[this.flow.dominator[position]!]!;
     const count = instructions.length;
-    const ranges = this.identity.ranges ? rangesOf(instructions) : undefined;
+    const ranges = this.identity.ranges ? rangesOf(instructions, this.legacy ? this.legacyView() : null) : undefined;
     const kept: number[] = [];
     instructions.forEach((instruction, index) => {
       this.block = block;
@@ -350,8 +350,8 @@ class RegionCompiler {
       readSlot: (slot, width, at) => registers.readSlot(place(slot) + at, width),
       writeSlot: (slot, width, value) => registers.writeSlot(place(slot), width, value),
       readState: (at, width, signed) => {
-        // The limit of a plain CS: checks of branch targets fold away.
-        if (at === CS_LIMIT && this.legacy && this.plain(SEGMENTS + CS * SEGMENT_SIZE - STATE, false)) code.i32Const(-1);
+        const known = width === 32 ? this.knownState(at) : undefined;
+        if (known !== undefined) code.i32Const(known);
         else registers.readState(at, width, signed);
       },
       plain: (segment, write) => this.legacy && this.plain(place(segment), write),
@@ -366,6 +366,7 @@ class RegionCompiler {
         if (node.kind !== 'fact') return false;
         return (node.fact === 'displacement' && ownDisplacement(decoded) === 0) || (node.fact === 'scale' && decoded.scale === 0);
       },
+      knownState: at => this.knownState(at),
       stepInstead: () => this.stopAt(this.step, offset, completed),
       helper: this.helper,
       fault,
@@ -403,6 +404,21 @@ class RegionCompiler {
   private plain(structure: number, write: boolean): boolean {
     const index = (structure - (SEGMENTS - STATE)) / SEGMENT_SIZE;
     return index >= ES && index <= DS && ((this.identity.plain >> (index * 2)) & (write ? 2 : 1)) !== 0;
+  }
+
+  /** What legacy code is made for: the width of the stack, and the limit of a plain CS, with which checks of branch targets fold away. */
+  private knownState(at: number): number | undefined {
+    if (!this.legacy) return undefined;
+    if (at === STACK_SIZE) return this.identity.stackSize;
+    return at === CS_LIMIT && this.plain(SEGMENTS + CS * SEGMENT_SIZE - STATE, false) ? -1 : undefined;
+  }
+
+  /** What the following of registers (ranges.ts) needs to know of legacy code. */
+  private legacyView(): LegacyView {
+    return {
+      plain: (decoded, segment, write) => this.plain(slotOffset(decoded, segment), write),
+      knownState: at => this.knownState(at),
+    };
   }
 
   private returnBlock(position: number): number {

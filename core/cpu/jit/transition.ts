@@ -6,7 +6,7 @@ import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
 import { executeRecord, executeTag } from '../interpreter/build.ts';
 import {
-  CS, EXECUTE_EPOCH, PLAIN_SEGMENTS, REGION_CHECKS, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, TLB_EXECUTE,
+  CS, EXECUTE_EPOCH, PLAIN_SEGMENTS, REGION_CHECKS, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STACK_SIZE, TLB_EXECUTE,
 } from '../layout.ts';
 import { OP_REGION, REGION_DONE, REGION_STALE, R_AUX, R_OP } from '../record.ts';
 import { keyOffset } from './discover.ts';
@@ -24,6 +24,8 @@ export interface RegionIdentity {
   readonly index: number;
   /** Legacy code: PLAIN_SEGMENTS, for which the region is made. */
   readonly plain: number;
+  /** Legacy code: STACK_SIZE, likewise. */
+  readonly stackSize: number;
   /** Whether all base registers have windows, not the stack pointer alone. */
   readonly windows: boolean;
   /** Whether accesses share checks (ranges.ts). */
@@ -71,7 +73,12 @@ export class Transition {
     code.i32Const(0);
     code.memory(op.i32Load, PLAIN_SEGMENTS);
     code.i32Const(this.context.identity.plain);
-    code.op(op.i32Ne);
+    code.op(op.i32Xor);
+    code.i32Const(0);
+    code.memory(op.i32Load, STACK_SIZE);
+    code.i32Const(this.context.identity.stackSize);
+    code.op(op.i32Xor);
+    code.op(op.i32Or);
   }
 
   private leaveStale(entryOffset: number): void {

@@ -24,13 +24,13 @@ export type VmProcessLauncher = (logFile: string) => VmProcess;
 export const ALLOCATOR_ENVIRONMENT = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '131072' } as const;
 
 /** The machine's code is made for speed already: V8 need not inline it. From the start, for all threads share what is compiled (core/cpu/processor.ts). */
-const EXEC_ARGUMENTS = ['--no-wasm-inlining'];
+export const EXEC_ARGUMENTS: readonly string[] = ['--no-wasm-inlining'];
 
 /** The launcher of plain Node: a forked child. */
 export const forkVmProcess: VmProcessLauncher = (logFile) => {
   const log = openSync(logFile, 'a', 0o600);
   const env = { ...ALLOCATOR_ENVIRONMENT, ...process.env };
-  const child = fork(fileURLToPath(entryUrl('vm')), [], { serialization: 'advanced', execArgv: EXEC_ARGUMENTS, env, stdio: ['ignore', log, log, 'ipc'] });
+  const child = fork(fileURLToPath(entryUrl('vm')), [], { serialization: 'advanced', execArgv: [...EXEC_ARGUMENTS], env, stdio: ['ignore', log, log, 'ipc'] });
   closeSync(log);
   return {
     processId: child.pid ?? null,

@@ -11,9 +11,15 @@ const le32 = (value: number): number[] => [value & 0xff, (value >>> 8) & 0xff, (
 const TIMES = 0x1ff000;
 const TICKS = 0x1ff004;
 
+/** Starts another processor, which from then on counts at 9000H: lock inc word [9000h]; pause; jmp. */
+const startOther = (apic: number): number[] => [
+  ...[0xf0, 0xff, 0x06, 0x00, 0x90, 0xf3, 0x90, 0xeb, 0xf7].flatMap((byte, index) => [0xc6, 0x05, ...le32(0x8000 + index), byte]),
+  ...[0x4500, 0x4608].flatMap(command => [...asm.store(0xfee00310, apic << 24), ...asm.store(0xfee00300, command)]),
+];
+
 /** Adds a sequence of numbers to words scattered over 8 MiB while a timer of 1 kHz interrupts it, and then ends. */
-const program = (rounds: number): Uint8Array => image([
-  ...asm.lidt, ...asm.out8(0x43, 0x34), ...asm.out8(0x40, 0xa9), ...asm.out8(0x40, 0x04), ...asm.out8(0x21, 0xfe), ...asm.sti, ...asm.ecx(rounds), ...asm.ebx(1),
+const program = (rounds: number, cpus = 1): Uint8Array => image([
+  ...Array.from({ length: cpus - 1 }, (_, index) => startOther(index + 1)).flat(), ...asm.lidt, ...asm.out8(0x43, 0x34), ...asm.out8(0x40, 0xa9), ...asm.out8(0x40, 0x04), ...asm.out8(0x21, 0xfe), ...asm.sti, ...asm.ecx(rounds), ...asm.ebx(1),
   0x69, 0xdb, ...le32(1103515245), // imul ebx, ebx, 1103515245
   0x81, 0xc3, ...le32(12345), // add ebx, 12345
   0x89, 0xda, // mov edx, ebx
@@ -50,17 +56,17 @@ function everything(machine: Machine): { readonly state: unknown; readonly memor
   return { state: guest, memory: createHash('sha256').update(new Uint8Array(memory.buffer, memory.ram, memory.bytes)).digest('hex') };
 }
 
-describe.each(['off', 'always'] as const)('a machine that goes on from a snapshot, JIT %s', (jit) => {
+describe.each([['off', 1], ['always', 1], ['on', 3]] as const)('a machine that goes on from a snapshot, JIT %s, %i processors', (jit, cpus) => {
   it('does bit for bit what the one goes on to do that it was taken of', async () => {
     using library = new FolderLibrary();
     const taker = new Taker(library, MEMORY);
-    const kernel = program(1_000_000);
-    const original = await make(kernel, taker.ring, undefined, { jit });
+    const kernel = program(1_000_000, cpus);
+    const original = await make(kernel, taker.ring, undefined, { jit, cpus });
     for (let i = 0; i < 3; i += 1) original.runSlice();
     // It runs on while its pages are copied.
     library.meanwhile = () => void original.runSlice();
     const taken = await taker.take(original);
-    const copy = await make(kernel, null, taken, { jit });
+    const copy = await make(kernel, null, taken, { jit, cpus });
     const exit = runOn(original);
     expect(exit.reason).toBe('debug-exit');
     expect(runOn(copy)).toEqual(exit);

@@ -113,6 +113,22 @@ describe('Debian in a VM of the library', () => {
     expect(said).toMatch(/^OK \d+\n/);
   }, TEST_MS);
 
+  it('goes on from a snapshot with its console and its balloon', async () => {
+    const socket = join(test.folder, 'v');
+    await start({ serial: defaultSerial.map((port, index) => (index === 1 ? { attach: 'console' as const, label: 'second', device: 'virtio' as const } : port)), balloon: true, vsock: socket });
+    await call('vm.balloon', { vm: VM, bytes: 64 * MIB });
+    await until(async () => (await call('vm.balloon', { vm: VM, bytes: null })).inflatedBytes === 64 * MIB, 'the balloon is full', ANSWER_MS);
+    await call('snapshot.take', { vm: VM, name: 'inflated' });
+    await call('vm.balloon', { vm: VM, bytes: 0 });
+    await until(async () => (await call('vm.balloon', { vm: VM, bytes: null })).inflatedBytes === 0, 'the balloon is empty', ANSWER_MS);
+    await call('snapshot.restore', { vm: VM, snapshot: 'inflated', paused: false });
+    expect(await call('vm.balloon', { vm: VM, bytes: null })).toEqual({ targetBytes: 64 * MIB, inflatedBytes: 64 * MIB });
+    await ask('echo after the restore > /dev/hvc0');
+    await until(async () => (await history(test.client, VM, 1)).includes('after the restore'), 'the second console shows it');
+    await call('vm.balloon', { vm: VM, bytes: 0 });
+    await until(async () => (await call('vm.balloon', { vm: VM, bytes: null })).inflatedBytes === 0, 'the balloon is empty again', ANSWER_MS);
+  }, TEST_MS);
+
   it('finds another disc in its drive, and keeps one that it has mounted', async () => {
     const [first, second] = [image('first.iso', 'first disc\n'), image('second.iso', 'second disc\n')];
     await start({ disks: [{ ...diskDefaults, kind: 'cdrom', bus: 'scsi', path: '', format: 'raw', readOnly: true }] });

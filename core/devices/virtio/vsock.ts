@@ -44,7 +44,8 @@ export class VirtioVsock implements VirtioKind {
 
   start(run: VirtioRun): void {
     this.#run = run;
-    this.#pump();
+    // A restored device tells its news when the machine goes on, not while it is put together.
+    if (!this.#resetDue) this.#pump();
   }
 
   notify(): void {
@@ -60,7 +61,7 @@ export class VirtioVsock implements VirtioKind {
 
   /** Moves what has come meanwhile. Called before each VM entry. */
   poll(): void {
-    if (this.#run && (this.#waitsForRoom || this.#link.toDevice.waiting)) this.#pump();
+    if (this.#run && (this.#resetDue || this.#waitsForRoom || this.#link.toDevice.waiting)) this.#pump();
   }
 
   saveState(): Readonly<Record<string, unknown>> {

@@ -82,6 +82,20 @@ describe('hardware in the interface', () => {
     await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'paravirtual.png'), fullPage: true });
   });
 
+  it('an interface becomes an e1000e on a switch, with its cable pulled', async () => {
+    await page.getByRole('button', { name: 'Add a network interface' }).click();
+    await page.getByRole('combobox', { name: 'Model of interface 1' }).click();
+    await page.getByRole('option', { name: /^Intel 82574L/ }).click();
+    await page.getByRole('combobox', { name: 'Network of interface 1' }).click();
+    await page.getByRole('option', { name: /^Switch/ }).click();
+    await page.getByLabel('Switch of interface 1', { exact: true }).fill('lab');
+    await page.getByRole('switch', { name: 'Addresses by DHCP on interface 1' }).click();
+    await page.getByRole('switch', { name: 'Cable of interface 1 plugged in' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
+    expect((await configOf('Installer')).networks[0]).toMatchObject({ model: 'e1000e', attach: 'switch', switchName: 'lab', switchDhcp: true, linkUp: false });
+  });
+
   it('says at its field when a port is none', async () => {
     await page.getByRole('button', { name: 'Add a network interface' }).click();
     await page.getByRole('button', { name: 'Add a port forward' }).click();

@@ -1,11 +1,13 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { newLibrary, openBrowser, openPage, removeLibrary, serveApp, waitForText } from '../helpers/browser.ts';
+import { newLibrary, openBrowser, openPage, removeLibrary, serveApp, typeLine, waitForText } from '../helpers/browser.ts';
 import type { App } from '../helpers/browser.ts';
-import { provideGuest } from '../helpers/guests.ts';
+import { driverGuest } from '../helpers/driver-guest.ts';
 import { grubIso } from '../helpers/isoImages.ts';
 
 /** A machine from an ISO image, used on its display: GRUB's menu waits for a key on the PS/2 keyboard. */
@@ -21,7 +23,7 @@ let problems: readonly string[] = [];
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'vanderpool-display-'));
-  iso = grubIso({ folder, guest: await provideGuest('amd64'), append: 'console=ttyS0 shell' }, true);
+  iso = grubIso({ folder, guest: await driverGuest('amd64', folder), append: 'console=ttyS0 quiet' }, true);
   browser = await openBrowser();
   library = await newLibrary();
   app = await serveApp(library);
@@ -81,4 +83,56 @@ describe('a machine with a display', () => {
     await page.getByRole('tab', { name: 'COM1' }).click();
     await waitForText(page, /GUEST-READY[^]*#\s*$/, BOOT_MS);
   }, BOOT_MS);
+
+  it('gets a second disk and a port forward in its configuration, and uses both', async () => {
+    const disk = join(folder, 'second.raw');
+    writeFileSync(disk, 'second disk\n');
+    truncateSync(disk, 1 << 20);
+    const port = await freePort();
+    await typeLine(page, 'poweroff -f');
+    await page.getByRole('status', { name: 'State: Stopped' }).waitFor({ timeout: BOOT_MS });
+    await page.getByRole('tab', { name: 'Configuration' }).click();
+    await page.getByRole('button', { name: 'Add a disk' }).click();
+    await page.getByLabel('Disk 2', { exact: true }).last().fill(disk);
+    await page.getByRole('button', { name: 'Add a port forward' }).click();
+    await page.getByLabel(/^Host port of/).fill(String(port));
+    await page.getByLabel(/^Guest port of/).fill('7777');
+    await page.getByRole('button', { name: 'Save changes' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Start', exact: true }).first().click();
+    await page.getByRole('status', { name: 'State: Running' }).waitFor();
+    await page.getByRole('tab', { name: 'Display' }).click();
+    await expect.poll(litPixels, { timeout: BOOT_MS, interval: 500 }).toBeGreaterThan(5000);
+    await screen().focus();
+    await page.keyboard.press('Enter');
+    await page.waitForTimeout(500);
+    await page.keyboard.press('Enter');
+    await page.keyboard.press('Control+Alt');
+    await page.getByRole('tab', { name: 'COM1' }).click();
+    await waitForText(page, /GUEST-READY[^]*#\s*$/, BOOT_MS);
+    await typeLine(page, 'head -n 1 /dev/vda; ifconfig eth0 up; udhcpc -i eth0 -n -q >/dev/null 2>&1; echo from the guest | nc -l -p 7777');
+    await waitForText(page, /second disk/, BOOT_MS);
+    await expect.poll(() => ask(port), { timeout: BOOT_MS, interval: 1000 }).toBe('from the guest\n');
+  }, BOOT_MS * 3);
 });
+
+/** A port of the host that nobody has just now. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** What is said on a port of the host; nothing while nobody listens behind it. */
+function ask(port: number): Promise<string> {
+  return new Promise((resolve) => {
+    let said = '';
+    const socket = connect(port, '127.0.0.1');
+    socket.on('data', (piece: Buffer) => void (said += piece.toString()));
+    socket.on('error', () => undefined);
+    socket.on('close', () => resolve(said));
+    setTimeout(() => socket.destroy(), 5000);
+  });
+}

@@ -58,6 +58,8 @@ export interface DeviceRow {
   readonly make: (clock: VirtualClock, ram: Uint8Array) => Target;
   /** Written to the first window now and then. */
   readonly start?: readonly Step[];
+  /** Once restored it looks at its queues, where a driver may have put anything meanwhile without a word: it need not be as it was. */
+  readonly looksAnew?: boolean;
   /** Offsets that make it work: written more often than others. */
   readonly doorbells?: readonly number[];
 }
@@ -94,7 +96,7 @@ const virtioStart: readonly Step[] = [
 
 export const deviceRows: readonly DeviceRow[] = [
   ...Object.entries(virtioKinds).map(([name, make]): DeviceRow => ({
-    name, start: virtioStart, doorbells: [0, 1, 2, 3].map(queue => virtio.notify + queue * virtio.notifyMultiplier),
+    name, start: virtioStart, looksAnew: true, doorbells: [0, 1, 2, 3].map(queue => virtio.notify + queue * virtio.notifyMultiplier),
     make: (_clock, ram) => {
       const fn = new VirtioPci(make());
       return behind(fn, ram, fn.registers, virtio.bytes);

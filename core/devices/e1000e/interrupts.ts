@@ -95,8 +95,8 @@ export class Interrupts {
 
   #deliver(fresh: number): void {
     const { mode } = this.#path;
-    if (mode === 'msix') return this.#sendVectors(fresh);
-    if (mode === 'msi' && (this.#causes & this.#mask & fresh) !== 0) this.#path.signal(0);
+    if (mode === 'msix') this.#sendVectors(fresh);
+    else if (mode === 'msi' && (this.#causes & this.#mask & fresh) !== 0) this.#path.signal(0);
     this.#updateLine();
   }
 

@@ -160,6 +160,7 @@ export class RootPort extends PciFunction implements PciBridgeFunction {
       this.follow();
       this.config.set(this.express + expressRegister.slotStatus, 2, (status & ~slotStatus.present) | (this.card === null ? 0 : slotStatus.present));
       this.interrupting = this.pending;
+      this.setInterrupt(this.interrupting);
     };
   }
 

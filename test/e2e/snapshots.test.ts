@@ -1,24 +1,31 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { namelessControls, newLibrary, openBrowser, openPage, removeLibrary, serveApp, typeLine, waitForText } from '../helpers/browser.ts';
 import type { App } from '../helpers/browser.ts';
 import { vanderpool } from '../helpers/command-line.ts';
-import { provideGuest } from '../helpers/guests.ts';
+import { ext4Image } from '../helpers/debianVm.ts';
+import { driverGuest } from '../helpers/driver-guest.ts';
 
-/** Snapshots of a running Debian guest, by hand: take, change a file, restore, branch, compare, suspend, delete. */
+/** Snapshots of a running Debian guest with a disk, by hand: take, change a file, restore, branch, compare, suspend, delete. */
 const BOOT_MS = 120_000;
 
 let browser: Browser;
+let folder = '';
 let library = '';
 let app: App;
 let page: Page;
 let problems: readonly string[] = [];
 
 beforeAll(async () => {
-  const guest = await provideGuest('amd64');
+  folder = mkdtempSync(join(tmpdir(), 'vanderpool-e2e-'));
+  const guest = await driverGuest('amd64', folder);
+  const disk = ext4Image(join(folder, 'disk.img'));
   browser = await openBrowser();
   library = await newLibrary();
-  await vanderpool(['vm', 'create', 'Debian 12', '--library', library, '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', 'console=ttyS0 quiet shell', '--memory', '256M']);
+  await vanderpool(['vm', 'create', 'Debian 12', '--library', library, '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', 'console=ttyS0 quiet', '--memory', '256M', '--disk', `${disk},format=raw`]);
   app = await serveApp(library);
   ({ page, problems } = await openPage(browser, app.url));
   await page.getByRole('option', { name: /^Debian 12/ }).click();
@@ -29,6 +36,7 @@ afterAll(async () => {
   await app.quit();
   await browser.close();
   await removeLibrary(library);
+  rmSync(folder, { recursive: true, force: true });
 });
 afterEach(() => expect(problems).toEqual([]));
 
@@ -62,19 +70,20 @@ async function restore(name: string): Promise<void> {
 
 describe('snapshots in the interface', () => {
   it('a file that was changed after a snapshot has its old content again after the restore', async () => {
-    await run('echo "first" > /tmp/file; cat /tmp/file', /^first$/m);
+    await run('mount -t ext4 /dev/vda /mnt; echo moun""ted', /^mounted$/m);
+    await run('echo "first" > /mnt/file; sync; cat /mnt/file', /^first$/m);
     await take('clean');
-    await run('echo "sec""ond" > /tmp/file; cat /tmp/file', /^second$/m);
+    await run('echo "sec""ond" > /mnt/file; sync; cat /mnt/file', /^second$/m);
     await restore('clean');
-    await run('echo "now: $(cat /tmp/file)"', /^now: first$/m);
+    await run('echo 3 > /proc/sys/vm/drop_caches; echo "now: $(cat /mnt/file)"', /^now: first$/m);
   });
 
   it('a branch goes on beside the snapshots that were there', async () => {
-    await run('echo branch > /tmp/branch; sync; echo bra""nched', /^branched$/m);
+    await run('echo branch > /mnt/branch; sync; echo bra""nched', /^branched$/m);
     await take('branch');
     await restore('clean');
     await take('other');
-    await run('ls /tmp/branch; echo lis""ted', /No such file[^]*^listed$/m);
+    await run('ls /mnt/branch; echo lis""ted', /No such file[^]*^listed$/m);
     await page.getByRole('tab', { name: 'Snapshots' }).click();
     await item('other').waitFor();
     expect(await page.getByRole('treeitem').evaluateAll((rows) => rows.map((row) => row.getAttribute('aria-level')))).toEqual(['1', '2', '2']);
@@ -86,10 +95,11 @@ describe('snapshots in the interface', () => {
     expect(await namelessControls(page)).toEqual([]);
   });
 
-  it('two are compared by page and by field', async () => {
+  it('two are compared by page, by field and by file', async () => {
     await page.getByRole('button', { name: 'Compare…' }).click();
     await dialog().getByLabel('Compared with').selectOption({ label: 'other' });
     await dialog().getByRole('region', { name: 'Memory' }).waitFor();
+    await dialog().getByRole('cell', { name: '/branch' }).waitFor();
     await dialog().getByRole('cell', { name: 'vcpu 0.instructions' }).waitFor();
     await page.keyboard.press('Escape');
     await dialog().waitFor({ state: 'detached' });
@@ -100,7 +110,7 @@ describe('snapshots in the interface', () => {
     await status('Suspended');
     await page.getByRole('button', { name: 'Resume' }).first().click();
     await status('Running');
-    await run('echo "here: $(cat /tmp/file)"', /^here: first$/m);
+    await run('echo "here: $(cat /mnt/file)"', /^here: first$/m);
   });
 
   it('is renamed and deleted, by its buttons and their questions', async () => {

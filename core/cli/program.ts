@@ -100,6 +100,8 @@ function addVmCommands(program: Command): void {
   const sub = (usage: string, description: string): Command => addCommonOptions(vm.command(usage).description(description));
   const editing = (command: Command): Command => addMachineOptions(command)
     .option('--notes <text>', 'notes for people')
+    .option('--autostart <on|off>', 'start the VM, or let it go on, whenever the engine starts (default: off)')
+    .option('--schedule <minutes,keep>', 'take a snapshot every so many minutes while the VM runs, and keep the newest; "none": none')
     .option('--console <port>', 'serial port that has a console, COM1 to COM4; may be repeated (default: COM1)', (port: string, before: string[] = []) => [...before, port]);
 
   editing(sub('create <name>', 'create a VM; without --kernel it starts the built-in monitor')).action(async (name: string, options: object) => {

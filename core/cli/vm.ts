@@ -21,6 +21,8 @@ export interface EditOptions extends MachineOptions, CommonOptions {
   readonly name?: string;
   readonly notes?: string;
   readonly monitor?: boolean;
+  readonly autostart?: string;
+  readonly schedule?: string;
   readonly console?: readonly string[];
 }
 
@@ -134,13 +136,24 @@ async function answerWithVm(options: CommonOptions, action: (client: Client) => 
   show(await withEngine(options, action), options.json === true, text);
 }
 
+/** What the engine does with the VM by itself. */
+function keepingFrom({ autostart, schedule }: EditOptions): VmChanges {
+  if (autostart !== undefined && autostart !== 'on' && autostart !== 'off') throw badArgument(`--autostart: "${autostart}" is none of on, off.`);
+  const [, minutes, keep] = /^(\d+),(\d+)$/.exec(schedule ?? '') ?? [];
+  if (schedule !== undefined && schedule !== 'none' && minutes === undefined) throw badArgument(`--schedule: "${schedule}" is no pair of numbers.`, 'Write 60,24 for a snapshot an hour of which a day is kept, or none.');
+  return {
+    ...(autostart === undefined ? {} : { autostart: autostart === 'on' }),
+    ...(schedule === undefined ? {} : { schedule: schedule === 'none' ? null : { minutes: Number(minutes), keep: Number(keep) } }),
+  };
+}
+
 function changes(options: EditOptions, before?: Vm): VmChanges {
   if (options.monitor === true && options.kernel !== undefined) throw badArgument('--monitor and --kernel exclude each other.');
   const ports = before?.config.serial ?? [...defaultSerial];
   const attached = options.console === undefined ? ports : consolesAt(options.console, ports);
   const serial = options.virtioConsole === undefined ? attached : virtioConsoles(options.virtioConsole, attached);
   return {
-    ...changesFrom(options, before?.config.boot),
+    ...changesFrom(options, before?.config.boot), ...keepingFrom(options),
     ...(options.monitor === true ? { boot: { kind: 'monitor' as const }, firmware: '' } : {}),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.notes === undefined ? {} : { notes: options.notes }),
@@ -185,6 +198,7 @@ function describeVm({ id, config, state, exit, startedAt, createdAt, processId }
     ['IOMMU', `${config.iommu}${config.cachingMode ? ', caching mode' : ''}`], ['USB', config.usb], ['KVM', config.kvm], ['Boots', bootText(config)], ['Initrd', image?.initrd ?? ''], ['Command line', image?.append ?? ''],
     ['Modules', image?.modules.map(({ path, commandLine }) => `${path} ${commandLine}`.trim()).join('\n') ?? ''],
     ['Disks', config.disks.map(diskText).join('\n')], ['Networks', config.networks.map(networkText).join('\n')],
+    ['Autostart', config.autostart ? 'yes' : ''], ['Schedule', config.schedule ? `a snapshot every ${config.schedule.minutes} minutes, ${config.schedule.keep} kept` : ''],
     ['Balloon', config.balloon ? 'yes' : ''], ['Sockets', config.vsock ?? ''],
     ['Shared folders', config.shares.map(({ folder, tag, writable }) => `${folder} as ${tag}${writable ? ', writable' : ''}`).join('\n')],
     ['Consoles', serial.flatMap(({ attach, device }, port) => (attach === 'console' ? [`COM${port + 1}${device === 'virtio' ? ' (virtio)' : ''}`] : [])).join(', ')],

@@ -59,6 +59,13 @@ export const kvmMode = z.enum(['off', 'on']);
 /** A port on 127.0.0.1 at which GDB may connect; with `wait` the guest stands still until it has. */
 export const gdbConfig = z.strictObject({ port: z.int().min(1, 'a port is from 1 to 65535').max(65535, 'a port is from 1 to 65535'), wait: z.boolean() });
 
+/** Every so many minutes; of the snapshots so taken, the newest are kept. */
+export const snapshotSchedule = z.strictObject({
+  minutes: z.int().min(1, 'at least a minute lies between snapshots').max(10_080, 'at most a week lies between snapshots'),
+  keep: z.int().min(1, 'at least one snapshot is kept').max(1000, 'at most 1000 snapshots are kept'),
+});
+export type SnapshotSchedule = z.infer<typeof snapshotSchedule>;
+
 const fields = {
   name: vmName,
   memoryBytes: z.int()
@@ -89,6 +96,10 @@ const fields = {
   shares,
   /** COM1 to COM4. */
   serial: z.array(serialPort).length(SERIAL_PORTS),
+  /** Whether the VM starts, or goes on, with the engine. */
+  autostart: z.boolean(),
+  /** Snapshots that are taken by themselves while the VM runs; null: none. */
+  schedule: snapshotSchedule.nullable(),
   notes: z.string().max(10_000),
 };
 
@@ -130,6 +141,8 @@ export const vmDefaults: Omit<VmConfig, 'name'> = {
   vsock: null,
   shares: [],
   serial: [...defaultSerial],
+  autostart: false,
+  schedule: null,
   notes: '',
 };
 

@@ -2,7 +2,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { join, resolve } from 'node:path';
-import { ContractError } from '../contract/errors.ts';
+import { asContractError, ContractError } from '../contract/errors.ts';
 import type { EngineStatus } from '../contract/operations.ts';
 import type { Transport } from '../contract/wire.ts';
 import { ContractServer } from '../server/server.ts';
@@ -74,6 +74,7 @@ export class Engine {
     const { idleMs } = this.#options;
     this.#housekeeping = setInterval(() => this.#keepHouse(), Math.min(HOUSEKEEPING_MS, idleMs ?? HOUSEKEEPING_MS));
     this.#housekeeping.unref();
+    void this.#autostart();
   }
 
   serve(transport: Transport): void {
@@ -88,6 +89,17 @@ export class Engine {
       version: process.env.VANDERPOOL_VERSION ?? 'development', processId: process.pid, library: this.#options.folder, startedAt: this.#startedAt,
       running: this.supervisor.running, vms: vms.length, server: this.server.status(),
     };
+  }
+
+  /** VMs that want to run with the engine do; one that cannot is told of, and keeps no other from it. */
+  async #autostart(): Promise<void> {
+    for (const { id, state } of (await this.supervisor.list()).filter(({ config }) => config.autostart)) {
+      try {
+        await (state === 'suspended' ? this.snapshots.resume(id) : this.supervisor.start(id));
+      } catch (error) {
+        this.supervisor.tell({ kind: 'error', vmId: id, error: asContractError(error).toShape() });
+      }
+    }
   }
 
   refuseWhenStopping(): void {
@@ -125,6 +137,7 @@ export class Engine {
   /** Ends the engine when its library was removed from under it, or when it was idle for long. */
   #keepHouse(): void {
     const { folder, idleMs, stopped } = this.#options;
+    if (!this.#stopping) void this.snapshots.takeScheduled(Date.now());
     const idle = this.supervisor.running === 0 && this.#clients.size === 0 && !this.server.status().running;
     if (!idle) this.#neededAt = performance.now();
     const gone = !existsSync(join(folder, LOCK_FILE));

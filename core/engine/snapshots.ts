@@ -1,5 +1,5 @@
 /** Snapshots of a library's VMs: takes them, goes back to them, suspends and resumes, and gives space back that none of them needs. */
-import { ContractError } from '../contract/errors.ts';
+import { asContractError, ContractError } from '../contract/errors.ts';
 import { NAME_LENGTH } from '../contract/limits.ts';
 import type { DiskDifference, Finding, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
@@ -90,6 +90,21 @@ export class Snapshots {
     });
   }
 
+  /** Takes what VMs' schedules want by now, and deletes what they no longer keep. What goes wrong is told and tried again. */
+  async takeScheduled(now: number): Promise<void> {
+    for (const { id, state, config: { schedule } } of await this.#supervisor.list()) {
+      const last = schedule && this.#store.scheduled(id).at(-1);
+      if (!schedule || state !== 'running' || (last && now - last.at < schedule.minutes * 60_000)) continue;
+      try {
+        const taken = await this.take(id, `Scheduled ${new Date(now).toISOString().slice(0, 19).replace('T', ' ').replaceAll(':', '.')}`, '');
+        this.#store.setScheduled(taken.id);
+        for (const old of this.#store.scheduled(id).slice(0, -schedule.keep)) await this.remove(id, old.id);
+      } catch (error) {
+        this.#supervisor.tell({ kind: 'error', vmId: id, error: asContractError(error).toShape() });
+      }
+    }
+  }
+
   /** Gives up what is being made of a VM. @throws ContractError `wrong-state` when nothing is. */
   async cancel(reference: string): Promise<void> {
     const vm = await this.#supervisor.get(reference);
@@ -109,7 +124,7 @@ export class Snapshots {
         if (from && (await this.#restoreInPlace(vm, stored, from, states))) return this.#supervisor.get(vm.id);
         await this.#supervisor.kill(vm.id, `It was put back to the snapshot "${stored.name}".`);
         this.#discardSuspended(vm.id);
-        await this.#supervisor.configure(vm.id, { ...stored.config, name: vm.config.name, notes: vm.config.notes });
+        await this.#supervisor.configure(vm.id, { ...stored.config, name: vm.config.name, notes: vm.config.notes, autostart: vm.config.autostart, schedule: vm.config.schedule });
         this.#store.goBack(vm.id, stored.id, states);
         this.#disks.removeUnused(vm.id);
         this.#changed(vm.id);
@@ -122,7 +137,7 @@ export class Snapshots {
   /** A machine of the same configuration needs no new process: false when this one is another, or did not obey. */
   async #restoreInPlace(vm: Vm, stored: StoredSnapshot, from: StartPoint, states: readonly DiskState[]): Promise<boolean> {
     const guest = this.#supervisor.guest(vm.id);
-    const same = ({ name: _name, notes: _notes, ...machine }: VmConfig): string => JSON.stringify(Object.entries(machine).toSorted());
+    const same = ({ name: _name, notes: _notes, autostart: _autostart, schedule: _schedule, ...machine }: VmConfig): string => JSON.stringify(Object.entries(machine).toSorted());
     if (!guest || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config)) return false;
     try {
       // Before the machine writes to its new layers: were it to die now, these are its disks.
@@ -178,7 +193,7 @@ export class Snapshots {
 
   /** Makes a VM of a snapshot's content: suspended in its state, or off when it has no memory. */
   async #adopt(stored: Adopted, name: string, disksOf: (vm: Vm) => Promise<readonly DiskState[]>): Promise<Vm> {
-    const vm = await this.#supervisor.create({ ...stored.config, name });
+    const vm = await this.#supervisor.create({ ...stored.config, name, autostart: false, schedule: null });
     const states = await disksOf(vm);
     if (stored.power === 'off') this.#store.goBack(vm.id, null, states);
     else {

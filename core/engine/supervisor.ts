@@ -22,6 +22,8 @@ import type { VmProcessLauncher } from './vm-process.ts';
 
 /** Where a guest's fresh start begins in a console that has history. */
 const freshLine = new TextEncoder().encode('\x1b[0m\r\n');
+/** What is no part of the machine. */
+const CHANGEABLE: ReadonlySet<string> = new Set(['name', 'notes', 'autostart', 'schedule']);
 const STOP_MS = 10_000;
 /** A guest that has not said so by then is busy, and says it later. */
 const SETTLE_MS = 500;
@@ -84,9 +86,9 @@ export class Supervisor {
 
   async edit(reference: string, changes: VmChanges): Promise<Vm> {
     const vm = await this.get(reference);
-    const frozen = Object.entries(changes).filter(([key, value]) => value !== undefined && key !== 'name' && key !== 'notes').map(([key]) => key);
+    const frozen = Object.entries(changes).filter(([key, value]) => value !== undefined && !CHANGEABLE.has(key)).map(([key]) => key);
     if ((this.#guests.has(vm.id) || vm.state === 'suspended') && frozen.length > 0) {
-      throw wrongState(vm, `its ${frozen.join(', ')} cannot be changed now`, 'Stop it first; name and notes can be changed at any time.');
+      throw wrongState(vm, `its ${frozen.join(', ')} cannot be changed now`, 'Stop it first; name, notes, autostart and schedule can be changed at any time.');
     }
     return this.#changed(await this.#library.edit(vm, withChanges(vm.config, changes)));
   }

@@ -28,8 +28,9 @@ export async function readHardware(tables: Kysely<Tables>): Promise<(vm: string)
 }
 
 /** Replaces a VM's rows; within the caller's transaction. */
-export function writeHardware(sqlite: Database.Database, id: string, { disks, networks, balloon, vsock, shares }: VmConfig): void {
-  sqlite.prepare('UPDATE vms SET balloon = ?, vsock = ?, shares = ? WHERE id = ?').run(Number(balloon), vsock, JSON.stringify(shares), id);
+export function writeHardware(sqlite: Database.Database, id: string, { disks, networks, balloon, vsock, shares, autostart, schedule }: VmConfig): void {
+  sqlite.prepare('UPDATE vms SET balloon = ?, vsock = ?, shares = ?, autostart = ?, schedule = ? WHERE id = ?')
+    .run(Number(balloon), vsock, JSON.stringify(shares), Number(autostart), schedule && JSON.stringify(schedule), id);
   for (const table of ['disks', 'port_forwards', 'networks']) sqlite.prepare(`DELETE FROM ${table} WHERE vm_id = ?`).run(id);
   const disk = sqlite.prepare('INSERT INTO disks (vm_id, position, path, kind, bus, format, read_only, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
   for (const [index, { path, kind, bus, format, readOnly, slot }] of disks.entries()) disk.run(id, index, path, kind, bus, format, Number(readOnly), slot ?? null);

@@ -280,7 +280,7 @@ function storedTopology(text: string | null): unknown {
 }
 
 /** As `storedTopology`. */
-function storedList(text: string): unknown {
+function storedJson(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {
@@ -303,7 +303,8 @@ function toVm(row: VmRow, modules: readonly BootModuleRow[], ports: readonly Ser
       name: row.name, memoryBytes: row.memory_bytes, cpus: row.cpus, topology: storedTopology(row.topology), cpuModel: row.cpu_model, jit: row.jit, clock: row.clock, iommu: row.iommu,
       cachingMode: row.caching_mode === 1, usb: row.usb, kvm: row.kvm,
       firmware: row.firmware, display: row.display, gdb: row.gdb_port === null ? null : { port: row.gdb_port, wait: row.gdb_wait === 1 }, boot, ...hardware,
-      balloon: row.balloon === 1, vsock: row.vsock, shares: storedList(row.shares),
+      balloon: row.balloon === 1, vsock: row.vsock, shares: storedJson(row.shares),
+      autostart: row.autostart === 1, schedule: row.schedule === null ? null : storedJson(row.schedule),
       serial: ports.map(({ attach, label, device }) => ({ attach, label, ...(device === 'uart' ? {} : { device }) })), notes: row.notes,
     },
     state: row.state, exit, position: row.position, createdAt: row.created_at, startedAt: row.started_at, processId: null,

@@ -273,6 +273,14 @@ export const migrations: readonly Migration[] = [
     what: "KVM's paravirtual interface",
     statements: [`ALTER TABLE vms ADD COLUMN kvm TEXT NOT NULL DEFAULT 'off' CHECK (kvm IN ('off', 'on'))`],
   },
+  {
+    version: 16,
+    what: 'VMs that start with the engine, snapshots that are taken by themselves',
+    statements: [
+      'ALTER TABLE vms ADD COLUMN autostart INTEGER NOT NULL DEFAULT 0 CHECK (autostart IN (0, 1))', 'ALTER TABLE vms ADD COLUMN schedule TEXT',
+      'ALTER TABLE snapshots ADD COLUMN scheduled INTEGER NOT NULL DEFAULT 0 CHECK (scheduled IN (0, 1))',
+    ],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

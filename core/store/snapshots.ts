@@ -208,6 +208,16 @@ export class SnapshotStore {
     }
   }
 
+  /** Marks a snapshot as taken by itself. */
+  setScheduled(id: string): void {
+    this.#write(() => this.#prepare('UPDATE snapshots SET scheduled = 1 WHERE id = ?').run(id));
+  }
+
+  /** Of a VM, those that were taken by themselves, oldest first, with their times. */
+  scheduled(vmId: string): { readonly id: string; readonly at: number }[] {
+    return this.#prepare('SELECT id, created_at AS at FROM snapshots WHERE vm_id = ? AND scheduled = 1 ORDER BY created_at, rowid').all(vmId) as { id: string; at: number }[];
+  }
+
   /** The snapshot that a VM's present state goes on from. */
   currentOf(vmId: string): string | null {
     return (this.#prepare('SELECT snapshot_id FROM vms WHERE id = ?').pluck().get(vmId) as string | null | undefined) ?? null;

@@ -19,6 +19,8 @@ export interface VmRow {
   readonly gdb_port: number | null;
   readonly gdb_wait: number;
   readonly display: string;
+  readonly autostart: number;
+  readonly schedule: string | null;
   readonly balloon: number;
   readonly vsock: string | null;
   /** As JSON. */

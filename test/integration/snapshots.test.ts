@@ -212,6 +212,27 @@ describe('a VM that is off', () => {
   });
 });
 
+describe('a VM that is kept', () => {
+  it('starts with the engine, and has the newest of its scheduled snapshots', async () => {
+    await call('vm.edit', { vm: VM, changes: { autostart: true, schedule: { minutes: 5, keep: 2 } } });
+    test = await test.restart();
+    await untilState(test.client, VM, 'running');
+    await until(async () => (await prompts()) > 0, 'the prompt');
+    const { snapshots } = test.engine;
+    const minute = 60_000;
+    for (const now of [0, 1, 6, 7, 12]) await snapshots.takeScheduled(Date.now() + now * minute);
+    // Each is dated by the clock of this machine: the second wanted one comes five minutes later.
+    expect(await call('snapshot.list', { vm: VM })).toHaveLength(2);
+    await call('snapshot.take', { vm: VM, name: 'by hand' });
+    await snapshots.takeScheduled(Date.now() + 20 * minute);
+    expect((await call('snapshot.list', { vm: VM })).filter(({ name }) => name.startsWith('Scheduled'))).toHaveLength(2);
+    expect((await call('snapshot.list', { vm: VM })).some(({ name }) => name === 'by hand')).toBe(true);
+    await call('vm.suspend', { vm: VM });
+    test = await test.restart();
+    await untilState(test.client, VM, 'running');
+  });
+});
+
 describe('a suspended VM', () => {
   it('has no process, survives the engine, and goes on where it was', async () => {
     await startMonitor();

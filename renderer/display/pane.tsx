@@ -34,13 +34,13 @@ export function DisplayPane({ vm }: { readonly vm: Vm }): ReactNode {
   const [grabbed, setGrabbed] = useState(false);
   useEffect(() => {
     if (!canvas.current) return undefined;
-    const made = new DisplayView(vm.id, canvas.current, { size: setSize, grabbed: setGrabbed });
+    const made = new DisplayView(vm.id, canvas.current, vm.config.usb === 'on', { size: setSize, grabbed: setGrabbed });
     view.current = made;
     return () => {
       view.current = null;
       made.close();
     };
-  }, [vm.id]);
+  }, [vm.id, vm.config.usb]);
   const rows = combinations.map(([label, codes]): MenuRow => ({ kind: 'action', label, run: () => view.current?.type(codes) }));
   const alive = isAlive(vm);
   return (

@@ -1,5 +1,5 @@
 /** Draws a machine's screen on a canvas and takes its keyboard and pointer while they are grabbed. */
-import { keyNumber } from '../../core/contract/index.ts';
+import { POINTER_PLACE_MAXIMUM, keyNumber } from '../../core/contract/index.ts';
 import type { DisplayInput, KeyEvent, Picture } from '../../core/contract/index.ts';
 import { engine } from '../engine/engine.ts';
 
@@ -15,6 +15,9 @@ export interface DisplayHandlers {
 export class DisplayView {
   readonly #vm: string;
   readonly #canvas: HTMLCanvasElement;
+  readonly #tablet: boolean;
+  /** Where the pointer is; null: it is moved and has no place. */
+  #place: { readonly x: number; readonly y: number } | null = null;
   readonly #handlers: DisplayHandlers;
   readonly #down = new Set<string>();
   readonly #stops: (() => void)[] = [];
@@ -23,8 +26,10 @@ export class DisplayView {
   #pointer = { dx: 0, dy: 0, dz: 0, buttons: 0 };
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(vm: string, canvas: HTMLCanvasElement, handlers: DisplayHandlers) {
+  /** @param tablet the machine has one: its pointer is where the person's is, and nothing is taken away */
+  constructor(vm: string, canvas: HTMLCanvasElement, tablet: boolean, handlers: DisplayHandlers) {
     this.#vm = vm;
+    this.#tablet = tablet;
     this.#canvas = canvas;
     this.#handlers = handlers;
     this.#stops.push(engine.follow('display', { vm }, {
@@ -124,16 +129,31 @@ export class DisplayView {
     event.preventDefault();
     if (!this.#grabbed) {
       this.grab();
-      void Promise.resolve(this.#canvas.requestPointerLock()).catch(() => undefined);
-      return;
+      if (!this.#tablet) {
+        void Promise.resolve(this.#canvas.requestPointerLock()).catch(() => undefined);
+        return;
+      }
     }
     this.#move(event);
   }
 
   #move(event: MouseEvent): void {
+    if (this.#tablet) return this.#put(event);
     if (document.pointerLockElement !== this.#canvas) return;
     const { dx, dy, dz } = this.#pointer;
     this.#pointer = { dx: dx + event.movementX, dy: dy + event.movementY, dz, buttons: event.buttons & 7 };
+    this.#later();
+  }
+
+  #put(event: MouseEvent): void {
+    if (!this.#grabbed) return;
+    const { clientWidth, clientHeight, width, height } = this.#canvas;
+    // The picture keeps its shape, with bars at two sides.
+    const scale = Math.min(clientWidth / width, clientHeight / height) || 1;
+    const fraction = (at: number, whole: number, picture: number): number => (at - (whole - picture * scale) / 2) / (picture * scale);
+    const place = (value: number): number => Math.round(Math.max(0, Math.min(1, value)) * POINTER_PLACE_MAXIMUM);
+    this.#place = { x: place(fraction(event.offsetX, clientWidth, width)), y: place(fraction(event.offsetY, clientHeight, height)) };
+    this.#pointer = { ...this.#pointer, buttons: event.buttons & 7 };
     this.#later();
   }
 
@@ -150,7 +170,7 @@ export class DisplayView {
       const limit = (value: number): number => Math.max(-4096, Math.min(4096, Math.round(value)));
       const { dx, dy, dz, buttons } = this.#pointer;
       this.#pointer = { dx: 0, dy: 0, dz: 0, buttons };
-      this.#send({ pointer: { dx: limit(dx), dy: limit(dy), dz: limit(dz), buttons } });
+      this.#send(this.#place === null ? { pointer: { dx: limit(dx), dy: limit(dy), dz: limit(dz), buttons } } : { place: { ...this.#place, dz: limit(dz), buttons } });
     }, POINTER_MS);
   }
 

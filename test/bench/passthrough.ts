@@ -10,8 +10,8 @@ import { GuestShell } from '../helpers/guests.ts';
 import { median } from './phases.ts';
 import { printTable } from './table.ts';
 
-const IMAGE_BYTES = 256 << 20;
-const READS = 20_000;
+const IMAGE_BYTES = 64 << 20;
+const READS = 10_000;
 
 /** Lines of the table: the guest's words and its node of each device. */
 const setups = [

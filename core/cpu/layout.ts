@@ -270,6 +270,8 @@ export const VMCS = 0x12000;
  * names here: controls, then the event that the next VM entry injects (valid with bit 31), then what an exit says (EXIT_REASON is the basic reason).
  */
 export const ROOT_VMCS = 0x14000;
+/** Root mode's MSR bitmaps, one page for all vCPUs. @sdm 3C 25.6.9 */
+export const ROOT_MSR_BITMAPS = 0x15000;
 export const ROOT_PRIMARY = ROOT_VMCS + 0x908;
 export const ROOT_PREEMPTION_TIMER = ROOT_VMCS + 0xbb8;
 export const TSC_OFFSET = ROOT_VMCS + 0x540;

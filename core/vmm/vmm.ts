@@ -15,6 +15,7 @@ import { eptQualification, ioQualification } from './exits.ts';
 import { exitReasonName } from './exitReasons.ts';
 import { ExitTrace } from './exitTrace.ts';
 import type { CpuModel } from '../cpu/models.ts';
+import { programMsrBitmaps } from './rootVmcs.ts';
 import { Turns } from './turns.ts';
 import { RAX, Vcpu } from './vcpu.ts';
 import type { InitialVcpuState } from '../boot/loader.ts';
@@ -38,6 +39,7 @@ export class Vmm {
     const cpuid = new Cpuid(model, topology, kvmWallMs !== null);
     const interrupted = (): void => this.trace?.exit(exitReason.externalInterrupt);
     this.vcpus = Array.from({ length: cpu.vcpus }, (_, index) => new Vcpu(index, { cpu, pc, model, cpuid, kvmWallMs, interrupted }));
+    programMsrBitmaps(cpu);
     this.turns = new Turns(cpu, this.vcpus);
     this.apicPages = new ApicPages(cpu);
     this.components = [...this.vcpus.flatMap(({ components }) => components), ...(cpu.vcpus > 1 ? [this.turns] : [])];

@@ -14,7 +14,7 @@ import { preemptionTimerExpired } from './vm-timer';
 import { get, get32 } from './vmcs';
 import {
   ARGUMENTS, CPL, CR0, CR4, CR4_ALLOWED, EFER, EFER_ALLOWED, FS, GPR, GS, MSR_CSTAR, MSR_DEBUGCTL, MSR_FEATURE_CONTROL, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_PAT,
-  MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, NON_ROOT, PAUSE_LOOP_LAST, PAUSE_LOOP_START, PKRU, ROOT_PRIMARY, SEG_BASE, VMX_CAPABILITIES, XCR0,
+  MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, NON_ROOT, PAUSE_LOOP_LAST, PAUSE_LOOP_START, PKRU, ROOT_MSR_BITMAPS, ROOT_PRIMARY, SEG_BASE, VMX_CAPABILITIES, XCR0,
   XCR0_ALLOWED,
 } from '../layout';
 import {
@@ -145,11 +145,25 @@ function writeOwn(at: usize, value: u64): i32 {
   return OK;
 }
 
+/** Whether the processor keeps an MSR itself: root mode need not hear of it. */
+export function keepsMsr(index: u32): i32 {
+  return i32(index == 0x10 || index == 0xc0000080 || place(index) != 0);
+}
+
+/** Whether root mode's bitmaps ask for an exit. */
+function rootExits(index: u32, write: bool): bool {
+  const number = index & 0x3fffffff;
+  if (number > 0x1fff) return true;
+  const bitmap = ROOT_MSR_BITMAPS + (write ? 0x800 : 0) + (index >>> 31 ? 0x400 : 0);
+  return ((load<u8>(bitmap + (number >>> 3)) >>> (number & 7)) & 1) != 0;
+}
+
 /** RDMSR: completes the registers of layout.ts, else exits with reason 31. */
 export function rdmsr(): i32 {
   const index = load<u32>(RCX);
   if (msrExits(index, false)) return vmExit(EXIT_RDMSR, 0);
-  return readVirtualMsr(index) || readOwn(index) ? result(load<u64>(ARGUMENTS)) : exit(EXIT_RDMSR, 0);
+  if (readVirtualMsr(index)) return result(load<u64>(ARGUMENTS));
+  return !rootExits(index, false) && readOwn(index) ? result(load<u64>(ARGUMENTS)) : exit(EXIT_RDMSR, 0);
 }
 
 /** WRMSR: likewise, else exits with reason 32. #GP(0) for a value that the register cannot hold. */
@@ -157,8 +171,9 @@ export function wrmsr(): i32 {
   const index = load<u32>(RCX);
   const value = operand();
   if (msrExits(index, true)) return vmExit(EXIT_WRMSR, 0);
-  if (index == 0xc0000080) return writeEfer(value);
   if (ownsVirtualMsr(index)) return writeVirtualMsr(index, value);
+  if (rootExits(index, true)) return exit(EXIT_WRMSR, 0);
+  if (index == 0xc0000080) return writeEfer(value);
   const at = place(index);
   return at ? writeOwn(at, value) : exit(EXIT_WRMSR, 0);
 }

@@ -7,6 +7,7 @@ import * as F from '../../../core/vmx/fields.ts';
 import { settingsOf } from '../../../core/vmx/tables.ts';
 import { fieldOffset } from '../../../core/vmx/vmcs.ts';
 import { VmcsView } from '../../../core/vmx/view.ts';
+import { instantiate } from '../../helpers/cpu-wasm.ts';
 import { CODE, asm, image, smallMachine } from '../../helpers/small-guest.ts';
 import { checkedProcessor, max } from '../../helpers/vmcs.ts';
 
@@ -35,6 +36,19 @@ describe('root mode\'s VMCS', () => {
   it('is out of reach of guest-physical addresses', () => {
     expect(L.ROOT_VMCS + 0x1000).toBeLessThanOrEqual(L.STATE + L.VCPU_STATE_SIZE);
     expect(L.STATE + L.VCPU_STATE_SIZE).toBeLessThan(L.ROM_BASE);
+  });
+
+  it('has bitmaps by which an MSR that the processor keeps exits all the same', () => {
+    const cpu = instantiate();
+    const reads = (bit: number): readonly number[] => {
+      cpu.write32(L.ROOT_MSR_BITMAPS + 0x400 + 0x10, bit);
+      cpu.write32(L.GPR + 8, 0xc0000080);
+      cpu.call('rdmsr');
+      const fault = cpu.read32(L.FAULT);
+      cpu.write32(L.FAULT, 0);
+      return [fault, cpu.read32(L.EXIT_REASON)];
+    };
+    expect([reads(0), reads(1)]).toEqual([[0, 0], [L.FAULT_EXIT, 31]]);
   });
 
   it('says why the guest left, and where it is', async () => {

@@ -1,4 +1,5 @@
 /** Several processors in one machine: how they are started, reach one another, and take turns. */
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { asm, image, runToEnd, smallMachine } from '../../helpers/small-guest.ts';
 import type { MachineConfig } from '../../../core/machine/types.ts';
@@ -107,4 +108,16 @@ describe('processors together', () => {
     };
     expect(await once()).toEqual(await once());
   });
+});
+
+describe('whatever processors send to one another', () => {
+  it('ends in a state of the machine, and never in an error of ours', async () => {
+    const word = fc.nat({ max: 0xffffffff });
+    await fc.assert(fc.asyncProperty(fc.array(fc.tuple(word, word), { minLength: 1, maxLength: 12 }), fc.uint8Array({ maxLength: 24 }), async (commands, bytes) => {
+      const sent = commands.flatMap(([high, low]) => [...asm.store(ICR_HIGH, high), ...asm.store(ICR, low)]);
+      const guest = await smallMachine(image([...place([...bytes]), ...start(1), ...sent, 0xf3, 0x90, ...start(2), ...asm.spin]), { cpus: 3, jit: 'on', clock: 'instructions' });
+      for (let i = 0; i < 4; i++) if (guest.machine.runSlice().kind === 'stopped') break;
+      expect(guest.machine.describe()).toContain('vCPU 2');
+    }), { numRuns: 25, seed: 4 });
+  }, 60_000);
 });

@@ -24,6 +24,7 @@ import { bootOrder } from './bootOrder.ts';
 import { resetVector, wakingState } from '../boot/entryState.ts';
 import { buildSmbios } from '../platform/smbios.ts';
 import { Edu } from '../devices/edu.ts';
+import { PciTestDevice } from '../devices/pciTestDevice.ts';
 import { PciUart } from '../devices/pciUart.ts';
 import { HostIommu } from '../passthrough/hostIommu.ts';
 import { Isolation } from '../passthrough/isolation.ts';
@@ -97,6 +98,7 @@ export interface PcConfig {
 /** Device numbers of assigned functions on bus 0. */
 const firstAssigned = 16;
 const demonstratorPlace = deviceFunction(30, 0);
+const testPlace = deviceFunction(29, 0);
 /** Slots below are the host bridge's and a display's. */
 const firstDevice = 2;
 
@@ -403,6 +405,7 @@ export class Pc {
   /** Test programs give the I/O APIC's interrupts the requester ID of the device whose line it is: the demonstrator's. */
   private plugDemonstrator(): void {
     this.pci.plug(demonstratorPlace, new Edu('edu', this.clock));
+    this.pci.plug(testPlace, new PciTestDevice());
     this.interrupts.ioApicRequester = demonstratorPlace;
   }
 

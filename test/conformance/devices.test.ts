@@ -18,6 +18,7 @@ import { FwCfg } from '../../core/devices/fwCfg.ts';
 import { PciFunction } from '../../core/platform/pci/function.ts';
 import { Vga } from '../../core/devices/vga/vga.ts';
 import { RootPort } from '../../core/platform/pci/rootPort.ts';
+import { PciTestDevice } from '../../core/devices/pciTestDevice.ts';
 import { Pic } from '../../core/platform/pic.ts';
 import { Pit } from '../../core/platform/pit.ts';
 import { Rtc } from '../../core/platform/rtc.ts';
@@ -95,6 +96,10 @@ componentConformance('local APIC in x2APIC mode', clock => localApic(clock), com
   const apic = component as LocalApic;
   apic.writeMsr(0x1b, 0xfee00d00, 0);
   for (let register = 0; register < 0x100; register++) apic.writeMsr(0x800 + register, register, 0);
+});
+deviceConformance('PCI test device', () => {
+  const { fn } = plugged(new PciTestDevice(), new Uint8Array(0x1000));
+  return behindBar(fn, fn.memory, 4096);
 });
 componentConformance('edu', clock => new Edu('edu', clock), component => {
   const { registers } = component as Edu;

@@ -7,6 +7,7 @@ import { Edu } from '../../../core/devices/edu.ts';
 import { Flash } from '../../../core/devices/flash.ts';
 import { FwCfg } from '../../../core/devices/fwCfg.ts';
 import { NvmeController, REGISTER_BYTES as NVME_BYTES } from '../../../core/devices/nvme/controller.ts';
+import { PciTestDevice } from '../../../core/devices/pciTestDevice.ts';
 import { PciUart } from '../../../core/devices/pciUart.ts';
 import { TestDevice } from '../../../core/devices/testDevice.ts';
 import { Uart16550, comPorts } from '../../../core/devices/uart16550.ts';
@@ -133,6 +134,13 @@ export const deviceRows: readonly DeviceRow[] = [
     make: (clock, ram) => {
       const fn = new Edu('edu', clock);
       return behind(fn, ram, fn.registers, 0xa0);
+    },
+  },
+  {
+    name: 'pci-testdev',
+    make: (_clock, ram) => {
+      const fn = new PciTestDevice();
+      return behind(fn, ram, fn.memory, 4096);
     },
   },
   {

@@ -39,6 +39,8 @@ export interface Draft {
   readonly vsock: string;
   readonly shares: readonly ShareConfig[];
   readonly serial: readonly SerialPortConfig[];
+  readonly autostart: boolean;
+  readonly schedule: VmConfig['schedule'];
   readonly notes: string;
 }
 
@@ -73,6 +75,8 @@ export function draftOf(config: VmConfig): Draft {
     vsock: config.vsock ?? '',
     shares: config.shares,
     serial: config.serial,
+    autostart: config.autostart,
+    schedule: config.schedule,
     notes: config.notes,
   };
 }
@@ -124,6 +128,8 @@ export function readDraft(draft: Draft): ReadDraft {
     vsock: draft.vsock.trim() || null,
     shares: draft.shares.map((share) => ({ ...share, folder: share.folder.trim() })),
     serial: draft.serial,
+    autostart: draft.autostart,
+    schedule: draft.schedule,
     notes: draft.notes,
   });
   for (const issue of result.error?.issues ?? []) {

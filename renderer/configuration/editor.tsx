@@ -69,6 +69,7 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
           {error && <div style={{ marginBottom: 16 }}><Callout kind="error" title={error.message} hint={error.hint} /></div>}
           <Section title="General" about="How you find the machine again.">
             <NameField {...fields} />
+            <label className="switch-row"><Switch label="Start with the engine" on={draft.autostart} disabled={locked} onTurn={(autostart) => change({ autostart })} />Starts, or goes on, with the engine</label>
             <Field label="Notes" optional problem={problems['notes']}>
               {(ties) => <textarea {...ties} className="input" rows={3} value={draft.notes} onChange={(event) => change({ notes: event.target.value })} />}
             </Field>

@@ -9,8 +9,10 @@ import type { FunctionWriter, ValueType } from '../wasm/writer.ts';
 import type { BinaryOp, Fact, Node, Program, Slot, Statement, Width } from '../isa/ir.ts';
 import { children, isImpure, operands } from '../isa/ir.ts';
 import { I32, I64, V128, op, v } from '../wasm/opcodes.ts';
-import { F_AUX, F_PARITY, F_RES, SEG_BASE, SEG_FLAT, STATE, XMM } from './layout.ts';
+import { F_AUX, F_PARITY, F_RES, SEG_BASE, SEG_FLAT } from './layout.ts';
+import { alwaysTrue, count, countRoots, dependsOnLater, isRare, mayChange, nodesOf, usesOf } from './programUses.ts';
 import type { MemoryAccess } from './tableAccess.ts';
+import { loadOp, storeOp } from './widths.ts';
 
 /** What the surrounding function provides. */
 export interface Target {
@@ -517,136 +519,4 @@ export class Emitter {
     this.code.call(this.target.helper('faulted'));
     this.target.faultIf();
   }
-}
-
-/** A load of a register or memory value of a width; the address is on the wasm stack. */
-export function loadOp(code: FunctionWriter, width: Width, offset: number, signed: boolean): void {
-  switch (width) {
-    case 8: code.memory(signed ? op.i32Load8S : op.i32Load8U, offset); break;
-    case 16: code.memory(signed ? op.i32Load16S : op.i32Load16U, offset); break;
-    case 32: code.memory(op.i32Load, offset); break;
-    case 64: code.memory(op.i64Load, offset); break;
-    case 128: code.simdMemory(v.load, offset); break;
-    default: throw new Error(`load of width ${width}`);
-  }
-}
-
-/** The matching store; `wide`: a 4-byte store takes its value from an i64. */
-export function storeOp(code: FunctionWriter, bytes: number, offset: number, wide: boolean): void {
-  switch (bytes) {
-    case 1: code.memory(op.i32Store8, offset); break;
-    case 2: code.memory(op.i32Store16, offset); break;
-    case 4: code.memory(wide ? op.i64Store32 : op.i32Store, offset); break;
-    case 8: code.memory(op.i64Store, offset); break;
-    case 16: code.simdMemory(v.store, offset); break;
-    default: throw new Error(`store of ${bytes} bytes`);
-  }
-}
-
-/** A register write in memory: the address is on the wasm stack already when `value` has been pushed. */
-export function storeRegister(code: FunctionWriter, slot: Slot, width: Width, offset: number): void {
-  if (width === 32 && !isVectorSlot(slot)) {
-    code.op(op.i64ExtendI32U);
-    code.memory(op.i64Store, offset);
-  } else storeOp(code, width / 8, offset, false);
-}
-
-function isVectorSlot(slot: Slot): boolean {
-  return typeof slot === 'number' && slot + STATE >= XMM;
-}
-
-/** Whether an effect may change what a register or state read yields. */
-function mayChange(statement: Statement, read: Node): boolean {
-  switch (statement.kind) {
-    case 'store': case 'commit': case 'raise': case 'jump': case 'branch': return false;
-    case 'setState':
-      if (read.kind === 'state') return read.offset < statement.offset + statement.bytes && statement.offset < read.offset + read.bytes;
-      return false;
-    case 'setSlot': case 'setPart':
-      if (read.kind === 'slot') return true;
-      return read.kind === 'state' && typeof statement.slot === 'number' && overlaps(statement.slot + STATE, read);
-    default: return true;
-  }
-}
-
-function overlaps(offset: number, read: Extract<Node, { kind: 'state' }>): boolean {
-  return offset < read.offset + read.bytes && read.offset < offset + 16;
-}
-
-/** Whether a condition is a comparison with 0 of a field that is known not to be 0. */
-export function alwaysTrue(condition: Node, knownState: (offset: number) => number | undefined): boolean {
-  if (condition.kind !== 'binary' || condition.op !== 'ne' || condition.a.kind !== 'state' || condition.b.kind !== 'const' || condition.b.low !== 0) return false;
-  return (knownState(condition.a.offset) ?? 0) !== 0;
-}
-
-/** Helpers for what hardly ever happens, which stand before an instruction changes anything. */
-export function isRare(statement: Extract<Statement, { kind: 'instruction' }>): boolean {
-  return statement.helper === 'checkCanonical';
-}
-
-const USES = new WeakMap<Program, ReadonlyMap<number, number>>();
-
-/** How often each node of a program is used; counted once, as regions emit the same program again and again. */
-function usesOf(program: Program): ReadonlyMap<number, number> {
-  const known = USES.get(program);
-  if (known) return known;
-  const uses = new Map<number, number>();
-  count(program.statements, uses);
-  USES.set(program, uses);
-  return uses;
-}
-
-/** Counts, over whole statement lists, how often each node is used. */
-function count(statements: readonly Statement[], uses: Map<number, number>, known?: ReadonlyMap<number, number>): void {
-  for (const statement of statements) {
-    if (statement.kind === 'let') {
-      // The `let` itself is no use; its operands are used when it is evaluated.
-      if (!uses.has(-1 - statement.node.id)) {
-        uses.set(-1 - statement.node.id, 1);
-        countRoots(children(statement.node), uses, known);
-      }
-      continue;
-    }
-    countRoots(operands(statement), uses, known);
-    if (statement.kind === 'when') {
-      count(statement.then, uses, known);
-      count(statement.otherwise, uses, known);
-    }
-  }
-}
-
-function countRoots(roots: readonly Node[], uses: Map<number, number>, known?: ReadonlyMap<number, number>): void {
-  for (const node of roots) {
-    const before = uses.get(node.id) ?? 0;
-    uses.set(node.id, before + 1);
-    if (before === 0 && !known?.has(node.id) && !uses.has(-1 - node.id)) {
-      uses.set(-1 - node.id, 1);
-      countRoots(children(node), uses, known);
-    }
-  }
-}
-
-function* nodesOf(statements: readonly Statement[], known: ReadonlyMap<number, number>): Generator<Node> {
-  const seen = new Set<number>();
-  const walk = function* (node: Node): Generator<Node> {
-    if (seen.has(node.id) || known.has(node.id)) return;
-    seen.add(node.id);
-    for (const child of children(node)) yield* walk(child);
-    yield node;
-  };
-  for (const statement of statements) {
-    if (statement.kind === 'let') for (const child of children(statement.node)) yield* walk(child);
-    else for (const node of operands(statement)) yield* walk(node);
-    if (statement.kind === 'when') {
-      yield* nodesOf(statement.then, known);
-      yield* nodesOf(statement.otherwise, known);
-    }
-  }
-}
-
-/** Whether a node needs an impure value that has not been evaluated yet (one that belongs to the branch). */
-function dependsOnLater(node: Node, known: ReadonlyMap<number, number>): boolean {
-  if (known.has(node.id)) return false;
-  if (isImpure(node)) return true;
-  return children(node).some(child => dependsOnLater(child, known));
 }

@@ -1,7 +1,7 @@
 /** Instruction forms: what the decoder's result is reduced to, so that instructions that differ only in registers share their code. */
 import type { Decoded } from '../isa/decoder.ts';
 import type { Program } from '../isa/ir.ts';
-import type { Form } from '../isa/ops.ts';
+import type { Form } from '../isa/values.ts';
 import { Ops } from '../isa/ops.ts';
 import { operandKinds } from '../isa/rows.ts';
 import { withPrechecks } from '../isa/prechecks.ts';

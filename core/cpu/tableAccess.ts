@@ -6,7 +6,7 @@ import type { FunctionWriter, ValueType } from '../wasm/writer.ts';
 import type { Node } from '../isa/ir.ts';
 import { I32, op } from '../wasm/opcodes.ts';
 import { BOUNCE, TLB_DATA_MASK, TLB_READ, TLB_WRITE } from './layout.ts';
-import { storeOp } from './emitter.ts';
+import { storeOp } from './widths.ts';
 
 /** Emits accesses of up to 64 bytes. `address` is the address as the definition has it; `linear` computes it into a local (i64), which it returns. */
 export interface MemoryAccess {

@@ -28,7 +28,8 @@
  *   relative the immediate is a branch displacement
  */
 import type { Slot, Width } from './ir.ts';
-import type { Definition, Form } from './ops.ts';
+import type { Definition } from './ops.ts';
+import type { Form } from './values.ts';
 import type { OperandKind } from './operands.ts';
 
 const FLAGS = [

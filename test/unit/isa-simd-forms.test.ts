@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { operandKinds, parseRows } from '../../core/isa/rows.ts';
 import type { Row } from '../../core/isa/rows.ts';
-import type { Form } from '../../core/isa/ops.ts';
+import type { Form } from '../../core/isa/values.ts';
 import { Ops } from '../../core/isa/ops.ts';
 import type { Program } from '../../core/isa/ir.ts';
 import { withPrechecks } from '../../core/isa/prechecks.ts';

@@ -6,7 +6,7 @@ import type { FunctionWriter, ValueType } from '../../wasm/writer.ts';
 import type { Fact, Slot, Width } from '../../isa/ir.ts';
 import type { Target } from '../emitter.ts';
 import { tableAccess } from '../tableAccess.ts';
-import { loadOp, storeOp, storeRegister } from '../emitter.ts';
+import { loadOp, storeOp, storeRegister } from '../widths.ts';
 import { op } from '../../wasm/opcodes.ts';
 import { NEXT_RIP, RIP, STATE } from '../layout.ts';
 import {

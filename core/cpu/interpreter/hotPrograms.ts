@@ -1,6 +1,6 @@
 /** Turns names of forms (hot.ts) back into programs and numbers them. */
 import type { Program } from '../../isa/ir.ts';
-import type { Form } from '../../isa/ops.ts';
+import type { Form } from '../../isa/values.ts';
 import { Ops } from '../../isa/ops.ts';
 import { withPrechecks } from '../../isa/prechecks.ts';
 import { operandKinds } from '../../isa/rows.ts';

@@ -6,7 +6,7 @@
  */
 import type { Decoded } from '../../isa/decoder.ts';
 import type { Node, Program, Slot, Statement } from '../../isa/ir.ts';
-import { alwaysTrue, isRare } from '../emitter.ts';
+import { alwaysTrue, isRare } from '../programUses.ts';
 import { ownDisplacement } from '../forms.ts';
 import { STATE, ZERO } from '../layout.ts';
 import type { RegionInstruction } from './discover.ts';

@@ -3,7 +3,7 @@ import type { FunctionWriter } from '../../wasm/writer.ts';
 import { I64, op } from '../../wasm/opcodes.ts';
 import type { Slot, Statement, Width } from '../../isa/ir.ts';
 import type { Decoded } from '../../isa/decoder.ts';
-import { loadOp, storeOp, storeRegister } from '../emitter.ts';
+import { loadOp, storeOp, storeRegister } from '../widths.ts';
 import { F_AUX, F_CX, F_CY, F_PARITY, F_RES, GPR, STATE, ZERO } from '../layout.ts';
 
 const FLAG_FIELDS = [F_RES, F_CX, F_CY, F_AUX] as const;

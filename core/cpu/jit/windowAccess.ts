@@ -6,7 +6,7 @@
 import type { Decoded } from '../../isa/decoder.ts';
 import type { Node } from '../../isa/ir.ts';
 import { I32, op, v } from '../../wasm/opcodes.ts';
-import { storeOp } from '../emitter.ts';
+import { storeOp } from '../widths.ts';
 import { hostAddress, tableMiss } from '../tableAccess.ts';
 import type { AccessContext, MemoryAccess } from '../tableAccess.ts';
 import {

@@ -156,7 +156,11 @@ class Soak {
   async #check(): Promise<void> {
     const { client } = this.#engine;
     const counts = await this.#counts();
-    await type(client, VM, '\x03');
+    await until(async () => {
+      await type(client, VM, '\x03');
+      await sleep(1000);
+      return (await history(client, VM)).slice(-20).includes('# ');
+    }, 'the shell', PATIENCE_MS);
     const vm = new DebianVm(client, VM);
     if (!this.#options.nested) {
       const stored = Number(await vm.ask('cat /mnt/count'));

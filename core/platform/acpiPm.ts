@@ -136,6 +136,7 @@ export class AcpiPm implements Device {
   }
 
   saveState(): DeviceState {
+    this.update();
     const { status, enable, control, gpeStatus, gpeEnable, smiStatus, carries, state } = this;
     return { version: this.version, status, enable, control, gpeStatus, gpeEnable, smiStatus, carries, state };
   }

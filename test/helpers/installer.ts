@@ -5,26 +5,28 @@ export interface InstallerScreen {
   /** What a person can read now. */
   text(): Promise<string>;
   press(key: 'Enter' | 'ArrowLeft'): Promise<void>;
+  /** Letters that cannot be told from spaces. */
+  readonly unreadable?: RegExp;
 }
 
 interface Step {
-  readonly shows: RegExp;
+  readonly shows: string;
   readonly keys: readonly ('Enter' | 'ArrowLeft')[];
 }
 
 /** Questions in their order. Those without a mark may be left out by the installer. */
 const steps: readonly (Step & { readonly always: boolean })[] = [
-  { shows: /Select a language/, keys: ['Enter'], always: true },
-  { shows: /Select your location/, keys: ['Enter'], always: true },
-  { shows: /Configure the keyboard/, keys: ['Enter'], always: false },
-  { shows: /HTTP proxy information/, keys: ['Enter'], always: false },
-  { shows: /Guided - use entire disk/, keys: ['Enter'], always: true },
-  { shows: /Select disk to partition/, keys: ['Enter'], always: true },
-  { shows: /All files in one partition/, keys: ['Enter'], always: true },
-  { shows: /Finish partitioning and write/, keys: ['Enter'], always: true },
-  { shows: /Write the changes to disks\?/, keys: ['ArrowLeft', 'Enter'], always: true },
+  { shows: 'Select a language', keys: ['Enter'], always: true },
+  { shows: 'Select your location', keys: ['Enter'], always: true },
+  { shows: 'Configure the keyboard', keys: ['Enter'], always: false },
+  { shows: 'HTTP proxy information', keys: ['Enter'], always: false },
+  { shows: 'Guided - use entire disk', keys: ['Enter'], always: true },
+  { shows: 'Select disk to partition', keys: ['Enter'], always: true },
+  { shows: 'All files in one partition', keys: ['Enter'], always: true },
+  { shows: 'Finish partitioning and write', keys: ['Enter'], always: true },
+  { shows: 'Write the changes to disks?', keys: ['ArrowLeft', 'Enter'], always: true },
 ];
-const finished = /Installing the base system/;
+const finished = 'Installing the base system';
 
 /** Questions that are no part of the first screens, answered on the command line of the installer's kernel. */
 export const installerAnswers = [
@@ -38,16 +40,17 @@ const SETTLE_MS = 700;
 
 /** @throws Error with what is on the screen when it does not go on for so long */
 export async function partitionDisk(screen: InstallerScreen, patienceMs: number, report: (line: string) => void = () => {}): Promise<void> {
+  const seen = (text: string): string => (screen.unreadable ? text.replace(screen.unreadable, ' ') : text);
   let next = 0;
   let since = performance.now();
   for (;;) {
-    const text = await screen.text();
-    if (finished.test(text)) return;
+    const text = seen(await screen.text());
+    if (text.includes(seen(finished))) return;
     const reach = steps.findIndex(({ always }, index) => index >= next && always);
-    const at = steps.findIndex(({ shows }, index) => index >= next && index <= (reach < 0 ? steps.length : reach) && shows.test(text));
+    const at = steps.findIndex(({ shows }, index) => index >= next && index <= (reach < 0 ? steps.length : reach) && text.includes(seen(shows)));
     const step = steps[at];
     if (step !== undefined) {
-      report(step.shows.source);
+      report(step.shows);
       await pause(SETTLE_MS);
       for (const key of step.keys) {
         await screen.press(key);

@@ -77,7 +77,7 @@ describe('the user network', () => {
   it('speaks IPv6: an address by itself, pings, TCP', async () => {
     const server = await webServer('::1', 10);
     const shell = await boot(amd64, 'user,host-loopback');
-    expect(await shell.ask('ifconfig eth0 up; for i in $(seq 100); do ip -6 addr show eth0 | grep -q "inet6 fd00.*global" && ip -6 addr show eth0 | grep -vq tentative && break; sleep 0.1; done; ip -6 addr show eth0')).toMatch(/inet6 fd00::\S+\/64 scope global/);
+    expect(await shell.ask('ifconfig eth0 up; for i in $(seq 100); do ip -6 addr show eth0 | grep -q "inet6 fd00.*global" && ! ip -6 addr show eth0 | grep -q tentative && break; sleep 0.1; done; ip -6 addr show eth0')).toMatch(/inet6 fd00::\S+\/64 scope global/);
     expect(await shell.ask('ping6 -c 2 fd00::2')).toContain('2 packets received');
     expect(await shell.ask('ip -6 route')).toContain('default via fe80::2');
     expect(await shell.ask(`wget -q -O - 'http://[fd00::2]:${server.port}/' | md5sum`)).toContain(server.sum);

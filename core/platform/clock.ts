@@ -21,11 +21,49 @@ export interface TimeSource {
   nowNs(): number;
   /** With an instruction count a sleeping machine's time does not pass by itself: the clock skips ahead instead. */
   readonly skips: boolean;
+  /** From now on the guest waits, and may find the time anywhere; it has work. */
+  idle?(): void;
+  busy?(): void;
 }
 
-/** Guest time follows the host's monotonic clock. */
-export function wallTimeSource(): TimeSource {
-  return { nowNs: () => Math.floor(performance.now() * 1_000_000), skips: false };
+/** Time between two looks at the clock that is more than this was somebody else's, while the guest had work. */
+const LEAP_NS = 1_000_000;
+/** What is behind is made up for at an eighth of the time that passes. */
+const CATCH_UP = 8;
+/** More than this is not kept back. */
+const LAG_LIMIT_NS = 5_000_000_000;
+
+/**
+ * Guest time follows the host's monotonic clock. While the guest has work it does not leap: what a busy host gave to others is made up for
+ * little by little, and at once when the guest is idle. A kernel that counts timer interrupts during a delay would else find too few (Linux
+ * panics then), and its watchdogs would bark.
+ * @param hostNs nanoseconds of the host's monotonic clock
+ */
+export function wallTimeSource(hostNs: () => number = () => Math.floor(performance.now() * 1_000_000)): TimeSource {
+  let seen = hostNs();
+  let lag = 0;
+  let idle = true;
+  return {
+    skips: false,
+    nowNs() {
+      const now = hostNs();
+      if (idle) return now;
+      const passed = now - seen;
+      seen = now;
+      if (passed > LEAP_NS) lag = Math.min(LAG_LIMIT_NS, lag + passed - LEAP_NS);
+      else if (lag > 0) lag = Math.max(0, lag - passed / CATCH_UP);
+      return now - Math.ceil(lag);
+    },
+    idle() {
+      idle = true;
+      lag = 0;
+    },
+    busy() {
+      if (!idle) return;
+      idle = false;
+      seen = hostNs();
+    },
+  };
 }
 
 /**
@@ -159,6 +197,16 @@ export class VirtualClock implements Component {
     return true;
   }
 
+  /** The guest waits: time that it has fallen behind is made up for. */
+  idle(): void {
+    this.source.idle?.();
+  }
+
+  /** The guest has work: time does not leap. */
+  busy(): void {
+    this.source.busy?.();
+  }
+
   /** Runs an action during which everybody sees one time; no time is lost. */
   hold<T>(action: () => T): T {
     if (this.pausedAt !== null) return action();
@@ -177,6 +225,7 @@ export class VirtualClock implements Component {
 
   resume(): void {
     if (this.pausedAt === null) return;
+    this.source.idle?.();
     this.offset = this.pausedAt - this.source.nowNs();
     this.pausedAt = null;
   }
@@ -191,6 +240,7 @@ export class VirtualClock implements Component {
   /** Sets the time; devices re-arm their own timers when their states are loaded after this one. */
   loadState(state: unknown): void {
     const now = StateReader.open(this, state).time('nowNs');
+    this.source.idle?.();
     if (this.pausedAt !== null) this.pausedAt = now;
     else this.offset = now - this.source.nowNs();
   }

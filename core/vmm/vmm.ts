@@ -106,8 +106,10 @@ export class Vmm {
           if (performance.now() >= end) return { kind: 'ran' };
           continue;
         }
+        pc.clock.idle();
         return { kind: 'halted', wakeInNs: pc.clock.untilNextNs() };
       }
+      pc.clock.busy();
       this.trace?.entry();
       const reason = cpu.enter(turns.budget);
       if (reason === EXIT_DEBUGGER) return { kind: 'held' };

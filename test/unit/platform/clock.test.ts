@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ManualTime } from '../../doubles/manualTime.ts';
-import { TickRate, VirtualClock, instructionTimeSource } from '../../../core/platform/clock.ts';
+import { TickRate, VirtualClock, instructionTimeSource, wallTimeSource } from '../../../core/platform/clock.ts';
 
 describe('virtual clock', () => {
   it('calls timers in the order of their deadlines, each once', () => {
@@ -77,5 +77,51 @@ describe('virtual clock', () => {
         if (far > 0) expect(rate.ticksAt(rate.nsAt(far) - 1)).toBe(far - 1);
       }),
     );
+  });
+});
+
+describe('the wall clock of a guest', () => {
+  const ms = 1_000_000;
+  const machine = () => {
+    const host = { ns: 5 * ms };
+    const source = wallTimeSource(() => host.ns);
+    const pass = (ns: number): number => {
+      host.ns += ns;
+      return source.nowNs();
+    };
+    return { host, source, pass };
+  };
+
+  it('does not leap while the guest has work, and makes up for it little by little', () => {
+    const { host, source, pass } = machine();
+    source.busy!();
+    expect(pass(ms / 2)).toBe(5.5 * ms);
+    // The host gave 40 ms to somebody else.
+    expect(pass(40 * ms)).toBe(6.5 * ms);
+    let before = source.nowNs();
+    for (let i = 0; i < 320; i++) {
+      const now = pass(ms);
+      expect(now - before).toBeGreaterThanOrEqual(ms);
+      expect(now - before).toBeLessThanOrEqual(1.125 * ms + 1);
+      before = now;
+    }
+    expect(pass(ms)).toBe(host.ns);
+  });
+
+  it('leaps while the guest waits', () => {
+    const { host, source, pass } = machine();
+    source.busy!();
+    pass(30 * ms);
+    source.idle!();
+    expect(pass(50 * ms)).toBe(host.ns);
+    source.busy!();
+    expect(pass(ms)).toBe(host.ns);
+  });
+
+  it('falls behind by no more than five seconds', () => {
+    const { host, source, pass } = machine();
+    source.busy!();
+    for (let i = 0; i < 100; i++) pass(100 * ms);
+    expect(host.ns - source.nowNs()).toBe(5_000 * ms);
   });
 });

@@ -30,8 +30,8 @@ beforeAll(async () => {
 }, FETCH_MS);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-async function boot(guest: Guest, network: string): Promise<GuestShell> {
-  const shell = new GuestShell([...guestOptions(guest, '', GUEST_SECONDS), '--net', network], { VANDERPOOL_RUNTIME: folder });
+async function boot(guest: Guest, network: string, words = '', more: readonly string[] = []): Promise<GuestShell> {
+  const shell = new GuestShell([...guestOptions(guest, words, GUEST_SECONDS), '--net', network, ...more], { VANDERPOOL_RUNTIME: folder });
   onTestFinished(() => void shell.child.kill('SIGKILL'));
   await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
   return shell;
@@ -91,6 +91,21 @@ describe('the user network', () => {
     for (const address of ['10.0.2.2', '10.0.2.3']) expect(await shell.ask(`wget -O - http://${address}:${server.port}/ 2>&1`), address).toContain('refused');
     shell.child.stdin.write('echo from the guest | nc -l -p 7000\n');
     expect(await readFrom(free)).toBe('from the guest\n');
+  }, TEST_MS);
+});
+
+describe('an interface behind VT-d', () => {
+  it.each([['lazy', ''], ['strict', ' iommu.strict=1']])('carries a download and an upload with the right sums, translation %s, and no fault', async (_, strict) => {
+    const server = await webServer('127.0.0.1', 20);
+    const shell = await boot(amd64, 'user,host-loopback', `intel_iommu=on${strict}`, ['--machine', 'iommu=on']);
+    expect(await shell.ask(lease)).toContain('lease of 10.0.2.15 obtained');
+    expect(await shell.ask('cat /sys/class/net/eth0/device/../iommu_group/type')).toMatch(strict ? /^DMA$/m : /^DMA-FQ$/m);
+    expect(await shell.ask(`wget -q -O /tmp/file http://10.0.2.2:${server.port}/; md5sum /tmp/file`)).toContain(server.sum);
+    const sink = await sumOfUpload();
+    await shell.ask(`nc 10.0.2.2 ${sink.port} < /tmp/file`);
+    expect(await sink.sum).toBe(server.sum);
+    expect(await shell.ask('grep virtio /proc/interrupts')).toContain('IR-PCI-MSI');
+    expect(await shell.ask('dmesg | grep -i DMAR')).not.toMatch(/DMAR: \[/);
   }, TEST_MS);
 });
 

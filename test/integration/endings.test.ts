@@ -39,8 +39,8 @@ describe('the exit status of run', () => {
   });
 
   it('is 0 for the power-off of ACPI', async () => {
-    // PM1a control: SLP_TYP 5, SLP_EN.
-    const { status, stderr } = await run([0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x34, 0x66, 0xef, ...asm.spin]);
+    // PM1a control: SLP_TYP 0, which is S5's, and SLP_EN.
+    const { status, stderr } = await run([0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, ...asm.spin]);
     expect([status, stderr]).toEqual([0, '']);
   });
 });

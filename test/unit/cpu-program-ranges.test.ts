@@ -64,6 +64,18 @@ describe.each(TIERS)('a structure reached through one register, regions %s', (ti
     expect([stop.kind, guest.get('rdi')]).toEqual(['hlt', 60 * 708]);
   });
 
+  it('is not confused with another when two registers are exchanged', () => {
+    const guest = new Guest(tier);
+    const stop = guest.run64((a) => {
+      a.emit('MOV', r.ebx, DATA).emit('MOV', r.eax, DATA + 2 * PAGE).emit('MOV', r.ecx, 60).emit('XOR', r.edi, r.edi);
+      a.emit('MOV', dword(mem(r.rbx)), 1).emit('MOV', dword(mem(r.rbx, 8)), 3).emit('MOV', dword(mem(r.rax)), 10).emit('MOV', dword(mem(r.rax, 8)), 700);
+      a.label('loop').emit('ADD', r.edi, dword(mem(r.rbx))).emit('ADD', r.edi, dword(mem(r.rax))).emit('XCHG', r.rax, r.rbx);
+      a.emit('SUB', r.edi, dword(mem(r.rax))).emit('ADD', r.edi, dword(mem(r.rbx, 8))).emit('XCHG', r.rbx, r.rax);
+      a.emit('DEC', r.ecx).emit('JNZ', 'loop').emit('HLT');
+    });
+    expect([stop.kind, guest.get('rdi')]).toEqual(['hlt', 60 * 710]);
+  });
+
   it('may be the stack', () => {
     const guest = new Guest(tier);
     const stop = guest.run64((a) => {

@@ -65,8 +65,14 @@ const EFFECTS = new WeakMap<Program, readonly Effect[]>();
 function effectsOf(program: Program): readonly Effect[] {
   const known = EFFECTS.get(program);
   if (known) return known;
-  const effects: Effect[] = [];
-  collect(program.statements, effects, false);
+  const all: Effect[] = [];
+  collect(program.statements, all, false);
+  // A program reads registers as they were when it began: behind its first write of one, what reads mean is no longer followed.
+  const first = all.findIndex(({ kind }) => kind === 'set');
+  const effects = first < 0 ? all : all.flatMap((effect, i): Effect[] => {
+    if (i <= first || effect.kind === 'barrier') return [effect];
+    return effect.kind === 'set' ? [{ ...effect, value: null }] : [];
+  });
   EFFECTS.set(program, effects);
   return effects;
 }

@@ -46,6 +46,8 @@ export class Engine {
   #stopping = false;
   #housekeeping: NodeJS.Timeout | undefined;
   #neededAt = performance.now();
+  #background: Promise<void> = Promise.resolve();
+  #waiting = false;
 
   /** Takes the library's lock and opens its database. @throws ContractError `library-locked`, `library-newer`, `library-unusable`. */
   constructor(options: EngineOptions) {
@@ -74,7 +76,7 @@ export class Engine {
     const { idleMs } = this.#options;
     this.#housekeeping = setInterval(() => this.#keepHouse(), Math.min(HOUSEKEEPING_MS, idleMs ?? HOUSEKEEPING_MS));
     this.#housekeeping.unref();
-    void this.#autostart();
+    this.#inBackground(() => this.#autostart());
   }
 
   serve(transport: Transport): void {
@@ -94,6 +96,7 @@ export class Engine {
   /** VMs that want to run with the engine do; one that cannot is told of, and keeps no other from it. */
   async #autostart(): Promise<void> {
     for (const { id, state } of (await this.supervisor.list()).filter(({ config }) => config.autostart)) {
+      if (this.#stopping) return;
       try {
         await (state === 'suspended' ? this.snapshots.resume(id) : this.supervisor.start(id));
       } catch (error) {
@@ -137,12 +140,23 @@ export class Engine {
   /** Ends the engine when its library was removed from under it, or when it was idle for long. */
   #keepHouse(): void {
     const { folder, idleMs, stopped } = this.#options;
-    if (!this.#stopping) void this.snapshots.takeScheduled(Date.now());
     const idle = this.supervisor.running === 0 && this.#clients.size === 0 && !this.server.status().running;
     if (!idle) this.#neededAt = performance.now();
     const gone = !existsSync(join(folder, LOCK_FILE));
     const unneeded = idleMs !== undefined && performance.now() - this.#neededAt > idleMs;
-    if ((gone || unneeded) && !this.#stopping) void this.close().finally(stopped);
+    if (this.#stopping) return;
+    if (gone || unneeded) void this.close().finally(stopped);
+    else this.#inBackground(() => this.snapshots.takeScheduled(Date.now()));
+  }
+
+  /** Work of the engine's own, one piece after the other; closing waits for it. Each tells of its errors: what is left is a library that went away. */
+  #inBackground(work: () => Promise<void>): void {
+    if (this.#waiting) return;
+    this.#waiting = true;
+    this.#background = this.#background.then(() => {
+      this.#waiting = false;
+      return this.#stopping ? undefined : work();
+    }).catch(() => undefined);
   }
 
   /** Ends every VM, closes everything and gives the library free. */
@@ -150,6 +164,7 @@ export class Engine {
     this.#stopping = true;
     clearInterval(this.#housekeeping);
     await this.supervisor.stopAll();
+    await this.#background;
     await this.snapshots.close();
     await this.server.stop();
     const { folder } = this.#options;

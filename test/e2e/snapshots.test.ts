@@ -106,6 +106,8 @@ describe('snapshots in the interface', () => {
   });
 
   it('the machine is suspended, and goes on where it was', async () => {
+    // A dialog that closes gives the page back a moment later: until then it takes no keys.
+    await page.getByRole('tab', { name: 'Snapshots' }).waitFor();
     await page.keyboard.press('Alt+S');
     await status('Suspended');
     await page.getByRole('button', { name: 'Resume' }).first().click();

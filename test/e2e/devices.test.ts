@@ -1,37 +1,24 @@
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { namelessControls, newLibrary, openBrowser, openPage, removeLibrary, serveApp, typeLine, waitForText } from '../helpers/browser.ts';
-import type { App } from '../helpers/browser.ts';
+import type { Page } from 'playwright-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { namelessControls, typeLine, useInterface, waitForText } from '../helpers/browser.ts';
 import { vanderpool } from '../helpers/command-line.ts';
 import { provideGuest } from '../helpers/guests.ts';
 
 /** A device of the host in a guest, by hand: assigned, used, told to reach what it may not, released. */
 const BOOT_MS = 120_000;
 
-let browser: Browser;
 let library = '';
-let app: App;
 let page: Page;
-let problems: readonly string[] = [];
+useInterface((opened) => ({ page, library } = opened));
 
 beforeAll(async () => {
   const guest = await provideGuest('amd64');
-  browser = await openBrowser();
-  library = await newLibrary();
   const create = (name: string): Promise<unknown> => vanderpool([
     'vm', 'create', name, '--library', library, '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', 'console=ttyS0 intel_iommu=on shell', '--machine', 'iommu=on',
   ]);
   await create('Debian 12');
   await create('Other');
-  app = await serveApp(library);
-  ({ page, problems } = await openPage(browser, app.url));
 }, 600_000);
-afterAll(async () => {
-  await app.quit();
-  await browser.close();
-  await removeLibrary(library);
-});
-afterEach(() => expect(problems).toEqual([]));
 
 const status = (text: string): Promise<void> => page.getByRole('status', { name: `State: ${text}` }).waitFor();
 const open = async (vm: string): Promise<void> => {

@@ -3,39 +3,25 @@ import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { newLibrary, openBrowser, openPage, removeLibrary, serveApp, typeLine, waitForText } from '../helpers/browser.ts';
-import type { App } from '../helpers/browser.ts';
+import type { Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { typeLine, useInterface, waitForText } from '../helpers/browser.ts';
 import { driverGuest } from '../helpers/driver-guest.ts';
 import { grubIso } from '../helpers/isoImages.ts';
 
 /** A machine from an ISO image, used on its display: GRUB's menu waits for a key on the PS/2 keyboard. */
 const BOOT_MS = 120_000;
 
-let browser: Browser;
 let folder = '';
 let iso = '';
-let library = '';
-let app: App;
 let page: Page;
-let problems: readonly string[] = [];
+useInterface((opened) => ({ page } = opened));
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'vanderpool-display-'));
   iso = grubIso({ folder, guest: await driverGuest('amd64', folder), append: 'console=ttyS0 quiet' }, true);
-  browser = await openBrowser();
-  library = await newLibrary();
-  app = await serveApp(library);
-  ({ page, problems } = await openPage(browser, app.url));
 }, 600_000);
-afterAll(async () => {
-  await app.quit();
-  await browser.close();
-  await removeLibrary(library);
-  rmSync(folder, { recursive: true, force: true });
-});
-afterEach(() => expect(problems).toEqual([]));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const screen = (): ReturnType<Page['locator']> => page.getByLabel(/^Screen of grub/);
 

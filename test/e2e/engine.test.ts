@@ -1,34 +1,19 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { newLibrary, openBrowser, openPage, removeLibrary, savedLog, screenText, serveApp, typeLine, waitForText } from '../helpers/browser.ts';
-import type { App } from '../helpers/browser.ts';
+import type { Page } from 'playwright-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { savedLog, screenText, typeLine, useInterface, waitForText } from '../helpers/browser.ts';
 import { machineDouble } from '../helpers/command-line.ts';
 
 /** The real interface against the real engine; in the place of a processor stands a machine that obeys words on COM1. */
-const environment = { VANDERPOOL_MACHINE: machineDouble };
-
-let browser: Browser;
 let library = '';
-let app: App;
 let page: Page;
-let problems: readonly string[] = [];
+const app = useInterface((opened) => ({ page, library } = opened), { VANDERPOOL_MACHINE: machineDouble });
 
 beforeAll(async () => {
-  browser = await openBrowser();
-  library = await newLibrary();
   writeFileSync(join(library, 'vmlinuz'), 'a kernel, as far as the double cares');
   writeFileSync(join(library, 'initrd.img'), 'an initrd');
-  app = await serveApp(library, environment);
-  ({ page, problems } = await openPage(browser, app.url));
 });
-afterAll(async () => {
-  await app.quit();
-  await browser.close();
-  await removeLibrary(library);
-});
-afterEach(() => expect(problems).toEqual([]));
 
 const status = (text: string): Promise<void> => page.getByRole('status', { name: `State: ${text}` }).waitFor();
 
@@ -117,8 +102,7 @@ describe('the interface against the engine', () => {
     await app.quit();
     await page.getByText('The engine does not answer.', { exact: true }).waitFor();
     await page.context().close();
-    app = await serveApp(library, environment);
-    ({ page, problems } = await openPage(browser, app.url));
+    await app.open();
     await page.getByRole('option', { name: /^Debian/ }).click();
     await page.getByRole('tab', { name: 'Overview' }).click();
     await page.getByText('128 MiB', { exact: true }).waitFor();

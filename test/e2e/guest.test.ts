@@ -1,33 +1,19 @@
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { newLibrary, openBrowser, openPage, removeLibrary, savedLog, screenText, serveApp, typeLine, waitForText } from '../helpers/browser.ts';
-import type { App } from '../helpers/browser.ts';
+import type { Page } from 'playwright-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { savedLog, screenText, typeLine, useInterface, waitForText } from '../helpers/browser.ts';
 import { provideGuest } from '../helpers/guests.ts';
 import type { Guest } from '../helpers/guests.ts';
 
 /** The main job, by hand: an unmodified Debian kernel from the wizard to its shell, and back after a restart of everything. */
 const BOOT_MS = 120_000;
 
-let browser: Browser;
 let guest: Guest;
-let library = '';
-let app: App;
 let page: Page;
-let problems: readonly string[] = [];
+const app = useInterface((opened) => ({ page } = opened));
 
 beforeAll(async () => {
   guest = await provideGuest('amd64');
-  browser = await openBrowser();
-  library = await newLibrary();
-  app = await serveApp(library);
-  ({ page, problems } = await openPage(browser, app.url));
 }, 600_000);
-afterAll(async () => {
-  await app.quit();
-  await browser.close();
-  await removeLibrary(library);
-});
-afterEach(() => expect(problems).toEqual([]));
 
 const status = (text: string): Promise<void> => page.getByRole('status', { name: `State: ${text}` }).waitFor();
 
@@ -77,8 +63,7 @@ describe('a Debian guest in the interface', () => {
   it('is there again, with configuration and console, after everything was restarted', async () => {
     await page.context().close();
     await app.quit();
-    app = await serveApp(library);
-    ({ page, problems } = await openPage(browser, app.url));
+    await app.open();
     await page.getByRole('option', { name: /^Debian 12/ }).click();
     await page.getByRole('tab', { name: 'Overview' }).click();
     await page.getByText('console=ttyS0 shell').waitFor();

@@ -1,32 +1,19 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { newLibrary, openBrowser, openPage, removeLibrary, serveApp } from '../helpers/browser.ts';
-import type { App } from '../helpers/browser.ts';
+import type { Page } from 'playwright-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { useInterface } from '../helpers/browser.ts';
 import { machineDouble, vanderpool } from '../helpers/command-line.ts';
 
 /** Disks and network interfaces in the interface, as the engine then has them. */
-let browser: Browser;
 let library = '';
-let app: App;
 let page: Page;
-let problems: readonly string[] = [];
+useInterface((opened) => ({ page, library } = opened), { VANDERPOOL_MACHINE: machineDouble });
 
 beforeAll(async () => {
-  browser = await openBrowser();
-  library = await newLibrary();
   writeFileSync(join(library, 'disk.img'), new Uint8Array(65536));
   writeFileSync(join(library, 'install.iso'), new Uint8Array(65536));
-  app = await serveApp(library, { VANDERPOOL_MACHINE: machineDouble });
-  ({ page, problems } = await openPage(browser, app.url));
 });
-afterAll(async () => {
-  await app.quit();
-  await browser.close();
-  await removeLibrary(library);
-});
-afterEach(() => expect(problems).toEqual([]));
 
 async function configOf(name: string): Promise<{ disks: unknown[]; networks: { forwards: unknown[] }[] }> {
   const { stdout } = await vanderpool(['vm', 'show', name, '--json', '--library', library]);

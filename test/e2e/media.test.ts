@@ -1,32 +1,19 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { newLibrary, openBrowser, openPage, removeLibrary, serveApp } from '../helpers/browser.ts';
-import type { App } from '../helpers/browser.ts';
+import type { Page } from 'playwright-core';
+import { beforeAll, expect, it } from 'vitest';
+import { useInterface } from '../helpers/browser.ts';
 import { vanderpool } from '../helpers/command-line.ts';
 
 /** What changes in a running machine: the disc in its drive, the memory that its guest is asked for. */
-let browser: Browser;
 let library = '';
-let app: App;
 let page: Page;
-let problems: readonly string[] = [];
+useInterface((opened) => ({ page, library } = opened));
 
 beforeAll(async () => {
-  browser = await openBrowser();
-  library = await newLibrary();
   writeFileSync(join(library, 'disc.iso'), new Uint8Array(65536));
   await vanderpool(['vm', 'create', 'Drives', '--cdrom', 'empty', '--balloon', 'on', '--library', library]);
-  app = await serveApp(library);
-  ({ page, problems } = await openPage(browser, app.url));
 });
-afterAll(async () => {
-  await app.quit();
-  await browser.close();
-  await removeLibrary(library);
-});
-afterEach(() => expect(problems).toEqual([]));
 
 async function discOf(name: string): Promise<string | undefined> {
   const { stdout } = await vanderpool(['vm', 'show', name, '--json', '--library', library]);

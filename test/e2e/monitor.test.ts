@@ -1,28 +1,14 @@
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { newLibrary, openBrowser, openPage, removeLibrary, screenText, serveApp, typeLine, waitForText } from '../helpers/browser.ts';
-import type { App } from '../helpers/browser.ts';
+import type { Page } from 'playwright-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { screenText, typeLine, useInterface, waitForText } from '../helpers/browser.ts';
 
 /** The first start: a new library, nothing downloaded, the built-in guest. */
-let browser: Browser;
-let library = '';
-let app: App;
 let page: Page;
-let problems: readonly string[] = [];
+useInterface((opened) => ({ page } = opened));
 
 beforeAll(async () => {
-  browser = await openBrowser();
-  library = await newLibrary();
-  app = await serveApp(library);
-  ({ page, problems } = await openPage(browser, app.url));
   await page.getByRole('option', { name: /^Monitor/ }).click();
 });
-afterAll(async () => {
-  await app.quit();
-  await browser.close();
-  await removeLibrary(library);
-});
-afterEach(() => expect(problems).toEqual([]));
 
 async function clear(): Promise<void> {
   await page.getByRole('button', { name: 'Console actions' }).click();

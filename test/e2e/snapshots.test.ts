@@ -1,10 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { namelessControls, newLibrary, openBrowser, openPage, removeLibrary, serveApp, typeLine, waitForText } from '../helpers/browser.ts';
-import type { App } from '../helpers/browser.ts';
+import type { Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { namelessControls, typeLine, useInterface, waitForText } from '../helpers/browser.ts';
 import { vanderpool } from '../helpers/command-line.ts';
 import { ext4Image } from '../helpers/debianVm.ts';
 import { driverGuest } from '../helpers/driver-guest.ts';
@@ -12,33 +11,21 @@ import { driverGuest } from '../helpers/driver-guest.ts';
 /** Snapshots of a running Debian guest with a disk, by hand: take, change a file, restore, branch, compare, suspend, delete. */
 const BOOT_MS = 120_000;
 
-let browser: Browser;
 let folder = '';
 let library = '';
-let app: App;
 let page: Page;
-let problems: readonly string[] = [];
+useInterface((opened) => ({ page, library } = opened));
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'vanderpool-e2e-'));
   const guest = await driverGuest('amd64', folder);
   const disk = ext4Image(join(folder, 'disk.img'));
-  browser = await openBrowser();
-  library = await newLibrary();
   await vanderpool(['vm', 'create', 'Debian 12', '--library', library, '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', 'console=ttyS0 quiet', '--memory', '256M', '--disk', `${disk},format=raw`]);
-  app = await serveApp(library);
-  ({ page, problems } = await openPage(browser, app.url));
   await page.getByRole('option', { name: /^Debian 12/ }).click();
   await page.getByRole('button', { name: 'Start', exact: true }).first().click();
   await waitForText(page, /GUEST-READY[^]*#\s*$/, BOOT_MS);
 }, 600_000);
-afterAll(async () => {
-  await app.quit();
-  await browser.close();
-  await removeLibrary(library);
-  rmSync(folder, { recursive: true, force: true });
-});
-afterEach(() => expect(problems).toEqual([]));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const item = (name: string): ReturnType<Page['getByRole']> => page.getByRole('treeitem', { name: new RegExp(`^${name}`) });
 const dialog = (): ReturnType<Page['getByRole']> => page.getByRole('dialog');

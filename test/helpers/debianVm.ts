@@ -24,11 +24,11 @@ export class DebianVm {
     return new DebianVm(client, name);
   }
 
-  /** Starts it and waits for its shell. */
-  async boot(): Promise<void> {
+  /** Starts it and waits for its shell, at most `limitMs`. */
+  async boot(limitMs = ANSWER_MS): Promise<void> {
     await this.client.call('console.clear', { vm: this.name, port: 0 });
     await this.client.call('vm.start', { vm: this.name });
-    await until(async () => (await history(this.client, this.name)).split('GUEST-READY')[1]?.includes('# '), 'the shell of the guest', ANSWER_MS);
+    await until(async () => (await history(this.client, this.name)).split('GUEST-READY')[1]?.includes('# '), 'the shell of the guest', limitMs);
   }
 
   /** What a command prints, with plain line ends. */

@@ -4,9 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { diskDefaults, networkDefaults } from '../../core/contract/index.ts';
+import type { VmConfig } from '../../core/contract/index.ts';
 import { machineModuleUrl } from '../../core/machine/entries.ts';
+import { DebianVm } from '../helpers/debianVm.ts';
 import { driverGuest } from '../helpers/driver-guest.ts';
-import { history, startTestEngine, type, until } from '../helpers/engine.ts';
+import { history, startTestEngine, until } from '../helpers/engine.ts';
 import type { TestEngine } from '../helpers/engine.ts';
 import type { Guest } from '../helpers/guests.ts';
 import { refused } from '../helpers/refusal.ts';
@@ -14,12 +16,11 @@ import { refused } from '../helpers/refusal.ts';
 const VM = 'Debian';
 const TEST_MS = 240_000;
 const BOOT_MS = 120_000;
-const ANSWER_MS = 60_000;
 
 let folder = '';
 let guest: Guest;
 let test: TestEngine;
-let asked = 0;
+let debian: DebianVm;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'vanderpool-hot-plug-'));
@@ -29,27 +30,17 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 beforeEach(async () => {
   test = await startTestEngine(undefined, machineModuleUrl());
-  asked = 0;
 });
 afterEach(() => test.end());
 
 const call: TestEngine['client']['call'] = (operation, input) => test.client.call(operation, input);
 
-async function start(more: object = {}): Promise<void> {
-  const boot = { kind: 'image' as const, kernel: guest.kernel, initrd: guest.initramfs, append: 'console=ttyS0 quiet', modules: [] };
-  await call('vm.create', { config: { name: VM, boot, memoryBytes: 256 << 20, ...more } });
-  await call('vm.start', { vm: VM });
-  await until(async () => (await history(test.client, VM)).includes('GUEST-READY'), 'the guest is ready', BOOT_MS);
+async function start(more: Partial<VmConfig> = {}): Promise<void> {
+  debian = await DebianVm.create(test.client, VM, guest, more);
+  await debian.boot(BOOT_MS);
 }
 
-/** Types a command; the answer is what it printed. */
-async function ask(command: string): Promise<string> {
-  asked += 1;
-  // The quotes keep the echo of the typed line from looking like the mark.
-  await type(test.client, VM, `echo BE''GIN${asked}; ${command}; echo E''ND${asked}\n`);
-  const find = async (): Promise<string | undefined> => new RegExp(`BEGIN${asked}\\r\\n(.*?)END${asked}\\r\\n`, 's').exec(await history(test.client, VM))?.[1];
-  return (await until(find, `the answer to ${command}`, ANSWER_MS)).replaceAll('\r\n', '\n');
-}
+const ask = (command: string): Promise<string> => debian.ask(command);
 
 function appears(path: string, there: boolean): Promise<string> {
   return ask(`for i in $(seq 100); do [ ${there ? '' : '! '}-e ${path} ] && break; sleep 0.1; done; [ -e ${path} ] && echo there || echo gone`);

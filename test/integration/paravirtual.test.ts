@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { diskDefaults, defaultSerial } from '../../core/contract/index.ts';
+import type { VmConfig } from '../../core/contract/index.ts';
 import { machineModuleUrl } from '../../core/machine/entries.ts';
+import { DebianVm } from '../helpers/debianVm.ts';
 import { driverGuest } from '../helpers/driver-guest.ts';
 import { history, startTestEngine, type, until } from '../helpers/engine.ts';
 import type { TestEngine } from '../helpers/engine.ts';
@@ -23,7 +25,7 @@ const MIB = 1 << 20;
 let folder = '';
 let guest: Guest;
 let test: TestEngine;
-let asked = 0;
+let debian: DebianVm;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'vanderpool-paravirtual-'));
@@ -33,21 +35,12 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const call: TestEngine['client']['call'] = (operation, input) => test.client.call(operation, input);
 
-async function start(more: object): Promise<void> {
-  const boot = { kind: 'image' as const, kernel: guest.kernel, initrd: guest.initramfs, append: 'console=ttyS0 quiet', modules: [] };
-  await call('vm.create', { config: { name: VM, boot, memoryBytes: 512 * MIB, ...more } });
-  await call('vm.start', { vm: VM });
-  await until(async () => (await history(test.client, VM)).includes('GUEST-READY'), 'the guest is ready', BOOT_MS);
+async function start(more: Partial<VmConfig>): Promise<void> {
+  debian = await DebianVm.create(test.client, VM, guest, { memoryBytes: 512 * MIB, ...more });
+  await debian.boot(BOOT_MS);
 }
 
-/** Types a command; the answer is what it printed. */
-async function ask(command: string): Promise<string> {
-  asked += 1;
-  // The quotes keep the echo of the typed line from looking like the mark.
-  await type(test.client, VM, `echo BE''GIN${asked}; ${command}; echo E''ND${asked}\n`);
-  const find = async (): Promise<string | undefined> => new RegExp(`BEGIN${asked}\\r\\n(.*?)END${asked}\\r\\n`, 's').exec(await history(test.client, VM))?.[1];
-  return (await until(find, `the answer to ${command}`, ANSWER_MS)).replaceAll('\r\n', '\n');
-}
+const ask = (command: string): Promise<string> => debian.ask(command);
 
 /** An image of 4 MiB that begins with these bytes. */
 function image(name: string, contents: string | Uint8Array): string {
@@ -60,8 +53,7 @@ function image(name: string, contents: string | Uint8Array): string {
 describe('Debian in a VM of the library', () => {
   beforeEach(async () => {
     test = await startTestEngine(undefined, machineModuleUrl());
-    asked = 0;
-  });
+    });
   afterEach(() => test.end());
 
   it('uses a virtio console, gives memory back, and talks to its host by sockets', async () => {

@@ -2,7 +2,7 @@
 
 import { crc32 } from 'node:zlib';
 import { DescriptorRing, bufferAddress } from './ring.ts';
-import { addressValid, rctl, receiveQueues, register, rfctl, rxcsum, statistic } from './registers.ts';
+import { addressValid, rctl, receiveQueues, register, rfctl, rxcsum } from './registers.ts';
 import { cause } from './interrupts.ts';
 import { ETHERNET_BYTES, etherType, viewOf } from '../../net/packets.ts';
 import { finishChecksum } from '../../net/offload.ts';
@@ -92,7 +92,7 @@ export class Receiver {
       ring.write(index);
     }
     ring.advance(needed);
-    this.#count(frame.bytes);
+    this.#registers.countFrame('received', frame.bytes);
     const few = ring.available <= ring.entries >> (((this.#registers.get(register.rctl) >>> 8) & 3) + 1);
     return cause.received | cause.receiveQueue0 | (few ? cause.fewDescriptors : 0);
   }
@@ -123,15 +123,6 @@ export class Receiver {
     if (flexible > 0) return flexible * 1024;
     const size = 2048 >> ((value >>> rctl.sizeShift) & 3);
     return (value & rctl.sizeTimes16) !== 0 ? Math.min(size * 16, 16384) : size;
-  }
-
-  #count(frame: Uint8Array): void {
-    const registers = this.#registers;
-    registers.count(statistic.receivedGood, 1);
-    registers.count(statistic.totalReceived, 1);
-    registers.count(statistic.goodOctetsReceived, frame.length, true);
-    registers.count(statistic.totalOctetsReceived, frame.length, true);
-    if (((frame[0] ?? 0) & 1) !== 0) registers.count(frame[0] === 0xff ? statistic.receivedBroadcast : statistic.receivedMulticast, 1);
   }
 }
 

@@ -39,6 +39,17 @@ export const statistic = {
   goodOctetsTransmitted: 0x4090, totalOctetsReceived: 0x40c0, totalOctetsTransmitted: 0x40c8, totalReceived: 0x40d0, totalTransmitted: 0x40d4,
   transmittedMulticast: 0x40f0, transmittedBroadcast: 0x40f4,
 } as const;
+/** The counters that a good frame moves on, by its direction. */
+const frameStatistics = {
+  received: {
+    good: statistic.receivedGood, total: statistic.totalReceived, octets: [statistic.goodOctetsReceived, statistic.totalOctetsReceived],
+    broadcast: statistic.receivedBroadcast, multicast: statistic.receivedMulticast,
+  },
+  transmitted: {
+    good: statistic.transmittedGood, total: statistic.totalTransmitted, octets: [statistic.goodOctetsTransmitted, statistic.totalOctetsTransmitted],
+    broadcast: statistic.transmittedBroadcast, multicast: statistic.transmittedMulticast,
+  },
+} as const;
 export const STATISTICS = 0x4000;
 export const STATISTICS_BYTES = 0x128;
 
@@ -120,6 +131,14 @@ export class RegisterFile {
     if (!wide) return this.set(offset, all);
     this.set(offset, sum % 2 ** 32);
     this.set(offset + 4, this.get(offset + 4) + 1);
+  }
+
+  countFrame(direction: keyof typeof frameStatistics, frame: Uint8Array): void {
+    const { good, total, octets, broadcast, multicast } = frameStatistics[direction];
+    this.count(good, 1);
+    this.count(total, 1);
+    for (const counter of octets) this.count(counter, frame.length, true);
+    if (((frame[0] ?? 0) & 1) !== 0) this.count(frame[0] === 0xff ? broadcast : multicast, 1);
   }
 
   read(offset: number, size: AccessSize): number {

@@ -1,7 +1,7 @@
 /** Frames of the guest: descriptors of three kinds, checksums and segmentation as its contexts say. @82574 7.2 */
 
 import { DescriptorRing, bufferAddress } from './ring.ts';
-import { register, statistic, tctl, transmitQueues } from './registers.ts';
+import { register, tctl, transmitQueues } from './registers.ts';
 import { cause } from './interrupts.ts';
 import { ETHERNET_BYTES, etherType, fold, sumWords, viewOf } from '../../net/packets.ts';
 import { writeIpv4Checksum } from '../../net/offload.ts';
@@ -142,7 +142,7 @@ export class Transmitter {
     if (segmented) writeLengths(frame, offload);
     if (ipChecksum && viewOf(frame).getUint16(12) === etherType.ipv4) writeIpv4Checksum(frame.subarray(ETHERNET_BYTES));
     this.#link.toNetwork.commit(offload);
-    this.#count(frame);
+    this.#registers.countFrame('transmitted', frame);
     return true;
   }
 
@@ -157,15 +157,6 @@ export class Transmitter {
       reported = true;
     }
     return reported;
-  }
-
-  #count(frame: Uint8Array): void {
-    const registers = this.#registers;
-    registers.count(statistic.transmittedGood, 1);
-    registers.count(statistic.totalTransmitted, 1);
-    registers.count(statistic.goodOctetsTransmitted, frame.length, true);
-    registers.count(statistic.totalOctetsTransmitted, frame.length, true);
-    if (((frame[0] ?? 0) & 1) !== 0) registers.count(frame[0] === 0xff ? statistic.transmittedBroadcast : statistic.transmittedMulticast, 1);
   }
 }
 

@@ -45,6 +45,8 @@ export class Snapshots {
   readonly #disks: DiskStates;
   /** VMs that something is being done to. */
   readonly #busy = new Set<string>();
+  /** Readings of what a VM is now, for a comparison: whatever is to be done to it waits for the one under way. */
+  readonly #readings = new Map<string, Promise<unknown>>();
   /** Segments that a running machine still reads, or that its next snapshot builds on, by VM. */
   readonly #pinned = new Map<string, ReadonlySet<number>>();
   /** Snapshots in the making: their segments have no references yet. */
@@ -340,7 +342,7 @@ export class Snapshots {
       const vm = await this.#supervisor.get(reference);
       const stored = (name: string): ComparedSide => compared(this.#store.load(this.#store.get(vm.id, name).id));
       const before = stored(from);
-      const after = to === null ? await this.#present(vm) : stored(to);
+      const after = to === null ? await this.#read(vm) : stored(to);
       const maps = [before, after].flatMap(({ map, disks }) => [map, ...disks.map((disk) => decodeDisk(disk))]);
       const readers = new SegmentReaders(new Map(this.#store.paths(new Set(maps.flatMap((map) => [...map.references().keys()])))));
       const hashOf: ChunkHash = (segment, position) => readers.get(segment).hashOf(position);
@@ -368,6 +370,17 @@ export class Snapshots {
       }
     }
     return differences;
+  }
+
+  #read(vm: Vm): Promise<ComparedSide> {
+    if (this.#busy.has(vm.id)) throw this.#isBusy(vm);
+    const before = this.#readings.get(vm.id);
+    const reading = (before ? before.then(() => this.#present(vm)) : this.#present(vm)).finally(() => {
+      if (this.#readings.get(vm.id) === settled) this.#readings.delete(vm.id);
+    });
+    const settled = reading.catch(() => undefined);
+    this.#readings.set(vm.id, settled);
+    return reading;
   }
 
   /** The state of a VM now. That of a running one is recorded nowhere. */
@@ -521,13 +534,19 @@ export class Snapshots {
   /** One thing at a time is done to a VM's states. */
   async #exclusively<T>(reference: string, action: (vm: Vm) => Promise<T>): Promise<T> {
     const vm = await this.#supervisor.get(reference);
-    if (this.#busy.has(vm.id)) throw wrongState(vm, 'a snapshot of it is being taken or restored', 'Wait for it, or cancel it.');
+    if (this.#busy.has(vm.id)) throw this.#isBusy(vm);
     this.#busy.add(vm.id);
     try {
-      return await action(vm);
+      const reading = this.#readings.get(vm.id);
+      await reading;
+      return await action(reading ? await this.#supervisor.get(vm.id) : vm);
     } finally {
       this.#busy.delete(vm.id);
     }
+  }
+
+  #isBusy(vm: Vm): ContractError {
+    return wrongState(vm, 'a snapshot of it is being taken or restored', 'Wait for it, or cancel it.');
   }
 }
 

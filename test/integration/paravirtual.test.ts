@@ -53,7 +53,7 @@ function image(name: string, contents: string | Uint8Array): string {
 describe('Debian in a VM of the library', () => {
   beforeEach(async () => {
     test = await startTestEngine(undefined, machineModuleUrl());
-    });
+  });
   afterEach(() => test.end());
 
   it('uses a virtio console, gives memory back, and talks to its host by sockets', async () => {

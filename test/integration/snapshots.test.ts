@@ -110,6 +110,15 @@ describe('a snapshot of a running VM', () => {
     expect(holds(await call('snapshot.diff', { vm: VM, from: 'two', to: null }))).toBe(true);
   });
 
+  it('is compared with the present while the machine is compared again, saved and suspended: each waits for its turn', async () => {
+    await startMonitor();
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    const compare = (): Promise<unknown> => call('snapshot.diff', { vm: VM, from: 'one', to: null });
+    const comparisons = [compare(), compare()];
+    expect(await call('vm.suspend', { vm: VM })).toMatchObject({ state: 'suspended' });
+    expect(await Promise.all(comparisons)).toHaveLength(2);
+  });
+
   it('is cloned: the clone goes on by itself', async () => {
     await startMonitor();
     await poke(7);

@@ -29,6 +29,7 @@ export const guestRows: readonly GuestRow[] = [
     initramfs: true, fetchedByDefault: false,
   },
   { ...extra('qemu', 'QEMU with all its libraries, for guests in guests', 'qemu-system-x86'), dependencies: true },
+  { ...extra('pciutils', 'lspci with its libraries', 'pciutils'), dependencies: true },
   extra('xen', 'Xen hypervisor', 'xen-hypervisor-4.17-amd64'),
   extra('installer', 'Debian installer, network boot', 'debian-installer-12-netboot-amd64'),
   extra('seabios', 'BIOS firmware', 'seabios'),

@@ -1,5 +1,6 @@
 /** Resources of the host that can be assigned to a VM, each as a PCI function of its own. */
 import { z } from 'zod';
+import { HOT_PLUG_SLOTS } from './limits.ts';
 import { vmReference } from './vm.ts';
 
 /**
@@ -36,17 +37,20 @@ export const device = z.strictObject({
   vm: z.strictObject({ id: z.string(), name: z.string() }).nullable(),
   /** That VM runs, and has it. */
   inUse: z.boolean(),
-  /** It can be released now: its VM does not run, or got it while it ran. */
-  removable: z.boolean(),
 });
 export type Device = z.infer<typeof device>;
 
-/** What a VM process plugs in. */
-export const assignedDevice = z.strictObject({ id: deviceId, kind: deviceKind, name: z.string().max(200), path: z.string().max(4096).nullable(), requester: z.int().min(0).max(0xffff) });
-export type AssignedDevice = z.infer<typeof assignedDevice>;
-
 /** Devices that one VM can have. */
 export const DEVICES_MAXIMUM = 8;
+
+/** Slots of a machine: those for cards, and behind them one for each device that is assigned at its start. */
+export const machineSlot = z.int().min(1).max(HOT_PLUG_SLOTS + DEVICES_MAXIMUM);
+
+/** What a VM process plugs in. */
+export const assignedDevice = z.strictObject({
+  id: deviceId, kind: deviceKind, name: z.string().max(200), path: z.string().max(4096).nullable(), requester: z.int().min(0).max(0xffff), slot: machineSlot,
+});
+export type AssignedDevice = z.infer<typeof assignedDevice>;
 
 /** A device by its id, or by its name when only one has it. */
 const onDevice = z.strictObject({ device: deviceId });
@@ -58,7 +62,7 @@ export const deviceOperations = {
   'device.add': { input: z.strictObject({ kind: namedKind, path: z.string().min(1).max(4096), name: z.string().max(200).optional() }), output: device },
   /** Forgets a resource that is assigned to no VM. */
   'device.forget': { input: onDevice, output: z.strictObject({}) },
-  /** A VM that runs gets it at once, in a hot-plug slot. */
+  /** A VM that runs gets it at once. */
   'device.assign': { input: z.strictObject({ device: deviceId, vm: vmReference }), output: device },
   /** A running guest is asked to let it go, or with `force` not. */
   'device.release': { input: z.strictObject({ device: deviceId, force: z.boolean().optional() }), output: device },

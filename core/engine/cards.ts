@@ -15,7 +15,7 @@ export interface CardHolder {
   readonly disks: DiskStates;
   get(reference: string): Promise<Vm>;
   guest(id: string): Guest | null;
-  /** Slots that hold devices which were assigned while the VM ran. */
+  /** Slots that hold assigned devices. */
   readonly devices: { slotsOf(id: string): readonly number[]; left(id: string, slot: number): void };
   configure(id: string, config: VmConfig): Promise<Vm>;
 }

@@ -1,6 +1,7 @@
 /** Assignable resources: what the host has now, what the library remembers, and who owns what. */
 import { resolve } from 'node:path';
 import { DEVICES_MAXIMUM } from '../contract/device.ts';
+import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
 import type { AssignedDevice, Device, NamedKind } from '../contract/device.ts';
 import { ContractError } from '../contract/errors.ts';
 import type { Vm } from '../contract/vm.ts';
@@ -44,8 +45,8 @@ export class Devices {
   readonly #vms: VmDirectory;
   readonly #find: () => readonly HostResource[] | Promise<readonly HostResource[]>;
 
-  /** Devices that were assigned while their VM ran: the VM, and its hot-plug slot. */
-  readonly #hot = new Map<string, { readonly vm: string; readonly slot: number }>();
+  /** Where the devices of VMs that run are: the VM, and the slot in it. */
+  readonly #places = new Map<string, { readonly vm: string; readonly slot: number }>();
 
   constructor(library: Library, vms: VmDirectory, find: () => readonly HostResource[] | Promise<readonly HostResource[]> = findAll) {
     this.#library = library;
@@ -115,7 +116,7 @@ export class Devices {
    * @throws ContractError `device-missing`
    */
   async forStart(vm: Vm, leaveOut: boolean): Promise<AssignedDevice[]> {
-    for (const [id, place] of this.#hot) if (place.vm === vm.id) this.#hot.delete(id);
+    for (const [id, place] of this.#places) if (place.vm === vm.id) this.#places.delete(id);
     const found = await this.#find();
     const known = (await this.#library.devices()).filter(({ vmId }) => vmId === vm.id);
     if (known.length === 0) return [];
@@ -131,7 +132,11 @@ export class Devices {
         `Plug ${one ? 'it' : 'them'} in, release ${one ? 'it' : 'them'} (vanderpool device release), or start without: vanderpool vm start --without-missing.`, 'vm',
       );
     }
-    return owned.filter((one) => !missing.includes(one)).map(({ id, kind, name, path, slot }) => ({ id, kind, name, path, requester: requesterOf(slot) }));
+    return owned.filter((one) => !missing.includes(one)).map(({ id, kind, name, path, slot: group }, index) => {
+      const slot = HOT_PLUG_SLOTS + 1 + index;
+      this.#places.set(id, { vm: vm.id, slot });
+      return { id, kind, name, path, requester: requesterOf(group), slot };
+    });
   }
 
   #describe(known: KnownDevice, found: readonly HostResource[], names: ReadonlyMap<string, string>): Device {
@@ -140,39 +145,35 @@ export class Devices {
     return {
       id, kind, name, vendor, product, serial, path, requester: formatRequester(requesterOf(slot)), group: slot, present: isPresent(known, found),
       vm: vmId === null || owner === undefined ? null : { id: vmId, name: owner }, inUse: vmId !== null && this.#vms.isAlive(vmId),
-      removable: vmId !== null && (!this.#vms.isAlive(vmId) || this.#hot.has(id)),
     };
   }
 
-  /** Slots of a VM that hold devices which were assigned while it ran. */
+  /** Slots of a VM that hold devices. */
   slotsOf(vmId: string): readonly number[] {
-    return [...this.#hot.values()].flatMap(({ vm, slot }) => (vm === vmId ? [slot] : []));
+    return [...this.#places.values()].flatMap(({ vm, slot }) => (vm === vmId ? [slot] : []));
   }
 
   /** The guest has let the device in a slot go: it stays assigned, and is there from the next start on. */
   left(vmId: string, slot: number): void {
-    for (const [id, place] of this.#hot) if (place.vm === vmId && place.slot === slot) this.#hot.delete(id);
+    for (const [id, place] of this.#places) if (place.vm === vmId && place.slot === slot) this.#places.delete(id);
   }
 
-  /** A VM that runs gets its device at once, in a hot-plug slot. */
+  /** A VM that runs gets its device at once. */
   async #plug({ id, kind, name, path, present, group }: Device, vm: Vm): Promise<void> {
     if (vm.state === 'suspended') throw new ContractError('wrong-state', `The VM "${vm.config.name}" is suspended: its devices cannot change.`, 'Resume it first.', 'vm');
     const guest = this.#vms.guest(vm.id);
     if (guest === null) return;
     if (!present) throw new ContractError('device-missing', `${name} is not there.`, 'Plug it in first.', 'device');
     const slot = this.#vms.cards.freeSlot(vm);
-    await guest.plugDevice(slot, { id, kind, name, path, requester: requesterOf(group) });
-    this.#hot.set(id, { vm: vm.id, slot });
+    await guest.plugDevice({ id, kind, name, path, requester: requesterOf(group), slot });
+    this.#places.set(id, { vm: vm.id, slot });
   }
 
-  async #unplug({ id, name }: Device, vm: Vm, force: boolean): Promise<void> {
+  /** Takes a device out of a VM that runs, unless its guest has let it go before. */
+  async #unplug({ id }: Device, vm: Vm, force: boolean): Promise<void> {
     const guest = this.#vms.guest(vm.id);
-    if (guest === null) return;
-    const place = this.#hot.get(id);
-    if (place === undefined) {
-      throw new ContractError('wrong-state', `${name} is on the board of the VM "${vm.config.name}" since its start: it cannot be taken out while it runs.`, 'Stop the VM first. What is assigned while a VM runs can be taken out of it.', 'device');
-    }
-    await this.#vms.cards.takeOut(vm, guest, place.slot, force);
+    const place = this.#places.get(id);
+    if (guest !== null && place !== undefined) await this.#vms.cards.takeOut(vm, guest, place.slot, force);
   }
 }
 

@@ -246,9 +246,9 @@ export class Guest {
     }
   }
 
-  /** Puts a device of the host into an empty hot-plug slot. @throws ContractError why it cannot be */
-  plugDevice(slot: number, device: AssignedDevice): Promise<void> {
-    return this.#askPlug((id) => ({ type: 'plug-device', id, slot, device }));
+  /** Puts a device of the host into its slot, which is empty. @throws ContractError why it cannot be */
+  plugDevice(device: AssignedDevice): Promise<void> {
+    return this.#askPlug((id) => ({ type: 'plug-device', id, device }));
   }
 
   /** Puts a card into an empty hot-plug slot. `state`: what the library keeps of its disk. @throws ContractError why it cannot be */

@@ -45,8 +45,6 @@ export interface MachineDevices {
   readonly paravirtual: Paravirtual;
   /** CD-ROM drives. */
   readonly drives: Drives;
-  /** Disks, USB devices and sockets that are assigned to the machine, by the device's id. */
-  readonly assigned: ReadonlyMap<string, PciFunction>;
   /** Takes what the I/O thread has answered. Called before each VM entry: cheap when there is nothing. */
   poll(): void;
   /** Waits until the I/O thread has answered everything that was asked. */
@@ -104,31 +102,27 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
     if (disk.assigned === undefined) return diskCard(disk, client, drives);
     return { fn: new NvmeController(`assigned ${disk.assigned}`, client, disk.serial), poll: () => client.poll(), drain: () => client.drain() };
   };
-  const slotted = new Map([...disks.map((disk): CardDescription => ({ kind: 'disk', disk })), ...networks.map((network): CardDescription => ({ kind: 'network', network }))]
-    .flatMap((description) => {
-      const slot = slotOf(description);
-      const made = slot === undefined ? null : card(description);
-      return slot === undefined || made === null ? [] : [[slot, made] as const];
-    }));
-  if (slotted.size < [...disks, ...networks].filter(({ slot }) => slot !== undefined).length) throw new BootError('two devices are configured for one hot-plug slot; give each its own');
+  const inSlots = [
+    ...disks.map((disk) => ({ slot: disk.slot, make: () => card({ kind: 'disk', disk }) })),
+    ...networks.map((network) => ({ slot: network.slot, make: () => card({ kind: 'network', network }) })),
+    ...linkedDevices.map((device) => ({ slot: device.slot, make: () => linkedCard(device, time) })),
+  ].filter(({ slot }) => slot !== undefined);
+  const slotted = new Map(inSlots.flatMap(({ slot, make }) => {
+    const made = make();
+    return slot === undefined || made === null ? [] : [[slot, made] as const];
+  }));
+  if (slotted.size < inSlots.length) throw new BootError('two devices are configured for one hot-plug slot; give each its own');
   const cards = new Set<Card>(slotted.values());
   const attached = disks.filter(({ slot }) => slot === undefined).map((disk, index) => ({ disk, client: clientOf(disk), index }));
   const interfaces = networks.filter(({ slot }) => slot === undefined).map((network, index) => networkInterface(network, String(index), time));
-  const own = attached.filter(({ disk }) => disk.assigned === undefined);
-  const ownDisks = diskFunctions(own.filter(disk => !isStick(disk)), drives);
-  const sticks = own.filter(isStick).map(({ disk: { serial }, client }) => ({ disk: client, serial }));
+  const ownDisks = diskFunctions(attached.filter(disk => !isStick(disk)), drives);
+  const sticks = attached.filter(isStick).map(({ disk: { serial }, client }) => ({ disk: client, serial }));
   const usb = wanted === 'on' || sticks.length > 0 ? createUsb(time, sticks) : null;
-  const linked = linkedDevices.map((device) => ({ id: device.id, ...linkedCard(device, time) }));
-  for (const one of linked) cards.add(one);
   const ownPlaces = [...ownDisks.places];
   const paravirtual = createParavirtual(config, host);
   // Installed systems want entropy early; a kernel that was booted directly does without.
-  const entropy = own.length + interfaces.length > 0 ? [new VirtioPci(new VirtioEntropy((bytes) => fill(bytes, random)))] : [];
+  const entropy = attached.length + interfaces.length > 0 ? [new VirtioPci(new VirtioEntropy((bytes) => fill(bytes, random)))] : [];
   return {
-    assigned: new Map([
-      ...attached.flatMap(({ disk, client }) => (disk.assigned === undefined ? [] : [[disk.assigned, new NvmeController(`assigned ${disk.assigned}`, client, disk.serial)] as const])),
-      ...linked.map(({ id, fn }) => [id, fn] as const),
-    ]),
     usb, paravirtual, drives,
     places: disks.filter((disk) => disk.assigned === undefined && !isStick({ disk })).flatMap(({ slot }) => {
       const fn = slot === undefined ? undefined : slotted.get(slot)?.fn;
@@ -159,10 +153,6 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
       for (const one of cards) one.switchLayer?.();
     },
   };
-}
-
-function slotOf(description: CardDescription): number | undefined {
-  return description.kind === 'network' ? description.network.slot : description.disk?.slot;
 }
 
 /** A USB device of the host on a controller of its own, or a socket behind a network card. */

@@ -31,15 +31,14 @@ export interface MachineDisk extends Pick<DiskConfig, 'kind' | 'bus'> {
 export interface AssignedDisk {
   readonly id: string;
   readonly path: string;
+  readonly slot: number;
 }
 
 /** An image is what it is called: a guest that writes another format's header into a raw one changes nothing. */
-function diskOf({ path }: AssignedDisk): DiskConfig {
-  return { path, kind: 'disk', bus: 'nvme', format: path.endsWith('.qcow2') ? 'qcow2' : 'raw', readOnly: false };
-}
-
-function identityOf(disk: AssignedDisk | undefined): Pick<MachineDisk, 'assigned'> {
-  return disk === undefined ? {} : { assigned: disk.id };
+async function openAssigned({ id, path, slot }: AssignedDisk, field: string): Promise<OpenDisk> {
+  const disk: DiskConfig = { path, kind: 'disk', bus: 'nvme', format: path.endsWith('.qcow2') ? 'qcow2' : 'raw', readOnly: false, slot };
+  const opened = await openDisk(disk, slotSerial(slot), field, openImage(path, disk));
+  return { ...opened, description: { ...opened.description, assigned: id } };
 }
 
 /** One of the disks, as long as it is open. */
@@ -96,11 +95,11 @@ export class MachineDisks {
     const disks: OpenDisk[] = [];
     let onBoard = 0;
     try {
-      for (const [index, disk] of [...configured, ...assigned.map(diskOf)].entries()) {
-        const { description, ...rest } = await openDisk(disk, disk.slot === undefined ? `vanderpool-${onBoard++}` : slotSerial(disk.slot), `disks.${index}.path`,
-          index < configured.length ? openConfigured(disk, layered, states[index] ?? null) : openImage(disk.path, disk));
-        disks.push({ description: { ...description, ...identityOf(assigned[index - configured.length]) }, ...rest });
+      for (const [index, disk] of configured.entries()) {
+        const serial = disk.slot === undefined ? `vanderpool-${onBoard++}` : slotSerial(disk.slot);
+        disks.push(await openDisk(disk, serial, `disks.${index}.path`, openConfigured(disk, layered, states[index] ?? null)));
       }
+      for (const disk of assigned) disks.push(await openAssigned(disk, 'devices'));
     } catch (error) {
       await Promise.allSettled(disks.map(({ device }) => device.close()));
       throw error;
@@ -153,12 +152,11 @@ export class MachineDisks {
   }
 
   /** The same for a disk of the host that is assigned to the machine. @throws ContractError when it cannot be opened */
-  async plugAssigned(assigned: AssignedDisk, slot: number): Promise<MachineDisk> {
-    const disk = diskOf(assigned);
-    const opened = await openDisk({ ...disk, slot }, slotSerial(slot), 'device', openImage(disk.path, disk));
-    const description = { ...opened.description, assigned: assigned.id };
-    this.#open.push({ ...opened, description, server: new DiskServer(description.link, opened.device, this.#wake) });
-    return description;
+  async plugAssigned(assigned: AssignedDisk): Promise<MachineDisk> {
+    const opened = await openAssigned(assigned, 'device');
+    opened.server = new DiskServer(opened.description.link, opened.device, this.#wake);
+    this.#open.push(opened);
+    return opened.description;
   }
 
   /** Closes the disk of a hot-plug slot, when there is one. */

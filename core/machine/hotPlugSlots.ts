@@ -1,4 +1,4 @@
-/** The hot-plug slots of a machine: root ports at device 28 of bus 0, each with room for one card. */
+/** The slots of a machine, each with room for one card: root ports of bus 0. Those for cards are functions of device 28, one for each assigned device is a device from 16 on. */
 
 import { ContractError } from '../contract/errors.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
@@ -7,7 +7,13 @@ import { deviceFunction } from '../platform/pci/host.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
 import type { PciHost } from '../platform/pci/host.ts';
 
-const rootPortDevice = 28;
+const cardPorts = 28;
+const assignedPorts = 16;
+
+/** Device and function number of a slot's root port. */
+function placeOf(slot: number): { readonly device: number; readonly fn: number } {
+  return slot <= HOT_PLUG_SLOTS ? { device: cardPorts, fn: slot - 1 } : { device: assignedPorts + slot - HOT_PLUG_SLOTS - 1, fn: 0 };
+}
 
 export class HotPlugSlots {
   private readonly ports: readonly RootPort[];
@@ -17,9 +23,10 @@ export class HotPlugSlots {
    * @param onRelease told when a card that `release` asked for is out
    */
   constructor(pci: PciHost, cards: ReadonlyMap<number, PciFunction>, onRelease: (slot: number, card: PciFunction) => void) {
-    this.ports = Array.from({ length: HOT_PLUG_SLOTS }, (_, index) => {
+    this.ports = Array.from({ length: Math.max(HOT_PLUG_SLOTS, ...cards.keys()) }, (_, index) => {
       const slot = index + 1;
-      const place = deviceFunction(rootPortDevice, index);
+      const { device, fn } = placeOf(slot);
+      const place = deviceFunction(device, fn);
       const port = new RootPort({ slot, place, wiring: pci.wiring, onRelease: card => onRelease(slot, card) });
       pci.plug(place, port);
       const card = cards.get(slot);
@@ -60,7 +67,8 @@ export class HotPlugSlots {
 
   /** Device and function number of a slot's root port as firmware writes them: `1c`, `1c,1`. */
   static firmwareName(slot: number): string {
-    return `${rootPortDevice.toString(16)}${slot === 1 ? '' : `,${(slot - 1).toString(16)}`}`;
+    const { device, fn } = placeOf(slot);
+    return `${device.toString(16)}${fn === 0 ? '' : `,${fn.toString(16)}`}`;
   }
 
   private occupied(slot: number): RootPort {
@@ -71,7 +79,7 @@ export class HotPlugSlots {
 
   private port(slot: number): RootPort {
     const port = this.ports[slot - 1];
-    if (port === undefined) throw new ContractError('bad-field', `There is no slot ${slot}.`, `Slots are 1 to ${HOT_PLUG_SLOTS}.`, 'slot');
+    if (port === undefined) throw new ContractError('bad-field', `There is no slot ${slot}.`, `Slots are 1 to ${this.ports.length}.`, 'slot');
     return port;
   }
 }

@@ -9,6 +9,7 @@ import type { AssignedDevice } from '../contract/device.ts';
 export interface LinkedDevice {
   readonly id: string;
   readonly kind: 'usb' | 'nic';
+  readonly slot: number;
   /** The memory that both threads share for it (core/net/frameLink.ts). */
   readonly link: SharedArrayBuffer;
   /** Of a network card: its address. */
@@ -62,8 +63,8 @@ export class LinkedDevices {
   }
 }
 
-function describe({ id, kind }: AssignedDevice): LinkedDevice | null {
+function describe({ id, kind, slot }: AssignedDevice): LinkedDevice | null {
   if (kind !== 'usb' && kind !== 'nic') return null;
   // One in the range for virtual machines, the same at each start.
-  return { id, kind, link: createFrameBuffer(), mac: Uint8Array.of(0x52, 0x54, 0x00, ...createHash('sha256').update(id).digest().subarray(0, 3)) };
+  return { id, kind, slot, link: createFrameBuffer(), mac: Uint8Array.of(0x52, 0x54, 0x00, ...createHash('sha256').update(id).digest().subarray(0, 3)) };
 }

@@ -1,6 +1,6 @@
 /** What the engine and a VM process say to each other. Either may be broken or taken over by its guest: both check what arrives. */
 import { z } from 'zod';
-import { assignedDevice, DEVICES_MAXIMUM } from '../contract/device.ts';
+import { assignedDevice, DEVICES_MAXIMUM, machineSlot } from '../contract/device.ts';
 import { displayInput, picture } from '../contract/display.ts';
 import { errorShape } from '../contract/errors.ts';
 import { exitsEvent, exitsWanted } from '../contract/exits.ts';
@@ -51,13 +51,13 @@ export const toVmProcess = z.discriminatedUnion('type', [
   /** Put a card into an empty hot-plug slot; `plugged` answers. `state`: what the library keeps of its disk. */
   z.strictObject({ type: z.literal('plug'), id: z.int().min(0), slot: slotNumber, card, state: diskState.nullable() }),
   /** The same for a device of the host. */
-  z.strictObject({ type: z.literal('plug-device'), id: z.int().min(0), slot: slotNumber, device: assignedDevice }),
+  z.strictObject({ type: z.literal('plug-device'), id: z.int().min(0), device: assignedDevice }),
   /** Put another image into a CD-ROM drive, by its place in the configuration; empty: none. `plugged` answers. */
   z.strictObject({ type: z.literal('medium'), id: z.int().min(0), disk: z.int().min(0), path: z.string(), force: z.boolean() }),
   /** Ask the balloon for so many bytes; null: ask nothing. `ballooned` answers. */
   z.strictObject({ type: z.literal('balloon'), id: z.int().min(0), bytes: z.int().min(0).nullable() }),
   /** Ask the guest to let a card go, or with `force` pull it out; `plugged` says that it was asked, `released` that the card is out. */
-  z.strictObject({ type: z.literal('unplug'), id: z.int().min(0), slot: slotNumber, force: z.boolean() }),
+  z.strictObject({ type: z.literal('unplug'), id: z.int().min(0), slot: machineSlot, force: z.boolean() }),
   z.strictObject({ type: z.literal('inspect'), id: z.int().min(0), query: inspectQuery }),
   /** Take a snapshot: new segments go into the folder; the layers are empty files for what disks are written from its moment on. One at a time. */
   z.strictObject({ type: z.literal('snapshot'), folder: z.string(), layers: z.array(z.strictObject({ path: z.string(), layer: z.string() })) }),
@@ -104,7 +104,7 @@ export const fromVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ballooned'), id: z.int().min(0), state: balloonState.nullable(), error: errorShape.nullable() }),
   z.strictObject({ type: z.literal('plugged'), id: z.int().min(0), error: errorShape.nullable() }),
   /** The card of a hot-plug slot is out, and its file closed. */
-  z.strictObject({ type: z.literal('released'), slot: slotNumber }),
+  z.strictObject({ type: z.literal('released'), slot: machineSlot }),
   z.strictObject({ type: z.literal('inspected'), id: z.int().min(0), sections: z.array(inspectSection).max(32) }),
   z.strictObject({ type: z.literal('not-inspected'), id: z.int().min(0), error: errorShape }),
   /** The moment of the snapshot. By port: output from before it that was not sent on yet, and how many bytes from after it were. */

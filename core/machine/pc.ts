@@ -95,8 +95,6 @@ export interface PcConfig {
   readonly serialOutput: (port: number, bytes: Uint8Array) => void;
 }
 
-/** Device numbers of assigned functions on bus 0. */
-const firstAssigned = 16;
 const demonstratorPlace = deviceFunction(30, 0);
 const testPlace = deviceFunction(29, 0);
 /** Slots below are the host bridge's and a display's. */
@@ -117,10 +115,10 @@ export class Pc {
   /** COM1 to COM4, then those of assigned serial ports at the place of their device. */
   readonly uarts: readonly Uart16550[];
   private readonly assignedUarts = new Map<number, { readonly fn: PciFunction; readonly uart: Uart16550 }>();
-  /** Devices that were assigned while the machine ran, by their functions. */
-  private readonly hotAssigned = new Map<PciFunction, string>();
+  /** Assigned devices by their functions. */
+  private readonly assigned = new Map<PciFunction, string>();
   /** The way of assigned devices' requests, where there are any. */
-  isolation: Isolation | null;
+  isolation: Isolation | null = null;
   readonly rtc: Rtc;
   readonly power: AcpiPm;
   readonly keyboard: KeyboardController;
@@ -191,10 +189,16 @@ export class Pc {
     if (config.testDevices) this.plugDemonstrator();
     this.usb = config.devices?.usb ?? null;
     config.devices?.functions.forEach((fn, index) => this.pci.plug(deviceFunction(firstDevice + index, 0), fn));
-    this.slots = new HotPlugSlots(this.pci, config.devices?.slots ?? new Map(), (slot, card) => this.released(slot, card));
+    const { assigned = [] } = config;
+    const cards = new Map(config.devices?.slots ?? []);
+    assigned.forEach((device, index) => {
+      const fn = this.ownFunction(device, index);
+      if (fn !== null) cards.set(device.slot, fn);
+    });
+    this.slots = new HotPlugSlots(this.pci, cards, (slot, card) => this.released(slot, card));
     this.vtd = config.iommu === true ? this.addRemapping() : null;
-    this.isolation = config.assigned && config.assigned.length > 0 ? this.isolate(config.assigned) : null;
-    this.dma.remapper = this.isolation ?? this.vtd;
+    this.dma.remapper = this.vtd;
+    for (const device of assigned) this.isolate(device);
     this.dma.onMessage = (requester, address, data) => this.sendMessage(requester, address, data);
     this.vga = config.display ? new Vga({ clock: this.clock, ...config.display }) : null;
     if (this.vga) {
@@ -347,7 +351,7 @@ export class Pc {
     const { devices } = this.config;
     if (!devices) return;
     const assigned = description.kind === 'assigned' ? description.device : null;
-    const card = devices.card(description) ?? (description.kind === 'assigned' ? this.assignedFunction(description.device, description.index) : null);
+    const card = devices.card(description) ?? (description.kind === 'assigned' ? this.ownFunction(description.device, description.index) : null);
     if (card === null) return;
     try {
       this.slots.plug(slot, card);
@@ -355,11 +359,7 @@ export class Pc {
       this.discard(card);
       throw error;
     }
-    if (assigned === null) return;
-    this.isolation ??= this.isolate([]);
-    this.dma.remapper = this.isolation;
-    this.isolation.assign(() => this.slots.requester(slot), assigned);
-    this.hotAssigned.set(card, assigned.id);
+    if (assigned !== null) this.isolate(assigned);
   }
 
   /** Asks the guest to let a slot's card go, or pulls it out. `onRelease` tells when it is out. @throws ContractError when the slot is empty */
@@ -373,8 +373,8 @@ export class Pc {
   /** A card is out: nothing of it is asked any more, and an assigned device's DMA reaches nothing. */
   private discard(card: PciFunction): void {
     this.config.devices?.discard(card);
-    const id = this.hotAssigned.get(card);
-    this.hotAssigned.delete(card);
+    const id = this.assigned.get(card);
+    this.assigned.delete(card);
     if (id !== undefined) this.isolation?.release(id);
     for (const [port, { fn }] of this.assignedUarts) if (fn === card) this.assignedUarts.delete(port);
   }
@@ -409,23 +409,26 @@ export class Pc {
     this.interrupts.ioApicRequester = demonstratorPlace;
   }
 
-  /** Plugs assigned devices in, each behind the workstation's own remapping unit. */
-  private isolate(devices: readonly AssignedDevice[]): Isolation {
+  /** Puts a device that is in its slot behind the workstation's own remapping unit. */
+  private isolate(device: AssignedDevice): void {
+    this.isolation ??= this.createIsolation();
+    this.isolation.assign(() => this.slots.requester(device.slot), device);
+    const card = this.slots.card(device.slot);
+    if (card !== null) this.assigned.set(card, device.id);
+  }
+
+  private createIsolation(): Isolation {
     const host = new HostIommu();
     host.onFault = record => this.faultLog.add('host', record);
     const isolation = new Isolation(host, this.config.memory.length, this.vtd);
-    devices.forEach((device, index) => {
-      const place = deviceFunction(firstAssigned + index, 0);
-      this.pci.plug(place, this.assignedFunction(device, index));
-      isolation.assign(() => place, device);
-    });
+    this.dma.remapper = isolation;
     return isolation;
   }
 
-  private assignedFunction({ id, kind }: AssignedDevice, index: number): PciFunction {
+  /** The function of an assigned device that has no part in the I/O thread; null for others. */
+  private ownFunction({ id, kind }: AssignedDevice, index: number): PciFunction | null {
     if (kind === 'edu') return new Edu(`assigned ${id}`, this.clock);
-    const behindThread = this.config.devices?.assigned.get(id);
-    if (behindThread !== undefined) return behindThread;
+    if (kind !== 'serial') return null;
     const port = comPorts.length + index;
     const serial = new PciUart(`assigned ${id}`, this.clock, bytes => this.config.serialOutput(port, bytes));
     this.assignedUarts.set(port, { fn: serial, uart: serial.uart });

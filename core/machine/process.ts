@@ -83,8 +83,8 @@ class Guest {
   readonly #input: Uint8Array[][] = Array.from({ length: SERIAL_PORTS }, () => []);
   /** Serial ports of the host that are assigned to this machine. */
   readonly #lines = new Map<number, SerialLine>();
-  /** Assigned devices by their index: those of the start, then those that came since, with their slots. */
-  readonly #assigned = new Map<number, { readonly id: string; readonly slot: number | null }>();
+  /** Assigned devices by their index: those of the start, then those that came since. */
+  readonly #assigned = new Map<number, AssignedDevice>();
   #retry: NodeJS.Timeout | undefined;
   #gdb: GdbServer | null = null;
   #metrics: NodeJS.Timeout | undefined;
@@ -116,13 +116,14 @@ class Guest {
         stopped: (exit) => this.#finish({ type: 'stopped', exit }),
       },
     });
-    start.devices.forEach((device, index) => this.#keepDevice(device, index, null));
+    start.devices.forEach((device, index) => this.#keepDevice(device, index));
     this.#exits = new ExitReports(this.#runner, (event) => send({ type: 'exits', event }));
     this.#taker = new SnapshotTaker({ runner: this.#runner, disks: services.layered, send, memoryBytes: config.memoryBytes, base: start.restore?.map ?? null });
   }
 
-  #keepDevice({ id, kind, name, path }: AssignedDevice, index: number, slot: number | null): void {
-    this.#assigned.set(index, { id, slot });
+  #keepDevice(device: AssignedDevice, index: number): void {
+    const { kind, name, path } = device;
+    this.#assigned.set(index, device);
     if (kind === 'serial' && path !== null) this.#lines.set(index, this.#openLine(name, path, SERIAL_PORTS + index));
   }
 
@@ -159,7 +160,7 @@ class Guest {
       case 'plug': return void this.#answerPlug(message.id, () => this.#plug(message));
       case 'medium': return void this.#answerPlug(message.id, () => this.#changeMedium(message));
       case 'balloon': return void this.#balloon(message.id, message.bytes);
-      case 'plug-device': return void this.#answerPlug(message.id, () => this.#plugDevice(message.device, message.slot));
+      case 'plug-device': return void this.#answerPlug(message.id, () => this.#plugDevice(message.device));
       case 'unplug': return void this.#answerPlug(message.id, () => this.#runner.ask('unplug', message));
       case 'inspect': return void this.#inspect(message.id, message.query);
       case 'describe':
@@ -221,17 +222,18 @@ class Guest {
     }
   }
 
-  async #plugDevice(device: AssignedDevice, slot: number): Promise<void> {
+  async #plugDevice(device: AssignedDevice): Promise<void> {
+    const { slot } = device;
     const index = Array.from({ length: DEVICES_MAXIMUM }, (_, candidate) => candidate).find((candidate) => !this.#assigned.has(candidate));
     if (index === undefined) throw new ContractError('wrong-state', `The machine has ${DEVICES_MAXIMUM} devices, which is all it can.`, 'Release one first.', 'vm');
-    const description = await this.#services.plugDevice(device, slot, index);
+    const description = await this.#services.plugDevice(device, index);
     try {
       await this.#runner.ask('plug', { slot, card: description });
     } catch (error) {
       await Promise.all([this.#services.unplug(slot), this.#services.unplugDevice(device.id)]);
       throw error;
     }
-    this.#keepDevice(device, index, slot);
+    this.#keepDevice(device, index);
   }
 
   async #released(slot: number): Promise<void> {

@@ -45,7 +45,7 @@ export class MachineServices {
     shares.forEach(checkShare);
     const opened: MachineService[] = [];
     try {
-      const openedDisks = await MachineDisks.open(disks, devices.flatMap(({ id, kind, path }) => (kind === 'disk' && path !== null ? [{ id, path }] : [])), states);
+      const openedDisks = await MachineDisks.open(disks, devices.flatMap(({ id, kind, path, slot }) => (kind === 'disk' && path !== null ? [{ id, path, slot }] : [])), states);
       opened.push(openedDisks);
       const openedNetworks = await MachineNetworks.open(name, networks);
       opened.push(openedNetworks);
@@ -66,9 +66,9 @@ export class MachineServices {
   }
 
   /** Opens what an assigned device needs that comes while the machine runs. @throws ContractError naming what cannot be opened */
-  async plugDevice(device: AssignedDevice, slot: number, index: number): Promise<CardDescription> {
-    const { id, kind, path } = device;
-    if (kind === 'disk' && path !== null) return { kind: 'assigned', device, index, disk: await this.#disks.plugAssigned({ id, path }, slot) };
+  async plugDevice(device: AssignedDevice, index: number): Promise<CardDescription> {
+    const { id, kind, path, slot } = device;
+    if (kind === 'disk' && path !== null) return { kind: 'assigned', device, index, disk: await this.#disks.plugAssigned({ id, path, slot }) };
     const linked = this.#linked.plug(device);
     return { kind: 'assigned', device, index, ...(linked ? { linked } : {}) };
   }

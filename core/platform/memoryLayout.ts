@@ -15,9 +15,9 @@ export const pciHole = { floor: 0x80000000, base: 0xc0000000, end: 0xfec00000 } 
 /** Enhanced configuration space of 256 buses, as this machine's own firmware opens it. */
 export const ecamWindow = { base: 0xe0000000, length: 0x10000000 } as const;
 /** Ports that this machine's own firmware gives to PCI functions. */
-export const pciPorts = { base: 0xc000, end: 0x10000 } as const;
-/** Ports and memory below 4 GiB that it gives to each hot-plug slot, for cards that come later. */
-export const slotPorts = { base: 0x8000, bytes: 0x1000 } as const;
+export const pciPorts = { base: 0xf000, end: 0x10000 } as const;
+/** Ports and memory below 4 GiB that it gives to each slot, for cards that come later. */
+export const slotPorts = { base: 0x3000, bytes: 0x1000 } as const;
 export const slotMemoryBytes = 8 << 20;
 export const hpetBase = 0xfed00000;
 export const vtdBase = 0xfed90000;

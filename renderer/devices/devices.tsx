@@ -25,14 +25,14 @@ export function Devices({ vm }: { readonly vm: Vm }): ReactNode {
   const alive = isAlive(vm);
   const dropped = devices.find((device) => device.id === dragged);
   const target = (assign: boolean): DropTarget => ({
-    accepts: dropped !== undefined && (assign ? dropped.vm === null : dropped.vm?.id === vm.id && dropped.removable),
+    accepts: dropped !== undefined && (assign ? dropped.vm === null : dropped.vm?.id === vm.id),
     drop: () => { if (dropped) change(dropped, assign ? vm : null); },
   });
   const list = { vm, drag: setDragged };
   return (
     <div className="page">
       <div className="page-inner">
-        {alive && <Callout kind="info" title="The machine runs." hint="What is assigned now is there at once, in a hot-plug slot, and can be taken out again. What was there at its start stays until it stops." />}
+        {alive && <Callout kind="info" title="The machine runs." hint="What is assigned is there at once, in a hot-plug slot. What is released is taken out of it, as soon as its guest lets it go." />}
         <DeviceCard {...list} {...target(true)} title="Assigned to this machine" devices={own}
           empty="None. Assign one from the list below, by its button or by dragging it here." />
         <DeviceCard {...list} {...target(false)} title="On this host" devices={others} empty="Every device of this host is assigned to this machine."
@@ -91,7 +91,7 @@ function DeviceRow({ vm, device, drag }: RowProps): ReactNode {
   const Icon = icons[device.kind];
   return (
     <RightClickMenu rows={menuOf(device, vm)}>
-      <tr draggable={device.vm === null || (device.vm.id === vm.id && device.removable)} onDragStart={() => drag(device.id)} onDragEnd={() => drag(null)}>
+      <tr draggable={device.vm === null || device.vm.id === vm.id} onDragStart={() => drag(device.id)} onDragEnd={() => drag(null)}>
         <td>
           <span className="device-name"><Icon size={14} aria-hidden />{device.name}</span>
           <span className="device-id selectable">{device.path ?? device.id}</span>
@@ -107,7 +107,7 @@ function DeviceRow({ vm, device, drag }: RowProps): ReactNode {
 
 function RowAction({ vm, device }: Omit<RowProps, 'drag'>): ReactNode {
   if (device.vm?.id === vm.id) {
-    return <Button icon={Unlink2} disabled={!device.removable} aria-label={`Release ${device.name}`} onClick={() => change(device, null)}>Release</Button>;
+    return <Button icon={Unlink2} aria-label={`Release ${device.name}`} onClick={() => change(device, null)}>Release</Button>;
   }
   if (device.vm) return null;
   return <Button icon={Link2} aria-label={`Assign ${device.name}`} onClick={() => change(device, vm)}>Assign</Button>;
@@ -125,7 +125,7 @@ function menuOf(device: Device, vm: Vm): readonly MenuRow[] {
   return [
     { kind: 'heading', label: device.name },
     { kind: 'action', label: `Assign to ${vm.config.name}`, icon: Link2, disabled: device.vm !== null, run: () => change(device, vm) },
-    { kind: 'action', label: 'Release', icon: Unlink2, disabled: !own || !device.removable, run: () => change(device, null) },
+    { kind: 'action', label: 'Release', icon: Unlink2, disabled: !own, run: () => change(device, null) },
     { kind: 'rule' },
     {
       kind: 'action', label: 'Forget', danger: true, disabled: device.vm !== null || device.kind === 'edu',

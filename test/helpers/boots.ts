@@ -6,13 +6,11 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { diskDefaults, networkDefaults } from '../../core/contract/index.ts';
 import { machineModuleUrl } from '../../core/machine/entries.ts';
-import { fetchGuest, guestsFolder } from '../../build/guests/fetch.ts';
-import { ProgressBar } from '../../build/guests/progress.ts';
-import { guestRows } from '../../build/guests/rows.ts';
+import { guestsFolder } from '../../build/guests/fetch.ts';
 import { root } from './command-line.ts';
 import { startTestEngine, until } from './engine.ts';
 import { gptDisk, rootPartition } from './gptDisk.ts';
-import { GuestShell, provideGuest } from './guests.ts';
+import { fetchOnce, GuestShell, provideGuest } from './guests.ts';
 import { installerAnswers, partitionDisk } from './installer.ts';
 import { readFont, screenText } from './screen.ts';
 
@@ -28,8 +26,7 @@ export interface Boot {
 /** The unpacked files of a package; fetched when they are missing. */
 async function packageFiles(guest: string, name: string): Promise<string> {
   const folder = join(root, guestsFolder, guest, name);
-  const row = guestRows.find((candidate) => candidate.name === guest);
-  if (!existsSync(folder) && row) await fetchGuest(root, row, new ProgressBar(process.stderr));
+  await fetchOnce(guest, () => !existsSync(folder));
   return folder;
 }
 

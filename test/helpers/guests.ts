@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fetchGuest, guestFiles, guestsFolder } from '../../build/guests/fetch.ts';
 import { ProgressBar } from '../../build/guests/progress.ts';
 import { guestRows } from '../../build/guests/rows.ts';
+import type { GuestRow } from '../../build/guests/rows.ts';
 import { root, start } from './command-line.ts';
 
 export interface Guest {
@@ -19,28 +20,31 @@ const LOCK_MS = 500;
 
 /** A guest's files; fetches them when they are missing. @throws Error that says what to do where they cannot be had */
 export async function provideGuest(name: 'amd64' | 'amd64-full' | 'i386'): Promise<Guest> {
+  const { kernel, initramfs } = guestFiles(root, name);
+  const busybox = join(root, guestsFolder, name, 'busybox-static', 'bin', 'busybox');
+  await fetchOnce(name, () => ![kernel, initramfs, busybox].every((file) => existsSync(file)));
+  return { kernel, initramfs, busybox };
+}
+
+/** Fetches a row's packages when something of them is missing. Files of tests run side by side: one of them fetches, the others wait for it. */
+export async function fetchOnce(name: string, missing: (row: GuestRow) => boolean): Promise<void> {
   const row = guestRows.find((candidate) => candidate.name === name);
   if (!row) throw new Error(`no guest is called ${name}`);
   const folder = join(root, guestsFolder);
-  const { kernel, initramfs } = guestFiles(root, name);
-  const busybox = join(folder, name, 'busybox-static', 'bin', 'busybox');
   mkdirSync(folder, { recursive: true });
-  // Files of tests run side by side: one of them fetches.
   const lock = join(folder, 'tests.lock');
-  const missing = (): boolean => ![kernel, initramfs, busybox].every((file) => existsSync(file));
-  while (missing()) {
+  while (missing(row)) {
     if (!acquire(lock)) {
       await new Promise((resolve) => setTimeout(resolve, LOCK_MS));
       continue;
     }
     try {
-      if (missing()) await fetchGuest(root, row, new ProgressBar(process.stderr));
-      if (missing()) throw new Error(`\`npm run guests\` left no complete guest '${name}' in ${folder}`);
+      if (missing(row)) await fetchGuest(root, row, new ProgressBar(process.stderr));
+      if (missing(row)) throw new Error(`\`npm run guests\` left no complete guest '${name}' in ${folder}`);
     } finally {
       rmSync(lock, { force: true });
     }
   }
-  return { kernel, initramfs, busybox };
 }
 
 /** Takes a lock file that holds its owner's process id; one that a dead process left does not count. */

@@ -1,16 +1,14 @@
 /** Whole systems on the machine: Debian's KVM with Debian's QEMU, and Xen with a Debian dom0, from packages alone. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { writeCpio } from '../../build/guests/cpio.ts';
 import type { CpioEntry } from '../../build/guests/cpio.ts';
-import { fetchGuest, guestFiles, guestsFolder } from '../../build/guests/fetch.ts';
-import { ProgressBar } from '../../build/guests/progress.ts';
-import { guestRows } from '../../build/guests/rows.ts';
+import { guestFiles } from '../../build/guests/fetch.ts';
 import { root } from '../helpers/command-line.ts';
 import { GuestShell } from '../helpers/guests.ts';
-import { needed } from './elf.ts';
+import { providePackages, withFolders } from '../helpers/packages.ts';
 
 export interface System {
   readonly name: string;
@@ -28,67 +26,10 @@ const VFIO_MODULES = ['vfio_virqfd', 'vfio', 'vfio_iommu_type1', 'vfio-pci-core'
 const QEMU = 'usr/bin/qemu-system-x86_64';
 const QEMU_FILES = ['usr/share/seabios/bios-256k.bin', 'usr/share/seabios/vgabios-stdvga.bin', 'usr/share/qemu/linuxboot_dma.bin', 'usr/share/qemu/kvmvapic.bin'];
 
-async function provide(name: string): Promise<string> {
-  const row = guestRows.find((candidate) => candidate.name === name);
-  if (!row) throw new Error(`no guest is called ${name}`);
-  const folder = join(root, guestsFolder, name);
-  // What a package depends on is unpacked before it.
-  const complete = row.packages.every((each) => existsSync(join(folder, each))) && (row.kernel === undefined || existsSync(guestFiles(root, name).initramfs));
-  if (!complete) await fetchGuest(root, row, new ProgressBar(process.stderr));
-  return folder;
-}
-
 function expect(what: string, said: string, pattern: RegExp): RegExpExecArray {
   const found = pattern.exec(said);
   if (!found) throw new Error(`${what}: nothing matches ${String(pattern)} in\n${said}`);
   return found;
-}
-
-/** Files of a folder of unpacked packages by their path inside the package. */
-class Unpacked {
-  private readonly folder: string;
-  private readonly paths: readonly string[];
-
-  constructor(folder: string) {
-    this.folder = folder;
-    this.paths = readdirSync(folder, { recursive: true, encoding: 'utf8' });
-  }
-
-  /** A path on the host whose end is `end`. */
-  find(end: string): string {
-    const found = this.paths.find((path) => path.endsWith(`/${end}`));
-    if (found === undefined) throw new Error(`${this.folder} has no ${end}`);
-    // Links between libraries may lead out of the package: /lib is a link to /usr/lib.
-    return join(this.folder, found);
-  }
-
-  entry(end: string, path: string, executable = false): CpioEntry {
-    return { kind: 'file', path, data: readFileSync(realpathSync(this.find(end))), executable };
-  }
-}
-
-const foldersOf = (paths: readonly string[]): CpioEntry[] => {
-  const parents = paths.flatMap((path) => path.split('/').slice(0, -1).map((_, i, parts) => parts.slice(0, i + 1).join('/')));
-  return [...new Set(parents)].sort().map((path) => ({ kind: 'directory', path }));
-};
-
-/** A program with its loader and all libraries that it needs, as the loader finds them. */
-function program(packages: Unpacked, path: string): CpioEntry[] {
-  const libraries = new Map<string, string>();
-  const add = (file: string): void => {
-    for (const name of needed(file)) {
-      const base = basename(name);
-      if (libraries.has(base)) continue;
-      const found = realpathSync(packages.find(base));
-      libraries.set(base, found);
-      add(found);
-    }
-  };
-  add(packages.find(path));
-  const files = [...libraries].map(([name, from]): CpioEntry => ({
-    kind: 'file', path: `${name.startsWith('ld-linux') ? 'lib64' : 'lib/x86_64-linux-gnu'}/${name}`, data: readFileSync(from), executable: true,
-  }));
-  return [packages.entry(path, path, true), ...files];
 }
 
 /** What the guest of the guest does: says who it is, tries the disk if it has one, and powers off. */
@@ -114,17 +55,17 @@ poweroff -f
 
 /** Debian with KVM, VFIO, QEMU and a guest of its own. @returns the shell of the outer guest */
 async function hypervisor(folder: string, words: string, options: readonly string[]): Promise<GuestShell> {
-  const packages = new Unpacked(await provide('qemu'));
-  const { kernel, initramfs } = guestFiles(root, basename(await provide('amd64')));
-  const debian = new Unpacked(join(root, guestsFolder, 'amd64'));
+  const packages = await providePackages('qemu');
+  const debian = await providePackages('amd64');
+  const { kernel, initramfs } = guestFiles(root, 'amd64');
   const inner = Buffer.concat([readFileSync(initramfs), writeCpio([{ kind: 'file', path: 'init', data: Buffer.from(INNER_INIT), executable: true }])]);
   const files: CpioEntry[] = [
-    ...program(packages, QEMU), ...QEMU_FILES.map((path) => packages.entry(path, path)),
+    ...packages.program(QEMU), ...QEMU_FILES.map((path) => packages.entry(path, path)),
     ...[...KVM_MODULES, ...VFIO_MODULES].map((name) => debian.entry(`${name}.ko`, `mod/${name}.ko`)),
     { kind: 'file', path: 'inner/vmlinuz', data: readFileSync(kernel) }, { kind: 'file', path: 'inner/initramfs', data: inner },
   ];
   const archive = join(folder, 'initramfs.cpio');
-  writeFileSync(archive, Buffer.concat([readFileSync(initramfs), writeCpio([...foldersOf(files.map(({ path }) => path)), ...files])]));
+  writeFileSync(archive, Buffer.concat([readFileSync(initramfs), writeCpio(withFolders(files))]));
   const shell = new GuestShell([
     'run', '--kernel', kernel, '--initrd', archive, '--append', `console=ttyS0 quiet shell ${words}`, '--memory', '1536M', '--timeout', String(SECONDS), ...options,
   ]);
@@ -177,8 +118,9 @@ async function nestedVfio(folder: string): Promise<string> {
 
 /** @param said what Xen must have printed besides */
 async function xen(words: string, options: readonly string[], said: readonly RegExp[]): Promise<string> {
-  const image = new Unpacked(await provide('xen')).find('boot/xen-4.17-amd64.gz');
-  const { kernel, initramfs } = guestFiles(root, basename(await provide('amd64-full')));
+  const image = (await providePackages('xen')).find('boot/xen-4.17-amd64.gz');
+  await providePackages('amd64-full');
+  const { kernel, initramfs } = guestFiles(root, 'amd64-full');
   const shell = new GuestShell([
     'run', '--kernel', image, '--append', `com1=115200,8n1 console=com1 noreboot dom0_mem=512M ${words}`, '--module', `${kernel} console=hvc0 quiet shell`,
     '--module', initramfs, '--memory', '1024M', '--timeout', String(SECONDS), ...options,

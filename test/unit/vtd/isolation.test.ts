@@ -17,7 +17,7 @@ const MIB = 1 << 20;
 function vm(host: HostIommu, hostRequester: number, memoryBytes = 4 * MIB) {
   const ram = new Uint8Array(memoryBytes).fill(0x5a);
   const isolation = new Isolation(host, memoryBytes, null);
-  isolation.assign(() => 0x80, { id: 'edu:0', kind: 'edu', name: 'edu', path: null, requester: hostRequester });
+  isolation.assign(() => 0x80, { id: 'edu:0', kind: 'edu', name: 'edu', path: null, requester: hostRequester, slot: 5 });
   const dma = new DmaMemory(ram);
   dma.remapper = isolation;
   return { ram, isolation, dma, port: dma.port(() => 0x80) };
@@ -102,7 +102,7 @@ describe('the demonstrator in a PC', () => {
     const memory = new Uint8Array(16 * MIB);
     const board = new Pc({
       memory, topology: flatTopology(1), clock: new VirtualClock(time), physicalAddressBits: 40, wallMs: 0, keyboard: false, iommu,
-      assigned: [{ id: 'edu:0', kind: 'edu', name: 'edu', path: null, requester: 0x8000 }], serialOutput() {},
+      assigned: [{ id: 'edu:0', kind: 'edu', name: 'edu', path: null, requester: 0x8000, slot: 5 }], serialOutput() {},
     });
     const found = board.pci.list().find(({ fn }) => fn instanceof Edu);
     if (!(found?.fn instanceof Edu)) throw new Error('no edu');
@@ -119,7 +119,7 @@ describe('the demonstrator in a PC', () => {
       time.pass(10_000);
       board.poll();
     };
-    return { board, memory, edu, store, place: found.place };
+    return { board, memory, edu, store, place: (found.bus.number << 8) | found.place };
   }
 
   it('reaches memory without and, where the guest maps it, with the guest\'s own unit', () => {

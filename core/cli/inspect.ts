@@ -15,6 +15,7 @@ export interface InspectOptions extends CommonOptions {
   readonly walk?: string;
   readonly tlb?: boolean;
   readonly vmcs?: boolean;
+  readonly root?: boolean | string;
   readonly interrupts?: boolean;
   readonly map?: boolean;
   readonly code?: boolean | string;
@@ -51,6 +52,7 @@ function queriesOf(options: InspectOptions): InspectQuery[] {
   if (options.walk !== undefined) queries.push({ what: 'walk', address: addressOf('--walk', options.walk) });
   if (options.tlb === true) queries.push({ what: 'tlb' });
   if (options.vmcs === true) queries.push({ what: 'vmcs' });
+  if (options.root !== undefined) queries.push({ what: 'root', address: typeof options.root === 'string' ? addressOf('--root', options.root) : null });
   if (options.interrupts === true) queries.push({ what: 'interrupts' });
   if (options.map === true) queries.push({ what: 'map' });
   if (options.code !== undefined) queries.push({ what: 'code', address: typeof options.code === 'string' ? addressOf('--code', options.code) : null, count: countOf(count, 16, INSPECT_INSTRUCTIONS) });

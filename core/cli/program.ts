@@ -258,6 +258,7 @@ function addWatching(program: Command): void {
     .option('--walk <address>', 'the translation of a linear address, entry by entry')
     .option('--tlb', "the processor's cached translations")
     .option('--vmcs', "the VMCS of the guest's own hypervisor, and root mode's")
+    .option('--root [address]', "root mode's EPT and bitmaps, and how a guest-physical address goes through that EPT")
     .option('--interrupts', 'local APIC, I/O APIC and 8259A')
     .option('--map', 'memory map and ports, with the names of devices')
     .option('--code [address]', 'instructions there, or around RIP')

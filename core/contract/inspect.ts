@@ -23,6 +23,8 @@ export const inspectQuery = z.discriminatedUnion('what', [
   z.strictObject({ what: z.literal('tlb'), ...ofVcpu }),
   /** The current VMCS of the guest's own hypervisor. */
   z.strictObject({ what: z.literal('vmcs'), ...ofVcpu }),
+  /** What root mode lets the guest do without an exit, by EPT and bitmaps; with an address, its walk through that EPT. */
+  z.strictObject({ what: z.literal('root'), address: hexNumber.nullable() }),
   /** Local APIC, I/O APIC and the 8259A pair. */
   z.strictObject({ what: z.literal('interrupts') }),
   /** Who answers which guest-physical addresses and ports. */

@@ -7,8 +7,10 @@
  *   0x00010000  64 KiB   state of the vCPU that runs (this file), and of the processor as a whole
  *   0x00100000  160 KiB  states of the vCPUs that do not run
  *   0x00200000  7 MiB    one word and three attribute bytes per guest-physical page below 4 GiB
+ *   0x00900000  24 KiB   root mode's EPT but for its page tables
  *   0x00a00000  1 MiB    what each region has checked last
- *   0x01000000  87 MiB   decoded code
+ *   0x01000000  8 MiB    page tables of root mode's EPT
+ *   0x01800000  79 MiB   decoded code
  *   0x06700000  9 MiB    translation look-aside tables: two banks a vCPU
  *   0x07000000  16 MiB   ROM: guest-physical FF000000H to FFFFFFFFH
  *   0x08000000           guest RAM
@@ -272,9 +274,12 @@ export const VMCS = 0x12000;
 export const ROOT_VMCS = 0x14000;
 /** Root mode's MSR bitmaps, one page for all vCPUs. @sdm 3C 25.6.9 */
 export const ROOT_MSR_BITMAPS = 0x15000;
+/** Root mode's I/O bitmaps A and B for all vCPUs, one behind the other: a bit a port. @sdm 3C 25.6.4 */
+export const ROOT_IO_BITMAPS = 0x16000;
 export const ROOT_PRIMARY = ROOT_VMCS + 0x908;
 export const ROOT_PREEMPTION_TIMER = ROOT_VMCS + 0xbb8;
 export const TSC_OFFSET = ROOT_VMCS + 0x540;
+export const ROOT_EPT_POINTER = ROOT_VMCS + 0x568;
 export const ENTRY_INTR_INFO = ROOT_VMCS + 0x958;
 export const ENTRY_ERROR = ROOT_VMCS + 0x960;
 export const ENTRY_LENGTH = ROOT_VMCS + 0x968;
@@ -367,13 +372,17 @@ export const TLB_LOG_CAPACITY = 16384;
 // ---- guest-physical pages ---------------------------------------------------------------------------------------------------
 /** u32 per 4 KiB page below 4 GiB: pointer to its code-page descriptor, 0 when it holds no decoded code. */
 export const PAGE_CODE = 0x200000;
-/** u8 per page below 4 GiB: PAGE_RAM (backed by RAM_BASE + gpa), PAGE_ROM (backed, writes are dropped), PAGE_ABSENT, 0 = MMIO. */
+/** u8 per page below 4 GiB: what walks of root mode's EPT have found, PAGE_RAM (backed by RAM_BASE + gpa) or PAGE_ROM (the same, writes exit); 0 = nothing. */
 export const PAGE_KIND = 0x600000;
+/** Not mapped: accesses exit. */
 export const PAGE_MMIO = 0;
 export const PAGE_RAM = 1;
 export const PAGE_ROM = 2;
-/** RAM whose content is still to be fetched from a snapshot; the first access of any kind makes it PAGE_RAM. */
-export const PAGE_ABSENT = 3;
+/** Root mode's EPT: PML4, PDPT, four page directories; and the page tables, one for each 2 MiB below 4 GiB (core/vmm/rootEpt.ts). */
+export const ROOT_EPT = 0x900000;
+export const ROOT_EPT_TABLES = 0x1000000;
+/** An entry that is not present, in whose ignored bits root mode notes that the page is RAM, to be fetched from a snapshot first. */
+export const ROOT_EPT_ABSENT = 0x800;
 /** u8 per page below 4 GiB: bit i is set when a write entry of the page may be installed in a look-aside table of vCPU i. */
 export const PAGE_WRITE_ENTRY = 0x700000;
 
@@ -388,7 +397,7 @@ export const HISTORY_PENDING = 2;
 export const REGION_CHECKS = 0xa00000;
 export const REGION_CHECKS_SIZE = 0x100000;
 
-export const CODE_ARENA = 0x1000000;
+export const CODE_ARENA = 0x1800000;
 export const CODE_ARENA_END = 0x6700000;
 /** The last 16 MiB below 4 GiB: addresses wrap, so RAM_BASE + gpa leads here. */
 export const ROM_BASE = 0x7000000;

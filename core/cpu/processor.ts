@@ -19,11 +19,13 @@ import { Translator } from './translator.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import type { Program } from '../isa/ir.ts';
 import { PRIMARY_INTERRUPT_WINDOW, PRIMARY_NMI_WINDOW } from '../vmx/control-bits.ts';
+import { RootEpt } from '../vmm/rootEpt.ts';
+import type { PageKind } from '../vmm/rootEpt.ts';
 import { instructionInformation } from '../vmx/information.ts';
 import {
   ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR4_ALLOWED, CR8, CS, EFER_ALLOWED, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_OWED, EXIT_REASON,
-  FAULT, HISTORY_WRITTEN, INIT_BLOCKED, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_KIND, PAGE_MMIO, PAGE_RAM,
-  RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROOT_PREEMPTION_TIMER, ROOT_PRIMARY, ROM_BASE, ROM_GPA, ROOT_CR8, RUNNING_VCPU, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, STEP_REASON,
+  FAULT, HISTORY_WRITTEN, INIT_BLOCKED, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_MMIO, PAGE_RAM,
+  RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROOT_EPT, ROOT_EPT_POINTER, ROOT_PREEMPTION_TIMER, ROOT_PRIMARY, ROM_BASE, ROM_GPA, ROOT_CR8, RUNNING_VCPU, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, STEP_REASON,
   VCPU_LIMIT, VCPU_STATES, VCPU_STATE_SIZE, XCR0_ALLOWED, PHYS_RESERVED, WINDOW_EMPTY, WINDOW_ROOT,
 } from './layout.ts';
 
@@ -55,7 +57,7 @@ export interface ProcessorHost {
   random(): number;
   /** While exits are traced: a nested guest has left for its hypervisor, or goes on. */
   nestedSwitch?(left: boolean): void;
-  /** Fetches a page (gpa >> 12) that is PAGE_ABSENT. */
+  /** Fetches a page (gpa >> 12) that root mode's EPT withholds. */
   fetchPage?(page: number): void;
   /** Keeps the content of a page that is HISTORY_PENDING before it is written, and makes it HISTORY_WRITTEN. */
   preservePage?(page: number): void;
@@ -139,6 +141,8 @@ export class Processor {
   formsCompiled = 0;
   readonly jit: JitManager | null = null;
   readonly debug: DebugUnit;
+  /** Which guest-physical pages are mapped, and how. */
+  readonly ept: RootEpt;
   readonly vcpus: number;
 
   constructor(options: ProcessorOptions) {
@@ -198,9 +202,11 @@ export class Processor {
     this.debug = new DebugUnit(debugged(this));
     this.view.setUint32(RAM_SIZE, options.ramBytes, true);
     this.nameEmptyWindow();
-    this.bytes.fill(PAGE_RAM, PAGE_KIND, PAGE_KIND + (options.ramBytes >>> 12));
     this.vcpus = options.vcpus ?? 1;
     if (this.vcpus > VCPU_LIMIT) throw new Error(`at most ${VCPU_LIMIT} vCPUs`);
+    this.ept = new RootEpt(this.memory);
+    this.ept.map(0, options.ramBytes, PAGE_RAM);
+    for (let vcpu = 0; vcpu < this.vcpus; vcpu++) this.view.setUint32(this.fieldOf(vcpu, ROOT_EPT_POINTER), ROOT_EPT, true);
   }
 
   /** The vCPU that everything here is about, from 0. */
@@ -265,9 +271,9 @@ export class Processor {
     this.view.setBigUint64(PHYS_RESERVED, ((1n << 52n) - 1n) & ~((1n << BigInt(limits.physicalAddressBits)) - 1n), true);
   }
 
-  /** Marks guest-physical pages as MMIO, RAM or ROM. */
-  setPageKind(gpa: number, bytes: number, kind: number): void {
-    this.bytes.fill(kind, PAGE_KIND + Math.floor(gpa / 4096), PAGE_KIND + Math.ceil((gpa + bytes) / 4096));
+  /** Makes guest-physical pages MMIO, RAM or ROM. */
+  setPageKind(gpa: number, bytes: number, kind: PageKind): void {
+    this.ept.map(gpa, bytes, kind);
     this.call('flushBanks');
   }
 
@@ -508,8 +514,7 @@ export class Processor {
     const host = RAM_BASE + gpa;
     const end = host + size;
     if (gpa < this.ram.length || gpa + size > ROM_GPA || end > 2 ** 32) return null;
-    const kinds = this.bytes.subarray(PAGE_KIND + gpa / 4096, PAGE_KIND + (gpa + size) / 4096);
-    if (kinds.some(kind => kind !== PAGE_MMIO)) return null;
+    for (let page = gpa / 4096; page < (gpa + size) / 4096; page++) if (this.ept.kindOf(page) !== PAGE_MMIO) return null;
     const missing = Math.ceil((end - this.memory.buffer.byteLength) / 65536);
     try {
       if (missing > 0) this.memory.grow(missing);

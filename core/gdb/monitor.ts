@@ -31,6 +31,7 @@ const ROWS: Readonly<Record<string, CommandRow>> = {
   },
   tlb: { usage: 'tlb', what: "the processor's cached translations", run: ask({ what: 'tlb' }) },
   vmcs: { usage: 'vmcs', what: "the VMCS of the guest's own hypervisor", run: ask({ what: 'vmcs' }) },
+  root: { usage: 'root', what: "root mode's EPT and bitmaps", run: ask({ what: 'root', address: null }) },
   interrupts: { usage: 'interrupts', what: 'local APIC, I/O APIC and 8259A', run: ask({ what: 'interrupts' }) },
   map: { usage: 'map', what: 'memory map and ports', run: ask({ what: 'map' }) },
   physical: {

@@ -1,7 +1,7 @@
 /** Who answers which guest-physical addresses and which ports. */
 import type { InspectSection } from '../contract/inspect.ts';
 import type { Processor } from '../cpu/processor.ts';
-import { PAGE_ABSENT, PAGE_KIND, PAGE_MMIO, PAGE_RAM, PAGE_ROM } from '../cpu/layout.ts';
+import { PAGE_MMIO, PAGE_ROM } from '../cpu/layout.ts';
 import type { InspectedBoard } from './inspect.ts';
 import { hex, section } from './tables.ts';
 
@@ -31,14 +31,12 @@ function rowOf({ base, length, kind, name }: Range): string[] {
 }
 
 /** Runs of pages that memory backs. */
-function backedRanges({ bytes }: Processor): Range[] {
+function backedRanges({ ept }: Processor): Range[] {
   const ranges: Range[] = [];
-  // A page that is still to come from a snapshot is RAM too.
-  const kindOf = (page: number): number => (bytes[PAGE_KIND + page] === PAGE_ABSENT ? PAGE_RAM : bytes[PAGE_KIND + page]!);
   for (let first = 0; first < PAGES;) {
-    const kind = kindOf(first);
+    const kind = ept.kindOf(first);
     let end = first + 1;
-    while (end < PAGES && kindOf(end) === kind) end++;
+    while (end < PAGES && ept.kindOf(end) === kind) end++;
     if (kind !== PAGE_MMIO) ranges.push({ base: first * PAGE, length: (end - first) * PAGE, kind: kind === PAGE_ROM ? 'ROM' : 'RAM', name: '' });
     first = end;
   }

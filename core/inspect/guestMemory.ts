@@ -1,6 +1,6 @@
 /** Guest memory as a debugger sees it: reads and writes that ask no permission, set no accessed flag and reach no device. */
 import type { Processor } from '../cpu/processor.ts';
-import { PAGE_CODE, PAGE_KIND, PAGE_MMIO } from '../cpu/layout.ts';
+import { PAGE_CODE, PAGE_MMIO } from '../cpu/layout.ts';
 import { walkLinear } from './pageWalk.ts';
 
 const PAGE = 4096n;
@@ -16,7 +16,7 @@ function physicalOf(cpu: Processor, space: AddressSpace, address: bigint): bigin
 function backed(cpu: Processor, physical: bigint | null): number {
   if (physical === null || physical >> 32n !== 0n) return -1;
   const at = Number(physical);
-  if (cpu.bytes[PAGE_KIND + (at >>> 12)] === PAGE_MMIO || at >= cpu.ram.length) return -1;
+  if (cpu.ept.kindOf(at >>> 12) === PAGE_MMIO || at >= cpu.ram.length) return -1;
   cpu.noteDeviceRead(at, 1);
   return at;
 }

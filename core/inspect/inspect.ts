@@ -10,6 +10,7 @@ import { codeSection, memorySection, walkSection } from './memory.ts';
 import { remappingFaults, remappingSections, remappingWalk } from './remapping.ts';
 import type { RemappingParts } from './remapping.ts';
 import { registerSections, vectorSections } from './registers.ts';
+import { rootSections } from './rootMode.ts';
 import { tlbSections } from './tlb.ts';
 import { vmcsSections } from './vmcs.ts';
 
@@ -33,6 +34,7 @@ function answer(cpu: Processor, board: InspectedBoard, query: InspectQuery): Ins
     case 'vectors': return vectorSections(cpu);
     case 'walk': return [walkSection(cpu, BigInt(query.address))];
     case 'vmcs': return vmcsSections(cpu);
+    case 'root': return rootSections(cpu, query.address === null ? null : BigInt(query.address));
     case 'tlb': return tlbSections(cpu);
     case 'interrupts': return interruptSections(board.interrupts);
     case 'map': return mapSections(cpu, board);

@@ -1,6 +1,6 @@
 /** The core thread's part in snapshots of RAM: which pages one needs, keeping those that are about to change, fetching those that are not there yet. */
 import {
-  HISTORY_CLEAN, HISTORY_PENDING, HISTORY_WRITTEN, PAGE_ABSENT, PAGE_HISTORY, PAGE_KIND, PAGE_RAM, RAM_BASE,
+  HISTORY_CLEAN, HISTORY_PENDING, HISTORY_WRITTEN, PAGE_HISTORY, PAGE_RAM, RAM_BASE,
 } from '../cpu/layout.ts';
 import type { Processor } from '../cpu/processor.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
@@ -35,10 +35,10 @@ export class Pager {
 
   /** RAM is being filled anew: no snapshot has any of it. What one in the making still needs is kept first. */
   forget(): void {
-    const { bytes } = this.#cpu;
+    const { bytes, ept } = this.#cpu;
     for (let page = 0; page < this.#pages; page += 1) {
       if (bytes[PAGE_HISTORY + page] === HISTORY_PENDING) this.preserve(page);
-      if (bytes[PAGE_KIND + page] === PAGE_ABSENT) bytes[PAGE_KIND + page] = PAGE_RAM;
+      if (ept.withheld(page)) ept.supply(page);
     }
     this.#history.fill(HISTORY_WRITTEN);
     this.#drop();
@@ -52,7 +52,7 @@ export class Pager {
     for (let page = 0; page < this.#pages; page += 1) {
       if (history[page] === HISTORY_CLEAN) continue;
       // After a snapshot that failed, all pages are wanted again: also those that are still in the one before.
-      if (this.#cpu.bytes[PAGE_KIND + page] === PAGE_ABSENT) this.fetch(page);
+      if (this.#cpu.ept.withheld(page)) this.fetch(page);
       history[page] = HISTORY_PENDING;
       pages[count] = page;
       count += 1;
@@ -75,21 +75,20 @@ export class Pager {
    * @throws SegmentError
    */
   restore(source: PageSource, from: PageMap, untouched: boolean): void {
-    const { bytes, ram } = this.#cpu;
+    const { ept, ram } = this.#cpu;
     const history = this.#history;
     this.#drop();
     this.#source = source;
     this.#filled = 0;
     for (let page = 0; page < this.#pages; page += 1) {
       if (history[page] === HISTORY_CLEAN && from.samePlace(source.map, page)) continue;
-      const kind = bytes[PAGE_KIND + page];
       history[page] = HISTORY_CLEAN;
-      if (page < SWITCHED_PAGES || (kind !== PAGE_RAM && kind !== PAGE_ABSENT)) ram.set(source.read(page), page * CHUNK_BYTES);
-      else if ((source.map.segments[page] ?? 0) !== 0) bytes[PAGE_KIND + page] = PAGE_ABSENT;
+      if (page < SWITCHED_PAGES || ept.kindOf(page) !== PAGE_RAM) ram.set(source.read(page), page * CHUNK_BYTES);
+      else if ((source.map.segments[page] ?? 0) !== 0) ept.withhold(page);
       else {
         // The host gives memory to what is written, and to look at it costs time: most of it was never anything but zeros.
         if (!untouched && !ZEROS.equals(this.#content(page))) this.#content(page).fill(0);
-        bytes[PAGE_KIND + page] = PAGE_RAM;
+        if (ept.withheld(page)) ept.supply(page);
       }
     }
     this.#cpu.call('flushAll');
@@ -97,21 +96,21 @@ export class Pager {
 
   /** The page is needed now; its neighbours come along. @throws SegmentError */
   fetch(page: number): void {
-    const { bytes, ram } = this.#cpu;
+    const { ept, ram } = this.#cpu;
     this.#source?.readAround(page, (other, content) => {
-      if (bytes[PAGE_KIND + other] !== PAGE_ABSENT) return;
+      if (!ept.withheld(other)) return;
       ram.set(content, other * CHUNK_BYTES);
-      bytes[PAGE_KIND + other] = PAGE_RAM;
+      ept.supply(other);
     });
   }
 
   /** Fetches what is still missing, for about so long; true when everything is there. @throws SegmentError */
   fill(milliseconds: number): boolean {
     if (!this.#source) return true;
-    const kinds = this.#cpu.bytes;
+    const { ept } = this.#cpu;
     const end = performance.now() + milliseconds;
     for (; this.#filled < this.#pages; this.#filled += 1) {
-      if (kinds[PAGE_KIND + this.#filled] !== PAGE_ABSENT) continue;
+      if (!ept.withheld(this.#filled)) continue;
       if (performance.now() >= end) return false;
       this.fetch(this.#filled);
     }

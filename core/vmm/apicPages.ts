@@ -1,6 +1,7 @@
 /** The pages of local APICs: MMIO wherever the IA32_APIC_BASE of a vCPU puts its own; what they cover is as it was when they go. @sdm 3A 11.4.4 */
 import type { Processor } from '../cpu/processor.ts';
-import { PAGE_KIND, PAGE_MMIO, PAGE_RAM, RAM_BASE } from '../cpu/layout.ts';
+import { PAGE_MMIO, PAGE_RAM, RAM_BASE } from '../cpu/layout.ts';
+import type { PageKind } from './rootEpt.ts';
 
 const PAGE_BYTES = 4096;
 
@@ -13,7 +14,7 @@ export class ApicPages {
   /** Where each vCPU has its page; -1: nowhere. */
   private readonly pages: number[];
   /** What each covered page is otherwise. */
-  private readonly covered = new Map<number, number>();
+  private readonly covered = new Map<number, PageKind>();
 
   constructor(cpu: Processor) {
     this.cpu = cpu;
@@ -33,13 +34,13 @@ export class ApicPages {
   private cover(page: number): void {
     const { cpu } = this;
     cpu.call('touchMemory', page, 1, 0);
-    this.covered.set(page, cpu.bytes[PAGE_KIND + page / PAGE_BYTES] ?? PAGE_MMIO);
-    cpu.bytes[PAGE_KIND + page / PAGE_BYTES] = PAGE_MMIO;
+    this.covered.set(page, cpu.ept.kindOf(page / PAGE_BYTES));
+    cpu.ept.map(page, PAGE_BYTES, PAGE_MMIO);
   }
 
   private uncover(page: number): void {
     const kind = this.covered.get(page);
-    if (kind !== undefined) this.cpu.bytes[PAGE_KIND + page / PAGE_BYTES] = kind;
+    if (kind !== undefined) this.cpu.ept.map(page, PAGE_BYTES, kind);
     this.covered.delete(page);
   }
 

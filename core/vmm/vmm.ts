@@ -11,11 +11,11 @@ import type { AccessSize, Component } from '../platform/device.ts';
 import { ApicPages } from './apicPages.ts';
 import { Cpuid } from './cpuid.ts';
 import { describeState } from './describe.ts';
-import { eptQualification, ioQualification } from './exits.ts';
+import { eptAccess, eptQualification, ioQualification } from './exits.ts';
 import { exitReasonName } from './exitReasons.ts';
 import { ExitTrace } from './exitTrace.ts';
 import type { CpuModel } from '../cpu/models.ts';
-import { programMsrBitmaps } from './rootVmcs.ts';
+import { programIoBitmaps, programMsrBitmaps } from './rootVmcs.ts';
 import { Turns } from './turns.ts';
 import { RAX, Vcpu } from './vcpu.ts';
 import type { InitialVcpuState } from '../boot/loader.ts';
@@ -39,6 +39,7 @@ export class Vmm {
     const cpuid = new Cpuid(model, topology, kvmWallMs !== null);
     const interrupted = (): void => this.trace?.exit(exitReason.externalInterrupt);
     this.vcpus = Array.from({ length: cpu.vcpus }, (_, index) => new Vcpu(index, { cpu, pc, model, cpuid, kvmWallMs, interrupted }));
+    programIoBitmaps(cpu);
     programMsrBitmaps(cpu);
     this.turns = new Turns(cpu, this.vcpus);
     this.apicPages = new ApicPages(cpu);
@@ -193,15 +194,15 @@ export class Vmm {
   }
 
   /** The processor has put the linear address into EXIT_LINEAR. */
-  private noteEptViolation(gpaLow: number, gpaHigh: number, qualification: number): void {
-    const { view } = this.cpu;
+  private noteEptViolation(gpaLow: number, gpaHigh: number, access: number): void {
+    const { view, ept } = this.cpu;
     view.setUint32(EXIT_GPA, gpaLow, true);
     view.setUint32(EXIT_GPA + 4, gpaHigh, true);
-    this.noteExit(exitReason.eptViolation, qualification);
+    this.noteExit(exitReason.eptViolation, eptQualification(access, gpaHigh === 0 ? ept.rightsOf(gpaLow >>> 12) : 0));
   }
 
   mmioRead(low: number, high: number, size: number): number {
-    this.noteEptViolation(low, high, eptQualification.read);
+    this.noteEptViolation(low, high, eptAccess.read);
     const value = this.readMmio(low, high, size);
     this.trace?.entry();
     return value;
@@ -232,7 +233,7 @@ export class Vmm {
   }
 
   mmioWrite(low: number, high: number, size: number, valueLow: number, valueHigh: number): void {
-    this.noteEptViolation(low, high, eptQualification.write);
+    this.noteEptViolation(low, high, eptAccess.write);
     this.writeMmio(high * 2 ** 32 + low, size, valueLow, valueHigh);
     // The guest goes on without an exit: an end of interrupt or an interrupt to itself must not wait for the end of the slice.
     if (this.vcpu.apic.pendingVector() >= 0) this.cpu.requestWindows(true, (this.cpu.view.getUint32(NMI_WINDOW, true) & 1) !== 0);

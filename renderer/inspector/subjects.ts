@@ -21,6 +21,7 @@ export const SUBJECTS: readonly [SubjectRow, ...SubjectRow[]] = [
   { name: 'physical', label: 'Physical memory', about: 'By guest-physical address', address: 'needed', query: (address) => address === null ? null : { what: 'memory', space: 'physical', address, length: BYTES } },
   { name: 'walk', label: 'Page walk', about: 'How an address is translated', address: 'needed', query: (address) => address === null ? null : { what: 'walk', address } },
   { name: 'vmcs', label: 'VMCS', about: "Of the guest's own hypervisor", address: 'none', query: plain('vmcs') },
+  { name: 'root', label: 'Root mode', about: 'EPT and bitmaps of the VM itself', address: 'optional', query: (address) => ({ what: 'root', address }) },
   { name: 'interrupts', label: 'Interrupt controllers', about: 'Local APIC, I/O APIC, 8259A', address: 'none', query: plain('interrupts') },
   { name: 'map', label: 'Memory map', about: 'RAM, devices and ports', address: 'none', query: plain('map') },
   { name: 'tlb', label: 'TLB', about: 'Cached translations', address: 'none', query: plain('tlb') },

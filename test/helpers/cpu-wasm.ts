@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { HelperSignatures } from '../../core/cpu/helpers.ts';
 import { exportedSignatures } from '../../core/cpu/helpers.ts';
 import * as L from '../../core/cpu/layout.ts';
+import { RootEpt } from '../../core/vmm/rootEpt.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const sources = join(root, 'core', 'cpu', 'assembly');
@@ -52,6 +53,8 @@ export interface CpuWasm {
   readonly signatures: HelperSignatures;
   readonly view: DataView<SharedArrayBuffer>;
   readonly bytes: Uint8Array<SharedArrayBuffer>;
+  /** RAM is mapped. */
+  readonly ept: RootEpt;
   readonly exports: Readonly<Record<string, WebAssembly.ExportValue>>;
   /** Calls an export by name; throws when there is none of that name. */
   call(name: string, ...args: (number | bigint)[]): number;
@@ -77,6 +80,7 @@ export function instantiate(ram = 16 << 20): CpuWasm {
   const cpu = {
     view,
     bytes: new Uint8Array(buffer),
+    ept: new RootEpt(memory),
     log,
     device: {
       read: (_address: number, size: number) => BigInt.asUintN(size * 8, 0xa5a5_a5a5_a5a5_a5a5n),
@@ -142,8 +146,9 @@ export function instantiate(ram = 16 << 20): CpuWasm {
 }
 
 /** Flat 4 GiB segments in 32-bit protected mode without paging, privilege 0. */
-function reset(cpu: Pick<CpuWasm, 'view' | 'bytes' | 'write32' | 'write64'>, ram: number): void {
-  cpu.bytes.fill(L.PAGE_RAM, L.PAGE_KIND, L.PAGE_KIND + (ram >>> 12));
+function reset(cpu: Pick<CpuWasm, 'view' | 'ept' | 'write32' | 'write64'>, ram: number): void {
+  cpu.ept.map(0, ram, L.PAGE_RAM);
+  cpu.write32(L.ROOT_EPT_POINTER, L.ROOT_EPT);
   cpu.write32(L.RAM_SIZE, ram);
   cpu.write32(L.EFLAGS, 2);
   cpu.write32(L.CODE_SIZE, 1);

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { mem, qword, register as r } from '../../core/isa/registers.ts';
 import type { Assembler } from '../../core/isa/assembler.ts';
-import { EXIT_DEBUGGER, PAGE_KIND, PAGE_MMIO, PAGE_RAM, RIP } from '../../core/cpu/layout.ts';
+import { EXIT_DEBUGGER, PAGE_MMIO, PAGE_RAM, RIP } from '../../core/cpu/layout.ts';
 import type { DebugStop } from '../../core/cpu/debug.ts';
 import { CODE, DATA, Guest, TIERS } from '../helpers/guest-program.ts';
 
@@ -180,14 +180,14 @@ describe.each(TIERS)("instructions that reach a device's memory, regions %s", (t
   it('run alone when that is asked for, with the same outcome', () => {
     const guest = guestFor(tier);
     const { cpu } = guest;
-    cpu.bytes[PAGE_KIND + (FAR >> 12)] = PAGE_MMIO;
+    cpu.ept.map(FAR, 4096, PAGE_MMIO);
     try {
       cpu.debug.traceExits(true);
       guest.load(64, CODE, (a) => a.emit('MOV', r.rdi, FAR).emit('MOV', r.rcx, 50).label('loop').emit('MOV', r.rax, mem(r.rdi)).emit('INC', r.rbx).emit('DEC', r.rcx).emit('JNZ', 'loop').emit('HLT'));
       expect(guest.run().kind).toBe('hlt');
       expect(guest.get('rbx')).toBe(50);
     } finally {
-      cpu.bytes[PAGE_KIND + (FAR >> 12)] = PAGE_RAM;
+      cpu.ept.map(FAR, 4096, PAGE_RAM);
     }
   });
 });

@@ -159,7 +159,7 @@ describe.each(PAGED)('%s paging', (mode) => {
   it('flags of structures in ROM cannot be set, and need not be', () => {
     const { cpu, tables } = start(mode);
     tables.map(LA, 0x9000n, P | W);
-    cpu.bytes.fill(L.PAGE_ROM, L.PAGE_KIND + 0x100, L.PAGE_KIND + 0x120);
+    cpu.ept.map(0x100000, 0x20000, L.PAGE_ROM);
     expect(attempt(cpu, 'write')).toBe('ok');
     expect(tables.get(LA, 1)).toBe(0x9000n | P | W);
   });
@@ -437,7 +437,7 @@ describe('memory-mapped I/O', () => {
 
   it('writes to ROM are dropped', () => {
     const cpu = instantiate();
-    cpu.bytes[L.PAGE_KIND + 0x20] = L.PAGE_ROM;
+    cpu.ept.map(0x20000, 0x1000, L.PAGE_ROM);
     cpu.write32(ram(0x20000), 0x1234_5678);
     cpu.call('readU32', 0x20000n);
     cpu.call('writeU32', 0x20000n, 0);

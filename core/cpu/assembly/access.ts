@@ -189,14 +189,14 @@ function readPhysical(gpa: u64, to: u32, size: u32): void {
 }
 
 function writePhysical(gpa: u64, from: u32, size: u32): void {
-  const kind = pageKind(gpa);
-  if (kind == PAGE_MMIO) {
+  // Root mode hears of writes to ROM too, and drops them.
+  if (pageKind(gpa) != PAGE_RAM) {
     writeMmio(gpa, from, size);
-  } else if (kind == PAGE_RAM) {
-    noteWrite(<u32>gpa);
-    dropCode(gpa, size);
-    memory.copy(RAM_BASE + <u32>gpa, from, size);
+    return;
   }
+  noteWrite(<u32>gpa);
+  dropCode(gpa, size);
+  memory.copy(RAM_BASE + <u32>gpa, from, size);
 }
 
 /** Before a write to RAM: drops what was decoded from these bytes. Returns whether the page still holds decoded code. */

@@ -35,7 +35,7 @@ export declare function random(): u32;
 // @ts-ignore: decorator
 @external('host', 'stackOperand')
 export declare function stackOperand(): bool;
-/** Fetches a PAGE_ABSENT page (gpa >> 12) from the snapshot that is being restored. */
+/** Fetches a page (gpa >> 12) whose entry is ROOT_EPT_ABSENT from the snapshot that is being restored. */
 // @ts-ignore: decorator
 @external('host', 'fetchPage')
 export declare function fetchPage(page: u32): void;

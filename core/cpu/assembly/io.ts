@@ -5,7 +5,8 @@ import { iopl, virtual8086 } from './flags';
 import { sysReadU16 } from './memory';
 import { FAULTED, OK, exit, faulted, raiseError } from './status';
 import { portExit } from './vm-controls';
-import { CPL, CR0, TR } from '../layout';
+import { PRIMARY_IO_BITMAPS } from '../../vmx/control-bits';
+import { CPL, CR0, GPR, ROOT_IO_BITMAPS, ROOT_PRIMARY, TR } from '../layout';
 
 const EXIT_IO: u32 = 30;
 
@@ -31,18 +32,38 @@ export function qualification(port: u32, size: i32, input: u32, immediate: i32):
   return u64(u32(size - 1) | (input << 3) | (u32(immediate != 0) << 6) | ((port & 0xffff) << 16));
 }
 
-function portAccess(port: u32, size: i32, qualification: u64): i32 {
-  const status = portExit(port, size, qualification);
-  return status == OK ? exit(EXIT_IO, qualification) : status;
+/** Whether root mode's I/O bitmaps ask for an exit; an access that wraps around exits always. @sdm 3C 26.1.3 */
+export function rootPortExits(port: u32, size: i32): bool {
+  const first = port & 0xffff;
+  if (!(load<u32>(ROOT_PRIMARY) & PRIMARY_IO_BITMAPS) || first + u32(size) > 0x10000) return true;
+  for (let each = first; each < first + u32(size); each++) {
+    if ((load<u8>(ROOT_IO_BITMAPS + (each >>> 3)) >>> (each & 7)) & 1) return true;
+  }
+  return false;
 }
+
+/** The permission, then the exit that the guest's hypervisor asks for, then root mode's; OK when nobody does. */
+function portAccess(port: u32, size: i32, qualification: u64): i32 {
+  const permission = ioPermission(port, size);
+  if (permission != OK) return permission;
+  const status = portExit(port, size, qualification);
+  if (status != OK || !rootPortExits(port, size)) return status;
+  return exit(EXIT_IO, qualification);
+}
+
+/** What a port reads as that root mode leaves to the guest: nothing but root mode's devices is on the bus. */
+export const NOTHING: u32 = 0xffffffff;
 
 /** IN AL/AX/EAX; `immediate` is nonzero when the port is an immediate operand. */
 export function portIn(port: u32, size: i32, immediate: i32): i32 {
-  const status = ioPermission(port, size);
-  return status == OK ? portAccess(port, size, qualification(port, size, 1, immediate)) : status;
+  const status = portAccess(port, size, qualification(port, size, 1, immediate));
+  if (status != OK) return status;
+  if (size == 4) store<u64>(GPR, NOTHING);
+  else if (size == 2) store<u16>(GPR, <u16>NOTHING);
+  else store<u8>(GPR, <u8>NOTHING);
+  return OK;
 }
 
 export function portOut(port: u32, size: i32, immediate: i32): i32 {
-  const status = ioPermission(port, size);
-  return status == OK ? portAccess(port, size, qualification(port, size, 0, immediate)) : status;
+  return portAccess(port, size, qualification(port, size, 0, immediate));
 }

@@ -1,6 +1,7 @@
 /** Guest-physical pages. */
-import { fetchPage as fetchAbsent, preservePage } from './imports';
-import { HISTORY_PENDING, HISTORY_WRITTEN, PAGE_ABSENT, PAGE_HISTORY, PAGE_KIND, PAGE_MMIO } from '../layout';
+import { preservePage } from './imports';
+import { walkRoot } from './root-ept';
+import { HISTORY_PENDING, HISTORY_WRITTEN, PAGE_HISTORY, PAGE_KIND, PAGE_MMIO } from '../layout';
 
 /** PAGE_* of a guest-physical page address, which may be read from then on; nothing above 4 GiB is backed. */
 // @ts-ignore: decorator
@@ -8,12 +9,7 @@ import { HISTORY_PENDING, HISTORY_WRITTEN, PAGE_ABSENT, PAGE_HISTORY, PAGE_KIND,
 export function pageKind(gpa: u64): u32 {
   if (gpa >> 32) return PAGE_MMIO;
   const kind = load<u8>(PAGE_KIND + (<u32>gpa >>> 12));
-  return kind == PAGE_ABSENT ? presentKind(<u32>gpa >>> 12) : kind;
-}
-
-function presentKind(page: u32): u32 {
-  fetchAbsent(page);
-  return load<u8>(PAGE_KIND + page);
+  return kind ? kind : walkRoot(<u32>gpa >>> 12);
 }
 
 /** Must be called before any write to RAM that no look-aside entry allowed: the page is no longer as the last snapshot has it. */
@@ -30,7 +26,7 @@ export function touchMemory(gpa: u32, size: u32, write: bool): void {
   if (!size) return;
   const last = (gpa + size - 1) >>> 12;
   for (let page = gpa >>> 12; page <= last; page++) {
-    if (load<u8>(PAGE_KIND + page) == PAGE_ABSENT) fetchAbsent(page);
+    if (!load<u8>(PAGE_KIND + page)) walkRoot(page);
     if (write) noteWrite(page << 12);
   }
 }

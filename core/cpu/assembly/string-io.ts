@@ -3,7 +3,7 @@ import { ES, GPR } from '../layout';
 import { probeWrite, readU16, readU32, readU8, writeU16, writeU32, writeU8 } from './access';
 import { linearAddress, segmentAddress } from './address';
 import { portRead, portWrite } from './imports';
-import { ioPermission } from './io';
+import { ioPermission, NOTHING, rootPortExits } from './io';
 import { faulted, FAULTED, OK } from './status';
 import { stringPortExit } from './vm-controls';
 import { advance, backward, index, quantum, RCX, RDI, resume, RSI, setIndex } from './string-registers';
@@ -28,7 +28,7 @@ function inElement(port: u32, size: i32, addressSize: i32): bool {
   const la = segmentAddress(ES, index(RDI, addressSize), size, 1);
   // What was read from the port would be lost in a fault of the store.
   if (faulted() || !probeWrite(la, size)) return false;
-  const value = portRead(port, size);
+  const value = rootPortExits(port, size) ? portRead(port, size) : NOTHING;
   if (size == 1) writeU8(la, value);
   else if (size == 2) writeU16(la, value);
   else writeU32(la, value);
@@ -40,7 +40,7 @@ function outElement(port: u32, size: i32, addressSize: i32, segment: i32): bool 
   if (faulted()) return false;
   const value = size == 1 ? readU8(la) : size == 2 ? readU16(la) : readU32(la);
   if (faulted()) return false;
-  portWrite(port, size, value);
+  if (rootPortExits(port, size)) portWrite(port, size, value);
   return true;
 }
 

@@ -5,7 +5,7 @@ import { CODE, asm, image, runToEnd, smallMachine } from '../../helpers/small-gu
 import type { SmallMachine } from '../../helpers/small-guest.ts';
 
 const QUERIES: readonly InspectQuery[] = [
-  { what: 'registers' }, { what: 'vectors' }, { what: 'walk', address: '0x1234' }, { what: 'tlb' }, { what: 'vmcs' }, { what: 'interrupts' }, { what: 'map' },
+  { what: 'registers' }, { what: 'vectors' }, { what: 'walk', address: '0x1234' }, { what: 'tlb' }, { what: 'vmcs' }, { what: 'root', address: '0x1234' }, { what: 'interrupts' }, { what: 'map' },
   { what: 'code', address: null, count: 8 }, { what: 'memory', space: 'virtual', address: '0x100000', length: 64 },
 ];
 

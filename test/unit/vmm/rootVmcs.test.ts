@@ -28,7 +28,7 @@ describe('root mode\'s VMCS', () => {
       [L.ROOT_PRIMARY, F.PRIMARY_CONTROLS], [L.ROOT_PREEMPTION_TIMER, F.PREEMPTION_TIMER_VALUE], [L.TSC_OFFSET, F.TSC_OFFSET_FIELD],
       [L.ENTRY_INTR_INFO, F.ENTRY_INTERRUPTION_INFORMATION], [L.ENTRY_ERROR, F.ENTRY_EXCEPTION_ERROR_CODE], [L.ENTRY_LENGTH, F.ENTRY_INSTRUCTION_LENGTH],
       [L.EXIT_REASON, F.EXIT_REASON_FIELD], [L.EXIT_LENGTH, F.EXIT_INSTRUCTION_LENGTH], [L.EXIT_INFO, F.EXIT_INSTRUCTION_INFORMATION],
-      [L.EXIT_QUALIFICATION, F.EXIT_QUALIFICATION_FIELD], [L.EXIT_GPA, F.GUEST_PHYSICAL_ADDRESS], [L.EXIT_LINEAR, F.GUEST_LINEAR_ADDRESS],
+      [L.ROOT_EPT_POINTER, F.EPT_POINTER], [L.EXIT_QUALIFICATION, F.EXIT_QUALIFICATION_FIELD], [L.EXIT_GPA, F.GUEST_PHYSICAL_ADDRESS], [L.EXIT_LINEAR, F.GUEST_LINEAR_ADDRESS],
     ];
     expect(words.filter(([at, field]) => at !== L.ROOT_VMCS + fieldOffset(field))).toEqual([]);
   });
@@ -51,6 +51,22 @@ describe('root mode\'s VMCS', () => {
     expect([reads(0), reads(1)]).toEqual([[0, 0], [L.FAULT_EXIT, 31]]);
   });
 
+  it('has I/O bitmaps: a port whose bit is clear is the guest\'s, and nothing answers there', () => {
+    const cpu = instantiate();
+    cpu.write32(L.ROOT_PRIMARY, C.PRIMARY_IO_BITMAPS);
+    cpu.bytes[L.ROOT_IO_BITMAPS + (0xcfa >> 3)] = 1 << (0xcfa & 7);
+    cpu.bytes[L.ROOT_IO_BITMAPS + (0x8001 >> 3)] = 1 << (0x8001 & 7);
+    const outcome = (helper: 'portIn' | 'portOut', port: number, size: number): string => {
+      cpu.write64(L.GPR, 0x11n);
+      cpu.write32(L.FAULT, 0);
+      cpu.call(helper, port, size, 0);
+      return cpu.read32(L.FAULT) === L.FAULT_EXIT ? `exit ${cpu.read32(L.EXIT_REASON)}` : `0x${cpu.read64(L.GPR).toString(16)}`;
+    };
+    const cases = ([[0xcf8, 2], [0xcf8, 4], [0xcfa, 1], [0x8000, 1], [0x8000, 2], [0x7fff, 2], [0xffff, 2]] as const).map(([port, size]) => outcome('portIn', port, size));
+    expect(cases).toEqual(['0xffff', 'exit 30', 'exit 30', '0xff', 'exit 30', '0xffff', 'exit 30']);
+    expect([outcome('portIn', 0x10, 4), outcome('portOut', 0x10, 1), outcome('portOut', 0xcfa, 1)]).toEqual(['0xffffffff', '0x11', 'exit 30']);
+  });
+
   it('says why the guest left, and where it is', async () => {
     const vmcs = await vmcsAfter([...asm.eax(0x1234), 0xe7, 0x80, ...asm.cli, ...asm.hlt]);
     expect([F.EXIT_REASON_FIELD, F.GUEST_RIP, F.GUEST_ACTIVITY_STATE, F.GUEST_CS_SELECTOR].map(field => vmcs.word(field))).toEqual([12, CODE + 9, 1, 0x10]);
@@ -59,6 +75,6 @@ describe('root mode\'s VMCS', () => {
   it('passes the checks of its controls', async () => {
     const vmcs = await vmcsAfter(asm.hlt);
     expect(failedCheck(vmcs, group.controls)?.id).toBeUndefined();
-    expect([vmcs.primary(C.PRIMARY_HLT), vmcs.primary(C.PRIMARY_UNCONDITIONAL_IO), vmcs.secondary(C.SECONDARY_EPT)]).toEqual([true, true, true]);
+    expect([vmcs.primary(C.PRIMARY_HLT), vmcs.primary(C.PRIMARY_IO_BITMAPS), vmcs.secondary(C.SECONDARY_EPT)]).toEqual([true, true, true]);
   });
 });

@@ -11,6 +11,14 @@ import type { TransferStatus, UsbDevice } from '../../core/devices/usb/device.ts
 const requestTypes = { standard: 0, class: 0x20, vendor: 0x40 } as const;
 const recipients = { device: 0, interface: 1, endpoint: 2, other: 3 } as const;
 
+export interface IsochronousTransfer {
+  readonly endpoint: number;
+  readonly data: Uint8Array;
+  readonly lengths: readonly number[];
+  finish(packets: readonly HostResult[]): void;
+  fail(): void;
+}
+
 /** An emulated device behind the functions of the package. */
 export class StandInDevice implements HostUsbDevice {
   readonly vendorId = 0x46f4;
@@ -24,6 +32,8 @@ export class StandInDevice implements HostUsbDevice {
   readonly configuration = { interfaces: [{ interfaceNumber: 0 }] };
   /** What was called, for tests. */
   readonly calls: string[] = [];
+  /** Isochronous transfers that are under way until a test ends them. */
+  readonly isochronous: IsochronousTransfer[] = [];
   /** Once set, nothing answers any more. */
   gone = false;
   readonly #device: UsbDevice;
@@ -68,12 +78,18 @@ export class StandInDevice implements HostUsbDevice {
     return this.#transfer(endpoint, null, data, 0);
   }
 
-  isochronousTransferIn(): Promise<HostPackets> {
-    return Promise.resolve({ packets: [] });
+  isochronousTransferIn(endpoint: number, lengths: readonly number[]): Promise<HostPackets> {
+    return this.#isochronous(endpoint | 0x80, new Uint8Array(0), lengths);
   }
 
-  isochronousTransferOut(): Promise<HostPackets> {
-    return Promise.resolve({ packets: [] });
+  isochronousTransferOut(endpoint: number, data: Uint8Array, lengths: readonly number[]): Promise<HostPackets> {
+    return this.#isochronous(endpoint, data, lengths);
+  }
+
+  #isochronous(endpoint: number, data: Uint8Array, lengths: readonly number[]): Promise<HostPackets> {
+    const { promise, resolve, reject } = Promise.withResolvers<HostPackets>();
+    this.isochronous.push({ endpoint, data, lengths, finish: (packets) => resolve({ packets }), fail: () => reject(new Error('the transfer failed')) });
+    return promise;
   }
 
   #control(setup: Uint8Array, data: Uint8Array, length: number): Promise<HostResult> {

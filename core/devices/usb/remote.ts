@@ -1,6 +1,7 @@
 /** A USB device of the host, as the core thread has it: its transfers travel to the I/O thread, and it comes and goes as the host's does. */
 
 import { decodeMessage, encodeMessage } from './link.ts';
+import { PacketStream } from './stream.ts';
 import { StateReader } from '../../platform/state.ts';
 import type { DeviceState } from '../../platform/device.ts';
 import type { FrameLink } from '../../net/frameLink.ts';
@@ -17,6 +18,8 @@ class RemoteDevice implements UsbDevice {
   readonly #link: FrameLink;
   readonly #nextId: () => number;
   readonly #running = new Map<number, UsbTransfer>();
+  /** Isochronous endpoints. */
+  readonly #streams = new Map<number, PacketStream>();
 
   constructor(name: string, speed: UsbSpeed, link: FrameLink, nextId: () => number) {
     this.name = name;
@@ -26,6 +29,17 @@ class RemoteDevice implements UsbDevice {
   }
 
   submit(transfer: UsbTransfer): void {
+    if (transfer.kind === 'isochronous') this.#stream(transfer.endpoint).submit(transfer);
+    else this.#send(transfer);
+  }
+
+  #stream(endpoint: number): PacketStream {
+    const known = this.#streams.get(endpoint) ?? new PacketStream((transfer) => this.#send(transfer));
+    this.#streams.set(endpoint, known);
+    return known;
+  }
+
+  #send(transfer: UsbTransfer): void {
     const id = this.#nextId();
     const { endpoint, kind, setup, length, data } = transfer;
     this.#running.set(id, transfer);
@@ -36,6 +50,7 @@ class RemoteDevice implements UsbDevice {
   }
 
   cancel(endpoint: number): void {
+    this.#streams.delete(endpoint);
     for (const [id, transfer] of this.#running) if (transfer.endpoint === endpoint) this.#running.delete(id);
     this.#link.toNetwork.push({ bytes: encodeMessage({ operation: 'cancel', endpoint }) });
   }
@@ -48,6 +63,7 @@ class RemoteDevice implements UsbDevice {
 
   reset(): void {
     this.#running.clear();
+    this.#streams.clear();
   }
 
   saveState(): DeviceState {

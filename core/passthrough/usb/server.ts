@@ -2,6 +2,7 @@
 
 import { decodeMessage, encodeMessage } from '../../devices/usb/link.ts';
 import { parseSetup, toHost } from '../../devices/usb/device.ts';
+import { PacketPipe } from './packets.ts';
 import { listUsb, loadUsb, speedOf, usbIdentity } from './host.ts';
 import type { FrameLink } from '../../net/frameLink.ts';
 import type { HostResult, HostSetup, HostUsbDevice } from './host.ts';
@@ -38,6 +39,8 @@ export class UsbServer {
   /** Transfers towards the host that nobody waits for any more: what they bring is the next one's. By endpoint. */
   readonly #orphans = new Map<number, Promise<Outcome>>();
   readonly #running = new Map<number, Promise<Outcome>>();
+  /** Isochronous endpoints of the device. */
+  readonly #pipes = new Map<number, PacketPipe<Submit>>();
   readonly #look = (): void => void this.#find();
 
   /**
@@ -110,6 +113,7 @@ export class UsbServer {
     const device = this.#device;
     this.#device = null;
     this.#orphans.clear();
+    this.#pipes.clear();
     if (device === null) return;
     for (const number of this.#claimed.splice(0)) {
       await device.releaseInterface(number).catch(() => undefined);
@@ -137,12 +141,14 @@ export class UsbServer {
       }
       const message = decodeMessage(frame.bytes.slice());
       this.#link.toNetwork.drop();
-      if (message?.operation === 'submit') void this.#submit(message);
+      if (message?.operation === 'submit' && message.kind === 'isochronous') this.#pipe(message.endpoint).submit(message);
+      else if (message?.operation === 'submit') void this.#submit(message);
       else if (message?.operation === 'cancel') this.#cancel(message.endpoint);
     }
   }
 
   #cancel(endpoint: number): void {
+    this.#pipes.get(endpoint)?.cancel();
     const running = this.#running.get(endpoint);
     if (running && endpoint >= toHost) this.#orphans.set(endpoint, running);
   }
@@ -159,18 +165,31 @@ export class UsbServer {
     if (this.#orphans.get(endpoint) !== running) this.#send({ operation: 'done', id, status, data });
   }
 
-  async #perform({ endpoint, kind, setup, length, data }: Submit): Promise<Outcome> {
+  async #perform({ endpoint, setup, length, data }: Submit): Promise<Outcome> {
     const device = this.#device;
     if (device === null) return { status: 'error', data: nothing };
     if (setup !== null) return this.#control(device, setup, data);
     const number = endpoint & 15;
     const isIn = endpoint >= toHost;
-    if (kind === 'isochronous') {
-      const result = isIn ? await device.isochronousTransferIn(number, [length]) : await device.isochronousTransferOut(number, data, [data.length]);
-      return outcomeOf(result.packets[0] ?? {}, isIn);
-    }
     if (!isIn) return outcomeOf(await device.transferOut(number, data), false);
     return outcomeOf(await this.#patiently(device, () => device.transferIn(number, length)), true);
+  }
+
+  #pipe(endpoint: number): PacketPipe<Submit> {
+    const known = this.#pipes.get(endpoint) ?? new PacketPipe<Submit>(
+      (packets) => this.#packets(endpoint, packets),
+      ({ id }, result) => this.#send({ operation: 'done', id, ...(result === null ? { status: 'error', data: nothing } : outcomeOf(result, endpoint >= toHost)) }),
+    );
+    this.#pipes.set(endpoint, known);
+    return known;
+  }
+
+  async #packets(endpoint: number, packets: readonly Submit[]): Promise<readonly HostResult[]> {
+    const device = this.#device;
+    if (device === null) return [];
+    const number = endpoint & 15;
+    if (endpoint >= toHost) return (await device.isochronousTransferIn(number, packets.map(({ length }) => length))).packets;
+    return (await device.isochronousTransferOut(number, Buffer.concat(packets.map(({ data }) => data)), packets.map(({ data }) => data.length))).packets;
   }
 
   /** The package gives up on a device that has nothing to say; a host controller does not. */

@@ -142,12 +142,15 @@ export class Tables {
   }
 
   /**
-   * An entry that means something to both stages. None leads to the pages before the pools: a walk that took those for page tables would set
-   * accessed bits in structures, which needs no invalidation by the rules and would get none.
+   * An entry that means something to both stages. Of the memory's pages it leads to none but its domain's own: a walk that took others for page
+   * tables would set accessed bits in structures, or find entries whose changes are told of another domain, and by the rules that needs no invalidation.
    */
   private pageEntry(domain: number): bigint {
     const entry = this.anyPageEntry(domain);
-    return ((entry >> 12n) & 0xfffffffn) < BigInt(layout.pools) ? entry | (32n << 12n) : entry;
+    const page = Number((entry >> 12n) & 0xfffffffn);
+    const first = layout.pools + domain * poolPages;
+    const own = page >= first && page < first + poolPages;
+    return page >= memoryPages || own ? entry : entry | (64n << 12n);
   }
 
   private anyPageEntry(domain: number): bigint {

@@ -72,7 +72,8 @@ export class Endpoint {
     const was = this.#busy;
     this.#epoch += 1;
     this.#busy = false;
-    if (was) this.#host.device(this.slot)?.cancel(this.settings.address);
+    // Devices of the host have isochronous packets under way that nobody has asked for yet.
+    if (was || this.settings.kind === 'isochronous') this.#host.device(this.slot)?.cancel(this.settings.address);
     return was;
   }
 

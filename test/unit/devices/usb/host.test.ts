@@ -11,6 +11,7 @@ import { XhciDriver, dataAt, flag } from '../../../doubles/xhciDriver.ts';
 import { code, trbType } from '../../../../core/devices/usb/xhci/trb.ts';
 import { usbIdentity, usbResources } from '../../../../core/passthrough/usb/host.ts';
 import { decodeMessage, encodeMessage } from '../../../../core/devices/usb/link.ts';
+import type { HostResult } from '../../../../core/passthrough/usb/host.ts';
 import type { StandInDevice } from '../../../doubles/usbLibrary.ts';
 import type { Event } from '../../../doubles/xhciDriver.ts';
 
@@ -114,6 +115,48 @@ describe('a device of the host', () => {
     driver.control(slot, [2, 1, 0, 0, 2, 0, 0, 0], 0);
     await transfers(1);
     expect((await standIn()).calls).toContain('clear out 2');
+  });
+
+  it('has many isochronous packets under way, and the guest gets them in order', async () => {
+    await untilConnected(true);
+    const slot = driver.address(superPort);
+    driver.configure(slot, [{ index: 7, type: 5, maxPacket: 192, interval: 3 }]);
+    driver.queue(slot, 7, Array.from({ length: 14 }, (_, number) => ({ type: trbType.isochronous, pointer: dataAt + number * 256, length: 192, flags: flag.interrupt })));
+    const { isochronous } = await standIn();
+    driver.pass(1_000_000);
+    await expect.poll(() => isochronous.map(({ endpoint, lengths }) => [endpoint, ...lengths])).toEqual(Array(4).fill([0x83, ...Array(8).fill(192)]));
+    const packets = (first: number): HostResult[] => Array.from({ length: 8 }, (_, index) => ({ status: 'ok', data: new DataView(new Uint8Array(192).fill(first + index).buffer) }));
+    // The second transfer ends before the first.
+    isochronous[1]?.finish(packets(9));
+    isochronous[0]?.finish(packets(1));
+    expect(await transfers(1)).toMatchObject([{ code: code.success, endpoint: 7 }]);
+    // Sixteen are here: each interval of the guest takes one, whatever the host does.
+    for (let interval = 1; interval < 14; interval++) {
+      driver.pass(1_000_000);
+      expect(await transfers(1)).toMatchObject([{ code: code.success, endpoint: 7 }]);
+    }
+    expect(Array.from({ length: 14 }, (_, number) => driver.ram[dataAt + number * 256 + 191])).toEqual(Array.from({ length: 14 }, (_, number) => number + 1));
+    // What was taken is asked for again. A transfer that fails costs its packets, and no more.
+    await expect.poll(() => isochronous.length).toBe(6);
+    isochronous[2]?.fail();
+    driver.queue(slot, 7, Array.from({ length: 3 }, () => ({ type: trbType.isochronous, pointer: dataAt, length: 192, flags: flag.interrupt })));
+    for (const expected of [code.success, code.success, code.transaction]) {
+      driver.pass(1_000_000);
+      expect(await transfers(1)).toMatchObject([{ code: expected, endpoint: 7 }]);
+    }
+  });
+
+  it('is sent isochronous packets at the guest\'s pace, and those that wait go together', async () => {
+    await untilConnected(true);
+    const slot = driver.address(superPort);
+    driver.configure(slot, [{ index: 6, type: 1, maxPacket: 192, interval: 3 }]);
+    for (let number = 0; number < 14; number++) driver.ram.fill(number + 1, dataAt + number * 256, dataAt + number * 256 + 192);
+    driver.queue(slot, 6, Array.from({ length: 14 }, (_, number) => ({ type: trbType.isochronous, pointer: dataAt + number * 256, length: 192, flags: flag.interrupt })));
+    const { isochronous } = await standIn();
+    for (let interval = 0; interval < 14; interval++) driver.pass(1_000_000);
+    expect(driver.events().filter(({ type }) => type === trbType.transferEvent).map((event) => event.code)).toEqual(Array(14).fill(code.success));
+    await expect.poll(() => isochronous.map(({ lengths }) => lengths.length)).toEqual([8, 6]);
+    expect(isochronous.flatMap(({ data }) => Array.from({ length: data.length / 192 }, (_, index) => data[index * 192 + 191]))).toEqual(Array.from({ length: 14 }, (_, number) => number + 1));
   });
 
   it('that is unplugged in the middle of a transfer fails it, and is there again when it returns', async () => {

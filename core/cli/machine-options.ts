@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { displayKind } from '../contract/display.ts';
 import { parseMemory } from '../contract/memory.ts';
 import { parseTopology, processorsOf } from '../contract/topology.ts';
 import type { BootConfig, BootModulePath, VmChanges } from '../contract/vm.ts';
@@ -34,7 +35,7 @@ export function addMachineOptions(command: Command): Command {
     .option("--module <'file arguments'>", 'multiboot module with its command line; may be repeated', collect)
     .option('--append <string>', "the kernel's command line")
     .option('--firmware <bios|uefi|file>', 'start at the reset vector, from disks; "none" starts the kernel directly (default)')
-    .option('--display <kind>', 'none, or vga: a display with keyboard and mouse (default: none)')
+    .option('--display <kind>', 'none, vga: a display with keyboard and mouse, or virtio: the same with a GPU, keyboard and tablet that Linux has drivers for (default: none)')
     .option('--memory <size>', 'guest memory, 16M to 3G (default: 512M)')
     .option('--cpus <n>', 'processors, 1 to 8 (default: 1)')
     .option('--topology <sockets=n,cores=n,threads=n>', 'how they are arranged (default: one socket with a core for each)')
@@ -61,7 +62,7 @@ export function changesFrom(options: MachineOptions, base?: BootConfig): VmChang
     ...hardwareChanges(options),
     ...paravirtualChanges(options),
     ...(boot === undefined ? {} : { boot }),
-    ...(options.display === undefined ? {} : { display: oneOf('--display', options.display, ['none', 'vga']) }),
+    ...(options.display === undefined ? {} : { display: oneOf('--display', options.display, displayKind.options) }),
     ...(options.firmware === undefined ? {} : { firmware: firmwareFrom(options) }),
   };
 }

@@ -1,7 +1,8 @@
 /** A VM's display, keyboard and pointer, as viewers and scripts use them. */
 import { z } from 'zod';
 
-export const displayKind = z.enum(['none', 'vga']);
+/** `vga`: with a PS/2 keyboard and mouse; `virtio`: the same, with a GPU, a keyboard and a tablet of virtio besides. */
+export const displayKind = z.enum(['none', 'vga', 'virtio']);
 
 /**
  * Keys by the browser's names of their places (KeyboardEvent.code): the code of scan code set 1, with E0H above it for keys of the
@@ -44,12 +45,19 @@ const fraction = z.int().min(0).max(POINTER_PLACE_MAXIMUM);
 export const pointerPlace = z.strictObject({ x: fraction, y: fraction, dz: counts, buttons: z.int().min(0).max(7) });
 export type PointerPlace = z.infer<typeof pointerPlace>;
 
-/** Keys in their order, then the pointer: moved, or put to a place where the machine has a tablet. */
-export const displayInput = z.strictObject({ keys: z.array(keyEvent).max(64).optional(), pointer: pointerEvent.optional(), place: pointerPlace.optional() });
-export type DisplayInput = z.infer<typeof displayInput>;
-
 export const DISPLAY_WIDTH_MAXIMUM = 2560;
 export const DISPLAY_HEIGHT_MAXIMUM = 1600;
+/** The size in pixels that a virtio display asks its guest for. */
+export const screenSize = z.strictObject({
+  width: z.int().min(320, 'a screen is 320 pixels wide at least').max(DISPLAY_WIDTH_MAXIMUM, `a screen is ${DISPLAY_WIDTH_MAXIMUM} pixels wide at most`),
+  height: z.int().min(200, 'a screen is 200 pixels high at least').max(DISPLAY_HEIGHT_MAXIMUM, `a screen is ${DISPLAY_HEIGHT_MAXIMUM} pixels high at most`),
+});
+export type ScreenSize = z.infer<typeof screenSize>;
+
+/** Keys in their order, then the pointer: moved, or put to a place where the machine has a tablet; then the screen. */
+export const displayInput = z.strictObject({ keys: z.array(keyEvent).max(64).optional(), pointer: pointerEvent.optional(), place: pointerPlace.optional(), size: screenSize.optional() });
+export type DisplayInput = z.infer<typeof displayInput>;
+
 const place = z.int().min(0).max(DISPLAY_WIDTH_MAXIMUM);
 
 /** A part of the screen as a PNG file at (x, y), and how large the whole is. */

@@ -7,6 +7,7 @@ import { E1000e } from '../devices/e1000e/controller.ts';
 import { NvmeController } from '../devices/nvme/controller.ts';
 import { VirtioBlk } from '../devices/virtio/blk.ts';
 import { VirtioEntropy } from '../devices/virtio/entropy.ts';
+import { VirtioKeyboard, VirtioTablet } from '../devices/virtio/input.ts';
 import { VirtioNet } from '../devices/virtio/net.ts';
 import { VirtioPci } from '../devices/virtio/pci.ts';
 import { VirtioScsi } from '../devices/virtio/scsi.ts';
@@ -41,6 +42,8 @@ export interface MachineDevices {
   discard(card: PciFunction): void;
   /** Absent: the machine has none. */
   readonly usb: MachineUsb | null;
+  /** What a person's hands are, beside a virtio display. Absent: the machine has none. */
+  readonly inputs: MachineInputs | null;
   /** Consoles, balloon, shared folders, sockets. */
   readonly paravirtual: Paravirtual;
   /** CD-ROM drives. */
@@ -51,6 +54,11 @@ export interface MachineDevices {
   drain(): void;
   /** Tells the disks that this is the moment of what they have prepared. */
   switchLayers(): void;
+}
+
+export interface MachineInputs {
+  readonly keyboard: VirtioKeyboard;
+  readonly tablet: VirtioTablet;
 }
 
 /** What the core thread is told of a card: its part of the I/O thread serves it already. */
@@ -78,7 +86,7 @@ interface Card {
 }
 
 /** What of a configuration leads to devices. */
-type DeviceConfig = Pick<MachineConfig, 'disks' | 'networks' | 'clock' | 'usb' | 'linkedDevices' | 'consoles' | 'balloon' | 'shares' | 'vsock'>;
+type DeviceConfig = Pick<MachineConfig, 'disks' | 'networks' | 'clock' | 'usb' | 'linkedDevices' | 'consoles' | 'balloon' | 'shares' | 'vsock' | 'display'>;
 
 /** What devices need of the machine. */
 export interface DeviceHost extends ParavirtualHost {
@@ -120,15 +128,16 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
   const usb = wanted === 'on' || sticks.length > 0 ? createUsb(time, sticks) : null;
   const ownPlaces = [...ownDisks.places];
   const paravirtual = createParavirtual(config, host);
+  const inputs = config.display?.kind === 'virtio' ? { keyboard: new VirtioKeyboard('virtio-keyboard'), tablet: new VirtioTablet('virtio-tablet') } : null;
   // Installed systems want entropy early; a kernel that was booted directly does without.
   const entropy = attached.length + interfaces.length > 0 ? [new VirtioPci(new VirtioEntropy((bytes) => fill(bytes, random)))] : [];
   return {
-    usb, paravirtual, drives,
+    usb, inputs, paravirtual, drives,
     places: disks.filter((disk) => disk.assigned === undefined && !isStick({ disk })).flatMap(({ slot }) => {
       const fn = slot === undefined ? undefined : slotted.get(slot)?.fn;
       return fn === undefined ? ownPlaces.splice(0, 1) : [{ fn, port: 0 }];
     }),
-    functions: [...ownDisks.functions, ...interfaces.map(({ fn }) => fn), ...entropy, ...paravirtual.functions, ...(usb ? [usb.controller] : [])],
+    functions: [...ownDisks.functions, ...interfaces.map(({ fn }) => fn), ...entropy, ...paravirtual.functions, ...(inputs ? [new VirtioPci(inputs.keyboard), new VirtioPci(inputs.tablet)] : []), ...(usb ? [usb.controller] : [])],
     slots: new Map([...slotted].map(([slot, { fn }]) => [slot, fn])),
     card: (description) => {
       const made = card(description);

@@ -51,7 +51,7 @@ const firmwareFiles = {
   ],
 } as const;
 const firmwarePackages = { bios: 'seabios', uefi: 'ovmf' } as const;
-const videoBios = 'seabios/vgabios-stdvga.bin';
+const videoBios = { vga: 'seabios/vgabios-stdvga.bin', virtio: 'seabios/vgabios-virtio.bin' } as const;
 const largestFirmware = 16 << 20;
 
 /** Where distributions put firmware, and where `npm run guests seabios ovmf` does. */
@@ -82,10 +82,10 @@ function readFirmware(firmware: string, variables: string | null): LoadedBoot {
 /** The video BIOS is for firmware: a system that is booted directly drives the display itself. */
 function readDisplay({ display, firmware }: MachineSettings): Pick<MachineConfig, 'display'> {
   if (display === 'none') return {};
-  const path = firmware === '' ? undefined : firmwareFolders().map(folder => join(folder, videoBios)).find(existsSync);
-  if (path === undefined) return { display: {} };
+  const path = firmware === '' ? undefined : firmwareFolders().map(folder => join(folder, videoBios[display])).find(existsSync);
+  if (path === undefined) return { display: { kind: display } };
   const budget = { left: largestFirmware, memoryBytes: largestFirmware };
-  return { display: { rom: readImage(path, 'video BIOS', 'display', budget, readWhole) } };
+  return { display: { kind: display, rom: readImage(path, 'video BIOS', 'display', budget, readWhole) } };
 }
 
 /** A module's string begins with its file name, which what is booted skips. */

@@ -31,6 +31,8 @@ import { Isolation } from '../passthrough/isolation.ts';
 import { FaultLog } from '../vtd/faultLog.ts';
 import { GuestMemory } from '../vtd/guestMemory.ts';
 import { Vga } from '../devices/vga/vga.ts';
+import { VirtioVga } from '../devices/virtio/gpu/vga.ts';
+import type { VirtioGpu } from '../devices/virtio/gpu/gpu.ts';
 import { VtdUnit } from '../vtd/unit.ts';
 import { dmarBody } from '../vtd/dmar.ts';
 import { vtdDefaults } from '../vtd/capabilities.ts';
@@ -39,7 +41,8 @@ import { loadImage } from '../boot/image.ts';
 import { HotPlugSlots } from './hotPlugSlots.ts';
 import type { AcpiOptions } from '../platform/acpi/tables.ts';
 import type { FirmwareImage, PageKinds } from './firmware.ts';
-import type { VgaOptions } from '../devices/vga/vga.ts';
+import type { Display } from '../devices/vga/display.ts';
+import type { VgaOptions } from '../devices/vga/adapter.ts';
 import { Drives } from './drives.ts';
 import type { VirtioBalloon } from '../devices/virtio/balloon.ts';
 import type { Flash } from '../devices/flash.ts';
@@ -48,7 +51,7 @@ import type { PciFunction } from '../platform/pci/function.ts';
 import type { BootImages } from '../boot/image.ts';
 import type { Component, Device } from '../platform/device.ts';
 import type { BootPlan, FrameBuffer, InitialVcpuState, LoadedImage } from '../boot/loader.ts';
-import type { CardDescription, MachineDevices } from './devices.ts';
+import type { CardDescription, MachineDevices, MachineInputs } from './devices.ts';
 import type { MachineUsb } from './usb.ts';
 import type { MachineExit } from './types.ts';
 import { ioApicId } from '../platform/topology.ts';
@@ -65,8 +68,8 @@ export interface PcConfig {
   /** What the real-time clock shows at power-on: milliseconds since 1970, UTC. */
   readonly wallMs: number;
   readonly keyboard: boolean;
-  /** A VGA; absent: none. */
-  readonly display?: Pick<VgaOptions, 'rom' | 'map'>;
+  /** A VGA, of a virtio GPU or alone; absent: none. */
+  readonly display?: Pick<VgaOptions, 'rom' | 'map'> & { readonly kind: 'vga' | 'virtio' };
   /** What starts at the reset vector; absent: images are booted directly, and the machine starts as firmware leaves it. */
   readonly firmware?: FirmwareImage;
   /** The memory that ends at 4 GiB: for firmware, or what is left of it. */
@@ -123,7 +126,9 @@ export class Pc {
   readonly power: AcpiPm;
   readonly keyboard: KeyboardController;
   /** The display, where the machine has one. */
-  readonly vga: Vga | null;
+  readonly display: Display | null;
+  /** That display's way beyond a VGA; null: it has none. */
+  readonly gpu: VirtioGpu | null;
   /** Requests of devices that were refused. */
   readonly faultLog = new FaultLog();
   /** The guest's remapping unit, where the machine has one. */
@@ -200,11 +205,13 @@ export class Pc {
     this.dma.remapper = this.vtd;
     for (const device of assigned) this.isolate(device);
     this.dma.onMessage = (requester, address, data) => this.sendMessage(requester, address, data);
-    this.vga = config.display ? new Vga({ clock: this.clock, ...config.display }) : null;
-    if (this.vga) {
-      this.pci.plug(deviceFunction(1, 0), this.vga);
-      this.ports.attach(this.vga);
-      this.memoryBus.attach(this.vga);
+    const virtioVga = config.display?.kind === 'virtio' ? new VirtioVga({ clock: this.clock, ...config.display }) : null;
+    this.gpu = virtioVga?.gpu ?? null;
+    this.display = virtioVga ?? (config.display ? new Vga({ clock: this.clock, ...config.display }) : null);
+    if (this.display) {
+      this.pci.plug(deviceFunction(1, 0), this.display);
+      this.ports.attach(this.display);
+      this.memoryBus.attach(this.display);
     }
     this.coprocessor = new CoprocessorError(interrupts.isaWire(13));
     const keyboard = new KeyboardController({ keyboard: interrupts.isaWire(1), mouse: interrupts.isaWire(12) }, events, config.keyboard);
@@ -252,7 +259,7 @@ export class Pc {
   private acpiOptions(ecam: { readonly base: number; readonly length: number } | null): AcpiOptions {
     const { memory, topology, keyboard, physicalAddressBits } = this.config;
     const dmar = this.vtd ? { dmar: this.dmar(physicalAddressBits, ioApicId(topology)) } : {};
-    return { topology, keyboard, suspend: !this.config.firmware, display: this.vga !== null, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
+    return { topology, keyboard, suspend: !this.config.firmware, display: this.display !== null, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
   }
 
   /** The guest's unit, and what firmware keeps mapped of memory for its devices: a USB host controller's. */
@@ -330,6 +337,11 @@ export class Pc {
 
   get drives(): Drives {
     return this.config.devices?.drives ?? new Drives();
+  }
+
+  /** Virtio devices for a person's hands; null: the machine has none. */
+  get inputs(): MachineInputs | null {
+    return this.config.devices?.inputs ?? null;
   }
 
   get balloon(): VirtioBalloon | null {
@@ -483,7 +495,7 @@ export class Pc {
     const windows = { port: pciPorts, memory: pciMemoryWindows(this.config.memory.length, ecamWindow) };
     assignAddresses(this.pci, windows, (slot, pin) => pciLegacyIrqs[(slot + pin - 1) & 3] ?? 0);
     localApics[0]?.enterVirtualWireMode();
-    this.frameBuffer = this.vga?.startFirmware() ?? null;
+    this.frameBuffer = this.display?.startFirmware() ?? null;
   }
 }
 

@@ -37,21 +37,17 @@ const handlers: Handlers = {
   },
   gdb: ({ gdb }, { packet }) => gdb.answer(packet),
   inspect: ({ cpu, pc }, { query }) => inspect(cpu, pc, query),
-  frame: ({ pc }) => pc.vga?.frame() ?? null,
-  'display-input': ({ pc }, { keys = [], pointer, place }) => {
-    const { usb } = pc;
+  frame: ({ pc }) => pc.display?.frame() ?? null,
+  'display-input': ({ pc }, { keys = [], pointer, place, size }) => {
     if (keys.length > 0) pc.power.wake();
-    for (const { code, down } of keys) {
-      if (usb?.keyboard.configured === true) {
-        usb.keyboard.setKey(code, down);
-        continue;
-      }
-      const key = keyNumber(code);
-      if (key !== undefined) pc.keyboard.key(key, down);
-    }
-    if (place) usb?.tablet.setPointer(place.x, place.y, place.buttons, -place.dz);
+    for (const { code, down } of keys) pressKey(pc, code, down);
+    if (place) (pc.inputs?.tablet.ready === true ? pc.inputs : pc.usb)?.tablet.setPointer(place.x, place.y, place.buttons, -place.dz);
     // The hand's down is the mouse's minus.
     if (pointer) pc.keyboard.move({ ...pointer, dy: -pointer.dy });
+    if (size) {
+      if (pc.gpu === null) throw new ContractError('wrong-state', 'The size of this screen is the guest\'s own choice.', 'Give the machine a virtio display (--display virtio) before it starts.');
+      pc.gpu.resize(size.width, size.height);
+    }
     return null;
   },
   plug: ({ pc }, { slot, card }) => {
@@ -82,6 +78,15 @@ const handlers: Handlers = {
 /** @throws ContractError when the question cannot be answered */
 export function answerQuestion<K extends QuestionKind>(parts: MachineParts, kind: K, question: Questions[K]): Answers[K] {
   return handlers[kind](parts, question);
+}
+
+/** To the keyboard that the guest has a driver for, those of its own choice first. */
+function pressKey(pc: Pc, place: string, down: boolean): void {
+  const { inputs, usb } = pc;
+  if (inputs?.keyboard.ready === true) return inputs.keyboard.setKey(place, down);
+  if (usb?.keyboard.configured === true) return usb.keyboard.setKey(place, down);
+  const key = keyNumber(place);
+  if (key !== undefined) pc.keyboard.key(key, down);
 }
 
 function tracedExits({ trace }: Vmm, since: number, limit: number): TracedExits | null {

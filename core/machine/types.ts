@@ -48,8 +48,8 @@ export interface MachineConfig {
   readonly usb?: 'off' | 'on';
   /** Whether guests see KVM, and may use its clock and end of interrupt; absent: no. */
   readonly kvm?: 'off' | 'on';
-  /** A VGA, a keyboard and a mouse; `rom` is the video BIOS, for firmware. Absent: none. */
-  readonly display?: { readonly rom?: Uint8Array };
+  /** A VGA, a keyboard and a mouse, with `virtio` also a GPU, a keyboard and a tablet of that kind; `rom` is the video BIOS, for firmware. Absent: none. */
+  readonly display?: { readonly kind: 'vga' | 'virtio'; readonly rom?: Uint8Array };
   /** Present: the machine does not boot but goes on from here. */
   readonly restore?: RestorePoint;
   /** Resources of the host that are assigned to it. */

@@ -1,5 +1,7 @@
 /** Reading saved state as hostile input: every field is checked before anything of a device changes. */
 
+import { deflateSync, inflateSync } from 'node:zlib';
+
 /** Times lie below this: 36 years. From 104 days on a nanosecond count loses its last bit, and then further ones. */
 export const latestTimeNs = 2 ** 60;
 
@@ -80,6 +82,18 @@ export class StateReader {
     return bytes?.length === length && bytes.toString('base64') === value ? bytes : this.refuse(field, `${length} bytes in base64`);
   }
 
+  /** Exactly `length` bytes, as `deflated` writes them. */
+  deflated(field: string, length: number): Uint8Array<ArrayBuffer> {
+    const text = this.text(field, length * 2 + 64);
+    try {
+      const bytes = inflateSync(Buffer.from(text, 'base64'), { maxOutputLength: length });
+      if (bytes.length === length) return new Uint8Array(bytes.buffer, bytes.byteOffset, length);
+    } catch {
+      // Said below.
+    }
+    return this.refuse(field, `${length} bytes, deflated, in base64`);
+  }
+
   /** One of the given words. */
   word<T extends string>(field: string, words: readonly T[]): T {
     const value = this.value(field);
@@ -133,4 +147,9 @@ export class StateReader {
   private value(field: string): unknown {
     return Object.hasOwn(this.fields, field) ? this.fields[field] : this.refuse(field, 'a value, but the field is missing');
   }
+}
+
+/** Many bytes in a saved state: deflated, in base64. */
+export function deflated(bytes: Uint8Array): string {
+  return deflateSync(bytes, { level: 1 }).toString('base64');
 }

@@ -28,6 +28,7 @@ import { FrameLink, createFrameBuffer } from '../../core/net/frameLink.ts';
 import { AHCI_BYTES, AhciController } from '../../core/devices/ahci/controller.ts';
 import { AtaDisk, AtapiDrive } from '../../core/devices/ahci/drive.ts';
 import { NvmeController, REGISTER_BYTES as NVME_BYTES } from '../../core/devices/nvme/controller.ts';
+import { VirtioVga } from '../../core/devices/virtio/gpu/vga.ts';
 import { VirtioPci } from '../../core/devices/virtio/pci.ts';
 import { layout as virtioLayout } from '../../core/devices/virtio/registers.ts';
 import { MemoryDisk } from '../doubles/memoryDisk.ts';
@@ -60,6 +61,7 @@ deviceConformance('test device', () => new TestDevice(() => new Wire()));
 deviceConformance('debug console', () => new DebugConsole(() => {}));
 deviceConformance('firmware configuration', () => new FwCfg(new DmaMemory(new Uint8Array(0x10000)).port(() => 0), [], [{ name: 'file', contents: () => Uint8Array.of(1, 2, 3) }]));
 deviceConformance('VGA', clock => new Vga({ clock, memoryBytes: 1 << 18 }));
+deviceConformance('virtio VGA', clock => new VirtioVga({ clock, memoryBytes: 1 << 18 }));
 deviceConformance('flash', () => new Flash(0xffc00000, new Uint8Array(0x2000)));
 deviceConformance('PCI host', () => {
   const host = new PciHost(events);

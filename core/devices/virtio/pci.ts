@@ -7,6 +7,7 @@ import { memoryOf } from '../segments.ts';
 import { extract } from '../../platform/device.ts';
 import { capabilityId, vendorCapability } from '../../platform/pci/capabilities.ts';
 import type { Capability } from '../../platform/pci/capabilities.ts';
+import type { PciBar, PciRom } from '../../platform/pci/function.ts';
 import type { AccessSize, DeviceState } from '../../platform/device.ts';
 import type { StateReader } from '../../platform/state.ts';
 import type { VirtioKind } from './device.ts';
@@ -19,24 +20,32 @@ const structure = { common: 1, notify: 2, interrupt: 3, device: 4, window: 5 } a
 /** Registers of the capability through which software reaches the BARs without mapping them. @virtio 4.1.4.9 */
 const windowRegister = { bar: 4, offset: 8, length: 12, data: 16 } as const;
 
+/** What a function is besides a virtio device. */
+export interface VirtioCompanion {
+  readonly classCode: number;
+  /** Base address registers 0 and 2. */
+  readonly bars: readonly [PciBar, PciBar];
+  readonly rom: PciRom | null;
+}
+
 export class VirtioPci extends PciFunction {
   override readonly version: number = 1;
   readonly registers: VirtioRegisters;
 
-  constructor(kind: VirtioKind) {
+  constructor(kind: VirtioKind, companion: VirtioCompanion | null = null) {
     // One vector for changes of the configuration, one for each queue.
     const msix = new MsiX(kind.queueSizes.length + 1, messageBar);
     // The registers exist once the base class does; nobody reads them before.
     const behind = { name: kind.name, read: (offset: number, size: 1 | 2 | 4) => this.registers.read(offset, size), write: (offset: number, size: 1 | 2 | 4, value: number) => this.registers.write(offset, size, value) };
     super(kind.name, {
-      vendor: VENDOR, device: FIRST_DEVICE + kind.deviceType, classCode: kind.classCode, revision: 1, subsystemVendor: VENDOR, subsystem: 0x1100, interruptPin: 1,
+      vendor: VENDOR, device: FIRST_DEVICE + kind.deviceType, classCode: companion?.classCode ?? kind.classCode, revision: 1, subsystemVendor: VENDOR, subsystem: 0x1100, interruptPin: 1,
     }, {
       msix,
       bars: [
-        null, { space: 'memory', size: 2 ** Math.ceil(Math.log2(Math.max(msix.bytes, 4096))), registers: msix }, null, null,
+        companion?.bars[0] ?? null, { space: 'memory', size: 2 ** Math.ceil(Math.log2(Math.max(msix.bytes, 4096))), registers: msix }, companion?.bars[1] ?? null, null,
         { space: 'memory', size: layout.bytes, wide: true, prefetchable: true, registers: behind }, null,
       ],
-      capabilities: capabilities(kind),
+      capabilities: capabilities(kind), ...(companion?.rom ? { rom: companion.rom } : {}),
     });
     const memory = memoryOf(this);
     const messages = (): boolean => this.usesMessages;

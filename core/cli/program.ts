@@ -144,6 +144,9 @@ function addVmCommands(program: Command): void {
   sub('balloon <vm> [size]', 'ask a running guest to do without so much of its memory; without a size, show what it does without').action(async (name: string, size: string | undefined, options: object) => {
     await (await import('./vm.ts')).setBalloon(name, size, options);
   });
+  sub('screen <vm> <size>', 'ask a running guest with a virtio display for a screen of this size, such as 1280x800').action(async (name: string, size: string, options: object) => {
+    await (await import('./vm.ts')).askForScreen(name, size, options);
+  });
   sub('unplug <vm> <slot>', 'take the card out of a hot-plug slot; a running guest is asked to let it go')
     .option('--force', 'pull it out without asking')
     .action(async (name: string, slot: string, options: object) => {

@@ -109,6 +109,14 @@ export async function setBalloon(reference: string, size: string | undefined, op
   show(state, options.json === true, ({ targetBytes, inflatedBytes }) => `The guest is asked to do without ${formatMemory(targetBytes)}, and does without ${formatMemory(inflatedBytes)}.`);
 }
 
+export async function askForScreen(reference: string, text: string, options: CommonOptions): Promise<void> {
+  const [, width, height] = /^(\d{1,5})x(\d{1,5})$/.exec(text) ?? [];
+  if (width === undefined || height === undefined) throw badArgument(`"${text}" is no size of a screen.`, 'Write WIDTHxHEIGHT in pixels, such as 1280x800.');
+  const size = { width: Number(width), height: Number(height) };
+  await withEngine(options, (client) => client.call('display.input', { vm: reference, input: { size } }));
+  show({ size }, options.json === true, () => `The guest is asked for ${text}.`);
+}
+
 export async function unplugCard(reference: string, text: string, options: CommonOptions & { readonly force?: boolean }): Promise<void> {
   const slot = slotNumber.safeParse(Number(text));
   if (!slot.success) throw badArgument(`"${text}" is no slot.`, `Slots are 1 to ${HOT_PLUG_SLOTS}; \`vanderpool vm show\` tells what is in them.`);

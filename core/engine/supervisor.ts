@@ -289,7 +289,11 @@ export class Supervisor {
   }
 
   async displayInput(reference: string, input: DisplayInput): Promise<void> {
-    const { guest } = await this.#live(reference, 'typed into');
+    const { vm, guest } = await this.#live(reference, 'typed into');
+    if (input.size !== undefined && vm.config.display !== 'virtio') {
+      const message = `The guest of "${vm.config.name}" chooses the size of its screen itself.`;
+      throw new ContractError('wrong-state', message, 'Give the VM a virtio display (--display virtio) before it starts.');
+    }
     guest.displayInput(input);
   }
 

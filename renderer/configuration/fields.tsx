@@ -145,6 +145,7 @@ export function DisplayField({ draft, problems, onChange, disabled = false }: Fi
           options={[
             { value: 'none', label: 'None', detail: 'The machine is used on its serial ports.' },
             { value: 'vga', label: 'VGA', detail: 'Text and graphics up to 2560 x 1600; a PS/2 keyboard and mouse.' },
+            { value: 'virtio', label: 'Virtio', detail: 'A VGA whose size follows the window once the guest has its driver; virtio keyboard and tablet besides.' },
           ]} />
       )}
     </Field>

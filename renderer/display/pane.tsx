@@ -1,4 +1,4 @@
-import { Camera, Keyboard, Maximize, MonitorOff, Play } from 'lucide-react';
+import { Camera, Keyboard, Maximize, MonitorOff, Play, Scaling } from 'lucide-react';
 import { useEffect, useRef, useState } from 'react';
 import type { ReactNode } from 'react';
 import type { Vm } from '../../core/contract/index.ts';
@@ -6,10 +6,12 @@ import { Button, IconButton } from '../controls/button.tsx';
 import { ButtonMenu } from '../controls/menu.tsx';
 import type { MenuRow } from '../controls/menu.tsx';
 import { engine } from '../engine/engine.ts';
+import { useLayout } from '../state/layout.ts';
 import { isAlive } from '../state/library.ts';
 import { notifyError } from '../state/notices.ts';
 import { startVm } from '../vm/actions.ts';
 import { DisplayView } from './view.ts';
+import { useFittingScreen } from './fitting.ts';
 
 /** Screens up to this width are magnified rather than shrunk: their pixels stay sharp. */
 const SMALL_WIDTH = 800;
@@ -32,15 +34,20 @@ export function DisplayPane({ vm }: { readonly vm: Vm }): ReactNode {
   const view = useRef<DisplayView | null>(null);
   const [size, setSize] = useState<{ readonly width: number; readonly height: number } | null>(null);
   const [grabbed, setGrabbed] = useState(false);
+  const body = useRef<HTMLDivElement>(null);
+  const fit = useLayout((state) => state.fitScreen);
+  const { usb, display } = vm.config;
+  const tablet = usb === 'on' || display === 'virtio';
   useEffect(() => {
     if (!canvas.current) return undefined;
-    const made = new DisplayView(vm.id, canvas.current, vm.config.usb === 'on', { size: setSize, grabbed: setGrabbed });
+    const made = new DisplayView(vm.id, canvas.current, tablet, { size: setSize, grabbed: setGrabbed });
     view.current = made;
     return () => {
       view.current = null;
       made.close();
     };
-  }, [vm.id, vm.config.usb]);
+  }, [vm.id, tablet]);
+  useFittingScreen(vm.id, body, display === 'virtio' && fit && size !== null);
   const rows = combinations.map(([label, codes]): MenuRow => ({ kind: 'action', label, run: () => view.current?.type(codes) }));
   const alive = isAlive(vm);
   return (
@@ -51,13 +58,17 @@ export function DisplayPane({ vm }: { readonly vm: Vm }): ReactNode {
           <span className="note" role="status">{hint(grabbed, size)}</span>
         </div>
         <span className="spacer" />
+        {display === 'virtio' && (
+          <IconButton icon={Scaling} label="Fit the guest's screen to this pane" aria-pressed={fit}
+            onClick={() => useLayout.setState({ fitScreen: !fit })} />
+        )}
         <IconButton icon={Camera} label="Save screenshot" onClick={() => void saveScreenshot(vm)} />
         <IconButton icon={Maximize} label="Full screen" onClick={() => void canvas.current?.requestFullscreen().catch(() => undefined)} />
         <ButtonMenu rows={rows}>
           <button type="button" className="button icon plain" aria-label="Type a key combination"><Keyboard size={15} aria-hidden /></button>
         </ButtonMenu>
       </header>
-      <div className="pane-body display-body">
+      <div ref={body} className="pane-body display-body">
         <canvas ref={canvas} className={`display ${grabbed ? 'grabbed' : ''} ${size && size.width <= SMALL_WIDTH ? 'crisp' : ''}`} tabIndex={0} hidden={size === null}
           aria-label={`Screen of ${vm.config.name}. Enter gives it the keyboard, Control and Alt together give it back.`} />
         {size === null && (

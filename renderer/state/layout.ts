@@ -32,6 +32,8 @@ export interface LayoutState {
   readonly sidebarWidth: number;
   readonly sidebarHidden: boolean;
   readonly screenReader: boolean;
+  /** Guests that can are asked for a screen as large as their pane. */
+  readonly fitScreen: boolean;
   readonly dock: DockName | null;
   readonly dockWidth: number;
   readonly vms: Readonly<Record<string, VmLayout>>;
@@ -42,12 +44,12 @@ export interface LayoutState {
 export const defaultVmLayout: VmLayout = { tab: 'overview', split: null };
 
 export const useLayout = create<LayoutState>()(persist(
-  () => ({ selected: null, sidebarWidth: 264, sidebarHidden: false, screenReader: false, dock: null, dockWidth: 520, vms: {}, search: '', dialog: null }) as LayoutState,
+  () => ({ selected: null, sidebarWidth: 264, sidebarHidden: false, screenReader: false, fitScreen: true, dock: null, dockWidth: 520, vms: {}, search: '', dialog: null }) as LayoutState,
   {
     name: 'vanderpool.layout',
     version: 1,
-    partialize: ({ selected, sidebarWidth, sidebarHidden, screenReader, dock, dockWidth, vms }) =>
-      ({ selected, sidebarWidth, sidebarHidden, screenReader, dock, dockWidth, vms }),
+    partialize: ({ selected, sidebarWidth, sidebarHidden, screenReader, fitScreen, dock, dockWidth, vms }) =>
+      ({ selected, sidebarWidth, sidebarHidden, screenReader, fitScreen, dock, dockWidth, vms }),
   },
 ));
 

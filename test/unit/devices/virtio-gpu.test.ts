@@ -145,7 +145,7 @@ describe('virtio-gpu', () => {
     transfer(1, 0, 0, 4, 2);
     scanout(1, 0, 0, 4, 2);
     const other = new VirtioGpu(clock);
-    const copy = new VirtioDriver(other, driver.ram);
+    const copy = new VirtioDriver(other, new Uint8Array(driver.ram));
     copy.device.loadState(JSON.parse(JSON.stringify(driver.device.saveState())));
     expect(other.frame()).toEqual(gpu.frame());
     expect(copy.device.saveState()).toEqual(driver.device.saveState());

@@ -48,7 +48,7 @@ describe('virtio keyboard', () => {
     const keyboard = new VirtioKeyboard('virtio-keyboard');
     const driver = listening(keyboard, 1);
     for (let time = 0; time < 200; time++) keyboard.setKey('KeyB', time % 2 === 0);
-    const copy = new VirtioDriver(new VirtioKeyboard('virtio-keyboard'), driver.ram);
+    const copy = new VirtioDriver(new VirtioKeyboard('virtio-keyboard'), new Uint8Array(driver.ram));
     copy.device.loadState(JSON.parse(JSON.stringify(driver.device.saveState())));
     expect(copy.device.saveState()).toEqual(driver.device.saveState());
     offerBuffers(driver, 4);

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { machineModuleUrl } from '../../core/machine/entries.ts';
+import { DebianVm } from '../helpers/debianVm.ts';
 import { driverGuest } from '../helpers/driver-guest.ts';
-import { history, startTestEngine, type, until } from '../helpers/engine.ts';
+import { startTestEngine, until } from '../helpers/engine.ts';
 import type { TestEngine } from '../helpers/engine.ts';
 import { readFont, screenText } from '../helpers/screen.ts';
 
@@ -15,16 +16,10 @@ const WAIT_MS = 120_000;
 
 let folder = '';
 let test: TestEngine;
-let asked = 0;
+let guest: DebianVm;
 
 const call: TestEngine['client']['call'] = (operation, input) => test.client.call(operation, input);
-
-async function ask(command: string): Promise<string> {
-  asked += 1;
-  await type(test.client, VM, `echo BE''GIN${asked}; ${command}; echo E''ND${asked}\n`);
-  const find = async (): Promise<string | undefined> => new RegExp(`BEGIN${asked}\\r\\n(.*?)END${asked}\\r\\n`, 's').exec(await history(test.client, VM))?.[1];
-  return (await until(find, `the answer to ${command}`, WAIT_MS)).replaceAll('\r\n', '\n');
-}
+const ask = (command: string): Promise<string> => guest.ask(command);
 
 /** What of a screen a person reads, and its size. */
 async function screen(): Promise<{ readonly size: string; readonly text: string }> {
@@ -34,12 +29,10 @@ async function screen(): Promise<{ readonly size: string; readonly text: string 
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'vanderpool-display-'));
-  const guest = await driverGuest('amd64-full', folder, undefined, ['virtio_pci', 'virtio_gpu', 'virtio_input', 'evdev']);
+  const files = await driverGuest('amd64-full', folder, undefined, ['virtio_pci', 'virtio_gpu', 'virtio_input', 'evdev']);
   test = await startTestEngine(undefined, machineModuleUrl());
-  const boot = { kind: 'image' as const, kernel: guest.kernel, initrd: guest.initramfs, append: 'console=ttyS0 quiet', modules: [] };
-  await call('vm.create', { config: { name: VM, boot, memoryBytes: 512 << 20, display: 'virtio' } });
-  await call('vm.start', { vm: VM });
-  await until(async () => (await history(test.client, VM)).includes('GUEST-READY'), 'the guest is ready', WAIT_MS);
+  guest = await DebianVm.create(test.client, VM, files, { memoryBytes: 512 << 20, display: 'virtio' });
+  await guest.boot(WAIT_MS);
 }, 600_000);
 afterAll(async () => {
   await test.end();

@@ -119,7 +119,7 @@ function addVmCommands(program: Command): void {
   sub('show <vm>', 'show the configuration and the state of a VM').action(async (name: string, options: object) => {
     await (await import('./vm.ts')).showVm(name, options);
   });
-  sub('start <vm>', 'start a VM').option('--without-missing', 'leave out assigned devices that are not there').action(async (name: string, options: object) => {
+  sub('start <vm>', 'start a VM').option('--without-missing', 'leave out assigned devices that are not there or in use').action(async (name: string, options: object) => {
     await (await import('./vm.ts')).startVm(name, options);
   });
   const verbs = {

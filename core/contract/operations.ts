@@ -70,7 +70,7 @@ export const operations = {
   /** A running VM may change its name and notes; the rest waits until it is stopped. */
   'vm.edit': { input: z.strictObject({ vm: vmReference, changes: vmChanges }), output: vm },
   'vm.remove': { input: onVm, output: nothing },
-  /** With `withoutMissing` assigned devices that are not there are left out; otherwise their absence refuses the start. */
+  /** With `withoutMissing` assigned devices that are not there or in use are left out; otherwise they refuse the start. */
   'vm.start': { input: z.strictObject({ vm: vmReference, withoutMissing: z.boolean().optional() }), output: vm },
   /** Presses the power button; with `force` pulls the plug. */
   'vm.stop': { input: z.strictObject({ vm: vmReference, force: z.boolean() }), output: vm },

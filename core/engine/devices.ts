@@ -7,6 +7,7 @@ import { ContractError } from '../contract/errors.ts';
 import type { Vm } from '../contract/vm.ts';
 import type { Cards } from './cards.ts';
 import type { Guest } from './guest.ts';
+import { problemOf } from '../passthrough/availability.ts';
 import { findResources, isSuitable } from '../passthrough/resources.ts';
 import { usbResources } from '../passthrough/usb/host.ts';
 import type { HostResource } from '../passthrough/resources.ts';
@@ -112,7 +113,7 @@ export class Devices {
 
   /**
    * What a VM that starts now gets.
-   * @param leaveOut start without devices that are missing, instead of refusing
+   * @param leaveOut start without devices that are missing or in use, instead of refusing
    * @throws ContractError `device-missing`
    */
   async forStart(vm: Vm, leaveOut: boolean): Promise<AssignedDevice[]> {
@@ -123,16 +124,15 @@ export class Devices {
     // A device that came back may have another name on the host.
     this.#library.noteDevices(found.filter(({ id }) => known.some((one) => one.id === id)));
     const owned = (await this.#library.devices()).filter(({ vmId }) => vmId === vm.id);
-    const missing = owned.filter((one) => !isPresent(one, found));
-    if (missing.length > 0 && !leaveOut) {
-      const names = missing.map(({ name, path }) => (path === null ? name : `${name} (${path})`)).join(', ');
-      const one = missing.length === 1;
+    const problems = await Promise.all(owned.map((one) => (isPresent(one, found) ? problemOf(one) : 'is not there')));
+    const told = owned.flatMap(({ name, path }, index) => (problems[index] === null ? [] : [`${path === null ? name : `${name} (${path})`} ${problems[index]}`]));
+    if (told.length > 0 && !leaveOut) {
       throw new ContractError(
-        'device-missing', `The VM "${vm.config.name}" cannot start: ${names} ${one ? 'is' : 'are'} assigned to it and not there.`,
-        `Plug ${one ? 'it' : 'them'} in, release ${one ? 'it' : 'them'} (vanderpool device release), or start without: vanderpool vm start --without-missing.`, 'vm',
+        'device-missing', `The VM "${vm.config.name}" cannot start with all of its devices: ${told.join('; ')}.`,
+        'Plug it in or free it, release it (vanderpool device release), or start without: vanderpool vm start --without-missing.', 'vm',
       );
     }
-    return owned.filter((one) => !missing.includes(one)).map(({ id, kind, name, path, slot: group }, index) => {
+    return owned.filter((_, index) => problems[index] === null).map(({ id, kind, name, path, slot: group }, index) => {
       const slot = HOT_PLUG_SLOTS + 1 + index;
       this.#places.set(id, { vm: vm.id, slot });
       return { id, kind, name, path, requester: requesterOf(group), slot };

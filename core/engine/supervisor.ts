@@ -112,7 +112,7 @@ export class Supervisor {
 
   /**
    * Starts a VM and answers when it runs.
-   * @param withoutMissing leave out assigned devices that are not there
+   * @param withoutMissing leave out assigned devices that are not there or in use
    * @throws ContractError `wrong-state`, `device-missing`, or why the machine could not be made
    */
   async start(reference: string, from?: StartPoint, withoutMissing = false): Promise<Vm> {

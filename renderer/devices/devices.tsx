@@ -1,9 +1,11 @@
 import { Cable, CirclePlus, CircuitBoard, HardDrive, Link2, Network, Unlink2, Usb } from 'lucide-react';
 import { useState } from 'react';
 import type { DragEvent, ReactNode } from 'react';
+import { asContractError } from '../../core/contract/index.ts';
 import type { Device, Vm } from '../../core/contract/index.ts';
 import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
+import { Dialog } from '../controls/dialog.tsx';
 import { RightClickMenu } from '../controls/menu.tsx';
 import type { MenuRow } from '../controls/menu.tsx';
 import { engine } from '../engine/engine.ts';
@@ -18,6 +20,8 @@ export function Devices({ vm }: { readonly vm: Vm }): ReactNode {
   const { devices, error } = useDevices();
   const [adding, setAdding] = useState(false);
   const [dragged, setDragged] = useState<string | null>(null);
+  const [leaving, setLeaving] = useState<ReadonlySet<string>>(new Set());
+  const [kept, setKept] = useState<{ readonly device: Device; readonly reason: string } | null>(null);
   if (error) return <div className="page"><Callout kind="error" title={error.message} hint={error.hint} /></div>;
   if (!devices) return <div className="page" aria-busy />;
   const own = devices.filter((device) => device.vm?.id === vm.id);
@@ -26,9 +30,20 @@ export function Devices({ vm }: { readonly vm: Vm }): ReactNode {
   const dropped = devices.find((device) => device.id === dragged);
   const target = (assign: boolean): DropTarget => ({
     accepts: dropped !== undefined && (assign ? dropped.vm === null : dropped.vm?.id === vm.id),
-    drop: () => { if (dropped) change(dropped, assign ? vm : null); },
+    drop: () => { if (dropped) void change(dropped, assign ? vm : null); },
   });
-  const list = { vm, drag: setDragged };
+  const change = async (device: Device, to: Vm | null, force = false): Promise<void> => {
+    setLeaving((ids) => new Set(ids).add(device.id));
+    try {
+      await (to === null ? engine.call('device.release', { device: device.id, force }) : engine.call('device.assign', { device: device.id, vm: to.id }));
+    } catch (thrown) {
+      if (to === null && alive && !force) setKept({ device, reason: asContractError(thrown).message });
+      else notifyError(thrown);
+    } finally {
+      setLeaving((ids) => new Set([...ids].filter((id) => id !== device.id)));
+    }
+  };
+  const list = { vm, drag: setDragged, changing: leaving, change: (device: Device, to: Vm | null) => void change(device, to) };
   return (
     <div className="page">
       <div className="page-inner">
@@ -40,14 +55,27 @@ export function Devices({ vm }: { readonly vm: Vm }): ReactNode {
         <Remapping vm={vm} devices={own} />
       </div>
       {adding && <AddDevice close={() => setAdding(false)} />}
+      {kept && <PullDialog {...kept} close={() => setKept(null)} pull={() => void change(kept.device, null, true)} />}
     </div>
   );
 }
 
-/** Assigns a device to a VM, or releases it. */
-function change(device: Device, vm: Vm | null): void {
-  const answer = vm === null ? engine.call('device.release', { device: device.id }) : engine.call('device.assign', { device: device.id, vm: vm.id });
-  answer.catch(notifyError);
+interface PullProps {
+  readonly device: Device;
+  readonly reason: string;
+  readonly close: () => void;
+  readonly pull: () => void;
+}
+
+/** The guest has kept a device that was to be released. */
+function PullDialog({ device, reason, close, pull }: PullProps): ReactNode {
+  return (
+    <Dialog alert title={`Pull ${device.name} out?`} description={`${reason} Pulled out, it is gone at once, as a card that is torn out of its slot: what the guest has not written to it is lost.`} onClose={close}
+      footer={<>
+        <Button look="plain" size="large" onClick={close}>Leave it</Button>
+        <Button look="danger" size="large" onClick={() => { close(); pull(); }}>Pull it out</Button>
+      </>} />
+  );
 }
 
 interface DropTarget {
@@ -55,24 +83,31 @@ interface DropTarget {
   readonly drop: () => void;
 }
 
-interface CardProps extends DropTarget {
+/** What rows need to change an owner. */
+interface Changing {
   readonly vm: Vm;
+  readonly drag: (id: string | null) => void;
+  /** Devices that are on their way from or to a machine: a guest takes its time. */
+  readonly changing: ReadonlySet<string>;
+  readonly change: (device: Device, to: Vm | null) => void;
+}
+
+interface CardProps extends DropTarget, Changing {
   readonly title: string;
   readonly devices: readonly Device[];
   readonly empty: string;
   readonly action?: ReactNode;
-  readonly drag: (id: string | null) => void;
 }
 
-function DeviceCard({ vm, title, devices, empty, action, drag, accepts, drop }: CardProps): ReactNode {
+function DeviceCard({ title, devices, empty, action, accepts, drop, ...row }: CardProps): ReactNode {
   const over = (event: DragEvent): void => { if (accepts) event.preventDefault(); };
   return (
     <section className={`card device-card ${accepts ? 'accepts' : ''}`} aria-label={title} onDragOver={over} onDrop={drop}>
       <header className="card-head"><h2>{title}</h2>{action}</header>
       {devices.length === 0 ? <p className="device-empty">{empty}</p> : (
-        <table className="table">
+        <table className="table device-table">
           <thead><tr><th>Device</th><th>Group</th><th>Requester</th><th>State</th><th aria-label="Actions" /></tr></thead>
-          <tbody>{devices.map((device) => <DeviceRow key={device.id} vm={vm} device={device} drag={drag} />)}</tbody>
+          <tbody>{devices.map((device) => <DeviceRow key={device.id} device={device} {...row} />)}</tbody>
         </table>
       )}
     </section>
@@ -81,16 +116,16 @@ function DeviceCard({ vm, title, devices, empty, action, drag, accepts, drop }: 
 
 const icons = { serial: Cable, disk: HardDrive, edu: CircuitBoard, usb: Usb, nic: Network } as const;
 
-interface RowProps {
-  readonly vm: Vm;
+interface RowProps extends Changing {
   readonly device: Device;
-  readonly drag: (id: string | null) => void;
 }
 
-function DeviceRow({ vm, device, drag }: RowProps): ReactNode {
+function DeviceRow(row: RowProps): ReactNode {
+  const { vm, device, drag } = row;
   const Icon = icons[device.kind];
+  const { text, look } = stateOf(row);
   return (
-    <RightClickMenu rows={menuOf(device, vm)}>
+    <RightClickMenu rows={menuOf(row)}>
       <tr draggable={device.vm === null || device.vm.id === vm.id} onDragStart={() => drag(device.id)} onDragEnd={() => drag(null)}>
         <td>
           <span className="device-name"><Icon size={14} aria-hidden />{device.name}</span>
@@ -98,34 +133,35 @@ function DeviceRow({ vm, device, drag }: RowProps): ReactNode {
         </td>
         <td className="numeric">{device.group}</td>
         <td className="mono">{device.requester}</td>
-        <td><span className={`device-state ${stateOf(device, vm).look}`}>{stateOf(device, vm).text}</span></td>
-        <td className="right"><RowAction vm={vm} device={device} /></td>
+        <td><span className={`device-state ${look}`}>{text}</span></td>
+        <td className="right"><RowAction {...row} /></td>
       </tr>
     </RightClickMenu>
   );
 }
 
-function RowAction({ vm, device }: Omit<RowProps, 'drag'>): ReactNode {
-  if (device.vm?.id === vm.id) {
-    return <Button icon={Unlink2} aria-label={`Release ${device.name}`} onClick={() => change(device, null)}>Release</Button>;
-  }
+function RowAction({ vm, device, changing, change }: RowProps): ReactNode {
+  const disabled = changing.has(device.id);
+  if (device.vm?.id === vm.id) return <Button icon={Unlink2} disabled={disabled} aria-label={`Release ${device.name}`} onClick={() => change(device, null)}>Release</Button>;
   if (device.vm) return null;
-  return <Button icon={Link2} aria-label={`Assign ${device.name}`} onClick={() => change(device, vm)}>Assign</Button>;
+  return <Button icon={Link2} disabled={disabled} aria-label={`Assign ${device.name}`} onClick={() => change(device, vm)}>Assign</Button>;
 }
 
-function stateOf(device: Device, vm: Vm): { readonly text: string; readonly look: 'good' | 'bad' | 'plain' } {
+function stateOf({ device, vm, changing }: RowProps): { readonly text: string; readonly look: 'good' | 'bad' | 'plain' } {
+  if (changing.has(device.id)) return { text: device.vm ? 'being released…' : 'being assigned…', look: 'plain' };
   if (!device.present) return { text: 'not there', look: 'bad' };
   if (device.inUse) return { text: device.vm?.id === vm.id ? 'in use' : `in use by ${device.vm?.name ?? 'another machine'}`, look: 'good' };
   if (device.vm && device.vm.id !== vm.id) return { text: `assigned to ${device.vm.name}`, look: 'plain' };
   return { text: device.vm ? 'from the next start on' : 'free', look: 'plain' };
 }
 
-function menuOf(device: Device, vm: Vm): readonly MenuRow[] {
+function menuOf({ device, vm, changing, change }: RowProps): readonly MenuRow[] {
+  const busy = changing.has(device.id);
   const own = device.vm?.id === vm.id;
   return [
     { kind: 'heading', label: device.name },
-    { kind: 'action', label: `Assign to ${vm.config.name}`, icon: Link2, disabled: device.vm !== null, run: () => change(device, vm) },
-    { kind: 'action', label: 'Release', icon: Unlink2, disabled: !own, run: () => change(device, null) },
+    { kind: 'action', label: `Assign to ${vm.config.name}`, icon: Link2, disabled: busy || device.vm !== null, run: () => change(device, vm) },
+    { kind: 'action', label: 'Release', icon: Unlink2, disabled: busy || !own, run: () => change(device, null) },
     { kind: 'rule' },
     {
       kind: 'action', label: 'Forget', danger: true, disabled: device.vm !== null || device.kind === 'edu',

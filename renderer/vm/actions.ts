@@ -33,11 +33,12 @@ async function onVm(id: string, request: () => Promise<unknown>): Promise<boolea
 }
 
 /** Starts the VM and shows its first console, where it will speak. */
-export async function startVm(vm: Vm): Promise<void> {
+export async function startVm(vm: Vm, withoutMissing = false): Promise<void> {
   const port = vm.config.serial.findIndex((serial) => serial.attach === 'console');
   const { tab } = layoutOf(vm.id);
   if (port >= 0 && !tab.startsWith('com')) changeVmLayout(vm.id, { tab: portTab(port) });
-  await onVm(vm.id, () => engine.call('vm.start', { vm: vm.id }));
+  await onVm(vm.id, () => engine.call('vm.start', { vm: vm.id, withoutMissing }));
+  if (useLibrary.getState().errors[vm.id]?.code === 'device-missing') openDialog({ kind: 'start-without', vm: vm.id });
 }
 
 export function stopVm(vm: Vm): Promise<boolean> {

@@ -8,8 +8,9 @@ import { Dialog } from '../controls/dialog.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
 import type { FieldProblem } from '../controls/field.tsx';
 import { engine } from '../engine/engine.ts';
-import { openDialog } from '../state/layout.ts';
-import { forceStopVm, removeVm, resetVm, stopVm } from './actions.ts';
+import { changeVmLayout, openDialog } from '../state/layout.ts';
+import { useLibrary } from '../state/library.ts';
+import { forceStopVm, removeVm, resetVm, startVm, stopVm } from './actions.ts';
 
 interface Question {
   readonly title: (name: string) => string;
@@ -19,7 +20,12 @@ interface Question {
   readonly act: (vm: Vm) => Promise<unknown>;
 }
 
-export const questions: Readonly<Record<'stop' | 'force-stop' | 'reset' | 'remove', Question>> = {
+export const questions: Readonly<Record<'start-without' | 'stop' | 'force-stop' | 'reset' | 'remove', Question>> = {
+  'start-without': {
+    title: (name) => `Start ${name} without some of its devices?`,
+    text: 'They stay assigned, and are there again when it starts with them.',
+    confirm: 'Start without', danger: false, act: (vm) => startVm(vm, true),
+  },
   stop: {
     title: (name) => `Stop ${name}?`,
     text: 'Presses the power button: a guest that listens to it shuts down by itself. One that does not, such as a kernel without ACPI, can be stopped by force.',
@@ -44,15 +50,18 @@ export const questions: Readonly<Record<'stop' | 'force-stop' | 'reset' | 'remov
 
 export function AskDialog({ kind, vm }: { readonly kind: keyof typeof questions; readonly vm: Vm }): ReactNode {
   const question = questions[kind];
+  const problem = useLibrary((state) => state.errors[vm.id]?.message);
+  const text = kind === 'start-without' && problem !== undefined ? `${problem} ${question.text}` : question.text;
   const close = (): void => openDialog(null);
   const act = (run: (vm: Vm) => Promise<unknown>): void => {
     close();
     void run(vm);
   };
   return (
-    <Dialog alert title={question.title(vm.config.name)} description={question.text} onClose={close}
+    <Dialog alert title={question.title(vm.config.name)} description={text} onClose={close}
       footer={<>
         <Button look="plain" size="large" onClick={close}>Cancel</Button>
+        {kind === 'start-without' && <Button size="large" onClick={() => { close(); changeVmLayout(vm.id, { tab: 'devices' }); }}>Show its devices</Button>}
         {kind === 'stop' && <Button size="large" onClick={() => act(forceStopVm)}>Force stop</Button>}
         <Button look={question.danger ? 'danger' : 'primary'} size="large" onClick={() => act(question.act)}>{question.confirm}</Button>
       </>} />

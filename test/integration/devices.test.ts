@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { vmDefaults } from '../../core/contract/index.ts';
 import type { Vm } from '../../core/contract/index.ts';
+import { openLocked } from '../../core/block/open.ts';
 import { Devices } from '../../core/engine/devices.ts';
 import type { Guest } from '../../core/engine/guest.ts';
+import { problemOf } from '../../core/passthrough/availability.ts';
 import { findResources } from '../../core/passthrough/resources.ts';
 import type { HostResource } from '../../core/passthrough/resources.ts';
 import { Library } from '../../core/store/library.ts';
@@ -96,6 +98,28 @@ describe('assignable devices', () => {
     alive.add(one.id);
     found = [edu];
     await expect(all.assign(adapter.id, 'one')).rejects.toMatchObject({ code: 'device-missing' });
+  });
+
+  it('that another program holds give the same choice', async () => {
+    const one = await vm('one');
+    const image = join(folder, 'image.raw');
+    writeFileSync(image, new Uint8Array(4096));
+    await devices().add('disk', image, undefined);
+    await devices().assign(image, 'one');
+    const { storage, lock } = openLocked(image, false);
+    await expect(devices().forStart(one, false)).rejects.toMatchObject({ code: 'device-missing', message: expect.stringContaining('image.raw) is in use') as string });
+    expect(await devices().forStart(one, true)).toEqual([]);
+    lock.release();
+    await storage.close();
+    expect(await devices().forStart(one, false)).toHaveLength(1);
+    // Programs that dial out leave their process id beside the port.
+    const port = { id: adapter.id, kind: 'serial', path: '/dev/ttyUSB0' } as const;
+    expect(await problemOf(port, folder)).toBeNull();
+    writeFileSync(join(folder, 'LCK..ttyUSB0'), `      ${process.pid}\n`);
+    expect(await problemOf(port, folder)).toBe(`is in use by process ${process.pid}`);
+    // 2^22 and above is no process.
+    writeFileSync(join(folder, 'LCK..ttyUSB0'), '99999999\n');
+    expect(await problemOf(port, folder)).toBeNull();
   });
 
   it('that are missing give a choice at the start, and are there again under another name', async () => {

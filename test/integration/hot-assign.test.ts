@@ -88,7 +88,7 @@ it('a USB stick, an image and a demonstrator come and go', async () => {
   await command('device', 'assign', socket, 'debian');
   expect(await until('THERE', 'test -d /sys/class/net/eth0')).toContain('THERE');
   expect(await shell.ask('ifconfig eth0 10.9.9.2 up; n=0; while ! grep -q 02:00:00:00:09:01 /proc/net/arp && [ $n -lt 10 ]; do ping -c 1 -W 1 10.9.9.1 >/dev/null; n=$((n+1)); done; cat /proc/net/arp')).toMatch(/10\.9\.9\.1 .*02:00:00:00:09:01/);
-  await command('device', 'release', socket);
+  await command('device', 'release', socket, '--force');
 
   // A demonstrator, pulled out by force.
   await command('device', 'assign', 'edu:0', 'debian');

@@ -100,6 +100,40 @@ export async function usbResources(): Promise<HostResource[]> {
   }));
 }
 
+/** Why a device cannot be taken from the host, as the end of a sentence that begins with its name; null: it can, or is not there. */
+export async function usbProblem(identity: string): Promise<string | null> {
+  const device = (await listUsb()).find((candidate) => usbIdentity(candidate) === identity);
+  if (device === undefined) return null;
+  const claimed: number[] = [];
+  try {
+    await device.open();
+    await claimInterfaces(device, claimed);
+    return null;
+  } catch (error) {
+    return `cannot be taken from the host (${error instanceof Error ? error.message : String(error)})`;
+  } finally {
+    await giveBack(device, claimed);
+  }
+}
+
+/** Takes a device's interfaces from the host's own drivers. @param claimed gets the number of each that was taken */
+export async function claimInterfaces(device: HostUsbDevice, claimed: number[]): Promise<void> {
+  for (const { interfaceNumber } of device.configuration?.interfaces ?? []) {
+    await device.detachKernelDriver?.(interfaceNumber).catch(() => undefined);
+    await device.claimInterface(interfaceNumber);
+    claimed.push(interfaceNumber);
+  }
+}
+
+/** Gives a device back to the host. @param claimed is empty afterwards */
+export async function giveBack(device: HostUsbDevice, claimed: number[]): Promise<void> {
+  for (const number of claimed.splice(0)) {
+    await device.releaseInterface(number).catch(() => undefined);
+    await device.attachKernelDriver?.(number).catch(() => undefined);
+  }
+  await device.close().catch(() => undefined);
+}
+
 const speeds: Readonly<Record<string, UsbSpeed>> = { low: 'low', full: 'full', high: 'high', super: 'super', superPlus: 'super' };
 
 export function speedOf({ speed = '' }: HostUsbDevice): UsbSpeed {

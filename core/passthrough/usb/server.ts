@@ -3,7 +3,7 @@
 import { decodeMessage, encodeMessage } from '../../devices/usb/link.ts';
 import { parseSetup, toHost } from '../../devices/usb/device.ts';
 import { PacketPipe } from './packets.ts';
-import { listUsb, loadUsb, speedOf, usbIdentity } from './host.ts';
+import { claimInterfaces, giveBack, listUsb, loadUsb, speedOf, usbIdentity } from './host.ts';
 import type { FrameLink } from '../../net/frameLink.ts';
 import type { HostResult, HostSetup, HostUsbDevice } from './host.ts';
 import type { TransferStatus } from '../../devices/usb/device.ts';
@@ -95,7 +95,7 @@ export class UsbServer {
     try {
       await device.open();
       this.#device = device;
-      await this.#claim(device);
+      await claimInterfaces(device, this.#claimed);
       // The guest begins with a device that is as it was plugged in.
       await device.reset();
       this.#send({ operation: 'arrived', speed: speedOf(device) });
@@ -114,20 +114,7 @@ export class UsbServer {
     this.#device = null;
     this.#orphans.clear();
     this.#pipes.clear();
-    if (device === null) return;
-    for (const number of this.#claimed.splice(0)) {
-      await device.releaseInterface(number).catch(() => undefined);
-      await device.attachKernelDriver?.(number).catch(() => undefined);
-    }
-    await device.close().catch(() => undefined);
-  }
-
-  async #claim(device: HostUsbDevice): Promise<void> {
-    for (const { interfaceNumber } of device.configuration?.interfaces ?? []) {
-      await device.detachKernelDriver?.(interfaceNumber).catch(() => undefined);
-      await device.claimInterface(interfaceNumber);
-      this.#claimed.push(interfaceNumber);
-    }
+    if (device !== null) await giveBack(device, this.#claimed);
   }
 
   // ---- Transfers ----------------------------------------------------------------------------------------------------
@@ -211,7 +198,7 @@ export class UsbServer {
     if (type === 'standard' && recipient === 'device' && number === request.setConfiguration) {
       for (const claimed of this.#claimed.splice(0)) await device.releaseInterface(claimed).catch(() => undefined);
       if (value !== 0) await device.selectConfiguration(value & 0xff);
-      await this.#claim(device);
+      await claimInterfaces(device, this.#claimed);
       return done;
     }
     if (type === 'standard' && recipient === 'interface' && number === request.setInterface) {

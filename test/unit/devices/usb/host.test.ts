@@ -9,7 +9,7 @@ import { UsbServer } from '../../../../core/passthrough/usb/server.ts';
 import { usb } from '../../../doubles/usbLibrary.ts';
 import { XhciDriver, dataAt, flag } from '../../../doubles/xhciDriver.ts';
 import { code, trbType } from '../../../../core/devices/usb/xhci/trb.ts';
-import { usbIdentity, usbResources } from '../../../../core/passthrough/usb/host.ts';
+import { usbIdentity, usbProblem, usbResources } from '../../../../core/passthrough/usb/host.ts';
 import { decodeMessage, encodeMessage } from '../../../../core/devices/usb/link.ts';
 import type { HostResult } from '../../../../core/passthrough/usb/host.ts';
 import type { StandInDevice } from '../../../doubles/usbLibrary.ts';
@@ -175,6 +175,18 @@ describe('a device of the host', () => {
     await untilConnected(false);
     renameSync(`${file}.away`, file);
     await untilConnected(true);
+  });
+
+  it('that another program holds says so, and goes back as it was', async () => {
+    await untilConnected(true);
+    await server.close();
+    const device = await standIn();
+    device.calls.length = 0;
+    expect(await usbProblem(identity)).toBeNull();
+    expect(device.calls).toEqual(['open', 'claim 0', 'release 0', 'close']);
+    device.gone = true;
+    expect(await usbProblem(identity)).toBe('cannot be taken from the host (no device)');
+    expect(await usbProblem('usb:0000:0000:other')).toBeNull();
   });
 
   it('goes back to the host when its VM ends', async () => {

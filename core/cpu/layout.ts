@@ -209,6 +209,10 @@ export const CODE_TABLE = 0x10c00;
 export const CODE_PAGE_RIP = 0x10c08;
 /** 32-bit: entry record of the region that returned to the interpreter last. */
 export const REGION_ENTRY = 0x10c10;
+/** 32-bit: nonzero while the interpreter carries out what regions begin with itself, for entries that must end at an exact place (processor.ts). */
+export const REGIONS_OFF = 0x10c74;
+/** The first instruction of a region as it was decoded, and a way back to what follows: records for REGIONS_OFF. */
+export const REGION_FIRST = 0x10ca0;
 /** 32-bit each: how often a range of accesses crossed a page (jit/ranges.ts), and the index of the region where that happened last. */
 export const RANGE_CROSSINGS = 0x10c80;
 export const RANGE_CROSSED_BY = 0x10c84;
@@ -396,6 +400,9 @@ export const HISTORY_PENDING = 2;
 /** 16 bytes a region, by its index in the function table: u64 linear address of the entry's page, then EXECUTE_EPOCH and TLB_BASE. */
 export const REGION_CHECKS = 0xa00000;
 export const REGION_CHECKS_SIZE = 0x100000;
+
+/** 8 bytes a region, by the same index: what its entry's record held before, R_AUX and R_OP as u32. */
+export const REGION_ORIGINALS = 0xb00000;
 
 export const CODE_ARENA = 0x1800000;
 export const CODE_ARENA_END = 0x6700000;

@@ -12,6 +12,7 @@ import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
 import { hotPrograms } from './interpreter/hotPrograms.ts';
 import { DebugUnit } from './debug.ts';
 import type { DebuggedProcessor } from './debug.ts';
+import { EntryBudget } from './entryBudget.ts';
 import { JitManager } from './jit/manager.ts';
 import { exportedSignatures } from './helpers.ts';
 import type { HelperSignatures } from './helpers.ts';
@@ -99,9 +100,6 @@ const COLD_FIRST = 1024;
 const COLD_LIMIT = 16384;
 /** Indexes of the function table above the cold forms belong to regions. */
 const TABLE_SIZE = 65536;
-/** Instructions between two samples of what runs, while the JIT looks for hot code. */
-const SAMPLE_BUDGET = 10_000;
-const SAMPLE_JITTER = 4_096;
 const HIGH_PAGES = (RAM_BASE >>> 16) + 1;
 
 export interface ProcessorOptions {
@@ -117,6 +115,8 @@ export interface ProcessorOptions {
   readonly features?: ReadonlySet<string>;
   /** `on` compiles what is hot, `always` whatever is decoded. */
   readonly jit?: 'off' | 'on' | 'always';
+  /** VM entries end at places that follow from the guest alone, and the count of instructions stands still while one lasts. */
+  readonly exact?: boolean;
   /** Folder into which every compiled region is written, for whoever tunes them. */
   readonly dumpRegions?: string | undefined;
   /** Counts executed operations, for the choice of hot forms. */
@@ -144,6 +144,10 @@ export class Processor {
   /** Which guest-physical pages are mapped, and how. */
   readonly ept: RootEpt;
   readonly vcpus: number;
+  readonly exact: boolean;
+  private readonly budget: EntryBudget;
+  /** The count of instructions at the VM entry that is under way; null: none is. */
+  private enteredAt: number | null = null;
 
   constructor(options: ProcessorOptions) {
     const pages = HIGH_PAGES + Math.ceil(options.ramBytes / 65536);
@@ -199,6 +203,8 @@ export class Processor {
         pageAddress: delta => this.call('sampleAddress', delta) >>> 0, markedOffsets: this.translator.markedOffsets,
       });
     }
+    this.exact = options.exact === true;
+    this.budget = new EntryBudget(this.view, this.jit !== null, this.exact);
     this.debug = new DebugUnit(debugged(this));
     this.view.setUint32(RAM_SIZE, options.ramBytes, true);
     this.nameEmptyWindow();
@@ -309,6 +315,11 @@ export class Processor {
     return Number(this.view.getBigUint64(INSTRUCTIONS, true));
   }
 
+  /** The same for a clock: within a VM entry, of which it is not known how much is done, the count at its beginning. */
+  get instructionsForClock(): number {
+    return this.enteredAt ?? this.instructions;
+  }
+
   /** Linear address of the next instruction. */
   get linearRip(): bigint {
     const rip = this.view.getBigUint64(RIP, true);
@@ -368,17 +379,19 @@ export class Processor {
    * EXIT_DEBUGGER when `debug.stop` is set.
    */
   enter(budget: number): number {
-    const { view, debug } = this;
+    this.enteredAt = this.instructions;
+    try {
+      return this.runEntry(budget);
+    } finally {
+      this.enteredAt = null;
+    }
+  }
+
+  private runEntry(instructions: number): number {
+    const { view, debug, budget, exact } = this;
     if (!this.exitAfterSkip && this.injectionPending && this.call('injectEvent') === STATUS_EXIT) return this.leave();
-    view.setUint32(ROOT_PREEMPTION_TIMER, budget, true);
-    let rest = budget;
-    const refill = (): void => {
-      const part = this.jit ? Math.min(rest, this.untilSample()) : rest;
-      rest -= part;
-      view.setInt32(BUDGET, part, true);
-      view.setInt32(BUDGET + 4, 0, true);
-    };
-    refill();
+    view.setUint32(ROOT_PREEMPTION_TIMER, instructions, true);
+    budget.begin(instructions);
     for (;;) {
       if (this.exitAfterSkip) {
         this.exitAfterSkip = false;
@@ -399,13 +412,12 @@ export class Processor {
       if (debug.active) debug.after();
       if (debug.stop) return EXIT_DEBUGGER;
       if ((code === RUN_BUDGET || code === RUN_REGION) && code === ran && !stepping) {
-        if (code === RUN_REGION) this.jit?.sampleRegion(view.getUint32(REGION_ENTRY, true));
-        else if (this.jit) this.jit.counters.samplesInterpreted++;
-        // What comes after a region counts too: a block between two regions would otherwise never be seen.
-        this.jit?.sample(this.sampleAddress(0) >>> 0);
-        if (rest <= 0) return exitReason.preemptionTimer;
-        refill();
+        if (!budget.tail) this.sample(code);
+        if (!budget.next()) return exitReason.preemptionTimer;
+        if (exact) continue;
       }
+      // A region has left one instruction to the interpreter: where that happens must not be seen.
+      if (exact && ran === RUN_STEP && view.getUint32(STEP_REASON, true) === 0) continue;
       if (view.getUint32(INIT_BLOCKED, true) !== 0) return exitReason.preemptionTimer;
       if (this.nonRoot && this.exitToHypervisor('boundary')) continue;
       if (view.getUint32(ACTIVITY, true) !== 0) return exitReason.preemptionTimer;
@@ -417,23 +429,18 @@ export class Processor {
         view.setUint32(ROOT_CR8, cr8, true);
         return exitReason.controlRegister;
       }
-      if (view.getInt32(BUDGET, true) <= 0) {
-        if (rest <= 0) return exitReason.preemptionTimer;
-        refill();
-      }
+      if (view.getInt32(BUDGET, true) <= 0 && !budget.next()) return exitReason.preemptionTimer;
     }
   }
 
-  /**
-   * Instructions to the next sample. Where samples lie follows from the count of instructions alone, so that a restored machine does as the
-   * one it was taken of; not from VM entries: a guest that leaves again and again at the same places would be looked at there alone. For the
-   * same reason the distances are not all alike.
-   */
-  private untilSample(): number {
-    const now = this.instructions;
-    const period = Math.floor(now / SAMPLE_BUDGET);
-    const next = sampleOf(period);
-    return (next > now ? next : sampleOf(period + 1)) - now;
+  /** A part of the budget has run out: the JIT looks at what was running. */
+  private sample(code: number): void {
+    const { jit } = this;
+    if (!jit) return;
+    if (code === RUN_REGION) jit.sampleRegion(this.view.getUint32(REGION_ENTRY, true));
+    else jit.counters.samplesInterpreted++;
+    // What comes after a region counts too: a block between two regions would otherwise never be seen.
+    jit.sample(this.sampleAddress(0) >>> 0);
   }
 
   /** Root mode's own change of the task priority. */
@@ -592,9 +599,4 @@ function debugged(cpu: Processor): DebuggedProcessor {
       return cpu.vcpu;
     },
   };
-}
-
-/** The count of instructions at which a period's sample is taken. */
-function sampleOf(period: number): number {
-  return period * SAMPLE_BUDGET + ((Math.imul(period, 0x9e3779b1) >>> 20) % SAMPLE_JITTER);
 }

@@ -77,7 +77,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const sources = config.clock === 'instructions' ? repeatableSources(() => retired()) : hostSources();
   const clock = new VirtualClock(sources.time);
   const cpu = new Processor({
-    helpers, helperBytes, ramBytes: config.memoryBytes, vcpus: config.cpus, jit: config.jit, dumpRegions: process.env['VANDERPOOL_DUMP_REGIONS'], features: new Set<string>(model.features), profile,
+    helpers, helperBytes, ramBytes: config.memoryBytes, vcpus: config.cpus, jit: config.jit, exact: config.clock === 'instructions', dumpRegions: process.env['VANDERPOOL_DUMP_REGIONS'], features: new Set<string>(model.features), profile,
     host: {
       mmioRead: (low, high, size) => vmm!.mmioRead(low, high, size),
       mmioReadHigh: () => vmm!.mmioReadHigh(),
@@ -97,7 +97,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     },
   });
   const pager: Pager = new Pager(cpu, host.preserved ?? null);
-  retired = () => cpu.instructions;
+  retired = () => cpu.instructionsForClock;
   entryChecks = entryChecker(cpu, model);
   writeVmxTables(cpu.view, model, allowedCr4(model));
   cpu.setLimits({ cr4: allowedCr4(model), efer: allowedEfer(model), xcr0: BigInt(new Cpuid(model, topology).xcr0Allowed), physicalAddressBits: model.physicalAddressBits });

@@ -6,7 +6,7 @@ import type { Pc } from '../machine/pc.ts';
 import type { SliceResult } from '../machine/types.ts';
 import type { Topology } from '../platform/topology.ts';
 import { Processor, exitReason } from '../cpu/processor.ts';
-import { EXIT_DEBUGGER, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, NMI_WINDOW } from '../cpu/layout.ts';
+import { EFLAGS, EXIT_DEBUGGER, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, NMI_WINDOW } from '../cpu/layout.ts';
 import type { AccessSize, Component } from '../platform/device.ts';
 import { ApicPages } from './apicPages.ts';
 import { Cpuid } from './cpuid.ts';
@@ -20,6 +20,7 @@ import { Turns } from './turns.ts';
 import { RAX, Vcpu } from './vcpu.ts';
 import type { InitialVcpuState } from '../boot/loader.ts';
 
+const INTERRUPT_FLAG = 0x200;
 /** How long a slice lasts. */
 const SLICE_MS = 1;
 
@@ -235,9 +236,14 @@ export class Vmm {
   mmioWrite(low: number, high: number, size: number, valueLow: number, valueHigh: number): void {
     this.noteEptViolation(low, high, eptAccess.write);
     this.writeMmio(high * 2 ** 32 + low, size, valueLow, valueHigh);
-    // The guest goes on without an exit: an end of interrupt or an interrupt to itself must not wait for the end of the slice.
-    if (this.vcpu.apic.pendingVector() >= 0) this.cpu.requestWindows(true, (this.cpu.view.getUint32(NMI_WINDOW, true) & 1) !== 0);
+    // The guest goes on without an exit: an end of interrupt or an interrupt to itself must not wait for the end of the slice. Where an open
+    // window is noticed depends on what was decoded: a machine that repeats itself waits, unless the guest has yet to open it.
+    if (this.vcpu.apic.pendingVector() >= 0 && !(this.cpu.exact && this.interruptsOn)) this.cpu.requestWindows(true, (this.cpu.view.getUint32(NMI_WINDOW, true) & 1) !== 0);
     this.trace?.entry();
+  }
+
+  private get interruptsOn(): boolean {
+    return (this.cpu.view.getUint32(EFLAGS, true) & INTERRUPT_FLAG) !== 0;
   }
 
   private writeMmio(address: number, size: number, valueLow: number, valueHigh: number): void {

@@ -10,7 +10,7 @@ import { I32, I64, op } from '../../wasm/opcodes.ts';
 import type { Program } from '../../isa/ir.ts';
 import { Emitter } from '../emitter.ts';
 import {
-  BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CS, EFLAGS, FAULT, FAULT_EXIT, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
+  BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, CS, EFLAGS, FAULT, FAULT_EXIT, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, REGIONS_OFF, REGION_ENTRY, REGION_FIRST, REGION_ORIGINALS, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STEP_REASON,
   TLB_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK,
 } from '../layout.ts';
 import { OP_CROSS, OP_FIRST, OP_GOTO, OP_REGION, OP_RELOOKUP, OP_STOP, REGION_DONE, REGION_STALE, REGION_STEP, R_AUX, R_DISPLACEMENT, R_IMMEDIATE, R_OFFSET, R_OP, RECORD_SHIFT, RECORD_SIZE } from '../record.ts';
@@ -188,6 +188,8 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
   const result = code.local(I32);
   const linear = code.local(I64);
   const at = code.local(I32);
+  // Where a run of records was cut, the budget is not looked at: cuts lie where code happened to be decoded, the ends of entries must not.
+  const cut = code.local(I32);
   const pool = new LocalPool(code);
 
   const spillRip = (): void => {
@@ -238,6 +240,9 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
   code.set(pageRip);
   code.get(record);
   code.set(entry);
+  code.get(record);
+  code.op(op.i32Eqz);
+  code.set(cut);
 
   const exit = code.block();
   const relookup = code.loop();
@@ -252,9 +257,14 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
     code.get(budget);
     code.i64Const(0);
     code.op(op.i64LeS);
+    code.get(cut);
+    code.op(op.i32Eqz);
+    code.op(op.i32And);
     code.if();
     leaveWith(RUN_BUDGET, exit);
     code.end();
+    code.i32Const(0);
+    code.set(cut);
     code.i32Const(0);
     code.memory(op.i32Load, CODE_SIZE);
     code.i32Const(2);
@@ -344,6 +354,8 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
       case OP_RELOOKUP:
         spillRip();
         account(0);
+        code.i32Const(1);
+        code.set(cut);
         code.i32Const(0);
         code.set(record);
         code.br(relookup);
@@ -399,6 +411,11 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
         break;
       case OP_REGION:
         account(0);
+        code.i32Const(0);
+        code.memory(op.i32Load, REGIONS_OFF);
+        code.ifUnlikely();
+        interpretFirst();
+        code.end();
         code.i32Const(0);
         code.get(budget);
         code.memory(op.i64Store, BUDGET);
@@ -579,6 +596,39 @@ export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSign
     code.i32Const(0);
     code.set(record);
     code.br(relookup);
+  }
+
+  /** In place of a region: its first instruction, from a copy of the record as it was, and on behind it. */
+  function interpretFirst(): void {
+    for (let field = 0; field < RECORD_SIZE; field += 8) {
+      code.i32Const(REGION_FIRST);
+      code.get(record);
+      code.memory(op.i64Load, field);
+      code.memory(op.i64Store, field);
+    }
+    code.get(record);
+    code.memory(op.i32Load, R_AUX);
+    code.i32Const(3);
+    code.op(op.i32Shl);
+    code.set(at);
+    for (const [from, field, store] of [[0, R_AUX, op.i32Store], [4, R_OP, op.i32Store16]] as const) {
+      code.i32Const(REGION_FIRST);
+      code.get(at);
+      code.memory(op.i32Load, REGION_ORIGINALS + from);
+      code.memory(store, field);
+    }
+    code.i32Const(REGION_FIRST + RECORD_SIZE);
+    code.i32Const(OP_GOTO);
+    code.memory(op.i32Store16, R_OP);
+    code.i32Const(REGION_FIRST + RECORD_SIZE);
+    code.get(record);
+    code.i32Const(RECORD_SIZE);
+    code.op(op.i32Add);
+    code.memory(op.i32Store, R_AUX);
+    code.i32Const(REGION_FIRST);
+    code.tee(record);
+    code.set(entry);
+    code.br(next);
   }
 
   /** Delivers the pending exception, or leaves when a VM exit is pending. */

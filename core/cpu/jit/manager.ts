@@ -10,7 +10,7 @@ import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { DecodedForm } from '../forms.ts';
 import { buildProgram } from '../forms.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_BY, RANGE_CROSSINGS, RIP, STACK_SIZE } from '../layout.ts';
+import { CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_ORIGINALS, RIP, STACK_SIZE } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_GOTO, OP_REGION, OP_STOP, R_AUX, R_OP, OP_CROSS } from '../record.ts';
 import { discover, keyOffset } from './discover.ts';
 import { dumpRegion } from './dump.ts';
@@ -19,10 +19,12 @@ import { analyse } from './flow.ts';
 import { Heat } from './heat.ts';
 import { compileRegion } from './region.ts';
 
+/** Instructions between two places of a region at which it looks at the budget: no more than it has. */
+export const REGION_REACH = 360;
 /** Two sizes of region: a small one soon, a large one, with callees compiled in, when the small one goes on being hot. */
 const TIERS: readonly RegionLimits[] = [
   { blocks: 12, instructions: 60, callDepth: 1 },
-  { blocks: 60, instructions: 360, callDepth: 3 },
+  { blocks: 60, instructions: REGION_REACH, callDepth: 3 },
 ];
 /**
  * What compiling an instruction costs, in marks: a mark stands for some 50 microseconds of interpretation, and waiting until as much time was
@@ -194,7 +196,10 @@ export class JitManager {
       const aux = view.getUint32(record + R_AUX, true);
       this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index: identity.index, marks: 0, large: false, ranges: true });
     }
-    if (tier === 1) this.entries.get(record)!.large = true;
+    const entry = this.entries.get(record)!;
+    if (tier === 1) entry.large = true;
+    view.setUint32(REGION_ORIGINALS + this.nextIndex * 8, entry.aux, true);
+    view.setUint32(REGION_ORIGINALS + this.nextIndex * 8 + 4, entry.operation, true);
     view.setUint16(record + R_OP, OP_REGION, true);
     view.setUint32(record + R_AUX, this.nextIndex++, true);
     this.liveBytes += code.length;

@@ -125,7 +125,7 @@ export class Devices {
     this.#library.noteDevices(found.filter(({ id }) => known.some((one) => one.id === id)));
     const owned = (await this.#library.devices()).filter(({ vmId }) => vmId === vm.id);
     const problems = await Promise.all(owned.map((one) => (isPresent(one, found) ? problemOf(one) : 'is not there')));
-    const told = owned.flatMap(({ name, path }, index) => (problems[index] === null ? [] : [`${path === null ? name : `${name} (${path})`} ${problems[index]}`]));
+    const told = owned.flatMap(({ name, path }, index) => (problems[index] === null ? [] : [`${path === null || name.includes(path) ? name : `${name} (${path})`} ${problems[index]}`]));
     if (told.length > 0 && !leaveOut) {
       throw new ContractError(
         'device-missing', `The VM "${vm.config.name}" cannot start with all of its devices: ${told.join('; ')}.`,

@@ -134,8 +134,9 @@ function fieldsText(unit: VtdUnit, table: string, value: bigint): string {
   const rows: Readonly<Record<string, Readonly<Record<string, FieldRow>>>> = {
     root: rootHalf, context: scalable ? scalableContext : legacyContext, 'PASID directory': directoryEntry, 'PASID table': pasidEntry,
   };
-  return Object.entries(unpack(rows[table] ?? {}, value)).filter(([, field]) => field !== 0)
-    .map(([name, field]) => (field === 1 ? name : `${name} ${hex(field)}`)).join(', ');
+  const fields = rows[table] ?? {};
+  return Object.entries(unpack(fields, value)).filter(([, content]) => content !== 0)
+    .map(([name, content]) => (fields[name]?.[1] === 1 ? name : `${name} ${hex(content)}`)).join(', ');
 }
 
 export function remappingFaults({ faultLog }: RemappingParts): InspectSection {

@@ -107,7 +107,7 @@ describe('assignable devices', () => {
     await devices().add('disk', image, undefined);
     await devices().assign(image, 'one');
     const { storage, lock } = openLocked(image, false);
-    await expect(devices().forStart(one, false)).rejects.toMatchObject({ code: 'device-missing', message: expect.stringContaining('image.raw) is in use') as string });
+    await expect(devices().forStart(one, false)).rejects.toMatchObject({ code: 'device-missing', message: expect.stringContaining('image.raw is in use') as string });
     expect(await devices().forStart(one, true)).toEqual([]);
     lock.release();
     await storage.close();

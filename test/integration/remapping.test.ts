@@ -1,11 +1,15 @@
 /** Debian behind VT-d: a disk's transfers and interrupts go through the guest's unit, and through the workstation's where the disk is assigned. */
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { writeCpio } from '../../build/guests/cpio.ts';
 import { vanderpool } from '../helpers/command-line.ts';
+import { driverGuest } from '../helpers/driver-guest.ts';
 import { GuestShell, guestOptions, provideGuest } from '../helpers/guests.ts';
 import type { Guest } from '../helpers/guests.ts';
 
@@ -14,12 +18,15 @@ const TEST_MS = 240_000;
 const MIB = 1 << 20;
 
 let guest: Guest;
+/** The same with the drivers of its network card. */
+let drivers: Guest;
 let folder = '';
 let disk = '';
 
 beforeAll(async () => {
   guest = await provideGuest('amd64');
   folder = mkdtempSync(join(tmpdir(), 'vanderpool-remapping-'));
+  drivers = await driverGuest('amd64', folder);
   disk = join(folder, 'disk.raw');
 }, 600_000);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -30,23 +37,36 @@ async function load(shell: GuestShell): Promise<readonly string[]> {
   return [...answer.matchAll(/\b[0-9a-f]{32}\b/g)].map(([sum]) => sum);
 }
 
+/** Twenty megabytes on a loopback address of the host, as the guest calls it. */
+async function webServer(): Promise<{ readonly url: string; readonly sum: string }> {
+  const body = Buffer.alloc(20_000_000, crypto.getRandomValues(new Uint8Array(65_521)));
+  const server = createServer((_request, response) => void response.end(body));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  return { url: `http://10.0.2.2:${(server.address() as AddressInfo).port}/`, sum: createHash('md5').update(body).digest('hex') };
+}
+
 describe.each([
-  ['scalable mode, lazy', 'intel_iommu=on'],
-  ['scalable mode, strict', 'intel_iommu=on iommu.strict=1'],
+  ['scalable mode, lazy', 'intel_iommu=on,sm_on'],
+  ['scalable mode, strict', 'intel_iommu=on,sm_on iommu.strict=1'],
+  ['legacy mode, lazy', 'intel_iommu=on,sm_off'],
   ['legacy mode, strict', 'intel_iommu=on,sm_off iommu.strict=1'],
 ])('Debian with VT-d in %s', (_, words) => {
-  it('writes and reads a disk, with remapped interrupts and x2APIC, and no fault', async () => {
+  it('writes and reads a disk and the network, with remapped interrupts and x2APIC, and no fault', async () => {
     writeFileSync(disk, Buffer.alloc(16 * MIB));
-    const shell = new GuestShell([...guestOptions(guest, `shell ${words}`, GUEST_SECONDS), '--machine', 'iommu=on', '--disk', `${disk},bus=nvme,format=raw`]);
+    const shell = new GuestShell([...guestOptions(drivers, words, GUEST_SECONDS), '--machine', 'iommu=on', '--disk', `${disk},bus=nvme,format=raw`, '--net', 'user,host-loopback']);
     onTestFinished(() => void shell.child.kill('SIGKILL'));
     await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
     const [written, read] = await load(shell);
     expect(written).toMatch(/^[0-9a-f]{32}$/);
     expect(read).toBe(written);
-    const said = await shell.ask('dmesg | grep -i -e DMAR -e x2apic; grep nvme /proc/interrupts; cat /sys/kernel/iommu_groups/*/type');
+    const { url, sum } = await webServer();
+    expect(await shell.ask(`ifconfig eth0 up && udhcpc -i eth0 -q -n -f -t 10 >/dev/null 2>&1; wget -q -O - ${url} | md5sum`)).toContain(sum);
+    const said = await shell.ask('dmesg | grep -i -e DMAR -e x2apic; grep -e nvme -e virtio /proc/interrupts; cat /sys/kernel/iommu_groups/*/type');
     expect(said).toContain('Enabled IRQ remapping in x2apic mode');
     expect(said).not.toMatch(/DMAR: \[/);
     expect(said).toMatch(/IR-PCI-MSI.*nvme0q1/);
+    expect(said).toMatch(/IR-PCI-MSI.*virtio\d-input/);
     expect(said).toMatch(words.includes('strict') ? /^DMA$/m : /^DMA-FQ$/m);
     shell.child.stdin.write('poweroff -f\n');
     expect(await shell.ended, shell.errors).toBe(0);

@@ -46,6 +46,8 @@ const PAGE_MASK = 4095n;
 export class DebugUnit {
   /** Set when the processor has stopped for the debugger, until `resume`. */
   stop: DebugStop | null = null;
+  /** Whether anything here can change how instructions run: asked before and after every slice. */
+  active = false;
   private readonly cpu: DebuggedProcessor;
   private readonly breakpoints = new Set<bigint>();
   private watchpoints: readonly Watchpoint[] = [];
@@ -61,9 +63,8 @@ export class DebugUnit {
     this.cpu = cpu;
   }
 
-  /** Whether anything here can change how instructions run. */
-  get active(): boolean {
-    return this.cpu.markedOffsets.size > 0 || this.watchpoints.length > 0 || this.exits || this.single || this.alone;
+  private refresh(): void {
+    this.active = this.cpu.markedOffsets.size > 0 || this.watchpoints.length > 0 || this.exits || this.single || this.alone;
   }
 
   /** The debugger waits for one instruction. */
@@ -123,6 +124,7 @@ export class DebugUnit {
     this.single = single;
     this.passing = rip;
     this.vcpu = this.cpu.vcpu;
+    this.refresh();
     this.cpu.view.setUint32(DEBUG_HIT_KIND, 0, true);
   }
 
@@ -140,6 +142,7 @@ export class DebugUnit {
   /** The instruction was given up because it must run on its own. */
   again(): void {
     this.alone = true;
+    this.refresh();
   }
 
   /** After an instruction, or many. */
@@ -151,6 +154,7 @@ export class DebugUnit {
       view.setUint32(DEBUG_HIT_KIND, 0, true);
       this.stop = { kind: 'watch', address: view.getBigUint64(DEBUG_HIT, true), watch: kind === 1 ? 'write' : kind === 2 ? 'read' : 'access' };
     } else if (this.single) this.stop = { kind: 'step' };
+    this.refresh();
   }
 
   setStepping(on: boolean): void {
@@ -170,6 +174,7 @@ export class DebugUnit {
   }
 
   private writeMode(): void {
+    this.refresh();
     this.cpu.view.setUint32(DEBUG_MODE, (this.watchpoints.length > 0 ? DEBUG_WATCH : 0) | (this.exits ? DEBUG_EXITS : 0), true);
     this.cpu.call('flushBanks');
   }

@@ -312,7 +312,7 @@ export class Processor {
   }
 
   get instructions(): number {
-    return Number(this.view.getBigUint64(INSTRUCTIONS, true));
+    return this.view.getUint32(INSTRUCTIONS + 4, true) * 2 ** 32 + this.view.getUint32(INSTRUCTIONS, true);
   }
 
   /** The same for a clock: within a VM entry, of which it is not known how much is done, the count at its beginning. */

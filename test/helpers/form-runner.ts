@@ -10,6 +10,7 @@ import type { HelperSignatures } from '../../core/cpu/helpers.ts';
 import { buildProgram, formOf } from '../../core/cpu/forms.ts';
 import { discover } from '../../core/cpu/jit/discover.ts';
 import { analyse } from '../../core/cpu/jit/flow.ts';
+import { InstructionCache } from '../../core/cpu/jit/instructions.ts';
 import { compileRegion } from '../../core/cpu/jit/region.ts';
 import * as L from '../../core/cpu/layout.ts';
 import * as R from '../../core/cpu/record.ts';
@@ -24,6 +25,7 @@ export class FormRunner {
   readonly cpu: CpuWasm;
   private readonly codeSize: 32 | 64;
   private readonly decoder: Decoder;
+  private readonly instructions: InstructionCache;
   private readonly signatures: HelperSignatures;
   private readonly memory: WebAssembly.Memory;
   private readonly compiled = new Map<number, ColdForm>();
@@ -33,6 +35,7 @@ export class FormRunner {
     this.codeSize = codeSize;
     this.cpu = instantiate();
     this.decoder = new Decoder(rows, invalid);
+    this.instructions = new InstructionCache(this.cpu.bytes, new Decoder(rows, invalid));
     this.signatures = this.cpu.signatures;
     this.memory = this.cpu.memory;
     this.prepareMode();
@@ -114,7 +117,7 @@ export class FormRunner {
       bytes.fill(0x90, host, host + 4096);
       bytes.set(whole, host);
       const found = discover(0, {
-        bytes, codeSize: 64, decoder: this.decoder, programOf: (decoded, shape) => buildProgram(decoded, shape, 64),
+        instruction: (page, offset) => this.instructions.at(page.host + offset, page.host + 4096, 64),
         page: number => (number === 0 ? { host, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true,
       }, { blocks: 16, instructions: 64, callDepth: 0 });
       const module = new WebAssembly.Module(compileRegion(found, analyse(found.blocks, found.entry), 64, this.signatures, { record: RECORD, index: 0, plain: 0, stackSize: 0, windows: true, ranges: true }));

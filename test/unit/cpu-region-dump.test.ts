@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { dumpRegion } from '../../core/cpu/jit/dump.ts';
 import { discover } from '../../core/cpu/jit/discover.ts';
-import { buildProgram } from '../../core/cpu/forms.ts';
+import { InstructionCache } from '../../core/cpu/jit/instructions.ts';
 import { Decoder } from '../../core/isa/decoder.ts';
 import { invalidRow, rows } from '../../core/isa/table/index.ts';
 
@@ -16,9 +16,9 @@ describe('the dump of a region', () => {
     const page = new Uint8Array(4096).fill(0x90);
     // DEC ECX; JNZ back; RET.
     page.set([0xff, 0xc9, 0x75, 0xfc, 0xc3], 0x10);
-    const decoder = new Decoder(rows, invalidRow);
+    const instructions = new InstructionCache(page, new Decoder(rows, invalidRow));
     const region = discover(0x10, {
-      bytes: page, codeSize: 64, decoder, programOf: (decoded, shape) => buildProgram(decoded, shape, 64),
+      instruction: (_page, offset) => instructions.at(offset, page.length, 64),
       page: number => (number === 0 ? { host: 0, table: 0 } : null), isDecoded: () => true, isTaken: () => true, isMarked: () => false,
     }, { blocks: 8, instructions: 16, callDepth: 0 });
     const wasm = new Uint8Array([1, 2, 3]);

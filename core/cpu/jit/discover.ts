@@ -4,11 +4,7 @@
  *
  * Offsets are relative to the first byte of the entry's page and may lie outside it.
  */
-import type { Decoded, Decoder, CodeSize } from '../../isa/decoder.ts';
-import { DecodeFault, NeedMoreBytes } from '../../isa/decoder.ts';
-import type { Program, Statement } from '../../isa/ir.ts';
-import type { DecodedForm } from '../forms.ts';
-import { formOf } from '../forms.ts';
+import type { Instruction } from './instructions.ts';
 
 /** How large a region may become. V8's optimising compiler stays fast below about 64 blocks. */
 export interface RegionLimits {
@@ -31,10 +27,8 @@ export function keyOffset(key: number): number {
   return key % KEY_RANGE - REACH;
 }
 
-export interface RegionInstruction {
+export interface RegionInstruction extends Instruction {
   readonly offset: number;
-  readonly decoded: Decoded;
-  readonly program: Program;
 }
 
 export interface RegionBlock {
@@ -64,10 +58,8 @@ export interface Region {
 }
 
 export interface DiscoverySource {
-  readonly bytes: Uint8Array;
-  readonly codeSize: CodeSize;
-  readonly decoder: Decoder;
-  programOf(decoded: Decoded, shape: DecodedForm, codeSize: CodeSize): Program;
+  /** The instruction at an offset of a page, null where the interpreter must go on. */
+  instruction(page: RegionPage, offset: number): Instruction | null;
   /** A page by number relative to the entry's, when code on it has been decoded; else null. */
   page(number: number): RegionPage | null;
   /** Whether a debugger looks at an offset of every page: the interpreter must stop there. */
@@ -76,17 +68,6 @@ export interface DiscoverySource {
   isDecoded(page: RegionPage, offset: number): boolean;
   /** Whether a branch or call to an offset of a page has been seen to be taken: what has not is left out. */
   isTaken(page: RegionPage, offset: number): boolean;
-}
-
-/** Value helpers that look at nothing but their arguments; programs that call others are left to the interpreter. */
-const PURE_HELPERS = new Set(['multiplyHigh', 'multiplyHighSigned', 'rotateCarryLeft', 'rotateCarryRight', 'crc32c', 'depositBits', 'extractBits']);
-
-function compilable(statements: readonly Statement[]): boolean {
-  return statements.every(statement => {
-    if (statement.kind === 'let') return statement.node.kind !== 'call' || PURE_HELPERS.has(statement.node.helper);
-    if (statement.kind === 'when') return compilable(statement.then) && compilable(statement.otherwise);
-    return true;
-  });
 }
 
 interface Context {
@@ -176,15 +157,8 @@ class Discovery {
   private decode(offset: number): RegionInstruction | null {
     const page = this.page(Math.floor(offset / PAGE_SIZE));
     if (!page || this.source.isMarked(offset & (PAGE_SIZE - 1))) return null;
-    const { bytes, decoder, codeSize } = this.source;
-    try {
-      const decoded = { ...decoder.decode(bytes, page.host + (offset & (PAGE_SIZE - 1)), page.host + PAGE_SIZE, codeSize) };
-      const program = this.source.programOf(decoded, formOf(decoded, codeSize), codeSize);
-      return compilable(program.statements) ? { offset, decoded, program } : null;
-    } catch (error) {
-      if (error instanceof NeedMoreBytes || error instanceof DecodeFault) return null;
-      throw error;
-    }
+    const found = this.source.instruction(page, offset & (PAGE_SIZE - 1));
+    return found && { offset, decoded: found.decoded, program: found.program, callsHelper: found.callsHelper };
   }
 
   /** Follows a block to its end and queues its successors. */

@@ -4,11 +4,8 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { Decoder } from '../../isa/decoder.ts';
-import type { CodeSize, Decoded } from '../../isa/decoder.ts';
-import type { Program } from '../../isa/ir.ts';
+import type { CodeSize } from '../../isa/decoder.ts';
 import { invalidRow, rowsOf } from '../../isa/table/index.ts';
-import type { DecodedForm } from '../forms.ts';
-import { buildProgram } from '../forms.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_ORIGINALS, RIP, STACK_SIZE } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_GOTO, OP_REGION, OP_STOP, R_AUX, R_OP, OP_CROSS } from '../record.ts';
@@ -17,6 +14,7 @@ import { dumpRegion } from './dump.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
 import { analyse } from './flow.ts';
 import { Heat } from './heat.ts';
+import { InstructionCache } from './instructions.ts';
 import { compileRegion } from './region.ts';
 
 /** Instructions between two places of a region at which it looks at the budget: no more than it has. */
@@ -34,9 +32,8 @@ const COST = 1;
 /** The same for a large region, in samples of the small one, each some 10 microseconds; and how many there are before it is asked. */
 const LARGE_COST = 4;
 const LARGE_MARKS = 64;
-/** Marks of a block between two looks whether its region pays: looking costs something itself. */
-const LOOK_AGAIN = 8;
-const FIRST_LOOK = 4;
+/** Marks that a block lacks for good, as nothing of it can be compiled. */
+const REFUSED = 1 << 12;
 /** Ranges that cross pages between two samples before a region is compiled without: each costs as much as some hundred instructions. */
 const CROSSING_LIMIT = 16;
 /**
@@ -47,6 +44,7 @@ const TIERING_BUDGET = [60_000_000, 13_000_000];
 const DEFAULT_TIERING_BUDGET = 13_000_000;
 /** Bytes of WebAssembly kept before everything is dropped and rebuilt from new samples. */
 const BYTE_QUOTA = 24 << 20;
+const PAGE_SIZE = 4096;
 const SIZES: readonly CodeSize[] = [16, 32, 64];
 
 export interface JitHost {
@@ -86,8 +84,7 @@ interface RegionEntry {
 
 export class JitManager {
   private readonly host: JitHost;
-  private readonly decoder: Decoder;
-  private readonly programs = new Map<number, Program>();
+  private readonly instructions: InstructionCache;
   private readonly bytes: Uint8Array;
   private readonly view: DataView;
   /** The regions' entries by record: what the record held before, and how hot the region is. */
@@ -99,8 +96,8 @@ export class JitManager {
 
   constructor(host: JitHost) {
     this.host = host;
-    this.decoder = new Decoder(rowsOf(host.features), invalidRow);
     this.bytes = new Uint8Array(host.memory.buffer);
+    this.instructions = new InstructionCache(this.bytes, new Decoder(rowsOf(host.features), invalidRow));
     this.view = new DataView(host.memory.buffer);
     this.nextIndex = host.firstIndex;
   }
@@ -113,8 +110,7 @@ export class JitManager {
     const size = this.view.getUint32(CODE_SIZE, true);
     const { record } = this.recordAt(gpa, size);
     if (record !== 0 && this.view.getUint16(record + R_OP, true) === OP_REGION) return;
-    const marks = this.heat.mark(Heat.key(gpa, size));
-    if (marks === FIRST_LOOK || marks % LOOK_AGAIN === 0) this.compile(gpa, 0, 0, 'hot');
+    if (this.heat.mark(Heat.key(gpa, size))) this.compile(gpa, 0, 0, 'hot');
   }
 
   /** The record of the instruction at a guest-physical address, 0 when it is not decoded, and the record table of its page. */
@@ -171,6 +167,7 @@ export class JitManager {
     const started = performance.now();
     const region = discover(gpa & 4095, this.source(gpa, table, size, distance, selective), TIERS[tier]!);
     if (region.blocks.size === 0) {
+      this.heat.postpone(Heat.key(gpa, size), REFUSED);
       this.counters.refused++;
       return;
     }
@@ -224,17 +221,17 @@ export class JitManager {
       const offset = keyOffset(key);
       if (offset >= 0 && offset < 4096) keys.add(Heat.key(page + offset, size));
     }
-    if (this.heat.sum(keys) < instructions * COST) return false;
-    this.heat.cool(keys);
-    return true;
+    const lacking = instructions * COST - this.heat.sum(keys);
+    if (lacking > 0) this.heat.postpone(Heat.key(gpa, size), lacking);
+    else this.heat.cool(keys);
+    return lacking <= 0;
   }
 
   private source(gpa: number, table: number, size: number, distance: number, selective: boolean): DiscoverySource {
     const { view } = this;
     const entryPage = gpa >>> 12;
     return {
-      bytes: this.bytes, decoder: this.decoder, codeSize: SIZES[size]!,
-      programOf: (decoded, shape, codeSize) => this.programOf(decoded, shape, codeSize),
+      instruction: (page, offset) => this.instructions.at(page.host + offset, page.host + PAGE_SIZE, SIZES[size]!),
       page: number => {
         if (number === 0) return { host: (RAM_BASE + entryPage * 4096) >>> 0, table };
         const other = this.host.pageAddress(distance + number * 4096 - (gpa & 4095));
@@ -263,14 +260,6 @@ export class JitManager {
   /** A record that only leads to another one. */
   private follow(record: number): number {
     return record !== 0 && this.view.getUint16(record + R_OP, true) === OP_GOTO ? this.view.getUint32(record + R_AUX, true) : record;
-  }
-
-  private programOf(decoded: Decoded, shape: DecodedForm, codeSize: CodeSize): Program {
-    const known = this.programs.get(shape.key);
-    if (known) return known;
-    const program = buildProgram(decoded, shape, codeSize, true);
-    this.programs.set(shape.key, program);
-    return program;
   }
 
   private evict(): void {

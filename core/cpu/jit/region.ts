@@ -9,7 +9,6 @@ import { I32, I64, op } from '../../wasm/opcodes.ts';
 import type { Fact, Slot, Width } from '../../isa/ir.ts';
 import type { CodeSize, Decoded } from '../../isa/decoder.ts';
 import { Emitter } from '../emitter.ts';
-import { isRare } from '../programUses.ts';
 import type { Target } from '../emitter.ts';
 import { ownDisplacement } from '../forms.ts';
 import { UNAVAILABLE } from '../../isa/prechecks.ts';
@@ -181,7 +180,7 @@ class RegionCompiler {
       const last = index === count - 1;
       const transfers = last && (instruction.decoded.row.has.relative || instruction.decoded.row.has.ends);
       if (transfers && !hasFaults(instruction, this.legacy)) this.account(count);
-      if (last) this.availableBehind[position] = callsHelper(instruction) ? 0 : this.available | availability(instruction);
+      if (last) this.availableBehind[position] = instruction.callsHelper ? 0 : this.available | availability(instruction);
       this.checkAvailable(instruction);
       new Emitter(this.target(instruction, position)).program(instruction.program);
       this.afterHelper(instruction, index);
@@ -226,7 +225,7 @@ class RegionCompiler {
 
   /** After a helper: when code was dropped or a segment register loaded, this region may be stale. */
   private afterHelper(instruction: RegionInstruction, index: number): void {
-    if (!callsHelper(instruction) || instruction.decoded.row.has.ends) return;
+    if (!instruction.callsHelper || instruction.decoded.row.has.ends) return;
     const { code } = this;
     code.get(this.dropped);
     code.ifUnlikely();
@@ -567,11 +566,4 @@ function availability({ decoded: { row } }: RegionInstruction): number {
 function hasFaults(instruction: RegionInstruction, legacy: boolean): boolean {
   const { name } = instruction.decoded.row;
   return legacy || !(name === 'J' || (name === 'JMP' && instruction.decoded.row.has.relative) || name === 'JCXZ' || name.startsWith('LOOP'));
-}
-
-/** Whether an instruction calls a helper, which may store and so drop decoded code. Stores of the region itself never do. */
-function callsHelper(instruction: RegionInstruction): boolean {
-  const walk = (statements: RegionInstruction['program']['statements']): boolean => statements.some(statement =>
-    (statement.kind === 'instruction' && !isRare(statement)) || (statement.kind === 'when' && (walk(statement.then) || walk(statement.otherwise))));
-  return walk(instruction.program.statements);
 }

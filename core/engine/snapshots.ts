@@ -31,7 +31,7 @@ import type { StartPoint, Supervisor } from './supervisor.ts';
 const SUSPENDED_NAME = 'Suspended';
 
 /** What a VM is made of that goes on from a snapshot. */
-type Adopted = Omit<NewSnapshot, 'vmId' | 'kind' | 'parentId' | 'map' | 'disks'> & { readonly pageMap: PageMap };
+type Adopted = Omit<NewSnapshot, 'vmId' | 'kind' | 'parentId' | 'disks'>;
 
 /** One side of a comparison, with its disks. */
 interface ComparedSide extends ComparedState {
@@ -142,9 +142,11 @@ export class Snapshots {
     const same = ({ name: _name, notes: _notes, autostart: _autostart, schedule: _schedule, ...machine }: VmConfig): string => JSON.stringify(Object.entries(machine).toSorted());
     if (!guest || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config)) return false;
     try {
-      // Before the machine writes to its new layers: were it to die now, these are its disks.
+      const restored = guest.restore(from.restore, this.#disks.named(vm, states));
+      restored.catch(() => undefined); // It is asked below, unless the library refuses.
+      // Before the machine runs and writes to its new layers: were it to die then, these are its disks.
       this.#store.goBack(vm.id, stored.id, states);
-      await guest.restore(from.restore, this.#disks.named(vm, states));
+      await restored;
     } catch (error) {
       console.error(new Date().toISOString(), 'restore in place', error);
       return false;
@@ -200,7 +202,7 @@ export class Snapshots {
     if (stored.power === 'off') this.#store.goBack(vm.id, null, states);
     else {
       const { config } = await this.#supervisor.get(vm.id);
-      this.#store.commit({ ...stored, config, map: stored.pageMap.encode(), vmId: vm.id, kind: 'suspend', parentId: null, disks: [] }, states);
+      this.#store.commit({ ...stored, config, vmId: vm.id, kind: 'suspend', parentId: null, disks: [] }, states);
     }
     return this.#supervisor.showStopped(vm.id, stored.consoles);
   }
@@ -247,7 +249,7 @@ export class Snapshots {
         };
         const whole = disks.map((disk) => ({ ...disk, map: placed(new ClusterMap(disk.size), disk.map.cells()) }));
         const pageMap = placed(new PageMap(map.pages), map.cells());
-        return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, pageMap }, name ?? (await this.#freeName(header.config.name)), whole);
+        return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, map: pageMap.encode() }, name ?? (await this.#freeName(header.config.name)), whole);
       } catch (error) {
         throw fileError(error, `"${path}" cannot be imported`);
       }
@@ -505,7 +507,7 @@ export class Snapshots {
   #startPoint(stored: StoredSnapshot, paused: boolean): StartPoint | null {
     if (stored.power === 'off') return null;
     const segments = this.#store.paths(stored.pageMap.references().keys());
-    return { restore: { state: stored.state, map: stored.pageMap.encode(), segments }, consoles: stored.consoles, paused: paused || stored.power === 'paused' };
+    return { restore: { state: stored.state, map: stored.map, segments }, consoles: stored.consoles, paused: paused || stored.power === 'paused' };
   }
 
   #pin(vmId: string, map: PageMap): void {

@@ -10,6 +10,9 @@ import type { PageSource } from '../snapshot/pageSource.ts';
 import type { PreserveRing } from '../snapshot/preserve.ts';
 
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
+/** Pages that are looked at together where most stay as they are: a restore passes over those at once. Memory is whole blocks (1 MiB). */
+const BLOCK_PAGES = 256;
+const ALL_CLEAN = Buffer.alloc(BLOCK_PAGES, HISTORY_CLEAN);
 /** Pages that chipset registers switch between RAM, ROM and MMIO: they are there from the start. */
 const SWITCHED_PAGES = 0x100000 / CHUNK_BYTES;
 
@@ -81,6 +84,10 @@ export class Pager {
     this.#source = source;
     this.#filled = 0;
     for (let page = 0; page < this.#pages; page += 1) {
+      if (page % BLOCK_PAGES === 0 && ALL_CLEAN.equals(history.subarray(page, page + BLOCK_PAGES)) && from.sameBlock(source.map, page, BLOCK_PAGES)) {
+        page += BLOCK_PAGES - 1;
+        continue;
+      }
       if (history[page] === HISTORY_CLEAN && from.samePlace(source.map, page)) continue;
       history[page] = HISTORY_CLEAN;
       if (page < SWITCHED_PAGES || ept.kindOf(page) !== PAGE_RAM) ram.set(source.read(page), page * CHUNK_BYTES);

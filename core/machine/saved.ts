@@ -39,7 +39,8 @@ export function restoreMachine({ state, map, segments }: RestorePoint, { pc, roo
     const repeats = sources.chance !== null;
     if (repeats) sources.chance = host.integer('chance', 1, 0xffffffff) | 0;
     const pages = pager.memory.bytes / CHUNK_BYTES;
-    pager.restore(new PageSource(PageMap.decode(map, pages), new Map(segments)), from instanceof Uint8Array ? PageMap.decode(from, pages) : new PageMap(pages), from === 'new');
+    const wanted = PageMap.decode(map, pages);
+    pager.restore(new PageSource(wanted, new Map(segments)), from instanceof Uint8Array ? decodeBase(from, map, wanted) : new PageMap(pages), from === 'new');
     // The processor before the clock: with the instruction clock, time is counted from its instructions.
     for (const component of root.components) load(states, component);
     pc.loadState(state);
@@ -49,6 +50,11 @@ export function restoreMachine({ state, map, segments }: RestorePoint, { pc, roo
     if (error instanceof StateError || error instanceof MapError || error instanceof SegmentError) throw damagedSnapshot(error.message);
     throw error;
   }
+}
+
+/** The last snapshot is often the one that is restored. */
+function decodeBase(from: Uint8Array, map: Uint8Array, wanted: PageMap): PageMap {
+  return Buffer.compare(from, map) === 0 ? wanted : PageMap.decode(from, wanted.pages);
 }
 
 /** A snapshot that cannot be restored, or not wholly. */

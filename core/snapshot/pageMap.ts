@@ -39,10 +39,21 @@ export class PageMap {
     return this.segments[page] === other.segments[page] && (this.segments[page] === 0 || this.positions[page] === other.positions[page]);
   }
 
+  /** Whether all of some pages lie in the same places in both maps. */
+  sameBlock(other: PageMap, page: number, count: number): boolean {
+    const same = (one: Uint32Array, two: Uint32Array): boolean => wordsOf(one, page, count).equals(wordsOf(two, page, count));
+    return this === other || (same(this.segments, other.segments) && same(this.positions, other.positions));
+  }
+
   /** Ids of the segments that are used, with how many pages lie in each. */
   references(): Map<number, number> {
     const counts = new Map<number, number>();
-    for (const segment of this.segments) if (segment !== 0) counts.set(segment, (counts.get(segment) ?? 0) + 1);
+    const { segments, pages } = this;
+    for (let page = 0, begun = 0; page < pages; page = begun) {
+      const segment = segments[page] ?? 0;
+      for (begun = page + 1; segments[begun] === segment;) begun += 1;
+      if (segment !== 0) counts.set(segment, (counts.get(segment) ?? 0) + begun - page);
+    }
     return counts;
   }
 
@@ -53,7 +64,10 @@ export class PageMap {
   /** @throws MapError when the bytes are no map of `pages` pages. */
   static decode(bytes: Uint8Array, pages: number): PageMap {
     const map = new PageMap(pages);
-    decodeRuns(bytes, pages, 'memory', worstWords(pages), ({ place, segment, position }) => map.place(place, segment, position));
+    decodeRuns(bytes, pages, 'memory', worstWords(pages), ({ place, count, segment, position }) => {
+      map.segments.fill(segment, place, place + count);
+      for (let i = 0; i < count; i += 1) map.positions[place + i] = position + i;
+    });
     return map;
   }
 
@@ -64,4 +78,8 @@ export class PageMap {
       if (segment !== 0) yield { place, segment, position: this.positions[place] ?? 0 };
     }
   }
+}
+
+function wordsOf(words: Uint32Array, first: number, count: number): Buffer {
+  return Buffer.from(words.buffer, words.byteOffset + first * 4, count * 4);
 }

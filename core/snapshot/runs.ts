@@ -38,12 +38,17 @@ export function encodeRuns(places: number, cells: Iterable<Cell>): Uint8Array<Ar
   return compress(new Uint8Array(Uint32Array.from([VERSION, places, indexes.size, ...indexes.keys()].concat(runs)).buffer));
 }
 
+/** Places one behind another that lie so in a segment; the first of them. */
+export interface Run extends Cell {
+  readonly count: number;
+}
+
 /**
  * @param what the map is of, for messages
  * @param maximum of words that a map of so many places can have
  * @throws MapError when the bytes are no map of `places` places
  */
-export function decodeRuns(bytes: Uint8Array, places: number, what: string, maximum: number, take: (cell: Cell) => void): void {
+export function decodeRuns(bytes: Uint8Array, places: number, what: string, maximum: number, take: (run: Run) => void): void {
   let raw: Uint8Array<ArrayBuffer>;
   try {
     raw = decompress(bytes, maximum * 4);
@@ -64,7 +69,7 @@ export function decodeRuns(bytes: Uint8Array, places: number, what: string, maxi
     if (first < next || count === 0 || first + count > places || index >= segments || segment === 0 || position + count > 2 ** 32) {
       throw new MapError(`the map of the ${what} has an impossible run`);
     }
-    for (let i = 0; i < count; i += 1) take({ place: first + i, segment, position: position + i });
+    take({ place: first, count, segment, position });
     next = first + count;
   }
 }

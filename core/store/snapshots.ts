@@ -1,6 +1,6 @@
 /** Snapshots and the chunks they are made of: rows of the library's database. Content lies in segment files (core/snapshot/segment.ts). */
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import { vmConfig, vmDefaults } from '../contract/vm.ts';
@@ -56,8 +56,9 @@ export interface SnapshotRow {
 }
 
 /** A snapshot with everything a machine needs to go on from it. */
-export interface StoredSnapshot extends Omit<NewSnapshot, 'map'> {
+export interface StoredSnapshot extends NewSnapshot {
   readonly id: string;
+  readonly map: Uint8Array<ArrayBuffer>;
   readonly pageMap: PageMap;
   readonly consoles: readonly Uint8Array<ArrayBuffer>[];
 }
@@ -74,6 +75,8 @@ export class SnapshotStore {
   readonly #database: OpenedDatabase;
   readonly #libraryFolder: string;
   readonly #files: SegmentFiles;
+  /** Size and time of modification of segments' files whose index was checked. */
+  readonly #checked = new Map<string, string>();
 
   constructor(database: OpenedDatabase, libraryFolder: string, files: SegmentFiles) {
     this.#files = files;
@@ -130,7 +133,9 @@ export class SnapshotStore {
       if (name === undefined) throw damaged(`it refers to segment ${id}, which the library does not have`);
       const path = segmentPath(this.folder, name);
       try {
-        new SegmentReader(path).close();
+        const { size, mtimeMs } = statSync(path);
+        if (this.#checked.get(path) !== `${size} ${mtimeMs}`) new SegmentReader(path).close();
+        this.#checked.set(path, `${size} ${mtimeMs}`);
       } catch (error) {
         throw damaged((error instanceof Error ? error.message : String(error)).replace(/\.$/, ''));
       }
@@ -192,14 +197,14 @@ export class SnapshotStore {
   /** Everything of a snapshot, checked. @throws ContractError `snapshot-damaged`. */
   load(id: string): StoredSnapshot {
     const row = this.#prepare(`SELECT ${COLUMNS}, config, state, map FROM snapshots WHERE id = ?`).get(id) as
-      (SnapshotRow & { readonly config: string; readonly state: Uint8Array; readonly map: Uint8Array }) | undefined;
+      (SnapshotRow & { readonly config: string; readonly state: Uint8Array; readonly map: Uint8Array<ArrayBuffer> }) | undefined;
     if (!row) throw new ContractError('not-found', 'The snapshot is gone.', 'See those that are left with `vanderpool snapshot list VM`.', 'snapshot');
     try {
       const config = vmConfig.parse({ ...vmDefaults, ...(JSON.parse(row.config) as object) });
       const consoles = this.#prepare('SELECT data FROM snapshot_consoles WHERE snapshot_id = ? ORDER BY port').pluck().all(id) as Uint8Array[];
       return {
         id: row.id, vmId: row.vm_id, kind: row.kind, parentId: row.parent_id, name: row.name, notes: row.notes, config, power: row.power,
-        pauseMilliseconds: row.pause_ms, screen: row.screen, state: unpack(row.state), pageMap: decodeMap(row.map, config.memoryBytes),
+        pauseMilliseconds: row.pause_ms, screen: row.screen, state: unpack(row.state), map: row.map, pageMap: decodeMap(row.map, config.memoryBytes),
         consoles: consoles.map((data) => decompress(data, CONSOLE_MAXIMUM)), disks: this.disks.savedOf(id),
       };
     } catch (error) {
@@ -273,7 +278,9 @@ export class SnapshotStore {
       this.#prepare('DELETE FROM chunks WHERE segment_id = ?').run(found.id);
       this.#prepare('DELETE FROM segments WHERE id = ?').run(found.id);
     });
-    this.#files.remove(segmentPath(this.folder, found.name));
+    const path = segmentPath(this.folder, found.name);
+    this.#checked.delete(path);
+    this.#files.remove(path);
     return true;
   }
 

@@ -36,6 +36,8 @@ export interface SoakOptions {
 
 /** Counts in memory and on the disk, and says the count and its uptime; the rest is load. */
 const programs = (port: number): readonly string[] => [
+  // The interrupt key would take lines along that were not printed yet.
+  'stty noflsh',
   'mount -t ext4 /dev/vda /mnt', 'ifconfig eth0 up && udhcpc -q -n -i eth0 > /dev/null 2>&1',
   `(while :; do head -c 300000 /dev/urandom > /mnt/load; md5sum < /mnt/load > /mnt/load.md5; sync; done) &`,
   `(while :; do wget -q -T 2 -O /tmp/answer http://10.0.2.2:${port}/ && echo x >> /tmp/answers; usleep 50000; done) 2> /dev/null &`,

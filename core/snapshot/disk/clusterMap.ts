@@ -96,7 +96,9 @@ export class ClusterMap {
   /** @throws MapError when the bytes are no map of a disk of so many bytes */
   static decode(encoded: Uint8Array, bytes: number): ClusterMap {
     const map = new ClusterMap(bytes);
-    decodeRuns(encoded, map.clusters, 'disk', Math.min(worstWords(map.clusters), WORDS_MAXIMUM), ({ place, segment, position }) => map.place(place, segment, position));
+    decodeRuns(encoded, map.clusters, 'disk', Math.min(worstWords(map.clusters), WORDS_MAXIMUM), ({ place, count, segment, position }) => {
+      for (let i = 0; i < count; i += 1) map.place(place + i, segment, position + i);
+    });
     return map;
   }
 }

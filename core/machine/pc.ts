@@ -432,7 +432,11 @@ export class Pc {
   private createIsolation(): Isolation {
     const host = new HostIommu();
     host.onFault = record => this.faultLog.add('host', record);
-    const isolation = new Isolation(host, this.config.memory.length, this.vtd);
+    const isOwn = (source: number): boolean => {
+      const fn = this.pci.find(source >> 8, source & 0xff);
+      return fn !== undefined && !this.assigned.has(fn);
+    };
+    const isolation = new Isolation(host, this.config.memory.length, this.vtd, isOwn);
     this.dma.remapper = isolation;
     return isolation;
   }

@@ -1,12 +1,16 @@
 /** The way of assigned devices' requests: through the guest's own unit, where it has one, then through the workstation's. */
 
 import { messageFromMsi } from '../platform/interrupts.ts';
+import { interruptAddress } from './hostIommu.ts';
 import type { Domain, HostIommu } from './hostIommu.ts';
 import type { AssignedDevice } from '../contract/device.ts';
 import type { DmaRequest } from '../vtd/stage.ts';
 import type { Outcome } from '../vtd/remapping.ts';
 import type { WalkTrace } from '../vtd/trace.ts';
 import type { DmaRemapper } from '../platform/dma.ts';
+
+/** A requester ID that no function of a host has. */
+const noFunction = 0xffff;
 
 /** How much of what passed a device's requests were. */
 export interface AssignedCounts {
@@ -36,11 +40,16 @@ export class Isolation implements DmaRemapper {
   /** Where the VM's memory begins in host-physical pages. */
   private readonly firstPage: number;
   private readonly guest: DmaRemapper | null;
+  private readonly isOwn: (source: number) => boolean;
   /** A handful: searched at each request. */
   private readonly assigned: Assigned[] = [];
 
-  /** @param guest the guest's unit, if it has one */
-  constructor(host: HostIommu, memoryBytes: number, guest: DmaRemapper | null) {
+  /**
+   * @param guest the guest's unit, if it has one
+   * @param isOwn whether a requester ID is that of a device of the machine itself: those reach its memory, and nothing beyond
+   */
+  constructor(host: HostIommu, memoryBytes: number, guest: DmaRemapper | null, isOwn: (source: number) => boolean) {
+    this.isOwn = isOwn;
     this.host = host;
     this.guest = guest;
     this.domain = host.createDomain(host.addMemory(memoryBytes));
@@ -83,7 +92,7 @@ export class Isolation implements DmaRemapper {
   translate(request: Request): { readonly page: number } | null {
     const inGuest = this.guest === null ? request : this.guest.translate(request);
     const entry = this.find(request.source);
-    if (entry === undefined) return inGuest;
+    if (entry === undefined) return this.isOwn(request.source) ? inGuest : this.refuse(request);
     entry.counts.requests++;
     const inHost = inGuest === null ? null : this.host.unit.translate({ source: entry.host, pasid: null, page: inGuest.page, write: request.write, execute: false, privileged: false });
     if (inHost !== null) return { page: inHost.page - this.firstPage };
@@ -91,12 +100,26 @@ export class Isolation implements DmaRemapper {
     return null;
   }
 
+  /** An ID that no device has, or one that was released: the workstation's unit does not know it either, and records that. */
+  private refuse(request: Request): null {
+    this.host.unit.translate({ ...request, source: this.stranger(request.source) });
+    return null;
+  }
+
+  /** What the workstation's unit calls a requester that is nobody's: never as it calls an assigned device. */
+  private stranger(source: number): number {
+    return this.assigned.some(({ host }) => host === source) ? noFunction : source;
+  }
+
   /** Passes a device's message on as `send`; those of assigned devices go as the one message that is their own. */
   message(guestRequester: number, send: () => void): void {
     const entry = this.find(guestRequester);
-    if (entry === undefined) return send();
-    const compatible = messageFromMsi(entry.message, 0);
+    if (entry === undefined && this.isOwn(guestRequester)) return send();
+    // One that is nobody's is offered as the first message there is: it is not its own.
+    const message = entry?.message ?? interruptAddress(0);
+    const compatible = messageFromMsi(message, 0);
     if (compatible === null) return;
+    if (entry === undefined) return void this.host.unit.interrupt(this.stranger(guestRequester), message, 0, compatible);
     entry.counts.interrupts++;
     entry.pending = send;
     this.host.unit.interrupt(entry.host, entry.message, 0, compatible);

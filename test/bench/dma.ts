@@ -61,7 +61,7 @@ export function dma(): void {
   const wide = guestUnit();
   samples.push(measure('guest\'s unit, 8192 pages', wide.ram, wide.unit, 0, mappedPages, () => rate(wide.unit.caches)));
   const isolated = (guest: DmaRemapper | null): Isolation => {
-    const isolation = new Isolation(new HostIommu(), memoryPages * PAGE, guest);
+    const isolation = new Isolation(new HostIommu(), memoryPages * PAGE, guest, () => false);
     isolation.assign(() => device, { id: 'edu:0', kind: 'edu', name: 'edu', path: null, requester: 0x8000, slot: 5 });
     return isolation;
   };

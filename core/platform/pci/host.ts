@@ -178,7 +178,8 @@ export class PciHost implements Device {
     return this.address >>> 31 === 0 ? undefined : this.find((this.address >>> 16) & 0xff, (this.address >>> 8) & 0xff);
   }
 
-  private find(number: number, place: number, bus = this.bus): PciFunction | undefined {
+  /** The function at a place, when configuration reaches it. @param number of the bus */
+  find(number: number, place: number, bus = this.bus): PciFunction | undefined {
     if (number === bus.number) return bus.functions.get(place);
     for (const fn of bus.functions.values()) if (isBridge(fn) && fn.leadsTo(number)) return this.find(number, place, fn.bus);
     return undefined;

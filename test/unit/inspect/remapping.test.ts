@@ -9,7 +9,7 @@ import { Bench } from '../../helpers/remapping.ts';
 const device = 0x0080;
 
 function parts(guest: Bench | null) {
-  const isolation = new Isolation(new HostIommu(), 4 << 20, guest?.unit ?? null);
+  const isolation = new Isolation(new HostIommu(), 4 << 20, guest?.unit ?? null, () => false);
   isolation.assign(() => device, { id: 'edu:0', kind: 'edu', name: 'edu', path: null, requester: 0x8000, slot: 5 });
   const faultLog = new FaultLog();
   return { vtd: guest?.unit ?? null, isolation, faultLog, requesters: () => [{ requester: device, name: 'edu' }] };

@@ -13,10 +13,13 @@ import { flatTopology } from '../../../core/platform/topology.ts';
 
 const MIB = 1 << 20;
 
+/** A device of the VM's own, and the one that is assigned. */
+const own = 0x10;
+
 /** A VM with one assigned device, on a host that others share. */
 function vm(host: HostIommu, hostRequester: number, memoryBytes = 4 * MIB) {
   const ram = new Uint8Array(memoryBytes).fill(0x5a);
-  const isolation = new Isolation(host, memoryBytes, null);
+  const isolation = new Isolation(host, memoryBytes, null, source => source === own);
   isolation.assign(() => 0x80, { id: 'edu:0', kind: 'edu', name: 'edu', path: null, requester: hostRequester, slot: 5 });
   const dma = new DmaMemory(ram);
   dma.remapper = isolation;
@@ -63,7 +66,45 @@ describe('a device that is assigned to a VM', () => {
     expect(two.port.write(16, bytes)).toBe(true);
   });
 
-  it('that uses the requester ID of no device, or of one that was released, reaches nothing', () => {
+  it('reaches no byte of the workstation\'s own: its domain has no other pages than the VM\'s', () => {
+    const { iommu, faults } = host();
+    const [one, two] = [vm(iommu, 0x8000), vm(iommu, 0x8001)];
+    const reached = (requester: number): number[] => Array.from({ length: 4096 }, (_, page) => iommu.unit.translate({ source: requester, pasid: null, page, write: true, execute: false, privileged: false })?.page)
+      .filter(page => page !== undefined);
+    const [first, second] = [reached(0x8000), reached(0x8001)];
+    expect([first.length, second.length]).toEqual([1024, 1024]);
+    expect(first.filter(page => second.includes(page))).toEqual([]);
+    // Its tables lie below 4 GiB, VMs above.
+    expect(Math.min(...first, ...second)).toBe(2 ** 20);
+    expect(faults).toHaveLength(2 * (4096 - 1024));
+    expect(untouched(one.ram) && untouched(two.ram)).toBe(true);
+  });
+
+  it('with a forged requester ID reaches nothing and raises nothing', () => {
+    const { iommu, faults } = host();
+    const { ram, dma, isolation } = vm(iommu, 0x8000);
+    // Of nobody, of the device of another bus, and as the workstation itself calls the assigned one.
+    for (const forged of [0x0081, 0x0100, 0xffff, 0x8000]) {
+      const before = faults.length;
+      const port = dma.port(() => forged);
+      expect(port.write(0x1000, bytes)).toBe(false);
+      expect(port.read(0x1000, new Uint8Array(8))).toBe(false);
+      const recorded = forged === 0x8000 ? 0xffff : forged;
+      expect(faults.slice(before)).toMatchObject([{ source: recorded, information: 0x1000n, write: true }, { source: recorded, information: 0x1000n, write: false }]);
+      let sent = 0;
+      isolation.message(forged, () => { sent += 1; });
+      expect(sent).toBe(0);
+      expect(faults.at(-1)).toMatchObject({ source: recorded, code: 0x26 });
+    }
+    expect(untouched(ram)).toBe(true);
+    // The VM's own device is none of that.
+    expect(dma.port(() => own).write(0x1000, bytes)).toBe(true);
+    let sent = 0;
+    isolation.message(own, () => { sent += 1; });
+    expect(sent).toBe(1);
+  });
+
+  it('that uses the requester ID of no device of the host, or was released, reaches nothing', () => {
     const { iommu, faults } = host();
     const { ram, isolation, port } = vm(iommu, 0x8000);
     for (const forged of [0x8001, 0x8100, 0x0000, 0xffff]) {
@@ -73,9 +114,9 @@ describe('a device that is assigned to a VM', () => {
     isolation.release('edu:0');
     expect(iommu.unit.translate({ source: 0x8000, pasid: null, page: 0, write: true, execute: false, privileged: false })).toBeNull();
     expect(faults.at(-1)).toMatchObject({ source: 0x8000, code: 2 });
+    expect(port.write(0, bytes)).toBe(false);
+    expect(faults.at(-1)).toMatchObject({ source: 0x80, information: 0n, write: true });
     expect(untouched(ram)).toBe(true);
-    // Released, it is a device of the guest's own again: no longer one of the host.
-    expect(port.write(0, bytes)).toBe(true);
   });
 
   it('raises its own interrupt and no other', () => {

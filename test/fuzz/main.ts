@@ -1,7 +1,7 @@
 /**
  * `npm run fuzz -- [--guests N] [--seed N] [--instructions N] [--nested]`: hostile guests in every tier and model, or hypervisors with hostile
  * guests; one that makes the machine throw is reported with the seed that repeats it, and the command ends with status 1.
- * `npm run fuzz -- --snapshots N [--seed N]`: snapshots on a disk that loses its power or is full after any number of steps.
+ * `npm run fuzz -- --snapshots N [--seed N]`: snapshots on a disk that loses its power, is full or read-only after any number of steps.
  * `npm run fuzz -- --kills N [--seed N]`: `kill -9` of engine and machines at random moments of snapshots.
  * `npm run fuzz -- --vtd STEPS [--seed N]`: random remapping tables, requests and invalidations, against a model that knows no caches.
  * `npm run fuzz -- --devices STEPS [--seed N] [--only NAME]`: hostile drivers of every device of the table in test/fuzz/devices.

@@ -1,4 +1,4 @@
-/** A disk that fails: it stops in the middle of an operation as at a loss of power, or refuses one as a full disk does. */
+/** A disk that fails: it stops in the middle of an operation as at a loss of power, or refuses one as a full disk or a read-only one does. */
 import { readFileSync, existsSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { diskFiles } from '../../../core/snapshot/files.ts';
 import type { SegmentFiles } from '../../../core/snapshot/files.ts';
@@ -7,6 +7,19 @@ import type { SegmentFiles } from '../../../core/snapshot/files.ts';
 export class PowerLoss extends Error {}
 
 export type Random = () => number;
+
+export type Fault = 'power' | Refusal | 'none';
+/** What a disk refuses while it is so. */
+export type Refusal = 'full' | 'read-only';
+
+const refusals: Readonly<Record<Refusal, readonly [code: string, text: string]>> = {
+  full: ['ENOSPC', 'no space left on device'], 'read-only': ['EROFS', 'read-only file system'],
+};
+
+/** Whether an error is a refusal of the disk's. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof Error && !(error instanceof PowerLoss) && /no space left on device|read-only file system/.test(error.message);
+}
 
 /** Park and Miller's generator: numbers from 0 to 1 that a seed repeats. */
 export function randomFrom(seed: number): Random {
@@ -29,10 +42,10 @@ export class FailingDisk implements SegmentFiles {
   /** Operations that still succeed. */
   left: number;
   /** What happens then. */
-  fault: 'power' | 'full' | 'none';
+  fault: Fault;
   #gone = false;
 
-  constructor(random: Random, left: number, fault: 'power' | 'full' | 'none') {
+  constructor(random: Random, left: number, fault: Fault) {
     this.#random = random;
     this.left = left;
     this.fault = fault;
@@ -48,7 +61,10 @@ export class FailingDisk implements SegmentFiles {
     if (this.#gone) throw new PowerLoss('the power is gone');
     this.left -= 1;
     if (this.left >= 0 || this.fault === 'none') return;
-    if (this.fault === 'full') throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+    if (this.fault !== 'power') {
+      const [code, text] = refusals[this.fault];
+      throw Object.assign(new Error(`${code}: ${text}, write`), { code });
+    }
     this.#gone = true;
     throw new PowerLoss('the power is gone');
   }

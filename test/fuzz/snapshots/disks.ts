@@ -1,5 +1,5 @@
 /**
- * Disks of snapshots on a host that loses its power, or is full, at any step: every listed snapshot has the disk it was taken of, and what the
+ * Disks of snapshots on a host that loses its power, is full or read-only, at any step: every listed snapshot has the disk it was taken of, and what the
  * guest had flushed is on its disk. Beside it stands a model that keeps whole copies.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -21,8 +21,8 @@ import { PageMap } from '../../../core/snapshot/pageMap.ts';
 import { CHUNK_BYTES } from '../../../core/snapshot/segment.ts';
 import { Library } from '../../../core/store/library.ts';
 import { MemoryStorage } from '../../doubles/storage.ts';
-import { FailingDisk, PowerLoss, randomFrom } from './disk.ts';
-import type { Random } from './disk.ts';
+import { FailingDisk, isRefusal, PowerLoss, randomFrom } from './disk.ts';
+import type { Fault, Random } from './disk.ts';
 import type { StoreRun } from './store.ts';
 
 const MEMORY = 16 << 20;
@@ -79,7 +79,7 @@ class FailingLayers {
     try {
       this.#disk.step();
     } catch (error) {
-      throw error instanceof PowerLoss ? error : new BlockError('full', 'there is no room left');
+      throw error instanceof PowerLoss ? error : new BlockError(this.#disk.fault === 'read-only' ? 'read-only' : 'full', error instanceof Error ? error.message : String(error));
     }
   }
 }
@@ -150,8 +150,8 @@ class DiskFuzz {
       try {
         await this.#act();
       } catch (error) {
-        if (!isFull(error)) throw error;
-        this.disk.fault = 'none'; // What a full disk refused is refused. There is room again afterwards.
+        if (!isRefusal(error)) throw error;
+        this.disk.fault = 'none'; // What was refused is refused. It is well again afterwards.
       }
     }
   }
@@ -201,7 +201,7 @@ class DiskFuzz {
     const before = this.#open;
     this.#open = null;
     await before?.close().catch((error: unknown) => {
-      if (!isFull(error)) throw error;
+      if (!isRefusal(error)) throw error;
       this.disk.fault = 'none'; // What was not flushed may be lost.
     });
     const [state] = this.#states.forStart(this.#current);
@@ -223,7 +223,7 @@ class DiskFuzz {
         if (value === 0) await this.#guest.zero(unit * UNIT, UNIT);
         else await this.#guest.write(unit * UNIT, contentOf(value));
       } catch (error) {
-        if (!isFull(error)) throw error;
+        if (!isRefusal(error)) throw error;
         // The guest is told that its write failed: it happened, or not.
         this.disk.fault = 'none';
         const content = new Uint8Array(UNIT);
@@ -297,10 +297,6 @@ class DiskFuzz {
   }
 }
 
-function isFull(error: unknown): boolean {
-  return error instanceof Error && !(error instanceof PowerLoss) && (/no room left|ENOSPC/.test(error.message) || ('code' in error && error.code === 'ENOSPC'));
-}
-
 function contentOf(value: number): Uint8Array {
   return new Uint8Array(UNIT).fill(value);
 }
@@ -315,7 +311,7 @@ function unitsOf(bytes: Uint8Array): Uint8Array {
 }
 
 /** One library, some work, one fault after so many steps. @throws Error when anything is not as it was */
-export async function runDisks(seed: number, operations: number, fault: 'power' | 'full' | 'none'): Promise<StoreRun> {
+export async function runDisks(seed: number, operations: number, fault: Fault): Promise<StoreRun> {
   const random = randomFrom(seed);
   const folder = mkdtempSync(join(tmpdir(), 'vanderpool-fuzz-disks-'));
   const image = join(folder, 'image.raw');
@@ -331,7 +327,7 @@ export async function runDisks(seed: number, operations: number, fault: 'power' 
       if (!disk.gone) throw error;
       outcome = 'power';
     }
-    if (outcome === 'done' && fault === 'full' && disk.left < 0) outcome = 'refused';
+    if (outcome === 'done' && fault !== 'power' && disk.left < 0) outcome = 'refused';
     if (outcome !== 'power') disk.fault = 'none';
     await fuzz.close();
     disk.loseWhatWasNotSynced();

@@ -1,5 +1,5 @@
-/** `kill -9` of the engine or of a VM's process at any moment of take, restore, delete, suspend and resume: nothing that was listed is lost. */
-import { mkdtempSync, rmSync } from 'node:fs';
+/** `kill -9` of the engine or of a VM's process, which has a disk, at any moment of take, restore, delete, suspend and resume: nothing that was listed is lost. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +10,7 @@ import type { Random } from './disk.ts';
 
 const VM = 'Monitor';
 const KEPT = 6;
+const DISK_BYTES = 1 << 20;
 
 /** Runs `kills` kills on one library and returns a line about them. @throws Error saying what was lost, with the seed */
 export async function fuzzKills(seed: number, kills: number): Promise<string> {
@@ -49,7 +50,10 @@ export async function fuzzKills(seed: number, kills: number): Promise<string> {
 /** Takes a first snapshot. Returns the time in milliseconds within which the actions to come begin and end on this host as it is now. */
 async function begin(folder: string, promised: Set<string>): Promise<number> {
   const client = await connectEngine(folder);
+  const path = join(folder, 'disk.img');
+  writeFileSync(path, new Uint8Array(DISK_BYTES));
   try {
+    await client.call('vm.edit', { vm: VM, changes: { disks: [{ path, kind: 'disk', bus: 'virtio', format: 'raw', readOnly: false }] } });
     await prepare(client);
     const begun = performance.now();
     promised.add((await client.call('snapshot.take', { vm: VM, name: 'first' })).id);

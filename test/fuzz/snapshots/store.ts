@@ -16,8 +16,8 @@ import { Saver } from '../../../core/snapshot/saver.ts';
 import type { ChunkLibrary } from '../../../core/snapshot/chunkWriter.ts';
 import { CHUNK_BYTES } from '../../../core/snapshot/segment.ts';
 import { Library } from '../../../core/store/library.ts';
-import { FailingDisk, PowerLoss, randomFrom } from './disk.ts';
-import type { Random } from './disk.ts';
+import { FailingDisk, isRefusal, PowerLoss, randomFrom } from './disk.ts';
+import type { Fault, Random } from './disk.ts';
 
 const MEMORY = 16 << 20;
 const PAGES = MEMORY / CHUNK_BYTES;
@@ -67,7 +67,7 @@ export interface StoreRun {
 }
 
 /** One library, some work, one fault after `operations` steps; throws when anything that was listed is not as it was. */
-export async function runStore(seed: number, operations: number, fault: 'power' | 'full' | 'none'): Promise<StoreRun> {
+export async function runStore(seed: number, operations: number, fault: Fault): Promise<StoreRun> {
   const random = randomFrom(seed);
   const folder = mkdtempSync(join(tmpdir(), 'vanderpool-fuzz-'));
   const disk = new FailingDisk(random, operations, fault);
@@ -82,7 +82,7 @@ export async function runStore(seed: number, operations: number, fault: 'power' 
       if (error instanceof PowerLoss) outcome = 'power';
       else throw error;
     }
-    if (outcome === 'done' && fault === 'full' && disk.left < 0) outcome = 'refused';
+    if (outcome === 'done' && fault !== 'power' && disk.left < 0) outcome = 'refused';
     await library.close();
     disk.loseWhatWasNotSynced();
     return { outcome, verified: await verify(folder, model) };
@@ -109,8 +109,8 @@ async function work(library: Library, disk: FailingDisk, random: Random, model: 
       } else if (kind < 0.9) guest = restore(library, id, random, disk);
       else collect(library, guest, disk);
     } catch (error) {
-      if (error instanceof PowerLoss || !(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error;
-      disk.fault = 'none'; // What a full disk refused is refused. There is room again afterwards.
+      if (!isRefusal(error)) throw error;
+      disk.fault = 'none'; // What was refused is refused. It is well again afterwards.
     }
   }
 }

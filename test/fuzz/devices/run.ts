@@ -91,7 +91,17 @@ class Bench {
     const { doorbells = [] } = this.row;
     const [window] = this.target.windows;
     if (window === undefined || doorbells.length === 0) return this.access();
+    const { offer } = this.row;
+    if (offer !== undefined && !this.random.once(4)) return this.converse(offer, window, doorbells[0] ?? 0);
     window.registers.write(this.random.pick(doorbells), 4, this.random.once(3) ? value(this.random) : this.random.below(16));
+  }
+
+  /** Some requests in a row, each of which may need the ones before. */
+  private converse(offer: NonNullable<DeviceRow['offer']>, window: Window, doorbell: number): void {
+    for (let left = 1 + this.random.below(24); left > 0; left -= 1) {
+      if (!offer(this.random, this.view, window.registers)) this.start();
+      window.registers.write(doorbell, 2, 0);
+    }
   }
 
   private start(): void {

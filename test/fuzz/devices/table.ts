@@ -26,9 +26,11 @@ import { Pic } from '../../../core/platform/pic.ts';
 import { Pit } from '../../../core/platform/pit.ts';
 import { RootPort } from '../../../core/platform/pci/rootPort.ts';
 import { Rtc } from '../../../core/platform/rtc.ts';
+import { offerGpuCommand } from './gpuCommands.ts';
 import { MemoryDisk } from '../../doubles/memoryDisk.ts';
 import { virtioKinds } from '../../doubles/virtioKinds.ts';
 import { Wire } from '../../doubles/wire.ts';
+import type { Random } from '../vtd/random.ts';
 import type { AccessSize, Component, Device, Registers } from '../../../core/platform/device.ts';
 import type { PciSlot } from '../../../core/platform/pci/function.ts';
 import type { VirtualClock } from '../../../core/platform/clock.ts';
@@ -61,6 +63,8 @@ export interface DeviceRow {
   readonly start?: readonly Step[];
   /** Once restored it looks at its queues, where a driver may have put anything meanwhile without a word: it need not be as it was. */
   readonly looksAnew?: boolean;
+  /** Puts a request into its ring that is nearly right. False: it does not work and has to be started first. */
+  readonly offer?: (random: Random, ram: DataView, registers: Window['registers']) => boolean;
   /** Offsets that make it work: written more often than others. */
   readonly doorbells?: readonly number[];
 }
@@ -97,7 +101,7 @@ const virtioStart: readonly Step[] = [
 
 export const deviceRows: readonly DeviceRow[] = [
   ...Object.entries(virtioKinds).map(([name, make]): DeviceRow => ({
-    name, start: virtioStart, looksAnew: true, doorbells: [0, 1, 2, 3].map(queue => virtio.notify + queue * virtio.notifyMultiplier),
+    name, start: virtioStart, looksAnew: true, ...(name === 'virtio-gpu' ? { offer: (random, ram, registers) => offerGpuCommand(random, ram, ringBase, registers) } : {}), doorbells: [0, 1, 2, 3].map(queue => virtio.notify + queue * virtio.notifyMultiplier),
     make: (_clock, ram) => {
       const fn = new VirtioPci(make());
       return behind(fn, ram, fn.registers, virtio.bytes);

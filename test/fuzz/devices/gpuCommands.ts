@@ -31,6 +31,7 @@ export function offerGpuCommand(random: Random, ram: DataView, ring: number, reg
   const at = 0x4000 + random.below(16) * 0x100;
   const fields = [type, random.below(2), random.word(), 0, 0, 0, ...Array.from({ length: words }, () => number(random))];
   if (resource !== null && !random.once(16)) fields[HEADER_WORDS + resource] = 1 + random.below(3);
+  if (type === 0x105 && !random.once(8)) fields.splice(HEADER_WORDS + 4, 2, random.below(64), 0);
   // Format, number of pieces, and where those are.
   if (type === 0x101) fields[HEADER_WORDS + 1] = random.pick([1, 2, 67, 121]);
   if (type === 0x106) {

@@ -53,14 +53,15 @@ export class Apt {
   private readonly architecture: string;
   private readonly options: readonly string[];
 
-  /** @param folder a folder of this object's own, kept between runs */
-  constructor(folder: string, architecture: string) {
+  /** @param folder a folder of this object's own, kept between runs, @param sources a list of sources instead of the machine's own */
+  constructor(folder: string, architecture: string, sources?: string) {
     this.folder = folder;
     this.architecture = architecture;
     const settings = {
       'Dir::State': join(folder, 'state'), 'Dir::State::lists': join(folder, 'lists'), 'Dir::State::status': join(folder, 'status'),
       'Dir::Cache': join(folder, 'cache'), 'APT::Architecture': architecture, 'APT::Architectures': architecture, 'APT::Sandbox::User': '',
       'Acquire::Languages': 'none', 'APT::Status-Fd': '3', 'Acquire::Retries': '2',
+      ...(sources === undefined ? {} : { 'Dir::Etc::SourceList': sources, 'Dir::Etc::SourceParts': '/dev/null' }),
     };
     this.options = Object.entries(settings).flatMap(([key, value]) => ['-o', `${key}=${value}`]);
   }
@@ -100,27 +101,36 @@ export class Apt {
     return [...result.output.matchAll(/^Inst (\S+)/gm)].map(([, name]) => name!);
   }
 
+  /** Every package that the lists know, as they describe it. */
+  async available(): Promise<string> {
+    return (await run('apt-cache', [...this.options, 'dumpavail'], this.folder, () => {})).output;
+  }
+
+  /** Fetches a package; returns where its file is. @throws GuestError */
+  async download(name: string, progress: Progress = () => {}): Promise<string> {
+    const downloads = join(this.folder, 'downloads');
+    mkdirSync(downloads, { recursive: true });
+    const result = await run('apt-get', [...this.options, 'download', name], downloads, progress);
+    const file = readdirSync(downloads).find(entry => entry.startsWith(`${name}_`) && /\.u?deb$/.test(entry));
+    if (result.code === 0 && file !== undefined) return join(downloads, file);
+    // Lists that promise a package the mirror has replaced are too old: the next run fetches them anew.
+    rmSync(join(this.folder, 'updated'), { force: true });
+    throw new GuestError(`the package ${name} (${this.architecture}) could not be fetched; run the command again when there is a network\n  ${lastLines(result)}`);
+  }
+
   /**
    * Fetches a package and unpacks it into `target`, which exists afterwards only when it is complete.
    * A run that was interrupted goes on where it stopped.
    */
   async unpack(name: string, target: string, progress: Progress): Promise<void> {
     if (existsSync(target)) return;
-    const downloads = join(this.folder, 'downloads');
-    mkdirSync(downloads, { recursive: true });
-    const result = await run('apt-get', [...this.options, 'download', name], downloads, progress);
-    const file = readdirSync(downloads).find(entry => entry.startsWith(`${name}_`) && entry.endsWith('.deb'));
-    if (result.code !== 0 || file === undefined) {
-      // Lists that promise a package the mirror has replaced are too old: the next run fetches them anew.
-      rmSync(join(this.folder, 'updated'), { force: true });
-      throw new GuestError(`the package ${name} (${this.architecture}) could not be fetched; run the command again when there is a network\n  ${lastLines(result)}`);
-    }
+    const file = await this.download(name, progress);
     const part = `${target}.part`;
     rmSync(part, { recursive: true, force: true });
     mkdirSync(part, { recursive: true });
-    const unpacked = await run('dpkg', ['-x', join(downloads, file), part], downloads, () => {});
+    const unpacked = await run('dpkg', ['-x', file, part], this.folder, () => {});
     if (unpacked.code !== 0) throw new GuestError(`the package ${file} could not be unpacked; is the disk full?\n  ${lastLines(unpacked)}`);
     renameSync(part, target);
-    rmSync(join(downloads, file), { force: true });
+    rmSync(file, { force: true });
   }
 }

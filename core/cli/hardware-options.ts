@@ -4,6 +4,8 @@ import type { Command } from 'commander';
 import { diskBus, diskDefaults, diskFormat, driveBus, networkConfig, networkDefaults, slotNumber } from '../contract/hardware.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
 import type { Card, DiskConfig, NetworkConfig, PortForward } from '../contract/hardware.ts';
+import { serialLine, serialLineKinds } from '../contract/serial.ts';
+import type { SerialLine } from '../contract/serial.ts';
 import { tagFor } from '../contract/paravirtual.ts';
 import type { ShareConfig } from '../contract/paravirtual.ts';
 import type { SerialPortConfig, VmChanges } from '../contract/vm.ts';
@@ -13,16 +15,19 @@ export interface HardwareOptions {
   readonly disk?: readonly string[];
   readonly cdrom?: readonly string[];
   readonly net?: readonly string[];
+  readonly bootOrder?: string;
   readonly balloon?: string;
   readonly share?: readonly string[];
   readonly vsock?: string;
   readonly virtioConsole?: readonly string[];
+  readonly serial?: readonly string[];
 }
 
 export function addHardwareOptions(command: Command): Command {
   return command
     .option('--disk <file[,bus=...,format=raw|qcow2,readonly,slot=1..4]>', `disk image; may be repeated; buses: ${diskBus.options.join(', ')} (default: ${diskDefaults.bus})`, collect)
     .option('--cdrom <file|empty[,bus=ahci|scsi]>', 'ISO image in a CD-ROM drive, or an empty drive; may be repeated', collect)
+    .option('--boot-order <numbers>', 'order in which firmware tries disks and drives, such as 2,1: they are counted disks first, and those that are not named follow')
     .option('--net <user|switch=NAME|none[,forward=tcp:8080:80,dhcp,mac=...,model=...,capture=FILE,slot=1..4]>', 'network interface; may be repeated; `user` shares the network of this machine, `switch=NAME` leads to other VMs', collect);
 }
 
@@ -46,11 +51,36 @@ export function paravirtualChanges({ balloon, share, vsock }: HardwareOptions): 
 
 /** The ports named are virtio consoles, the others UARTs. */
 export function virtioConsoles(names: readonly string[], before: readonly SerialPortConfig[]): SerialPortConfig[] {
-  const ports = names.filter(given).map((name) => {
-    if (!/^COM[1-4]$/i.test(name)) throw badArgument(`--virtio-console: "${name}" is no serial port.`, 'Ports are COM1 to COM4.');
-    return Number(name.at(-1)) - 1;
-  });
-  return before.map(({ attach, label }, port) => ({ attach, label, ...(ports.includes(port) ? { device: 'virtio' as const } : {}) }));
+  const ports = names.filter(given).map((name) => portOf('--virtio-console', name));
+  return before.map(({ device: _device, ...rest }, port) => ({ ...rest, ...(ports.includes(port) ? { device: 'virtio' as const } : {}) }));
+}
+
+/** `COM2=tcp-server:4000`: what is connected to ports besides their consoles; those that are not named stay as they are. */
+export function serialLines(texts: readonly string[], before: readonly SerialPortConfig[]): SerialPortConfig[] {
+  const ports = [...before];
+  for (const text of texts) {
+    const [, name = '', kind = '', target = ''] = /^([^=]*)=([^:]*):?(.*)$/.exec(text) ?? [];
+    const port = portOf('--serial', name);
+    const { line: _line, ...rest } = ports[port] ?? { attach: 'none', label: name.toUpperCase() };
+    if (kind === 'none') ports[port] = { ...rest, attach: 'none' };
+    else if (kind === 'console') ports[port] = { ...rest, attach: 'console' };
+    else ports[port] = { ...rest, attach: 'console', line: parseLine(text, kind, target) };
+  }
+  return ports;
+}
+
+function parseLine(text: string, kind: string, target: string): SerialLine {
+  const known = serialLineKinds.find((candidate) => candidate === kind);
+  const examples = 'Write COM2=console, COM2=tcp-server:4000, COM2=tcp-client:4000, COM2=pty:LINK, COM2=file:FILE or COM2=none.';
+  if (known === undefined) throw badArgument(`--serial: "${text}" connects a port with nothing that is known here.`, examples);
+  const line = serialLine.safeParse(known === 'pty' || known === 'file' ? { kind: known, path: target === '' ? '' : resolve(target) } : { kind: known, port: Number(target) });
+  if (!line.success) throw badArgument(`--serial: "${text}": ${line.error.issues[0]?.message ?? 'this cannot be'}.`, examples);
+  return line.data;
+}
+
+function portOf(option: string, name: string): number {
+  if (!/^COM[1-4]$/i.test(name)) throw badArgument(`${option}: "${name}" is no serial port.`, 'Ports are COM1 to COM4.');
+  return Number(name.at(-1)) - 1;
 }
 
 function parseShare(text: string): ShareConfig {
@@ -64,6 +94,16 @@ function parseShare(text: string): ShareConfig {
 export function hardwareChanges({ disk, cdrom, net }: HardwareOptions): VmChanges {
   const disks = disk === undefined && cdrom === undefined ? {} : { disks: [...(disk ?? []).filter(given).map(parseDisk), ...(cdrom ?? []).filter(given).map(parseDrive)] };
   return { ...disks, ...(net === undefined ? {} : { networks: net.filter((text) => text !== 'none').map(parseNetwork) }) };
+}
+
+/** Puts disks and drives into the order in which firmware tries them. @param before those of the configuration, where the options name none */
+export function inBootOrder(changes: VmChanges, order: string | undefined, before: readonly DiskConfig[]): VmChanges {
+  if (order === undefined) return changes;
+  const disks = changes.disks ?? before;
+  const places = order.split(',').map((text) => Number(text) - 1);
+  const wrong = order.split(',').find((_text, index) => disks[places[index] ?? -1] === undefined || places.indexOf(places[index] ?? -1) !== index);
+  if (wrong !== undefined) throw badArgument(`--boot-order: "${wrong}" is no disk or drive, or is there twice.`, `There are ${disks.length}, counted from 1.`);
+  return { ...changes, disks: [...places.flatMap((place) => disks.slice(place, place + 1)), ...disks.filter((_disk, index) => !places.includes(index))] };
 }
 
 /** The one card that the options name. */

@@ -102,7 +102,8 @@ function addVmCommands(program: Command): void {
     .option('--notes <text>', 'notes for people')
     .option('--autostart <on|off>', 'start the VM, or let it go on, whenever the engine starts (default: off)')
     .option('--schedule <minutes,keep>', 'take a snapshot every so many minutes while the VM runs, and keep the newest; "none": none')
-    .option('--console <port>', 'serial port that has a console, COM1 to COM4; may be repeated (default: COM1)', (port: string, before: string[] = []) => [...before, port]);
+    .option('--console <port>', 'serial port that has a console, COM1 to COM4; may be repeated (default: COM1)', (port: string, before: string[] = []) => [...before, port])
+    .option('--serial <COM2=tcp-server:4000>', 'connect a serial port with a TCP port of 127.0.0.1 (tcp-server:PORT, tcp-client:PORT), a pseudoterminal (pty:LINK), a file (file:FILE), only its console (console), nothing (none); may be repeated', (text: string, before: string[] = []) => [...before, text]);
 
   editing(sub('create <name>', 'create a VM; without --kernel it starts the built-in monitor')).action(async (name: string, options: object) => {
     await (await import('./vm.ts')).createVm(name, options);

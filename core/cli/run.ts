@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { parseWith } from '../contract/errors.ts';
 import type { ContractError } from '../contract/errors.ts';
 import { unrepeatableNetwork } from '../contract/hardware.ts';
-import { virtioConsoles } from './hardware-options.ts';
+import { inBootOrder, virtioConsoles } from './hardware-options.ts';
 import { defaultSerial, vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
 import type { VmConfig } from '../contract/vm.ts';
 import { machineModuleUrl } from '../machine/entries.ts';
@@ -44,7 +44,7 @@ const OUTPUT_PIECE = 64 * 1024;
 export async function run(options: RunOptions): Promise<number> {
   const timeoutSeconds = parseTimeout(options.timeout);
   const serial = virtioConsoles(options.virtioConsole ?? [], defaultSerial);
-  const settings = withChanges(parseWith(vmConfig, { name: 'run', ...vmDefaults, serial }), changesFrom(options));
+  const settings = withChanges(parseWith(vmConfig, { name: 'run', ...vmDefaults, serial }), inBootOrder(changesFrom(options), options.bootOrder, []));
   checkCpuModel(settings.cpuModel);
   const images = readMachineConfig(settings);
   if (options.stats !== undefined) writeFile('--stats', options.stats, '');

@@ -2,10 +2,11 @@
 import type { Client } from '../contract/client.ts';
 import { resolve } from 'node:path';
 import { formatMemory, parseMemory } from '../contract/memory.ts';
+import { serialLineText } from '../contract/serial.ts';
 import { formatTopology } from '../contract/topology.ts';
 import { slotNumber } from '../contract/hardware.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
-import { cardOf, virtioConsoles } from './hardware-options.ts';
+import { cardOf, inBootOrder, serialLines, virtioConsoles } from './hardware-options.ts';
 import type { HardwareOptions } from './hardware-options.ts';
 import { defaultSerial } from '../contract/vm.ts';
 import type { DiskConfig, NetworkConfig } from '../contract/hardware.ts';
@@ -159,9 +160,10 @@ function changes(options: EditOptions, before?: Vm): VmChanges {
   if (options.monitor === true && options.kernel !== undefined) throw badArgument('--monitor and --kernel exclude each other.');
   const ports = before?.config.serial ?? [...defaultSerial];
   const attached = options.console === undefined ? ports : consolesAt(options.console, ports);
-  const serial = options.virtioConsole === undefined ? attached : virtioConsoles(options.virtioConsole, attached);
+  const connected = options.serial === undefined ? attached : serialLines(options.serial, attached);
+  const serial = options.virtioConsole === undefined ? connected : virtioConsoles(options.virtioConsole, connected);
   return {
-    ...changesFrom(options, before?.config.boot), ...keepingFrom(options),
+    ...inBootOrder(changesFrom(options, before?.config.boot), options.bootOrder, before?.config.disks ?? []), ...keepingFrom(options),
     ...(options.monitor === true ? { boot: { kind: 'monitor' as const }, firmware: '' } : {}),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.notes === undefined ? {} : { notes: options.notes }),
@@ -174,7 +176,7 @@ function consolesAt(names: readonly string[], before: readonly SerialPortConfig[
   const wrong = names.find((name) => !/^COM[1-4]$/i.test(name));
   if (wrong !== undefined) throw badArgument(`--console: "${wrong}" is no serial port.`, 'Ports are COM1 to COM4.');
   const ports = names.map((name) => Number(name.at(-1)) - 1);
-  return before.map((port, number) => ({ ...port, attach: ports.includes(number) ? 'console' : 'none' }));
+  return before.map(({ line, ...port }, number) => (ports.includes(number) ? { ...port, attach: 'console', ...(line === undefined ? {} : { line }) } : { ...port, attach: 'none' }));
 }
 
 function bootText({ boot, firmware }: Vm['config']): string {
@@ -209,7 +211,7 @@ function describeVm({ id, config, state, exit, startedAt, createdAt, processId }
     ['Autostart', config.autostart ? 'yes' : ''], ['Schedule', config.schedule ? `a snapshot every ${config.schedule.minutes} minutes, ${config.schedule.keep} kept` : ''],
     ['Balloon', config.balloon ? 'yes' : ''], ['Sockets', config.vsock ?? ''],
     ['Shared folders', config.shares.map(({ folder, tag, writable }) => `${folder} as ${tag}${writable ? ', writable' : ''}`).join('\n')],
-    ['Consoles', serial.flatMap(({ attach, device }, port) => (attach === 'console' ? [`COM${port + 1}${device === 'virtio' ? ' (virtio)' : ''}`] : [])).join(', ')],
+    ['Consoles', serial.flatMap(({ attach, device, line }, port) => (attach === 'console' ? [`COM${port + 1}${device === 'virtio' ? ' (virtio)' : ''}${line === undefined ? '' : ` (${serialLineText(line)})`}`] : [])).join(', ')],
     ['Notes', config.notes], ['Created', time(createdAt)], ['Id', id],
   ]);
 }

@@ -10,6 +10,7 @@ export * from './inspect.ts';
 export * from './limits.ts';
 export * from './memory.ts';
 export * from './operations.ts';
+export * from './serial.ts';
 export * from './settings.ts';
 export * from './shell.ts';
 export * from './snapshot.ts';

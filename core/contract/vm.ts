@@ -6,6 +6,7 @@ import {
 import { DISKS_MAXIMUM, NETWORKS_MAXIMUM, diskConfig, filePath, networkConfig } from './hardware.ts';
 import { shares, vsockPath } from './paravirtual.ts';
 import { displayKind } from './display.ts';
+import { serialLine } from './serial.ts';
 import { formatMemory } from './memory.ts';
 import { cpuTopology, processorsOf } from './topology.ts';
 
@@ -43,7 +44,9 @@ export const serialPort = z.strictObject({
   label: z.string().max(40),
   /** `virtio`: the bytes go by a port of a virtio console instead of the UART; absent: by the UART. */
   device: z.enum(['uart', 'virtio']).optional(),
-});
+  /** What is connected to the port besides its console. */
+  line: serialLine.optional(),
+}).refine(({ attach, line }) => attach === 'console' || line === undefined, { path: ['line'], message: 'a port that is connected has a console as well' });
 export type SerialPortConfig = z.infer<typeof serialPort>;
 
 export const jitMode = z.enum(['off', 'on', 'always']);

@@ -6,6 +6,7 @@ import { SERIAL_PORTS } from '../contract/limits.ts';
 import type { ExitsEvent, ExitsWanted } from '../contract/exits.ts';
 import type { DisplayInput, Picture } from '../contract/display.ts';
 import { newViewer } from './display.ts';
+import { SerialLines } from './serialLines.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { LibraryEvent, MetricsEvent } from '../contract/streams.ts';
 import { withChanges } from '../contract/vm.ts';
@@ -119,8 +120,12 @@ export class Supervisor {
     const vm = await this.get(reference);
     const devices = await this.devices.forStart(vm, withoutMissing);
     const disks = this.disks.forStart(vm);
-    if (this.#guests.has(vm.id)) throw wrongState(vm, 'it cannot be started again', 'Stop or reset it.');
     const consoles = this.consoles(vm.id);
+    const lines = this.#guests.has(vm.id) ? null : await SerialLines.open(vm.config.serial, consoles);
+    if (lines === null || this.#guests.has(vm.id)) {
+      lines?.close();
+      throw wrongState(vm, 'it cannot be started again', 'Stop or reset it.');
+    }
     if (from) for (const [port, console] of consoles.entries()) console.restore(from.consoles[port] ?? new Uint8Array(0));
     else for (const console of consoles) if (!console.scrollback.isEmpty) console.output(freshLine.slice());
     const guest = new Guest({
@@ -134,7 +139,10 @@ export class Supervisor {
           for (const { listener } of this.#exitWatchers.get(vm.id) ?? []) listener(event);
         },
         released: (slot) => void this.cards.released(vm.id, slot).catch((error: unknown) => this.tell({ kind: 'error', vmId: vm.id, error: asContractError(error).toShape() })),
-        ended: (exit, error) => void this.#ended(vm.id, exit, error),
+        ended: (exit, error) => {
+          lines.close();
+          void this.#ended(vm.id, exit, error);
+        },
       },
     });
     // Before anything is awaited: a second start finds the first.

@@ -265,8 +265,8 @@ function updateConfig({ sqlite }: OpenedDatabase, id: string, config: VmConfig):
   const module = sqlite.prepare('INSERT INTO boot_modules (vm_id, position, path, command_line) VALUES (?, ?, ?, ?)');
   for (const [index, { path, commandLine }] of image.modules.entries()) module.run(id, index, path, commandLine);
   sqlite.prepare('DELETE FROM serial_ports WHERE vm_id = ?').run(id);
-  const port = sqlite.prepare('INSERT INTO serial_ports (vm_id, port, attach, label, device) VALUES (?, ?, ?, ?, ?)');
-  for (const [index, { attach, label, device }] of config.serial.entries()) port.run(id, index, attach, label, device ?? 'uart');
+  const port = sqlite.prepare('INSERT INTO serial_ports (vm_id, port, attach, label, device, line) VALUES (?, ?, ?, ?, ?, ?)');
+  for (const [index, { attach, label, device, line }] of config.serial.entries()) port.run(id, index, attach, label, device ?? 'uart', line === undefined ? null : JSON.stringify(line));
   writeHardware(sqlite, id, config);
 }
 
@@ -305,7 +305,7 @@ function toVm(row: VmRow, modules: readonly BootModuleRow[], ports: readonly Ser
       firmware: row.firmware, display: row.display, gdb: row.gdb_port === null ? null : { port: row.gdb_port, wait: row.gdb_wait === 1 }, boot, ...hardware,
       balloon: row.balloon === 1, vsock: row.vsock, shares: storedJson(row.shares),
       autostart: row.autostart === 1, schedule: row.schedule === null ? null : storedJson(row.schedule),
-      serial: ports.map(({ attach, label, device }) => ({ attach, label, ...(device === 'uart' ? {} : { device }) })), notes: row.notes,
+      serial: ports.map(({ attach, label, device, line }) => ({ attach, label, ...(device === 'uart' ? {} : { device }), ...(line === null ? {} : { line: storedJson(line) }) })), notes: row.notes,
     },
     state: row.state, exit, position: row.position, createdAt: row.created_at, startedAt: row.started_at, processId: null,
   });

@@ -281,6 +281,11 @@ export const migrations: readonly Migration[] = [
       'ALTER TABLE snapshots ADD COLUMN scheduled INTEGER NOT NULL DEFAULT 0 CHECK (scheduled IN (0, 1))',
     ],
   },
+  {
+    version: 17,
+    what: 'lines of serial ports',
+    statements: ['ALTER TABLE serial_ports ADD COLUMN line TEXT'],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

@@ -52,6 +52,8 @@ export interface SerialPortRow {
   readonly attach: string;
   readonly label: string;
   readonly device: string;
+  /** JSON; null: none. */
+  readonly line: string | null;
 }
 
 export interface DiskRow {

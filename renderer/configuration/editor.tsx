@@ -12,7 +12,8 @@ import { engine } from '../engine/engine.ts';
 import { isAlive } from '../state/library.ts';
 import { changesBetween, draftOf, fieldProblem, readDraft } from './draft.ts';
 import type { Draft, Problems } from './draft.ts';
-import { DisplayField, FirmwareFields, ImageFields, MemoryField, ModuleFields, NameField, ProcessorFields, SerialFields } from './fields.tsx';
+import { DisplayField, FirmwareFields, ImageFields, MemoryField, ModuleFields, NameField, ProcessorFields } from './fields.tsx';
+import { SerialFields } from './serial-fields.tsx';
 import { HostFields, ShareFields } from './host-fields.tsx';
 import { DiskFields } from './hardware-fields.tsx';
 import { NetworkFields } from './network-fields.tsx';
@@ -110,7 +111,7 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
           <Section title="Display" about="A screen with keyboard and mouse, in a tab of its own.">
             <DisplayField {...fields} />
           </Section>
-          <Section title="Disks" about="Images on this host: raw, qcow2, ISO. No two machines write to one.">
+          <Section title="Disks" about="Images on this host: raw, qcow2, ISO. No two machines write to one. Firmware looks for a system in this order.">
             <DiskFields {...fields} />
           </Section>
           <Section title="Network" about="Interfaces, and ports of this host that lead into the guest.">
@@ -122,7 +123,7 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
           <Section title="Host and guest" about="Devices for guests that have their drivers.">
             <HostFields {...fields} />
           </Section>
-          <Section title="Serial ports" about="Each port that has a console gets a tab.">
+          <Section title="Serial ports" about="Each port that is connected with something has a tab as well.">
             <SerialFields {...fields} />
           </Section>
           <Section title="Execution" about="How the processor is emulated, and where its time comes from.">

@@ -9,7 +9,6 @@ import { Button, IconButton } from '../controls/button.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
 import { Select } from '../controls/select.tsx';
 import type { Option } from '../controls/select.tsx';
-import { Switch } from '../controls/switch.tsx';
 import { useLibrary } from '../state/library.ts';
 import type { BootDraft, Draft, Problems } from './draft.ts';
 import { PathField } from './path-field.tsx';
@@ -173,31 +172,5 @@ export function ModuleFields({ draft, problems, onChange, disabled = false }: Fi
       ))}
       <div><Button icon={Plus} disabled={disabled} onClick={() => set([...modules, { path: '', commandLine: '' }])}>Add a multiboot module</Button></div>
     </>
-  );
-}
-
-const serialDevices: readonly Option[] = [
-  { value: 'uart', label: 'UART', detail: '16550A: what every system knows.' }, { value: 'virtio', label: 'Virtio', detail: 'A port of a virtio console: hvc0 in Linux.' },
-];
-
-/** The four serial ports: which of them has a console behind it, what the guest sees it as, and what it is called. */
-export function SerialFields({ draft, onChange, disabled = false }: FieldsProps): ReactNode {
-  return (
-    <div style={{ display: 'grid', gap: 8 }}>
-      {draft.serial.map((port, index) => {
-        const set = (part: Partial<typeof port>): void => onChange({ serial: draft.serial.map((old, at) => (at === index ? { ...old, ...part } : old)) });
-        return (
-          <div className="port-row" key={index}>
-            <span className="mono">COM{index + 1}</span>
-            <Switch label={`Console on COM${index + 1}`} on={port.attach === 'console'} disabled={disabled}
-              onTurn={(on) => set({ attach: on ? 'console' : 'none' })} />
-            <Select label={`Device of COM${index + 1}`} value={port.device ?? 'uart'} disabled={disabled} options={serialDevices}
-              onPick={(device) => set({ device: device === 'virtio' ? 'virtio' : undefined })} />
-            <TextInput aria-label={`Name of COM${index + 1}`} value={port.label} maxLength={40} disabled={disabled || port.attach === 'none'}
-              onText={(label) => set({ label })} />
-          </div>
-        );
-      })}
-    </div>
   );
 }

@@ -1,5 +1,5 @@
 /** Disks: added, changed and removed, in the wizard and in the configuration editor. */
-import { Disc, HardDrive, X } from 'lucide-react';
+import { ArrowUp, Disc, HardDrive, X } from 'lucide-react';
 import type { ReactNode } from 'react';
 import { diskDefaults, driveBus } from '../../core/contract/index.ts';
 import type { DiskConfig } from '../../core/contract/index.ts';
@@ -8,7 +8,7 @@ import { Select } from '../controls/select.tsx';
 import type { Option } from '../controls/select.tsx';
 import { Switch } from '../controls/switch.tsx';
 import type { FieldsProps } from './fields.tsx';
-import { changed, without } from './lists.ts';
+import { changed, earlier, without } from './lists.ts';
 import { PathField } from './path-field.tsx';
 
 const buses: readonly Option[] = [
@@ -28,7 +28,8 @@ export function DiskFields({ draft, problems, onChange, disabled = false }: Fiel
     <>
       {draft.disks.map((disk, index) => (
         <DiskField key={index} disk={disk} number={index + 1} problems={problems} disabled={disabled}
-          onChange={(part) => set(changed(draft.disks, index, part))} onRemove={() => set(without(draft.disks, index))} />
+          onChange={(part) => set(changed(draft.disks, index, part))} onRemove={() => set(without(draft.disks, index))}
+          {...(draft.boot.kind === 'firmware' && draft.disks.length > 1 ? { boots: index + 1, onEarlier: () => set(earlier(draft.disks, index)) } : {})} />
       ))}
       <div className="input-row">
         <Button icon={HardDrive} disabled={disabled} onClick={() => add({})}>Add a disk</Button>
@@ -44,9 +45,12 @@ interface DiskFieldProps extends Pick<FieldsProps, 'problems'> {
   readonly disabled: boolean;
   readonly onChange: (part: Partial<DiskConfig>) => void;
   readonly onRemove: () => void;
+  /** Its turn when firmware looks for a system. */
+  readonly boots?: number;
+  readonly onEarlier?: () => void;
 }
 
-function DiskField({ disk, number, problems, disabled, onChange, onRemove }: DiskFieldProps): ReactNode {
+function DiskField({ disk, number, problems, disabled, onChange, onRemove, boots, onEarlier }: DiskFieldProps): ReactNode {
   const drive = disk.kind === 'cdrom';
   const title = drive ? `CD-ROM ${number}` : `Disk ${number}`;
   return (
@@ -58,6 +62,9 @@ function DiskField({ disk, number, problems, disabled, onChange, onRemove }: Dis
         {!drive && <Select label={`Format of disk ${number}`} value={disk.format} options={formats} disabled={disabled} onPick={(format) => onChange({ format: format as DiskConfig['format'] })} />}
         {!drive && <Switch label={`Disk ${number} is read-only`} on={disk.readOnly} disabled={disabled} onTurn={(readOnly) => onChange({ readOnly })} />}
         {!drive && <span className="note">Read-only</span>}
+        <span className="spacer" />
+        {boots !== undefined && <span className="note">{boots === 1 ? 'Boots first' : `Boots ${boots}.`}</span>}
+        {boots !== undefined && <IconButton icon={ArrowUp} label={`${title} boots earlier`} disabled={disabled || boots === 1} onClick={onEarlier} />}
         <IconButton icon={X} label={`Remove ${title}`} disabled={disabled} onClick={onRemove} />
       </div>
     </div>

@@ -93,7 +93,8 @@ describe('the interface against the engine', () => {
     expect(await page.getByRole('button', { name: 'Save changes' }).isDisabled()).toBe(true);
     await page.getByLabel('Memory', { exact: true }).fill('128M');
     await page.getByLabel('Notes').fill('For the end-to-end test.');
-    await page.getByRole('switch', { name: 'Console on COM2' }).click();
+    await page.getByRole('combobox', { name: 'Connection of COM2' }).click();
+    await page.getByRole('option', { name: /^Terminal/ }).click();
     await page.getByRole('button', { name: 'Save changes' }).click();
     await page.getByRole('tab', { name: 'COM2' }).waitFor();
   });

@@ -52,6 +52,26 @@ describe('hardware in the interface', () => {
     expect(await configOf('Installer')).toMatchObject({ networks: [], disks: [{ kind: 'cdrom' }] });
   });
 
+  it('changes the order in which firmware tries disks, and connects serial ports', async () => {
+    await page.getByRole('button', { name: 'Add a disk' }).click();
+    await page.getByLabel('Disk 2', { exact: true }).last().fill(join(library, 'disk.img'));
+    await page.getByRole('button', { name: 'Disk 2 boots earlier' }).click();
+    for (const [port, connection, field, value] of [['COM2', /^TCP server/, 'COM2: port of 127.0.0.1', '4567'], ['COM3', /^Pseudoterminal/, 'COM3: link to the terminal', join(library, 'com3')]] as const) {
+      await page.getByRole('combobox', { name: `Connection of ${port}` }).click();
+      await page.getByRole('option', { name: connection }).click();
+      await page.getByLabel(field, { exact: true }).fill(value);
+    }
+    await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'serial.png'), fullPage: true });
+    await page.getByRole('button', { name: 'Save changes' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
+    const config = await configOf('Installer');
+    expect(config.disks).toMatchObject([{ kind: 'disk' }, { kind: 'cdrom' }]);
+    expect((config as { serial?: unknown[] }).serial?.slice(1, 3)).toMatchObject([{ attach: 'console', line: { kind: 'tcp-server', port: 4567 } }, { line: { kind: 'pty', path: join(library, 'com3') } }]);
+    await page.getByRole('button', { name: 'Remove Disk 1' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
+  });
+
   it('shares a folder, gives a balloon and sockets, and makes a serial port a virtio console', async () => {
     await page.getByRole('button', { name: 'Share a folder' }).click();
     await page.getByLabel('Folder 1', { exact: true }).fill(library);

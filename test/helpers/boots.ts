@@ -12,6 +12,7 @@ import { startTestEngine, until } from './engine.ts';
 import { gptDisk, rootPartition } from './gptDisk.ts';
 import { fetchOnce, GuestShell, provideGuest } from './guests.ts';
 import { installerAnswers, partitionDisk } from './installer.ts';
+import { serveInstallerMirror } from './installerMirror.ts';
 import { readFont, screenText } from './screen.ts';
 
 export interface Boot {
@@ -142,9 +143,10 @@ function emptyDisk(folder: string): string {
 async function installerOnSerial(folder: string, report: (line: string) => void): Promise<void> {
   const images = join(await packageFiles('installer', installerPackage), installerImages);
   const disk = emptyDisk(folder);
+  const mirror = await serveInstallerMirror(report);
   const shell = new GuestShell([
-    'run', '--kernel', join(images, 'linux'), '--initrd', join(images, 'initrd.gz'), '--append', `console=ttyS0,115200n8 ${installerAnswers}`, '--memory', '1G',
-    '--disk', disk, '--net', 'user', '--timeout', '3600',
+    'run', '--kernel', join(images, 'linux'), '--initrd', join(images, 'initrd.gz'), '--append', `console=ttyS0,115200n8 ${installerAnswers} ${mirror.answers}`, '--memory', '1G',
+    '--disk', disk, '--net', 'user,host-loopback', '--timeout', '3600',
   ]);
   let read = 0;
   try {
@@ -157,6 +159,7 @@ async function installerOnSerial(folder: string, report: (line: string) => void)
       },
     }, INSTALLER_PATIENCE_MS, report);
   } finally {
+    mirror.close();
     shell.child.kill('SIGKILL');
     await shell.ended;
   }
@@ -167,11 +170,12 @@ async function installerOnDisplay(folder: string, report: (line: string) => void
   const images = join(await packageFiles('installer', installerPackage), installerImages);
   const disk = emptyDisk(folder);
   const font = readFont();
+  const mirror = await serveInstallerMirror(report);
   const { client, end } = await startTestEngine(undefined, machineModuleUrl());
   const vm = 'Installer';
-  const boot = { kind: 'image' as const, kernel: join(images, 'linux'), initrd: join(images, 'initrd.gz'), append: `fb=false ${installerAnswers}`, modules: [] };
+  const boot = { kind: 'image' as const, kernel: join(images, 'linux'), initrd: join(images, 'initrd.gz'), append: `fb=false ${installerAnswers} ${mirror.answers}`, modules: [] };
   try {
-    await client.call('vm.create', { config: { name: vm, boot, memoryBytes: 1 << 30, display: 'vga', disks: [{ ...diskDefaults, path: disk }], networks: [networkDefaults] } });
+    await client.call('vm.create', { config: { name: vm, boot, memoryBytes: 1 << 30, display: 'vga', disks: [{ ...diskDefaults, path: disk }], networks: [{ ...networkDefaults, hostLoopback: true }] } });
     await client.call('vm.start', { vm });
     await partitionDisk({
       text: async () => screenText((await client.call('display.capture', { vm })).png, font),
@@ -184,6 +188,7 @@ async function installerOnDisplay(folder: string, report: (line: string) => void
     await client.call('vm.stop', { vm, force: true });
     await until(async () => (await client.call('vm.get', { vm })).processId === null, 'the process is gone');
   } finally {
+    mirror.close();
     await end();
   }
   checkPartitioned(disk);

@@ -30,7 +30,7 @@ const finished = 'Installing the base system';
 
 /** Questions that are no part of the first screens, answered on the command line of the installer's kernel. */
 export const installerAnswers = [
-  'netcfg/get_hostname=debian', 'netcfg/get_domain=local', 'mirror/country=manual', 'mirror/http/hostname=deb.debian.org', 'mirror/http/directory=/debian',
+  'netcfg/get_hostname=debian', 'netcfg/get_domain=local',
   'passwd/root-password=debian', 'passwd/root-password-again=debian', 'passwd/make-user=false', 'clock-setup/ntp=false', 'time/zone=Etc/UTC',
 ].join(' ');
 

@@ -16,6 +16,8 @@ export class EntryBudget {
   readonly #sampled: boolean;
   readonly #exact: boolean;
   #end = 0;
+  /** Instructions of the longest part, for whoever watches a processor closely. */
+  most = Infinity;
   /** Whether this is the part that regions take no part in. */
   tail = false;
 
@@ -44,7 +46,7 @@ export class EntryBudget {
     this.tail = this.#exact && this.#sampled && left <= REGION_REACH;
     const most = this.#exact && this.#sampled && !this.tail ? left - REGION_REACH : left;
     this.#view.setUint32(REGIONS_OFF, this.tail ? 1 : 0, true);
-    this.#view.setBigInt64(BUDGET, BigInt(this.#sampled && !this.tail ? Math.min(most, untilSample(now)) : most), true);
+    this.#view.setBigInt64(BUDGET, BigInt(Math.min(this.most, most, this.#sampled && !this.tail ? untilSample(now) : most)), true);
     return true;
   }
 }

@@ -141,6 +141,7 @@ export class Processor {
   formsCompiled = 0;
   readonly jit: JitManager | null = null;
   readonly debug: DebugUnit;
+  private observer: (() => void) | null = null;
   /** Which guest-physical pages are mapped, and how. */
   readonly ept: RootEpt;
   readonly vcpus: number;
@@ -213,6 +214,12 @@ export class Processor {
     this.ept = new RootEpt(this.memory);
     this.ept.map(0, options.ramBytes, PAGE_RAM);
     for (let vcpu = 0; vcpu < this.vcpus; vcpu++) this.view.setUint32(this.fieldOf(vcpu, ROOT_EPT_POINTER), ROOT_EPT, true);
+  }
+
+  /** Calls somebody as often as can be, between instructions: wherever the interpreter jumps and a region ends. */
+  observe(observer: (() => void) | null): void {
+    this.observer = observer;
+    this.budget.most = observer ? 1 : Infinity;
   }
 
   /** The vCPU that everything here is about, from 0. */
@@ -403,6 +410,7 @@ export class Processor {
       const stepping = alone || view.getUint32(STEP_REASON, true) !== 0;
       const ran = stepping ? this.step(long) : this.run(long)(0);
       const code = ran === RUN_STEP ? this.step(long) : ran;
+      this.observer?.();
       if (code === RUN_EXIT) {
         if (view.getUint32(EXIT_REASON, true) !== EXIT_DEBUGGER) return this.leave();
         view.setUint32(FAULT, 0, true);

@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs';
 import { DEFAULT_MODEL, findModel } from '../cpu/models.ts';
 import type { CpuModel, Feature } from '../cpu/models.ts';
 import { Processor } from '../cpu/processor.ts';
-import type { ExecutedForm } from '../cpu/processor.ts';
 import { Cpuid } from '../vmm/cpuid.ts';
 import { Vmm } from '../vmm/vmm.ts';
 import { VirtualClock, tscPerNs } from '../platform/clock.ts';
@@ -55,17 +54,18 @@ export async function createMachine(config: MachineConfig, host: MachineHost): P
   return build(config, host, false);
 }
 
-/** A slower machine that counts what it executes; for the choice of the interpreter's hot forms. */
-export interface ProfiledMachine extends Machine {
-  /** What was executed since the last call. Call every few seconds: the counters have 32 bits. */
-  takeProfile(): ExecutedForm[];
+/** A machine with its inside, for tools that count what it executes, or compare two. */
+export interface OpenMachine extends Machine {
+  readonly cpu: Processor;
+  readonly vmm: Vmm;
 }
 
-export async function createProfiledMachine(config: MachineConfig, host: MachineHost): Promise<ProfiledMachine> {
-  return build(config, host, true);
+/** @param profile it counts what it executes, and is slower: for the choice of the interpreter's hot forms */
+export async function createOpenMachine(config: MachineConfig, host: MachineHost, profile = false): Promise<OpenMachine> {
+  return build(config, host, profile);
 }
 
-async function build(config: MachineConfig, host: MachineHost, profile: boolean): Promise<ProfiledMachine> {
+async function build(config: MachineConfig, host: MachineHost, profile: boolean): Promise<OpenMachine> {
   const model = findModel(config.cpuModel || DEFAULT_MODEL);
   if (!model) throw new BootError(`there is no CPU model '${config.cpuModel}'`);
   const topology = config.topology ?? flatTopology(config.cpus);
@@ -189,7 +189,8 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       return gdb.held;
     },
     answer: (kind, question) => answerQuestion({ cpu, pc, vmm: root, gdb, restore: goBack }, kind, question),
-    takeProfile: () => cpu.takeProfile(),
+    cpu,
+    vmm: root,
   };
 }
 

@@ -21,8 +21,6 @@ import { RAX, Vcpu } from './vcpu.ts';
 import type { InitialVcpuState } from '../boot/loader.ts';
 
 const INTERRUPT_FLAG = 0x200;
-/** How long a slice lasts. */
-const SLICE_MS = 1;
 
 export class Vmm {
   private readonly cpu: Processor;
@@ -92,10 +90,13 @@ export class Vmm {
     return this.turns.current;
   }
 
-  /** Runs the guest for about a millisecond. */
+  /** How long a slice lasts, in milliseconds of the host; 0: one VM entry. */
+  sliceMs = 1;
+
+  /** Runs the guest for a slice. */
   runSlice(): SliceResult {
     const { cpu, pc, turns } = this;
-    const end = performance.now() + SLICE_MS;
+    const end = performance.now() + this.sliceMs;
     for (;;) {
       pc.poll();
       if (pc.exit) return { kind: 'stopped', exit: pc.exit };

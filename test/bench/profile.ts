@@ -4,7 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createProfiledMachine } from '../../core/machine/create.ts';
+import { createOpenMachine } from '../../core/machine/create.ts';
 import type { Guest } from '../helpers/guests.ts';
 import { printTable } from './table.ts';
 
@@ -57,10 +57,10 @@ async function countPhases(guest: Guest & { readonly name: string }): Promise<Ma
   const take = (): void => {
     const counts = phases.get(phase) ?? new Map<string, number>();
     // The interpreter's own operations (ends of pages and the like) are no forms of instructions.
-    for (const { name, count } of machine.takeProfile()) if (!name.startsWith('operation')) counts.set(name, (counts.get(name) ?? 0) + count);
+    for (const { name, count } of machine.cpu.takeProfile()) if (!name.startsWith('operation')) counts.set(name, (counts.get(name) ?? 0) + count);
     phases.set(phase, counts);
   };
-  const machine = await createProfiledMachine({
+  const machine = await createOpenMachine({
     memoryBytes: 512 << 20, cpus: 1, cpuModel: '', jit: 'off', clock: 'wall',
     boot: { kind: 'image', kernel: readFileSync(guest.kernel), initrd: readFileSync(guest.initramfs), append: 'console=ttyS0 quiet', modules: [] },
   }, {
@@ -79,7 +79,7 @@ async function countPhases(guest: Guest & { readonly name: string }): Promise<Ma
         line = '';
       }
     },
-  });
+  }, true);
   let taken = performance.now();
   for (;;) {
     const result = machine.runSlice();

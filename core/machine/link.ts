@@ -79,6 +79,15 @@ export class Link {
     return Atomics.load(this.#control, WAKE);
   }
 
+  /** Core: waits, awake, until woken after `count` was read; false when the time is over first. */
+  poll(count: number, milliseconds: number): boolean {
+    const end = performance.now() + milliseconds;
+    do {
+      if (Atomics.load(this.#control, WAKE) !== count) return true;
+    } while (performance.now() < end);
+    return false;
+  }
+
   /** Core: sleeps until woken after `count` was read, or until the time is over (null: for ever). */
   sleep(count: number, milliseconds: number | null): void {
     Atomics.wait(this.#control, WAKE, count, milliseconds ?? Number.POSITIVE_INFINITY);

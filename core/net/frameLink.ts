@@ -147,6 +147,11 @@ class FrameRing {
     if (waiting.async) await waiting.value;
   }
 
+  /** More than half full: the producer may have found no room. */
+  get crowded(): boolean {
+    return this.#used() > RING_BYTES / 2;
+  }
+
   /** Wakes whoever waits for an arrival. */
   wake(): void {
     Atomics.notify(this.#words, this.#head);

@@ -62,15 +62,17 @@ export class NetworkPort {
     while (!this.#stopped) {
       await toNetwork.arrival();
       let count = 0;
+      let crowded = false;
       for (let frame = toNetwork.peek(); frame && !this.#stopped && count < FRAMES_AT_ONCE; frame = toNetwork.peek()) {
         this.#capture?.record(frame.bytes.slice());
         this.#network.receive(frame);
+        crowded ||= toNetwork.crowded;
         toNetwork.drop();
         count += 1;
       }
       this.#network.settle();
-      // The device may wait for room.
-      this.#wake();
+      // Only then the device may wait for room; a guest that waits for an answer is not to be woken for nothing.
+      if (crowded) this.#wake();
       if (count === FRAMES_AT_ONCE) await new Promise((resolve) => setImmediate(resolve));
     }
   }

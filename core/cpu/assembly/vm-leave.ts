@@ -10,6 +10,7 @@ import { enterBank, leaveBank } from './tlb-context';
 import { REGION_ABORT, currentVmcs, fieldOffset, get, get32, physicalHost, releaseVmcs, set } from './vmcs';
 import { loadMsrs, storeMsrs } from './vm-msrs';
 import { moveGuestState, movePdptes } from './vm-state';
+import { ownTimeStamp } from './time';
 import { preemptionTimerLeft } from './vm-timer';
 import {
   ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CS, DEBUG_EXITS, DEBUG_MODE, DELIVERY,
@@ -37,6 +38,9 @@ const HOST_TSS: u32 = 0x8b;
 
 /** Completes the pending exit: JUMP, in L1's handler, or EXIT after a VMX abort. */
 export function completeVmExit(): i32 {
+  const stored = get32(F.EXIT_MSR_STORE_COUNT);
+  // The exit happens now: what it takes to save the guest is behind it.
+  const time = stored ? ownTimeStamp() : 0;
   store<u32>(FAULT, 0);
   store<u32>(DELIVERY, 0);
   const vectoring = load<u32>(IDT_VECTORING_INFO);
@@ -48,7 +52,7 @@ export function completeVmExit(): i32 {
   if (vectoring & INFO_VALID && vectoring & 0x400) set(F.EXIT_INSTRUCTION_LENGTH, load<u32>(VECTORING_LENGTH));
   set(F.ENTRY_INTERRUPTION_INFORMATION, get32(F.ENTRY_INTERRUPTION_INFORMATION) & ~INFO_VALID);
   saveGuest();
-  if (!storeMsrs(get(F.EXIT_MSR_STORE_ADDRESS), get32(F.EXIT_MSR_STORE_COUNT))) return abort(1);
+  if (!storeMsrs(get(F.EXIT_MSR_STORE_ADDRESS), stored, time)) return abort(1);
   return loadHost();
 }
 

@@ -14,9 +14,10 @@ export function startPreemptionTimer(): void {
 
 /** What the field is to hold after an exit, 0 when the timer is not active. */
 export function preemptionTimerLeft(): u32 {
+  if (!(load<u32>(ACTIVE_PIN) & PIN_PREEMPTION_TIMER)) return 0;
   const now = ownTimeStamp();
   const deadline = load<u64>(PREEMPTION_DEADLINE);
-  return load<u32>(ACTIVE_PIN) & PIN_PREEMPTION_TIMER ? (now < deadline ? u32((deadline - now + 31) >> RATE) : 0) : 0;
+  return now < deadline ? u32((deadline - now + 31) >> RATE) : 0;
 }
 
 export function preemptionTimerExpired(): bool {

@@ -6,6 +6,7 @@ import { BlockError } from './blockDevice.ts';
 import type { BlockDevice, BlockFailure } from './blockDevice.ts';
 import { DirectAccess } from './direct.ts';
 import type { DirectImage } from './direct.ts';
+import { Room } from './room.ts';
 
 const SLOTS = 64;
 /** The most that one slot carries; longer requests take several. */
@@ -17,6 +18,9 @@ const word = { asked: 0, taken: 1, answered: 2, seen: 3, askRing: 4, answerRing:
 /** Words of a slot. Offsets are below 2^53: two words. */
 const field = { operation: 0, offsetLow: 1, offsetHigh: 2, length: 3, status: 4, count: 5 } as const;
 const DATA = Math.ceil((word.slots + SLOTS * field.count) / 16) * 64;
+
+/** In place of a status: nobody waits for the answer any more. */
+const ABANDONED = -1;
 
 /** `switch`: what the disk has prepared happens between what was asked before and after (BlockDevice.switchLayer). */
 const operations = ['read', 'write', 'flush', 'discard', 'zero', 'switch'] as const;
@@ -134,6 +138,10 @@ export class DiskClient implements Disk {
 
   abandon(): void {
     for (const piece of [...this.#pieces, ...this.#waiting]) if (piece !== null) piece.running.abandoned = true;
+    // What still waits for room must not happen after what comes next.
+    this.#pieces.forEach((piece, slot) => {
+      if (piece !== null && piece.running.request.operation !== 'switch') Atomics.store(this.#words, word.slots + slot * field.count + field.status, ABANDONED);
+    });
     // A switch is not the guest's.
     this.#waiting = this.#waiting.filter(({ running }) => running.request.operation === 'switch');
   }
@@ -209,17 +217,19 @@ export class DiskServer {
   readonly #bytes: Uint8Array;
   readonly #device: BlockDevice;
   readonly #wake: () => void;
+  readonly #room: Room;
   readonly #idle: (() => void)[] = [];
   #taken = 0;
   #running = 0;
   #stopped = false;
 
   /** @param wake called after an answer: the core may sleep */
-  constructor(buffer: SharedArrayBuffer, device: BlockDevice, wake: () => void) {
+  constructor(buffer: SharedArrayBuffer, device: BlockDevice, wake: () => void, room = new Room()) {
     this.#words = new Int32Array(buffer, 0, DATA / 4);
     this.#bytes = new Uint8Array(buffer, DATA);
     this.#device = device;
     this.#wake = wake;
+    this.#room = room;
     // Another disk may have been served here before: everything that was asked of it has been answered.
     this.#taken = Atomics.load(this.#words, word.answered);
     void this.#serve();
@@ -229,6 +239,7 @@ export class DiskServer {
   async stop(): Promise<void> {
     this.#stopped = true;
     Atomics.notify(this.#words, word.asked);
+    this.#room.again();
     if (this.#running > 0) await new Promise<void>(resolve => this.#idle.push(resolve));
     await this.#device.close();
   }
@@ -252,7 +263,8 @@ export class DiskServer {
     const base = word.slots + slot * field.count;
     let status = 0;
     try {
-      await this.#perform(base, slot);
+      const isGivenUp = (): boolean => this.#stopped || Atomics.load(this.#words, base + field.status) === ABANDONED;
+      await this.#room.attempt(() => this.#perform(base, slot), isGivenUp);
     } catch (error) {
       status = 1 + failures.indexOf(error instanceof BlockError ? error.failure : 'io');
     }

@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseWith } from '../contract/errors.ts';
 import type { ContractError } from '../contract/errors.ts';
+import { surviveFileSizeLimit } from '../block/room.ts';
 import { unrepeatableNetwork } from '../contract/hardware.ts';
 import { inBootOrder, virtioConsoles } from './hardware-options.ts';
 import { defaultSerial, vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
@@ -14,7 +15,6 @@ import { listenForGdb } from '../machine/debugger.ts';
 import { readMachineConfig } from '../machine/files.ts';
 import { encodePng } from '../machine/pictures.ts';
 import { Runner } from '../machine/runner.ts';
-import type { MachineService } from '../machine/runner.ts';
 import { MachineServices } from '../machine/services.ts';
 import type { MachineConfig, MachineExit, MachineStatistics } from '../machine/types.ts';
 import { changesFrom } from './machine-options.ts';
@@ -55,7 +55,8 @@ export async function run(options: RunOptions): Promise<number> {
   if (settings.clock === 'instructions' && settings.networks.length > 0) process.stderr.write(`${unrepeatableNetwork}\n`);
   const config = { ...images, ...services.descriptions, testDevices: options.testDevices === true };
   const started = performance.now();
-  const ending = await runMachine(config, services.list, { timeoutSeconds, gdb: settings.gdb, screenshot: options.screenshot });
+  surviveFileSizeLimit();
+  const ending = await runMachine(config, services, { timeoutSeconds, gdb: settings.gdb, screenshot: options.screenshot });
   if (!('status' in ending)) return reportError(nameImage(ending, settings.boot), options.json === true);
   if (ending.message !== '') process.stderr.write(`${ending.message}\n`);
   if (options.stats !== undefined) writeFile('--stats', options.stats, `${JSON.stringify(summary(ending, (performance.now() - started) / 1000), null, 2)}\n`);
@@ -71,7 +72,7 @@ interface RunLimits {
 }
 
 function runMachine(
-  config: MachineConfig, services: readonly MachineService[], { timeoutSeconds, gdb, screenshot }: RunLimits,
+  config: MachineConfig, { list: services, disks: { room } }: MachineServices, { timeoutSeconds, gdb, screenshot }: RunLimits,
 ): Promise<Ending | ContractError> {
   return new Promise((resolve) => {
     let blocked = false;
@@ -115,6 +116,13 @@ function runMachine(
         paused: () => undefined,
         stopped: (exit, statistics) => finish({ ...endingOf(exit), reason: exit.reason, statistics }),
       },
+    });
+    room.listen({
+      full: (message) => {
+        process.stderr.write(`vanderpool: a disk of the host is full, the guest waits until there is room: ${message}\n`);
+        runner.pause();
+      },
+      room: () => runner.resume(),
     });
     const terminal = new Terminal({ send: (bytes) => runner.writeInput(0, bytes), quit: () => cut('quit', Status.ok, '') });
     if (timeoutSeconds !== null) {

@@ -197,11 +197,12 @@ function networkText({ model, attach, mac, forwards, slot, switchName, switchDhc
   return `${model}${mac === '' ? '' : ` ${mac}`}${attach === 'switch' ? `, switch ${switchName}${switchDhcp ? ' with DHCP' : ''}` : ''}${attach === 'none' || !linkUp ? ', cable unplugged' : ''}${slotText(slot)}${ports}`;
 }
 
-function describeVm({ id, config, state, exit, startedAt, createdAt, processId }: Vm): string {
+function describeVm({ id, config, state, problem, exit, startedAt, createdAt, processId }: Vm): string {
   const { boot, serial } = config;
   const image = boot.kind === 'image' && config.firmware === '' ? boot : null;
   return list([
     ['Name', config.name], ['State', state], ['Started', time(startedAt)], ['Process', processId === null ? '' : String(processId)],
+    ['Waits for', problem === null ? '' : `room on a disk of the host: ${problem}`],
     ['Last end', exit ? `${exit.reason}, ${time(exit.at)}${exit.detail === '' ? '' : `\n${exit.detail}`}` : ''],
     ['Memory', formatMemory(config.memoryBytes)], ['Processors', [String(config.cpus), config.cpuModel, config.topology ? formatTopology(config.topology) : ''].filter(Boolean).join(' ')],
     ['JIT', config.jit], ['Clock', config.clock], ['GDB', config.gdb === null ? '' : `127.0.0.1:${config.gdb.port}${config.gdb.wait ? ', waits for it' : ''}`],

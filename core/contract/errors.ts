@@ -5,7 +5,7 @@ import { z } from 'zod';
 export const errorCodes = [
   'bad-request', 'bad-field', 'unknown-operation', 'not-found', 'name-taken', 'wrong-state', 'bad-image', 'file-unreadable', 'image-in-use',
   'device-taken', 'device-missing',
-  'library-unusable', 'library-locked', 'library-newer', 'engine-unreachable', 'engine-stopping', 'vm-crashed', 'cancelled', 'snapshot-damaged', 'forbidden', 'internal',
+  'library-unusable', 'library-locked', 'library-newer', 'engine-unreachable', 'engine-stopping', 'vm-crashed', 'disk-full', 'cancelled', 'snapshot-damaged', 'forbidden', 'internal',
 ] as const;
 
 export const errorCode = z.enum(errorCodes);

@@ -183,6 +183,8 @@ export const vm = z.strictObject({
   startedAt: z.int().nullable(),
   /** Process that runs the guest; null when none runs. */
   processId: z.int().nullable(),
+  /** Why it is paused although nobody paused it, such as a full disk of the host; null: nothing is wrong. */
+  problem: z.string().nullable(),
 });
 export type Vm = z.infer<typeof vm>;
 

@@ -26,6 +26,8 @@ export interface GuestEvents {
   state(state: VmState): void;
   metrics(sample: MetricsEvent): void;
   exits(event: ExitsEvent): void;
+  /** Why the guest waits although nobody asked it to; null: it goes on. */
+  problem(message: string | null): void;
   /** The card of a hot-plug slot is out. */
   released(slot: number): void;
   /** The process is gone. `error` is set when that is nobody's wish. */
@@ -70,6 +72,7 @@ export class Guest {
   /** Bytes of output that the process may still send, by port. */
   readonly #credit: number[] = Array.from({ length: SERIAL_PORTS }, () => OUTPUT_CREDIT);
   #state: VmState = 'starting';
+  #problem: string | null = null;
   #button: NodeJS.Timeout | undefined;
   #snapshot: SnapshotTask | null = null;
   #restoring: PromiseWithResolvers<void> | null = null;
@@ -96,6 +99,11 @@ export class Guest {
 
   get processId(): number | null {
     return this.#process.processId;
+  }
+
+  /** Why it waits although nobody asked it to; null: it does not. */
+  get problem(): string | null {
+    return this.#problem;
   }
 
   get state(): VmState {
@@ -323,6 +331,9 @@ export class Guest {
       case 'paused':
         if (this.#state !== 'stopping') this.#become(message.paused ? 'paused' : 'running');
         return;
+      case 'disk-full':
+        this.#problem = message.message;
+        return this.#events.problem(message.message);
       case 'output': return this.#output(message.port, message.data);
       case 'taken': return this.#consoles[message.port]?.inputTaken(message.bytes);
       case 'exits': return this.#events.exits(message.event);

@@ -1,4 +1,5 @@
 /** The engine process: `engine.js FOLDER`. Tells its parent, when it has one, whether it is ready, and then lives by itself. */
+import { surviveFileSizeLimit } from '../block/room.ts';
 import { asContractError } from '../contract/errors.ts';
 import type { ErrorShape } from '../contract/errors.ts';
 import { machineModuleUrl } from '../machine/entries.ts';
@@ -19,6 +20,7 @@ async function main(): Promise<void> {
   if (folder === undefined) throw new Error('The engine needs the folder of its library.');
   const engine = new Engine({ folder, launch: forkVmProcess, machineModule: machineModuleUrl(), idleMs: IDLE_MS, stopped: () => process.exit(0) });
   await engine.open();
+  surviveFileSizeLimit();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void engine.leave().finally(() => process.exit(0)));
   process.on('SIGHUP', () => undefined); // The terminal that it was started from may close.
   greet({ type: 'ready' });

@@ -139,6 +139,7 @@ export class Supervisor {
           for (const { listener } of this.#exitWatchers.get(vm.id) ?? []) listener(event);
         },
         released: (slot) => void this.cards.released(vm.id, slot).catch((error: unknown) => this.tell({ kind: 'error', vmId: vm.id, error: asContractError(error).toShape() })),
+        problem: (message) => void this.#hasProblem(vm.id, message).catch((error: unknown) => this.tell({ kind: 'error', vmId: vm.id, error: asContractError(error).toShape() })),
         ended: (exit, error) => {
           lines.close();
           void this.#ended(vm.id, exit, error);
@@ -198,6 +199,7 @@ export class Supervisor {
     if (guest.state !== 'paused') throw wrongState(vm, 'it cannot be resumed', 'Only a paused VM can.');
     guest.resume();
     const after = await this.#settled(vm.id, guest, 'running');
+    if (after.state === 'paused' && after.problem !== null) throw noRoom(after.config.name, after.problem);
     if (after.state === 'paused' && vm.config.gdb !== null) {
       throw wrongState(after, 'GDB holds it', `Let it go on at GDB's prompt, or connect there (target remote :${vm.config.gdb.port}) and detach.`);
     }
@@ -340,6 +342,12 @@ export class Supervisor {
     }
   }
 
+  async #hasProblem(id: string, problem: string | null): Promise<void> {
+    const vm = this.#changed(await this.#library.get(id));
+    this.#library.note(id, problem === null ? 'room again' : 'no room', problem ?? '');
+    if (problem !== null) this.tell({ kind: 'error', vmId: id, error: noRoom(vm.config.name, problem).toShape() });
+  }
+
   async #ended(id: string, exit: VmExit, error: ContractError | null): Promise<void> {
     this.#guests.delete(id);
     const state = error && exit.reason !== 'failed-to-start' ? 'crashed' : 'stopped';
@@ -369,9 +377,13 @@ export class Supervisor {
   /** What is stored says what was last recorded; a live process knows better. */
   #withProcess(vm: Vm): Vm {
     const guest = this.#guests.get(vm.id);
-    if (guest) return { ...vm, state: guest.state, processId: guest.processId };
+    if (guest) return { ...vm, state: guest.state, processId: guest.processId, problem: guest.problem };
     return this.#library.snapshots.suspended(vm.id) ? { ...vm, state: 'suspended' } : vm;
   }
+}
+
+function noRoom(name: string, problem: string): ContractError {
+  return new ContractError('disk-full', `The VM "${name}" is paused: a disk of the host has no room for what it writes (${problem}).`, 'Make room there: it then goes on by itself.');
 }
 
 export function wrongState(vm: Vm, what: string, hint: string): ContractError {

@@ -24,6 +24,7 @@ import type { LoadedBoot, Machine, MachineConfig, MachineHost, RestorePoint } fr
 import { PAGE_MMIO, PAGE_RAM, PAGE_ROM } from '../cpu/layout.ts';
 import { checkFirmware } from './firmware.ts';
 import { VariableStore } from './variables.ts';
+import { WallTime } from './wallTime.ts';
 import { entryChecker } from '../vmx/entry.ts';
 import { writeVmxTables } from '../vmx/tables.ts';
 
@@ -122,6 +123,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     // A port that is a virtio console has a UART with nothing behind it.
     serialOutput: (port, bytes) => void (config.consoles?.some(row => row.port === port) || host.serialOutput(port, bytes)), assigned: config.devices ?? [],
   });
+  const wallTime = new WallTime(clock, pc.rtc, sources.chance !== null);
   const variables = boot.kind === 'firmware' && boot.variables?.path && pc.flash ? new VariableStore(pc.flash, boot.variables.path) : null;
   const root = new Vmm(cpu, pc, model, topology, config.kvm === 'on' ? () => sources.wallBefore(clock.nowNs()) : null);
   vmm = root;
@@ -144,7 +146,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     root.reset(pc.boot(read));
     images = spoolImages(read);
   };
-  if (config.restore) restoreMachine(config.restore, { pc, root, pager, sources }, 'new');
+  if (config.restore) restoreMachine(config.restore, { pc, root, pager, sources, wallTime }, 'new');
   else start();
   const wake = (): void => {
     const state = pc.wake();
@@ -154,7 +156,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const goBack = (point: RestorePoint, from: Uint8Array | null): void => {
     pc.reset();
     pc.switchLayers();
-    restoreMachine(point, { pc, root, pager, sources }, from);
+    restoreMachine(point, { pc, root, pager, sources, wallTime }, from);
   };
   return {
     runSlice: () => {
@@ -166,7 +168,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       return result;
     },
     serialInput: (port, bytes) => pc.serialInput(port, bytes),
-    setPaused: paused => (paused ? clock.pause() : clock.resume()),
+    setPaused: paused => wallTime.setPaused(paused),
     powerButton: () => pc.powerButton(),
     reset: () => {
       pager.forget();
@@ -175,7 +177,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       start();
     },
     snapshot: (disks = false) => {
-      const state = clock.hold(() => saveMachine(pc, root, sources));
+      const state = clock.hold(() => saveMachine({ pc, root, sources, wallTime }));
       if (disks) pc.switchLayers();
       return { memory: pager.memory, state, pages: pager.begin() };
     },

@@ -1,6 +1,7 @@
 /** A VM's disks: opened and served by the I/O thread, used by the devices of the core thread. */
 import { DiskServer, createDiskBuffer } from '../block/link.ts';
 import { openImage } from '../block/open.ts';
+import { Room } from '../block/room.ts';
 import type { BlockDevice } from '../block/blockDevice.ts';
 import type { DirectImage } from '../block/direct.ts';
 import type { DiskConfig } from '../contract/hardware.ts';
@@ -80,6 +81,7 @@ export class MachineDisks {
   readonly descriptions: readonly MachineDisk[];
   /** Those of the configuration that snapshots hold. */
   readonly layered: LayeredDisks;
+  readonly room = new Room();
   readonly #open: OpenDisk[];
   #wake: () => void = () => undefined;
 
@@ -110,13 +112,13 @@ export class MachineDisks {
   /** Begins to answer the core thread. @param wake called when there is an answer */
   serve(wake: () => void): void {
     this.#wake = wake;
-    for (const disk of this.#open) disk.server = new DiskServer(disk.description.link, disk.device, wake);
+    for (const disk of this.#open) this.#serve(disk);
   }
 
   /** Opens and serves one more disk, for a hot-plug slot. @throws ContractError when it cannot be opened */
   async plug(disk: DiskConfig, slot: number, state: DiskState | null): Promise<MachineDisk> {
     const opened = await openDisk({ ...disk, slot }, slotSerial(slot), 'card.disk.path', openConfigured(disk, this.layered, state));
-    opened.server = new DiskServer(opened.description.link, opened.device, this.#wake);
+    this.#serve(opened);
     this.#open.push(opened);
     return opened.description;
   }
@@ -131,7 +133,7 @@ export class MachineDisks {
     const drive = this.#configured(position);
     await closeDisks([drive]);
     drive.device = emptyDrive;
-    drive.server = new DiskServer(drive.description.link, drive.device, this.#wake);
+    this.#serve(drive);
   }
 
   /** Opens and serves another image in an empty drive. @throws ContractError when it cannot be opened */
@@ -140,8 +142,12 @@ export class MachineDisks {
     const device = await openImage(path, { format: 'raw', readOnly: true });
     await drive.server?.stop();
     drive.device = device;
-    drive.server = new DiskServer(drive.description.link, device, this.#wake);
+    this.#serve(drive);
     return { size: device.size, direct: device.direct ?? null };
+  }
+
+  #serve(disk: OpenDisk): void {
+    disk.server = new DiskServer(disk.description.link, disk.device, this.#wake, this.room);
   }
 
   /** Disks of the configuration, in its order: those that were plugged in came last there, too. */
@@ -154,7 +160,7 @@ export class MachineDisks {
   /** The same for a disk of the host that is assigned to the machine. @throws ContractError when it cannot be opened */
   async plugAssigned(assigned: AssignedDisk): Promise<MachineDisk> {
     const opened = await openAssigned(assigned, 'device');
-    opened.server = new DiskServer(opened.description.link, opened.device, this.#wake);
+    this.#serve(opened);
     this.#open.push(opened);
     return opened.description;
   }

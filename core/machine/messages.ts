@@ -85,6 +85,8 @@ export const fromVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('started') }),
   z.strictObject({ type: z.literal('failed'), error: errorShape }),
   z.strictObject({ type: z.literal('paused'), paused: z.boolean() }),
+  /** A write of the guest's waits for room on a disk of the host, and the machine waits with it; null: there was room. */
+  z.strictObject({ type: z.literal('disk-full'), message: z.string().max(10_000).nullable() }),
   z.strictObject({ type: z.literal('output'), port: portNumber, data: bytes }),
   /** So many bytes of earlier input have left the process's queue. */
   z.strictObject({ type: z.literal('taken'), port: portNumber, bytes: z.int().min(0) }),

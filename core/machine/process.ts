@@ -1,5 +1,6 @@
 /** The VM process: this thread moves bytes and messages between the engine and the machine's core thread. One guest a process. */
 import { join } from 'node:path';
+import { surviveFileSizeLimit } from '../block/room.ts';
 import { asContractError, ContractError } from '../contract/errors.ts';
 import { DEVICES_MAXIMUM } from '../contract/device.ts';
 import type { AssignedDevice } from '../contract/device.ts';
@@ -32,6 +33,7 @@ const OUTPUT_PIECE = 32 * 1024;
 const FAREWELL_MS = 200;
 
 const parent = openParentPort();
+surviveFileSizeLimit();
 if (parent) serve(parent);
 else {
   process.stderr.write('This program is started by the Vanderpool engine.\n');
@@ -88,6 +90,10 @@ class Guest {
   #retry: NodeJS.Timeout | undefined;
   #gdb: GdbServer | null = null;
   #metrics: NodeJS.Timeout | undefined;
+  /** Whether the machine is to wait, whatever its disks do. */
+  #paused: boolean;
+  /** Whether it waits for room on a disk of the host. */
+  #full = false;
 
   constructor(
     engine: ParentPort, start: Extract<ToVmProcess, { type: 'start' }>, config: MachineConfig, services: MachineServices,
@@ -96,6 +102,8 @@ class Guest {
     this.#engine = engine;
     this.#send = send;
     this.#services = services;
+    this.#paused = start.paused;
+    services.disks.room.listen({ full: (message) => this.#waitForRoom(message), room: () => this.#waitForRoom(null) });
     this.#runner = new Runner({
       config, services: services.list,
       ...(start.restore ? { settings: start.config } : {}),
@@ -258,11 +266,25 @@ class Guest {
 
   /** `end`: the machine's state is saved; its disks are written out and closed, and the process goes. */
   #command(command: 'pause' | 'resume' | 'reset' | 'power-button' | 'end'): void {
-    if (command === 'pause') this.#runner.pause();
-    else if (command === 'resume') this.#runner.resume();
+    if (command === 'pause' || command === 'resume') this.#setPaused(command === 'pause');
     else if (command === 'reset') this.#runner.reset();
     else if (command === 'end') void this.#runner.terminate().finally(() => this.#finish({ type: 'stopped', exit: { reason: 'power-off' } }));
     else this.#runner.powerButton();
+  }
+
+  #setPaused(paused: boolean): void {
+    this.#paused = paused;
+    if (paused) this.#runner.pause();
+    else if (this.#full) this.#services.disks.room.again();
+    else this.#runner.resume();
+  }
+
+  /** @param message null: there is room again */
+  #waitForRoom(message: string | null): void {
+    this.#full = message !== null;
+    this.#send({ type: 'disk-full', message });
+    if (this.#full) this.#runner.pause();
+    else if (!this.#paused) this.#runner.resume();
   }
 
   /** The machine is paused: what its ports still hold is from before. */

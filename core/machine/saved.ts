@@ -10,13 +10,14 @@ import type { Pager } from './pager.ts';
 import type { Pc } from './pc.ts';
 import type { Sources } from './sources.ts';
 import type { RestorePoint } from './types.ts';
+import type { WallTime } from './wallTime.ts';
 
 const HOST = { name: 'host', version: 1 } as const;
 
 /** Between slices only. Plain data that can be written as JSON. */
-export function saveMachine(pc: Pc, root: Vmm, sources: Sources): Record<string, unknown> {
+export function saveMachine({ pc, root, sources, wallTime }: Omit<RestoredMachine, 'pager'>): Record<string, unknown> {
   const components = root.components.map((component) => [component.name, component.saveState()]);
-  return { ...pc.saveState(), ...Object.fromEntries(components), [HOST.name]: { version: HOST.version, wallMs: Date.now(), chance: sources.chance === null ? null : sources.chance >>> 0 } };
+  return { ...pc.saveState(), ...Object.fromEntries(components), [HOST.name]: { version: HOST.version, wallMs: wallTime.followed, chance: sources.chance === null ? null : sources.chance >>> 0 } };
 }
 
 export interface RestoredMachine {
@@ -24,6 +25,7 @@ export interface RestoredMachine {
   readonly root: Vmm;
   readonly pager: Pager;
   readonly sources: Sources;
+  readonly wallTime: WallTime;
 }
 
 /**
@@ -31,21 +33,19 @@ export interface RestoredMachine {
  * @param from the encoded map of the last snapshot of its memory; null: there is none. `new`: the machine was just made, and its memory is zeros
  * @throws ContractError `snapshot-damaged` saying what of it does not fit
  */
-export function restoreMachine({ state, map, segments }: RestorePoint, { pc, root, pager, sources }: RestoredMachine, from: Uint8Array | 'new' | null): void {
+export function restoreMachine({ state, map, segments }: RestorePoint, { pc, root, pager, sources, wallTime }: RestoredMachine, from: Uint8Array | 'new' | null): void {
   try {
     const states = new Map(Object.entries(typeof state === 'object' && state !== null ? state : {}));
     const host = StateReader.open(HOST, states.get(HOST.name));
     const wallMs = host.integer('wallMs', 0, 8.64e15);
-    const repeats = sources.chance !== null;
-    if (repeats) sources.chance = host.integer('chance', 1, 0xffffffff) | 0;
+    if (sources.chance !== null) sources.chance = host.integer('chance', 1, 0xffffffff) | 0;
     const pages = pager.memory.bytes / CHUNK_BYTES;
     const wanted = PageMap.decode(map, pages);
     pager.restore(new PageSource(wanted, new Map(segments)), from instanceof Uint8Array ? decodeBase(from, map, wanted) : new PageMap(pages), from === 'new');
     // The processor before the clock: with the instruction clock, time is counted from its instructions.
     for (const component of root.components) load(states, component);
     pc.loadState(state);
-    // A repeatable run knows nothing of the host's date.
-    if (!repeats) pc.rtc.advance(Math.max(0, Date.now() - wallMs));
+    wallTime.restored(wallMs);
   } catch (error) {
     if (error instanceof StateError || error instanceof MapError || error instanceof SegmentError) throw damagedSnapshot(error.message);
     throw error;

@@ -24,6 +24,8 @@ export interface TimeSource {
   /** From now on the guest waits, and may find the time anywhere; it has work. */
   idle?(): void;
   busy?(): void;
+  /** How far the guest's time is behind, in nanoseconds. */
+  lagNs?(): number;
 }
 
 /** Time between two looks at the clock that is more than this was somebody else's, while the guest had work. */
@@ -63,6 +65,7 @@ export function wallTimeSource(hostNs: () => number = () => Math.floor(performan
       idle = false;
       seen = hostNs();
     },
+    lagNs: () => lag,
   };
 }
 
@@ -205,6 +208,11 @@ export class VirtualClock implements Component {
   /** The guest has work: time does not leap. */
   busy(): void {
     this.source.busy?.();
+  }
+
+  /** How far virtual time has fallen behind the host's and is to be made up for. */
+  get lagNs(): number {
+    return this.source.lagNs?.() ?? 0;
   }
 
   /** Runs an action during which everybody sees one time; no time is lost. */

@@ -307,7 +307,7 @@ function toVm(row: VmRow, modules: readonly BootModuleRow[], ports: readonly Ser
       autostart: row.autostart === 1, schedule: row.schedule === null ? null : storedJson(row.schedule),
       serial: ports.map(({ attach, label, device, line }) => ({ attach, label, ...(device === 'uart' ? {} : { device }), ...(line === null ? {} : { line: storedJson(line) }) })), notes: row.notes,
     },
-    state: row.state, exit, position: row.position, createdAt: row.created_at, startedAt: row.started_at, processId: null,
+    state: row.state, exit, position: row.position, createdAt: row.created_at, startedAt: row.started_at, processId: null, problem: null,
   });
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];

@@ -83,6 +83,7 @@ export function togglePause(vm: Vm): void {
 /** One line about a VM for lists: what it does, or how it ended. */
 export function stateLine(vm: Vm): string {
   if (vm.state === 'suspended') return 'Suspended';
+  if (vm.problem !== null) return 'Paused: a disk of the host is full';
   if (isAlive(vm)) return vm.state.charAt(0).toUpperCase() + vm.state.slice(1);
   switch (vm.exit?.reason) {
     case 'power-off': return 'Powered off';

@@ -170,7 +170,7 @@ function scriptedVm(script: ScriptedVm, index: number): Vm {
   return {
     id: `00000000-0000-4000-8000-${String(index + 1).padStart(12, '0')}`,
     config: { ...vmDefaults, ...script.config }, state: script.state, exit: script.exit ?? null, position: index, createdAt: 1_760_000_000_000 + index,
-    startedAt: alive ? Date.now() - 3_725_000 : null, processId: alive ? 4242 : null,
+    startedAt: alive ? Date.now() - 3_725_000 : null, processId: alive ? 4242 : null, problem: null,
   };
 }
 

@@ -31,7 +31,7 @@ afterEach(() => {
 });
 
 const vm: Vm = {
-  id: '00000000-0000-4000-8000-000000000000', config: { name: 'x', ...vmDefaults }, state: 'stopped', exit: null, position: 0, createdAt: 0, startedAt: null, processId: null,
+  id: '00000000-0000-4000-8000-000000000000', config: { name: 'x', ...vmDefaults }, state: 'stopped', exit: null, position: 0, createdAt: 0, startedAt: null, processId: null, problem: null,
 };
 
 function play(): Played {
@@ -52,7 +52,7 @@ function play(): Played {
         exit('signal SIGKILL');
       },
     }),
-    events: { state: () => undefined, metrics: () => undefined, exits: () => undefined, released: () => undefined, ended: (how) => void exits.push(how) },
+    events: { state: () => undefined, metrics: () => undefined, exits: () => undefined, problem: () => undefined, released: () => undefined, ended: (how) => void exits.push(how) },
   });
   return { guest, consoles, sent, exits, killed: () => killed, say: (message) => say(message), exit: (how) => exit(how) };
 }

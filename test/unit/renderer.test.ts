@@ -15,7 +15,7 @@ import { applyLibraryEvent, applySample, emptyLibrary, METRICS_KEPT } from '../.
 
 function vmNamed(name: string, position: number, part: Partial<Vm> = {}): Vm {
   return {
-    id: `00000000-0000-4000-8000-00000000000${position}`, config: { ...vmDefaults, name }, state: 'stopped', exit: null, position, createdAt: position, startedAt: null, processId: null, ...part,
+    id: `00000000-0000-4000-8000-00000000000${position}`, config: { ...vmDefaults, name }, state: 'stopped', exit: null, position, createdAt: position, startedAt: null, processId: null, problem: null, ...part,
   };
 }
 

@@ -41,7 +41,7 @@ for (const flag of ['experimental-wasm-branch-hinting', 'no-wasm-loop-unrolling'
 
 /** Basic exit reasons that this processor raises. @sdm 3D appendix C */
 export const exitReason = {
-  externalInterrupt: 1, tripleFault: 2, interruptWindow: 7, nmiWindow: 8, cpuid: 10, hlt: 12, invlpg: 14, controlRegister: 28, io: 30, rdmsr: 31, wrmsr: 32,
+  externalInterrupt: 1, tripleFault: 2, interruptWindow: 7, nmiWindow: 8, cpuid: 10, hlt: 12, invlpg: 14, vmcall: 18, controlRegister: 28, io: 30, rdmsr: 31, wrmsr: 32,
   mwait: 36, pause: 40, eptViolation: 48, preemptionTimer: 52,
 } as const;
 
@@ -72,6 +72,8 @@ export interface VmxHost {
   msrRead(index: number): readonly [low: number, high: number] | null;
   /** False asks for #GP(0). */
   msrWrite(index: number, low: number, high: number): boolean;
+  /** VMCALL; false when the guest sees no hypervisor to call. */
+  hypercall(): boolean;
   /** Runs groups of VM-entry checks on the current VMCS (core/vmx/entry.ts). */
   entryChecks(groups: number): number;
 }
@@ -175,6 +177,7 @@ export class Processor {
         preservePage: (page: number) => host.preservePage?.(page >>> 0),
         msrRead: (index: number) => this.readRootMsr(host.vmx, index >>> 0),
         msrWrite: (index: number, low: number, high: number) => (host.vmx?.msrWrite(index >>> 0, low >>> 0, high >>> 0) ? 1 : 0),
+        hypercall: () => (host.vmx?.hypercall() === true ? 1 : 0),
         vmEntryChecks: (groups: number) => host.vmx?.entryChecks(groups) ?? INVALID_CONTROLS,
         instructionInformation: () => this.describeOperands(),
         instructionLength: () => this.translator.instructionAtRip()?.length ?? 0,

@@ -93,6 +93,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       vmx: {
         msrRead: index => vmm!.msrRead(index),
         msrWrite: (index, low, high) => vmm!.msrWrite(index, low, high),
+        hypercall: () => vmm!.hypercall(),
         entryChecks: groups => entryChecks(groups),
       },
     },

@@ -15,6 +15,10 @@ export const KVM_FEATURES = (1 << 0) | (1 << 1) | (1 << 3) | (1 << 6) | (1 << 24
 
 const ENABLED = 1n;
 const TSC_STABLE = 1;
+/** Numbers and answers of hypercalls (virt/kvm/x86/hypercalls). */
+const POLL_INTERRUPTS = 1n;
+const HYPERCALL_UNKNOWN = -1000n;
+const HYPERCALL_DENIED = -1n;
 /** A nanosecond in units of 2^-32 for each tick. */
 const TSC_TO_NS = Math.round((1e9 / tscHz) * 2 ** 32);
 
@@ -76,6 +80,12 @@ export class KvmInterface implements Component {
     else if (register === 'systemTime') this.writeSystemTime();
     else this.connectEoi();
     return true;
+  }
+
+  /** The answer to a hypercall. No feature is shown whose calls would do something; the one that is always there looks for interrupts, which come by themselves. */
+  hypercall(number: bigint, privilege: number): bigint {
+    if (privilege !== 0) return HYPERCALL_DENIED;
+    return number === POLL_INTERRUPTS ? 0n : HYPERCALL_UNKNOWN;
   }
 
   /** The time-stamp counter was set: the clock must not move with it. */

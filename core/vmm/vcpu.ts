@@ -66,7 +66,7 @@ export class Vcpu {
   private readonly cpu: Processor;
   private readonly timeStamp: TimeStamp;
   private readonly msrs: MsrFile;
-  private readonly kvm: KvmInterface | null;
+  readonly kvm: KvmInterface | null;
   private readonly preemption: Timer;
 
   constructor(index: number, parts: VcpuParts) {

@@ -6,7 +6,7 @@ import type { Pc } from '../machine/pc.ts';
 import type { SliceResult } from '../machine/types.ts';
 import type { Topology } from '../platform/topology.ts';
 import { Processor, exitReason } from '../cpu/processor.ts';
-import { EFLAGS, EXIT_DEBUGGER, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, NMI_WINDOW } from '../cpu/layout.ts';
+import { EFLAGS, CODE_SIZE, CPL, EXIT_DEBUGGER, EXIT_GPA, EXIT_QUALIFICATION, EXIT_REASON, NMI_WINDOW } from '../cpu/layout.ts';
 import type { AccessSize, Component } from '../platform/device.ts';
 import { ApicPages } from './apicPages.ts';
 import { Cpuid } from './cpuid.ts';
@@ -21,6 +21,9 @@ import { RAX, Vcpu } from './vcpu.ts';
 import type { InitialVcpuState } from '../boot/loader.ts';
 
 const INTERRUPT_FLAG = 0x200;
+
+/** CODE_SIZE of 64-bit code. */
+const LONG_CODE = 2;
 
 export class Vmm {
   private readonly cpu: Processor;
@@ -179,6 +182,19 @@ export class Vmm {
   /** False asks for #GP(0). */
   msrWrite(msr: number, low: number, high: number): boolean {
     return this.vcpu.msrWrite(msr, low, high);
+  }
+
+  /** VMCALL of the running vCPU: false when it is none of root mode's business. */
+  hypercall(): boolean {
+    const { kvm } = this.vcpu;
+    if (!kvm) return false;
+    this.noteExit(exitReason.vmcall, 0);
+    const { view } = this.cpu;
+    const bits = view.getUint32(CODE_SIZE, true) === LONG_CODE ? 64 : 32;
+    const answer = kvm.hypercall(BigInt.asUintN(bits, view.getBigUint64(RAX, true)), view.getUint32(CPL, true));
+    view.setBigUint64(RAX, BigInt.asUintN(bits, answer), true);
+    this.trace?.entry();
+    return true;
   }
 
   // ---- accesses that wait for their data: EPT violations of MMIO, units of string I/O -----------------------------------------

@@ -59,6 +59,10 @@ export declare function instructionLength(): u32;
 // @ts-ignore: decorator
 @external('host', 'nestedSwitch')
 export declare function nestedSwitch(left: u32): void;
+/** VMCALL of a guest to root mode: false when there is nobody to call, and the instruction is what it is without a hypervisor. */
+// @ts-ignore: decorator
+@external('host', 'hypercall')
+export declare function hypercall(): bool;
 /** An MSR that root mode keeps: 1 with the value in ARGUMENTS, 0 for #GP(0). */
 // @ts-ignore: decorator
 @external('host', 'msrRead')

@@ -1,4 +1,5 @@
 /** The VMX instructions but for VM entries. @sdm 3C 31 */
+import { hypercall } from './imports';
 import { CR4_VMXE } from './bits';
 import { longModeActive } from './descriptors';
 import { writeStatus } from './flags';
@@ -149,10 +150,11 @@ export function vmxoff(): i32 {
   return load<u32>(INIT_BLOCKED) ? SYNC : status;
 }
 
-/** In non-root operation VMCALL exits at every privilege and in every mode. */
+/** In non-root operation VMCALL exits at every privilege and in every mode: to L1 from its guest, else to root mode, which may want nothing of it. */
 export function vmcall(): i32 {
-  if (!load<u32>(VMX_OPERATION)) return raise(6);
   if (load<u32>(NON_ROOT)) return vmExit(REASON_VMCALL, 0);
+  if (hypercall()) return OK;
+  if (!load<u32>(VMX_OPERATION)) return raise(6);
   if (wrongMode()) return raise(6);
   return load<u32>(CPL) ? raiseError(13, 0) : vmFailValid(ERROR_VMCALL);
 }

@@ -59,3 +59,15 @@ describe('the end of an interrupt in memory', () => {
     expect(await ended([...wrmsr(0x4b564d04, WORD | 3), ...asm.eax(1), ...asm.exit], { 13: [...asm.eax(13), ...asm.exit] })).toEqual(exits(13));
   });
 });
+
+describe('VMCALL', () => {
+  const vmcall = [0x0f, 0x01, 0xc1];
+  const call = async (number: number, kvm: 'off' | 'on'): Promise<unknown> =>
+    runToEnd(await smallMachine(image([...asm.lidt, ...asm.eax(number), ...vmcall, ...asm.exit], { 6: [...asm.eax(6), ...asm.exit] }), { kvm, cpuModel: 'max' }));
+  it('is answered where the guest sees KVM: unknown but for the call that polls for interrupts', async () => {
+    expect([await call(1, 'on'), await call(77, 'on')]).toEqual([exits(0), exits(-1000 >>> 0)]);
+  });
+  it('is undefined elsewhere, as without a hypervisor', async () => {
+    expect(await call(1, 'off')).toEqual(exits(6));
+  });
+});

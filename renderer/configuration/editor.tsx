@@ -15,6 +15,7 @@ import type { Draft, Problems } from './draft.ts';
 import { DisplayField, FirmwareFields, ImageFields, MemoryField, ModuleFields, NameField, ProcessorFields } from './fields.tsx';
 import { SerialFields } from './serial-fields.tsx';
 import { HostFields, ShareFields } from './host-fields.tsx';
+import { ScheduleFields } from './schedule-fields.tsx';
 import { DiskFields } from './hardware-fields.tsx';
 import { NetworkFields } from './network-fields.tsx';
 import { useRecognised } from './use-recognised.ts';
@@ -66,14 +67,17 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
     <form className="tab-panel" aria-label="Configuration" noValidate onSubmit={(event) => { event.preventDefault(); void save(); }}>
       <div className="page">
         <div className="page-inner" style={{ gap: 0 }}>
-          {locked && <div style={{ marginBottom: 16 }}><Callout kind="info" title="The machine runs." hint="Name, notes and network cables can change now; stop it to change its hardware." /></div>}
+          {locked && <div style={{ marginBottom: 16 }}><Callout kind="info" title="The machine runs." hint="Name, notes, start, snapshots and network cables can change now; stop it to change its hardware." /></div>}
           {error && <div style={{ marginBottom: 16 }}><Callout kind="error" title={error.message} hint={error.hint} /></div>}
           <Section title="General" about="How you find the machine again.">
             <NameField {...fields} />
-            <label className="switch-row"><Switch label="Start with the engine" on={draft.autostart} disabled={locked} onTurn={(autostart) => change({ autostart })} />Starts, or goes on, with the engine</label>
+            <label className="switch-row"><Switch label="Start with the engine" on={draft.autostart} onTurn={(autostart) => change({ autostart })} />Starts, or goes on, with the engine</label>
             <Field label="Notes" optional problem={problems['notes']}>
               {(ties) => <textarea {...ties} className="input" rows={3} value={draft.notes} onChange={(event) => change({ notes: event.target.value })} />}
             </Field>
+          </Section>
+          <Section title="Snapshots" about="What is kept of the machine without being asked for.">
+            <ScheduleFields {...fields} />
           </Section>
           <Section title="Boot" about="What runs when the machine starts.">
             <Segments label="Boot from" value={draft.boot.kind} onPick={(kind) => { if (!locked) change({ boot: { ...draft.boot, kind } }); }}

@@ -8,6 +8,7 @@ import { Button } from '../controls/button.tsx';
 import { Dialog } from '../controls/dialog.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
 import type { FieldProblem } from '../controls/field.tsx';
+import { Switch } from '../controls/switch.tsx';
 import { engine } from '../engine/engine.ts';
 import { openDialog, select } from '../state/layout.ts';
 import { isAlive } from '../state/library.ts';
@@ -43,8 +44,9 @@ export function SnapshotDialogs({ vm, dialog: { kind, snapshot }, snapshots, clo
     case 'clone':
       return (
         <TextDialog title={`Clone ${snapshot.name}`} confirm="Clone" close={close} description="Makes a new machine that goes on from this snapshot. They share what is the same."
+          option="Full: it needs no disk image of this machine"
           text={{ label: 'Name of the new machine', initial: `${vm.config.name} ${snapshot.name}`.slice(0, 64), check: (text) => vmName.safeParse(text).error?.issues[0]?.message }}
-          act={async ({ text }) => select((await engine.call('snapshot.clone', { ...ties, name: text })).id)} />
+          act={async ({ text, option }) => select((await engine.call('snapshot.clone', { ...ties, name: text, full: option })).id)} />
       );
     case 'edit':
       return (
@@ -81,6 +83,7 @@ interface Answers {
   readonly text: string;
   readonly notes: string;
   readonly path: string;
+  readonly option: boolean;
 }
 
 interface TextDialogProps {
@@ -93,13 +96,15 @@ interface TextDialogProps {
   /** Notes to ask for, as they are now. */
   readonly notes?: string;
   readonly path?: { readonly label: string; readonly initial: string };
+  /** Something that may be chosen, or not. */
+  readonly option?: string;
   readonly close: () => void;
   readonly act: (answers: Answers) => Promise<unknown>;
 }
 
 /** A dialog with up to three fields that does one thing, and stays open with the reason when that is refused. */
-function TextDialog({ title, description, confirm, danger = false, text, notes, path, close, act }: TextDialogProps): ReactNode {
-  const [answers, setAnswers] = useState<Answers>({ text: text?.initial ?? '', notes: notes ?? '', path: path?.initial ?? '' });
+function TextDialog({ title, description, confirm, danger = false, text, notes, path, option, close, act }: TextDialogProps): ReactNode {
+  const [answers, setAnswers] = useState<Answers>({ text: text?.initial ?? '', notes: notes ?? '', path: path?.initial ?? '', option: false });
   const [problem, setProblem] = useState<FieldProblem | undefined>();
   const [busy, setBusy] = useState(false);
   const change = (part: Partial<Answers>): void => {
@@ -136,6 +141,9 @@ function TextDialog({ title, description, confirm, danger = false, text, notes, 
         </Field>
       )}
       {path && <PathField label={path.label} value={answers.path} problem={problem} onPath={(value) => change({ path: value })} />}
+      {option !== undefined && (
+        <label className="switch-row"><Switch label={option} on={answers.option} onTurn={(on) => change({ option: on })} />{option}</label>
+      )}
       {!text && !path && problem && <p className="field-error" role="alert">{problem.message} {problem.hint}</p>}
     </Dialog>
   );

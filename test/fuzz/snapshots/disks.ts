@@ -286,7 +286,14 @@ class DiskFuzz {
     this.disk.step();
     store.goBack(this.#current.id, id, states);
     this.models.shift();
-    this.disk.step();
+    try {
+      this.disk.step();
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      // A machine that cannot go over is ended, and begins anew.
+      this.disk.fault = 'none';
+      return this.#boot();
+    }
     const [state] = this.#states.named(this.#current, states);
     if (!state) throw new Error('the snapshot has no disk');
     this.#map = ClusterMap.decode(state.map, SIZE);

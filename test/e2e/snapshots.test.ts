@@ -113,4 +113,29 @@ describe('snapshots in the interface', () => {
     await dialog().getByRole('button', { name: 'Delete', exact: true }).click();
     await item('renamed').waitFor({ state: 'detached' });
   });
+
+  it('are taken by themselves, as the configuration says, also of a machine that runs', async () => {
+    await page.getByRole('tab', { name: 'Configuration' }).click();
+    await page.getByRole('switch', { name: 'Take snapshots by itself' }).click();
+    await page.getByLabel('Every').fill('0');
+    await page.getByText('at least a minute').waitFor();
+    await page.getByLabel('Every').fill('30');
+    await page.getByLabel('Keep').fill('3');
+    await page.getByRole('button', { name: 'Save changes' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
+    const { stdout } = await vanderpool(['vm', 'show', 'Debian 12', '--library', library, '--json']);
+    expect(JSON.parse(stdout)).toMatchObject({ config: { schedule: { minutes: 30, keep: 3 } } });
+  });
+
+  it('becomes a machine of its own that needs no image of the first one', async () => {
+    await page.getByRole('tab', { name: 'Snapshots' }).click();
+    await item('clean').click();
+    await page.getByRole('button', { name: 'Clone…' }).click();
+    await dialog().getByLabel('Name of the new machine').fill('Copy');
+    await dialog().getByRole('switch', { name: /^Full/ }).click();
+    await dialog().getByRole('button', { name: 'Clone', exact: true }).click();
+    await page.getByRole('option', { name: /^Copy/ }).waitFor();
+    const { stdout } = await vanderpool(['vm', 'show', 'Copy', '--library', library, '--json']);
+    expect(JSON.parse(stdout)).toMatchObject({ state: 'suspended', config: { disks: [{ path: expect.stringContaining(library) }] } });
+  });
 });

@@ -101,4 +101,10 @@ it('a USB stick, an image and a demonstrator come and go', async () => {
   expect(await until('GONE', '! ls /dev/sd? 2>/dev/null')).toContain('GONE');
   await command('device', 'assign', stick, 'debian');
   expect(await until('THERE', 'ls /dev/sd?')).toContain('THERE');
+
+  // The machine crashes: nothing holds its device any more.
+  const { processId } = JSON.parse(await command('vm', 'show', 'debian', '--json')) as { readonly processId: number };
+  process.kill(processId, 'SIGKILL');
+  await expect.poll(() => command('device', 'show', stick), { timeout: 20_000 }).toMatch(/^State: +assigned$/m);
+  await command('device', 'release', stick);
 }, 240_000);

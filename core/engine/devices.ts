@@ -117,7 +117,7 @@ export class Devices {
    * @throws ContractError `device-missing`
    */
   async forStart(vm: Vm, leaveOut: boolean): Promise<AssignedDevice[]> {
-    for (const [id, place] of this.#places) if (place.vm === vm.id) this.#places.delete(id);
+    this.#clearPlaces(vm.id);
     const found = await this.#find();
     const known = (await this.#library.devices()).filter(({ vmId }) => vmId === vm.id);
     if (known.length === 0) return [];
@@ -137,6 +137,16 @@ export class Devices {
       this.#places.set(id, { vm: vm.id, slot });
       return { id, kind, name, path, requester: requesterOf(group), slot };
     });
+  }
+
+  /** A VM that goes on from a saved state gets its devices as if they came now. @param tell of each that cannot be had */
+  async plugAll(vm: Vm, tell: (error: unknown) => void): Promise<void> {
+    this.#clearPlaces(vm.id);
+    for (const device of (await this.list()).filter((one) => one.vm?.id === vm.id)) await this.#plug(device, vm).catch(tell);
+  }
+
+  #clearPlaces(vmId: string): void {
+    for (const [id, place] of this.#places) if (place.vm === vmId) this.#places.delete(id);
   }
 
   #describe(known: KnownDevice, found: readonly HostResource[], names: ReadonlyMap<string, string>): Device {

@@ -140,7 +140,8 @@ export class Snapshots {
   async #restoreInPlace(vm: Vm, stored: StoredSnapshot, from: StartPoint, states: readonly DiskState[]): Promise<boolean> {
     const guest = this.#supervisor.guest(vm.id);
     const same = ({ name: _name, notes: _notes, autostart: _autostart, schedule: _schedule, ...machine }: VmConfig): string => JSON.stringify(Object.entries(machine).toSorted());
-    if (!guest || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config)) return false;
+    const hasDevices = this.#supervisor.devices.slotsOf(vm.id).length > 0;
+    if (!guest || hasDevices || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config)) return false;
     try {
       const restored = guest.restore(from.restore, this.#disks.named(vm, states));
       restored.catch(() => undefined); // It is asked below, unless the library refuses.

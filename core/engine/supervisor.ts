@@ -118,7 +118,8 @@ export class Supervisor {
    */
   async start(reference: string, from?: StartPoint, withoutMissing = false): Promise<Vm> {
     const vm = await this.get(reference);
-    const devices = await this.devices.forStart(vm, withoutMissing);
+    // A saved state knows of no assigned devices: they are plugged in when the machine goes on.
+    const devices = from ? [] : await this.devices.forStart(vm, withoutMissing);
     const disks = this.disks.forStart(vm);
     const consoles = this.consoles(vm.id);
     const lines = this.#guests.has(vm.id) ? null : await SerialLines.open(vm.config.serial, consoles);
@@ -151,6 +152,7 @@ export class Supervisor {
     await this.#becomes(vm.id, 'starting', 'started');
     await guest.started();
     this.#traceExits(vm.id);
+    if (from) await this.devices.plugAll(await this.get(vm.id), (error) => this.tell({ kind: 'error', vmId: vm.id, error: asContractError(error).toShape() }));
     return this.get(vm.id);
   }
 

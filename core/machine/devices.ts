@@ -20,6 +20,7 @@ import { Drives } from './drives.ts';
 import { createParavirtual } from './paravirtual.ts';
 import type { Paravirtual, ParavirtualHost } from './paravirtual.ts';
 import type { DiskPlace } from './bootOrder.ts';
+import { expressType } from '../platform/pci/capabilities.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
 import type { MachineDisk } from './disks.ts';
 import type { VirtualClock } from '../platform/clock.ts';
@@ -108,7 +109,7 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
     if (disk === undefined) return null;
     const client = clientOf(disk);
     if (disk.assigned === undefined) return diskCard(disk, client, drives);
-    return { fn: new NvmeController(`assigned ${disk.assigned}`, client, disk.serial), poll: () => client.poll(), drain: () => client.drain() };
+    return { fn: new NvmeController(`assigned ${disk.assigned}`, client, disk.serial, expressType.endpoint), poll: () => client.poll(), drain: () => client.drain() };
   };
   const inSlots = [
     ...disks.map((disk) => ({ slot: disk.slot, make: () => card({ kind: 'disk', disk }) })),
@@ -170,7 +171,7 @@ function linkedCard({ id, kind, link, mac }: LinkedDevice, time: VirtualClock): 
     const card = new E1000e(`assigned ${id}`, new FrameLink(link), mac);
     return { fn: card, poll: () => card.poll(), drain: () => undefined };
   }
-  const controller = new XhciController(`assigned ${id}`, time);
+  const controller = new XhciController(`assigned ${id}`, time, expressType.endpoint);
   const port = new RemotePort(controller, new FrameLink(link));
   return { fn: controller, poll: () => port.poll(), drain: () => undefined };
 }
@@ -216,7 +217,7 @@ interface AttachedDisk {
 function diskFunctions(disks: readonly AttachedDisk[], media: Drives): { readonly functions: readonly PciFunction[]; readonly places: readonly DiskPlace[] } {
   const isDrive = ({ disk }: AttachedDisk): boolean => disk.bus === 'ahci' || (disk.kind === 'cdrom' && disk.bus !== 'scsi');
   const virtio = disks.filter(({ disk }) => disk.bus === 'virtio' && disk.kind === 'disk').map(({ disk, client, index }) => new VirtioPci(new VirtioBlk(`virtio-blk-${index}`, client, disk.serial)));
-  const nvme = disks.filter(({ disk }) => disk.bus === 'nvme' && disk.kind === 'disk').map(({ disk, client, index }) => new NvmeController(`nvme-${index}`, client, disk.serial));
+  const nvme = disks.filter(({ disk }) => disk.bus === 'nvme' && disk.kind === 'disk').map(({ disk, client, index }) => new NvmeController(`nvme-${index}`, client, disk.serial, disk.slot === undefined ? expressType.integratedEndpoint : expressType.endpoint));
   const drives = disks.filter(isDrive).map(({ disk, client }) => {
     if (disk.kind === 'disk') return new AtaDisk(client, disk.serial);
     const drive = new AtapiDrive(client, disk.serial);

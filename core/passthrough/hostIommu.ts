@@ -23,6 +23,9 @@ const write = 2n;
 const large = 1n << 7n;
 const interruptEntries = 256;
 
+/** Bits of the command register that stay. */
+const switchedOn = ((1 << command.translation) | (1 << command.interrupts)) >>> 0;
+
 /** Offsets of registers that the driver uses. */
 const register = { command: 0x18, rootTable: 0x20, context: 0x28, interruptTable: 0xb8, iotlb: 0xf8 } as const;
 
@@ -76,7 +79,6 @@ export class HostIommu {
   private readonly interrupts: number;
   private nextRegion = firstRegion;
   private nextDomain = 1;
-  private nextInterrupt = 0;
   private readonly receivers = new Map<number, () => void>();
   /** Called when a device's request has been refused. */
   onFault: (record: FaultRecord) => void = () => {};
@@ -95,9 +97,8 @@ export class HostIommu {
     this.unit.writeWide(register.rootTable, this.root, 0);
     // Destinations of 32 bits, 256 entries.
     this.unit.writeWide(register.interruptTable, this.interrupts | 0x800 | (Math.log2(interruptEntries) - 1), 0);
-    const on = [command.translation, command.interrupts].reduce((bits, bit) => bits | (1 << bit), 0);
     for (const bit of [command.rootTable, command.interruptTable]) this.unit.write(register.command, 4, (1 << bit) >>> 0);
-    this.unit.write(register.command, 4, on >>> 0);
+    this.unit.write(register.command, 4, switchedOn);
   }
 
   /** Gives a VM's memory a place in host-physical addresses. */
@@ -140,13 +141,26 @@ export class HostIommu {
 
   /** Lets a device raise an interrupt. Returns the address of the message that is its own; `receive` is called when it arrives. */
   allowInterrupt(requester: number, receive: () => void): number {
-    const index = this.nextInterrupt++;
+    let index = 0;
+    while (this.receivers.has(index)) index++;
     if (index >= interruptEntries) throw new Error('the interrupt remapping table is full');
     this.receivers.set(index, receive);
-    const entry = pack(interruptEntry, { present: 1, destination: index, source: requester, validation: sourceValidation.requester });
+    this.putInterrupt(index, pack(interruptEntry, { present: 1, destination: index, source: requester, validation: sourceValidation.requester }));
+    return interruptAddress(index);
+  }
+
+  /** Takes an interrupt away again. @param address that `allowInterrupt` returned */
+  withdrawInterrupt(address: number): void {
+    const index = (address >>> 5) & 0x7fff;
+    this.receivers.delete(index);
+    this.putInterrupt(index, 0n);
+  }
+
+  private putInterrupt(index: number, entry: bigint): void {
     this.memory.write(this.interrupts + index * 16, entry & 0xffffffffffffffffn);
     this.memory.write(this.interrupts + index * 16 + 8, entry >> 64n);
-    return interruptAddress(index);
+    // Setting the table anew forgets what was known of its entries.
+    this.unit.write(register.command, 4, (switchedOn | (1 << command.interruptTable)) >>> 0);
   }
 
   private putContext(requester: number, context: number, entry: bigint): void {

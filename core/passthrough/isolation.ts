@@ -70,6 +70,7 @@ export class Isolation implements DmaRemapper {
     const entry = this.assigned[index];
     if (entry === undefined) return;
     this.host.detach(entry.host);
+    this.host.withdrawInterrupt(entry.message);
     this.assigned.splice(index, 1);
   }
 

@@ -22,9 +22,16 @@ const setups = [
 export async function passthrough(runs: number): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'vanderpool-bench-'));
   const library = join(folder, 'library');
-  const command = async (...words: readonly string[]): Promise<void> => {
-    const { status, stderr } = await vanderpool([...words, '--library', library]);
+  const command = async (...words: readonly string[]): Promise<string> => {
+    const { status, stdout, stderr } = await vanderpool([...words, '--library', library]);
     if (status !== 0) throw new Error(stderr);
+    return stdout;
+  };
+  /** What has passed the guest's unit so far. */
+  const counts = async (vm: string): Promise<{ readonly requests: number; readonly walks: number }> => {
+    const shown = await command('iommu', 'show', vm);
+    const count = (name: string): number => Number(new RegExp(`^${name} +(\\d+)`, 'm').exec(shown)?.[1] ?? 0);
+    return { requests: count('requests'), walks: count('walks') };
   };
   try {
     const images = ['virtio.raw', 'assigned.raw'].map((name) => join(folder, name));
@@ -46,6 +53,7 @@ export async function passthrough(runs: number): Promise<void> {
       const shell = new GuestShell(['console', vm, '--library', library]);
       await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
       const rates: Record<'vda' | 'nvme0n1', number[]> = { vda: [], nvme0n1: [] };
+      const before = await counts(vm);
       // In turn, and the first time for warmth.
       for (let run = 0; run <= runs; run++) {
         for (const node of ['vda', 'nvme0n1'] as const) {
@@ -53,13 +61,16 @@ export async function passthrough(runs: number): Promise<void> {
           if (run > 0) rates[node].push(rate);
         }
       }
+      const after = await counts(vm);
       await command('vm', 'stop', vm, '--force');
       await command('device', 'release', assigned);
       shell.child.kill('SIGKILL');
       const [own, given] = [median(rates.vda), median(rates.nvme0n1)];
-      rows.push([name, own.toFixed(0), given.toFixed(0), (given / own).toFixed(2)]);
+      const requests = after.requests - before.requests;
+      const hits = requests === 0 ? '' : `${((1 - (after.walks - before.walks) / requests) * 100).toFixed(1)} %`;
+      rows.push([name, own.toFixed(0), given.toFixed(0), (given / own).toFixed(2), hits]);
     }
-    printTable(['4 KB random reads a second', 'virtio-blk', 'assigned NVMe', 'ratio'], rows);
+    printTable(['4 KB random reads a second', 'virtio-blk', 'assigned NVMe', 'ratio', 'IOTLB hits of the guest\'s unit'], rows);
   } finally {
     await vanderpool(['engine', 'stop', '--force', '--library', library]);
     rmSync(folder, { recursive: true, force: true });

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
+import { afterAll, expect, it, onTestFinished } from 'vitest';
 import { vanderpool } from '../helpers/command-line.ts';
 import { driverGuest } from '../helpers/driver-guest.ts';
 import { GuestShell } from '../helpers/guests.ts';
@@ -32,22 +32,25 @@ function answerArp(peer: Socket, data: Buffer): void {
 
 const stick = 'usb:46f4:0001:stick-1';
 
+const folder = mkdtempSync(join(tmpdir(), 'vanderpool-hot-'));
+const library = join(folder, 'library');
+afterAll(async () => {
+  await vanderpool(['engine', 'stop', '--force', '--library', library]);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function command(...words: readonly string[]): Promise<string> {
+  const { stdout, stderr, status } = await vanderpool([...words, '--library', library]);
+  expect(status, stderr).toBe(0);
+  return stdout;
+}
+
 it('a USB stick, an image and a demonstrator come and go', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'vanderpool-hot-'));
-  const [library, image, contents] = [join(folder, 'library'), join(folder, 'image.raw'), join(folder, 'stick')];
+  const [image, contents] = [join(folder, 'image.raw'), join(folder, 'stick')];
   writeFileSync(image, Buffer.alloc(8 * MIB));
   writeFileSync(contents, Buffer.alloc(4 * MIB, 'stick '));
   process.env['VANDERPOOL_USB'] = join(import.meta.dirname, '../doubles/usbLibrary.ts');
   process.env['VANDERPOOL_USB_FILE'] = contents;
-  onTestFinished(async () => {
-    await vanderpool(['engine', 'stop', '--force', '--library', library]);
-    rmSync(folder, { recursive: true, force: true });
-  });
-  const command = async (...words: readonly string[]): Promise<string> => {
-    const { stdout, stderr, status } = await vanderpool([...words, '--library', library]);
-    expect(status, stderr).toBe(0);
-    return stdout;
-  };
   const guest = await driverGuest('i386', folder, undefined, ['usbcore', 'xhci-hcd', 'xhci-pci', 'usb-storage', 'nvme', 'e1000e']);
   await command('vm', 'create', 'debian', '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', 'console=ttyS0 quiet');
   await command('device', 'assign', stick, 'debian');
@@ -108,3 +111,19 @@ it('a USB stick, an image and a demonstrator come and go', async () => {
   await expect.poll(() => command('device', 'show', stick), { timeout: 20_000 }).toMatch(/^State: +assigned$/m);
   await command('device', 'release', stick);
 }, 240_000);
+
+it('a machine that is put back to a snapshot keeps its devices, which the snapshot does not know', async () => {
+  await command('vm', 'create', 'watched', '--memory', '64M');
+  await command('vm', 'start', 'watched');
+  await command('snapshot', 'take', 'watched', 'before');
+  await command('device', 'assign', 'edu:1', 'watched');
+  for (let time = 0; time < 2; time++) {
+    await command('snapshot', 'restore', 'watched', 'before');
+    expect(await command('vm', 'show', 'watched')).toMatch(/running/);
+    expect(await command('device', 'show', 'edu:1')).toMatch(/^State: +in use$/m);
+    expect(await command('iommu', 'show', 'watched')).toMatch(/edu demonstrator 1 +80:/);
+  }
+  await command('device', 'release', 'edu:1', '--force');
+  await command('snapshot', 'restore', 'watched', 'before');
+  expect(await command('vm', 'show', 'watched')).toMatch(/running/);
+});

@@ -61,12 +61,13 @@ export class NvmeController extends PciFunction {
   #delayed: (() => void)[] = [];
   #epoch = 0;
 
-  constructor(name: string, disk: Disk, serial: string) {
+  /** @param type what it is to PCI Express: behind a port no part of the root complex */
+  constructor(name: string, disk: Disk, serial: string, type: number = expressType.integratedEndpoint) {
     const msix = new MsiX(VECTORS, 0, TABLE);
     const behind = { name, read: (offset: number, size: AccessSize) => this.registers.read(offset, size), write: (offset: number, size: AccessSize, value: number) => this.registers.write(offset, size, value) };
     super(name, {
       vendor: 0x1af4, device: 0x1110, classCode: 0x010802, revision: 1, subsystemVendor: 0x1af4, subsystem: 0x1100, interruptPin: 1,
-    }, { msix, capabilities: [express(expressType.integratedEndpoint)], bars: [{ space: 'memory', size: REGISTER_BYTES, wide: true, registers: behind }, null] });
+    }, { msix, capabilities: [express(type)], bars: [{ space: 'memory', size: REGISTER_BYTES, wide: true, registers: behind }, null] });
     this.#disk = disk;
     this.#commands = new NvmeCommands(disk, serial, this.#memory, {
       createSubmission: queue => this.#submission.set(queue.id, queue), createCompletion: queue => this.#completion.set(queue.id, queue),

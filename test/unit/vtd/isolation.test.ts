@@ -137,6 +137,23 @@ describe('a device that is assigned to a VM', () => {
   });
 });
 
+it('devices that come and go leave nothing behind: not in the tables, and no interrupt to raise', () => {
+  const { iommu, faults } = host();
+  const { isolation } = vm(iommu, 0x8000);
+  let received = 0;
+  for (let time = 0; time < 1000; time++) {
+    isolation.release('edu:0');
+    isolation.assign(() => 0x80, { id: 'edu:0', kind: 'edu', name: 'edu', path: null, requester: 0x8000 + (time % 8), slot: 5 });
+    isolation.message(0x80, () => { received += 1; });
+  }
+  expect([received, faults.length]).toEqual([1000, 0]);
+  const own = iommu.allowInterrupt(0x9000, () => { received += 1; });
+  iommu.withdrawInterrupt(own);
+  expect(iommu.unit.interrupt(0x9000, own, 0, messageFromMsi(own, 0)!)).toBe(false);
+  expect(faults).toMatchObject([{ source: 0x9000, code: 0x22 }]);
+  expect(received).toBe(1000);
+});
+
 describe('the demonstrator in a PC', () => {
   function pc(iommu: boolean) {
     const time = new ManualTime();

@@ -57,11 +57,12 @@ export class XhciController extends PciFunction {
   readonly #work: Timer;
   readonly #moderation: Timer;
 
-  constructor(name: string, clock: VirtualClock) {
+  /** @param type what it is to PCI Express: behind a port no part of the root complex */
+  constructor(name: string, clock: VirtualClock, type: number = expressType.integratedEndpoint) {
     const msix = new MsiX(INTERRUPTERS, 0, place.messages);
     const behind = { name, read: (offset: number, size: AccessSize) => this.registers.read(offset, size), write: (offset: number, size: AccessSize, value: number) => this.registers.write(offset, size, value) };
     super(name, { vendor: 0x1b36, device: 0x000d, classCode: 0x0c0330, revision: 1, subsystemVendor: 0x1af4, subsystem: 0x1100, interruptPin: 1 }, {
-      msix, capabilities: [powerManagement, express(expressType.integratedEndpoint)], bars: [{ space: 'memory', size: REGISTER_BYTES, wide: true, registers: behind }, null],
+      msix, capabilities: [powerManagement, express(type)], bars: [{ space: 'memory', size: REGISTER_BYTES, wide: true, registers: behind }, null],
     });
     // SBRN: the release of the specification that the controller is for. @xhci 5.2.3
     this.config.define([{ offset: 0x60, size: 1, value: 0x30 }]);

@@ -400,6 +400,7 @@ export const HISTORY_PENDING = 2;
 /** 16 bytes a region, by its index in the function table: u64 linear address of the entry's page, then EXECUTE_EPOCH and TLB_BASE. */
 export const REGION_CHECKS = 0xa00000;
 export const REGION_CHECKS_SIZE = 0x100000;
+export const REGION_CHECK_SIZE = 16;
 
 /** 8 bytes a region, by the same index: what its entry's record held before, R_AUX and R_OP as u32. */
 export const REGION_ORIGINALS = 0xb00000;

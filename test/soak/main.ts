@@ -1,11 +1,18 @@
-/** `npm run soak -- [--snapshots N] [--restores N] [--seed N] [--nested]`: a Debian guest under load, snapshotted live and put back at random. */
+/**
+ * `npm run soak -- [--snapshots N] [--restores N] [--seed N] [--nested]`: a Debian guest under load, snapshotted live and put back at random.
+ * `npm run soak -- --code SECONDS`: a guest whose code changes all the time, and what memory that takes.
+ */
 import { parseArgs } from 'node:util';
+import { changingCode } from './changingCode.ts';
 import { soak } from './soak.ts';
 
 const text = { type: 'string' } as const;
-const { values } = parseArgs({ options: { snapshots: text, restores: text, seed: text, nested: { type: 'boolean' } } });
+const { values } = parseArgs({ options: { code: text, snapshots: text, restores: text, seed: text, nested: { type: 'boolean' } } });
 const snapshots = Number(values.snapshots ?? 100);
 const restores = Number(values.restores ?? snapshots / 2);
 
-console.log(await soak({ snapshots, restores, seed: Number(values.seed ?? 1), nested: values.nested === true, tell: (line) => console.log(line) }));
+const tell = (line: string): void => console.log(line);
+
+if (values.code !== undefined) console.log(await changingCode(Number(values.code), tell));
+else console.log(await soak({ snapshots, restores, seed: Number(values.seed ?? 1), nested: values.nested === true, tell }));
 process.exit(0);

@@ -7,7 +7,9 @@ import { Decoder } from '../../isa/decoder.ts';
 import type { CodeSize } from '../../isa/decoder.ts';
 import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_ORIGINALS, RIP, STACK_SIZE } from '../layout.ts';
+import {
+  CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS, RIP, STACK_SIZE,
+} from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_GOTO, OP_REGION, OP_STOP, R_AUX, R_OP, OP_CROSS } from '../record.ts';
 import { discover, keyOffset } from './discover.ts';
 import { dumpRegion } from './dump.ts';
@@ -45,6 +47,8 @@ const DEFAULT_TIERING_BUDGET = 13_000_000;
 /** Bytes of WebAssembly kept before everything is dropped and rebuilt from new samples. */
 const BYTE_QUOTA = 24 << 20;
 const PAGE_SIZE = 4096;
+/** Regions that are compiled between two looks for those that nothing leads to any more. */
+const SWEEP_EVERY = 512;
 const SIZES: readonly CodeSize[] = [16, 32, 64];
 
 export interface JitHost {
@@ -90,9 +94,13 @@ export class JitManager {
   /** The regions' entries by record: what the record held before, and how hot the region is. */
   private readonly entries = new Map<number, RegionEntry>();
   private readonly heat = new Heat();
+  /** Regions by index: the record that leads to each, and its bytes. */
+  private readonly live = new Map<number, { readonly record: number; readonly bytes: number }>();
+  private readonly freeIndexes: number[] = [];
   private nextIndex: number;
   private liveBytes = 0;
-  readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0, postponed: 0, stale: 0, samplesInterpreted: 0, samplesInRegions: 0 };
+  private sinceSweep = 0;
+  readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0, postponed: 0, stale: 0, swept: 0, samplesInterpreted: 0, samplesInRegions: 0 };
 
   constructor(host: JitHost) {
     this.host = host;
@@ -104,7 +112,8 @@ export class JitManager {
 
   /** Marks the block at a guest-physical address, which a branch is about to enter. */
   sample(gpa: number): void {
-    if (this.nextIndex > this.host.lastIndex || this.liveBytes > BYTE_QUOTA) this.evict();
+    if (this.sinceSweep >= SWEEP_EVERY || this.full) this.sweep();
+    if (this.full || this.liveBytes > BYTE_QUOTA) this.evict();
     this.watchCrossings();
     if (gpa === 0xffffffff) return;
     const size = this.view.getUint32(CODE_SIZE, true);
@@ -159,7 +168,7 @@ export class JitManager {
     const { view } = this;
     const size = view.getUint32(CODE_SIZE, true);
     const { record, table } = this.recordAt(gpa, size);
-    if (record === 0 || this.nextIndex > this.host.lastIndex) return;
+    if (record === 0 || this.full) return;
     const operation = view.getUint16(record + R_OP, true);
     if (operation === OP_CROSS || operation === OP_STOP || (operation === OP_REGION && tier === 0 && why !== 'crossings')) return;
     const selective = why !== 'always';
@@ -180,26 +189,25 @@ export class JitManager {
       this.counters.compileMs += performance.now() - started;
       return;
     }
-    const identity = { record, index: this.nextIndex, plain: view.getUint32(PLAIN_SEGMENTS, true), stackSize: view.getUint32(STACK_SIZE, true), windows: tier === 1 || !selective, ranges: before?.ranges ?? true };
+    const index = this.takeIndex();
+    const identity = { record, index, plain: view.getUint32(PLAIN_SEGMENTS, true), stackSize: view.getUint32(STACK_SIZE, true), windows: tier === 1 || !selective, ranges: before?.ranges ?? true };
     const code = compileRegion(region, analyse(region.blocks, region.entry), SIZES[size]!, this.host.signatures, identity);
-    setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET[tier]!}`);
-    const module = new WebAssembly.Module(code);
-    setFlagsFromString(`--wasm-tiering-budget=${DEFAULT_TIERING_BUDGET}`);
-    const instance = new WebAssembly.Instance(module, { host: { memory: this.host.memory, cold: this.host.table }, helpers: this.host.helpers });
-    this.host.table.set(this.nextIndex, instance.exports['region'] as () => void);
+    this.host.table.set(index, this.instantiate(code, tier));
     // A large region takes the place of the small one; what the record held before either stays known.
-    if (operation === OP_REGION && before) before.index = identity.index;
+    if (operation === OP_REGION && before) before.index = index;
     else {
       const aux = view.getUint32(record + R_AUX, true);
-      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index: identity.index, marks: 0, large: false, ranges: true });
+      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, ranges: true });
     }
     const entry = this.entries.get(record)!;
     if (tier === 1) entry.large = true;
-    view.setUint32(REGION_ORIGINALS + this.nextIndex * 8, entry.aux, true);
-    view.setUint32(REGION_ORIGINALS + this.nextIndex * 8 + 4, entry.operation, true);
+    view.setUint32(REGION_ORIGINALS + index * 8, entry.aux, true);
+    view.setUint32(REGION_ORIGINALS + index * 8 + 4, entry.operation, true);
     view.setUint16(record + R_OP, OP_REGION, true);
-    view.setUint32(record + R_AUX, this.nextIndex++, true);
+    view.setUint32(record + R_AUX, index, true);
+    this.live.set(index, { record, bytes: code.length });
     this.liveBytes += code.length;
+    this.sinceSweep++;
     this.counters.regions++;
     this.counters.regionBytes += code.length;
     this.counters.regionInstructions += instructions;
@@ -208,9 +216,17 @@ export class JitManager {
     if (this.host.dumpFolder !== undefined) {
       const rip = BigInt.asUintN(64, view.getBigUint64(RIP, true) + BigInt(distance));
       const { page } = this.source(gpa, table, size, distance, selective);
-      dumpRegion(this.host.dumpFolder, { index: identity.index, tier, region, gpa, rip, codeSize: SIZES[size]!, wasm: code, samples, milliseconds },
+      dumpRegion(this.host.dumpFolder, { index, tier, region, gpa, rip, codeSize: SIZES[size]!, wasm: code, samples, milliseconds },
         number => { const found = page(number); return found && this.bytes.subarray(found.host, found.host + 4096); });
     }
+  }
+
+  private instantiate(code: Uint8Array<ArrayBuffer>, tier: number): () => void {
+    setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET[tier]!}`);
+    const module = new WebAssembly.Module(code);
+    setFlagsFromString(`--wasm-tiering-budget=${DEFAULT_TIERING_BUDGET}`);
+    const instance = new WebAssembly.Instance(module, { host: { memory: this.host.memory, cold: this.host.table }, helpers: this.host.helpers });
+    return instance.exports['region'] as () => void;
   }
 
   /** Whether as much time was spent in the blocks of a region on its entry's page as compiling them takes. */
@@ -262,14 +278,41 @@ export class JitManager {
     return record !== 0 && this.view.getUint16(record + R_OP, true) === OP_GOTO ? this.view.getUint32(record + R_AUX, true) : record;
   }
 
+  private get full(): boolean {
+    return this.nextIndex > this.host.lastIndex && this.freeIndexes.length === 0;
+  }
+
+  private takeIndex(): number {
+    const index = this.freeIndexes.pop() ?? this.nextIndex++;
+    // What the function that had it before found out about its pages (transition.ts) holds for no other.
+    this.bytes.fill(0xff, REGION_CHECKS + index * REGION_CHECK_SIZE, REGION_CHECKS + (index + 1) * REGION_CHECK_SIZE);
+    return index;
+  }
+
+  /** Forgets the regions that nothing leads to: their code is gone, or a larger one has taken their place. No region runs now. */
+  private sweep(): void {
+    this.sinceSweep = 0;
+    for (const [index, { record, bytes }] of this.live) {
+      if (this.view.getUint16(record + R_OP, true) === OP_REGION && this.view.getUint32(record + R_AUX, true) === index) continue;
+      this.host.table.set(index, null);
+      this.live.delete(index);
+      this.freeIndexes.push(index);
+      this.liveBytes -= bytes;
+      this.counters.swept++;
+      if (this.entries.get(record)?.index === index) this.entries.delete(record);
+    }
+  }
+
   private evict(): void {
     for (let index = this.host.firstIndex; index < this.nextIndex; index++) this.host.table.set(index, null);
     this.nextIndex = this.host.firstIndex;
+    this.freeIndexes.length = 0;
+    this.live.clear();
     this.liveBytes = 0;
+    this.sinceSweep = 0;
     this.entries.clear();
     this.counters.evictions++;
     this.heat.clear();
     this.host.dropAllCode();
   }
 }
-

@@ -6,7 +6,7 @@ import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
 import { executeRecord, executeTag } from '../interpreter/build.ts';
 import {
-  CS, EXECUTE_EPOCH, PLAIN_SEGMENTS, REGION_CHECKS, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STACK_SIZE, TLB_EXECUTE,
+  CS, EXECUTE_EPOCH, PLAIN_SEGMENTS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STACK_SIZE, TLB_EXECUTE,
 } from '../layout.ts';
 import { OP_REGION, REGION_DONE, REGION_STALE, R_AUX, R_OP } from '../record.ts';
 import { keyOffset } from './discover.ts';
@@ -148,7 +148,7 @@ export class Transition {
    */
   private checkPages(region: Region, entry: number): void {
     const { code } = this;
-    const slot = REGION_CHECKS + this.context.identity.index * 16;
+    const slot = REGION_CHECKS + this.context.identity.index * REGION_CHECK_SIZE;
     const page = this.context.exitRip;
     code.i32Const(0);
     code.memory(op.i64Load, slot);

@@ -1,0 +1,79 @@
+/** What belongs to a snapshot besides memory and disks: the network interface, the CD in the drive, the real-time clock; and what cannot. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { diskDefaults, networkDefaults } from '../../core/contract/hardware.ts';
+import { machineModuleUrl } from '../../core/machine/entries.ts';
+import { DebianVm } from '../helpers/debianVm.ts';
+import { driverGuest } from '../helpers/driver-guest.ts';
+import { startTestEngine } from '../helpers/engine.ts';
+import type { TestEngine } from '../helpers/engine.ts';
+
+const VM = 'Debian';
+const FETCH_MS = 600_000;
+const TEST_MS = 300_000;
+/** The real-time clock is a year behind. */
+const YEAR_SECONDS = 365 * 86_400;
+const BUSY_HOST_SECONDS = 60;
+
+const server = createServer((_, response) => response.end('answer'));
+let folder = '';
+let test: TestEngine;
+let vm: DebianVm;
+let first = '';
+
+/** A medium whose first line says what it is. */
+function medium(name: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, Buffer.concat([Buffer.from(`${name}\n`), Buffer.alloc(64 * 2048)]));
+  return path;
+}
+
+const call = ((operation, input) => test.client.call(operation, input)) as TestEngine['client']['call'];
+const fetched = (): Promise<string> => vm.ask(`rm -f /tmp/answer; wget -q -O /tmp/answer http://10.0.2.2:${(server.address() as AddressInfo).port}/; cat /tmp/answer`);
+const clock = async (): Promise<number> => Number(await vm.ask('cat /sys/class/rtc/rtc0/since_epoch')) - Date.now() / 1000;
+const address = (): Promise<string> => vm.ask('cat /sys/class/net/eth0/address');
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'vanderpool-snapshot-devices-'));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  test = await startTestEngine(undefined, machineModuleUrl());
+  first = medium('first.iso');
+  vm = await DebianVm.create(test.client, VM, await driverGuest('amd64', folder), {
+    disks: [{ ...diskDefaults, kind: 'cdrom', bus: 'scsi', path: first, format: 'raw', readOnly: true }], networks: [{ ...networkDefaults, hostLoopback: true }],
+  });
+  await vm.boot();
+}, FETCH_MS);
+afterAll(async () => {
+  server.close();
+  await test.end();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe('a snapshot', () => {
+  it('has the network interface, the medium and the real-time clock, in the same process and in a new one', async () => {
+    const own = '02:00:00:00:00:77\n';
+    await vm.ask(`ifconfig eth0 hw ether ${own.trim()} up && udhcpc -q -n -i eth0 > /dev/null 2>&1`);
+    await vm.ask(`date -s @$(($(date +%s) - ${YEAR_SECONDS})) > /dev/null; hwclock -w -u`);
+    const offset = await clock();
+    expect(Math.abs(offset + YEAR_SECONDS)).toBeLessThan(BUSY_HOST_SECONDS);
+    expect(await fetched()).toBe('answer');
+    await call('snapshot.take', { vm: VM, name: 'one' });
+
+    for (const newProcess of [false, true]) {
+      await call('vm.medium', { vm: VM, disk: 0, path: medium('second.iso'), force: false });
+      await call('vm.link', { vm: VM, network: 0, up: false });
+      await vm.ask('ifconfig eth0 down; ifconfig eth0 hw ether 02:00:00:00:00:99; ip route flush table main; date -s @1000000000 > /dev/null; hwclock -w -u');
+      expect(await vm.ask('head -n 1 /dev/sr0')).toBe('second.iso\n');
+      if (newProcess) await call('vm.stop', { vm: VM, force: true });
+      await call('snapshot.restore', { vm: VM, snapshot: 'one', paused: false });
+      expect(await address()).toBe(own);
+      expect(await fetched()).toBe('answer');
+      expect(await vm.ask('head -n 1 /dev/sr0')).toBe('first.iso\n');
+      expect(Math.abs((await clock()) - offset)).toBeLessThan(BUSY_HOST_SECONDS);
+    }
+  }, TEST_MS);
+});

@@ -19,11 +19,11 @@ let port = 0;
 
 const connect = (): string => `target remote 127.0.0.1:${port}`;
 
-describe('GDB and a Debian kernel', () => {
+describe('GDB and a Debian kernel on two vCPUs', () => {
   beforeAll(async () => {
     guest = await provideGuest('amd64');
     port = await freePort();
-    shell = new GuestShell([...guestOptions(guest, 'shell nokaslr', 190), '--gdb', `127.0.0.1:${port}`]);
+    shell = new GuestShell([...guestOptions(guest, 'shell nokaslr', 400), '--cpus', '2', '--gdb', `127.0.0.1:${port}`]);
     await shell.waitFor('# ');
   }, PREPARE_MS);
 
@@ -32,9 +32,10 @@ describe('GDB and a Debian kernel', () => {
     await shell.ended;
   });
 
-  it('finds the guest stopped, with 64-bit registers and its vCPU as a thread', async () => {
+  it('finds the guest stopped, with 64-bit registers and its vCPUs as threads', async () => {
     const said = await runGdb([connect(), 'info threads', 'info registers cs cr0 efer', 'detach']);
-    expect(said).toMatch(/\* 1 +Thread 1 \(vCPU 0\)/);
+    expect(said).toMatch(/1 +Thread 1 \(vCPU 0\)/);
+    expect(said).toMatch(/2 +Thread 2 \(vCPU 1\)/);
     expect(said).toMatch(/cs +0x(10|33)/);
     expect(said).toMatch(/efer +0xd01/);
     expect(await shell.ask('echo alive')).toBe('alive\n');
@@ -49,6 +50,21 @@ describe('GDB and a Debian kernel', () => {
     expect(said).toMatch(/=> 0xffffffff81[0-9a-f]+:\s+swapgs/);
     expect(said).toContain('BEHIND 3');
     expect(await shell.ask('echo still here')).toBe('still here\n');
+  }, TEST_MS);
+
+  it('stops in what the second vCPU does, with both to be looked at', async () => {
+    const debugging = runGdb([
+      connect(), 'hbreak *$lstar', 'condition 1 $_thread == 2', 'continue', 'printf "ON %d AT %d\\n", $_thread, $pc == $lstar', 'set $entry = $lstar',
+      'thread apply all printf "THREAD %d SYSCALLS %d\\n", $_thread, $lstar == $entry', 'thread 1', 'set $before = $pc', 'thread 2', 'stepi',
+      'printf "BEHIND %d\\n", $pc - $lstar', 'thread 1', 'printf "STOOD %d\\n", $pc == $before', 'delete', 'detach',
+    ]);
+    await knock('taskset 2 true');
+    const said = await debugging;
+    expect(said).toContain('ON 2 AT 1');
+    expect([...said.matchAll(/THREAD (\d) SYSCALLS 1/g)].map(([, thread]) => thread).sort()).toEqual(['1', '2']);
+    expect(said).toContain('BEHIND 3');
+    expect(said).toContain('STOOD 1');
+    expect(await shell.ask('echo both')).toContain('both\n');
   }, TEST_MS);
 
   it('stops behind a write to watched memory', async () => {
@@ -127,10 +143,10 @@ describe('the debugger of a guest that waits', () => {
 });
 
 /** Types into the shell until it has surely made a system call with GDB connected. */
-async function knock(): Promise<void> {
+async function knock(command = ''): Promise<void> {
   for (let i = 0; i < 30; i++) {
     await new Promise((resolve) => setTimeout(resolve, 200));
-    shell.child.stdin.write('\n');
+    shell.child.stdin.write(`${command}\n`);
   }
 }
 

@@ -90,6 +90,7 @@ export interface ExecutedForm {
 interface HelperExports {
   readonly [name: string]: WebAssembly.ExportValue;
 }
+type FrequentHelpers = Readonly<Record<'endInstruction' | 'injectEvent' | 'interruptible' | 'nmiBlocked', () => number>>;
 type HelperFunction = (...args: (number | bigint)[]) => number;
 
 /** Root mode's controls for windows. */
@@ -132,6 +133,8 @@ export class Processor {
   readonly ram: Uint8Array;
   readonly translator: Translator;
   readonly helpers: HelperExports;
+  /** The same, for what is called at every VM entry or exit: `call` looks a name up each time. */
+  private readonly frequent: FrequentHelpers;
   /** Called for every sample. */
   private readonly sampleAddress: (delta: number) => number;
   readonly signatures: HelperSignatures;
@@ -190,6 +193,7 @@ export class Processor {
       },
     });
     this.helpers = instance.exports;
+    this.frequent = instance.exports as unknown as FrequentHelpers;
     this.sampleAddress = instance.exports['sampleAddress'] as (delta: number) => number;
     this.hot = hotPrograms({ long: HOT_LONG, legacy: HOT_LEGACY });
     this.profileTable = options.profile ? 0xf00000 : 0;
@@ -339,12 +343,12 @@ export class Processor {
 
   /** Whether an external interrupt can be taken now, by the guest or by the hypervisor inside it. */
   get interruptible(): boolean {
-    return this.call('interruptible') !== 0;
+    return this.frequent.interruptible() !== 0;
   }
 
   /** By a shadow or by an NMI that is being handled. */
   get nmiBlocked(): boolean {
-    return this.call('nmiBlocked') !== 0;
+    return this.frequent.nmiBlocked() !== 0;
   }
 
   /** Whether the vCPU runs a nested guest: VMX non-root operation of a hypervisor inside the machine. */
@@ -399,7 +403,7 @@ export class Processor {
 
   private runEntry(instructions: number): number {
     const { view, debug, budget, exact } = this;
-    if (!this.exitAfterSkip && this.injectionPending && this.call('injectEvent') === STATUS_EXIT) return this.leave();
+    if (!this.exitAfterSkip && this.injectionPending && this.frequent.injectEvent() === STATUS_EXIT) return this.leave();
     view.setUint32(ROOT_PREEMPTION_TIMER, instructions, true);
     budget.begin(instructions);
     for (;;) {
@@ -456,14 +460,14 @@ export class Processor {
 
   /** Root mode's own change of the task priority. */
   setCr8(value: number): void {
-    this.view.setBigInt64(CR8, BigInt(value), true);
-    this.view.setBigInt64(ROOT_CR8, BigInt(value), true);
+    this.view.setUint32(CR8, value, true);
+    this.view.setUint32(ROOT_CR8, value, true);
   }
 
   private leave(): number {
     const { view } = this;
     view.setUint32(FAULT, 0, true);
-    view.setUint32(EXIT_LENGTH, Number(view.getBigUint64(NEXT_RIP, true) - view.getBigUint64(RIP, true)) >>> 0, true);
+    view.setUint32(EXIT_LENGTH, view.getUint32(NEXT_RIP, true) - view.getUint32(RIP, true), true);
     return view.getUint32(EXIT_REASON, true);
   }
 
@@ -517,9 +521,12 @@ export class Processor {
   /** Completes an instruction that exited: RIP goes behind it. False when a trap of the instruction was delivered instead of what follows. */
   skip(): boolean {
     const { view } = this;
-    view.setBigUint64(RIP, view.getBigUint64(NEXT_RIP, true), true);
-    view.setBigUint64(INSTRUCTIONS, view.getBigUint64(INSTRUCTIONS, true) + 1n, true);
-    const status = this.call('endInstruction');
+    view.setUint32(RIP, view.getUint32(NEXT_RIP, true), true);
+    view.setUint32(RIP + 4, view.getUint32(NEXT_RIP + 4, true), true);
+    const instructions = view.getUint32(INSTRUCTIONS, true) + 1;
+    view.setUint32(INSTRUCTIONS, instructions, true);
+    if (instructions === 2 ** 32) view.setUint32(INSTRUCTIONS + 4, view.getUint32(INSTRUCTIONS + 4, true) + 1, true);
+    const status = this.frequent.endInstruction();
     this.exitAfterSkip = status === STATUS_EXIT;
     return status === STATUS_OK;
   }

@@ -244,7 +244,8 @@ export class Vcpu {
   }
 
   private setRegister(offset: number, value: number): void {
-    this.cpu.view.setBigUint64(offset, BigInt(value >>> 0), true);
+    this.cpu.view.setUint32(offset, value, true);
+    this.cpu.view.setUint32(offset + 4, 0, true);
   }
 
   private handleCpuid(): void {

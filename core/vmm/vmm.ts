@@ -164,8 +164,10 @@ export class Vmm {
     const port = qualification >>> 16;
     if (qualification & 8) {
       const value = this.pc.ports.read(port, size);
-      if (size === 4) view.setBigUint64(RAX, BigInt(value >>> 0), true);
-      else if (size === 2) view.setUint16(RAX, value, true);
+      if (size === 4) {
+        view.setUint32(RAX, value, true);
+        view.setUint32(RAX + 4, 0, true);
+      } else if (size === 2) view.setUint16(RAX, value, true);
       else view.setUint8(RAX, value);
     } else {
       const value = view.getUint32(RAX, true);

@@ -16,6 +16,7 @@ import { ChunkedDisk } from '../snapshot/disk/chunkedDisk.ts';
 import { ClusterMap, DISK_MAXIMUM } from '../snapshot/disk/clusterMap.ts';
 import { createLayer } from '../snapshot/disk/layer.ts';
 import type { OpenStorage } from '../snapshot/disk/layer.ts';
+import { mergeDisk } from '../snapshot/disk/mergeDisk.ts';
 import type { WantedDisk } from '../snapshot/disk/saveDisks.ts';
 import { decodeDisk } from '../store/disks.ts';
 import type { DiskState, ImageStamp, SavedImage } from '../store/disks.ts';
@@ -146,6 +147,41 @@ export class DiskStates {
     return { disks: own, states };
   }
 
+  /** Whether what a VM has written lies in the library although no snapshot needs its images as they are. */
+  isUnheld(vm: Vm): boolean {
+    return this.#unheld(vm).length > 0;
+  }
+
+  /**
+   * Writes a VM's disks back into their images where no snapshot needs these any more: they are then the VM's own again. The VM must not run.
+   * @param givenUp asked now and then; true ends the work, and nothing is lost
+   * @throws ContractError, BlockError: the disk stays as it was
+   */
+  async mergeBack(vm: Vm, givenUp: () => boolean): Promise<void> {
+    for (const state of this.#unheld(vm)) {
+      const { config } = configured(vm.config, state);
+      const content = this.#machineState(vm.id, checked(state, 'disks'));
+      // From now on the image changes.
+      this.#store.put(vm.id, { ...state, stamp: null });
+      const image = await openImage(state.path, { format: config.format, readOnly: false });
+      try {
+        const done = await mergeDisk(image, { ...content, map: decodeDisk(state), segments: new Map(content.segments) }, givenUp, this.#openStorage);
+        if (!done) return;
+      } finally {
+        await image.close();
+      }
+      this.#store.remove(vm.id, state.path);
+      this.removeUnused(vm.id);
+    }
+  }
+
+  #unheld(vm: Vm): DiskState[] {
+    return this.#store.statesOf(vm.id).filter((state) => {
+      const isOwn = vm.config.disks.some((disk) => disk.path === state.path && isWritten(disk));
+      return isOwn && changeOf(state) === null && !this.#store.isSaved(state.image, vm.id) && this.#store.othersWith(state.image, vm.id).length === 0;
+    });
+  }
+
   /** For a machine that changes over to these states. */
   named(vm: Vm, states: readonly DiskState[]): NamedDisk[] {
     return states.map((state) => ({ path: state.path, ...this.#machineState(vm.id, state) }));
@@ -202,7 +238,7 @@ export class DiskStates {
 }
 
 /** Which disk of a snapshot's configuration it is. */
-function configured({ disks }: VmConfig, { path }: SavedImage): { readonly index: number; readonly config: DiskConfig } {
+function configured({ disks }: VmConfig, { path }: Pick<SavedImage, 'path'>): { readonly index: number; readonly config: DiskConfig } {
   const index = disks.findIndex((disk) => disk.path === path && isWritten(disk));
   const config = disks[index];
   if (!config) throw new ContractError('snapshot-damaged', `The snapshot has content of the disk "${path}", which its configuration does not have.`, 'Run `vanderpool doctor`.');

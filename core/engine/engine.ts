@@ -146,7 +146,7 @@ export class Engine {
     const unneeded = idleMs !== undefined && performance.now() - this.#neededAt > idleMs;
     if (this.#stopping) return;
     if (gone || unneeded) void this.close().finally(stopped);
-    else this.#inBackground(() => this.snapshots.takeScheduled(Date.now()));
+    else this.#inBackground(() => this.snapshots.takeScheduled(Date.now()).then(() => this.snapshots.mergeDisks()));
   }
 
   /** Work of the engine's own, one piece after the other; closing waits for it. Each tells of its errors: what is left is a library that went away. */
@@ -164,6 +164,7 @@ export class Engine {
     this.#stopping = true;
     clearInterval(this.#housekeeping);
     await this.supervisor.stopAll();
+    this.snapshots.leave();
     await this.#background;
     await this.snapshots.close();
     await this.server.stop();

@@ -26,16 +26,20 @@ export function createOperations(engine: Engine): OperationHandlers {
       return supervisor.create(withChanges(parseWith(vmConfig, { ...vmDefaults, name: config.name }), config));
     },
     'vm.edit': async ({ vm, changes }) => {
+      await snapshots.release((await supervisor.get(vm)).id);
       checkCpuModel(changes.cpuModel ?? '');
       return supervisor.edit(vm, changes);
     },
     'vm.remove': async ({ vm }) => {
+      await snapshots.release((await supervisor.get(vm)).id);
       await supervisor.remove(vm);
       return {};
     },
     'vm.start': async ({ vm, withoutMissing }) => {
       engine.refuseWhenStopping();
-      return (await supervisor.get(vm)).state === 'suspended' ? snapshots.resume(vm) : supervisor.start(vm, undefined, withoutMissing === true);
+      const { id, state } = await supervisor.get(vm);
+      await snapshots.release(id);
+      return state === 'suspended' ? snapshots.resume(id) : supervisor.start(id, undefined, withoutMissing === true);
     },
     'vm.stop': async ({ vm, force }) => (force && (await supervisor.get(vm)).state === 'suspended' ? snapshots.discard(vm) : supervisor.stop(vm, force)),
     'vm.reset': ({ vm }) => supervisor.reset(vm),

@@ -54,6 +54,10 @@ export class Snapshots {
   #collecting: Promise<void> | null = null;
   /** What is being made of the disks of VMs that do not run. */
   readonly #diskTasks = new Map<string, DiskTask>();
+  /** VMs whose disks are being written back into their images, and what gives that up. */
+  readonly #merging = new Map<string, { givenUp: boolean; readonly done: Promise<void> }>();
+  /** VMs whose disks could not be written back: tried again after the next change. */
+  readonly #unmergeable = new Set<string>();
   #closed = false;
 
   constructor(library: Library, supervisor: Supervisor) {
@@ -70,9 +74,15 @@ export class Snapshots {
     void this.collect();
   }
 
+  /** The engine is about to close: what it does by itself is given up. */
+  leave(): void {
+    this.#closed = true;
+    for (const work of this.#merging.values()) work.givenUp = true;
+  }
+
   /** Ends the collection before the database is closed. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.leave();
     await this.#collecting;
   }
 
@@ -176,6 +186,7 @@ export class Snapshots {
     return this.#exclusively(reference, (vm) => {
       this.#store.remove(this.#store.get(vm.id, snapshot).id);
       this.#changed(vm.id);
+      this.#unmergeable.delete(vm.id);
       void this.collect();
       return Promise.resolve();
     });
@@ -335,6 +346,39 @@ export class Snapshots {
       for (const id of this.#pinned.keys()) if (!this.#supervisor.guest(id)) this.#pinned.delete(id);
       if (!this.#store.collectOne(new Set([...this.#pinned.values()].flatMap((ids) => [...ids])))) return;
     }
+  }
+
+  /** Writes disks back into their images where no snapshot needs these any more, of VMs that do not run. Whatever wants such a VM goes first. */
+  async mergeDisks(): Promise<void> {
+    for (const vm of await this.#supervisor.list()) {
+      const rests = (vm.state === 'stopped' || vm.state === 'crashed') && !this.#supervisor.isAlive(vm.id);
+      if (this.#closed || !rests || this.#busy.has(vm.id) || this.#merging.has(vm.id) || this.#unmergeable.has(vm.id) || !this.#disks.isUnheld(vm)) continue;
+      await this.#mergeDisks(vm);
+    }
+  }
+
+  async #mergeDisks(vm: Vm): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const work = { givenUp: false, done: promise };
+    this.#merging.set(vm.id, work);
+    try {
+      await this.#disks.mergeBack(vm, () => work.givenUp);
+      void this.collect();
+    } catch (error) {
+      this.#unmergeable.add(vm.id);
+      this.#supervisor.tell({ kind: 'error', vmId: vm.id, error: asContractError(error).toShape() });
+    } finally {
+      this.#merging.delete(vm.id);
+      resolve();
+    }
+  }
+
+  /** Done when the engine's own work on a VM has ended: somebody wants it. */
+  async release(id: string): Promise<void> {
+    const work = this.#merging.get(id);
+    if (!work) return;
+    work.givenUp = true;
+    await work.done;
   }
 
   // ---- comparisons --------------------------------------------------------------------------------------------------------------
@@ -536,7 +580,9 @@ export class Snapshots {
 
   /** One thing at a time is done to a VM's states. */
   async #exclusively<T>(reference: string, action: (vm: Vm) => Promise<T>): Promise<T> {
-    const vm = await this.#supervisor.get(reference);
+    const { id } = await this.#supervisor.get(reference);
+    await this.release(id);
+    const vm = await this.#supervisor.get(id);
     if (this.#busy.has(vm.id)) throw this.#isBusy(vm);
     this.#busy.add(vm.id);
     try {

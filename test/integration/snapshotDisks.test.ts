@@ -1,11 +1,12 @@
 /** Snapshots of VMs that write to disks: a Debian guest whose memory and disk belong together, whichever snapshot it goes back to. */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { machineModuleUrl } from '../../core/machine/entries.ts';
-import { DebianVm, ext4Image } from '../helpers/debianVm.ts';
+import { checkExt4, DebianVm, ext4Image } from '../helpers/debianVm.ts';
 import { driverGuest } from '../helpers/driver-guest.ts';
 import { startTestEngine } from '../helpers/engine.ts';
 import type { TestEngine } from '../helpers/engine.ts';
@@ -42,6 +43,8 @@ async function boot(): Promise<DebianVm> {
 }
 
 const digest = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');
+/** What e2fsprogs' own reader says of the image. */
+const debugfs = (command: string): string => execFileSync('debugfs', ['-R', command, disk], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
 const layers = async (vm = VM): Promise<string[]> => readdirSync(join(test.folder, 'vms', (await call('vm.get', { vm })).id)).filter((name) => name.endsWith('.layer'));
 const take = (name: string): Promise<unknown> => call('snapshot.take', { vm: VM, name });
 const restore = (snapshot: string): Promise<unknown> => call('snapshot.restore', { vm: VM, snapshot, paused: false });
@@ -94,6 +97,18 @@ describe('a VM that writes to a disk', () => {
     await vm.ask('mount -t ext4 /dev/vda /mnt');
     expect(await stored(vm, 'file')).toBe('two\n');
     expect(await layers()).toHaveLength(1);
+    await vm.ask('echo four > /mnt/file; umount /mnt; sync');
+    await call('vm.stop', { vm: VM, force: true });
+    await test.engine.snapshots.mergeDisks();
+    expect(debugfs('cat /file')).not.toBe('four\n');
+    // Without snapshots the image is the VM's own again, with everything that was written since.
+    for (const snapshot of ['running', 'off']) await call('snapshot.remove', { vm: VM, snapshot });
+    await test.engine.snapshots.mergeDisks();
+    expect(await layers()).toEqual([]);
+    expect([checkExt4(disk), debugfs('cat /file')]).toEqual([0, 'four\n']);
+    const other = await DebianVm.create(test.client, 'Other', guest, { disks: [{ path: disk, kind: 'disk', bus: 'virtio', format: 'raw', readOnly: false }] });
+    await other.boot();
+    expect(await other.ask('mount -t ext4 /dev/vda /mnt; cat /mnt/file')).toBe('four\n');
   }, TEST_MS);
 
   it('has clones: linked ones over the same image, full ones and imported ones without it', async () => {

@@ -190,20 +190,44 @@ class DiskFuzz {
       this.snapshots.delete(id);
       store.remove(id);
     } else if (kind < 0.93) await this.#boot();
+    else if (kind < 0.97) await this.#mergeBack();
     else {
       this.disk.step();
       while (store.collectOne(new Set()));
     }
   }
 
-  /** The VM's process begins anew, with what the rows say. */
-  async #boot(): Promise<void> {
+  async #end(): Promise<void> {
     const before = this.#open;
     this.#open = null;
     await before?.close().catch((error: unknown) => {
       if (!isRefusal(error)) throw error;
       this.disk.fault = 'none'; // What was not flushed may be lost.
     });
+  }
+
+  /** Nobody needs the image as it was: what was written since goes into it, as far as nobody gives that up. */
+  async #mergeBack(): Promise<void> {
+    for (const id of this.snapshots.keys()) {
+      this.disk.step();
+      this.snapshots.delete(id);
+      this.#library.snapshots.remove(id);
+    }
+    await this.#end();
+    const givenUp = (): boolean => {
+      this.disk.step();
+      return this.#random() < 0.1;
+    };
+    await this.#states.mergeBack(this.#current, givenUp).catch((error: unknown) => {
+      if (!isRefusal(error)) throw error;
+      this.disk.fault = 'none';
+    });
+    await this.#boot();
+  }
+
+  /** The VM's process begins anew, with what the rows say. */
+  async #boot(): Promise<void> {
+    await this.#end();
     const [state] = this.#states.forStart(this.#current);
     const image = await openImage(this.#image, { format: 'raw', readOnly: state !== null });
     this.#map = state ? ClusterMap.decode(state.map, SIZE) : new ClusterMap(SIZE);

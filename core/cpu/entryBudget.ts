@@ -29,7 +29,7 @@ export class EntryBudget {
   }
 
   get #now(): number {
-    return Number(this.#view.getBigUint64(INSTRUCTIONS, true));
+    return this.#view.getUint32(INSTRUCTIONS + 4, true) * 2 ** 32 + this.#view.getUint32(INSTRUCTIONS, true);
   }
 
   /** The entry may run so many instructions from now on. */
@@ -46,7 +46,8 @@ export class EntryBudget {
     this.tail = this.#exact && this.#sampled && left <= REGION_REACH;
     const most = this.#exact && this.#sampled && !this.tail ? left - REGION_REACH : left;
     this.#view.setUint32(REGIONS_OFF, this.tail ? 1 : 0, true);
-    this.#view.setBigInt64(BUDGET, BigInt(Math.min(this.most, most, this.#sampled && !this.tail ? untilSample(now) : most)), true);
+    this.#view.setInt32(BUDGET, Math.min(this.most, most, this.#sampled && !this.tail ? untilSample(now) : most), true);
+    this.#view.setInt32(BUDGET + 4, 0, true);
     return true;
   }
 }

@@ -211,7 +211,10 @@ export class LocalApic implements Component, VcpuInterrupts {
     const wasX2apic = this.x2apic;
     this.baseLow = low;
     this.baseHigh = high;
-    if (wasEnabled && !enable) this.resetRegisters();
+    if (wasEnabled && !enable) {
+      this.id = this.initialId;
+      this.resetRegisters();
+    }
     if (x2apic && !wasX2apic) this.enterX2apic();
     this.update();
     if (this.apicPage !== before) this.onApicPageChange();

@@ -53,6 +53,7 @@ export class Turns implements Component {
   }
 
   private take(vcpu: Vcpu): boolean {
+    if (vcpu !== this.current) this.current.takeNmi();
     this.cpu.select(vcpu.index);
     this.current = vcpu;
     return vcpu.ready();

@@ -193,6 +193,17 @@ export class Vcpu {
     }
   }
 
+  /**
+   * Another vCPU's turn begins: an NMI that has come would have been taken at the next instruction, and another one may come before this vCPU runs
+   * again.
+   */
+  takeNmi(): void {
+    const { apic, cpu } = this;
+    if (!apic.nmiPending || this.activity !== ACTIVITY_ACTIVE || cpu.nonRoot || cpu.injectionPending || cpu.nmiBlocked) return;
+    apic.takeNmi();
+    cpu.inject(TYPE_NMI, 2);
+  }
+
   /** What ends HLT: an NMI, or an interrupt that the guest will take. Nothing but INIT and SIPI ends the other states. @sdm 2A HLT */
   private wakes(): boolean {
     const { apic, cpu } = this;
@@ -203,9 +214,12 @@ export class Vcpu {
   /** Injects what is pending, or asks to be told when it can be. */
   private prepareInjection(): void {
     const { cpu, apic } = this;
-    cpu.requestWindows(false, false);
     cpu.setCr8(apic.readCr8());
-    if (cpu.injectionPending) return;
+    if (cpu.injectionPending) {
+      cpu.requestWindows(apic.pendingVector() >= 0, apic.nmiPending);
+      return;
+    }
+    cpu.requestWindows(false, false);
     if (apic.nmiPending) {
       if (cpu.nmiBlocked) cpu.requestWindows(false, true);
       else {

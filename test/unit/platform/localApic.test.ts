@@ -331,6 +331,14 @@ describe('interrupt system: the 8259A, the I/O APIC and the local APICs together
     expect(bsp.pendingVector()).toBe(-1);
   });
 
+  it('is as after a reset when it was disabled: its ID too', () => {
+    bsp.writeRegister(0x20, 4, 7 << 24);
+    const changed = bsp.readRegister(0x20, 4);
+    bsp.writeMsr(apicBase, 0xfee00100, 0);
+    bsp.writeMsr(apicBase, 0xfee00900, 0);
+    expect([changed, bsp.readRegister(0x20, 4), bsp.readRegister(reg.svr, 4)]).toEqual([7 << 24, 0, 0xff]);
+  });
+
   it('a disabled APIC passes the 8259A through', () => {
     startPic();
     bsp.writeMsr(apicBase, 0xfee00100, 0);

@@ -18,6 +18,10 @@ const COUNTER = 0x9010;
 const store8 = (address: number, value: number): number[] => [0xc6, 0x05, address & 0xff, (address >> 8) & 0xff, (address >> 16) & 0xff, address >>> 24, value];
 /** Puts 16-bit code where processors start. */
 const place = (code: readonly number[]): number[] => code.flatMap((byte, index) => store8(PAGE * 4096 + index, byte));
+/** The same, shorter, and elsewhere: PAGE is where the first processor's GDT lies, which interrupts of its own need. */
+const FREE_PAGE = 10;
+const placeWords = (code: readonly number[]): number[] => Array.from({ length: Math.ceil(code.length / 4) }, (_, i) =>
+  asm.store(FREE_PAGE * 4096 + i * 4, Buffer.from([...code.slice(i * 4, i * 4 + 4), 0, 0, 0]).readUInt32LE())).flat();
 const sendTo = (apic: number, command: number): number[] => [...asm.store(ICR_HIGH, apic << 24), ...asm.store(ICR, command)];
 const start = (apic: number): number[] => [...sendTo(apic, INIT), ...sendTo(apic, START_UP | PAGE)];
 /** Waits until a shared word has a value; with PAUSE or without. */
@@ -91,6 +95,14 @@ describe('processors together', () => {
     const table = [...asm.store(2 * 4, (PAGE << 24) | 0x80), ...handler.flatMap((byte, index) => store8(PAGE * 4096 + 0x80 + index, byte))];
     const send = [...await32(SHARED, 1), ...asm.store(ICR, OTHERS | NMI), ...await32(SHARED + 4, 5), ...asm.exit];
     expect(await run(2, [...table, ...place(code), ...start(1), ...send])).toEqual(exits(5));
+  });
+  it('each send an NMI to the first, which takes both', async () => {
+    const mov16 = (opcode: number, value: number): number[] => [0x66, opcode, value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
+    const wrmsr16 = (msr: number, value: number): number[] => [...mov16(0xb9, msr), ...mov16(0xb8, value), ...mov16(0xba, 0), 0x0f, 0x30];
+    // The started processor, in x2APIC mode, waits for its sign: cmp byte [SHARED + 4], 0; je.
+    const code = [...wrmsr16(0x1b, 0xfee00c00), ...started16, 0x80, 0x3e, (SHARED + 4) & 0xff, SHARED >> 8, 0, 0x74, 0xf9, ...wrmsr16(0x830, NMI), ...store16(SHARED + 8, 1), ...halt16];
+    const first = [...asm.lidt, ...placeWords(code), ...sendTo(1, INIT), ...sendTo(1, START_UP | FREE_PAGE), ...await32(SHARED, 1), ...sendTo(0, NMI), ...store8(SHARED + 4, 1), ...await32(SHARED + 8, 1)];
+    expect(await run(2, [...first, ...asm.loadEax(COUNTER), ...asm.exit], { 2: [...asm.incMemory(COUNTER), ...asm.iret] }, { cpuModel: 'max' })).toEqual(exits(2));
   });
   it('sleep when all are halted', async () => {
     const { machine } = await smallMachine(image([...place([...started16, ...halt16]), ...start(1), ...await32(SHARED, 1), ...asm.out8(0x43, 0x38), ...asm.cli, ...asm.hlt]), { cpus: 2 });

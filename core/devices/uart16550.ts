@@ -25,6 +25,21 @@ export interface UartModel {
   readonly line: boolean;
 }
 
+const parities = ['odd', 'even', 'mark', 'space'] as const;
+export type Parity = 'none' | (typeof parities)[number];
+
+/** How the guest has set the line: by LCR, the divisor latch and MCR. */
+export interface LineSettings {
+  /** Bits a second. */
+  readonly baud: number;
+  readonly dataBits: number;
+  readonly stopBits: 1 | 2;
+  readonly parity: Parity;
+  readonly break: boolean;
+  readonly dtr: boolean;
+  readonly rts: boolean;
+}
+
 const uart16550A: UartModel = { fifo: 16, triggers: [1, 4, 8, 14], baud: 115_200, line: false };
 
 const lsr = {
@@ -32,6 +47,7 @@ const lsr = {
 } as const;
 const ier = { data: 0x01, thrEmpty: 0x02, line: 0x04, modem: 0x08 } as const;
 const iir = { none: 0x01, line: 0x06, data: 0x04, timeout: 0x0c, thrEmpty: 0x02, modem: 0x00, fifos: 0xc0 } as const;
+const lcr = { stop: 0x04, parity: 0x08, break: 0x40, divisorAccess: 0x80 } as const;
 const mcr = { dtr: 0x01, rts: 0x02, out1: 0x04, out2: 0x08, loop: 0x10 } as const;
 /** A received break, in the FIFO as an entry with its error bits above the byte. */
 const breakEntry = lsr.breakReceived << 8;
@@ -81,6 +97,9 @@ export class Uart16550 implements Device {
   private readonly batch = new Uint8Array(outputBatch);
   private batched = 0;
   private state = powerOn();
+  /** Called when the guest has set a real line otherwise, behind what it sent before. */
+  onSettings: (settings: LineSettings) => void = () => {};
+  private told = '';
 
   /** @param output takes what the guest sent; the bytes are the callee's to keep */
   constructor(row: { readonly name: string; readonly base: number }, clock: VirtualClock, irq: LevelInterrupt, output: (bytes: Uint8Array) => void, model = uart16550A) {
@@ -189,10 +208,12 @@ export class Uart16550 implements Device {
         break;
       case 3:
         state.lcr = value;
+        this.tellSettings();
         break;
       case 4:
         state.mcr = value & 0x1f;
         this.modemChanged();
+        this.tellSettings();
         break;
       case 7:
         state.scratch = value;
@@ -226,13 +247,34 @@ export class Uart16550 implements Device {
   }
 
   private get divisorAccess(): boolean {
-    return (this.state.lcr & 0x80) !== 0;
+    return (this.state.lcr & lcr.divisorAccess) !== 0;
+  }
+
+  private get settings(): LineSettings {
+    const { lcr: format, mcr: control, divisor } = this.state;
+    const lines = (control & mcr.loop) === 0 ? control : 0;
+    return {
+      baud: Math.round(this.model.baud / (divisor || 0x10000)), dataBits: 5 + (format & 3), stopBits: (format & lcr.stop) !== 0 ? 2 : 1,
+      parity: (format & lcr.parity) === 0 ? 'none' : parities[(format >> 4) & 3] ?? 'none', break: (format & lcr.break) !== 0,
+      dtr: (lines & mcr.dtr) !== 0, rts: (lines & mcr.rts) !== 0,
+    };
+  }
+
+  /** While the divisor latch is open its two bytes need not belong together. */
+  private tellSettings(): void {
+    if (!this.model.line || this.divisorAccess) return;
+    const { settings } = this;
+    const text = JSON.stringify(settings);
+    if (text === this.told) return;
+    this.told = text;
+    this.flush();
+    this.onSettings(settings);
   }
 
   /** Nanoseconds a character takes on the line: start, data, parity and stop bits. */
   private characterNs(): number {
-    const { lcr } = this.state;
-    const bits = 1 + 5 + (lcr & 3) + ((lcr & 8) !== 0 ? 1 : 0) + ((lcr & 4) !== 0 ? 2 : 1);
+    const { lcr: format } = this.state;
+    const bits = 1 + 5 + (format & 3) + ((format & lcr.parity) !== 0 ? 1 : 0) + ((format & lcr.stop) !== 0 ? 2 : 1);
     return Math.ceil((bits * (this.state.divisor || 0x10000) * 1e9) / this.model.baud);
   }
 

@@ -120,7 +120,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     // For whoever looks for the reason why firmware does not start.
     ...(process.env['VANDERPOOL_FIRMWARE_LOG'] === undefined ? {} : { firmwareDebug: byte => void process.stderr.write(String.fromCharCode(byte)) }),
     pageKinds: (address, length, kind) => cpu.setPageKind(address, length, pageKinds[kind]),
-    onRelease: slot => host.released?.(slot),
+    onRelease: slot => host.released?.(slot), lineSettings: (port, settings) => host.lineSettings?.(port, settings),
     // A port that is a virtio console has a UART with nothing behind it.
     serialOutput: (port, bytes) => void (config.consoles?.some(row => row.port === port) || host.serialOutput(port, bytes)), assigned: config.devices ?? [],
   });

@@ -16,6 +16,7 @@ import { Rtc } from '../platform/rtc.ts';
 import { StateError } from '../platform/state.ts';
 import { TestDevice } from '../devices/testDevice.ts';
 import { Uart16550, comPorts } from '../devices/uart16550.ts';
+import type { LineSettings } from '../devices/uart16550.ts';
 import { applyWrites } from '../boot/loader.ts';
 import { residentBios, residentCode } from '../boot/residentBios.ts';
 import { buildAcpiImage, buildAcpiTables, facsAddress, wakingVectorOffset } from '../platform/acpi/tables.ts';
@@ -96,6 +97,8 @@ export interface PcConfig {
   readonly onRelease?: (slot: number) => void;
   /** Takes what the guest sent to a serial port: COM1 to COM4, then one for each assigned device. */
   readonly serialOutput: (port: number, bytes: Uint8Array) => void;
+  /** Told how the guest has set the line of an assigned serial port. */
+  readonly lineSettings?: (port: number, settings: LineSettings) => void;
 }
 
 const demonstratorPlace = deviceFunction(30, 0);
@@ -447,6 +450,7 @@ export class Pc {
     if (kind !== 'serial') return null;
     const port = comPorts.length + index;
     const serial = new PciUart(`assigned ${id}`, this.clock, bytes => this.config.serialOutput(port, bytes));
+    serial.uart.onSettings = settings => this.config.lineSettings?.(port, settings);
     this.assignedUarts.set(port, { fn: serial, uart: serial.uart });
     return serial;
   }

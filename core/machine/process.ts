@@ -121,6 +121,7 @@ class Guest {
         paused: (paused) => send({ type: 'paused', paused }),
         held: () => this.#gdb?.held(),
         released: (slot) => void this.#released(slot),
+        line: (port, settings) => this.#lines.get(port - SERIAL_PORTS)?.configure(settings),
         stopped: (exit) => this.#finish({ type: 'stopped', exit }),
       },
     });

@@ -2,6 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import { ContractError } from '../contract/errors.ts';
 import { entryUrl } from './entries.ts';
+import type { LineSettings } from '../devices/uart16550.ts';
 import type { MachineSettings } from './files.ts';
 import { createPreserveBuffer } from '../snapshot/preserve.ts';
 import { Command, createLinkBuffer, Link } from './link.ts';
@@ -19,6 +20,8 @@ export interface RunnerEvents {
   held?(): void;
   /** The guest has let the card of a hot-plug slot go. */
   released?(slot: number): void;
+  /** The guest has set the line of an assigned serial port. */
+  line?(port: number, settings: LineSettings): void;
   stopped(exit: MachineExit, statistics: MachineStatistics): void;
 }
 
@@ -187,6 +190,7 @@ export class Runner {
       case 'paused': return this.#events.paused(message.paused);
       case 'statistics': return answerAll(this.#statisticsWaiters, message.statistics);
       case 'description': return answerAll(this.#descriptionWaiters, message.text);
+      case 'line': return this.#events.line?.(message.port, message.settings);
       case 'released': return this.#events.released?.(message.slot);
       case 'held': return this.#events.held?.();
       case 'answer': return this.#questions.get(message.id)?.resolve(message.answer);

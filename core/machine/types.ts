@@ -4,6 +4,7 @@ import type { PreserveRing } from '../snapshot/preserve.ts';
 
 import type { AssignedDevice } from '../contract/device.ts';
 import type { DisplayInput } from '../contract/display.ts';
+import type { LineSettings } from '../devices/uart16550.ts';
 import type { Frame } from '../devices/vga/render.ts';
 import type { ExitRecord, ExitRow } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
@@ -112,6 +113,8 @@ export interface MachineHost {
   readonly preserved?: PreserveRing;
   /** The guest has let the card of a hot-plug slot go. */
   released?(slot: number): void;
+  /** The guest has set the line of an assigned serial port. */
+  lineSettings?(port: number, settings: LineSettings): void;
   /** Reads the boot files of a `deferred` source. @throws ContractError naming the file */
   readBoot?(): LoadedBoot;
 }

@@ -1,6 +1,7 @@
 /** The core thread: makes the machine and runs it in slices; sleeps while the guest is halted or paused. */
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { asContractError } from '../contract/errors.ts';
+import type { LineSettings } from '../devices/uart16550.ts';
 import type { ErrorShape } from '../contract/errors.ts';
 import { imageError } from './boot-check.ts';
 import { readBootFiles } from './files.ts';
@@ -42,6 +43,8 @@ export type WorkerMessage =
   | { readonly type: 'held' }
   /** The guest has let the card of a hot-plug slot go. */
   | { readonly type: 'released'; readonly slot: number }
+  /** The guest has set the line of an assigned serial port. */
+  | { readonly type: 'line'; readonly port: number; readonly settings: LineSettings }
   | { readonly type: 'answer'; readonly id: number; readonly answer: unknown }
   | { readonly type: 'refusal'; readonly id: number; readonly error: ErrorShape }
   /** The moment of a snapshot; `milliseconds`: how long the guest stood still for it; `sent`: what its serial ports had sent, by the rings' counts. */
@@ -215,6 +218,7 @@ function createHost({ attached, preserved, settings }: WorkerStart, link: Link, 
   return {
     ring,
     released: (slot) => post({ type: 'released', slot }),
+    lineSettings: (port, settings) => post({ type: 'line', port, settings }),
     sent: () => link.output.map((output) => output.written),
     preserved: new PreserveRing(preserved),
     ...(settings ? { readBoot: () => readBootFiles(settings) } : {}),

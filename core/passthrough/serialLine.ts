@@ -1,6 +1,8 @@
 /** A serial port or pseudoterminal of the host, byte for byte, with back-pressure both ways. Runs on the I/O thread of a VM's process. */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
+import { setLine } from '../host/serialPort.ts';
+import type { LineSettings } from '../devices/uart16550.ts';
 
 /** The guest's side of the line. */
 export interface LineEnd {
@@ -27,6 +29,8 @@ export class SerialLine {
   readonly #end: LineEnd;
   readonly #lost: (reason: string) => void;
   #open: Open | null = null;
+  /** As the guest has set the line; null: not yet. */
+  #settings: LineSettings | null = null;
   /** Sent by the guest, and refused by the line so far. */
   #rest: Uint8Array = new Uint8Array(0);
   #drain: NodeJS.Timeout | undefined;
@@ -41,6 +45,13 @@ export class SerialLine {
     this.#end = end;
     this.#lost = lost;
     this.#connect();
+  }
+
+  /** The guest has set the line: what it sent before goes out first, as far as the line takes it. */
+  configure(settings: LineSettings): void {
+    this.pump();
+    this.#settings = settings;
+    if (this.#open) setLine(this.#open.output, settings);
   }
 
   /** The guest has sent something, or may have. */
@@ -85,6 +96,7 @@ export class SerialLine {
       // Raw: no echo, no line editing, no signals, eight bits.
       reader.setRawMode(true);
       this.#open = { reader, output };
+      if (this.#settings) setLine(output, this.#settings);
       reader.on('data', (data: Buffer) => this.#offer(data));
       reader.on('error', (error: Error) => this.#broke(error.message));
       reader.on('end', () => this.#broke('the other side is gone'));

@@ -1,4 +1,5 @@
 /** A pseudoterminal of the host that is assigned to a machine: Debian sends and receives through it. */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,6 +34,8 @@ it('carries a megabyte both ways at once, and not a byte is lost', async () => {
   await shell.waitFor('# ', await shell.waitFor('GUEST-READY'));
   // The first serial port that is none of the four on the board.
   expect(await shell.ask('dmesg | grep ttyS4; stty -F /dev/ttyS4 921600 raw -echo crtscts')).toContain('is a Sunix');
+  // The line has the speed that the guest has set.
+  await expect.poll(() => execFileSync('stty', ['-F', path], { encoding: 'utf8' })).toContain('speed 921600 baud');
   const toGuest = Buffer.from(Uint8Array.from({ length: MIB }, (_, index) => (index * 31 + (index >> 8) * 7) & 0xff));
   const fromGuest: Buffer[] = [];
   child.stdout.on('data', (data: Buffer) => fromGuest.push(data));

@@ -1,6 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ManualTime } from '../../doubles/manualTime.ts';
+import { PciUart } from '../../../core/devices/pciUart.ts';
 import { Uart16550, comPorts } from '../../../core/devices/uart16550.ts';
+import type { LineSettings } from '../../../core/devices/uart16550.ts';
 import { VirtualClock } from '../../../core/platform/clock.ts';
 import { Wire } from '../../doubles/wire.ts';
 
@@ -136,6 +138,33 @@ describe('16550A: receiver', () => {
     uart.receive(bytes(5));
     write(fcr, 0x00);
     expect([read(lsr) & 1, read(iir)]).toEqual([0, 0x01]);
+  });
+});
+
+describe('a UART on a real line', () => {
+  it('tells how the guest has set it: once, whole, and behind what was sent before', () => {
+    const told: LineSettings[] = [];
+    const line = new PciUart('serial', clock, chunk => sent.push(...chunk));
+    line.uart.onSettings = settings => {
+      told.push(settings);
+      sent.push(-1);
+    };
+    const set = (register: number, value: number): void => line.uart.write(register, 1, value);
+    set(data, 65);
+    // 921,600 / 16, seven bits, even parity, two stop bits.
+    set(lcr, 0x9e);
+    set(data, 16);
+    set(ier, 0);
+    set(lcr, 0x1e);
+    set(lcr, 0x1e);
+    set(mcr, 0x03);
+    set(lcr, 0x5e);
+    expect(sent).toEqual([65, -1, -1, -1]);
+    const first = { baud: 57_600, dataBits: 7, stopBits: 2, parity: 'even', break: false, dtr: false, rts: false };
+    expect(told).toEqual([first, { ...first, dtr: true, rts: true }, { ...first, dtr: true, rts: true, break: true }]);
+    // In loopback the outputs are off the line.
+    set(mcr, 0x13);
+    expect(told.at(-1)).toMatchObject({ dtr: false, rts: false });
   });
 });
 

@@ -1,0 +1,70 @@
+/** A serial port's line as the guest sets it: what Node has no call for. Linux only; elsewhere the line stays as the host has set it. */
+import { createRequire } from 'node:module';
+import type * as Koffi from 'koffi';
+import type { LineSettings, Parity } from '../devices/uart16550.ts';
+
+/** Requests of terminals, and of their modem lines. */
+const request = { getSettings: 0x802c542a, setSettings: 0x402c542b, setLines: 0x5416, clearLines: 0x5417, startBreak: 0x5427, endBreak: 0x5428 } as const;
+
+/** `struct termios2`: four words of flags, the line discipline and its characters, two speeds. */
+const settingsBytes = 44;
+const offset = { control: 8, inputSpeed: 36, outputSpeed: 40 } as const;
+
+/** Of the control flags. */
+const control = {
+  speed: 0x100f, otherSpeed: 0x1000, inputSpeedShift: 16, size: 0x30, twoStopBits: 0x40, receiver: 0x80, parity: 0x100, odd: 0x200, local: 0x800, stick: 0x4000_0000,
+  hardwareFlow: 0x8000_0000,
+} as const;
+
+const parityFlags: Readonly<Record<Parity, number>> = {
+  none: 0, odd: control.parity | control.odd, even: control.parity, mark: control.parity | control.odd | control.stick, space: control.parity | control.stick,
+};
+
+/** Speeds that have a number of their own: programs that show a line's speed know no others. */
+const speedCodes: Readonly<Record<number, number>> = {
+  50: 1, 75: 2, 110: 3, 134: 4, 150: 5, 200: 6, 300: 7, 600: 8, 1200: 9, 1800: 10, 2400: 11, 4800: 12, 9600: 13, 19_200: 14, 38_400: 15,
+  57_600: 0x1001, 115_200: 0x1002, 230_400: 0x1003, 460_800: 0x1004, 921_600: 0x1007,
+};
+
+const modem = { dtr: 0x002, rts: 0x004 } as const;
+
+type Ioctl = (descriptor: number, request: number, type: 'void *' | 'int', argument: Uint8Array | number) => number;
+
+let loaded: Ioctl | null | undefined;
+
+function ioctl(): Ioctl | null {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Ioctl | null {
+  if (process.platform !== 'linux') return null;
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
+    return koffi.load('libc.so.6').func('int ioctl(int descriptor, unsigned long request, ...)') as unknown as Ioctl;
+  } catch {
+    return null;
+  }
+}
+
+/** Sets an open serial port's line. False: this system cannot, or the port does not take it. */
+export function setLine(descriptor: number, settings: LineSettings): boolean {
+  const call = ioctl();
+  const bytes = new Uint8Array(settingsBytes);
+  if (call === null || call(descriptor, request.getSettings, 'void *', bytes) !== 0) return false;
+  const view = new DataView(bytes.buffer);
+  view.setUint32(offset.control, controlFlags(view.getUint32(offset.control, true), settings), true);
+  for (const at of [offset.inputSpeed, offset.outputSpeed]) view.setUint32(at, settings.baud, true);
+  if (call(descriptor, request.setSettings, 'void *', bytes) !== 0) return false;
+  // A pseudoterminal has neither modem lines nor breaks.
+  call(descriptor, settings.break ? request.startBreak : request.endBreak, 'int', 0);
+  for (const line of ['dtr', 'rts'] as const) call(descriptor, settings[line] ? request.setLines : request.clearLines, 'void *', Uint8Array.of(modem[line], 0, 0, 0));
+  return true;
+}
+
+/** The guest itself watches the modem lines: flow control and carrier are not the host's. */
+function controlFlags(before: number, { baud, dataBits, stopBits, parity }: LineSettings): number {
+  const changed = control.speed | (control.speed << control.inputSpeedShift) | control.size | control.twoStopBits | parityFlags.mark | control.hardwareFlow;
+  const speed = speedCodes[baud] ?? control.otherSpeed;
+  return ((before & ~changed) | speed | ((dataBits - 5) << 4) | (stopBits === 2 ? control.twoStopBits : 0) | parityFlags[parity] | control.receiver | control.local) >>> 0;
+}

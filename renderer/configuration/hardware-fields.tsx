@@ -11,7 +11,7 @@ import type { FieldsProps } from './fields.tsx';
 import { changed, earlier, without } from './lists.ts';
 import { PathField } from './path-field.tsx';
 
-const buses: readonly Option[] = [
+export const buses: readonly Option[] = [
   { value: 'virtio', label: 'Virtio', detail: 'The fastest; Linux and most systems of today have its driver.' },
   { value: 'nvme', label: 'NVMe', detail: 'A solid-state disk on PCI Express.' },
   { value: 'ahci', label: 'SATA', detail: 'What every installer knows.' },

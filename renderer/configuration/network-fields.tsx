@@ -11,12 +11,12 @@ import { Switch } from '../controls/switch.tsx';
 import type { FieldsProps } from './fields.tsx';
 import { changed, without } from './lists.ts';
 
-const models: readonly Option[] = [
+export const models: readonly Option[] = [
   { value: 'virtio', label: 'Virtio', detail: 'The fastest; Linux and most systems of today have its driver.' },
   { value: 'e1000e', label: 'Intel 82574L', detail: 'e1000e: what most systems know without a driver of their own.' },
 ];
 
-const attachments: readonly Option[] = [
+export const attachments: readonly Option[] = [
   { value: 'user', label: 'This host’s network', detail: 'Behind address translation; the guest gets its address by DHCP.' },
   { value: 'switch', label: 'Switch', detail: 'Machines on the switch of the same name reach each other, and nobody else.' },
   { value: 'none', label: 'Nothing' },

@@ -65,7 +65,7 @@ function PortField({ port, index, problems, disabled, onChange }: PortFieldProps
           onPick={(device) => onChange({ device: device === 'virtio' ? 'virtio' : undefined })} />
         <TextInput aria-label={`Name of ${name}`} value={port.label} maxLength={40} disabled={disabled || port.attach === 'none'} onText={(label) => onChange({ label })} />
       </div>
-      {line !== undefined && <LineField line={line} name={name} index={index} problems={problems} disabled={disabled} onLine={(next) => onChange({ line: next })} />}
+      {line !== undefined && <div className="port-line"><LineField line={line} name={name} index={index} problems={problems} disabled={disabled} onLine={(next) => onChange({ line: next })} /></div>}
     </div>
   );
 }

@@ -11,6 +11,7 @@ import { isAlive, useLibrary } from '../state/library.ts';
 import { startVm, stateLine } from './actions.ts';
 import { exitName } from './exit-names.ts';
 import { RunningDevices } from './media.tsx';
+import { HotPlugSlots } from './slots.tsx';
 
 const noSamples: readonly MetricsEvent[] = [];
 const SAMPLES = 60;
@@ -31,6 +32,7 @@ export function Overview({ vm }: { readonly vm: Vm }): ReactNode {
           <div className="card-body"><Facts vm={vm} /></div>
         </section>
         {isAlive(vm) && <RunningDevices vm={vm} />}
+        {isAlive(vm) && <HotPlugSlots vm={vm} />}
         {isAlive(vm) && <Exits samples={samples} />}
       </div>
     </div>

@@ -70,6 +70,30 @@ describe('a machine with a display', () => {
     await waitForText(page, /GUEST-READY[^]*#\s*$/, BOOT_MS);
   }, BOOT_MS);
 
+  it('gets a disk while it runs, uses it, and gives it back', async () => {
+    const disk = join(folder, 'plugged.raw');
+    writeFileSync(disk, 'plugged in\n');
+    truncateSync(disk, 1 << 20);
+    await page.getByRole('tab', { name: 'Overview' }).click();
+    await page.getByRole('button', { name: 'Plug in a disk' }).click();
+    await page.getByLabel('Image', { exact: true }).fill(join(folder, 'absent.raw'));
+    await page.getByRole('button', { name: 'Plug in', exact: true }).click();
+    await page.getByRole('alert').filter({ hasText: /absent\.raw/ }).waitFor();
+    await page.getByLabel('Image', { exact: true }).fill(disk);
+    await page.getByRole('button', { name: 'Plug in', exact: true }).click();
+    await page.getByRole('listitem', { name: 'Slot 1' }).getByText('plugged.raw').waitFor();
+    await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? folder, 'slots.png') });
+    await page.getByRole('tab', { name: 'COM1' }).click();
+    await typeLine(page, 'until [ -e /dev/vda ]; do sleep 0.1; done; head -n 1 /dev/vda');
+    await waitForText(page, /^plugged in$/m, BOOT_MS);
+    await page.getByRole('tab', { name: 'Overview' }).click();
+    await page.getByRole('button', { name: 'Unplug slot 1' }).click();
+    await page.getByText(/slots are free/).waitFor({ timeout: BOOT_MS });
+    await page.getByRole('tab', { name: 'COM1' }).click();
+    await typeLine(page, 'echo /dev/vd*');
+    await waitForText(page, /^\/dev\/vd\*$/m, BOOT_MS);
+  }, BOOT_MS * 2);
+
   it('gets a second disk and a port forward in its configuration, and uses both', async () => {
     const disk = join(folder, 'second.raw');
     writeFileSync(disk, 'second disk\n');

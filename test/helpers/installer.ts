@@ -27,6 +27,8 @@ const steps: readonly (Step & { readonly always: boolean })[] = [
   { shows: 'Write the changes to disks?', keys: ['ArrowLeft', 'Enter'], always: true },
 ];
 const finished = 'Installing the base system';
+/** What the installer shows when it cannot go on. */
+const failures = ['failed to download', 'Architecture not supported', 'No kernel modules were found', 'Bad archive mirror', 'No partitionable media'];
 
 /** Questions that are no part of the first screens, answered on the command line of the installer's kernel. */
 export const installerAnswers = [
@@ -46,6 +48,8 @@ export async function partitionDisk(screen: InstallerScreen, patienceMs: number,
   for (;;) {
     const text = seen(await screen.text());
     if (text.includes(seen(finished))) return;
+    const failure = failures.find((words) => text.includes(seen(words)));
+    if (failure !== undefined) throw new Error(`the installer cannot go on at step ${next}:\n${text.slice(-3000)}`);
     const reach = steps.findIndex(({ always }, index) => index >= next && always);
     const at = steps.findIndex(({ shows }, index) => index >= next && index <= (reach < 0 ? steps.length : reach) && text.includes(seen(shows)));
     const step = steps[at];

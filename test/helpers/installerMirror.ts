@@ -11,6 +11,8 @@ import { guestsFolder } from '../../build/guests/fetch.ts';
 import { root } from './command-line.ts';
 
 const suite = 'bookworm';
+/** What the suite is called besides: the installer asks by the name that its release has. */
+const otherName = 'oldstable';
 const index = 'main/debian-installer/binary-amd64/Packages';
 const source = `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian ${suite} main/debian-installer\n`;
 
@@ -34,7 +36,7 @@ export async function serveInstallerMirror(report: (line: string) => void): Prom
   const files = new Map([...lists].map(([path, data]) => [`/debian/dists/${suite}/${path}`, data]));
   files.set(`/debian/dists/${suite}/Release`, Buffer.from(release(lists)));
   // By this the installer finds out whether there is its architecture.
-  files.set(`/debian/dists/${suite}/main/binary-amd64/Release`, Buffer.from(`Archive: oldstable\nOrigin: Debian\nComponent: main\nArchitecture: amd64\n`));
+  files.set(`/debian/dists/${suite}/main/binary-amd64/Release`, Buffer.from(`Archive: ${otherName}\nOrigin: Debian\nComponent: main\nArchitecture: amd64\n`));
   let last: Promise<void> = Promise.resolve();
   const answer = async (path: string, response: ServerResponse): Promise<void> => {
     const name = names.get(path);
@@ -44,7 +46,8 @@ export async function serveInstallerMirror(report: (line: string) => void): Prom
   };
   const server = createServer((request, response) => {
     // One after the other: apt locks its folder.
-    last = last.then(() => answer(request.url ?? '', response)).catch((error: unknown) => void response.writeHead(502).end(String(error)));
+    const path = (request.url ?? '').replace(`/dists/${otherName}/`, `/dists/${suite}/`);
+    last = last.then(() => answer(path, response)).catch((error: unknown) => void response.writeHead(502).end(String(error)));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
@@ -66,5 +69,5 @@ async function packageFile(apt: Apt, folder: string, path: string, name: string)
 /** The list of lists, with what they are checked by. */
 function release(lists: ReadonlyMap<string, Buffer>): string {
   const sums = (hash: string): string => [...lists].map(([path, data]) => ` ${createHash(hash).update(data).digest('hex')} ${data.length} ${path}\n`).join('');
-  return `Origin: Debian\nSuite: oldstable\nCodename: ${suite}\nVersion: 12\nArchitectures: amd64\nComponents: main\nMD5Sum:\n${sums('md5')}SHA256:\n${sums('sha256')}`;
+  return `Origin: Debian\nSuite: ${otherName}\nCodename: ${suite}\nVersion: 12\nArchitectures: amd64\nComponents: main\nMD5Sum:\n${sums('md5')}SHA256:\n${sums('sha256')}`;
 }

@@ -123,17 +123,17 @@ export async function checkDisk(path: string, repair: Repair): Promise<CheckRepo
   }
 }
 
-/** @throws ContractError when the disk would become smaller */
-export async function growDisk(path: string, size: number): Promise<void> {
+/** @param format `auto` recognises it, which only a person who looks after the image may ask for @throws ContractError when the disk would become smaller */
+export async function growDisk(path: string, size: number, format: ImageFormat | 'auto' = 'auto'): Promise<void> {
   checkSize(size);
   const { storage, lock } = openLocked(path, false);
   try {
-    const format = await recognise(storage);
-    const before = format === 'raw' ? storage.length : (await readHeader(storage)).size;
+    const known = format === 'auto' ? await recognise(storage) : format;
+    const before = known === 'raw' ? storage.length : (await readHeader(storage)).size;
     if (size < before) {
       throw new ContractError('bad-field', `The disk "${path}" has ${before} bytes; it can only grow.`, 'Make a smaller disk and copy what is needed from a guest.', 'size');
     }
-    if (format === 'qcow2') return await growQcow2(storage, size);
+    if (known === 'qcow2') return await growQcow2(storage, size);
     await storage.truncate(size);
     await storage.sync();
   } finally {

@@ -152,7 +152,12 @@ export class DiskClient implements Disk {
     this.submit({ operation: 'switch', offset: 0, length: 0, transfer: () => undefined, done: () => undefined });
   }
 
-  /** Another medium is in the drive, served already; null: none is. Waits for what was asked of the one before. */
+  /** The image is about to be closed: nothing is moved past the I/O thread any more. */
+  detach(): void {
+    this.#direct = null;
+  }
+
+  /** Another medium is in the drive, or the disk has another size; it is served already; null: none is. Waits for what was asked of the one before. */
   replace(medium: { readonly size: number; readonly direct: DirectImage | null } | null): void {
     this.drain();
     this.size = medium?.size ?? 0;

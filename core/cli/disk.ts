@@ -8,6 +8,7 @@ import type { Repair } from '../block/qcow2/check.ts';
 import { ContractError } from '../contract/errors.ts';
 import { oneOf } from './machine-options.ts';
 import { list, show } from './output.ts';
+import { parseSize } from '../contract/memory.ts';
 import { badArgument, Status } from './status.ts';
 
 export interface FormatOptions {
@@ -105,10 +106,9 @@ function formatByName(file: string): ImageFormat {
 const units: Readonly<Record<string, number>> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
 
 /** `20G`, `512M`; a bare number counts bytes. */
-function parseBytes(what: string, text: string): number {
-  const match = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/i.exec(text);
-  const bytes = Number(match?.[1]) * (units[(match?.[2] ?? '').toUpperCase()] ?? Number.NaN);
-  if (!Number.isSafeInteger(bytes)) throw badArgument(`${what}: "${text}" is no size.`, 'Write a number with a unit, such as 20G.');
+export function parseBytes(what: string, text: string): number {
+  const bytes = parseSize(text);
+  if (bytes === null) throw badArgument(`${what}: "${text}" is no size.`, 'Write a number with a unit, such as 20G.');
   return bytes;
 }
 

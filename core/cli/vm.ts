@@ -5,6 +5,7 @@ import { formatMemory, parseMemory } from '../contract/memory.ts';
 import { serialLineText } from '../contract/serial.ts';
 import { formatTopology } from '../contract/topology.ts';
 import { slotNumber } from '../contract/hardware.ts';
+import { parseBytes } from './disk.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
 import { cardOf, inBootOrder, serialLines, virtioConsoles } from './hardware-options.ts';
 import type { HardwareOptions } from './hardware-options.ts';
@@ -101,6 +102,13 @@ export async function changeMedium(reference: string, file: string, options: Com
     if (disk === undefined) throw badArgument(`The VM "${config.name}" has ${drives.length} CD-ROM drives.`, 'Give it one with --cdrom empty before it starts.');
     return client.call('vm.medium', { vm: id, disk, path, force: options.force === true });
   }, (vm) => (path === '' ? `Drive ${number} of "${vm.config.name}" is empty.` : `"${path}" is in drive ${number} of "${vm.config.name}".`));
+}
+
+export async function growDisk(reference: string, number: string, text: string, options: CommonOptions): Promise<void> {
+  const disk = wholeNumber('disk', number) - 1;
+  if (disk < 0) throw badArgument('Disks are counted from 1.', '`vanderpool vm show` lists them.');
+  const bytes = parseBytes('size', text);
+  await answerWithVm(options, (client) => client.call('vm.grow', { vm: reference, disk, bytes }), (vm) => `Disk ${number} of "${vm.config.name}" has ${formatMemory(bytes)}.`);
 }
 
 /** Without a size it is asked what the balloon holds. */

@@ -1,4 +1,4 @@
-/** Sizes of memory as people write them: `512M`, `1G`, `1536M`. */
+/** Sizes of memory and disks as people write them: `512M`, `1G`, `1536M`. */
 import { ContractError } from './errors.ts';
 import { GIB, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB } from './limits.ts';
 
@@ -30,6 +30,15 @@ export function checkMemory(bytes: number, written = formatMemory(bytes)): numbe
 export function formatMemory(bytes: number): string {
   if (bytes >= GIB && bytes % GIB === 0) return `${bytes / GIB}G`;
   return bytes % MIB === 0 ? `${bytes / MIB}M` : `${(bytes / MIB).toFixed(1)}M`;
+}
+
+const diskUnits: Readonly<Record<string, number>> = { ...units, '': 1 };
+
+/** The bytes of a disk's size: `20G`, `512M`; a bare number counts bytes. Null: it is no size. */
+export function parseSize(text: string): number | null {
+  const match = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?$/i.exec(text.trim());
+  const bytes = Number(match?.[1]) * (diskUnits[(match?.[2] ?? '').toUpperCase()] ?? Number.NaN);
+  return Number.isSafeInteger(bytes) ? bytes : null;
 }
 
 function memoryError(message: string, hint: string): ContractError {

@@ -91,6 +91,8 @@ export const operations = {
   'vm.plug': { input: z.strictObject({ vm: vmReference, card }), output: vm },
   /** Puts another image into a CD-ROM drive, of a running VM at once; empty: none. `disk`: its place among the disks, from 0. */
   'vm.medium': { input: z.strictObject({ vm: vmReference, disk: z.int().min(0), path: z.string().max(4096), force: z.boolean() }), output: vm },
+  /** Makes a disk larger, of a running VM at once. `disk`: its place among the disks, from 0. */
+  'vm.grow': { input: z.strictObject({ vm: vmReference, disk: z.int().min(0), bytes: z.int().min(512).multipleOf(512, 'a disk has whole sectors of 512 bytes') }), output: vm },
   /** Asks a running guest to do without so many bytes of its memory; null asks nothing. */
   'vm.balloon': { input: z.strictObject({ vm: vmReference, bytes: z.int().min(0).nullable() }), output: balloonState },
   /** Takes a card out: a running guest is asked to let it go, or with `force` not. Answers when it is out. */

@@ -1,4 +1,5 @@
 /** Hot-plug cards of the library's VMs: into a slot and out of it, and in the configuration, whether the VM runs or not. */
+import { growDisk } from '../block/commands.ts';
 import { ContractError } from '../contract/errors.ts';
 import type { Card } from '../contract/hardware.ts';
 import type { BalloonState } from '../contract/paravirtual.ts';
@@ -105,6 +106,21 @@ export class Cards {
       throw error;
     }
     return configured(path);
+  }
+
+  /** Makes a disk larger, of a running VM at once. @param disk its place in the configuration @throws ContractError when it cannot grow */
+  async growDisk(reference: string, disk: number, bytes: number): Promise<Vm> {
+    const vm = await this.#vms.get(reference);
+    refuseSuspended(vm);
+    const config = vm.config.disks[disk];
+    if (config?.kind !== 'disk') throw new ContractError('bad-field', `The VM "${vm.config.name}" has no disk ${disk + 1}.`, 'See its disks with `vanderpool vm show`.', 'disk');
+    if (config.readOnly) throw new ContractError('wrong-state', `The disk "${config.path}" is attached read-only.`, 'Change that in the configuration.', 'disk');
+    if (this.#vms.disks.forDisk(vm, config, 'disk') !== null) {
+      throw new ContractError('wrong-state', `The disk "${config.path}" belongs to snapshots of the VM "${vm.config.name}", which know its size.`, 'Remove the snapshots first, or give the VM another disk.', 'disk');
+    }
+    const guest = this.#vms.guest(vm.id);
+    await (guest ? guest.growDisk(disk, bytes) : growDisk(config.path, bytes, config.format));
+    return this.#vms.get(vm.id);
   }
 
   /** Asks a running VM's guest to do without so many bytes, or with null asks nothing. @throws ContractError when it does not run or has no balloon */

@@ -279,6 +279,11 @@ export class Guest {
     return this.#askPlug((id) => ({ type: 'medium', id, disk, path, force }));
   }
 
+  /** Makes a disk larger. @param disk its place in the configuration @throws ContractError why it cannot be */
+  growDisk(disk: number, bytes: number): Promise<void> {
+    return this.#askPlug((id) => ({ type: 'grow', id, disk, bytes }));
+  }
+
   /** Asks the balloon for so many bytes, or with null asks nothing. @throws ContractError when the machine has none */
   balloon(bytes: number | null): Promise<BalloonState> {
     return this.#askFor(this.#ballooning, (id) => ({ type: 'balloon', id, bytes }));

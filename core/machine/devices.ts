@@ -213,13 +213,25 @@ interface AttachedDisk {
   readonly index: number | string;
 }
 
-/** Disks of their own functions, then as many controllers as the drives on cables need. @param media gets to know the CD-ROM drives */
+/** Disks of their own functions, then as many controllers as the drives on cables need. @param media gets to know disks and drives */
 function diskFunctions(disks: readonly AttachedDisk[], media: Drives): { readonly functions: readonly PciFunction[]; readonly places: readonly DiskPlace[] } {
   const isDrive = ({ disk }: AttachedDisk): boolean => disk.bus === 'ahci' || (disk.kind === 'cdrom' && disk.bus !== 'scsi');
-  const virtio = disks.filter(({ disk }) => disk.bus === 'virtio' && disk.kind === 'disk').map(({ disk, client, index }) => new VirtioPci(new VirtioBlk(`virtio-blk-${index}`, client, disk.serial)));
-  const nvme = disks.filter(({ disk }) => disk.bus === 'nvme' && disk.kind === 'disk').map(({ disk, client, index }) => new NvmeController(`nvme-${index}`, client, disk.serial, disk.slot === undefined ? expressType.integratedEndpoint : expressType.endpoint));
+  const virtio = disks.filter(({ disk }) => disk.bus === 'virtio' && disk.kind === 'disk').map(({ disk, client, index }) => {
+    const kind = new VirtioBlk(`virtio-blk-${index}`, client, disk.serial);
+    media.addDisk(disk.serial, { client, grown: () => kind.sizeChanged() });
+    return new VirtioPci(kind);
+  });
+  const nvme = disks.filter(({ disk }) => disk.bus === 'nvme' && disk.kind === 'disk').map(({ disk, client, index }) => {
+    const controller = new NvmeController(`nvme-${index}`, client, disk.serial, disk.slot === undefined ? expressType.integratedEndpoint : expressType.endpoint);
+    media.addDisk(disk.serial, { client, grown: () => controller.sizeChanged() });
+    return controller;
+  });
   const drives = disks.filter(isDrive).map(({ disk, client }) => {
-    if (disk.kind === 'disk') return new AtaDisk(client, disk.serial);
+    if (disk.kind === 'disk') {
+      // ATA has no way to tell: the guest has to look again.
+      media.addDisk(disk.serial, { client, grown: () => undefined });
+      return new AtaDisk(client, disk.serial);
+    }
     const drive = new AtapiDrive(client, disk.serial);
     // The guest asks the drive for news.
     media.add(disk.serial, { client, unit: drive.unit, changed: () => undefined });
@@ -233,6 +245,7 @@ function diskFunctions(disks: readonly AttachedDisk[], media: Drives): { readonl
   const scsi = new VirtioScsi(typeof disks[0]?.index === 'string' ? `virtio-scsi-${disks[0].index}` : 'virtio-scsi', targets.map(({ unit }) => unit));
   targets.forEach(({ disk, client, unit }, target) => {
     if (disk.kind === 'cdrom') media.add(disk.serial, { client, unit, changed: () => scsi.unitChanged(target) });
+    else media.addDisk(disk.serial, { client, grown: () => scsi.unitChanged(target) });
   });
   const hosts = targets.length === 0 ? [] : [new VirtioPci(scsi)];
   const queues = { virtio: [...virtio], nvme: [...nvme] };

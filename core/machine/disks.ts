@@ -1,5 +1,6 @@
 /** A VM's disks: opened and served by the I/O thread, used by the devices of the core thread. */
 import { DiskServer, createDiskBuffer } from '../block/link.ts';
+import { growDisk } from '../block/commands.ts';
 import { openImage } from '../block/open.ts';
 import { Room } from '../block/room.ts';
 import type { BlockDevice } from '../block/blockDevice.ts';
@@ -9,7 +10,7 @@ import { LayeredDisks } from './layeredDisks.ts';
 import type { DiskState } from './layeredDisks.ts';
 import { BlockError } from '../block/blockDevice.ts';
 import type { Medium } from './drives.ts';
-import { ContractError } from '../contract/errors.ts';
+import { ContractError, asContractError } from '../contract/errors.ts';
 
 /** What the core thread is told of a disk. */
 export interface MachineDisk extends Pick<DiskConfig, 'kind' | 'bus'> {
@@ -44,19 +45,20 @@ async function openAssigned({ id, path, slot }: AssignedDisk, field: string): Pr
 
 /** One of the disks, as long as it is open. */
 interface OpenDisk {
-  readonly path: string;
+  readonly config: DiskConfig;
   readonly description: MachineDisk;
   device: BlockDevice;
   server: DiskServer | null;
 }
 
 /** @throws ContractError with the field of the disk's path */
-async function openDisk({ path, kind, bus, slot }: DiskConfig, serial: string, field: string, opening: Promise<BlockDevice>): Promise<OpenDisk> {
+async function openDisk(config: DiskConfig, serial: string, field: string, opening: Promise<BlockDevice>): Promise<OpenDisk> {
+  const { kind, bus, slot } = config;
   const device = await opening.catch((error: unknown) => {
     throw error instanceof ContractError ? new ContractError(error.code, error.message, error.hint, field) : error;
   });
   const place = slot === undefined ? {} : { slot };
-  return { path, description: { kind, bus, size: device.size, readOnly: device.readOnly, direct: device.direct ?? null, serial, link: createDiskBuffer(), ...place }, device, server: null };
+  return { config, description: { kind, bus, size: device.size, readOnly: device.readOnly, direct: device.direct ?? null, serial, link: createDiskBuffer(), ...place }, device, server: null };
 }
 
 function slotSerial(slot: number): string {
@@ -150,6 +152,25 @@ export class MachineDisks {
     disk.server = new DiskServer(disk.description.link, disk.device, this.#wake, this.room);
   }
 
+  /**
+   * Makes the image of a disk larger that nothing lies above; the core thread has let go of it.
+   * The image is closed meanwhile: what is asked of it waits.
+   * @returns what the disk is now, whether it has grown or not, and why it has not
+   */
+  async grow(position: number, bytes: number): Promise<{ readonly medium: Medium; readonly refusal: ContractError | null }> {
+    const disk = this.#configured(position);
+    await closeDisks([disk]);
+    this.layered.forget(disk.config.path);
+    const { path, format } = disk.config;
+    const refusal = await growDisk(path, bytes, format).then(() => null, asContractError);
+    disk.device = await openConfigured(disk.config, this.layered, null).catch((error: unknown) => {
+      console.error(String(error));
+      return emptyDrive;
+    });
+    this.#serve(disk);
+    return { medium: { size: disk.device.size, direct: disk.device.direct ?? null }, refusal };
+  }
+
   /** Disks of the configuration, in its order: those that were plugged in came last there, too. */
   #configured(position: number): OpenDisk {
     const disk = this.#open.filter(({ description }) => description.assigned === undefined)[position];
@@ -171,7 +192,7 @@ export class MachineDisks {
     const [disk] = index < 0 ? [] : this.#open.splice(index, 1);
     if (!disk) return;
     await closeDisks([disk]);
-    this.layered.forget(disk.path);
+    this.layered.forget(disk.config.path);
   }
 
   /** Finishes what is under way, flushes and closes. */

@@ -1,4 +1,4 @@
-/** The CD-ROM drives of a machine, on the core thread: their media come and go while it runs. */
+/** What changes of a machine's disks while it runs, on the core thread: the media of its CD-ROM drives, the sizes of its disks. */
 import type { DirectImage } from '../block/direct.ts';
 import type { DiskClient } from '../block/link.ts';
 import { ContractError } from '../contract/errors.ts';
@@ -18,12 +18,35 @@ interface Drive {
   readonly changed: () => void;
 }
 
+/** A disk that can become larger. */
+interface Growing {
+  readonly client: DiskClient;
+  /** Tells the guest's driver, where its bus has a way to. */
+  readonly grown: () => void;
+}
+
 export class Drives {
   /** By the serial number, which tells a machine's disks apart. */
   readonly #drives = new Map<string, Drive>();
 
   add(serial: string, drive: Drive): void {
     this.#drives.set(serial, drive);
+  }
+
+  readonly #disks = new Map<string, Growing>();
+
+  addDisk(serial: string, disk: Growing): void {
+    this.#disks.set(serial, disk);
+  }
+
+  /** A disk's image is about to be closed (null), or is open again, perhaps larger: the guest is told then. */
+  setSize(serial: string, medium: Medium | null): void {
+    const disk = this.#disks.get(serial);
+    if (!disk) throw new ContractError('wrong-state', 'The machine has no such disk.', 'See its disks with `vanderpool vm show`.', 'disk');
+    if (medium === null) return disk.client.detach();
+    const before = disk.client.size;
+    disk.client.replace(medium);
+    if (medium.size !== before) disk.grown();
   }
 
   /**

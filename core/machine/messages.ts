@@ -54,6 +54,8 @@ export const toVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('plug-device'), id: z.int().min(0), device: assignedDevice }),
   /** Put another image into a CD-ROM drive, by its place in the configuration; empty: none. `plugged` answers. */
   z.strictObject({ type: z.literal('medium'), id: z.int().min(0), disk: z.int().min(0), path: z.string(), force: z.boolean() }),
+  /** Make a disk larger that has no snapshots, by its place in the configuration. `plugged` answers. */
+  z.strictObject({ type: z.literal('grow'), id: z.int().min(0), disk: z.int().min(0), bytes: z.int().min(1) }),
   /** Ask the balloon for so many bytes; null: ask nothing. `ballooned` answers. */
   z.strictObject({ type: z.literal('balloon'), id: z.int().min(0), bytes: z.int().min(0).nullable() }),
   /** Ask the guest to let a card go, or with `force` pull it out; `plugged` says that it was asked, `released` that the card is out. */

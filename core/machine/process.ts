@@ -167,6 +167,7 @@ class Guest {
       case 'display-input': return void this.#runner.ask('display-input', message.input).catch(() => undefined);
       case 'link': return this.#services.setLink(message.network, message.up);
       case 'plug': return void this.#answerPlug(message.id, () => this.#plug(message));
+      case 'grow': return void this.#answerPlug(message.id, () => this.#grow(message));
       case 'medium': return void this.#answerPlug(message.id, () => this.#changeMedium(message));
       case 'balloon': return void this.#balloon(message.id, message.bytes);
       case 'plug-device': return void this.#answerPlug(message.id, () => this.#plugDevice(message.device));
@@ -221,6 +222,16 @@ class Guest {
     if (path === '') return;
     const medium = await disks.putMedium(disk, path);
     await this.#runner.ask('medium', { serial, medium, force });
+  }
+
+  /** The core thread lets go of the image, and is told of it again when it has grown. @throws ContractError why it could not */
+  async #grow({ disk, bytes }: Extract<ToVmProcess, { type: 'grow' }>): Promise<void> {
+    const { disks } = this.#services;
+    const serial = disks.serialOf(disk);
+    await this.#runner.ask('disk-size', { serial, medium: null });
+    const { medium, refusal } = await disks.grow(disk, bytes);
+    await this.#runner.ask('disk-size', { serial, medium });
+    if (refusal !== null) throw refusal;
   }
 
   async #balloon(id: number, bytes: number | null): Promise<void> {

@@ -59,6 +59,10 @@ const handlers: Handlers = {
     pc.drives.setMedium(serial, medium, force);
     return null;
   },
+  'disk-size': ({ pc }, { serial, medium }) => {
+    pc.drives.setSize(serial, medium);
+    return null;
+  },
   balloon: ({ pc }, { bytes }) => {
     const { balloon } = pc;
     if (balloon === null) throw new ContractError('wrong-state', 'The machine has no memory balloon.', 'Give it one in its configuration (--balloon on) before it starts.');

@@ -171,6 +171,8 @@ export interface Questions {
   readonly 'display-input': DisplayInput;
   /** Takes the medium out of the CD-ROM drive with this serial number (null), or puts one in. */
   readonly medium: { readonly serial: string; readonly medium: Medium | null; readonly force: boolean };
+  /** The image of the disk with this serial number is about to be closed (null), or is open again, perhaps larger. */
+  readonly 'disk-size': { readonly serial: string; readonly medium: Medium | null };
   /** Asks the balloon for so many bytes; null: asks nothing. */
   readonly balloon: { readonly bytes: number | null };
   /** Puts a card into a hot-plug slot. */
@@ -194,6 +196,7 @@ export interface Answers {
   readonly frame: Frame | null;
   readonly 'display-input': null;
   readonly medium: null;
+  readonly 'disk-size': null;
   readonly balloon: BalloonState;
   readonly plug: null;
   readonly unplug: null;

@@ -1,23 +1,27 @@
-/** What changes in a machine while it runs: the discs in its drives, and the memory that its guest does without. */
+/** What changes in a machine while it runs: the discs in its drives, the sizes of its disks, and the memory that its guest does without. */
 import { Disc } from 'lucide-react';
 import { useEffect, useState } from 'react';
 import type { ReactNode } from 'react';
-import { asContractError, formatMemory, parseMemory } from '../../core/contract/index.ts';
+import { ContractError, asContractError, formatMemory, parseMemory, parseSize } from '../../core/contract/index.ts';
 import type { BalloonState, ErrorShape, Vm } from '../../core/contract/index.ts';
 import { PathField } from '../configuration/path-field.tsx';
 import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
+import { Select } from '../controls/select.tsx';
 import { engine } from '../engine/engine.ts';
+import { fileName } from '../state/format.ts';
 
 export function RunningDevices({ vm }: { readonly vm: Vm }): ReactNode {
   const drives = vm.config.disks.flatMap(({ kind, path }, disk) => (kind === 'cdrom' ? [{ disk, path }] : []));
-  if (drives.length === 0 && !vm.config.balloon) return null;
+  const disks = vm.config.disks.flatMap(({ kind, path, readOnly }, disk) => (kind === 'disk' && !readOnly ? [{ disk, path }] : []));
+  if (drives.length + disks.length === 0 && !vm.config.balloon) return null;
   return (
     <section className="card" aria-labelledby="running-devices-title">
-      <header className="card-head"><h2 id="running-devices-title">Discs and memory</h2></header>
+      <header className="card-head"><h2 id="running-devices-title">Disks and memory</h2></header>
       <div className="card-body" style={{ display: 'grid', gap: 16 }}>
         {drives.map(({ disk, path }, index) => <DriveField key={disk} vm={vm} disk={disk} path={path} number={index + 1} />)}
+        {disks.length > 0 && <GrowField vm={vm} disks={disks} />}
         {vm.config.balloon && <BalloonField vm={vm} />}
       </div>
     </section>
@@ -60,6 +64,46 @@ function DriveField({ vm, disk, path, number }: DriveFieldProps): ReactNode {
           actions={error.code === 'wrong-state' ? <Button look="danger" onClick={() => void put(typed === path ? '' : typed.trim(), true)}>Take it out all the same</Button> : undefined} />
       )}
     </div>
+  );
+}
+
+interface GrowFieldProps {
+  readonly vm: Vm;
+  readonly disks: readonly { readonly disk: number; readonly path: string }[];
+}
+
+/** Makes a disk larger; the guest's driver is told. */
+function GrowField({ vm, disks }: GrowFieldProps): ReactNode {
+  const [chosen, setChosen] = useState(disks[0]?.disk ?? 0);
+  const [typed, setTyped] = useState('');
+  const [answer, setAnswer] = useState<{ readonly done: string } | { readonly problem: ErrorShape } | null>(null);
+  const [busy, setBusy] = useState(false);
+  const grow = async (): Promise<void> => {
+    setBusy(true);
+    setAnswer(null);
+    try {
+      const bytes = parseSize(typed);
+      if (bytes === null) throw new ContractError('bad-field', `"${typed}" is no size.`, 'Write a number with a unit, such as 40G.');
+      await engine.call('vm.grow', { vm: vm.id, disk: chosen, bytes });
+      setAnswer({ done: `It has ${typed.trim()} now, and the guest was told.` });
+      setTyped('');
+    } catch (thrown) {
+      setAnswer({ problem: asContractError(thrown).toShape() });
+    } finally {
+      setBusy(false);
+    }
+  };
+  const problem = answer && 'problem' in answer ? { message: answer.problem.message, hint: answer.problem.hint } : undefined;
+  return (
+    <Field label="Make a disk larger" hint={answer && 'done' in answer ? answer.done : 'The new size; what is in the disk stays. Partitions and file systems are the guest’s to extend.'} problem={problem}>
+      {(ties) => (
+        <div className="input-row">
+          <Select label="Disk to make larger" value={String(chosen)} options={disks.map(({ disk, path }) => ({ value: String(disk), label: fileName(path) }))} onPick={(value) => setChosen(Number(value))} />
+          <TextInput {...ties} className="numeric" value={typed} placeholder="40G" onText={setTyped} />
+          <Button busy={busy} disabled={typed.trim() === ''} onClick={() => void grow()}>Make it larger</Button>
+        </div>
+      )}
+    </Field>
   );
 }
 

@@ -3,7 +3,7 @@ import type { BlockFailure } from '../../core/block/blockDevice.ts';
 import type { Disk, DiskRequest } from '../../core/block/link.ts';
 
 export class MemoryDisk implements Disk {
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
   readonly readOnly: boolean;
   generation = 0;
   readonly waiting: DiskRequest[] = [];
@@ -23,6 +23,13 @@ export class MemoryDisk implements Disk {
   submit(request: DiskRequest): void {
     this.waiting.push(request);
     if (this.immediate) this.answer();
+  }
+
+  grow(size: number): void {
+    const before = this.bytes;
+    this.bytes = new Uint8Array(size);
+    this.bytes.set(before);
+    this.generation += 1;
   }
 
   abandon(): void {

@@ -22,7 +22,7 @@ export interface InstallerMirror {
   close(): void;
 }
 
-/** @param report told of what is asked for and is not there @throws GuestError when the installer's packages cannot be had */
+/** @param report told of what is asked for and cannot be given @throws GuestError when the installer's packages cannot be had */
 export async function serveInstallerMirror(report: (line: string) => void): Promise<InstallerMirror> {
   const folder = join(root, guestsFolder, 'apt-installer');
   mkdirSync(folder, { recursive: true });
@@ -47,7 +47,10 @@ export async function serveInstallerMirror(report: (line: string) => void): Prom
   const server = createServer((request, response) => {
     // One after the other: apt locks its folder.
     const path = (request.url ?? '').replace(`/dists/${otherName}/`, `/dists/${suite}/`);
-    last = last.then(() => answer(path, response)).catch((error: unknown) => void response.writeHead(502).end(String(error)));
+    last = last.then(() => answer(path, response)).catch((error: unknown) => {
+      report(`the mirror cannot give ${path}: ${String(error)}`);
+      response.writeHead(502).end(String(error));
+    });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;

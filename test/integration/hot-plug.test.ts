@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createDisk } from '../../core/block/commands.ts';
 import { diskDefaults, networkDefaults } from '../../core/contract/index.ts';
 import type { VmConfig } from '../../core/contract/index.ts';
 import { machineModuleUrl } from '../../core/machine/entries.ts';
@@ -46,6 +47,11 @@ function appears(path: string, there: boolean): Promise<string> {
   return ask(`for i in $(seq 100); do [ ${there ? '' : '! '}-e ${path} ] && break; sleep 0.1; done; [ -e ${path} ] && echo there || echo gone`);
 }
 
+/** Waits until a disk has so many sectors; what it has. */
+function sectors(disk: string, count: number): Promise<string> {
+  return ask(`for i in $(seq 100); do [ $(cat /sys/block/${disk}/size) = ${count} ] && break; sleep 0.1; done; cat /sys/block/${disk}/size`);
+}
+
 /** A file of 16 MiB that begins with a line. */
 function image(name: string, line: string): string {
   const path = join(folder, name);
@@ -64,6 +70,10 @@ describe('a hot-plug slot', () => {
     expect(await appears('/dev/nvme0n1', true)).toBe('there\n');
     expect(await ask('head -n 1 /dev/nvme0n1; cat /sys/bus/pci/slots/1/power')).toBe('plugged in\n1\n');
     expect(await ask('dd if=/dev/nvme0n1 of=/dev/nvme0n1 bs=1M count=4 seek=8 2>/dev/null; sync; cat /proc/interrupts | grep -c pciehp')).toBe('4\n');
+    await call('vm.grow', { vm: VM, disk: 0, bytes: 24 << 20 });
+    expect(await sectors('nvme0n1', 24 << 11)).toBe(`${24 << 11}\n`);
+    expect(await ask('dd if=/dev/nvme0n1 of=/dev/nvme0n1 bs=1M count=4 seek=20 2>/dev/null; sync; dd if=/dev/nvme0n1 bs=1M skip=20 count=1 2>/dev/null | head -n 1')).toBe('plugged in\n');
+    expect(await refused(call('vm.grow', { vm: VM, disk: 0, bytes: 16 << 20 }))).toMatchObject({ code: 'bad-field', field: 'size' });
     const unplugged = await call('vm.unplug', { vm: VM, slot: 1, force: false });
     expect(unplugged.config.disks).toEqual([]);
     expect(await appears('/dev/nvme0n1', false)).toBe('gone\n');
@@ -72,8 +82,14 @@ describe('a hot-plug slot', () => {
 
   it('takes disks and interfaces by virtio, and loses them without being asked', async () => {
     await start();
-    await call('vm.plug', { vm: VM, card: { kind: 'disk', disk: { ...diskDefaults, path: image('blk.raw', 'virtio'), slot: 3 } } });
+    const path = join(folder, 'blk.qcow2');
+    await createDisk(path, { format: 'qcow2', size: 16 << 20 });
+    await call('vm.plug', { vm: VM, card: { kind: 'disk', disk: { ...diskDefaults, path, slot: 3 } } });
     expect(await appears('/dev/vda', true)).toBe('there\n');
+    expect(await ask('dd if=/dev/urandom of=/dev/vda bs=1M count=16 2>/dev/null; sync; md5sum < /dev/vda > /tmp/sum')).toBe('');
+    await call('vm.grow', { vm: VM, disk: 0, bytes: 4096 << 20 });
+    expect(await sectors('vda', 4096 << 11)).toBe(`${4096 << 11}\n`);
+    expect(await ask('echo 3 > /proc/sys/vm/drop_caches; head -c 16777216 /dev/vda | md5sum | cmp - /tmp/sum && echo end > /tmp/end; dd if=/tmp/end of=/dev/vda bs=512 seek=8388600 2>/dev/null; sync; dd if=/dev/vda bs=512 skip=8388600 count=1 2>/dev/null | head -n 1')).toBe('end\n');
     expect(await refused(call('vm.plug', { vm: VM, card: { kind: 'network', network: { ...networkDefaults, slot: 3 } } }))).toMatchObject({ code: 'wrong-state', field: 'slot' });
     await call('vm.plug', { vm: VM, card: { kind: 'network', network: networkDefaults } });
     expect(await appears('/sys/class/net/eth0', true)).toBe('there\n');

@@ -2,7 +2,7 @@
 
 import { SECTOR } from '../../block/blockDevice.ts';
 import { ENTRIES_MAXIMUM } from './queues.ts';
-import { TRANSFER_PAGES_LOG2, identifyController, identifyNamespace, namespaceDescriptors, namespaceList } from './identify.ts';
+import { TRANSFER_PAGES_LOG2, identifyController, identifyNamespace, namespaceDescriptors, namespaceList, namespaceNotices } from './identify.ts';
 import { diskTransfer } from '../diskTransfer.ts';
 import { gather, scatter } from '../segments.ts';
 import { prpSegments } from './prp.ts';
@@ -31,6 +31,10 @@ const BROADCAST = 0xffffffff;
 const TRANSFER_BYTES_MAXIMUM = 4096 * 2 ** TRANSFER_PAGES_LOG2;
 const ASYNC_EVENTS = 4;
 const RANGES_MAXIMUM = 256;
+const logPage = { changedNamespaces: 4 } as const;
+const retainEvent = 0x8000;
+/** Type and information of an event. */
+const notice = { type: 2, namespaceChanged: 0 } as const;
 
 export type Done = (code: number, result?: number) => void;
 
@@ -53,8 +57,10 @@ export class NvmeCommands {
   readonly #owner: QueueOwner;
   /** Features that are remembered and change nothing. */
   #features: number[] = new Array<number>(16).fill(0);
-  /** Requests for events: none ever happens, so they stay. */
-  #asyncEvents = 0;
+  /** Requests for events, oldest first. */
+  #asyncEvents: Done[] = [];
+  /** The namespace is another than the host knows; `told` of it until the host has read the log. */
+  #changed = { pending: false, told: false };
 
   constructor(disk: Disk, serial: string, memory: GuestMemoryAccess, owner: QueueOwner) {
     this.#disk = disk;
@@ -67,7 +73,14 @@ export class NvmeCommands {
   stop(): void {
     this.#features.fill(0);
     this.#features[feature.writeCache] = 1;
-    this.#asyncEvents = 0;
+    this.#asyncEvents = [];
+    this.#changed = { pending: false, told: false };
+  }
+
+  /** The disk is larger than it was: a host that asked for it is told, and looks. @nvme 5.2 */
+  namespaceChanged(): void {
+    this.#changed.pending = true;
+    this.#notice();
   }
 
   saveState(): Readonly<Record<string, unknown>> {
@@ -79,7 +92,7 @@ export class NvmeCommands {
     const features = reader.uints('features', 32, 16);
     return () => {
       this.#features = features;
-      this.#asyncEvents = 0;
+      this.#asyncEvents = [];
     };
   }
 
@@ -97,9 +110,9 @@ export class NvmeCommands {
       case admin.abort: return done(status.ok, 1);
       case admin.keepAlive: return done(status.ok);
       case admin.asyncEvent:
-        if (this.#asyncEvents >= ASYNC_EVENTS) return done(status.asyncEventLimit | final);
-        this.#asyncEvents += 1;
-        return;
+        if (this.#asyncEvents.length >= ASYNC_EVENTS) return done(status.asyncEventLimit | final);
+        this.#asyncEvents.push(done);
+        return this.#notice();
       default: return done(status.invalidOpcode | final);
     }
   }
@@ -115,6 +128,15 @@ export class NvmeCommands {
       case io.dataSetManagement: return this.#manage(command, done);
       default: return done(status.invalidOpcode | final);
     }
+  }
+
+  #notice(): void {
+    const { pending, told } = this.#changed;
+    if (!pending || told || ((this.#features[feature.asyncEvents] ?? 0) & namespaceNotices) === 0) return;
+    const done = this.#asyncEvents.shift();
+    if (done === undefined) return;
+    this.#changed.told = true;
+    done(status.ok, notice.type | (notice.namespaceChanged << 8) | (logPage.changedNamespaces << 16));
   }
 
   // ---- Admin --------------------------------------------------------------------------------------------------------
@@ -202,12 +224,16 @@ export class NvmeCommands {
     return (this.#owner.queues - 1) | ((this.#owner.queues - 1) << 16);
   }
 
-  /** Errors, health, firmware slots: nothing to tell. */
+  /** Errors, health, firmware slots: nothing to tell. Namespaces that changed: told once. */
   #logPage(command: Uint32Array, done: Done): void {
     const page = (command[10] ?? 0) & 0xff;
     const length = Math.min(((((command[10] ?? 0) >>> 16) | (((command[11] ?? 0) & 0xffff) << 16)) >>> 0) * 4 + 4, 4096);
-    if (page < 1 || page > 3) return done(status.invalidLogPage | final);
-    const bytes = new Uint8Array(512);
+    if (page < 1 || page > logPage.changedNamespaces) return done(status.invalidLogPage | final);
+    const bytes = new Uint8Array(page === logPage.changedNamespaces ? 4096 : 512);
+    if (page === logPage.changedNamespaces) {
+      bytes[0] = Number(this.#changed.pending);
+      if (((command[10] ?? 0) & retainEvent) === 0) this.#changed = { pending: false, told: false };
+    }
     // 300 K; all of the spare is there.
     if (page === 2) bytes.set([0, 0x2c, 0x01, 100, 10]);
     if (page === 3) bytes[0] = 1;

@@ -78,6 +78,11 @@ export class NvmeController extends PciFunction {
     });
   }
 
+  /** The disk is larger than it was. */
+  sizeChanged(): void {
+    this.#commands.namespaceChanged();
+  }
+
   override reset(): void {
     super.reset();
     this.#stop();

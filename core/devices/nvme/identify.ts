@@ -6,6 +6,8 @@ import type { Disk } from '../../block/link.ts';
 export const IDENTIFY_BYTES = 4096;
 /** Transfers of at most 2^7 pages: 512 KiB. */
 export const TRANSFER_PAGES_LOG2 = 7;
+/** Bit of the asynchronous events that are offered, and of those that are wanted: namespace attributes. */
+export const namespaceNotices = 0x100;
 
 function putText(bytes: Uint8Array, at: number, length: number, text: string): void {
   bytes.fill(0x20, at, at + length);
@@ -22,6 +24,8 @@ export function identifyController(serial: string): Uint8Array {
   putText(bytes, 64, 8, '1.0');
   bytes[77] = TRANSFER_PAGES_LOG2;
   view.setUint32(80, 0x00010400, true);
+  // Tells of namespaces that change.
+  view.setUint32(92, namespaceNotices, true);
   // Four asynchronous event requests, four error log entries' worth of history (one, as a count from 0).
   bytes[259] = 3;
   // Entries of 64 and 16 bytes; one namespace; dataset management and write zeroes; a volatile write cache.

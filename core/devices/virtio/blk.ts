@@ -63,6 +63,12 @@ export class VirtioBlk implements VirtioKind {
     ]);
   }
 
+  /** The disk is larger than it was: the driver is told, and looks. */
+  sizeChanged(): void {
+    this.#configuration.setBigUint64(0, BigInt(this.#disk.size / SECTOR), true);
+    this.#run?.configurationChanged();
+  }
+
   get configurationLength(): number {
     return this.#configuration.byteLength;
   }

@@ -85,6 +85,30 @@ describe('NVMe', () => {
     expect(driver.completions(0)).toHaveLength(2);
   });
 
+  it('tells a host that asked for it when the disk has become larger, once until it has read of it', () => {
+    const driver = new Driver().start();
+    const grow = (size: number): void => {
+      driver.disk.grow(size);
+      driver.controller.sizeChanged();
+    };
+    driver.submit(0, 6, { 6: data, 10: 1 });
+    expect(driver.view.getUint32(data + 92, true)).toBe(0x100);
+    const first = driver.submit(0, 12, {});
+    grow(2 << 20);
+    expect(driver.completions(0), 'nobody asked for notices').toHaveLength(1);
+    driver.submit(0, 9, { 10: 11, 11: 0x100 });
+    driver.submit(0, 12, {});
+    expect(driver.completions(0).filter(({ id }) => id === first)).toEqual([{ id: first, status: 0, result: 0x040002 }]);
+    grow(3 << 20);
+    expect(driver.completions(0)).toEqual([]);
+    driver.submit(0, 2, { 6: data, 10: 4 | (1023 << 16) });
+    expect([driver.view.getUint32(data, true), driver.view.getUint32(data + 4, true), driver.completions(0).length]).toEqual([1, 0, 1]);
+    grow(4 << 20);
+    expect(driver.completions(0)).toMatchObject([{ status: 0, result: 0x040002 }]);
+    driver.submit(0, 6, { 1: 1, 6: data, 10: 0 });
+    expect(driver.view.getUint32(data, true)).toBe(8192);
+  });
+
   it('reads through one page, two pages and a list', () => {
     const driver = new Driver().start();
     const list = 0x18000;

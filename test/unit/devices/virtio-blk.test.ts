@@ -32,6 +32,19 @@ describe('virtio-blk', () => {
     expect(Buffer.from(driver.ram.subarray(data, data + 6)).toString()).toBe('serial');
   });
 
+  it('tells its driver when the disk has become larger, and serves the rest', () => {
+    const disk = new MemoryDisk();
+    const kind = new VirtioBlk('virtio-blk-0', disk, 'serial');
+    const driver = new VirtioDriver(kind);
+    driver.start();
+    const generation = driver.read(0x15, 1);
+    disk.grow(2 << 20);
+    kind.sizeChanged();
+    expect([driver.read(0x2000, 4), driver.plug.line, driver.read(0x15, 1)]).toEqual([4096, true, generation + 1]);
+    request(driver, 0, 4095, 512, true);
+    expect(driver.ram[status]).toBe(0);
+  });
+
   it('reads and writes whole requests and gives their buffers back', () => {
     const { disk, driver } = started();
     const head = request(driver, 0, 3, 4096, true);

@@ -87,7 +87,7 @@ describe('a hot-plug slot', () => {
     await call('vm.plug', { vm: VM, card: { kind: 'disk', disk: { ...diskDefaults, path, slot: 3 } } });
     expect(await appears('/dev/vda', true)).toBe('there\n');
     expect(await ask('dd if=/dev/urandom of=/dev/vda bs=1M count=16 2>/dev/null; sync; md5sum < /dev/vda > /tmp/sum')).toBe('');
-    await call('vm.grow', { vm: VM, disk: 0, bytes: 4096 << 20 });
+    await call('vm.grow', { vm: VM, disk: 0, bytes: 4096 * 2 ** 20 });
     expect(await sectors('vda', 4096 << 11)).toBe(`${4096 << 11}\n`);
     expect(await ask('echo 3 > /proc/sys/vm/drop_caches; head -c 16777216 /dev/vda | md5sum | cmp - /tmp/sum && echo end > /tmp/end; dd if=/tmp/end of=/dev/vda bs=512 seek=8388600 2>/dev/null; sync; dd if=/dev/vda bs=512 skip=8388600 count=1 2>/dev/null | head -n 1')).toBe('end\n');
     expect(await refused(call('vm.plug', { vm: VM, card: { kind: 'network', network: { ...networkDefaults, slot: 3 } } }))).toMatchObject({ code: 'wrong-state', field: 'slot' });

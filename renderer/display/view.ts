@@ -140,9 +140,9 @@ export class DisplayView {
   #move(event: MouseEvent): void {
     if (this.#tablet) return this.#put(event);
     if (document.pointerLockElement !== this.#canvas) return;
-    const { dx, dy, dz } = this.#pointer;
+    const { dx, dy, dz, buttons } = this.#pointer;
     this.#pointer = { dx: dx + event.movementX, dy: dy + event.movementY, dz, buttons: event.buttons & 7 };
-    this.#later();
+    this.#later(buttons);
   }
 
   #put(event: MouseEvent): void {
@@ -153,8 +153,9 @@ export class DisplayView {
     const fraction = (at: number, whole: number, picture: number): number => (at - (whole - picture * scale) / 2) / (picture * scale);
     const place = (value: number): number => Math.round(Math.max(0, Math.min(1, value)) * POINTER_PLACE_MAXIMUM);
     this.#place = { x: place(fraction(event.offsetX, clientWidth, width)), y: place(fraction(event.offsetY, clientHeight, height)) };
+    const { buttons } = this.#pointer;
     this.#pointer = { ...this.#pointer, buttons: event.buttons & 7 };
-    this.#later();
+    this.#later(buttons);
   }
 
   #wheel(event: WheelEvent): void {
@@ -164,14 +165,19 @@ export class DisplayView {
     this.#later();
   }
 
-  #later(): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      const limit = (value: number): number => Math.max(-4096, Math.min(4096, Math.round(value)));
-      const { dx, dy, dz, buttons } = this.#pointer;
-      this.#pointer = { dx: 0, dy: 0, dz: 0, buttons };
-      this.#send(this.#place === null ? { pointer: { dx: limit(dx), dy: limit(dy), dz: limit(dz), buttons } } : { place: { ...this.#place, dz: limit(dz), buttons } });
-    }, POINTER_MS);
+  /** Movements are gathered; a button that goes down or up is told of at once, since a click is over sooner. */
+  #later(buttonsBefore = this.#pointer.buttons): void {
+    if (buttonsBefore !== this.#pointer.buttons) return this.#tell();
+    this.#timer ??= setTimeout(() => this.#tell(), POINTER_MS);
+  }
+
+  #tell(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const limit = (value: number): number => Math.max(-4096, Math.min(4096, Math.round(value)));
+    const { dx, dy, dz, buttons } = this.#pointer;
+    this.#pointer = { dx: 0, dy: 0, dz: 0, buttons };
+    this.#send(this.#place === null ? { pointer: { dx: limit(dx), dy: limit(dy), dz: limit(dz), buttons } } : { place: { ...this.#place, dz: limit(dz), buttons } });
   }
 
   /** What cannot be delivered is lost, as keys are that nobody hears. */

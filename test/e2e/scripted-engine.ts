@@ -6,7 +6,7 @@ import { extname, join, normalize } from 'node:path';
 import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
 import { asContractError, ContractError, decodeText, encodeText, operations, parseClientMessage, parseWith, settings as settingsSchema, settingsDefaults, vmChanges, vmDefaults, withChanges } from '../../core/contract/index.ts';
-import type { ClientMessage, HostInfo, MetricsEvent, OperationInput, OperationName, OperationOutput, Settings, Vm, VmConfig } from '../../core/contract/index.ts';
+import type { ClientMessage, DisplayInput, HostInfo, MetricsEvent, OperationInput, OperationName, OperationOutput, Picture, Settings, Vm, VmConfig } from '../../core/contract/index.ts';
 
 const types: Readonly<Record<string, string>> = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2' };
 export const SCRIPT_TOKEN = 'script';
@@ -17,12 +17,16 @@ export interface ScriptedVm {
   readonly exit?: Vm['exit'];
   /** What COM1 has shown. */
   readonly screen?: string;
+  /** What its display shows. */
+  readonly picture?: Picture;
 }
 
 export interface ScriptedEngine {
   readonly url: string;
   /** Bytes that the page typed into any console. */
   typed(): string;
+  /** Keys, pointers and sizes that the page sent to any display. */
+  displayInputs(): readonly DisplayInput[];
   /** Drops every connection and refuses new ones until `listen` is called. */
   vanish(): Promise<void>;
   listen(): Promise<void>;
@@ -42,6 +46,8 @@ export async function startScriptedEngine(folder: string, script: readonly Scrip
   let vms = script.map((one, index) => scriptedVm(one, index));
   const screens = new Map(vms.map((vm, index) => [vm.id, script[index]?.screen ?? '']));
   let settings: Settings = settingsDefaults;
+  const pictures = new Map(vms.map((vm, index) => [vm.id, script[index]?.picture]));
+  const displayInputs: DisplayInput[] = [];
   let typed = '';
   const sockets = new Map<WebSocket, Map<number, ClientMessage & { readonly type: 'subscribe' }>>();
 
@@ -97,6 +103,10 @@ export async function startScriptedEngine(folder: string, script: readonly Scrip
       publish('console', { kind: 'data', data }, vm);
       return { taken: data.length };
     },
+    'display.input': ({ input }) => {
+      displayInputs.push(input);
+      return {};
+    },
     'console.clear': ({ vm }) => {
       screens.set(vm, '');
       return {};
@@ -136,6 +146,8 @@ export async function startScriptedEngine(folder: string, script: readonly Scrip
           const state = vms.find((one) => one.id === vm)?.state ?? 'stopped';
           reply({ type: 'event', id: message.id, event: { kind: 'replay', data: new TextEncoder().encode(screens.get(vm) ?? ''), truncated: false, state } });
         }
+        const picture = message.stream === 'display' && vm !== undefined ? pictures.get(vm) : undefined;
+        if (picture) reply({ type: 'event', id: message.id, event: { kind: 'picture', picture } });
         if (message.stream === 'metrics') for (let ago = 60; ago > 0; ago--) reply({ type: 'event', id: message.id, event: sampleAt(60 - ago) });
       } else if (message.type === 'unsubscribe') subscriptions.delete(message.id);
       else if (message.type === 'request') {
@@ -162,7 +174,7 @@ export async function startScriptedEngine(folder: string, script: readonly Scrip
     server.closeAllConnections();
   });
   await listen();
-  return { url: `http://127.0.0.1:${port}/?token=${SCRIPT_TOKEN}`, typed: () => typed, vanish, listen, close: vanish };
+  return { url: `http://127.0.0.1:${port}/?token=${SCRIPT_TOKEN}`, typed: () => typed, displayInputs: () => displayInputs, vanish, listen, close: vanish };
 }
 
 function scriptedVm(script: ScriptedVm, index: number): Vm {

@@ -97,7 +97,7 @@ function GrowField({ vm, disks }: GrowFieldProps): ReactNode {
   return (
     <Field label="Make a disk larger" hint={answer && 'done' in answer ? answer.done : 'The new size; what is in the disk stays. Partitions and file systems are the guest’s to extend.'} problem={problem}>
       {(ties) => (
-        <div className="input-row">
+        <div className="grow-row">
           <Select label="Disk to make larger" value={String(chosen)} options={disks.map(({ disk, path }) => ({ value: String(disk), label: fileName(path) }))} onPick={(value) => setChosen(Number(value))} />
           <TextInput {...ties} className="numeric" value={typed} placeholder="40G" onText={setTyped} />
           <Button busy={busy} disabled={typed.trim() === ''} onClick={() => void grow()}>Make it larger</Button>

@@ -1,4 +1,5 @@
 /** The shared memory between a machine's core thread and the I/O thread: control words and one pair of byte rings a serial port. */
+import { performance } from 'node:perf_hooks';
 import { DEVICES_MAXIMUM } from '../contract/device.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import { Ring, ringBytes } from './ring.ts';

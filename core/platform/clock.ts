@@ -1,5 +1,7 @@
 /** The machine's one clock: every timer, counter and time stamp a guest can see derives from it. */
 
+// The global of that name is a getter that looks it up at each use.
+import { performance } from 'node:perf_hooks';
 import { StateReader, latestTimeNs } from './state.ts';
 import type { Component, DeviceState } from './device.ts';
 

@@ -32,6 +32,8 @@ export const snapshot = z.strictObject({
   pauseMilliseconds: z.number(),
   /** The last lines of the first console. */
   screen: z.string(),
+  /** `snapshot.picture` has what its display showed. */
+  hasPicture: z.boolean(),
   /** The VM's present state goes on from this one. */
   current: z.boolean(),
 });

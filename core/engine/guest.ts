@@ -61,6 +61,7 @@ export class Guest {
   readonly #process: VmProcess;
   readonly #events: GuestEvents;
   readonly #consoles: readonly Console[];
+  readonly #hasDisplay: boolean;
   readonly #measure = createMeter();
   readonly #starting: PromiseWithResolvers<void> = Promise.withResolvers();
   readonly #inspections = new Map<number, { resolve(sections: InspectSection[]): void; reject(error: ContractError): void }>();
@@ -84,6 +85,7 @@ export class Guest {
     const { vm, devices, folder, launch, machineModule, consoles, events, restore, paused, disks } = options;
     this.#events = events;
     this.#consoles = consoles;
+    this.#hasDisplay = vm.config.display !== 'none';
     this.#process = launch(join(folder, 'process.log'));
     this.#process.onMessage((raw) => this.#receive(raw));
     this.#process.onExit((how) => this.#ended(how));
@@ -162,7 +164,7 @@ export class Guest {
   async snapshot(library: ChunkLibrary, layers: SnapshotTaskOptions['layers'], progress: (done: number, total: number) => void): Promise<TakenSnapshot> {
     if (this.#snapshot) throw new ContractError('wrong-state', 'A snapshot of this VM is being taken.', 'Wait for it, or cancel it.');
     const scrollbacks = this.#consoles.map(({ scrollback }) => scrollback);
-    this.#snapshot = new SnapshotTask({ library, scrollbacks, layers, progress, send: (message) => this.#send(message) });
+    this.#snapshot = new SnapshotTask({ library, scrollbacks, layers, progress, thumbnail: () => this.#thumbnail(), send: (message) => this.#send(message) });
     try {
       return await this.#snapshot.result;
     } finally {
@@ -240,12 +242,22 @@ export class Guest {
   }
 
   /** What a viewer of the display has not seen yet, null for nothing. @throws ContractError when there is no display, or no answer */
-  async picture(viewer: number, forget: boolean): Promise<Picture | null> {
+  picture(viewer: number, forget: boolean): Promise<Picture | null> {
+    return this.#askPicture((id) => ({ type: 'picture', id, viewer, forget }));
+  }
+
+  /** What the display shows, small, as a PNG file; null: it has none, or does not answer. */
+  async #thumbnail(): Promise<Uint8Array | null> {
+    if (!this.#hasDisplay) return null;
+    return this.#askPicture((id) => ({ type: 'thumbnail', id })).then((picture) => picture?.png ?? null, () => null);
+  }
+
+  async #askPicture(make: (id: number) => ToVmProcess): Promise<Picture | null> {
     const id = this.#nextInspection++;
     const { promise, resolve, reject } = Promise.withResolvers<Picture | null>();
     this.#pictures.set(id, { resolve, reject });
     const timer = setTimeout(() => reject(silent()), INSPECT_MS);
-    this.#send({ type: 'picture', id, viewer, forget });
+    this.#send(make(id));
     try {
       return await promise;
     } finally {

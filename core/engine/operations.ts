@@ -77,6 +77,7 @@ export function createOperations(engine: Engine): OperationHandlers {
       return snapshots.restore(vm, snapshot, paused);
     },
     'snapshot.edit': ({ vm, snapshot, name, notes }) => snapshots.edit(vm, snapshot, { name, notes }),
+    'snapshot.picture': async ({ vm, snapshot }) => ({ png: await snapshots.pictureOf(vm, snapshot) }),
     'snapshot.remove': async ({ vm, snapshot }) => {
       await snapshots.remove(vm, snapshot);
       return {};

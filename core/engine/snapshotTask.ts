@@ -20,15 +20,22 @@ export interface TakenSnapshot {
   readonly pauseMilliseconds: number;
   /** Maps of the disks that went over to new layers. */
   readonly disks: readonly DiskMap[];
+  /** What the display showed, small, as a PNG file; null: there is none. */
+  readonly picture: Uint8Array | null;
   /** Bytes of new segments. */
   readonly writtenBytes: number;
 }
+
+/** What is known from the moment of the snapshot on. */
+type Point = Pick<TakenSnapshot, 'state' | 'consoles' | 'pauseMilliseconds'>;
 
 export interface SnapshotTaskOptions {
   readonly library: ChunkLibrary;
   readonly scrollbacks: readonly Scrollback[];
   /** Files for what the disks are written from the moment of the snapshot on. */
   readonly layers: readonly NewLayer[];
+  /** What the display shows now. */
+  thumbnail(): Promise<Uint8Array | null>;
   send(message: ToVmProcess): void;
   progress(done: number, total: number): void;
 }
@@ -38,7 +45,8 @@ export type SnapshotMessage = Extract<FromVmProcess, { type: 'snapshot-point' | 
 export class SnapshotTask {
   readonly #options: SnapshotTaskOptions;
   readonly #result: PromiseWithResolvers<TakenSnapshot> = Promise.withResolvers();
-  #point: { readonly state: unknown; readonly consoles: readonly Uint8Array[]; readonly pauseMilliseconds: number } | null = null;
+  #point: Point | null = null;
+  #picture: Promise<Uint8Array | null> = Promise.resolve(null);
   #refused: ContractError | null = null;
 
   constructor(options: SnapshotTaskOptions) {
@@ -66,6 +74,7 @@ export class SnapshotTask {
       case 'snapshot-point': {
         const consoles = this.#options.scrollbacks.map((scrollback, port) => shown(scrollback, message.output[port]));
         this.#point = { state: message.state, consoles, pauseMilliseconds: message.pauseMilliseconds };
+        this.#picture = this.#options.thumbnail();
         return;
       }
       case 'chunk-lookup': return this.#answer(() => ({ type: 'chunk-places', ...this.#options.library.lookup(message.hashes) }));
@@ -73,9 +82,13 @@ export class SnapshotTask {
       case 'snapshot-progress': return this.#options.progress(message.done, message.total);
       case 'snapshot-failed': return this.#result.reject(this.#refused ?? ContractError.fromShape(message.error));
       case 'snapshot-taken':
-        if (this.#point) return this.#result.resolve({ ...this.#point, map: message.map, disks: message.disks, writtenBytes: message.writtenBytes });
-        return this.#result.reject(new ContractError('internal', 'The machine sent memory without its state.', 'This is a defect of Vanderpool.'));
+        if (!this.#point) return this.#result.reject(new ContractError('internal', 'The machine sent memory without its state.', 'This is a defect of Vanderpool.'));
+        return void this.#finish(this.#point, message);
     }
+  }
+
+  async #finish(point: Point, { map, disks, writtenBytes }: Extract<SnapshotMessage, { type: 'snapshot-taken' }>): Promise<void> {
+    this.#result.resolve({ ...point, map, disks, writtenBytes, picture: await this.#picture });
   }
 
   /** What the library refuses ends the snapshot: the process waits for an answer and is told to give up. */

@@ -91,6 +91,12 @@ export class Snapshots {
     return this.#store.list(id).map((row) => this.#shown(row));
   }
 
+  /** What the display of a snapshot's machine showed, small, as a PNG file; null: it had none. @throws ContractError */
+  async pictureOf(reference: string, snapshot: string): Promise<Uint8Array<ArrayBuffer> | null> {
+    const { id } = await this.#supervisor.get(reference);
+    return this.#store.pictureOf(this.#store.get(id, snapshot).id);
+  }
+
   /** With memory when the VM runs or is paused, of a VM that is off its configuration. @throws ContractError */
   take(reference: string, name: string, notes: string): Promise<Snapshot> {
     return this.#exclusively(reference, async (vm) => {
@@ -261,7 +267,7 @@ export class Snapshots {
         };
         const whole = disks.map((disk) => ({ ...disk, map: placed(new ClusterMap(disk.size), disk.map.cells()) }));
         const pageMap = placed(new PageMap(map.pages), map.cells());
-        return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, map: pageMap.encode() }, name ?? (await this.#freeName(header.config.name)), whole);
+        return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, picture: null, map: pageMap.encode() }, name ?? (await this.#freeName(header.config.name)), whole);
       } catch (error) {
         throw fileError(error, `"${path}" cannot be imported`);
       }
@@ -474,10 +480,10 @@ export class Snapshots {
     return this.#made(vm, async (progress) => {
       // A suspended VM keeps its disks as they are.
       const layers = kind === 'snapshot' ? await this.#disks.extend(vm) : [];
-      const { state, map, pauseMilliseconds, consoles, disks } = await guest.snapshot(this.#store, layers, progress);
+      const { state, map, pauseMilliseconds, consoles, picture, disks } = await guest.snapshot(this.#store, layers, progress);
       this.#pin(vm.id, PageMap.decode(map, vm.config.memoryBytes / CHUNK_BYTES));
       const { saved, states } = this.#disks.taken(vm, disks);
-      const id = this.#commit({ ...common, power, state, map, pauseMilliseconds, consoles, screen: lastScreen(consoles[0]), disks: saved }, states);
+      const id = this.#commit({ ...common, power, state, map, pauseMilliseconds, consoles, screen: lastScreen(consoles[0]), picture, disks: saved }, states);
       await this.#rebase(vm, states);
       return id;
     });
@@ -488,7 +494,7 @@ export class Snapshots {
     const { saved, states } = this.#disks.taken(vm, await this.#saveDisks(vm, this.#disks.wanted(vm)));
     const consoles = this.#supervisor.consoles(vm.id).map(({ scrollback }) => scrollback.read().data);
     const map = new PageMap(vm.config.memoryBytes / CHUNK_BYTES).encode();
-    const id = this.#commit({ ...common, power: 'off', state: null, map, pauseMilliseconds: 0, consoles, screen: lastScreen(consoles[0]), disks: saved }, states);
+    const id = this.#commit({ ...common, power: 'off', state: null, map, pauseMilliseconds: 0, consoles, screen: lastScreen(consoles[0]), picture: null, disks: saved }, states);
     this.#disks.removeUnused(vm.id);
     return id;
   }
@@ -570,7 +576,7 @@ export class Snapshots {
     return {
       id: row.id, vmId: row.vm_id, parentId: row.parent_id, name: row.name, notes: row.notes, createdAt: row.created_at, power: row.power,
       memoryBytes: row.memory_bytes, usedBytes: row.used_bytes, exclusiveBytes: this.#store.exclusiveBytes(row.id), pauseMilliseconds: row.pause_ms,
-      screen: row.screen, current: this.#store.currentOf(row.vm_id) === row.id,
+      screen: row.screen, hasPicture: row.pictured === 1, current: this.#store.currentOf(row.vm_id) === row.id,
     };
   }
 

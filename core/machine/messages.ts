@@ -45,6 +45,8 @@ export const toVmProcess = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('trace-exits'), wanted: exitsWanted.nullable() }),
   /** What a viewer of the display has not seen yet; `forget`: the viewer is gone. */
   z.strictObject({ type: z.literal('picture'), id: z.int().min(0), viewer: z.int().min(0), forget: z.boolean() }),
+  /** All of the display, made small, for a snapshot's thumbnail; `pictured` answers. */
+  z.strictObject({ type: z.literal('thumbnail'), id: z.int().min(0) }),
   z.strictObject({ type: z.literal('display-input'), input: displayInput }),
   /** Plug the cable of an interface in or pull it. */
   z.strictObject({ type: z.literal('link'), network: z.int().min(0), up: z.boolean() }),

@@ -50,6 +50,35 @@ function changedPart(before: Frame, now: Frame): Part | null {
   return bottom < 0 ? null : { x: left, y: top, width: right - left + 1, height: bottom - top + 1 };
 }
 
+/** The most that a thumbnail has of either. */
+const THUMBNAIL_WIDTH = 480;
+const THUMBNAIL_HEIGHT = 360;
+
+/** A frame made small: each of its pixels is the mean of those that it stands for. */
+export function thumbnailOf({ width, height, pixels }: Frame): Frame {
+  const scale = Math.max(1, width / THUMBNAIL_WIDTH, height / THUMBNAIL_HEIGHT);
+  const small = { width: Math.max(1, Math.floor(width / scale)), height: Math.max(1, Math.floor(height / scale)) };
+  const made = new Uint32Array(small.width * small.height);
+  for (let y = 0; y < small.height; y += 1) {
+    const [top, bottom] = [Math.floor(y * scale), Math.max(Math.floor(y * scale) + 1, Math.floor((y + 1) * scale))];
+    for (let x = 0; x < small.width; x += 1) {
+      const [left, right] = [Math.floor(x * scale), Math.max(Math.floor(x * scale) + 1, Math.floor((x + 1) * scale))];
+      let [red, green, blue] = [0, 0, 0];
+      for (let row = top; row < bottom; row += 1) {
+        for (let column = left; column < right; column += 1) {
+          const pixel = pixels[row * width + column] ?? 0;
+          red += pixel & 0xff;
+          green += (pixel >>> 8) & 0xff;
+          blue += (pixel >>> 16) & 0xff;
+        }
+      }
+      const count = (bottom - top) * (right - left);
+      made[y * small.width + x] = Math.round(red / count) | (Math.round(green / count) << 8) | (Math.round(blue / count) << 16);
+    }
+  }
+  return { ...small, pixels: made };
+}
+
 const SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
 const HEADER_BYTES = 13;
 /** Bits of a sample; truecolour. */

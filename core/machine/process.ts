@@ -16,7 +16,7 @@ import type { FromVmProcess, ToVmProcess } from './messages.ts';
 import { openParentPort } from './parent.ts';
 import type { ParentPort } from './parent.ts';
 import { SerialLine } from '../passthrough/serialLine.ts';
-import { Pictures } from './pictures.ts';
+import { encodePng, Pictures, thumbnailOf } from './pictures.ts';
 import { Runner } from './runner.ts';
 import { SnapshotTaker } from './taker.ts';
 import { MachineServices } from './services.ts';
@@ -164,6 +164,7 @@ class Guest {
         return this.#offer();
       case 'trace-exits': return this.#exits.report(message.wanted);
       case 'picture': return void this.#picture(message.id, message.viewer, message.forget);
+      case 'thumbnail': return void this.#thumbnail(message.id);
       case 'display-input': return void this.#runner.ask('display-input', message.input).catch(() => undefined);
       case 'link': return this.#services.setLink(message.network, message.up);
       case 'plug': return void this.#answerPlug(message.id, () => this.#plug(message));
@@ -192,6 +193,12 @@ class Guest {
     } catch (error) {
       this.#send({ type: 'not-pictured', id, error: asContractError(error).toShape() });
     }
+  }
+
+  async #thumbnail(id: number): Promise<void> {
+    const frame = await this.#runner.ask('frame', {}).catch(() => null);
+    const small = frame && thumbnailOf(frame);
+    this.#send({ type: 'pictured', id, picture: small && { width: small.width, height: small.height, x: 0, y: 0, png: encodePng(small, { x: 0, y: 0, ...small }) } });
   }
 
   async #answerPlug(id: number, action: () => Promise<unknown>): Promise<void> {

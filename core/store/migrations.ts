@@ -286,6 +286,11 @@ export const migrations: readonly Migration[] = [
     what: 'lines of serial ports',
     statements: ['ALTER TABLE serial_ports ADD COLUMN line TEXT'],
   },
+  {
+    version: 18,
+    what: 'what displays showed at snapshots',
+    statements: ['ALTER TABLE snapshots ADD COLUMN picture BLOB'],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

@@ -36,6 +36,8 @@ export interface NewSnapshot {
   /** What each serial port had shown. */
   readonly consoles: readonly Uint8Array[];
   readonly screen: string;
+  /** What its display showed, small, as a PNG file; null: it had none. */
+  readonly picture: Uint8Array | null;
   /** The disks that the VM writes to. */
   readonly disks: readonly SavedImage[];
 }
@@ -53,6 +55,8 @@ export interface SnapshotRow {
   readonly used_bytes: number;
   readonly pause_ms: number;
   readonly screen: string;
+  /** 1: there is a picture of its display. */
+  readonly pictured: 0 | 1;
 }
 
 /** A snapshot with everything a machine needs to go on from it. */
@@ -64,6 +68,7 @@ export interface StoredSnapshot extends NewSnapshot {
 }
 
 const COLUMNS = 'id, vm_id, parent_id, kind, name, notes, created_at, power, memory_bytes, used_bytes, pause_ms, screen';
+const LISTED = `${COLUMNS}, picture IS NOT NULL AS pictured`;
 /** States are some hundred kilobytes; more than this was not written by a Vanderpool. */
 const STATE_MAXIMUM = 64 * 1024 * 1024;
 const CONSOLE_MAXIMUM = 4 * 1024 * 1024;
@@ -155,10 +160,10 @@ export class SnapshotStore {
     const id = randomUUID();
     this.#write(() => {
       this.#prepare(
-        `INSERT INTO snapshots (${COLUMNS}, config, state, map) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO snapshots (${COLUMNS}, config, state, map, picture) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       ).run(
         id, made.vmId, made.parentId, made.kind, made.name, made.notes, Date.now(), made.power, made.config.memoryBytes, map.used * CHUNK_BYTES,
-        made.pauseMilliseconds, made.screen, JSON.stringify(made.config), pack(JSON.stringify(made.state)), made.map,
+        made.pauseMilliseconds, made.screen, JSON.stringify(made.config), pack(JSON.stringify(made.state)), made.map, made.picture,
       );
       const reference = this.#prepare('INSERT INTO snapshot_segments (snapshot_id, segment_id, chunks) VALUES (?, ?, ?)');
       for (const [segment, chunks] of sumOf([map, ...made.disks.map((disk) => decodeDisk(disk))])) reference.run(id, segment, chunks);
@@ -173,7 +178,7 @@ export class SnapshotStore {
 
   /** A VM's snapshots, oldest first. */
   list(vmId: string): SnapshotRow[] {
-    return this.#prepare(`SELECT ${COLUMNS} FROM snapshots WHERE vm_id = ? AND kind = 'snapshot' ORDER BY created_at, rowid`).all(vmId) as SnapshotRow[];
+    return this.#prepare(`SELECT ${LISTED} FROM snapshots WHERE vm_id = ? AND kind = 'snapshot' ORDER BY created_at, rowid`).all(vmId) as SnapshotRow[];
   }
 
   /** By id, or else by name; the newest of a name counts. @throws ContractError `not-found`. */
@@ -186,7 +191,7 @@ export class SnapshotStore {
 
   /** What a suspended VM goes on from; null when it is not suspended. */
   suspended(vmId: string): SnapshotRow | null {
-    return (this.#prepare(`SELECT ${COLUMNS} FROM snapshots WHERE vm_id = ? AND kind = 'suspend'`).get(vmId) as SnapshotRow | undefined) ?? null;
+    return (this.#prepare(`SELECT ${LISTED} FROM snapshots WHERE vm_id = ? AND kind = 'suspend'`).get(vmId) as SnapshotRow | undefined) ?? null;
   }
 
   /** Ids of all VMs that are suspended. */
@@ -196,21 +201,26 @@ export class SnapshotStore {
 
   /** Everything of a snapshot, checked. @throws ContractError `snapshot-damaged`. */
   load(id: string): StoredSnapshot {
-    const row = this.#prepare(`SELECT ${COLUMNS}, config, state, map FROM snapshots WHERE id = ?`).get(id) as
-      (SnapshotRow & { readonly config: string; readonly state: Uint8Array; readonly map: Uint8Array<ArrayBuffer> }) | undefined;
+    const row = this.#prepare(`SELECT ${LISTED}, config, state, map, picture FROM snapshots WHERE id = ?`).get(id) as
+      (SnapshotRow & { readonly config: string; readonly state: Uint8Array; readonly map: Uint8Array<ArrayBuffer>; readonly picture: Uint8Array | null }) | undefined;
     if (!row) throw new ContractError('not-found', 'The snapshot is gone.', 'See those that are left with `vanderpool snapshot list VM`.', 'snapshot');
     try {
       const config = vmConfig.parse({ ...vmDefaults, ...(JSON.parse(row.config) as object) });
       const consoles = this.#prepare('SELECT data FROM snapshot_consoles WHERE snapshot_id = ? ORDER BY port').pluck().all(id) as Uint8Array[];
       return {
         id: row.id, vmId: row.vm_id, kind: row.kind, parentId: row.parent_id, name: row.name, notes: row.notes, config, power: row.power,
-        pauseMilliseconds: row.pause_ms, screen: row.screen, state: unpack(row.state), map: row.map, pageMap: decodeMap(row.map, config.memoryBytes),
+        pauseMilliseconds: row.pause_ms, screen: row.screen, picture: row.picture, state: unpack(row.state), map: row.map, pageMap: decodeMap(row.map, config.memoryBytes),
         consoles: consoles.map((data) => decompress(data, CONSOLE_MAXIMUM)), disks: this.disks.savedOf(id),
       };
     } catch (error) {
       if (error instanceof ContractError) throw error;
       throw damaged(error instanceof Error ? error.message : String(error));
     }
+  }
+
+  /** What the display showed, small, as a PNG file; null: it had none. */
+  pictureOf(id: string): Uint8Array<ArrayBuffer> | null {
+    return (this.#prepare('SELECT picture FROM snapshots WHERE id = ?').pluck().get(id) as Uint8Array<ArrayBuffer> | null | undefined) ?? null;
   }
 
   /** Marks a snapshot as taken by itself. */
@@ -306,7 +316,7 @@ export class SnapshotStore {
 
   /** Every snapshot of the library. */
   all(): SnapshotRow[] {
-    return this.#prepare(`SELECT ${COLUMNS} FROM snapshots ORDER BY created_at`).all() as SnapshotRow[];
+    return this.#prepare(`SELECT ${LISTED} FROM snapshots ORDER BY created_at`).all() as SnapshotRow[];
   }
 
   #prepare(sql: string) {

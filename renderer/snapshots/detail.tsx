@@ -4,6 +4,7 @@ import type { Snapshot, Vm } from '../../core/contract/index.ts';
 import { Button, IconButton } from '../controls/button.tsx';
 import { formatBytes, formatTime } from '../state/format.ts';
 import type { SnapshotDialog } from './dialogs.tsx';
+import { Thumbnail } from './thumbnail.tsx';
 
 const powers = { off: 'Off: its configuration alone', paused: 'Paused', running: 'Running' } as const;
 
@@ -28,6 +29,7 @@ export function SnapshotDetail({ snapshot, open }: DetailProps): ReactNode {
         <IconButton icon={Pencil} label="Rename and notes…" onClick={() => open({ kind: 'edit', snapshot })} />
         <IconButton icon={Trash2} label="Delete snapshot…" onClick={() => open({ kind: 'remove', snapshot })} />
       </header>
+      {snapshot.hasPicture && <Thumbnail snapshot={snapshot} />}
       <pre className="snapshot-screen selectable" aria-label="What its console showed">{screen === '' ? 'Its console showed nothing.' : screen}</pre>
       {notes !== '' && <p className="snapshot-notes selectable">{notes}</p>}
       <dl className="facts">

@@ -54,6 +54,18 @@ describe('a snapshot of a running VM', () => {
     expect(await peek()).toBe(0x11);
   });
 
+  it('has a small picture of what its display showed', async () => {
+    await call('vm.edit', { vm: VM, changes: { display: 'vga' } });
+    await startMonitor();
+    expect(await call('snapshot.take', { vm: VM, name: 'shown' })).toMatchObject({ hasPicture: true });
+    const { png } = await call('snapshot.picture', { vm: VM, snapshot: 'shown' });
+    const header = Buffer.from(png ?? []);
+    expect([header.toString('latin1', 1, 4), header.readUInt32BE(16) <= 480, header.readUInt32BE(20) <= 360]).toEqual(['PNG', true, true]);
+    await call('vm.stop', { vm: VM, force: true });
+    expect(await call('snapshot.take', { vm: VM, name: 'off' })).toMatchObject({ hasPicture: false });
+    expect(await call('snapshot.picture', { vm: VM, snapshot: 'off' })).toEqual({ png: null });
+  });
+
   it('is held when it is restored so, and goes on when it is resumed', async () => {
     await startMonitor();
     await poke(0x31);

@@ -95,9 +95,10 @@ describe('vanderpool inspect', () => {
 
   it('answers programs with objects, running or paused', async () => {
     await command('vm', 'pause', 'watched');
-    const asked = async (): Promise<unknown> => JSON.parse((await command('inspect', 'watched', '--registers', '--walk', '100000', '--map', '--json')).stdout) as unknown;
+    const asked = async (): Promise<unknown> => JSON.parse((await command('inspect', 'watched', '--registers', '--walk', '100000', '--root', 'fee00000', '--map', '--json')).stdout) as unknown;
     const first = await asked();
     expect(first).toEqual(expect.arrayContaining([expect.objectContaining({ title: 'Walk of 0x100000: 4-level paging', rows: expect.arrayContaining([expect.objectContaining({ Level: 'result', At: '0x100000' })]) })]));
+    expect(first).toContainEqual(expect.objectContaining({ title: 'Root mode: EPT walk of 0xfee00000', note: 'Not mapped: the access exits.' }));
     expect(await asked()).toEqual(first);
     await command('vm', 'resume', 'watched');
   }, TEST_MS);

@@ -43,7 +43,7 @@ const programs = (port: number): readonly string[] => [
   // Debian's busybox has wget without its timeout, and crashes when it is given one.
   `(while :; do timeout 3 wget -q -O /tmp/answer http://10.0.2.2:${port}/ && echo x >> /tmp/answers; usleep 50000; done) 2> /dev/null &`,
 ];
-const counter = 'i=0; while :; do i=$((i+1)); echo $i > /mnt/count; read up idle < /proc/uptime; echo "COUNT $i $up"; usleep 30000; done';
+const counter = 'i=0; while :; do i=$((i+1)); echo $i >> /mnt/count; read up idle < /proc/uptime; echo "COUNT $i $up"; usleep 30000; done';
 const nestedCounter = 'kvm 2000';
 
 /** @throws Error that says what went wrong, and the seed */
@@ -166,7 +166,7 @@ class Soak {
     }, 'the shell', PATIENCE_MS);
     const vm = new DebianVm(client, VM);
     if (!this.#options.nested) {
-      const stored = Number(await vm.ask('cat /mnt/count'));
+      const stored = Number(await vm.ask('tail -n 1 /mnt/count'));
       const count = (await this.#counts()).at(-1)?.count ?? 0;
       if (Math.abs(stored - count) > 1) throw new Error(`the disk has ${stored}, the console ${count}`);
     }

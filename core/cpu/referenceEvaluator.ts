@@ -21,17 +21,16 @@ export interface ReferenceTarget {
   readonly signatures: HelperSignatures;
 }
 
-/** A fault is pending: unwinds the instruction. */
-class Unwind extends Error {}
-
-/** The instruction ends here with a STATUS other than OK. */
-class End extends Error {
+/** How an instruction ends early, as what is thrown: no Error, for the stack that one keeps costs more than the instruction. */
+class End {
   readonly status: number;
   constructor(status: number) {
-    super('instruction ends');
     this.status = status;
   }
 }
+
+/** A fault is pending. */
+const unwind = new End(STATUS.fault);
 
 const mask = (width: number, value: bigint): bigint => BigInt.asUintN(width, value);
 
@@ -57,7 +56,6 @@ export class Evaluation {
       this.statements(program.statements);
       return STATUS.ok;
     } catch (error) {
-      if (error instanceof Unwind) return STATUS.fault;
       if (error instanceof End) return error.status;
       throw error;
     }
@@ -79,7 +77,7 @@ export class Evaluation {
   }
 
   private stopOnFault(): void {
-    if (this.call('faulted', []) !== 0n) throw new Unwind();
+    if (this.call('faulted', []) !== 0n) throw unwind;
   }
 
   // ---- state ------------------------------------------------------------------------------------------------------------------
@@ -236,7 +234,7 @@ export class Evaluation {
   /** Host address of a memory operand by way of a slow path. */
   private pointer(helper: 'slowRead' | 'slowWrite' | 'slowStore', address: Node, bytes: number): number {
     const pointer = Number(this.call(helper, [this.value(address), BigInt(bytes)]));
-    if (pointer === 0) throw new Unwind();
+    if (pointer === 0) throw unwind;
     return pointer;
   }
 
@@ -273,7 +271,7 @@ export class Evaluation {
       case 'raise':
         if (statement.error) this.call('raiseError', [BigInt(statement.vector), this.value(statement.error)]);
         else this.call('raise', [BigInt(statement.vector)]);
-        throw new Unwind();
+        throw unwind;
       case 'instruction': {
         this.write(RIP, 8, this.rip);
         this.write(NEXT_RIP, 8, this.nextRip);

@@ -7,7 +7,7 @@ import { Processor, exitReason } from '../../../core/cpu/processor.ts';
 import { ReferenceProcessor } from '../../../core/cpu/reference.ts';
 import * as L from '../../../core/cpu/layout.ts';
 import type { Case, Outcome } from './layout.ts';
-import { LINE, LOCAL_SEGMENTS, MEMORY_SIZE, PAGE, REGIONS, descriptorType, emptyOutcome, localSegment, memoryOffset, selectorNames } from './layout.ts';
+import { LINE, LOCAL_SEGMENTS, MEMORY_SIZE, PAGE, REGIONS, descriptorType, emptyOutcome, localSegment, mapped, selectorNames } from './layout.ts';
 
 /** What the helpers declare as the smallest memory. */
 const RAM_BYTES = 128 << 20;
@@ -166,17 +166,18 @@ export class EmulatedMachine {
   // ---- one case ---------------------------------------------------------------------------------------------------------------
 
   private put(address: bigint, data: Uint8Array): void {
-    for (let i = 0; i < data.length; i++) {
-      const at = memoryOffset(address + BigInt(i));
-      if (at >= 0) this.memory[at] = this.expected[at] = data[i]!;
-    }
+    mapped(address, data.length, (at, from, to) => {
+      this.memory.set(data.subarray(from, to), at);
+      this.expected.set(data.subarray(from, to), at);
+    });
   }
 
   private revert(address: bigint, length: number): void {
-    for (let i = 0; i < length; i++) {
-      const at = memoryOffset(address + BigInt(i));
-      if (at >= 0) this.memory[at] = this.expected[at] = this.pattern[at]!;
-    }
+    mapped(address, length, (at, from, to) => {
+      const pattern = this.pattern.subarray(at, at + to - from);
+      this.memory.set(pattern, at);
+      this.expected.set(pattern, at);
+    });
   }
 
   private load(item: Case): void {

@@ -38,6 +38,17 @@ export function memoryOffset(address: bigint): number {
   return -1;
 }
 
+/** The pieces of some bytes at an address that are mapped: offset in the memory of a case, first and last (exclusive) of the bytes. */
+export function mapped(address: bigint, length: number, visit: (at: number, from: number, to: number) => void): void {
+  for (let from = 0; from < length;) {
+    const here = address + BigInt(from);
+    const to = Math.min(length, from + PAGE - Number(here & BigInt(PAGE - 1)));
+    const at = memoryOffset(here);
+    if (at >= 0) visit(at, from, to);
+    from = to;
+  }
+}
+
 /** Address of an offset in the memory of a case. */
 export function memoryAddress(offset: number): bigint {
   let before = 0;

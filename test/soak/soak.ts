@@ -41,7 +41,7 @@ const programs = (port: number): readonly string[] => [
   'mount -t ext4 /dev/vda /mnt', 'ifconfig eth0 up && udhcpc -q -n -i eth0 > /dev/null 2>&1',
   `(while :; do head -c 300000 /dev/urandom > /mnt/load; md5sum < /mnt/load > /mnt/load.md5; sync; done) &`,
   // Debian's busybox has wget without its timeout, and crashes when it is given one.
-  `(while :; do timeout 3 wget -q -O /tmp/answer http://10.0.2.2:${port}/ && echo x >> /tmp/answers; usleep 50000; done) 2> /dev/null &`,
+  `(while :; do timeout 10 wget -q -O /tmp/answer http://10.0.2.2:${port}/ && echo x >> /tmp/answers; usleep 50000; done) 2> /dev/null &`,
 ];
 const counter = 'i=0; while :; do i=$((i+1)); echo $i >> /mnt/count; read up idle < /proc/uptime; echo "COUNT $i $up"; usleep 30000; done';
 const nestedCounter = 'kvm 2000';
@@ -173,7 +173,8 @@ class Soak {
     const late = Math.abs(Number(await vm.ask('cat /sys/class/rtc/rtc0/since_epoch')) - Date.now() / 1000);
     if (late > CLOCK_SECONDS) throw new Error(`the real-time clock is off by ${late} s`);
     if (!/^[1-9]/.test(await vm.ask('wc -l < /tmp/answers'))) throw new Error('the network never answered');
-    if (!/^[1-9]/.test(await vm.ask('rm -f /tmp/answers; sleep 5; wc -l < /tmp/answers'))) throw new Error('the network does not answer any more');
+    await vm.ask('rm -f /tmp/answers');
+    await until(async () => /^[1-9]/.test(await vm.ask('sleep 1; wc -l < /tmp/answers')), 'the network answers still', PATIENCE_MS);
     if ((await vm.ask('dmesg | grep -c -e "EXT4-fs error" -e "I/O error" -e "blocked for more"')).trim() !== '0') throw new Error(`the kernel complains: ${await vm.ask('dmesg | tail -5')}`);
     if (counts.length === 0) throw new Error('the guest did not count');
     await client.call('vm.stop', { vm: VM, force: true });

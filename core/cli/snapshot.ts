@@ -53,8 +53,9 @@ export async function cloneSnapshot(vm: string, snapshot: string, name: string, 
   show(made, options.json === true, ({ state }) => `Created "${name}" from "${snapshot}"; it is ${state}.`);
 }
 
-export async function diffSnapshots(vm: string, from: string, to: string | undefined, options: CommonOptions): Promise<void> {
-  const difference = await withEngine(options, (client) => client.call('snapshot.diff', { vm, from, to: to ?? null }));
+export async function diffSnapshots(vm: string, from: string, to: string | undefined, options: CommonOptions & { readonly symbols?: string }): Promise<void> {
+  const symbols = options.symbols === undefined ? {} : { symbols: resolve(options.symbols) };
+  const difference = await withEngine(options, (client) => client.call('snapshot.diff', { vm, from, to: to ?? null, ...symbols }));
   show(difference, options.json === true, describeDifference);
 }
 
@@ -91,8 +92,8 @@ function describeDifference({ configuration, state, memory, memoryBytes, disks }
   const section = (title: string, fields: readonly FieldDifference[]): string[] => {
     return fields.length === 0 ? [] : [title, table(['FIELD', 'BEFORE', 'AFTER'], fields.map(({ field, before, after }) => [field, before ?? '-', after ?? '-']))];
   };
-  const runs = memory.map(({ address, bytes }) => [`0x${address.toString(16).padStart(9, '0')}`, size(bytes)]);
-  const pages = runs.length === 0 ? [] : [`Memory: ${size(memoryBytes)} differ`, table(['ADDRESS', 'SIZE'], runs)];
+  const runs = memory.map(({ address, bytes, owner }) => [`0x${address.toString(16).padStart(9, '0')}`, size(bytes), owner ?? '']);
+  const pages = runs.length === 0 ? [] : [`Memory: ${size(memoryBytes)} differ`, table(['ADDRESS', 'SIZE', memory.some(({ owner }) => owner !== null) ? 'OWNER' : ''], runs)];
   const text = [...section('Configuration', configuration), ...section('Registers and devices', state), ...pages, ...disks.flatMap(describeDisk)].join('\n');
   return text === '' ? 'They are the same.' : text;
 }

@@ -120,7 +120,7 @@ export const operations = {
   /** A new VM in the snapshot's state, suspended when the snapshot has memory. It shares the chunks. */
   'snapshot.clone': { input: z.strictObject({ vm: vmReference, snapshot: snapshotReference, name: vmName, full: z.boolean().optional() }), output: vm },
   /** What differs from the snapshot to another one, or to the machine as it is now (null). */
-  'snapshot.diff': { input: z.strictObject({ vm: vmReference, from: snapshotReference, to: snapshotReference.nullable() }), output: snapshotDifference },
+  'snapshot.diff': { input: z.strictObject({ vm: vmReference, from: snapshotReference, to: snapshotReference.nullable(), symbols: filePath.optional() }), output: snapshotDifference },
   /** Writes one file with everything of the snapshot. */
   'snapshot.export': { input: z.strictObject({ vm: vmReference, snapshot: snapshotReference, path: filePath }), output: z.strictObject({ bytes: z.int() }) },
   /** A new VM from an exported file. */

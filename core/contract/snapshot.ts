@@ -44,7 +44,11 @@ export const fieldDifference = z.strictObject({ field: z.string(), before: z.str
 export type FieldDifference = z.infer<typeof fieldDifference>;
 
 /** A run of pages that differ. */
-export const memoryDifference = z.strictObject({ address: z.int(), bytes: z.int() });
+export const memoryDifference = z.strictObject({
+  address: z.int(), bytes: z.int(),
+  /** What of the guest's kernel lies there, by its symbols; null: that is not known. */
+  owner: z.string().nullable(),
+});
 export type MemoryDifference = z.infer<typeof memoryDifference>;
 
 /** A file of a disk that differs; the file system could be read on both sides. */

@@ -83,7 +83,7 @@ export function createOperations(engine: Engine): OperationHandlers {
       return {};
     },
     'snapshot.clone': ({ vm, snapshot, name, full }) => snapshots.clone(vm, snapshot, name, full === true),
-    'snapshot.diff': ({ vm, from, to }) => snapshots.compare(vm, from, to),
+    'snapshot.diff': ({ vm, from, to, symbols }) => snapshots.compare(vm, from, to, symbols),
     'snapshot.export': async ({ vm, snapshot, path }) => ({ bytes: await snapshots.exportTo(vm, snapshot, path) }),
     'snapshot.import': ({ path, name }) => snapshots.importFrom(path, name),
     'library.check': ({ repair }) => snapshots.examine(repair),

@@ -4,6 +4,7 @@ import type { FieldDifference, MemoryDifference, SnapshotDifference } from '../c
 import type { VmConfig } from '../contract/vm.ts';
 import type { PageMap } from '../snapshot/pageMap.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
+import type { OwnerOf } from './kernelOwners.ts';
 
 /** One side of a comparison. */
 export interface ComparedState {
@@ -16,14 +17,15 @@ export interface ComparedState {
 /** The hash of a page's content, for pages that lie in different places and may still be the same. */
 export type PageHash = (map: PageMap, page: number) => Uint8Array;
 
-export function compareStates(before: ComparedState, after: ComparedState, hashOf: PageHash): Omit<SnapshotDifference, 'disks'> {
+export function compareStates(before: ComparedState, after: ComparedState, hashOf: PageHash, ownerOf: OwnerOf = () => null): Omit<SnapshotDifference, 'disks'> {
   const memory: MemoryDifference[] = [];
   let memoryBytes = 0;
   for (const page of differentPages(before.map, after.map, hashOf)) {
     memoryBytes += CHUNK_BYTES;
     const last = memory.at(-1);
-    if (last && last.address + last.bytes === page * CHUNK_BYTES) memory[memory.length - 1] = { ...last, bytes: last.bytes + CHUNK_BYTES };
-    else if (memory.length < DIFFERENCES_MAXIMUM) memory.push({ address: page * CHUNK_BYTES, bytes: CHUNK_BYTES });
+    const owner = ownerOf(page);
+    if (last && last.address + last.bytes === page * CHUNK_BYTES && last.owner === owner) memory[memory.length - 1] = { ...last, bytes: last.bytes + CHUNK_BYTES };
+    else if (memory.length < DIFFERENCES_MAXIMUM) memory.push({ address: page * CHUNK_BYTES, bytes: CHUNK_BYTES, owner });
   }
   return { configuration: compareFields(before.config, after.config), state: compareFields(before.state, after.state), memory, memoryBytes };
 }

@@ -21,6 +21,7 @@ import type { ChunkHash } from './diskDiff.ts';
 import type { DiskMap, DiskStates, OpenedImage } from './diskStates.ts';
 import { DiskTask } from './diskTask.ts';
 import { examine } from './doctor.ts';
+import { kernelOwners, readSymbols } from './kernelOwners.ts';
 import { refuseChangedDisks, refuseUnsavable, withDisks } from './savable.ts';
 import { lastScreen } from './screen.ts';
 import { compareStates } from './snapshotDiff.ts';
@@ -389,8 +390,13 @@ export class Snapshots {
 
   // ---- comparisons --------------------------------------------------------------------------------------------------------------
 
-  /** What differs from a snapshot to another one, or to the VM as it is now. @throws ContractError */
-  compare(reference: string, from: string, to: string | null): Promise<SnapshotDifference> {
+  /**
+   * What differs from a snapshot to another one, or to the VM as it is now.
+   * @param symbols file of the guest's kernel: pages of memory are named by them
+   * @throws ContractError
+   */
+  compare(reference: string, from: string, to: string | null, symbols?: string): Promise<SnapshotDifference> {
+    const known = symbols === undefined ? null : readSymbols(symbols);
     return this.#keepingSegments(async () => {
       const vm = await this.#supervisor.get(reference);
       const stored = (name: string): ComparedSide => compared(this.#store.load(this.#store.get(vm.id, name).id));
@@ -399,10 +405,13 @@ export class Snapshots {
       const maps = [before, after].flatMap(({ map, disks }) => [map, ...disks.map((disk) => decodeDisk(disk))]);
       const readers = new SegmentReaders(new Map(this.#store.paths(new Set(maps.flatMap((map) => [...map.references().keys()])))));
       const hashOf: ChunkHash = (segment, position) => readers.get(segment).hashOf(position);
+      const pages = new PageSource(after.map, new Map(this.#store.paths(after.map.references().keys())));
       try {
-        const rest = compareStates(before, after, (map, page) => hashOf(map.segments[page] ?? 0, map.positions[page] ?? 0));
+        const ownerOf = known ? kernelOwners(known, after.state, (page) => pages.read(page)) : undefined;
+        const rest = compareStates(before, after, (map, page) => hashOf(map.segments[page] ?? 0, map.positions[page] ?? 0), ownerOf);
         return { ...rest, disks: await this.#compareDisks(before, after, hashOf) };
       } finally {
+        pages.close();
         readers.close();
       }
     });

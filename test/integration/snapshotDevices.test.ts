@@ -11,6 +11,7 @@ import { DebianVm } from '../helpers/debianVm.ts';
 import { driverGuest } from '../helpers/driver-guest.ts';
 import { startTestEngine } from '../helpers/engine.ts';
 import type { TestEngine } from '../helpers/engine.ts';
+import { refused } from '../helpers/refusal.ts';
 
 const VM = 'Debian';
 const FETCH_MS = 600_000;
@@ -75,5 +76,20 @@ describe('a snapshot', () => {
       expect(await vm.ask('head -n 1 /dev/sr0')).toBe('first.iso\n');
       expect(Math.abs((await clock()) - offset)).toBeLessThan(BUSY_HOST_SECONDS);
     }
+  }, TEST_MS);
+
+  it('is compared with names for the memory of the kernel, by its symbols', async () => {
+    const symbols = join(folder, 'kallsyms');
+    const names = ['_text', '_stext', '_etext', 'entry_SYSCALL_64', 'init_task', 'jiffies', 'jiffies_64', '_end', '__bss_stop'];
+    writeFileSync(symbols, await vm.ask(`grep -E ' (${names.join('|')})$' /proc/kallsyms`));
+    await call('snapshot.take', { vm: VM, name: 'before' });
+    await vm.ask('sleep 1');
+    await call('snapshot.take', { vm: VM, name: 'after' });
+    const { memory } = await call('snapshot.diff', { vm: VM, from: 'before', to: 'after', symbols });
+    expect(memory.flatMap(({ owner }) => owner ?? []).join()).toContain('jiffies');
+    expect(memory.some(({ owner }) => owner === null)).toBe(true);
+    const plain = await call('snapshot.diff', { vm: VM, from: 'before', to: 'after' });
+    expect(plain.memory.every(({ owner }) => owner === null)).toBe(true);
+    expect(await refused(call('snapshot.diff', { vm: VM, from: 'before', to: 'after', symbols: first }))).toMatchObject({ code: 'bad-field', field: 'symbols' });
   }, TEST_MS);
 });

@@ -40,6 +40,14 @@ export interface LineSettings {
   readonly rts: boolean;
 }
 
+/** What the other end of a real line says. */
+export interface ModemLines {
+  readonly cts: boolean;
+  readonly dsr: boolean;
+  readonly ring: boolean;
+  readonly carrier: boolean;
+}
+
 const uart16550A: UartModel = { fifo: 16, triggers: [1, 4, 8, 14], baud: 115_200, line: false };
 
 const lsr = {
@@ -100,6 +108,8 @@ export class Uart16550 implements Device {
   /** Called when the guest has set a real line otherwise, behind what it sent before. */
   onSettings: (settings: LineSettings) => void = () => {};
   private told = '';
+  /** The inputs CTS, DSR, RI and DCD, as MSR has them. */
+  private peer = peerReady;
 
   /** @param output takes what the guest sent; the bytes are the callee's to keep */
   constructor(row: { readonly name: string; readonly base: number }, clock: VirtualClock, irq: LevelInterrupt, output: (bytes: Uint8Array) => void, model = uart16550A) {
@@ -352,11 +362,18 @@ export class Uart16550 implements Device {
   /** In loopback the outputs DTR, RTS, OUT1, OUT2 come back as DSR, CTS, RI, DCD. */
   private modemLines(): number {
     const { mcr: control } = this.state;
-    if ((control & mcr.loop) === 0) return peerReady;
+    if ((control & mcr.loop) === 0) return this.peer;
     return (
       ((control & mcr.dtr) !== 0 ? 0x20 : 0) | ((control & mcr.rts) !== 0 ? 0x10 : 0) | ((control & mcr.out1) !== 0 ? 0x40 : 0) |
       ((control & mcr.out2) !== 0 ? 0x80 : 0)
     );
+  }
+
+  /** The other end has changed its modem lines. */
+  setPeer({ cts, dsr, ring, carrier }: ModemLines): void {
+    this.peer = (cts ? 0x10 : 0) | (dsr ? 0x20 : 0) | (ring ? 0x40 : 0) | (carrier ? 0x80 : 0);
+    this.modemChanged();
+    this.update();
   }
 
   private modemChanged(): void {

@@ -1,10 +1,10 @@
 /** A serial port's line as the guest sets it: what Node has no call for. Linux only; elsewhere the line stays as the host has set it. */
 import { createRequire } from 'node:module';
 import type * as Koffi from 'koffi';
-import type { LineSettings, Parity } from '../devices/uart16550.ts';
+import type { LineSettings, ModemLines, Parity } from '../devices/uart16550.ts';
 
 /** Requests of terminals, and of their modem lines. */
-const request = { getSettings: 0x802c542a, setSettings: 0x402c542b, setLines: 0x5416, clearLines: 0x5417, startBreak: 0x5427, endBreak: 0x5428 } as const;
+const request = { getSettings: 0x802c542a, setSettings: 0x402c542b, getLines: 0x5415, setLines: 0x5416, clearLines: 0x5417, startBreak: 0x5427, endBreak: 0x5428 } as const;
 
 /** `struct termios2`: four words of flags, the line discipline and its characters, two speeds. */
 const settingsBytes = 44;
@@ -26,7 +26,7 @@ const speedCodes: Readonly<Record<number, number>> = {
   57_600: 0x1001, 115_200: 0x1002, 230_400: 0x1003, 460_800: 0x1004, 921_600: 0x1007,
 };
 
-const modem = { dtr: 0x002, rts: 0x004 } as const;
+const modem = { dtr: 0x002, rts: 0x004, cts: 0x020, carrier: 0x040, ring: 0x080, dsr: 0x100 } as const;
 
 type Ioctl = (descriptor: number, request: number, type: 'void *' | 'int', argument: Uint8Array | number) => number;
 
@@ -60,6 +60,15 @@ export function setLine(descriptor: number, settings: LineSettings): boolean {
   call(descriptor, settings.break ? request.startBreak : request.endBreak, 'int', 0);
   for (const line of ['dtr', 'rts'] as const) call(descriptor, settings[line] ? request.setLines : request.clearLines, 'void *', Uint8Array.of(modem[line], 0, 0, 0));
   return true;
+}
+
+/** The modem lines that the other end of an open serial port sets; null: this system cannot tell, or the port has none, as a pseudoterminal. */
+export function readLines(descriptor: number): ModemLines | null {
+  const call = ioctl();
+  const bytes = new Uint8Array(4);
+  if (call === null || call(descriptor, request.getLines, 'void *', bytes) !== 0) return null;
+  const lines = new DataView(bytes.buffer).getInt32(0, true);
+  return { cts: (lines & modem.cts) !== 0, dsr: (lines & modem.dsr) !== 0, ring: (lines & modem.ring) !== 0, carrier: (lines & modem.carrier) !== 0 };
 }
 
 /** The guest itself watches the modem lines: flow control and carrier are not the host's. */

@@ -16,7 +16,7 @@ import { Rtc } from '../platform/rtc.ts';
 import { StateError } from '../platform/state.ts';
 import { TestDevice } from '../devices/testDevice.ts';
 import { Uart16550, comPorts } from '../devices/uart16550.ts';
-import type { LineSettings } from '../devices/uart16550.ts';
+import type { LineSettings, ModemLines } from '../devices/uart16550.ts';
 import { applyWrites } from '../boot/loader.ts';
 import { residentBios, residentCode } from '../boot/residentBios.ts';
 import { buildAcpiImage, buildAcpiTables, facsAddress, wakingVectorOffset } from '../platform/acpi/tables.ts';
@@ -349,6 +349,11 @@ export class Pc {
 
   get balloon(): VirtioBalloon | null {
     return this.config.devices?.paravirtual.balloon ?? null;
+  }
+
+  /** The other end of an assigned serial port has set its modem lines. */
+  setModemLines(port: number, lines: ModemLines): void {
+    this.assignedUarts.get(port)?.uart.setPeer(lines);
   }
 
   /** Offers received bytes to a serial port; returns how many it took. */

@@ -15,6 +15,7 @@ import { INPUT_PENDING, OUTPUT_CREDIT, toVmProcess } from './messages.ts';
 import type { FromVmProcess, ToVmProcess } from './messages.ts';
 import { openParentPort } from './parent.ts';
 import type { ParentPort } from './parent.ts';
+import type { ModemLines } from '../devices/uart16550.ts';
 import { SerialLine } from '../passthrough/serialLine.ts';
 import { encodePng, Pictures, thumbnailOf } from './pictures.ts';
 import { Runner } from './runner.ts';
@@ -138,7 +139,11 @@ class Guest {
 
   #openLine(name: string, path: string, port: number): SerialLine {
     const runner = this.#runner;
-    const end = { input: (bytes: Uint8Array) => runner.writeInput(port, bytes), output: (limit: number) => runner.readOutput(port, limit) };
+    const end = {
+      input: (bytes: Uint8Array) => runner.writeInput(port, bytes), output: (limit: number) => runner.readOutput(port, limit),
+      // A machine that is ending needs them no more.
+      lines: (lines: ModemLines) => void runner.ask('modem-lines', { port, lines }).catch(() => undefined),
+    };
     return new SerialLine(path, end, (reason) => console.error(`${name} (${path}): ${reason}; it is tried again.`));
   }
 

@@ -4,7 +4,7 @@ import type { PreserveRing } from '../snapshot/preserve.ts';
 
 import type { AssignedDevice } from '../contract/device.ts';
 import type { DisplayInput } from '../contract/display.ts';
-import type { LineSettings } from '../devices/uart16550.ts';
+import type { LineSettings, ModemLines } from '../devices/uart16550.ts';
 import type { Frame } from '../devices/vga/render.ts';
 import type { ExitRecord, ExitRow } from '../contract/exits.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
@@ -175,6 +175,8 @@ export interface Questions {
   readonly 'disk-size': { readonly serial: string; readonly medium: Medium | null };
   /** Asks the balloon for so many bytes; null: asks nothing. */
   readonly balloon: { readonly bytes: number | null };
+  /** The other end of an assigned serial port has set its modem lines. */
+  readonly 'modem-lines': { readonly port: number; readonly lines: ModemLines };
   /** Puts a card into a hot-plug slot. */
   readonly plug: { readonly slot: number; readonly card: CardDescription };
   /** Asks the guest to let a card go, which `released` tells of; with `force` the card is out at once. */
@@ -198,6 +200,7 @@ export interface Answers {
   readonly medium: null;
   readonly 'disk-size': null;
   readonly balloon: BalloonState;
+  readonly 'modem-lines': null;
   readonly plug: null;
   readonly unplug: null;
   readonly restore: null;

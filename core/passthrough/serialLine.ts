@@ -1,8 +1,8 @@
 /** A serial port or pseudoterminal of the host, byte for byte, with back-pressure both ways. Runs on the I/O thread of a VM's process. */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
-import { setLine } from '../host/serialPort.ts';
-import type { LineSettings } from '../devices/uart16550.ts';
+import { readLines, setLine } from '../host/serialPort.ts';
+import type { LineSettings, ModemLines } from '../devices/uart16550.ts';
 
 /** The guest's side of the line. */
 export interface LineEnd {
@@ -10,6 +10,8 @@ export interface LineEnd {
   input(bytes: Uint8Array): number;
   /** Takes up to `limit` bytes that the guest has sent. */
   output(limit: number): Uint8Array;
+  /** The other end has set its modem lines otherwise. */
+  lines(lines: ModemLines): void;
 }
 
 const piece = 16 * 1024;
@@ -17,6 +19,9 @@ const piece = 16 * 1024;
 const retryMs = 2;
 /** How often a line that broke is looked for again. */
 const returnMs = 1000;
+
+/** How often the other end's modem lines are looked at, which nothing tells of. */
+const linesMs = 50;
 
 interface Open {
   readonly reader: ReadStream;
@@ -36,6 +41,9 @@ export class SerialLine {
   #drain: NodeJS.Timeout | undefined;
   #closed = false;
   #timer: NodeJS.Timeout | undefined;
+  #watch: NodeJS.Timeout | undefined;
+  /** The modem lines that the guest knows of, as text. */
+  #lines = '';
 
   /**
    * @param lost told when the line breaks or cannot be opened; it is tried again until `close`
@@ -100,11 +108,22 @@ export class SerialLine {
       reader.on('data', (data: Buffer) => this.#offer(data));
       reader.on('error', (error: Error) => this.#broke(error.message));
       reader.on('end', () => this.#broke('the other side is gone'));
+      this.#watch = setInterval(() => this.#watchLines(output), linesMs);
+      this.#watchLines(output);
       this.pump();
     } catch (error) {
       for (const descriptor of descriptors) closeQuietly(descriptor);
       this.#broke(error instanceof Error ? error.message : String(error));
     }
+  }
+
+  #watchLines(descriptor: number): void {
+    const lines = readLines(descriptor);
+    if (lines === null) return clearInterval(this.#watch);
+    const text = JSON.stringify(lines);
+    if (text === this.#lines) return;
+    this.#lines = text;
+    this.#end.lines(lines);
   }
 
   #offer(data: Uint8Array): void {
@@ -130,6 +149,7 @@ export class SerialLine {
     const open = this.#open;
     this.#open = null;
     clearTimeout(this.#drain);
+    clearInterval(this.#watch);
     this.#drain = undefined;
     open?.reader.destroy();
     if (open) closeQuietly(open.output);

@@ -16,6 +16,11 @@ function pattern(seed: number): Buffer {
   return Buffer.from(Uint8Array.from({ length: MIB }, (_, index) => (index * 31 + (index >> 8) * 7 + seed) & 0xff));
 }
 
+/** A pseudoterminal has no modem lines to tell of. */
+function noLines(): never {
+  throw new Error('modem lines of a pseudoterminal');
+}
+
 it('carries a megabyte both ways at once without loss, to a guest that is often busy', async () => {
   const { child, path } = await openPair();
   other = child;
@@ -36,6 +41,7 @@ it('carries a megabyte both ways at once without loss, to a guest that is often 
       sent += piece.length;
       return piece;
     },
+    lines: noLines,
   }, reason => { throw new Error(reason); });
   const outside: Buffer[] = [];
   child.stdout.on('data', (data: Buffer) => outside.push(data));
@@ -51,7 +57,7 @@ it('says when the other side goes, and does not end the process', async () => {
   const { child, path } = await openPair();
   other = child;
   const reasons: string[] = [];
-  line = new SerialLine(path, { input: bytes => bytes.length, output: () => new Uint8Array(0) }, reason => reasons.push(reason));
+  line = new SerialLine(path, { input: bytes => bytes.length, output: () => new Uint8Array(0), lines: noLines }, reason => reasons.push(reason));
   child.kill('SIGKILL');
   await expect.poll(() => reasons.length, { timeout: 5000 }).toBeGreaterThan(0);
 });

@@ -218,6 +218,22 @@ describe('16550A: registers', () => {
     expect(read(msr), 'RI fell').toBe(0x04);
   });
 
+  it('the other end sets the modem inputs, which interrupts', () => {
+    read(msr);
+    write(mcr, 0x08);
+    write(ier, 0x08);
+    uart.setPeer({ cts: false, dsr: true, ring: false, carrier: false });
+    expect(irq.level).toBe(true);
+    expect(read(msr), 'CTS and DCD fell').toBe(0x29);
+    expect(irq.level).toBe(false);
+    uart.setPeer({ cts: false, dsr: true, ring: false, carrier: false });
+    expect(irq.level).toBe(false);
+    write(mcr, 0x18);
+    uart.setPeer({ cts: true, dsr: true, ring: false, carrier: true });
+    write(mcr, 0x08);
+    expect(read(msr) & 0xf0, 'what was set during loopback').toBe(0xb0);
+  });
+
   it('without OUT2 no interrupt reaches the machine', () => {
     write(mcr, 0x00);
     write(ier, 0x02);

@@ -147,6 +147,8 @@ export class Pc {
   private readonly lpcBridge: LpcBridge;
   private frameBuffer: FrameBuffer | null = null;
   private closeEcam: () => void = () => {};
+  /** While states are loaded: devices go on with what they had begun, and the interrupt controllers that hear of it are loaded behind them. */
+  private heldMessages: (() => void)[] | null = null;
   /** The USB host controller and what a person's input goes to; null: there is none. */
   readonly usb: MachineUsb | null;
   /** In the order in which states are loaded: the clock first, PCI functions behind these, and the interrupt controllers that they drive last. */
@@ -416,10 +418,17 @@ export class Pc {
   loadState(state: unknown): void {
     if (typeof state !== 'object' || state === null) throw new StateError('the saved machine is not an object');
     const states = new Map(Object.entries(state));
-    for (const component of this.components) {
-      if (!states.has(component.name)) throw new StateError(`the saved machine has no state of ${component.name}`);
-      component.loadState(states.get(component.name));
+    const held: (() => void)[] = [];
+    this.heldMessages = held;
+    try {
+      for (const component of this.components) {
+        if (!states.has(component.name)) throw new StateError(`the saved machine has no state of ${component.name}`);
+        component.loadState(states.get(component.name));
+      }
+    } finally {
+      this.heldMessages = null;
     }
+    for (const send of held) send();
   }
 
   /** Test programs give the I/O APIC's interrupts the requester ID of the device whose line it is: the demonstrator's. */
@@ -479,6 +488,7 @@ export class Pc {
 
   /** What a function writes as an interrupt message; a driver may have given it any address. */
   private sendMessage(requester: number, address: number, data: number): void {
+    if (this.heldMessages) return void this.heldMessages.push(() => this.sendMessage(requester, address, data));
     if (!isInterruptAddress(address)) return void this.dma.port(() => requester).write32(address, data);
     const send = (): void => void this.interrupts.writeMsi(address, data, requester);
     if (this.isolation) this.isolation.message(requester, send);

@@ -34,7 +34,7 @@ function medium(name: string): string {
 }
 
 const call = ((operation, input) => test.client.call(operation, input)) as TestEngine['client']['call'];
-const fetched = (): Promise<string> => vm.ask(`rm -f /tmp/answer; wget -q -O /tmp/answer http://10.0.2.2:${(server.address() as AddressInfo).port}/; cat /tmp/answer`);
+const fetched = (): Promise<string> => vm.ask(`rm -f /tmp/answer; timeout 30 wget -q -O /tmp/answer http://10.0.2.2:${(server.address() as AddressInfo).port}/; cat /tmp/answer`);
 const clock = async (): Promise<number> => Number(await vm.ask('cat /sys/class/rtc/rtc0/since_epoch')) - Date.now() / 1000;
 const address = (): Promise<string> => vm.ask('cat /sys/class/net/eth0/address');
 
@@ -76,6 +76,17 @@ describe('a snapshot', () => {
       expect(await vm.ask('head -n 1 /dev/sr0')).toBe('first.iso\n');
       expect(Math.abs((await clock()) - offset)).toBeLessThan(BUSY_HOST_SECONDS);
     }
+  }, TEST_MS);
+
+  it('of a machine whose network is busy goes on with it, wherever frames were', async () => {
+    const { port } = server.address() as AddressInfo;
+    await vm.ask(`(while :; do timeout 10 wget -q -O /tmp/busy http://10.0.2.2:${port}/; done) 2> /dev/null & true`);
+    await call('snapshot.take', { vm: VM, name: 'busy' });
+    for (let i = 0; i < 5; i += 1) {
+      await call('snapshot.restore', { vm: VM, snapshot: 'busy', paused: false });
+      expect(await fetched()).toBe('answer');
+    }
+    await vm.ask('kill %1');
   }, TEST_MS);
 
   it('is compared with names for the memory of the kernel, by its symbols', async () => {

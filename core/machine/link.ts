@@ -1,5 +1,4 @@
 /** The shared memory between a machine's core thread and the I/O thread: control words and one pair of byte rings a serial port. */
-import { performance } from 'node:perf_hooks';
 import { DEVICES_MAXIMUM } from '../contract/device.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
 import { Ring, ringBytes } from './ring.ts';
@@ -78,15 +77,6 @@ export class Link {
   /** Core: reads the wake count, to be given to `sleep` after everything else was looked at. */
   wakeCount(): number {
     return Atomics.load(this.#control, WAKE);
-  }
-
-  /** Core: waits, awake, until woken after `count` was read; false when the time is over first. */
-  poll(count: number, milliseconds: number): boolean {
-    const end = performance.now() + milliseconds;
-    do {
-      if (Atomics.load(this.#control, WAKE) !== count) return true;
-    } while (performance.now() < end);
-    return false;
   }
 
   /** Core: sleeps until woken after `count` was read, or until the time is over (null: for ever). */

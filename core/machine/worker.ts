@@ -6,7 +6,6 @@ import type { ErrorShape } from '../contract/errors.ts';
 import { imageError } from './boot-check.ts';
 import { readBootFiles } from './files.ts';
 import type { MachineSettings } from './files.ts';
-import { HaltPolling } from './haltPolling.ts';
 import { Command, Link } from './link.ts';
 import type { Machine, MachineConfig, MachineExit, MachineHost, MachineStatistics, QuestionKind, Questions } from './types.ts';
 import { SegmentError } from '../snapshot/segment.ts';
@@ -97,7 +96,6 @@ async function runCore(start: WorkerStart, post: (message: WorkerMessage) => voi
 }
 
 async function runSlices(machine: Machine, link: Link, host: RingingHost, post: (message: WorkerMessage) => void): Promise<MachineExit> {
-  const polling = new HaltPolling();
   let yieldedAt = performance.now();
   for (;;) {
     const count = link.wakeCount();
@@ -124,17 +122,14 @@ async function runSlices(machine: Machine, link: Link, host: RingingHost, post: 
     }
     const free = result.kind === 'halted' ? Math.min(FILL_ASLEEP_MS, (result.wakeInNs ?? Number.POSITIVE_INFINITY) / 1e6) : FILL_MS;
     if (!machine.fillPages(free)) continue;
-    if (result.kind === 'halted' && input !== 'more') sleepWhileHalted(link, polling, count, result.wakeInNs, input);
+    if (result.kind === 'halted' && input !== 'more') sleepWhileHalted(link, count, result.wakeInNs, input);
   }
 }
 
-function sleepWhileHalted(link: Link, polling: HaltPolling, count: number, wakeInNs: number | null, input: 'none' | 'stuck'): void {
+function sleepWhileHalted(link: Link, count: number, wakeInNs: number | null, input: 'none' | 'stuck'): void {
   const armed = wakeInNs === null ? Number.POSITIVE_INFINITY : wakeInNs / 1e6;
   const milliseconds = Math.min(armed, input === 'stuck' ? STUCK_INPUT_MS : Number.POSITIVE_INFINITY);
-  if (milliseconds <= SLEEP_MINIMUM_MS) return;
-  const halted = performance.now();
-  if (!link.poll(count, Math.min(polling.milliseconds, milliseconds))) link.sleep(count, milliseconds - polling.milliseconds);
-  polling.note(performance.now() - halted);
+  if (milliseconds > SLEEP_MINIMUM_MS) link.sleep(count, milliseconds);
 }
 
 function obey(commands: number, machine: Machine, host: RingingHost, post: (message: WorkerMessage) => void): void {

@@ -211,6 +211,8 @@ export const CODE_PAGE_RIP = 0x10c08;
 export const REGION_ENTRY = 0x10c10;
 /** 32-bit: nonzero while the interpreter carries out what regions begin with itself, for entries that must end at an exact place (processor.ts). */
 export const REGIONS_OFF = 0x10c74;
+/** 32-bit: nonzero when the guest has read a time at which something of the machine is due: the VM entry ends behind that RDTSC. */
+export const TIME_UP = 0x10c78;
 /** The first instruction of a region as it was decoded, and a way back to what follows: records for REGIONS_OFF. */
 export const REGION_FIRST = 0x10ca0;
 /** 32-bit each: how often a range of accesses crossed a page (jit/ranges.ts), and the index of the region where that happened last. */

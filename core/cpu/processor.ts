@@ -26,7 +26,7 @@ import { instructionInformation } from '../vmx/information.ts';
 import {
   ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR4_ALLOWED, CR8, CS, EFER_ALLOWED, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_OWED, EXIT_REASON,
   FAULT, HISTORY_WRITTEN, INIT_BLOCKED, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_MMIO, PAGE_RAM,
-  RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROOT_EPT, ROOT_EPT_POINTER, ROOT_PREEMPTION_TIMER, ROOT_PRIMARY, ROM_BASE, ROM_GPA, ROOT_CR8, RUNNING_VCPU, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, STEP_REASON,
+  RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROOT_EPT, ROOT_EPT_POINTER, ROOT_PREEMPTION_TIMER, ROOT_PRIMARY, ROM_BASE, ROM_GPA, ROOT_CR8, RUNNING_VCPU, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, STEP_REASON, TIME_UP,
   VCPU_LIMIT, VCPU_STATES, VCPU_STATE_SIZE, XCR0_ALLOWED, PHYS_RESERVED, WINDOW_EMPTY, WINDOW_ROOT,
 } from './layout.ts';
 
@@ -221,6 +221,11 @@ export class Processor {
     this.ept = new RootEpt(this.memory);
     this.ept.map(0, options.ramBytes, PAGE_RAM);
     for (let vcpu = 0; vcpu < this.vcpus; vcpu++) this.view.setUint32(this.fieldOf(vcpu, ROOT_EPT_POINTER), ROOT_EPT, true);
+  }
+
+  /** The time that is being read is late: a VM entry that is under way ends behind the instruction. */
+  endEntry(): void {
+    this.view.setUint32(TIME_UP, 1, true);
   }
 
   /** Calls somebody as often as can be, between instructions: wherever the interpreter jumps and a region ends. */
@@ -443,6 +448,10 @@ export class Processor {
       if (cr8 !== view.getUint32(ROOT_CR8, true)) {
         view.setUint32(ROOT_CR8, cr8, true);
         return exitReason.controlRegister;
+      }
+      if (view.getUint32(TIME_UP, true) !== 0) {
+        view.setUint32(TIME_UP, 0, true);
+        return exitReason.preemptionTimer;
       }
       if (view.getInt32(BUDGET, true) <= 0 && !budget.next()) return exitReason.preemptionTimer;
     }

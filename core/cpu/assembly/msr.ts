@@ -16,6 +16,7 @@ import {
   ARGUMENTS, CPL, CR0, CR4, CR4_ALLOWED, EFER, EFER_ALLOWED, FS, GPR, GS, MSR_CSTAR, MSR_DEBUGCTL, MSR_FEATURE_CONTROL, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_PAT,
   MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_AUX, NON_ROOT, PAUSE_LOOP_LAST, PAUSE_LOOP_START, PKRU, ROOT_MSR_BITMAPS, ROOT_PRIMARY, SEG_BASE, VMX_CAPABILITIES, XCR0,
   XCR0_ALLOWED,
+  TIME_UP,
 } from '../layout';
 import {
   PRIMARY_HLT, PRIMARY_MONITOR, PRIMARY_MWAIT, PRIMARY_PAUSE, PRIMARY_RDPMC, PRIMARY_RDTSC, PRIMARY_TSC_OFFSETTING, SECONDARY_RDRAND, SECONDARY_RDSEED,
@@ -103,6 +104,15 @@ function result(value: u64): i32 {
   store<u64>(RAX, value & 0xffffffff);
   store<u64>(RDX, value >> 32);
   return OK;
+}
+
+/**
+ * The time-stamp counter as an instruction's result. A loop that waits for a time runs slowly on a busy host: were its VM entry to last its usual number of
+ * instructions, several interrupts of a timer would come together.
+ */
+function timeResult(): i32 {
+  result(timeStamp());
+  return load<u32>(TIME_UP) ? SYNC : OK;
 }
 
 // @ts-ignore: decorator
@@ -217,7 +227,7 @@ export function rdtsc(): i32 {
   if (load<u64>(CR4) & CR4_TSD && load<u32>(CPL)) return raiseError(13, 0);
   if (primaryExits(PRIMARY_RDTSC)) return vmExit(EXIT_RDTSC, 0);
   if (preemptionTimerExpired()) return vmExit(EXIT_PREEMPTION_TIMER, 0);
-  return result(timeStamp());
+  return timeResult();
 }
 
 export function rdtscp(): i32 {
@@ -226,7 +236,7 @@ export function rdtscp(): i32 {
   if (primaryExits(PRIMARY_RDTSC)) return vmExit(EXIT_RDTSCP, 0);
   if (preemptionTimerExpired()) return vmExit(EXIT_PREEMPTION_TIMER, 0);
   store<u64>(RCX, load<u64>(MSR_TSC_AUX) & 0xffffffff);
-  return result(timeStamp());
+  return timeResult();
 }
 
 /** RDPID: the value into ARGUMENTS. */

@@ -9,8 +9,8 @@ const send = [0x66, 0xba, 0xf8, 0x03, 0xee];
 const sendAll = [0, 1, 2, 3].flatMap(() => [...send, 0xc1, 0xe8, 0x08]);
 const cmos = (register: number): number[] => [...asm.out8(0x70, register), 0xe4, 0x71];
 const rdrand = [0x0f, 0xc7, 0xf0];
-/** Spins until 40 ticks of the 8254 have come. */
-const wait = [...asm.loadEax(COUNTER), ...asm.compareEax(40), 0x75, 0xf4];
+/** Spins until 40 ticks of the 8254 have come; on a busy host two may come between two looks. */
+const wait = [...asm.loadEax(COUNTER), ...asm.compareEax(40), 0x72, 0xf4];
 const tick = [0x50, 0x52, ...asm.incMemory(COUNTER), ...asm.out8(0x20, 0x20), 0x5a, 0x58, ...asm.iret];
 /** Counter 0 at 1 kHz. */
 const timer = [...asm.out8(0x43, 0x34), ...asm.out8(0x40, 0xa9), ...asm.out8(0x40, 0x04), ...asm.out8(0x21, 0xfe)];

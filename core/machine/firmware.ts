@@ -77,6 +77,9 @@ export interface FirmwareOptions {
   readonly debug: (byte: number) => void;
 }
 
+/** S0 to S5, each with its type; bit 7: the machine has it. S3 is type 1, S5 type 0. */
+const sleepStates = Uint8Array.of(0x80, 0, 0, 0x81, 0, 0x80);
+
 /** The devices that firmware expects beside those of every PC. */
 export function firmwareDevices(options: FirmwareOptions): { readonly devices: readonly Device[]; readonly flash: Flash | null } {
   const { image, dma, debug } = options;
@@ -110,6 +113,7 @@ function files({ memoryBytes, topology, iommu, acpi, bootOrder, serialScreen }: 
     { name: acpiFiles.tables, contents: () => padded(acpi().tables, 0x4000) },
     { name: acpiFiles.loader, contents: () => padded(loaderCommands(acpi()), 0x1000) },
     fixed('etc/e820', memoryEntries(memoryBytes, iommu)),
+    fixed('etc/system-states', sleepStates),
     fixed('etc/smbios/smbios-anchor', smbios.slice(0, smbiosEntry.length)),
     fixed('etc/smbios/smbios-tables', smbios.slice(smbiosEntry.structures)),
     ...(bootOrder.length > 0 ? [fixed('bootorder', Uint8Array.from(Buffer.from(`${bootOrder.join('\n')}\0`, 'latin1')))] : []),

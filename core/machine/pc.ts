@@ -12,7 +12,7 @@ import { assignAddresses } from '../platform/pci/assign.ts';
 import { isInterruptAddress } from '../platform/interrupts.ts';
 import { MemoryBus, PortBus } from '../platform/bus.ts';
 import { Pit } from '../platform/pit.ts';
-import { Rtc } from '../platform/rtc.ts';
+import { Rtc, shutdownCode } from '../platform/rtc.ts';
 import { StateError } from '../platform/state.ts';
 import { TestDevice } from '../devices/testDevice.ts';
 import { Uart16550, comPorts } from '../devices/uart16550.ts';
@@ -264,7 +264,7 @@ export class Pc {
   private acpiOptions(ecam: { readonly base: number; readonly length: number } | null): AcpiOptions {
     const { memory, topology, keyboard, physicalAddressBits } = this.config;
     const dmar = this.vtd ? { dmar: this.dmar(physicalAddressBits, ioApicId(topology)) } : {};
-    return { topology, keyboard, suspend: !this.config.firmware, display: this.display !== null, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
+    return { topology, keyboard, display: this.display !== null, ecam, pciMemory: pciMemoryWindows(memory.length, ecam), ...dmar };
   }
 
   /** The guest's unit, and what firmware keeps mapped of memory for its devices: a USB host controller's. */
@@ -309,10 +309,17 @@ export class Pc {
   /**
    * What happens between an event that wakes a machine suspended to RAM and its first instruction: everything but RAM, the clocks and the ACPI
    * hardware is as at power-on, and set up as firmware does. Returns where the first vCPU goes on; null: the system has left no address.
+   * Firmware sets up itself: it finds memory as it left it, and a word in the real-time clock's that tells it why it starts.
    */
   wake(): InitialVcpuState | null {
     this.power.woken();
-    for (const component of this.components) if (component !== this.power && component !== this.rtc && component !== this.clock) component.reset();
+    // The hub, too, keeps what it shows below 1 MiB: the BIOS has its stack there.
+    const kept: readonly Component[] = [this.power, this.rtc, this.clock, this.hostBridge];
+    for (const component of this.components) if (!kept.includes(component)) component.reset();
+    if (this.config.firmware) {
+      this.rtc.setShutdownCode(shutdownCode.resume);
+      return resetVector;
+    }
     this.startFirmware();
     const vector = new DataView(this.config.memory.buffer, this.config.memory.byteOffset).getUint32(facsAddress + wakingVectorOffset, true);
     return vector === 0 || vector >= oneMegabyte ? null : wakingState(vector);

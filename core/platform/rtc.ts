@@ -12,6 +12,9 @@ export const cmos = {
   baseMemory: 0x15, extendedMemory: 0x17, extendedMemoryCopy: 0x30, century: 0x32, memoryAbove16M: 0x34,
 } as const;
 
+/** Shutdown codes that firmware knows. */
+export const shutdownCode = { resume: 0xfe } as const;
+
 const regB = { set: 0x80, periodic: 0x40, alarm: 0x20, update: 0x10, binary: 0x04, hours24: 0x02 } as const;
 const regC = { irq: 0x80, periodic: 0x40, alarm: 0x20, update: 0x10 } as const;
 
@@ -67,6 +70,11 @@ export class Rtc implements Device {
   advance(ms: number): void {
     this.epochMs += Math.round(ms / 1000) * 1000;
     this.refresh();
+  }
+
+  /** What firmware finds as the reason for its start. */
+  setShutdownCode(code: number): void {
+    this.memory[cmos.shutdown] = code;
   }
 
   /** RESET# clears the interrupt enables and flags; the battery keeps time and memory. */

@@ -8,9 +8,11 @@ import { diskDefaults, networkDefaults } from '../../core/contract/index.ts';
 import { machineModuleUrl } from '../../core/machine/entries.ts';
 import { guestsFolder } from '../../build/guests/fetch.ts';
 import { root } from './command-line.ts';
+import { driverGuest } from './driver-guest.ts';
 import { startTestEngine, until } from './engine.ts';
 import { gptDisk, rootPartition } from './gptDisk.ts';
 import { fetchOnce, GuestShell, provideGuest } from './guests.ts';
+import { grubIso } from './isoImages.ts';
 import { installerAnswers, partitionDisk } from './installer.ts';
 import { serveInstallerMirror } from './installerMirror.ts';
 import { readFont, screenText } from './screen.ts';
@@ -76,6 +78,14 @@ async function typeSlowly(shell: GuestShell, line: string): Promise<number> {
   }
   shell.child.stdin.write('\r');
   return at;
+}
+
+/** Debian sleeps in memory, and OVMF brings it back. */
+async function suspendUnderUefi(folder: string): Promise<void> {
+  const guest = await driverGuest('amd64', folder, 'echo +10 > /sys/class/rtc/rtc0/wakealarm; echo mem > /sys/power/state; echo SUSPENDED $(cat /sys/power/suspend_stats/success)');
+  const shell = new GuestShell(['run', '--firmware', 'uefi', '--cdrom', grubIso({ folder, guest, append: 'console=ttyS0 quiet' }), '--timeout', '200']);
+  await shell.waitFor('SUSPENDED 1', await shell.waitFor('GUEST-READY'));
+  await ended(shell);
 }
 
 /** iPXE has an address, takes kernel and initramfs from a web server on the host, and starts them. */
@@ -198,6 +208,7 @@ export const boots: readonly Boot[] = [
   { name: 'uefi-shell', title: 'OVMF to its shell, which powers off', slow: false, run: uefiShell },
   { name: 'grub-gpt', title: 'OVMF, GRUB on a GPT disk, Debian on ext4, over a reset, fsck clean', slow: false, run: grubOnGpt },
   { name: 'ipxe', title: 'SeaBIOS, iPXE from an ISO image, Debian over HTTP', slow: false, run: ipxe },
+  { name: 'suspend-uefi', title: 'OVMF, GRUB from an ISO image, Debian suspended to RAM and woken', slow: true, run: suspendUnderUefi },
   { name: 'memtest', title: 'memtest86+, a full pass over 256 MB', slow: true, run: memtest },
   { name: 'installer-serial', title: 'Debian\'s installer on COM1, to a partitioned disk', slow: true, run: installerOnSerial },
   { name: 'installer-display', title: 'Debian\'s installer on the display, to a partitioned disk', slow: true, run: installerOnDisplay },

@@ -9,8 +9,6 @@ import type { AddressRange } from '../memoryLayout.ts';
 import type { Topology } from '../topology.ts';
 
 export interface DsdtOptions {
-  /** The machine can be suspended to RAM. */
-  readonly suspend?: boolean;
   readonly topology: Topology;
   readonly keyboard: boolean;
   /** Where PCI memory may lie. */
@@ -26,7 +24,7 @@ export function dsdtBody(options: DsdtOptions): Uint8Array {
     ...aml.name('\\PICM', aml.integer(0)),
     ...aml.method('\\_PIC', 1, aml.storeArgument0('\\PICM')),
     ...sleepState('\\_S0', sleepType.s0),
-    ...(options.suspend ? sleepState('\\_S3', sleepType.s3) : []),
+    ...sleepState('\\_S3', sleepType.s3),
     ...sleepState('\\_S5', sleepType.s5),
     ...aml.scope('\\_SB', ...apicIds(options.topology).map((_id, index) => processor(index)), pciRoot(options), ...ecamReservation(options)),
   ]);

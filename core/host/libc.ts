@@ -1,6 +1,7 @@
 /**
- * What Node has no call for: giving memory and pieces of files back to the system. Where the system's library cannot be had (elsewhere than
- * on Linux, or without the package for this machine) nothing is given back, and everything works as before.
+ * The system's library, for what Node has no call for: giving memory and pieces of files back to the system, and the lines of serial ports
+ * (serialPort.ts). Where it cannot be had (elsewhere than on Linux, or without the package for this machine) nothing of that happens, and
+ * everything else works as before.
  */
 import { createRequire } from 'node:module';
 import type * as Koffi from 'koffi';
@@ -13,12 +14,13 @@ const PAGE = 4096;
 interface Libc {
   madvise(address: Uint8Array, length: number, advice: number): number;
   fallocate(descriptor: number, mode: number, offset: number, length: number): number;
+  ioctl(descriptor: number, request: number, type: 'void *' | 'int', argument: Uint8Array | number): number;
 }
 
 let loaded: Libc | null | undefined;
 
-function libc(): Libc | null {
-  loaded ??= load();
+export function libc(): Libc | null {
+  if (loaded === undefined) loaded = load();
   return loaded;
 }
 
@@ -29,7 +31,8 @@ function load(): Libc | null {
     const library = koffi.load('libc.so.6');
     const madvise = library.func('int madvise(void *address, size_t length, int advice)') as Libc['madvise'];
     const fallocate = library.func('int fallocate(int descriptor, int mode, int64_t offset, int64_t length)') as Libc['fallocate'];
-    return { madvise, fallocate };
+    const ioctl = library.func('int ioctl(int descriptor, unsigned long request, ...)') as unknown as Libc['ioctl'];
+    return { madvise, fallocate, ioctl };
   } catch {
     return null;
   }

@@ -1,6 +1,5 @@
 /** A serial port's line as the guest sets it: what Node has no call for. Linux only; elsewhere the line stays as the host has set it. */
-import { createRequire } from 'node:module';
-import type * as Koffi from 'koffi';
+import { libc } from './libc.ts';
 import type { LineSettings, ModemLines, Parity } from '../devices/uart16550.ts';
 
 /** Requests of terminals, and of their modem lines. */
@@ -28,30 +27,11 @@ const speedCodes: Readonly<Record<number, number>> = {
 
 const modem = { dtr: 0x002, rts: 0x004, cts: 0x020, carrier: 0x040, ring: 0x080, dsr: 0x100 } as const;
 
-type Ioctl = (descriptor: number, request: number, type: 'void *' | 'int', argument: Uint8Array | number) => number;
-
-let loaded: Ioctl | null | undefined;
-
-function ioctl(): Ioctl | null {
-  loaded ??= load();
-  return loaded;
-}
-
-function load(): Ioctl | null {
-  if (process.platform !== 'linux') return null;
-  try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
-    return koffi.load('libc.so.6').func('int ioctl(int descriptor, unsigned long request, ...)') as unknown as Ioctl;
-  } catch {
-    return null;
-  }
-}
-
 /** Sets an open serial port's line. False: this system cannot, or the port does not take it. */
 export function setLine(descriptor: number, settings: LineSettings): boolean {
-  const call = ioctl();
+  const call = libc()?.ioctl;
   const bytes = new Uint8Array(settingsBytes);
-  if (call === null || call(descriptor, request.getSettings, 'void *', bytes) !== 0) return false;
+  if (!call || call(descriptor, request.getSettings, 'void *', bytes) !== 0) return false;
   const view = new DataView(bytes.buffer);
   view.setUint32(offset.control, controlFlags(view.getUint32(offset.control, true), settings), true);
   for (const at of [offset.inputSpeed, offset.outputSpeed]) view.setUint32(at, settings.baud, true);
@@ -64,9 +44,9 @@ export function setLine(descriptor: number, settings: LineSettings): boolean {
 
 /** The modem lines that the other end of an open serial port sets; null: this system cannot tell, or the port has none, as a pseudoterminal. */
 export function readLines(descriptor: number): ModemLines | null {
-  const call = ioctl();
+  const call = libc()?.ioctl;
   const bytes = new Uint8Array(4);
-  if (call === null || call(descriptor, request.getLines, 'void *', bytes) !== 0) return null;
+  if (!call || call(descriptor, request.getLines, 'void *', bytes) !== 0) return null;
   const lines = new DataView(bytes.buffer).getInt32(0, true);
   return { cts: (lines & modem.cts) !== 0, dsr: (lines & modem.dsr) !== 0, ring: (lines & modem.ring) !== 0, carrier: (lines & modem.carrier) !== 0 };
 }

@@ -1,7 +1,7 @@
 /**
- * The system's library, for what Node has no call for: giving memory and pieces of files back to the system, and the lines of serial ports
- * (serialPort.ts). Where it cannot be had (elsewhere than on Linux, or without the package for this machine) nothing of that happens, and
- * everything else works as before.
+ * The system's library, for what Node has no call for: giving memory and pieces of files back to the system, the lines of serial ports
+ * (serialPort.ts), pseudoterminals (pseudoterminal.ts). Where a group of calls cannot be had (on another system, or without the package for
+ * this machine) nothing of that happens, and everything else works as before.
  */
 import { createRequire } from 'node:module';
 import type * as Koffi from 'koffi';
@@ -11,28 +11,49 @@ const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 const PAGE = 4096;
 
-interface Libc {
+/** Calls that mean this on Linux alone. */
+interface LinuxCalls {
   madvise(address: Uint8Array, length: number, advice: number): number;
   fallocate(descriptor: number, mode: number, offset: number, length: number): number;
   ioctl(descriptor: number, request: number, type: 'void *' | 'int', argument: Uint8Array | number): number;
 }
 
-let loaded: Libc | null | undefined;
-
-export function libc(): Libc | null {
-  if (loaded === undefined) loaded = load();
-  return loaded;
+/** Calls for pseudoterminals, on every POSIX system. */
+interface TerminalCalls {
+  posix_openpt(flags: number): number;
+  grantpt(descriptor: number): number;
+  unlockpt(descriptor: number): number;
+  ptsname(descriptor: number): string | null;
 }
 
-function load(): Libc | null {
-  if (process.platform !== 'linux') return null;
+/** The library's file by Node's name of the system. */
+const libraries: Readonly<Partial<Record<NodeJS.Platform, string>>> = { linux: 'libc.so.6', darwin: 'libSystem.dylib' };
+
+/** Null: this system has none of them. */
+export const linuxCalls = once(() => (process.platform === 'linux' ? load<LinuxCalls>({
+  madvise: 'int madvise(void *address, size_t length, int advice)',
+  fallocate: 'int fallocate(int descriptor, int mode, int64_t offset, int64_t length)',
+  ioctl: 'int ioctl(int descriptor, unsigned long request, ...)',
+}) : null));
+
+/** Null: this system has none of them. */
+export const terminalCalls = once(() => load<TerminalCalls>({
+  posix_openpt: 'int posix_openpt(int flags)', grantpt: 'int grantpt(int descriptor)', unlockpt: 'int unlockpt(int descriptor)',
+  ptsname: 'const char *ptsname(int descriptor)',
+}));
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | null = null;
+  return () => (made ??= { value: make() }).value;
+}
+
+/** @param declarations each call as C declares it */
+function load<Calls>(declarations: Readonly<Record<keyof Calls, string>>): Calls | null {
+  const file = libraries[process.platform];
+  if (file === undefined) return null;
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
-    const library = koffi.load('libc.so.6');
-    const madvise = library.func('int madvise(void *address, size_t length, int advice)') as Libc['madvise'];
-    const fallocate = library.func('int fallocate(int descriptor, int mode, int64_t offset, int64_t length)') as Libc['fallocate'];
-    const ioctl = library.func('int ioctl(int descriptor, unsigned long request, ...)') as unknown as Libc['ioctl'];
-    return { madvise, fallocate, ioctl };
+    const library = (createRequire(import.meta.url)('koffi') as typeof Koffi).load(file);
+    return Object.fromEntries(Object.entries<string>(declarations).map(([name, declaration]) => [name, library.func(declaration)])) as Calls;
   } catch {
     return null;
   }
@@ -40,10 +61,10 @@ function load(): Libc | null {
 
 /** Gives the pages of private anonymous memory back: they read as zeros and take no room until they are written. Whole pages only. False: nothing happened. */
 export function releaseMemory(bytes: Uint8Array): boolean {
-  return bytes.byteOffset % PAGE === 0 && bytes.length % PAGE === 0 && bytes.length > 0 && libc()?.madvise(bytes, bytes.length, MADV_DONTNEED) === 0;
+  return bytes.byteOffset % PAGE === 0 && bytes.length % PAGE === 0 && bytes.length > 0 && linuxCalls()?.madvise(bytes, bytes.length, MADV_DONTNEED) === 0;
 }
 
 /** Makes a hole in an open file: it reads as zeros and takes no room. False: nothing happened, and the file system may not know holes. */
 export function punchHole(descriptor: number, offset: number, length: number): boolean {
-  return libc()?.fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) === 0;
+  return linuxCalls()?.fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) === 0;
 }

@@ -1,5 +1,5 @@
 /** A serial port's line as the guest sets it: what Node has no call for. Linux only; elsewhere the line stays as the host has set it. */
-import { libc } from './libc.ts';
+import { linuxCalls } from './libc.ts';
 import type { LineSettings, ModemLines, Parity } from '../devices/uart16550.ts';
 
 /** Requests of terminals, and of their modem lines. */
@@ -29,7 +29,7 @@ const modem = { dtr: 0x002, rts: 0x004, cts: 0x020, carrier: 0x040, ring: 0x080,
 
 /** Sets an open serial port's line. False: this system cannot, or the port does not take it. */
 export function setLine(descriptor: number, settings: LineSettings): boolean {
-  const call = libc()?.ioctl;
+  const call = linuxCalls()?.ioctl;
   const bytes = new Uint8Array(settingsBytes);
   if (!call || call(descriptor, request.getSettings, 'void *', bytes) !== 0) return false;
   const view = new DataView(bytes.buffer);
@@ -44,7 +44,7 @@ export function setLine(descriptor: number, settings: LineSettings): boolean {
 
 /** The modem lines that the other end of an open serial port sets; null: this system cannot tell, or the port has none, as a pseudoterminal. */
 export function readLines(descriptor: number): ModemLines | null {
-  const call = libc()?.ioctl;
+  const call = linuxCalls()?.ioctl;
   const bytes = new Uint8Array(4);
   if (!call || call(descriptor, request.getLines, 'void *', bytes) !== 0) return null;
   const lines = new DataView(bytes.buffer).getInt32(0, true);

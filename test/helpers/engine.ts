@@ -41,11 +41,12 @@ export async function startTestEngine(folder = mkdtempSync(join(tmpdir(), 'vande
   };
 }
 
-export async function until<T>(look: () => Promise<T | undefined | false> | T | undefined | false, what: string, milliseconds = 15_000): Promise<T> {
+/** Looks again until there is something: what is undefined, null or false is not there yet. */
+export async function until<T>(look: () => Promise<T | undefined | null | false> | T | undefined | null | false, what: string, milliseconds = 15_000): Promise<T> {
   const end = performance.now() + milliseconds;
   while (performance.now() < end) {
     const found = await look();
-    if (found !== undefined && found !== false) return found;
+    if (found !== undefined && found !== null && found !== false) return found;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   throw new Error(`never happened: ${what}`);

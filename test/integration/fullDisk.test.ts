@@ -62,10 +62,17 @@ describe('a VM whose disk finds no room on the host', () => {
     await limitFiles(1 << 20);
     await type(test.client, VM, 'head -c 6000000 /dev/urandom > /mnt/file; sync\n');
     await until(async () => (await test.client.call('vm.get', { vm: VM })).problem, 'there is no room');
+    await untilState(test.client, VM, 'paused');
     // Of a paused VM the engine refuses it; a restore or the end of a snapshot asks the process for it.
-    test.engine.supervisor.guest((await test.client.call('vm.get', { vm: VM })).id)?.pause();
+    const guest = test.engine.supervisor.guest((await test.client.call('vm.get', { vm: VM })).id);
+    guest?.pause();
+    // What is asked behind it is answered when the process knows of it.
+    const answer = (): Promise<string> => until(() => guest?.describe(), 'the machine answers');
+    await answer();
     await limitFiles(null);
     await until(async () => (await test.client.call('vm.get', { vm: VM })).problem === null, 'there is room');
+    // A guest that goes on says so before it has answered twice.
+    for (let times = 0; times < 2; times += 1) await answer();
     expect(await test.client.call('vm.get', { vm: VM })).toMatchObject({ state: 'paused' });
     await test.client.call('vm.resume', { vm: VM });
     expect(await vm.ask('wc -c < /mnt/file')).toBe('6000000\n');

@@ -115,11 +115,11 @@ export class Cards {
     const config = vm.config.disks[disk];
     if (config?.kind !== 'disk') throw new ContractError('bad-field', `The VM "${vm.config.name}" has no disk ${disk + 1}.`, 'See its disks with `vanderpool vm show`.', 'disk');
     if (config.readOnly) throw new ContractError('wrong-state', `The disk "${config.path}" is attached read-only.`, 'Change that in the configuration.', 'disk');
-    if (this.#vms.disks.forDisk(vm, config, 'disk') !== null) {
-      throw new ContractError('wrong-state', `The disk "${config.path}" belongs to snapshots of the VM "${vm.config.name}", which know its size.`, 'Remove the snapshots first, or give the VM another disk.', 'disk');
-    }
     const guest = this.#vms.guest(vm.id);
-    await (guest ? guest.growDisk(disk, bytes) : growDisk(config.path, bytes, config.format));
+    // Snapshots keep their image and its size: only what the VM has over it grows.
+    const state = this.#vms.disks.forDisk(vm, config, 'disk') && (await this.#vms.disks.grow(vm.id, config.path, bytes));
+    if (guest) await guest.growDisk(disk, bytes, state);
+    else if (state === null) await growDisk(config.path, bytes, config.format);
     return this.#vms.get(vm.id);
   }
 

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { readdirSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { createDisk } from '../block/commands.ts';
+import { createDisk, growDisk } from '../block/commands.ts';
 import { imageSize, openImage } from '../block/open.ts';
 import { ContractError } from '../contract/errors.ts';
 import type { DiskConfig } from '../contract/hardware.ts';
@@ -87,6 +87,26 @@ export class DiskStates {
     return made;
   }
 
+  /**
+   * Makes a disk larger whose image belongs to snapshots: a layer of the new size on top says so, and nothing below it changes.
+   * @throws ContractError when it would become smaller, or the layer cannot be made
+   */
+  async grow(vmId: string, path: string, bytes: number): Promise<MachineDiskState> {
+    const state = this.#store.statesOf(vmId).find((candidate) => candidate.path === path);
+    if (!state) throw new ContractError('internal', `The library keeps nothing of the disk "${path}".`, 'This is a defect of Vanderpool.');
+    if (bytes < state.size) throw new ContractError('bad-field', `The disk "${path}" has ${state.size} bytes; it can only grow.`, 'Make a smaller disk and copy what is needed from a guest.', 'size');
+    if (bytes > DISK_MAXIMUM) throw new ContractError('bad-field', `A disk with snapshots cannot have ${bytes} bytes.`, 'They hold disks of up to 16 TiB.', 'size');
+    const grown = { ...state, size: bytes, map: decodeDisk(state).resized(bytes).encode(), layers: [...state.layers, await this.#newLayer(vmId, bytes)] };
+    this.#store.put(vmId, grown);
+    return this.#machineState(vmId, grown);
+  }
+
+  /** Whether a VM's disks are as large now as they are to be. */
+  haveSizes(vm: Vm, states: readonly DiskState[]): boolean {
+    const sizes = new Map(this.#store.statesOf(vm.id).map(({ path, size }) => [path, size]));
+    return states.every(({ path, size }) => sizes.get(path) === size);
+  }
+
   /** What lies in the layers of a VM that does not run, but in the newest ones, which are empty. */
   wanted(vm: Vm): WantedDisk[] {
     const states = new Map(this.#store.statesOf(vm.id).map((state) => [state.path, state]));
@@ -163,6 +183,7 @@ export class DiskStates {
       const content = this.#machineState(vm.id, checked(state, 'disks'));
       // From now on the image changes.
       this.#store.put(vm.id, { ...state, stamp: null });
+      if ((await imageSize(state.path, config.format)) < state.size) await growDisk(state.path, state.size, config.format);
       const image = await openImage(state.path, { format: config.format, readOnly: false });
       try {
         const done = await mergeDisk(image, { ...content, map: decodeDisk(state), segments: new Map(content.segments) }, givenUp, this.#openStorage);
@@ -212,7 +233,7 @@ export class DiskStates {
   }
 
   #machineState(vmId: string, state: DiskState): MachineDiskState {
-    return { map: state.map, segments: this.#segmentsOf(state), layers: state.layers.map((name) => this.#layerPath(vmId, name)) };
+    return { size: state.size, map: state.map, segments: this.#segmentsOf(state), layers: state.layers.map((name) => this.#layerPath(vmId, name)) };
   }
 
   #segmentsOf(disk: SavedImage | DiskState): [number, string][] {

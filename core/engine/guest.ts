@@ -292,8 +292,8 @@ export class Guest {
   }
 
   /** Makes a disk larger. @param disk its place in the configuration @throws ContractError why it cannot be */
-  growDisk(disk: number, bytes: number): Promise<void> {
-    return this.#askPlug((id) => ({ type: 'grow', id, disk, bytes }));
+  growDisk(disk: number, bytes: number, state: DiskState | null): Promise<void> {
+    return this.#askPlug((id) => ({ type: 'grow', id, disk, bytes, state: sendable(state) }));
   }
 
   /** Asks the balloon for so many bytes, or with null asks nothing. @throws ContractError when the machine has none */
@@ -415,9 +415,9 @@ export class Guest {
 }
 
 /** As messages have it. */
-function sendable<T extends DiskState | null>(state: T): T extends null ? null : { map: Uint8Array<ArrayBuffer>; segments: [number, string][]; layers: string[] };
+function sendable<T extends DiskState | null>(state: T): T extends null ? null : { size: number; map: Uint8Array<ArrayBuffer>; segments: [number, string][]; layers: string[] };
 function sendable(state: DiskState | null): unknown {
-  return state && { map: state.map, segments: mutable(state.segments), layers: [...state.layers] };
+  return state && { size: state.size, map: state.map, segments: mutable(state.segments), layers: [...state.layers] };
 }
 
 function mutable(segments: readonly (readonly [number, string])[]): [number, string][] {

@@ -58,7 +58,7 @@ export function createOperations(engine: Engine): OperationHandlers {
     },
     'vm.link': ({ vm, network, up }) => supervisor.cards.setLink(vm, network, up),
     'vm.plug': ({ vm, card }) => supervisor.cards.plug(vm, card),
-    'vm.grow': ({ vm, disk, bytes }) => supervisor.cards.growDisk(vm, disk, bytes),
+    'vm.grow': ({ vm, disk, bytes }) => snapshots.growDisk(vm, disk, bytes),
     'vm.medium': ({ vm, disk, path, force }) => supervisor.cards.changeMedium(vm, disk, path, force),
     'vm.balloon': ({ vm, bytes }) => supervisor.cards.balloon(vm, bytes),
     'vm.unplug': ({ vm, slot, force }) => supervisor.cards.unplug(vm, slot, force),

@@ -153,12 +153,17 @@ export class Snapshots {
     });
   }
 
+  /** Makes a disk larger, of a running VM at once; snapshots keep the size that it had. @param disk its place in the configuration @throws ContractError */
+  growDisk(reference: string, disk: number, bytes: number): Promise<Vm> {
+    return this.#exclusively(reference, (vm) => this.#supervisor.cards.growDisk(vm.id, disk, bytes));
+  }
+
   /** A machine of the same configuration needs no new process: false when this one is another, or did not obey. */
   async #restoreInPlace(vm: Vm, stored: StoredSnapshot, from: StartPoint, states: readonly DiskState[]): Promise<boolean> {
     const guest = this.#supervisor.guest(vm.id);
     const same = ({ name: _name, notes: _notes, autostart: _autostart, schedule: _schedule, ...machine }: VmConfig): string => JSON.stringify(Object.entries(machine).toSorted());
     const hasDevices = this.#supervisor.devices.slotsOf(vm.id).length > 0;
-    if (!guest || hasDevices || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config)) return false;
+    if (!guest || hasDevices || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config) || !this.#disks.haveSizes(vm, states)) return false;
     try {
       const restored = guest.restore(from.restore, this.#disks.named(vm, states));
       restored.catch(() => undefined); // It is asked below, unless the library refuses.

@@ -153,18 +153,18 @@ export class MachineDisks {
   }
 
   /**
-   * Makes the image of a disk larger that nothing lies above; the core thread has let go of it.
-   * The image is closed meanwhile: what is asked of it waits.
+   * Makes a disk larger; the core thread has let go of it. It is closed meanwhile: what is asked of it waits.
+   * @param state what the library keeps of it, which is larger already; null: its image grows
    * @returns what the disk is now, whether it has grown or not, and why it has not
    */
-  async grow(position: number, bytes: number): Promise<{ readonly medium: Medium; readonly refusal: ContractError | null }> {
+  async grow(position: number, bytes: number, state: DiskState | null): Promise<{ readonly medium: Medium; readonly refusal: ContractError | null }> {
     const disk = this.#configured(position);
     await closeDisks([disk]);
     this.layered.forget(disk.config.path);
     const { path, format } = disk.config;
-    const refusal = await growDisk(path, bytes, format).then(() => null, asContractError);
-    disk.device = await openConfigured(disk.config, this.layered, null).catch((error: unknown) => {
-      console.error(String(error));
+    let refusal = state === null ? await growDisk(path, bytes, format).then(() => null, asContractError) : null;
+    disk.device = await openConfigured(disk.config, this.layered, state).catch((error: unknown) => {
+      refusal ??= asContractError(error);
       return emptyDrive;
     });
     this.#serve(disk);

@@ -8,6 +8,8 @@ import type { WantedDisk } from '../snapshot/disk/saveDisks.ts';
 
 /** What the library keeps of a disk; plain data. */
 export interface DiskState {
+  /** Of the disk, in bytes. */
+  readonly size: number;
   /** The encoded map of what differs from the image (core/snapshot/disk/clusterMap.ts). */
   readonly map: Uint8Array<ArrayBuffer>;
   /** Files of the segments that the map refers to, by id. */
@@ -26,10 +28,13 @@ export interface NewLayer {
   readonly layer: string;
 }
 
+/** What of a disk's state changes when layers have become chunks. */
+type DiskMapping = Pick<DiskState, 'map' | 'segments'>;
+
 interface Opened {
   readonly config: DiskConfig;
   readonly disk: LayeredDisk;
-  kept: Pick<DiskState, 'map' | 'segments'>;
+  kept: DiskMapping;
   /** Done when what was prepared has happened. */
   switched: Promise<void>;
 }
@@ -40,7 +45,7 @@ export class LayeredDisks {
   /** Opens a disk. An image that has layers is not written to. @throws ContractError, SegmentError, MapError */
   async open(config: DiskConfig, state: DiskState | null): Promise<LayeredDisk> {
     const image = await openImage(config.path, { format: config.format, readOnly: state !== null });
-    const disk = state === null ? new LayeredDisk(image) : await LayeredDisk.open(image, content(state, image.size));
+    const disk = state === null ? new LayeredDisk(image) : await LayeredDisk.open(image, content(state));
     const kept = state ?? { map: new ClusterMap(disk.size).encode(), segments: [] };
     this.#disks.set(config.path, { config, disk, kept, switched: Promise.resolve() });
     return disk;
@@ -68,7 +73,7 @@ export class LayeredDisks {
   async prepareContents(states: readonly NamedDisk[]): Promise<void> {
     for (const state of states) {
       const opened = this.#get(state.path);
-      opened.switched = (await opened.disk.prepareContent(content(state, opened.disk.size))).switched;
+      opened.switched = (await opened.disk.prepareContent(content(state))).switched;
     }
   }
 
@@ -82,7 +87,7 @@ export class LayeredDisks {
   }
 
   /** What was sealed is in these maps now: its layers are closed. */
-  async rebase(states: readonly Pick<NamedDisk, 'path' | 'map' | 'segments'>[]): Promise<void> {
+  async rebase(states: readonly (DiskMapping & Pick<NamedDisk, 'path'>)[]): Promise<void> {
     for (const { path, map, segments } of states) {
       const opened = this.#get(path);
       await opened.disk.rebase(ClusterMap.decode(map, opened.disk.size), new Map(segments));
@@ -102,6 +107,6 @@ export class LayeredDisks {
   }
 }
 
-function content({ map, segments, layers }: DiskState, size: number): DiskContent {
-  return { map: ClusterMap.decode(map, size), segments: new Map(segments), layers };
+function content({ size, map, segments, layers }: DiskState): DiskContent {
+  return { size, map: ClusterMap.decode(map, size), segments: new Map(segments), layers };
 }

@@ -26,7 +26,7 @@ const words = z.instanceof<new (...args: never[]) => Uint32Array<ArrayBuffer>>(U
 const segmentPaths = z.array(z.tuple([z.int().min(1), z.string()]));
 
 /** What the library keeps of a disk (core/machine/layeredDisks.ts). */
-const diskState = z.strictObject({ map: bytes, segments: segmentPaths, layers: z.array(z.string()) });
+const diskState = z.strictObject({ size: z.int().min(0), map: bytes, segments: segmentPaths, layers: z.array(z.string()) });
 
 /** Where a machine goes on from (core/machine/types.ts). */
 export const restorePoint = z.strictObject({ state: z.unknown(), map: bytes, segments: segmentPaths });
@@ -57,7 +57,7 @@ export const toVmProcess = z.discriminatedUnion('type', [
   /** Put another image into a CD-ROM drive, by its place in the configuration; empty: none. `plugged` answers. */
   z.strictObject({ type: z.literal('medium'), id: z.int().min(0), disk: z.int().min(0), path: z.string(), force: z.boolean() }),
   /** Make a disk larger that has no snapshots, by its place in the configuration. `plugged` answers. */
-  z.strictObject({ type: z.literal('grow'), id: z.int().min(0), disk: z.int().min(0), bytes: z.int().min(1) }),
+  z.strictObject({ type: z.literal('grow'), id: z.int().min(0), disk: z.int().min(0), bytes: z.int().min(1), state: diskState.nullable() }),
   /** Ask the balloon for so many bytes; null: ask nothing. `ballooned` answers. */
   z.strictObject({ type: z.literal('balloon'), id: z.int().min(0), bytes: z.int().min(0).nullable() }),
   /** Ask the guest to let a card go, or with `force` pull it out; `plugged` says that it was asked, `released` that the card is out. */
@@ -66,7 +66,7 @@ export const toVmProcess = z.discriminatedUnion('type', [
   /** Take a snapshot: new segments go into the folder; the layers are empty files for what disks are written from its moment on. One at a time. */
   z.strictObject({ type: z.literal('snapshot'), folder: z.string(), layers: z.array(z.strictObject({ path: z.string(), layer: z.string() })) }),
   /** What disks had written is in these maps now. */
-  z.strictObject({ type: z.literal('rebase'), disks: z.array(diskState.omit({ layers: true }).extend({ path: z.string() })) }),
+  z.strictObject({ type: z.literal('rebase'), disks: z.array(diskState.pick({ map: true, segments: true }).extend({ path: z.string() })) }),
   /** The answer to `chunk-lookup`: for each hash its segment, 0 for one that is new, and its position there. */
   z.strictObject({ type: z.literal('chunk-places'), segments: words, positions: words }),
   z.strictObject({ type: z.literal('segment-recorded'), segment: z.int().min(1) }),

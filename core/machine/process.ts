@@ -237,11 +237,11 @@ class Guest {
   }
 
   /** The core thread lets go of the image, and is told of it again when it has grown. @throws ContractError why it could not */
-  async #grow({ disk, bytes }: Extract<ToVmProcess, { type: 'grow' }>): Promise<void> {
+  async #grow({ disk, bytes, state }: Extract<ToVmProcess, { type: 'grow' }>): Promise<void> {
     const { disks } = this.#services;
     const serial = disks.serialOf(disk);
     await this.#runner.ask('disk-size', { serial, medium: null });
-    const { medium, refusal } = await disks.grow(disk, bytes);
+    const { medium, refusal } = await disks.grow(disk, bytes, state);
     await this.#runner.ask('disk-size', { serial, medium });
     if (refusal !== null) throw refusal;
   }

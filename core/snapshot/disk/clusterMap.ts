@@ -76,6 +76,13 @@ export class ClusterMap {
     return copy;
   }
 
+  /** The same map of a disk that has become larger: what is new is as in the image below, which has nothing there. @param bytes of the disk, not fewer */
+  resized(bytes: number): ClusterMap {
+    const larger = new ClusterMap(bytes);
+    for (const { place, segment, position } of this.cells()) larger.place(place, segment, position);
+    return larger;
+  }
+
   /** Whether a cluster lies in the same place in both maps of one image: then its content is the same. */
   samePlace(other: ClusterMap, cluster: number): boolean {
     const segment = this.segmentOf(cluster);

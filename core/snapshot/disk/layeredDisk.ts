@@ -16,6 +16,8 @@ import type { Layer, OpenStorage } from './layer.ts';
 
 /** What lies above the image. */
 export interface DiskContent {
+  /** Of the disk, in bytes: one that has grown is larger than its image. */
+  readonly size: number;
   readonly map: ClusterMap;
   readonly segments: SegmentPaths;
   /** Files, oldest first. */
@@ -47,10 +49,11 @@ export class LayeredDisk implements BlockDevice {
   #sealed: BlockDevice[] = [];
   #prepared: Prepared | null = null;
 
-  /** @param image belongs to this disk, which closes it. It may be read-only where layers take the writes. */
-  constructor(image: BlockDevice, openStorage?: OpenStorage, hasLayers = false) {
+  /** @param image belongs to this disk, which closes it. It may be read-only where layers take the writes. @param above what lies above it */
+  constructor(image: BlockDevice, openStorage?: OpenStorage, above?: Pick<DiskContent, 'size' | 'layers'>) {
+    const hasLayers = above !== undefined && above.layers.length > 0;
     this.#image = image;
-    this.size = image.size;
+    this.size = above?.size ?? image.size;
     this.readOnly = image.readOnly && !hasLayers;
     this.direct = hasLayers ? null : (image.direct ?? null);
     this.#openStorage = openStorage;
@@ -58,7 +61,7 @@ export class LayeredDisk implements BlockDevice {
 
   /** @throws ContractError, SegmentError */
   static async open(image: BlockDevice, content: DiskContent, openStorage?: OpenStorage): Promise<LayeredDisk> {
-    const disk = new LayeredDisk(image, openStorage, content.layers.length > 0);
+    const disk = new LayeredDisk(image, openStorage, content);
     try {
       const { chunked, layers } = await disk.#openContent(content);
       disk.#chunked = chunked;
@@ -106,7 +109,7 @@ export class LayeredDisk implements BlockDevice {
     });
   }
 
-  /** Opens another content of the disk, which it has from the next `switch` on. @throws ContractError, SegmentError */
+  /** Opens another content of the same size, which it has from the next `switch` on. @throws ContractError, SegmentError */
   async prepareContent(content: DiskContent): Promise<{ readonly switched: Promise<void> }> {
     const next = await this.#openContent(content);
     return this.#prepare([...next.layers.map(({ image }) => image), next.chunked], () => {

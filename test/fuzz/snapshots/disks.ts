@@ -231,7 +231,7 @@ class DiskFuzz {
     const [state] = this.#states.forStart(this.#current);
     const image = await openImage(this.#image, { format: 'raw', readOnly: state !== null });
     this.#map = state ? ClusterMap.decode(state.map, SIZE) : new ClusterMap(SIZE);
-    this.#open = state ? await LayeredDisk.open(image, { map: this.#map, segments: new Map(state.segments), layers: state.layers }, this.layers.open) : new LayeredDisk(image, this.layers.open);
+    this.#open = state ? await LayeredDisk.open(image, { size: SIZE, map: this.#map, segments: new Map(state.segments), layers: state.layers }, this.layers.open) : new LayeredDisk(image, this.layers.open);
     const bytes = new Uint8Array(SIZE);
     await this.#open.read(0, bytes);
     this.#model.found(unitsOf(bytes));
@@ -321,7 +321,7 @@ class DiskFuzz {
     const [state] = this.#states.named(this.#current, states);
     if (!state) throw new Error('the snapshot has no disk');
     this.#map = ClusterMap.decode(state.map, SIZE);
-    const { switched } = await this.#guest.prepareContent({ map: this.#map, segments: new Map(state.segments), layers: state.layers });
+    const { switched } = await this.#guest.prepareContent({ size: SIZE, map: this.#map, segments: new Map(state.segments), layers: state.layers });
     await this.#guest.switchLayer();
     await switched;
     this.#states.removeUnused(this.#current.id);
@@ -395,7 +395,7 @@ async function verify(folder: string, { models, snapshots }: DiskFuzz): Promise<
     const [state] = states.forStart(vm);
     const path = vm.config.disks[0]?.path ?? '';
     const image = await openImage(path, { format: 'raw', readOnly: true });
-    const disk = state ? await LayeredDisk.open(image, { map: ClusterMap.decode(state.map, SIZE), segments: new Map(state.segments), layers: state.layers }) : new LayeredDisk(image);
+    const disk = state ? await LayeredDisk.open(image, { size: SIZE, map: ClusterMap.decode(state.map, SIZE), segments: new Map(state.segments), layers: state.layers }) : new LayeredDisk(image);
     await disk.read(0, bytes);
     await disk.close();
     const now = unitsOf(bytes);

@@ -142,7 +142,7 @@ function addVmCommands(program: Command): void {
     .action(async (name: string, file: string, options: object) => {
       await (await import('./vm.ts')).changeMedium(name, file, options);
     });
-  sub('grow <vm> <disk> <size>', 'make a disk larger, counted from 1, also while the VM runs: the guest is told').action(async (name: string, disk: string, size: string, options: object) => {
+  sub('grow <vm> <disk> <size>', 'make a disk larger, counted from 1, also while the VM runs: the guest is told; snapshots keep the size that it had').action(async (name: string, disk: string, size: string, options: object) => {
     await (await import('./vm.ts')).growDisk(name, disk, size, options);
   });
   sub('balloon <vm> [size]', 'ask a running guest to do without so much of its memory; without a size, show what it does without').action(async (name: string, size: string | undefined, options: object) => {

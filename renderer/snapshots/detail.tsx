@@ -6,7 +6,7 @@ import { formatBytes, formatTime } from '../state/format.ts';
 import type { SnapshotDialog } from './dialogs.tsx';
 import { Thumbnail } from './thumbnail.tsx';
 
-const powers = { off: 'Off: its configuration alone', paused: 'Paused', running: 'Running' } as const;
+const powers = { off: 'Off: its configuration and its disks', paused: 'Paused', running: 'Running' } as const;
 
 interface DetailProps {
   readonly vm: Vm;

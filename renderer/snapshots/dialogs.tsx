@@ -69,7 +69,7 @@ export function TakeSnapshotDialog({ vm }: { readonly vm: Vm }): ReactNode {
   if (!snapshots) return null;
   return (
     <TextDialog title={`Take a snapshot of ${vm.config.name}`} confirm="Take snapshot" close={() => openDialog(null)}
-      description={isAlive(vm) ? 'With its memory. The guest goes on while it is written.' : 'The machine is off: its configuration alone.'}
+      description={isAlive(vm) ? 'With its memory. The guest goes on while it is written.' : 'The machine is off: its configuration and its disks.'}
       text={{ label: 'Name', initial: freeName(snapshots), check: checkName }} notes=""
       act={({ text, notes }) => engine.call('snapshot.take', { vm: vm.id, name: text, notes })} />
   );

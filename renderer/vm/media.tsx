@@ -1,4 +1,4 @@
-/** What changes in a machine while it runs: the discs in its drives, the sizes of its disks, and the memory that its guest does without. */
+/** What changes of a machine's devices beside its configuration: the sizes of its disks; while it runs, the discs in its drives and the memory that its guest does without. */
 import { Disc } from 'lucide-react';
 import { useEffect, useState } from 'react';
 import type { ReactNode } from 'react';
@@ -11,18 +11,21 @@ import { Field, TextInput } from '../controls/field.tsx';
 import { Select } from '../controls/select.tsx';
 import { engine } from '../engine/engine.ts';
 import { fileName } from '../state/format.ts';
+import { isAlive } from '../state/library.ts';
 
-export function RunningDevices({ vm }: { readonly vm: Vm }): ReactNode {
-  const drives = vm.config.disks.flatMap(({ kind, path }, disk) => (kind === 'cdrom' ? [{ disk, path }] : []));
+export function DisksAndMemory({ vm }: { readonly vm: Vm }): ReactNode {
+  const runs = isAlive(vm);
+  const drives = vm.config.disks.flatMap(({ kind, path }, disk) => (kind === 'cdrom' && runs ? [{ disk, path }] : []));
   const disks = vm.config.disks.flatMap(({ kind, path, readOnly }, disk) => (kind === 'disk' && !readOnly ? [{ disk, path }] : []));
-  if (drives.length + disks.length === 0 && !vm.config.balloon) return null;
+  const hasBalloon = runs && vm.config.balloon;
+  if (drives.length + disks.length === 0 && !hasBalloon) return null;
   return (
-    <section className="card" aria-labelledby="running-devices-title">
-      <header className="card-head"><h2 id="running-devices-title">Disks and memory</h2></header>
+    <section className="card" aria-labelledby="disks-title">
+      <header className="card-head"><h2 id="disks-title">{hasBalloon ? 'Disks and memory' : 'Disks'}</h2></header>
       <div className="card-body" style={{ display: 'grid', gap: 16 }}>
         {drives.map(({ disk, path }, index) => <DriveField key={disk} vm={vm} disk={disk} path={path} number={index + 1} />)}
         {disks.length > 0 && <GrowField vm={vm} disks={disks} />}
-        {vm.config.balloon && <BalloonField vm={vm} />}
+        {hasBalloon && <BalloonField vm={vm} />}
       </div>
     </section>
   );
@@ -85,7 +88,7 @@ function GrowField({ vm, disks }: GrowFieldProps): ReactNode {
       const bytes = parseSize(typed);
       if (bytes === null) throw new ContractError('bad-field', `"${typed}" is no size.`, 'Write a number with a unit, such as 40G.');
       await engine.call('vm.grow', { vm: vm.id, disk: chosen, bytes });
-      setAnswer({ done: `It has ${typed.trim()} now, and the guest was told.` });
+      setAnswer({ done: `It has ${typed.trim()} now${isAlive(vm) ? ', and the guest was told' : ''}.` });
       setTyped('');
     } catch (thrown) {
       setAnswer({ problem: asContractError(thrown).toShape() });
@@ -95,7 +98,7 @@ function GrowField({ vm, disks }: GrowFieldProps): ReactNode {
   };
   const problem = answer && 'problem' in answer ? { message: answer.problem.message, hint: answer.problem.hint } : undefined;
   return (
-    <Field label="Make a disk larger" hint={answer && 'done' in answer ? answer.done : 'The new size; what is in the disk stays. Partitions and file systems are the guest’s to extend.'} problem={problem}>
+    <Field label="Make a disk larger" hint={answer && 'done' in answer ? answer.done : 'The new size; what is in the disk stays, and snapshots keep the size that they have. Partitions and file systems are the guest’s to extend.'} problem={problem}>
       {(ties) => (
         <div className="grow-row">
           <Select label="Disk to make larger" value={String(chosen)} options={disks.map(({ disk, path }) => ({ value: String(disk), label: fileName(path) }))} onPick={(value) => setChosen(Number(value))} />

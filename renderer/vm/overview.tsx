@@ -10,7 +10,7 @@ import { changeVmLayout, portTab } from '../state/layout.ts';
 import { isAlive, useLibrary } from '../state/library.ts';
 import { startVm, stateLine } from './actions.ts';
 import { exitName } from './exit-names.ts';
-import { RunningDevices } from './media.tsx';
+import { DisksAndMemory } from './media.tsx';
 import { HotPlugSlots } from './slots.tsx';
 
 const noSamples: readonly MetricsEvent[] = [];
@@ -31,7 +31,7 @@ export function Overview({ vm }: { readonly vm: Vm }): ReactNode {
           </header>
           <div className="card-body"><Facts vm={vm} /></div>
         </section>
-        {isAlive(vm) && <RunningDevices vm={vm} />}
+        {vm.state !== 'suspended' && <DisksAndMemory vm={vm} />}
         {isAlive(vm) && <HotPlugSlots vm={vm} />}
         {isAlive(vm) && <Exits samples={samples} />}
       </div>

@@ -23,6 +23,11 @@ async function discOf(name: string): Promise<string | undefined> {
 
 it('a disc is put into the drive of a running machine and taken out, a disk grows, and memory is asked for', async () => {
   await page.getByRole('option', { name: /^Drives/ }).click();
+  await page.getByRole('tab', { name: 'Overview' }).click();
+  await page.getByLabel('Make a disk larger', { exact: true }).fill('1M');
+  await page.getByRole('button', { name: 'Make it larger' }).click();
+  await page.getByText('It has 1M now.').waitFor();
+  expect(statSync(join(library, 'disk.raw')).size).toBe(1 << 20);
   await page.getByRole('button', { name: 'Start', exact: true }).first().click();
   await page.getByRole('tab', { name: 'Overview' }).click();
   const drive = page.getByRole('group', { name: 'CD-ROM drive 1' });

@@ -1,7 +1,7 @@
 /** Snapshots of VMs that write to disks: a Debian guest whose memory and disk belong together, whichever snapshot it goes back to. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -109,6 +109,38 @@ describe('a VM that writes to a disk', () => {
     const other = await DebianVm.create(test.client, 'Other', guest, { disks: [{ path: disk, kind: 'disk', bus: 'virtio', format: 'raw', readOnly: false }] });
     await other.boot();
     expect(await other.ask('mount -t ext4 /dev/vda /mnt; cat /mnt/file')).toBe('four\n');
+  }, TEST_MS);
+
+  it('has a disk that grows, while it runs and while it is off, and has its old size again in older snapshots', async () => {
+    const vm = await boot();
+    const sectors = (wanted: number): Promise<string> => vm.ask(`for i in $(seq 50); do [ $(cat /sys/block/vda/size) = ${wanted} ] && break; sleep 0.1; done; cat /sys/block/vda/size`);
+    await vm.ask('echo one > /mnt/file; sync');
+    await take('small');
+    const frozen = digest(disk);
+    await vm.ask('echo two > /mnt/file; sync');
+    expect(await refused(call('vm.grow', { vm: VM, disk: 0, bytes: 32 << 20 }))).toMatchObject({ code: 'bad-field', field: 'size' });
+    await call('vm.grow', { vm: VM, disk: 0, bytes: 96 << 20 });
+    expect(await sectors(96 << 11)).toBe(`${96 << 11}\n`);
+    await vm.ask('umount /mnt; echo end | dd of=/dev/vda bs=1M seek=95 2>/dev/null; mount -t ext4 /dev/vda /mnt');
+    await take('large');
+    await restore('small');
+    expect(await vm.ask('cat /sys/block/vda/size')).toBe(`${64 << 11}\n`);
+    expect(await stored(vm, 'file')).toBe('one\n');
+    await restore('large');
+    expect(await vm.ask('cat /sys/block/vda/size; dd if=/dev/vda bs=1M skip=95 2>/dev/null | head -n 1')).toBe(`${96 << 11}\nend\n`);
+    expect(await stored(vm, 'file')).toBe('two\n');
+    await vm.ask('umount /mnt; sync');
+    await call('vm.stop', { vm: VM, force: true });
+    await call('vm.grow', { vm: VM, disk: 0, bytes: 128 << 20 });
+    await vm.boot();
+    expect(await vm.ask('cat /sys/block/vda/size; mount -t ext4 /dev/vda /mnt; cat /mnt/file; umount /mnt')).toBe(`${128 << 11}\ntwo\n`);
+    expect(digest(disk)).toBe(frozen);
+    await call('vm.stop', { vm: VM, force: true });
+    expect(await call('library.check', { repair: false })).toEqual([]);
+    // Without snapshots the image itself becomes as large.
+    for (const snapshot of ['small', 'large']) await call('snapshot.remove', { vm: VM, snapshot });
+    await test.engine.snapshots.mergeDisks();
+    expect([await layers(), statSync(disk).size, checkExt4(disk), debugfs('cat /file')]).toEqual([[], 128 << 20, 0, 'two\n']);
   }, TEST_MS);
 
   it('has clones: linked ones over the same image, full ones and imported ones without it', async () => {

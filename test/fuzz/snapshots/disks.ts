@@ -29,6 +29,8 @@ const MEMORY = 16 << 20;
 const UNIT = 4096;
 const UNITS = 96;
 const SIZE = UNITS * UNIT;
+/** The most units that a disk grows by at once. */
+const GROWTH = 40;
 /** Contents that a unit may have: few, so that snapshots share and zeros are among them. */
 const CONTENTS = 30;
 
@@ -89,9 +91,14 @@ class DiskModel {
   readonly now: Uint8Array;
   readonly #possible: Set<number>[];
 
-  constructor(content: Uint8Array) {
+  constructor(content: Uint8Array, possible: readonly ReadonlySet<number>[] = []) {
     this.now = content.slice();
-    this.#possible = Array.from(content, (value) => new Set([value]));
+    this.#possible = Array.from(content, (value, unit) => new Set(possible[unit] ?? [value]));
+  }
+
+  /** The same disk with so many units of zeros behind it. */
+  grown(units: number): DiskModel {
+    return new DiskModel(Uint8Array.from([...this.now, ...new Uint8Array(units)]), this.#possible);
   }
 
   write(unit: number, value: number): void {
@@ -114,7 +121,7 @@ class DiskModel {
   }
 
   allows(content: Uint8Array): boolean {
-    return content.every((value, unit) => this.#possible[unit]?.has(value));
+    return content.length === this.now.length && content.every((value, unit) => this.#possible[unit]?.has(value));
   }
 }
 
@@ -189,7 +196,8 @@ class DiskFuzz {
       this.disk.step();
       this.snapshots.delete(id);
       store.remove(id);
-    } else if (kind < 0.93) await this.#boot();
+    } else if (kind < 0.89) await this.#boot();
+    else if (kind < 0.93) await this.#grow();
     else if (kind < 0.97) await this.#mergeBack();
     else {
       this.disk.step();
@@ -230,17 +238,35 @@ class DiskFuzz {
     await this.#end();
     const [state] = this.#states.forStart(this.#current);
     const image = await openImage(this.#image, { format: 'raw', readOnly: state !== null });
-    this.#map = state ? ClusterMap.decode(state.map, SIZE) : new ClusterMap(SIZE);
-    this.#open = state ? await LayeredDisk.open(image, { size: SIZE, map: this.#map, segments: new Map(state.segments), layers: state.layers }, this.layers.open) : new LayeredDisk(image, this.layers.open);
-    const bytes = new Uint8Array(SIZE);
+    this.#map = state ? ClusterMap.decode(state.map, state.size) : new ClusterMap(image.size);
+    this.#open = state ? await LayeredDisk.open(image, { size: state.size, map: this.#map, segments: new Map(state.segments), layers: state.layers }, this.layers.open) : new LayeredDisk(image, this.layers.open);
+    const bytes = new Uint8Array(this.#open.size);
     await this.#open.read(0, bytes);
     this.#model.found(unitsOf(bytes));
+  }
+
+  /** A disk that snapshots hold becomes larger, and is opened anew. */
+  async #grow(): Promise<void> {
+    if (this.#states.forStart(this.#current)[0] === null) return;
+    const units = 1 + Math.floor(this.#random() * GROWTH);
+    this.models = [this.#model, this.#model.grown(units)];
+    try {
+      await this.#states.grow(this.#current.id, this.#image, this.#guest.size + units * UNIT);
+      this.disk.step();
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      this.disk.fault = 'none';
+      const [state] = this.#states.forStart(this.#current);
+      if (state?.size === this.#guest.size) return void this.models.pop();
+    }
+    this.models.shift();
+    await this.#boot();
   }
 
   /** A few writes, perhaps a flush. */
   async #write(): Promise<void> {
     for (let left = Math.floor(this.#random() * 8); left > 0; left -= 1) {
-      const unit = Math.floor(this.#random() * UNITS);
+      const unit = Math.floor((this.#random() * this.#guest.size) / UNIT);
       const value = Math.floor(this.#random() * CONTENTS);
       this.#model.write(unit, value);
       try {
@@ -283,7 +309,7 @@ class DiskFuzz {
       progress: () => undefined,
     };
     const chunks = new ChunkWriter(store.prepare(), library, this.disk);
-    const wanted = { path: this.#image, format: 'raw', size: SIZE, map: this.#map.encode(), segments: store.paths(this.#map.references().keys()), layers: this.#guest.sealedLayers } as const;
+    const wanted = { path: this.#image, format: 'raw', size: this.#guest.size, map: this.#map.encode(), segments: store.paths(this.#map.references().keys()), layers: this.#guest.sealedLayers } as const;
     const [saved] = await saveDisks([wanted], chunks, library, () => false, this.layers.open).catch((error: unknown) => {
       chunks.abandon();
       throw error;
@@ -306,6 +332,7 @@ class DiskFuzz {
     const { snapshots: store } = this.#library;
     const { disks } = store.load(id);
     const states = await this.#states.fresh(this.#current.id, disks);
+    const isInPlace = this.#states.haveSizes(this.#current, states);
     this.models = [this.#model, new DiskModel(this.snapshots.get(id) ?? new Uint8Array(UNITS))];
     this.disk.step();
     store.goBack(this.#current.id, id, states);
@@ -318,10 +345,11 @@ class DiskFuzz {
       this.disk.fault = 'none';
       return this.#boot();
     }
+    if (!isInPlace) return this.#boot();
     const [state] = this.#states.named(this.#current, states);
     if (!state) throw new Error('the snapshot has no disk');
-    this.#map = ClusterMap.decode(state.map, SIZE);
-    const { switched } = await this.#guest.prepareContent({ size: SIZE, map: this.#map, segments: new Map(state.segments), layers: state.layers });
+    this.#map = ClusterMap.decode(state.map, state.size);
+    const { switched } = await this.#guest.prepareContent({ size: state.size, map: this.#map, segments: new Map(state.segments), layers: state.layers });
     await this.#guest.switchLayer();
     await switched;
     this.#states.removeUnused(this.#current.id);
@@ -333,7 +361,7 @@ function contentOf(value: number): Uint8Array {
 }
 
 function unitsOf(bytes: Uint8Array): Uint8Array {
-  return Uint8Array.from({ length: UNITS }, (_, unit) => {
+  return Uint8Array.from({ length: bytes.length / UNIT }, (_, unit) => {
     const content = bytes.subarray(unit * UNIT, (unit + 1) * UNIT);
     const value = content[0] ?? 0;
     if (!content.every((byte) => byte === value)) throw new Error(`unit ${unit} of the disk is torn`);
@@ -382,11 +410,11 @@ async function verify(folder: string, { models, snapshots }: DiskFuzz): Promise<
     states.removeUnused(vm.id);
     const listed = store.list(vm.id);
     for (const id of snapshots.keys()) if (!listed.some((one) => one.id === id)) throw new Error('a snapshot that was committed is not listed');
-    const bytes = new Uint8Array(SIZE);
     for (const { id } of listed) {
       const { config, disks: [saved] } = store.load(id);
       if (!saved) throw new Error('a snapshot has lost its disk');
       const { disk, close } = await states.openSaved(config, saved);
+      const bytes = new Uint8Array(saved.size);
       await disk.read(0, bytes);
       await close();
       const then = snapshots.get(id);
@@ -395,7 +423,8 @@ async function verify(folder: string, { models, snapshots }: DiskFuzz): Promise<
     const [state] = states.forStart(vm);
     const path = vm.config.disks[0]?.path ?? '';
     const image = await openImage(path, { format: 'raw', readOnly: true });
-    const disk = state ? await LayeredDisk.open(image, { size: SIZE, map: ClusterMap.decode(state.map, SIZE), segments: new Map(state.segments), layers: state.layers }) : new LayeredDisk(image);
+    const disk = state ? await LayeredDisk.open(image, { size: state.size, map: ClusterMap.decode(state.map, state.size), segments: new Map(state.segments), layers: state.layers }) : new LayeredDisk(image);
+    const bytes = new Uint8Array(disk.size);
     await disk.read(0, bytes);
     await disk.close();
     const now = unitsOf(bytes);

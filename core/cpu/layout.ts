@@ -269,6 +269,8 @@ export const VIRTUAL_APIC_WRITE = 0x40000000;
 /** u64 each, of a PAUSE loop: when it began, and when it was last in a PAUSE. */
 export const PAUSE_LOOP_START = 0x11058;
 export const PAUSE_LOOP_LAST = 0x11060;
+/** u64: RIP behind the last instruction with which the nested guest has read the time since its entry; not canonical: none. */
+export const TIME_READ_AT = 0x11070;
 /** 32-bit: nonzero while an INIT waits for the end of VMX root operation. */
 export const INIT_BLOCKED = 0x11068;
 /** The current VMCS, in the format of the region in memory (core/vmx/vmcs.ts). */

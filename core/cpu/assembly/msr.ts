@@ -6,7 +6,7 @@ import { msrRead, msrWrite, random } from './imports';
 import { canonicalWhenWide } from './paging';
 import { OK, SYNC, exit, raise, raiseError } from './status';
 import { flushAll } from './tlb';
-import { ownTimeStamp, scaleTimeStamp } from './time';
+import { noteTimeRead, ownTimeStamp, scaleTimeStamp } from './time';
 import { disabled, msrExits, primaryExits, secondaryExits } from './vm-controls';
 import { ownsVirtualMsr, readVirtualMsr, writeVirtualMsr } from './vm-apic-access';
 import { vmExit, vmExitDecoded } from './vm-exit';
@@ -111,6 +111,7 @@ function result(value: u64): i32 {
  */
 function timeResult(): i32 {
   result(timeStamp());
+  noteTimeRead();
   return load<u32>(TIME_UP) ? SYNC : OK;
 }
 

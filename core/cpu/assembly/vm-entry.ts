@@ -13,6 +13,7 @@ import { belowThreshold, startVirtualApic } from './vm-apic';
 import { CR0_KEPT, loadHost, nestedTag } from './vm-leave';
 import { loadMsrs } from './vm-msrs';
 import { moveGuestState, movePdptes } from './vm-state';
+import { forgetTimeRead } from './time';
 import { startPreemptionTimer } from './vm-timer';
 import { vmFailInvalid, vmFailValid, vmxAdmit } from './vmx';
 import {
@@ -106,6 +107,7 @@ function loadControls(): void {
   if (primary & C.PRIMARY_INTERRUPT_WINDOW) store<u32>(INTERRUPT_WINDOW, load<u32>(INTERRUPT_WINDOW) | WINDOW_NESTED);
   if (primary & C.PRIMARY_NMI_WINDOW) store<u32>(NMI_WINDOW, load<u32>(NMI_WINDOW) | WINDOW_NESTED);
   store<u32>(MONITOR_TRAP, 0);
+  forgetTimeRead();
 }
 
 /** @sdm 3C 27.3.2 */

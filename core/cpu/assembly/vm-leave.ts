@@ -10,7 +10,7 @@ import { enterBank, leaveBank } from './tlb-context';
 import { REGION_ABORT, currentVmcs, fieldOffset, get, get32, physicalHost, releaseVmcs, set } from './vmcs';
 import { loadMsrs, storeMsrs } from './vm-msrs';
 import { moveGuestState, movePdptes } from './vm-state';
-import { ownTimeStamp } from './time';
+import { exitTimeStamp } from './time';
 import { preemptionTimerLeft } from './vm-timer';
 import {
   ACTIVE_EXCEPTIONS, ACTIVE_PIN, ACTIVE_PRIMARY, ACTIVE_SECONDARY, ACTIVITY, CPL, CR0, CR3, CR4, CS, DEBUG_EXITS, DEBUG_MODE, DELIVERY,
@@ -40,7 +40,7 @@ const HOST_TSS: u32 = 0x8b;
 export function completeVmExit(): i32 {
   const stored = get32(F.EXIT_MSR_STORE_COUNT);
   // The exit happens now: what it takes to save the guest is behind it.
-  const time = stored ? ownTimeStamp() : 0;
+  const time = stored ? exitTimeStamp() : 0;
   store<u32>(FAULT, 0);
   store<u32>(DELIVERY, 0);
   const vectoring = load<u32>(IDT_VECTORING_INFO);

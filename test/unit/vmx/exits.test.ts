@@ -125,6 +125,37 @@ describe('a nested guest that waits for a start-up message', () => {
   });
 });
 
+describe('the time that an exit stores', () => {
+  /** What the clock is told of an exit at `rip`, where RDTSC stood at 100H. */
+  const toldAt = (rip: bigint): number[] => {
+    const cpu = instantiate();
+    const told: number[] = [];
+    cpu.device.time = mostNs => told.push(mostNs) * 1000;
+    const area = 0x3000;
+    cpu.write32(L.VMX_OPERATION, 1);
+    cpu.write32(L.NON_ROOT, 1);
+    cpu.write32(L.RAM_BASE + area, 0x10);
+    cpu.write32(L.VMCS + fieldOffset(F.EXIT_MSR_STORE_COUNT), 1);
+    cpu.write32(L.VMCS + fieldOffset(F.EXIT_MSR_STORE_ADDRESS), area);
+    cpu.write64(L.RIP, 0x100n);
+    cpu.write64(L.NEXT_RIP, 0x102n);
+    cpu.call('rdtsc');
+    cpu.write64(L.RIP, rip);
+    cpu.write32(L.FAULT, L.FAULT_VM_EXIT);
+    cpu.call('deliverPending');
+    expect(cpu.read64(L.RAM_BASE + area + 8)).toBe(2000n);
+    return told;
+  };
+  it('is that of the exit, with no more since RDTSC than the instructions in between take', () => {
+    expect(toldAt(0x102n)).toEqual([0, 200]);
+    expect(toldAt(0x141n)).toEqual([0, 200]);
+  });
+  it('knows nothing of an exit elsewhere', () => {
+    expect(toldAt(0x142n)).toEqual([0, 0]);
+    expect(toldAt(0x101n)).toEqual([0, 0]);
+  });
+});
+
 describe('an exit says', () => {
   it('the port, the size and the direction of I/O', async () => {
     expect(await after(a => { a.emit('OUT', 0x80, r.eax); }, F.EXIT_QUALIFICATION_FIELD, [[F.PRIMARY_CONTROLS, 0x95006172]])).toBe(0x800043);

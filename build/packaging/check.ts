@@ -28,6 +28,8 @@ const required: readonly (readonly [pattern: RegExp, place: 'packed' | 'unpacked
   [/^dist\/worker\.js$/, 'unpacked', 'the core thread'],
   [/^dist\/machine\.js$/, 'unpacked', 'the machine'],
   [/^node_modules\/better-sqlite3\/prebuilds\/[\w-]+\.node$/, 'unpacked', 'the native part of SQLite'],
+  [/^node_modules\/koffi\/index\.cjs$/, 'unpacked', 'the way to the system\'s library'],
+  [/^node_modules\/@koromix\/koffi-[\w-]+\/\w+\/koffi\.node$/, 'unpacked', 'the native part of it'],
 ];
 
 /** Must not be there. */
@@ -35,7 +37,7 @@ const forbidden: readonly (readonly [pattern: RegExp, what: string])[] = [
   [/^(core|electron|renderer|test|build|docs|release)\//, 'sources, tests and documents'],
   [/(^|\/)\.(cache|git|ci)(\/|$)/, 'hidden folders'],
   [/\.(ts|tsx|map|plist)$/, 'sources and maps'],
-  [/^node_modules\/(?!(better-sqlite3|usb|@node-usb)(\/|$))[^/]/, 'packages that the bundles hold already'],
+  [/^node_modules\/(?!(better-sqlite3|usb|@node-usb|koffi|@koromix)(\/|$))[^/]/, 'packages that the bundles hold already'],
   [/^node_modules\/better-sqlite3\/(deps|src|build|binding\.gyp)/, 'sources of the native module'],
   [/\.(img|iso|qcow2|deb|bzImage)$|vmlinuz/, 'guest images'],
 ];

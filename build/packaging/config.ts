@@ -33,10 +33,15 @@ const files: readonly string[] = [
   'node_modules/better-sqlite3/prebuilds/${platform}-${arch}.node',
   'node_modules/usb/{package.json,LICENSE.md,index.js,dist/index.js}',
   'node_modules/@node-usb/**/*',
+  'node_modules/koffi/{package.json,LICENSE.txt,index.cjs}',
+  'node_modules/koffi/src/koffi/**/*.cjs',
+  'node_modules/@koromix/**/*.{json,js,node}',
 ];
 
 /** Utility processes, their worker threads and the native module are loaded from real files. */
-const asarUnpack: readonly string[] = ['dist/*.js', 'dist/*.wasm', 'node_modules/better-sqlite3/**/*', 'node_modules/usb/**/*', 'node_modules/@node-usb/**/*'];
+const asarUnpack: readonly string[] = [
+  'dist/*.js', 'dist/*.wasm', 'node_modules/better-sqlite3/**/*', 'node_modules/usb/**/*', 'node_modules/@node-usb/**/*', 'node_modules/koffi/**/*', 'node_modules/@koromix/**/*',
+];
 
 export interface PackagingOptions {
   readonly output: string;

@@ -2,7 +2,7 @@
  * The messages between the main process and the engine in its utility process. The engine speaks the contract on its local socket, as
  * everywhere; this channel is only for what Electron allows the main process alone: to start further processes.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorShape } from '../core/contract/index.ts';
 
 const id = z.int().min(1);

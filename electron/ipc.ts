@@ -1,7 +1,7 @@
 /** Answers the preload script. Every message is checked for who sent it before it is looked at. */
 import { clipboard, dialog, ipcMain } from 'electron';
 import type { BrowserWindow, IpcMainEvent, IpcMainInvokeEvent, MessagePortMain } from 'electron';
-import { z } from 'zod';
+import * as z from 'zod';
 import { channels } from './channels.ts';
 import { isOwnPage } from './security.ts';
 

@@ -1,6 +1,7 @@
 /** `vanderpool inspect`: the state of a machine, as tables. */
 import type { Client } from '../contract/client.ts';
-import { forVcpu, INSPECT_BYTES, INSPECT_INSTRUCTIONS } from '../contract/inspect.ts';
+import { forVcpu } from '../contract/forVcpu.ts';
+import { INSPECT_BYTES, INSPECT_INSTRUCTIONS } from '../contract/inspect.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import { show } from './output.ts';
 import { sectionText } from '../inspect/text.ts';

@@ -71,7 +71,6 @@ function createProgram(done: (status: number) => void): Command {
     .option('--json', 'write the ending, and errors, as JSON on standard error')
     .addHelpText('after', runExamples)
     .action(async (options: object) => {
-      (await import('./allocator.ts')).useFrugalAllocator();
       const { run } = await import('./run.ts');
       done(await run(options));
     });

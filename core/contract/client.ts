@@ -1,5 +1,5 @@
 /** The client's side of the contract: typed calls and subscriptions over any transport. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { asContractError, ContractError, parseWith } from './errors.ts';
 import { operations } from './operations.ts';
 import type { OperationInput, OperationName, OperationOutput } from './operations.ts';

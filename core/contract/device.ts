@@ -1,6 +1,6 @@
 /** Resources of the host that can be assigned to a VM, each as a PCI function of its own. */
-import { z } from 'zod';
-import { HOT_PLUG_SLOTS } from './limits.ts';
+import * as z from 'zod';
+import { DEVICES_MAXIMUM, HOT_PLUG_SLOTS } from './limits.ts';
 import { vmReference } from './vm.ts';
 
 /**
@@ -39,9 +39,6 @@ export const device = z.strictObject({
   inUse: z.boolean(),
 });
 export type Device = z.infer<typeof device>;
-
-/** Devices that one VM can have. */
-export const DEVICES_MAXIMUM = 8;
 
 /** Slots of a machine: those for cards, and behind them one for each device that is assigned at its start. */
 export const machineSlot = z.int().min(1).max(HOT_PLUG_SLOTS + DEVICES_MAXIMUM);

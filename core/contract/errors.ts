@@ -1,5 +1,5 @@
 /** The one shape of every error a person can cause, on every side of the contract. */
-import { z } from 'zod';
+import type * as z from 'zod';
 
 /** Codes are stable: scripts and the GUI decide by them, people read `message` and `hint`. */
 export const errorCodes = [
@@ -8,19 +8,18 @@ export const errorCodes = [
   'library-unusable', 'library-locked', 'library-newer', 'engine-unreachable', 'engine-stopping', 'vm-crashed', 'disk-full', 'cancelled', 'snapshot-damaged', 'forbidden', 'internal',
 ] as const;
 
-export const errorCode = z.enum(errorCodes);
-export type ErrorCode = z.infer<typeof errorCode>;
+export type ErrorCode = (typeof errorCodes)[number];
 
-export const errorShape = z.strictObject({
-  code: errorCode,
+/** The plain object that travels; its schema is in errorShape.ts, for this file is also where no schema is: in the core thread. */
+export interface ErrorShape {
+  readonly code: ErrorCode;
   /** What is wrong, and where. */
-  message: z.string().min(1),
+  readonly message: string;
   /** What to do about it. */
-  hint: z.string(),
+  readonly hint: string;
   /** Path of the input field at fault, such as `memoryBytes` or `boot.kernel`. */
-  field: z.string().optional(),
-});
-export type ErrorShape = z.infer<typeof errorShape>;
+  readonly field?: string | undefined;
+}
 
 /** An error of the contract; everything else that is thrown is a defect and travels as `internal`. */
 export class ContractError extends Error {
@@ -36,7 +35,6 @@ export class ContractError extends Error {
     this.field = field;
   }
 
-  /** The plain object that travels. */
   toShape(): ErrorShape {
     const shape = { code: this.code, message: this.message, hint: this.hint };
     return this.field === undefined ? shape : { ...shape, field: this.field };
@@ -50,9 +48,14 @@ export class ContractError extends Error {
 /** Turns anything thrown into a contract error. What is not one already becomes `internal`, with its message and no stack. */
 export function asContractError(thrown: unknown): ContractError {
   if (thrown instanceof ContractError) return thrown;
-  if (thrown instanceof z.ZodError) return fromZod(thrown);
+  if (isZodError(thrown)) return fromZod(thrown);
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return new ContractError('internal', message || 'Something failed without saying why.', 'This is a defect of Vanderpool; the engine log has more.');
+}
+
+/** By its name, so that nothing of the schemas is loaded for it. */
+function isZodError(thrown: unknown): thrown is z.ZodError {
+  return thrown instanceof Error && thrown.name === 'ZodError' && 'issues' in thrown;
 }
 
 /** Names the first field that a schema refused. */

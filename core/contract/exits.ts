@@ -1,8 +1,6 @@
 /** VM exits as people look at them: how often, how long, and each one decoded. */
-import { z } from 'zod';
-
-/** Buckets of a histogram of times: bucket n counts exits of 2^n to 2^(n+1) - 1 nanoseconds; the last one has no upper end. */
-export const EXIT_BUCKETS = 32;
+import * as z from 'zod';
+import { EXIT_BUCKETS, RECENT_EXITS } from './limits.ts';
 
 /** A 64-bit quantity: `0x` and hexadecimal digits. */
 export const hexNumber = z.string().regex(/^0x[0-9a-f]{1,16}$/);
@@ -49,10 +47,6 @@ export const exitRecord = z.strictObject({
   registers: z.array(namedValue).max(64),
 });
 export type ExitRecord = z.infer<typeof exitRecord>;
-
-/** Exits that one event carries decoded at most, and as records. */
-export const RECENT_EXITS = 60;
-export const RECORDED_EXITS = 8192;
 
 export const exitsEvent = z.strictObject({
   at: z.number(),

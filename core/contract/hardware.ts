@@ -1,5 +1,5 @@
 /** Disks and network interfaces of a VM, as people configure them. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { HOT_PLUG_SLOTS } from './limits.ts';
 
 export const DISKS_MAXIMUM = 16;

@@ -1,5 +1,5 @@
 /** Looking into a machine: what may be asked, and the tables that answer it. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { hexNumber } from './exits.ts';
 import { CPUS_MAXIMUM } from './limits.ts';
 
@@ -40,17 +40,6 @@ export const inspectQuery = z.discriminatedUnion('what', [
   z.strictObject({ what: z.literal('memory'), ...ofVcpu, space: addressSpace, address: hexNumber, length: z.int().min(1).max(INSPECT_BYTES) }),
 ]);
 export type InspectQuery = z.infer<typeof inspectQuery>;
-type OfVcpu = Extract<InspectQuery, { what: 'registers' | 'vectors' | 'walk' | 'tlb' | 'vmcs' | 'code' | 'memory' }>;
-const OF_VCPU: readonly string[] = ['registers', 'vectors', 'walk', 'tlb', 'vmcs', 'code', 'memory'] satisfies readonly OfVcpu['what'][];
-
-/** The query, asked of a vCPU where it makes a difference. */
-export function forVcpu(query: InspectQuery, vcpu: number): InspectQuery {
-  return isOfVcpu(query) ? { ...query, vcpu } : query;
-}
-
-function isOfVcpu(query: InspectQuery): query is OfVcpu {
-  return OF_VCPU.includes(query.what);
-}
 
 export type InspectSubject = InspectQuery['what'];
 

@@ -11,6 +11,8 @@ export const CPUS_MAXIMUM = 8;
 export const SERIAL_PORTS = 4;
 /** Places for devices that come and go while a VM runs. */
 export const HOT_PLUG_SLOTS = 4;
+/** Devices that one VM can have assigned. */
+export const DEVICES_MAXIMUM = 8;
 export const NAME_LENGTH = 64;
 export const APPEND_LENGTH = 2047;
 export const MODULES_MAXIMUM = 16;
@@ -21,3 +23,9 @@ export const SCROLLBACK_BYTES = MIB;
 export const CONSOLE_WINDOW = 256 * 1024;
 /** The longest piece of input one `console.write` takes. */
 export const CONSOLE_WRITE_BYTES = 64 * 1024;
+
+/** Buckets of a histogram of times: bucket n counts exits of 2^n to 2^(n+1) - 1 nanoseconds; the last one has no upper end. */
+export const EXIT_BUCKETS = 32;
+/** Exits that one event carries decoded at most, and as records. */
+export const RECENT_EXITS = 60;
+export const RECORDED_EXITS = 8192;

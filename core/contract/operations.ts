@@ -1,5 +1,5 @@
 /** Every request of the contract: its name, what it takes and what it answers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { balloonState } from './paravirtual.ts';
 import { displayInput, picture } from './display.ts';
 import { inspectQuery, inspectSection } from './inspect.ts';

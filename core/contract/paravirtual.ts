@@ -1,5 +1,5 @@
 /** Devices that only guests with their drivers use: a memory balloon, sockets to the host, folders of the host. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { filePath } from './hardware.ts';
 
 export const SHARES_MAXIMUM = 8;

@@ -1,5 +1,5 @@
 /** Where the bytes of a serial port go besides its console. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { filePath } from './hardware.ts';
 
 const tcpPort = z.int('a port is a number from 1 to 65535').min(1, 'a port is a number from 1 to 65535').max(65535, 'a port is a number from 1 to 65535');

@@ -1,5 +1,5 @@
 /** Settings of a library's people, kept in its database. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const fields = {
   theme: z.enum(['system', 'dark', 'light']),

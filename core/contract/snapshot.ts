@@ -1,5 +1,5 @@
 /** What a snapshot is, to people: its place in the tree, its size, what differs between two. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { NAME_LENGTH } from './limits.ts';
 import { vmName } from './vm.ts';
 

@@ -1,7 +1,7 @@
 /** Every event stream of the contract: what a subscriber names and what it then receives. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { displayEvent } from './display.ts';
-import { errorShape } from './errors.ts';
+import { errorShape } from './errorShape.ts';
 import { exitsEvent, exitsWanted } from './exits.ts';
 import { settings } from './settings.ts';
 import { portNumber, vm, vmReference, vmState } from './vm.ts';

@@ -1,5 +1,5 @@
 /** How a VM's processors are arranged: sockets, cores of a socket, threads of a core. As text: `sockets=1,cores=2,threads=2`. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { ContractError } from './errors.ts';
 import { CPUS_MAXIMUM } from './limits.ts';
 

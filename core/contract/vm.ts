@@ -1,5 +1,5 @@
 /** What a virtual machine is, to people: its configuration, its state and how it last ended. */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   APPEND_LENGTH, CPUS_MAXIMUM, MEMORY_DEFAULT, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB, MODULES_MAXIMUM, NAME_LENGTH, SERIAL_PORTS,
 } from './limits.ts';

@@ -1,6 +1,7 @@
 /** Messages that carry the contract, and their text form for transports that take no objects. */
-import { z } from 'zod';
-import { ContractError, errorShape, parseWith } from './errors.ts';
+import * as z from 'zod';
+import { ContractError, parseWith } from './errors.ts';
+import { errorShape } from './errorShape.ts';
 
 const id = z.int().min(0);
 

@@ -32,8 +32,8 @@ import {
 
 /**
  * Must be set before anything is compiled. Branch hints, off by default in this V8, lay look-aside misses out of the way. The code here is
- * made for speed already, so that changing its loops costs compile time alone; and nothing in it recurses. (Inlining cannot be switched off so late:
- * a thread that is made afterwards shares code of Node's own that was compiled with it, and crashes. VM processes are started without it.)
+ * made for speed already, so that changing its loops costs compile time alone; and nothing in it recurses. (Inlining is
+ * switched off in core/machine/processSettings.ts.)
  */
 for (const flag of ['experimental-wasm-branch-hinting', 'no-wasm-loop-unrolling', 'no-wasm-loop-peeling', 'no-wasm-stack-checks']) {
   setFlagsFromString(`--${flag}`);

@@ -9,7 +9,7 @@ import type { Client } from '../contract/client.ts';
 import { ContractError } from '../contract/errors.ts';
 import type { Transport } from '../contract/wire.ts';
 import { entryUrl } from '../machine/entries.ts';
-import { asLibraryError } from '../store/database.ts';
+import { asLibraryError } from '../store/libraryError.ts';
 import { makeLibraryFolder } from '../store/folder.ts';
 import type { EngineGreeting } from './main.ts';
 import { dial, socketPath } from './socket.ts';

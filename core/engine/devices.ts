@@ -1,7 +1,6 @@
 /** Assignable resources: what the host has now, what the library remembers, and who owns what. */
 import { resolve } from 'node:path';
-import { DEVICES_MAXIMUM } from '../contract/device.ts';
-import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
+import { DEVICES_MAXIMUM, HOT_PLUG_SLOTS } from '../contract/limits.ts';
 import type { AssignedDevice, Device, NamedKind } from '../contract/device.ts';
 import { ContractError } from '../contract/errors.ts';
 import type { Vm } from '../contract/vm.ts';

@@ -6,7 +6,7 @@ import { streams } from '../contract/streams.ts';
 import type { StreamEvent, StreamName, Streams } from '../contract/streams.ts';
 import { parseClientMessage } from '../contract/wire.ts';
 import type { ClientMessage, EngineMessage, Transport } from '../contract/wire.ts';
-import type { z } from 'zod';
+import type * as z from 'zod';
 
 export type OperationHandlers = {
   readonly [N in OperationName]: (input: z.output<Operations[N]['input']>) => Promise<OperationOutput<N>>;

@@ -1,6 +1,6 @@
 /** What of a Linux kernel lies in a page of its memory, by the kernel's symbols: System.map, or /proc/kallsyms of the guest itself. */
 import { readFileSync, statSync } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ContractError } from '../contract/errors.ts';
 
 /** The owner of a guest-physical page; null: none that is known. */

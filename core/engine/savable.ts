@@ -1,6 +1,6 @@
 /** What of a VM cannot be part of its snapshots, and what must not change while it is suspended. */
 import { statSync } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ContractError } from '../contract/errors.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
 import type { Library } from '../store/library.ts';

@@ -3,6 +3,7 @@ import { fork } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { entryUrl } from '../machine/entries.ts';
+import { ALLOCATOR_ENVIRONMENT, EXEC_ARGUMENTS } from '../machine/processSettings.ts';
 
 export interface VmProcess {
   readonly processId: number | null;
@@ -16,15 +17,6 @@ export interface VmProcess {
 
 /** Starts a VM process; what it writes to its standard error goes to the log file. Electron brings one of utility processes. */
 export type VmProcessLauncher = (logFile: string) => VmProcess;
-
-/**
- * glibc's allocator, told to give back what was freed. Compiler threads come and go: with an arena a thread, 20 MB of theirs would stay with
- * the process, and another 15 MB because blocks that have grown once are no longer mapped one by one.
- */
-export const ALLOCATOR_ENVIRONMENT = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '131072' } as const;
-
-/** The machine's code is made for speed already: V8 need not inline it. From the start, for all threads share what is compiled (core/cpu/processor.ts). */
-export const EXEC_ARGUMENTS: readonly string[] = ['--no-wasm-inlining'];
 
 /** The launcher of plain Node: a forked child. */
 export const forkVmProcess: VmProcessLauncher = (logFile) => {

@@ -1,6 +1,6 @@
 /** `monitor` at GDB's prompt: what GDB has no command for. */
 import type { Processor } from '../cpu/processor.ts';
-import { forVcpu } from '../contract/inspect.ts';
+import { forVcpu } from '../contract/forVcpu.ts';
 import type { InspectQuery } from '../contract/inspect.ts';
 import { inspect } from '../inspect/inspect.ts';
 import type { InspectedBoard } from '../inspect/inspect.ts';

@@ -1,6 +1,7 @@
 /** Where the programs of a build lie: beside one another in dist/, or as sources when Node runs those. */
 
 const sources = {
+  cli: '../cli/main.ts',
   engine: '../engine/main.ts',
   vm: './process.ts',
   worker: './worker.ts',
@@ -9,9 +10,11 @@ const sources = {
   saver: '../snapshot/saver.ts',
 } as const;
 
+/** Whether this code runs unbundled. */
+export const fromSources = import.meta.url.endsWith('.ts');
+
 /** URL of a program's first file. */
 export function entryUrl(name: keyof typeof sources): URL {
-  const fromSources = import.meta.url.endsWith('.ts');
   return new URL(fromSources ? sources[name] : `./${name}.js`, import.meta.url);
 }
 

@@ -1,5 +1,5 @@
 /** Reports the VM exits of a machine while the engine wants them. */
-import { RECENT_EXITS, RECORDED_EXITS } from '../contract/exits.ts';
+import { RECENT_EXITS, RECORDED_EXITS } from '../contract/limits.ts';
 import type { ExitsEvent, ExitsWanted } from '../contract/exits.ts';
 import type { Runner } from './runner.ts';
 

@@ -1,6 +1,5 @@
 /** The shared memory between a machine's core thread and the I/O thread: control words and one pair of byte rings a serial port. */
-import { DEVICES_MAXIMUM } from '../contract/device.ts';
-import { SERIAL_PORTS } from '../contract/limits.ts';
+import { DEVICES_MAXIMUM, SERIAL_PORTS } from '../contract/limits.ts';
 import { Ring, ringBytes } from './ring.ts';
 
 /** What the I/O thread asks for; bits of the command word. */

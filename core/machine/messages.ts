@@ -1,14 +1,14 @@
 /** What the engine and a VM process say to each other. Either may be broken or taken over by its guest: both check what arrives. */
-import { z } from 'zod';
-import { assignedDevice, DEVICES_MAXIMUM, machineSlot } from '../contract/device.ts';
+import * as z from 'zod';
+import { assignedDevice, machineSlot } from '../contract/device.ts';
 import { displayInput, picture } from '../contract/display.ts';
-import { errorShape } from '../contract/errors.ts';
+import { errorShape } from '../contract/errorShape.ts';
 import { exitsEvent, exitsWanted } from '../contract/exits.ts';
 import { DISKS_MAXIMUM } from '../contract/hardware.ts';
 import { inspectQuery, inspectSection } from '../contract/inspect.ts';
 import { card, slotNumber } from '../contract/hardware.ts';
 import { balloonState } from '../contract/paravirtual.ts';
-import { SERIAL_PORTS } from '../contract/limits.ts';
+import { DEVICES_MAXIMUM, SERIAL_PORTS } from '../contract/limits.ts';
 import { portNumber, vmConfig } from '../contract/vm.ts';
 import { OUTPUT_RING } from './link.ts';
 

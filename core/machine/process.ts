@@ -2,9 +2,8 @@
 import { join } from 'node:path';
 import { surviveFileSizeLimit } from '../block/room.ts';
 import { asContractError, ContractError } from '../contract/errors.ts';
-import { DEVICES_MAXIMUM } from '../contract/device.ts';
 import type { AssignedDevice } from '../contract/device.ts';
-import { SERIAL_PORTS } from '../contract/limits.ts';
+import { DEVICES_MAXIMUM, SERIAL_PORTS } from '../contract/limits.ts';
 import type { InspectQuery } from '../contract/inspect.ts';
 import { nameImage } from './boot-check.ts';
 import type { GdbServer } from '../gdb/server.ts';

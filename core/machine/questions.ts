@@ -1,7 +1,7 @@
 /** Answers to what a person asks about a machine; called on the core thread between two slices. */
-import { keyNumber } from '../contract/display.ts';
+import { keyNumber } from '../contract/keys.ts';
 import { ContractError } from '../contract/errors.ts';
-import { RECENT_EXITS } from '../contract/exits.ts';
+import { RECENT_EXITS } from '../contract/limits.ts';
 import type { Processor } from '../cpu/processor.ts';
 import type { Vmm } from '../vmm/vmm.ts';
 import { decodeExits } from '../vmm/exitRecords.ts';

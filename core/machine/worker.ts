@@ -1,13 +1,16 @@
 /** The core thread: makes the machine and runs it in slices; sleeps while the guest is halted or paused. */
+import { setFlagsFromString } from 'node:v8';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { asContractError } from '../contract/errors.ts';
 import type { LineSettings } from '../devices/uart16550.ts';
 import type { ErrorShape } from '../contract/errors.ts';
 import { imageError } from './boot-check.ts';
+import { fromSources } from './entries.ts';
 import { readBootFiles } from './files.ts';
 import type { MachineSettings } from './files.ts';
 import { Command, Link } from './link.ts';
 import type { Machine, MachineConfig, MachineExit, MachineHost, MachineStatistics, QuestionKind, Questions } from './types.ts';
+import { NO_INLINING } from './processSettings.ts';
 import { SegmentError } from '../snapshot/segment.ts';
 import { damagedSnapshot } from './saved.ts';
 import { PreserveRing } from '../snapshot/preserve.ts';
@@ -75,6 +78,8 @@ const HELD_MS = 200;
 const FILL_MS = 0.5;
 const FILL_ASLEEP_MS = 5;
 const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.describe | Command.question | Command.snapshot | Command.switchLayers;
+
+if (!fromSources) setFlagsFromString(NO_INLINING);
 
 const port = parentPort;
 if (port) {

@@ -1,5 +1,4 @@
 /** IPv4 and IPv6: addresses, headers, fragments. Addresses are their bytes: four or sixteen. */
-import { isIPv6 } from 'node:net';
 import { fold, sumWords, viewOf } from './packets.ts';
 
 export type IpAddress = Uint8Array;
@@ -29,7 +28,7 @@ const MTU = 1500;
 
 /** @param text of an address of either version, without a zone */
 export function ipAddress(text: string): IpAddress {
-  return isIPv6(text) ? ipv6(text) : Uint8Array.from(text.split('.'), Number);
+  return text.includes(':') ? ipv6(text) : Uint8Array.from(text.split('.'), Number);
 }
 
 function ipv6(text: string): IpAddress {

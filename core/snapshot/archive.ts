@@ -10,7 +10,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setImmediate as yieldToOthers } from 'node:timers/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { snapshotNotes, snapshotPower } from '../contract/snapshot.ts';
 import { vmConfig, vmDefaults } from '../contract/vm.ts';
 import { SECTOR } from '../block/blockDevice.ts';

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { Kysely, SqliteDialect } from 'kysely';
 import { ContractError } from '../contract/errors.ts';
+import { asLibraryError } from './libraryError.ts';
 import { migrations, newestVersion } from './migrations.ts';
 import type { Migration } from './migrations.ts';
 import type { Tables } from './tables.ts';
@@ -92,28 +93,4 @@ function backUp(sqlite: Sqlite, target: string): void {
 
 function userVersion(sqlite: Sqlite): number {
   return Number(sqlite.pragma('user_version', { simple: true }));
-}
-
-const causes: Readonly<Record<string, string>> = {
-  SQLITE_NOTADB: 'it is no database, or it is damaged',
-  SQLITE_CORRUPT: 'it is damaged',
-  SQLITE_READONLY: 'the folder or the file is read-only',
-  SQLITE_CANTOPEN: 'it cannot be opened: the folder is read-only, or it is no file',
-  SQLITE_FULL: 'the disk is full',
-  SQLITE_IOERR: 'the disk reports errors',
-};
-
-/** Says which file, why, and what to do, for what SQLite reports. */
-export function asLibraryError(error: unknown, path: string): ContractError {
-  if (error instanceof ContractError) return error;
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  const known = Object.keys(causes).find((name) => code.startsWith(name));
-  const reason = (known && causes[known]) ?? (error instanceof Error ? error.message : String(error));
-  return new ContractError('library-unusable', `The library's database "${path}" cannot be used: ${reason}.`, adviceFor(code));
-}
-
-function adviceFor(code: string): string {
-  if (code.startsWith('SQLITE_NOTADB') || code.startsWith('SQLITE_CORRUPT')) return 'Put a backup (library.db.backup-N) in its place, or choose another library folder.';
-  if (code.startsWith('SQLITE_FULL')) return 'Free some space and try again; what was committed is safe.';
-  return 'Check the permissions of the folder and the space on its disk, or choose another one with --library.';
 }

@@ -2,7 +2,7 @@
 import { ContractError } from '../contract/errors.ts';
 import { ClusterMap } from '../snapshot/disk/clusterMap.ts';
 import { MapError } from '../snapshot/runs.ts';
-import { asLibraryError } from './database.ts';
+import { asLibraryError } from './libraryError.ts';
 import type { OpenedDatabase } from './database.ts';
 
 /** What tells an image that was changed from one that was not. */

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { ContractError } from '../contract/errors.ts';
-import { asLibraryError } from './database.ts';
+import { asLibraryError } from './libraryError.ts';
 
 export const LOCK_FILE = 'engine.lock';
 

@@ -8,7 +8,7 @@ import {
 } from '../cpu/layout.ts';
 import * as F from '../vmx/fields.ts';
 import { fieldOffset } from '../vmx/vmcs.ts';
-import { EXIT_BUCKETS } from '../contract/exits.ts';
+import { EXIT_BUCKETS } from '../contract/limits.ts';
 import type { ExitRow } from '../contract/exits.ts';
 import { exitReasonName } from './exitReasons.ts';
 import { VMCS_BYTES } from './rootVmcs.ts';

@@ -1,7 +1,7 @@
 /** What a guest costs that waits at its prompt, in a process as the engine starts them: CPU share, wake-ups, memory beside its own. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RAM_BASE } from '../../core/cpu/layout.ts';
-import { ALLOCATOR_ENVIRONMENT } from '../../core/engine/vm-process.ts';
+import { ALLOCATOR_ENVIRONMENT } from '../../core/machine/processSettings.ts';
 import { GuestShell, guestOptions } from '../helpers/guests.ts';
 import type { Guest } from '../helpers/guests.ts';
 import { statusValue, touchedGuestBytes, usageOf, wakeUps } from './processes.ts';

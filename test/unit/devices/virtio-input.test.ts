@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { keyNumber } from '../../../core/contract/display.ts';
+import { keyNumber } from '../../../core/contract/keys.ts';
 import { VirtioKeyboard, VirtioTablet } from '../../../core/devices/virtio/input.ts';
 import { keyCode } from '../../../core/devices/virtio/inputCodes.ts';
 import { VirtioDriver } from '../../doubles/virtioDriver.ts';

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { KeyboardController } from '../../../core/platform/i8042.ts';
 import { Wire } from '../../doubles/wire.ts';
-import { keyNumber } from '../../../core/contract/display.ts';
+import { keyNumber } from '../../../core/contract/keys.ts';
 
 let keyboard: Wire;
 let mouse: Wire;

@@ -179,7 +179,7 @@ describe('the lock of a library', () => {
 
   it('is free again after its holder was killed', async () => {
     const module = new URL('../../core/store/lock.ts', import.meta.url).href;
-    const script = `const { lockLibrary } = await import('${module}'); lockLibrary(${JSON.stringify(folder)}); console.log('held'); setInterval(() => {}, 1000);`;
+    const script = `const { lockLibrary } = await import('${module}'); globalThis.held = lockLibrary(${JSON.stringify(folder)}); console.log('held'); setInterval(() => {}, 1000);`;
     const holder = spawn(process.execPath, ['--input-type=module', '-e', script], { cwd: join(import.meta.dirname, '../..') });
     await new Promise((resolve) => holder.stdout.once('data', resolve));
     expect(refusal(() => lockLibrary(folder)).code).toBe('library-locked');

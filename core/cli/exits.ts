@@ -3,8 +3,8 @@ import type { ExitRow, ExitsEvent } from '../contract/exits.ts';
 import type { Client } from '../contract/client.ts';
 import { ContractError } from '../contract/errors.ts';
 import { decodeExits } from '../vmm/exitRecords.ts';
-import { openRecording } from './exit-recording.ts';
-import type { Recording } from './exit-recording.ts';
+import { openExitFile } from '../engine/exitFile.ts';
+import type { ExitFile } from '../engine/exitFile.ts';
 import { show, table } from './output.ts';
 import { withEngine } from './session.ts';
 import type { CommonOptions } from './session.ts';
@@ -37,7 +37,7 @@ const CLEAR_SCREEN = '\x1b[H\x1b[2J';
 export async function watchExits(reference: string, options: ExitsOptions): Promise<void> {
   const seconds = secondsOf(options);
   const filter = filterOf(options);
-  const recording = options.record === undefined ? null : openRecording(options.record, limitOf(options.limit));
+  const recording = options.record === undefined ? null : openRecording(options.record, options.limit);
   try {
     const rows = await withEngine(options, (client) => follow(client, reference, { ...options, seconds, filter, recording }));
     if (options.watch === true) return;
@@ -48,8 +48,17 @@ export async function watchExits(reference: string, options: ExitsOptions): Prom
   }
 }
 
+function openRecording(path: string, limit: string): ExitFile {
+  const limitBytes = limitOf(limit);
+  try {
+    return openExitFile(path, limitBytes);
+  } catch (error) {
+    throw badArgument(`--record: "${path}" cannot be written: ${error instanceof Error ? error.message : String(error)}.`, 'Name a file that does not exist yet, in a folder you may write to.');
+  }
+}
+
 interface Following extends ExitsOptions {
-  readonly recording: Recording | null;
+  readonly recording: ExitFile | null;
   readonly filter: (row: { readonly vcpu: number; readonly level: number; readonly name: string }) => boolean;
 }
 

@@ -64,6 +64,26 @@ export const exitsEvent = z.strictObject({
 });
 export type ExitsEvent = z.infer<typeof exitsEvent>;
 
+/** Bytes of a recording, at least and at most. */
+export const RECORDING_LIMITS = { least: 2 ** 20, most: 2 ** 40 } as const;
+
+/** A recording of a VM's exits that the engine writes, or has written. */
+export const exitRecording = z.strictObject({
+  path: z.string(),
+  limitBytes: z.number(),
+  /** The file's size. */
+  bytes: z.number(),
+  running: z.boolean(),
+  /** It ended because the limit was reached. */
+  full: z.boolean(),
+  /** It ended because the file could not be written on: why; else null. */
+  problem: z.string().nullable(),
+  recorded: z.int(),
+  /** Exits that came too fast. */
+  missing: z.int(),
+});
+export type ExitRecording = z.infer<typeof exitRecording>;
+
 /** `recent`: a few of the newest exits with each event, for the eye. `all`: every exit, for a recording, as far as the ring holds them. */
 export const exitsWanted = z.enum(['recent', 'all']);
 export type ExitsWanted = z.infer<typeof exitsWanted>;

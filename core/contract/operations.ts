@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { balloonState } from './paravirtual.ts';
 import { displayInput, picture } from './display.ts';
+import { RECORDING_LIMITS, exitRecording } from './exits.ts';
 import { inspectQuery, inspectSection } from './inspect.ts';
 import { CONSOLE_WRITE_BYTES } from './limits.ts';
 import { deviceOperations } from './device.ts';
@@ -83,6 +84,11 @@ export const operations = {
   'vm.describe': { input: onVm, output: z.strictObject({ text: z.string() }) },
   /** Looks into a running or paused VM, at the end of a slice. */
   'vm.inspect': { input: z.strictObject({ vm: vmReference, query: inspectQuery }), output: z.strictObject({ sections: z.array(inspectSection) }) },
+  /** Has every exit of a running VM written to a new file, a SQLite database or lines of JSON by its name, until the limit or the VM's end. */
+  'exits.record': { input: z.strictObject({ vm: vmReference, path: filePath, limitBytes: z.int().min(RECORDING_LIMITS.least).max(RECORDING_LIMITS.most) }), output: exitRecording },
+  /** The VM's recording, or the last that it had since the engine started. */
+  'exits.recording': { input: onVm, output: z.strictObject({ recording: exitRecording.nullable() }) },
+  'exits.end': { input: onVm, output: z.strictObject({ recording: exitRecording.nullable() }) },
   /** The whole screen. */
   'display.capture': { input: onVm, output: picture },
   /** Types and points as a person at the machine does. */

@@ -12,6 +12,7 @@ import { LOCK_FILE, lockLibrary } from '../store/lock.ts';
 import type { LibraryLock } from '../store/lock.ts';
 import { serveClient } from './dispatch.ts';
 import type { OperationHandlers, StreamHandlers } from './dispatch.ts';
+import { ExitRecordings } from './exitRecordings.ts';
 import { createOperations, createStreams } from './operations.ts';
 import { listen, socketPath } from './socket.ts';
 import { Snapshots } from './snapshots.ts';
@@ -35,6 +36,7 @@ export class Engine {
   readonly supervisor: Supervisor;
   readonly library: Library;
   readonly snapshots: Snapshots;
+  readonly exitRecordings: ExitRecordings;
   readonly server: ContractServer;
   readonly #options: EngineOptions;
   readonly #lock: LibraryLock;
@@ -63,6 +65,7 @@ export class Engine {
     }
     this.supervisor = new Supervisor(this.library, options.launch, options.machineModule);
     this.snapshots = new Snapshots(this.library, this.supervisor);
+    this.exitRecordings = new ExitRecordings(this.supervisor);
     this.server = new ContractServer((transport) => this.serve(transport));
     this.#handlers = createOperations(this);
     this.#streams = createStreams(this);
@@ -164,6 +167,7 @@ export class Engine {
     this.#stopping = true;
     clearInterval(this.#housekeeping);
     await this.supervisor.stopAll();
+    this.exitRecordings.close();
     this.snapshots.leave();
     await this.#background;
     await this.snapshots.close();

@@ -10,7 +10,7 @@ import { hostInfo, listFolder } from './host.ts';
 import { DisplayView } from './display.ts';
 
 export function createOperations(engine: Engine): OperationHandlers {
-  const { supervisor, library, server, snapshots } = engine;
+  const { supervisor, library, server, snapshots, exitRecordings } = engine;
   const { devices } = supervisor;
   /** Tells who shows devices when something about them has changed. */
   const changing = async <T>(change: Promise<T>): Promise<T> => {
@@ -51,6 +51,9 @@ export function createOperations(engine: Engine): OperationHandlers {
     'vm.suspend': ({ vm }) => snapshots.suspend(vm),
     'vm.describe': async ({ vm }) => ({ text: await supervisor.describe(vm) }),
     'vm.inspect': async ({ vm, query }) => ({ sections: await supervisor.inspect(vm, query) }),
+    'exits.record': ({ vm, path, limitBytes }) => exitRecordings.begin(vm, path, limitBytes),
+    'exits.recording': async ({ vm }) => ({ recording: await exitRecordings.find(vm) }),
+    'exits.end': async ({ vm }) => ({ recording: await exitRecordings.end(vm) }),
     'display.capture': ({ vm }) => supervisor.capture(vm),
     'display.input': async ({ vm, input }) => {
       await supervisor.displayInput(vm, input);

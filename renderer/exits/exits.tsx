@@ -1,17 +1,20 @@
-import { ArrowLeft, Pause, Play, ScanEye, X } from 'lucide-react';
+import { Pause, Play, ScanEye, X } from 'lucide-react';
 import { useMemo, useState } from 'react';
 import type { ReactNode } from 'react';
-import type { ExitRecord, NamedValue, Vm } from '../../core/contract/index.ts';
-import { Button, IconButton } from '../controls/button.tsx';
+import type { ExitRecord, Vm } from '../../core/contract/index.ts';
+import { IconButton } from '../controls/button.tsx';
 import { Segments } from '../controls/segments.tsx';
 import { Select } from '../controls/select.tsx';
 import { shownTheme } from '../settings/theme.ts';
 import { formatCount } from '../state/format.ts';
 import { isAlive, useLibrary } from '../state/library.ts';
 import { exitName } from '../vm/exit-names.ts';
-import { busiest, everything, formatNs, histogram, passes, summed, timeline } from './model.ts';
-import type { ExitFilter, ExitsState, HistogramBar, SummedRow } from './model.ts';
-import { seriesColour, Timeline } from './timeline.tsx';
+import { busiest, everything, formatNs, histogram, passes, summed, timeline, timeOf } from './model.ts';
+import type { ExitFilter, ExitsState, HistogramBar } from './model.ts';
+import { OneExit } from './one-exit.tsx';
+import { Reasons } from './reasons.tsx';
+import { RecordButton, RecordingLine, useRecorder } from './recording.tsx';
+import { Timeline } from './timeline.tsx';
 import { useExits } from './use-exits.ts';
 
 const LINES = 6;
@@ -46,6 +49,8 @@ function Watching({ vm }: { readonly vm: Vm }): ReactNode {
   const names = useMemo(() => busiest(state, LINES, filter), [state, filter]);
   const data = useMemo(() => timeline(state, names, filter), [state, names, filter]);
   const rows = useMemo(() => summed(state, Number(span), filter), [state, span, filter]);
+  const recorder = useRecorder(vm.id);
+  const shown = useMemo(() => state.recent.filter((exit) => passes(filter, exit)), [state, filter]);
   const vcpus = [...new Set(Object.values(state.totals).map(({ vcpu }) => vcpu))].sort((left, right) => left - right);
   return (
     <div className="exits">
@@ -58,57 +63,23 @@ function Watching({ vm }: { readonly vm: Vm }): ReactNode {
         <span className="spacer" />
         <Segments label="Time" value={span} segments={SPANS} onPick={setSpan} />
         <IconButton icon={held ? Play : Pause} label={held ? 'Go on' : 'Hold the picture'} aria-pressed={held} onClick={() => setHeld(!held)} />
+        <RecordButton vm={vm} recorder={recorder} />
       </div>
+      <RecordingLine recording={recorder.recording} />
       {opened
-        ? <OneExit exit={opened} onBack={() => setOpened(null)} />
+        ? (
+          <OneExit exit={opened} onOpen={setOpened} onBack={() => setOpened(null)}
+            older={shown.find(({ sequence }) => sequence < opened.sequence) ?? null} newer={shown.findLast(({ sequence }) => sequence > opened.sequence) ?? null} />
+        )
         : (
           <div className="exits-scroll">
             <Timeline data={data} names={names} chosen={filter.reason} theme={theme} height={TIMELINE_HEIGHT} />
             <Reasons rows={rows} names={names} chosen={filter.reason} onChoose={(reason) => setFilter({ ...filter, reason: filter.reason === reason ? null : reason })} />
             {filter.reason !== null && <Times bars={histogram(state, filter.reason, filter)} reason={filter.reason} />}
-            <Recent state={state} filter={filter} onOpen={setOpened} onAll={() => setFilter({ ...filter, reason: null })} />
+            <Recent state={state} shown={shown.slice(0, RECENT_SHOWN)} filter={filter} onOpen={setOpened} onAll={() => setFilter({ ...filter, reason: null })} />
           </div>
         )}
     </div>
-  );
-}
-
-interface ReasonsProps {
-  readonly rows: readonly SummedRow[];
-  readonly names: readonly string[];
-  readonly chosen: string | null;
-  readonly onChoose: (reason: string) => void;
-}
-
-function Reasons({ rows, names, chosen, onChoose }: ReasonsProps): ReactNode {
-  const levels = new Set(rows.map(({ level }) => level)).size > 1;
-  return (
-    <table className="table dense" aria-label="Reasons">
-      <thead>
-        <tr>
-          <th>Reason</th>{levels && <th>Level</th>}<th className="right">Exits/s</th><th className="right">Time</th><th className="right">Min</th><th className="right">Mean</th><th className="right">Max</th>
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map(({ key, name, level, perSecond, share, minNs, meanNs, maxNs }) => (
-          <tr key={key} className={`pickable ${chosen === name ? 'picked' : ''}`} onClick={() => onChoose(name)}>
-            <td>
-              <button type="button" className="reason" aria-pressed={chosen === name} onClick={(event) => { event.stopPropagation(); onChoose(name); }}>
-                <span className="swatch" style={{ background: names.includes(name) ? seriesColour(names.indexOf(name)) : 'var(--line-strong)' }} aria-hidden />
-                {exitName(name)}
-              </button>
-            </td>
-            {levels && <td>L{level}</td>}
-            <td className="right">{formatCount(perSecond)}</td>
-            <td className="right bar-cell"><span className="bar" style={{ width: `${Math.min(100, share * 100)}%` }} aria-hidden /><span>{(share * 100).toFixed(1)} %</span></td>
-            <td className="right soft">{formatNs(minNs)}</td>
-            <td className="right">{formatNs(meanNs)}</td>
-            <td className="right soft">{formatNs(maxNs)}</td>
-          </tr>
-        ))}
-        {rows.length === 0 && <tr><td colSpan={levels ? 7 : 6} className="nothing">Nothing in this time.</td></tr>}
-      </tbody>
-    </table>
   );
 }
 
@@ -134,14 +105,14 @@ function Times({ bars, reason }: { readonly bars: readonly HistogramBar[]; reado
 
 interface RecentProps {
   readonly state: ExitsState;
+  readonly shown: readonly ExitRecord[];
   readonly filter: ExitFilter;
   readonly onOpen: (exit: ExitRecord) => void;
   /** Takes the filter by reason away. */
   readonly onAll: () => void;
 }
 
-function Recent({ state, filter, onOpen, onAll }: RecentProps): ReactNode {
-  const shown = state.recent.filter((exit) => passes(filter, exit)).slice(0, RECENT_SHOWN);
+function Recent({ state, shown, filter, onOpen, onAll }: RecentProps): ReactNode {
   return (
     <section aria-labelledby="recent-exits">
       <header className="dock-heading">
@@ -162,6 +133,7 @@ function Recent({ state, filter, onOpen, onAll }: RecentProps): ReactNode {
                 </button>
               </td>
               <td className="mono summary" title={exit.summary}>{exit.summary}</td>
+              <td className="right numeric">{exit.ns === null ? '' : formatNs(exit.ns)}</td>
               <td className="mono soft right">{exit.rip.slice(2)}</td>
             </tr>
           ))}
@@ -170,41 +142,4 @@ function Recent({ state, filter, onOpen, onAll }: RecentProps): ReactNode {
       </table>
     </section>
   );
-}
-
-function OneExit({ exit, onBack }: { readonly exit: ExitRecord; readonly onBack: () => void }): ReactNode {
-  return (
-    <div className="exits-scroll one-exit">
-      <header className="dock-heading">
-        <Button look="plain" icon={ArrowLeft} onClick={onBack}>All exits</Button>
-        <span className="note numeric">No. {exit.sequence}</span>
-      </header>
-      <div className="exit-title">
-        <h3>{exitName(exit.name)}</h3>
-        {exit.summary !== '' && <p className="mono">{exit.summary}</p>}
-        <p className="note">
-          vCPU {exit.vcpu} · {exit.level === 2 ? "L2, a guest's guest" : 'L1, the guest'} · {timeOf(exit.at)} · {exit.ns === null ? 'lasts still' : formatNs(exit.ns)} until the next entry
-        </p>
-      </div>
-      <Values title={`Exit qualification ${exit.qualification}`} values={exit.fields} none="This reason defines no fields." />
-      <Values title="VMCS" values={exit.vmcs} none="" />
-      <Values title="Guest registers" values={exit.registers} none="" columns />
-    </div>
-  );
-}
-
-function Values({ title, values, none, columns = false }: { readonly title: string; readonly values: readonly NamedValue[]; readonly none: string; readonly columns?: boolean }): ReactNode {
-  return (
-    <section className="values">
-      <h4>{title}</h4>
-      {values.length === 0
-        ? <p className="note">{none}</p>
-        : <dl className={columns ? 'columns-two' : ''}>{values.map(({ name, value }) => <div key={name}><dt>{name}</dt><dd className="mono selectable">{value}</dd></div>)}</dl>}
-    </section>
-  );
-}
-
-function timeOf(at: number): string {
-  const date = new Date(at);
-  return `${date.toLocaleTimeString([], { hour12: false })}.${String(Math.floor(at % 1000)).padStart(3, '0')}`;
 }

@@ -56,6 +56,8 @@ export const everything: ExitFilter = { vcpu: null, level: null, reason: null };
 
 /** Two minutes at two reports a second. */
 export const INTERVALS = 240;
+/** An interval of the timeline lasts at least so long. */
+const INTERVAL_MS = 400;
 const RECENT = 400;
 
 export function rowKey({ vcpu, level, name }: { readonly vcpu: number; readonly level: number; readonly name: string }): string {
@@ -71,12 +73,23 @@ export function addReport(state: ExitsState, event: ExitsEvent): ExitsState {
     const { count, totalNs } = before.totals[key] ?? { count: 0, totalNs: 0 };
     return row.count > count ? [{ key, vcpu: row.vcpu, level: row.level, name: row.name, count: row.count - count, totalNs: row.totalNs - totalNs }] : [];
   });
-  const interval: Interval = { at: event.at, ms: Math.max(1, event.elapsedMs - before.elapsedMs), rows };
   return {
-    intervals: [...before.intervals, interval].slice(-INTERVALS),
+    intervals: joined(before.intervals, { at: event.at, ms: Math.max(1, event.elapsedMs - before.elapsedMs), rows }),
     recent: [...event.recent].reverse().concat(before.recent).slice(0, RECENT),
     totals, elapsedMs: event.elapsedMs, lost: event.lost,
   };
+}
+
+/** Reports come faster while somebody records: short intervals become one. */
+function joined(intervals: readonly Interval[], next: Interval): Interval[] {
+  const last = intervals.at(-1);
+  if (!last || last.ms >= INTERVAL_MS) return [...intervals, next].slice(-INTERVALS);
+  const rows = new Map(last.rows.map((row) => [row.key, row]));
+  for (const row of next.rows) {
+    const { count, totalNs } = rows.get(row.key) ?? { count: 0, totalNs: 0 };
+    rows.set(row.key, { ...row, count: row.count + count, totalNs: row.totalNs + totalNs });
+  }
+  return [...intervals.slice(0, -1), { at: next.at, ms: last.ms + next.ms, rows: [...rows.values()] }];
 }
 
 export function passes(filter: ExitFilter, { vcpu, level, name }: { readonly vcpu: number; readonly level: number; readonly name: string }): boolean {
@@ -140,4 +153,10 @@ export function formatNs(ns: number): string {
   if (ns < 1000) return `${ns.toFixed(0)} ns`;
   if (ns < 1e6) return `${(ns / 1e3).toFixed(ns < 1e4 ? 1 : 0)} µs`;
   return ns < 1e9 ? `${(ns / 1e6).toFixed(ns < 1e7 ? 1 : 0)} ms` : `${(ns / 1e9).toFixed(1)} s`;
+}
+
+/** `14:30:00.123`. */
+export function timeOf(at: number): string {
+  const date = new Date(at);
+  return `${date.toLocaleTimeString([], { hour12: false })}.${String(Math.floor(at % 1000)).padStart(3, '0')}`;
 }

@@ -1,8 +1,8 @@
-import { useEffect, useRef } from 'react';
+import { useEffect, useRef, useState } from 'react';
 import type { ReactNode } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { withUnit } from '../state/format.ts';
+import { formatCount, withUnit } from '../state/format.ts';
 import { exitName } from '../vm/exit-names.ts';
 
 interface TimelineProps {
@@ -34,6 +34,7 @@ export function Timeline({ data, names, chosen, theme, height }: TimelineProps):
   const plot = useRef<uPlot | null>(null);
   const newest = useRef(data);
   newest.current = data;
+  const [pointed, setPointed] = useState<Pointed | null>(null);
   const shape = `${names.join()} ${chosen ?? ''} ${theme}`;
   useEffect(() => {
     const element = box.current;
@@ -43,6 +44,7 @@ export function Timeline({ data, names, chosen, theme, height }: TimelineProps):
     const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: '11px Inter Variable, sans-serif' };
     const made = new uPlot({
       width: element.clientWidth, height, pxAlign: false, legend: { show: false }, padding: [6, 14, 0, 0],
+      hooks: { setCursor: [({ cursor: { idx, left }, over }) => setPointed(idx === null || idx === undefined || left === undefined || left < 0 ? null : { at: idx, left: over.offsetLeft + left })] },
       cursor: { points: { size: 5 }, drag: { x: false, y: false } },
       scales: { x: { time: true, range: (_plot, low, high) => [high - Math.min(WINDOW_S, Math.max(WINDOW_MINIMUM_S, high - low)), high] }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 10)] } },
       axes: [
@@ -66,7 +68,40 @@ export function Timeline({ data, names, chosen, theme, height }: TimelineProps):
     // The lines' data comes below; a plot is made anew when its lines or colours change.
   }, [shape, height]);
   useEffect(() => plot.current?.setData(data), [data]);
-  return <div ref={box} className="timeline" style={{ height }} role="img" aria-label={`VM exits a second over the last two minutes: ${names.map(exitName).join(', ')}`} />;
+  return (
+    <div className="timeline" style={{ height }}>
+      <div ref={box} role="img" aria-label={`VM exits a second over the last two minutes: ${names.map(exitName).join(', ')}`} />
+      {pointed && <Readout data={data} names={names} pointed={pointed} right={pointed.left > (box.current?.clientWidth ?? 0) / 2} />}
+    </div>
+  );
+}
+
+/** Where the pointer is: the place of an interval, and pixels from the left. */
+interface Pointed {
+  readonly at: number;
+  readonly left: number;
+}
+
+interface ReadoutProps extends Pick<TimelineProps, 'data' | 'names'> {
+  readonly pointed: Pointed;
+  /** The pointer is in the right half: there is room on its left. */
+  readonly right: boolean;
+}
+
+/** What happened in the interval under the pointer, most first. */
+function Readout({ data: [times, ...lines], names, pointed: { at, left }, right }: ReadoutProps): ReactNode {
+  const time = times[at];
+  if (time === undefined) return null;
+  const rates = names.map((name, place) => ({ name, place, rate: lines[place]?.[at] ?? 0 })).filter(({ rate }) => rate > 0).sort((one, other) => other.rate - one.rate);
+  return (
+    <div className={`timeline-readout ${right ? 'on-left' : ''}`} style={{ left }} aria-hidden>
+      <span className="when numeric">{clock(time)}</span>
+      {rates.length === 0 && <span className="when">No exits</span>}
+      {rates.map(({ name, place, rate }) => (
+        <span key={name} className="line"><span className="swatch" style={{ background: seriesColour(place) }} />{exitName(name)}<em className="numeric">{formatCount(rate)}/s</em></span>
+      ))}
+    </div>
+  );
 }
 
 function short(rate: number): string {

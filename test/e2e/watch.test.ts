@@ -1,4 +1,6 @@
 /** The side view: VM exits and the inspector, with the built-in monitor as guest. */
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Page } from 'playwright-core';
 import { namelessControls, typeLine, useInterface } from '../helpers/browser.ts';
@@ -36,7 +38,33 @@ describe('the side view', () => {
       expect.stringMatching(/Exit qualification 0x3f8[^]*direction\s+OUT[^]*port\s+0x3f8/), expect.stringMatching(/VMCS\s+Exit reason\s+0x1e/), expect.stringMatching(/RIP\s+0x/),
     ]);
     expect(await namelessControls(page)).toEqual([]);
+    const number = page.locator('.one-exit .dock-heading .note');
+    const first = await number.innerText();
+    await page.getByRole('button', { name: 'The exit before' }).click();
+    expect(await number.innerText()).not.toBe(first);
     await page.getByRole('button', { name: 'All exits' }).click();
+  }, TEST_MS);
+
+  it('puts the reasons in order by what is asked for', async () => {
+    const reasons = page.getByRole('table', { name: 'Reasons' });
+    await reasons.getByRole('button', { name: 'Count' }).click();
+    expect(await reasons.locator('th[aria-sort=descending]').innerText()).toMatch(/^Count/);
+  }, TEST_MS);
+
+  it('records every exit in a file, and says where it is', async () => {
+    const path = join(library, 'exits.jsonl');
+    await page.getByRole('button', { name: 'Record to a file' }).click();
+    await page.getByRole('textbox', { name: 'File' }).fill('exits.jsonl');
+    await page.getByRole('button', { name: 'Record', exact: true }).click();
+    await page.getByText('"exits.jsonl" names no folder.').waitFor();
+    await page.getByRole('textbox', { name: 'File' }).fill(path);
+    await page.getByRole('button', { name: 'Record', exact: true }).click();
+    await page.getByRole('status').getByText('exits.jsonl').waitFor();
+    await typeLine(page, 'help');
+    await expect.poll(() => statSync(path).size, { timeout: 30_000 }).toBeGreaterThan(0);
+    await page.getByRole('button', { name: 'End the recording' }).click();
+    await page.getByText(/^Recorded [\d,]+ exits in exits\.jsonl\.$/).waitFor();
+    expect(JSON.parse(readFileSync(path, 'utf8').split('\n')[0]!)).toMatchObject({ vcpu: 0, level: 1, registers: { CPL: '0' } });
   }, TEST_MS);
 
   it('narrows to one reason and back', async () => {

@@ -74,8 +74,10 @@ describe('vanderpool exits', () => {
     const short = file('short.jsonl');
     const limited = await command('exits', 'watched', '--record', short, '--limit', '4K');
     expect(limited.stderr).toMatch(/it ended at its limit/);
-    // A report's exits are written whole.
-    expect(statSync(short).size).toBeGreaterThanOrEqual(4096);
+    expect(statSync(short).size).toBeLessThanOrEqual(4096);
+    const database = file('short.db');
+    expect((await command('exits', 'watched', '--record', database, '--limit', '128K')).stderr).toMatch(/^Recorded [1-9]\d* exits .* it ended at its limit/);
+    expect(statSync(database).size).toBeLessThanOrEqual(128 << 10);
   }, TEST_MS);
 
   it('says that a stopped VM has none', async () => {

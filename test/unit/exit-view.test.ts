@@ -42,6 +42,13 @@ describe('the exit view', () => {
     expect(timeline(state, ['hlt', 'cpuid'], everything)).toEqual([[1000.5, 1001], [20, 60], [0, 10]]);
   });
 
+  it('makes one interval of reports that come fast', () => {
+    let state = addReport(emptyExits, report(500, [row('hlt', 10, 0)]));
+    for (let i = 1; i <= 20; i++) state = addReport(state, report(500 + i * 40, [row('hlt', 10 + i, i * 100)]));
+    expect(state.intervals.map(({ ms, rows }) => [ms, rows[0]?.count])).toEqual([[500, 10], [400, 10], [400, 10]]);
+    expect(timeline(state, ['hlt'], everything)[1]).toEqual([20, 25, 25]);
+  });
+
   it('begins anew when the trace does', () => {
     const first = addReport(emptyExits, report(60_000, [row('hlt', 1000, 0)], [exit(1)]));
     const state = addReport(first, report(500, [row('hlt', 3, 0)]));

@@ -145,6 +145,10 @@ export class Hpet implements WideDevice {
     this.comparators = comparators;
     this.wires.legacyReplacement(this.legacy);
     comparators.forEach((_, index) => this.service(index));
+    // Lines that edges have left high; the interrupt controllers behind them, which are loaded later, know what they have seen of it.
+    comparators.forEach(({ config: bits }, index) => {
+      if ((bits & (config.enable | config.level)) === config.enable) this.line(index)?.set(true);
+    });
   }
 
   // ---- Registers ----------------------------------------------------------------------------------------------------
@@ -325,7 +329,7 @@ export class Hpet implements WideDevice {
       this.status |= 1 << index;
     } else if ((comparator.config & config.enable) !== 0) {
       const line = this.line(index);
-      // An edge stays high until the next one: see edgeOn.
+      // An edge stays high until the next one, which drops it first: an 8259A loses a request that falls before INTA.
       line?.set(false);
       line?.set(true);
     }

@@ -7,24 +7,6 @@ export interface LevelInterrupt {
   set(asserted: boolean): void;
 }
 
-/** An event: each call is one rising edge. */
-export interface EdgeInterrupt {
-  trigger(): void;
-}
-
-/**
- * An edge driven onto a wire. The wire stays high until the next edge, which drops it first: an 8259A loses a request that falls
- * before INTA.
- */
-export function edgeOn(wire: LevelInterrupt): EdgeInterrupt {
-  return {
-    trigger() {
-      wire.set(false);
-      wire.set(true);
-    },
-  };
-}
-
 /** Wires that share one input: it is asserted while any of them is. */
 export class SharedWire {
   private readonly target: LevelInterrupt;

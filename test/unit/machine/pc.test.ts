@@ -13,11 +13,11 @@ const memoryBytes = 32 << 20;
 let time: ManualTime;
 let output: string[];
 
-function makePc(): Pc {
+function makePc(testDevices = false): Pc {
   time = new ManualTime();
   output = ['', '', '', ''];
   return new Pc({
-    memory: new Uint8Array(memoryBytes), topology: flatTopology(2), clock: new VirtualClock(time), physicalAddressBits: 40, wallMs: Date.UTC(2026, 0, 1), keyboard: false,
+    memory: new Uint8Array(memoryBytes), topology: flatTopology(2), clock: new VirtualClock(time), physicalAddressBits: 40, wallMs: Date.UTC(2026, 0, 1), keyboard: false, testDevices,
     serialOutput: (port, bytes) => (output[port] += Buffer.from(bytes).toString()),
   });
 }
@@ -130,6 +130,45 @@ describe('PC', () => {
     const other = makePc();
     other.loadState(saved);
     expect(other.saveState()).toEqual(saved);
+  });
+
+  it.each([
+    ['a timer of the HPET, whose line an edge leaves high', 20, 0x0041, (machine: Pc) => {
+      machine.memoryBus.write(0xfed00010, 4, 1);
+      if ((machine.memoryBus.read(0xfed00100, 4) & 4) === 0) machine.memoryBus.write(0xfed00100, 4, (20 << 9) | 4);
+      machine.memoryBus.writeWide(0xfed00108, machine.memoryBus.read(0xfed000f0, 4) + 1000, 0);
+    }],
+    ['a PCI device, whose line is high until it is served', 18, 0x8041, (machine: Pc) => {
+      const place = 0x8000_f000;
+      for (const [register, value] of [[0x10, 0xfe000000], [0x04, 2]] as const) {
+        machine.ports.write(0xcf8, 4, place | register);
+        machine.ports.write(0xcfc, 4, value);
+      }
+      machine.memoryBus.write(0xfe000064, 4, 0xffffffff);
+      machine.memoryBus.write(0xfe000060, 4, 1);
+    }],
+  ] as const)('interrupts again after its state was loaded: %s', (_name, pin, entry, raise) => {
+    const served = (machine: Pc): number => {
+      time.pass(1_000_000);
+      machine.poll();
+      const apic = machine.interrupts.localApics[0];
+      if (apic === undefined || apic.pendingVector() < 0) return -1;
+      const vector = apic.acknowledge();
+      apic.writeRegister(0xb0, 4, 0);
+      return vector;
+    };
+    const machine = makePc(true);
+    machine.ports.write(0x21, 1, 0xff);
+    machine.interrupts.localApics[0]?.writeRegister(0xf0, 4, 0x1ff);
+    machine.memoryBus.write(0xfec00000, 4, 0x10 + pin * 2);
+    machine.memoryBus.write(0xfec00010, 4, entry);
+    raise(machine);
+    expect(served(machine)).toBe(0x41);
+    const saved = JSON.parse(JSON.stringify(machine.saveState())) as unknown;
+    const other = makePc(true);
+    other.loadState(saved);
+    raise(other);
+    expect(served(other)).toBe(0x41);
   });
 
   it('refuses the state of another machine', () => {

@@ -1,8 +1,9 @@
 /** The slots of a machine, each with room for one card: root ports of bus 0. Those for cards are functions of device 28, one for each assigned device is a device from 16 on. */
 
 import { ContractError } from '../contract/errors.ts';
+import { DEVICES_MAXIMUM } from '../contract/device.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
-import { RootPort } from '../platform/pci/rootPort.ts';
+import { RootPort, rootPortName } from '../platform/pci/rootPort.ts';
 import { deviceFunction } from '../platform/pci/host.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
 import type { PciHost } from '../platform/pci/host.ts';
@@ -15,15 +16,24 @@ function placeOf(slot: number): { readonly device: number; readonly fn: number }
   return slot <= HOT_PLUG_SLOTS ? { device: cardPorts, fn: slot - 1 } : { device: assignedPorts + slot - HOT_PLUG_SLOTS - 1, fn: 0 };
 }
 
+/** How many slots the machine has that a state was saved of: one that started with devices of the host has more. */
+export function savedSlots(state: unknown): number {
+  const names = new Set(Object.keys(typeof state === 'object' && state !== null ? state : {}));
+  let slots = HOT_PLUG_SLOTS;
+  while (slots < HOT_PLUG_SLOTS + DEVICES_MAXIMUM && names.has(rootPortName(slots + 1))) slots += 1;
+  return slots;
+}
+
 export class HotPlugSlots {
   private readonly ports: readonly RootPort[];
 
   /**
    * @param cards in their slots from the start, by the slot's number
+   * @param least so many slots at the least
    * @param onRelease told when a card that `release` asked for is out
    */
-  constructor(pci: PciHost, cards: ReadonlyMap<number, PciFunction>, onRelease: (slot: number, card: PciFunction) => void) {
-    this.ports = Array.from({ length: Math.max(HOT_PLUG_SLOTS, ...cards.keys()) }, (_, index) => {
+  constructor(pci: PciHost, cards: ReadonlyMap<number, PciFunction>, onRelease: (slot: number, card: PciFunction) => void, least = HOT_PLUG_SLOTS) {
+    this.ports = Array.from({ length: Math.max(HOT_PLUG_SLOTS, least, ...cards.keys()) }, (_, index) => {
       const slot = index + 1;
       const { device, fn } = placeOf(slot);
       const place = deviceFunction(device, fn);
@@ -35,6 +45,10 @@ export class HotPlugSlots {
       port.reset();
       return port;
     });
+  }
+
+  get count(): number {
+    return this.ports.length;
   }
 
   /** Puts a card into a slot. @throws ContractError when there is no such slot, or a card in it */

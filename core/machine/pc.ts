@@ -93,6 +93,8 @@ export interface PcConfig {
   readonly devices?: MachineDevices;
   /** Resources of the host that are functions of this machine. */
   readonly assigned?: readonly AssignedDevice[];
+  /** So many slots at the least. */
+  readonly slots?: number;
   /** Told when the guest has let the card of a hot-plug slot go. */
   readonly onRelease?: (slot: number) => void;
   /** Takes what the guest sent to a serial port: COM1 to COM4, then one for each assigned device. */
@@ -205,7 +207,7 @@ export class Pc {
       const fn = this.ownFunction(device, index);
       if (fn !== null) cards.set(device.slot, fn);
     });
-    this.slots = new HotPlugSlots(this.pci, cards, (slot, card) => this.released(slot, card));
+    this.slots = new HotPlugSlots(this.pci, cards, (slot, card) => this.released(slot, card), config.slots);
     this.vtd = config.iommu === true ? this.addRemapping() : null;
     this.dma.remapper = this.vtd;
     for (const device of assigned) this.isolate(device);

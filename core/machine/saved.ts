@@ -6,6 +6,7 @@ import { PageSource } from '../snapshot/pageSource.ts';
 import { CHUNK_BYTES, SegmentError } from '../snapshot/segment.ts';
 import { StateError, StateReader } from '../platform/state.ts';
 import type { Vmm } from '../vmm/vmm.ts';
+import { savedSlots } from './hotPlugSlots.ts';
 import type { Pager } from './pager.ts';
 import type { Pc } from './pc.ts';
 import type { Sources } from './sources.ts';
@@ -39,6 +40,7 @@ export function restoreMachine({ state, map, segments }: RestorePoint, { pc, roo
     const host = StateReader.open(HOST, states.get(HOST.name));
     const wallMs = host.integer('wallMs', 0, 8.64e15);
     if (sources.chance !== null) sources.chance = host.integer('chance', 1, 0xffffffff) | 0;
+    if (savedSlots(state) !== pc.slots.count) throw new StateError(`the saved machine has ${savedSlots(state)} slots, this one has ${pc.slots.count}`);
     const pages = pager.memory.bytes / CHUNK_BYTES;
     const wanted = PageMap.decode(map, pages);
     pager.restore(new PageSource(wanted, new Map(segments)), from instanceof Uint8Array ? decodeBase(from, map, wanted) : new PageMap(pages), from === 'new');

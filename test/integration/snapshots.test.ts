@@ -254,6 +254,44 @@ describe('a VM that is kept', () => {
   });
 });
 
+describe('a VM with a device of the host', () => {
+  /** Vendor and device of what is at device 16 of bus 0: the port of the first slot for devices. */
+  const firstPort = async (): Promise<string> => {
+    await command('out 0xcf8 0x80008000 d');
+    return command('in 0xcfc d');
+  };
+
+  it('is not saved, and says why; when the device is released its snapshots go on with the empty slot, in any process', async () => {
+    await call('snapshot.take', { vm: VM, name: 'without slot' });
+    await call('device.assign', { device: 'edu:0', vm: VM });
+    await startMonitor();
+    await poke(0x77);
+    for (const attempt of [() => call('snapshot.take', { vm: VM, name: 'one' }), () => call('vm.suspend', { vm: VM })]) {
+      expect(await refused(attempt())).toMatchObject({ code: 'wrong-state', message: expect.stringMatching(/^The device edu demonstrator 0 is assigned to the VM "Monitor"/), hint: expect.stringContaining('release') });
+    }
+    expect(await call('vm.get', { vm: VM })).toMatchObject({ state: 'running' });
+    expect(await call('snapshot.list', { vm: VM })).toHaveLength(1);
+    await call('device.release', { device: 'edu:0', force: true });
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    expect(await firstPort()).toContain('34208086');
+
+    for (const newProcess of [false, true]) {
+      await poke(0x11);
+      if (newProcess) {
+        await call('vm.stop', { vm: VM, force: true });
+        await startMonitor();
+        expect(await firstPort()).toContain('ffffffff');
+      }
+      await call('snapshot.restore', { vm: VM, snapshot: 'one', paused: false });
+      expect(await peek()).toBe(0x77);
+      expect(await firstPort()).toContain('34208086');
+    }
+    await call('vm.suspend', { vm: VM });
+    await call('vm.resume', { vm: VM });
+    expect(await firstPort()).toContain('34208086');
+  });
+});
+
 describe('a suspended VM', () => {
   it('has no process, survives the engine, and goes on where it was', async () => {
     await startMonitor();

@@ -54,6 +54,11 @@ export interface RootPortOptions {
   readonly onRelease: (card: PciFunction) => void;
 }
 
+/** The component's name in saved states. */
+export function rootPortName(slot: number): string {
+  return `root-port-${slot}`;
+}
+
 export class RootPort extends PciFunction implements PciBridgeFunction {
   override readonly version: number = 1;
   readonly slotNumber: number;
@@ -70,7 +75,7 @@ export class RootPort extends PciFunction implements PciBridgeFunction {
 
   constructor({ slot, place, wiring, onRelease }: RootPortOptions) {
     const identity = { vendor: 0x8086, device: 0x3420, classCode: 0x060400, revision: 2, multifunction: true, interruptPin: 1 + (place & 3) };
-    super(`root-port-${slot}`, identity, {
+    super(rootPortName(slot), identity, {
       headerType: 1, msi: new Msi(1), capabilities: [expressCapability(expressType.rootPort, slotRegisters(slot), slotImplemented)],
     });
     this.config.define([...bridgeRegisters, { offset: bridgeControl.offset, size: 2, writable: bridgeControl.writable }, ...accessControl]);

@@ -121,7 +121,8 @@ export const operations = {
     output: snapshot,
   },
   /** What the display of a snapshot's machine showed, small, as a PNG file; null: it had none. */
-  'snapshot.picture': { input: onSnapshot, output: z.strictObject({ png: z.instanceof(Uint8Array).nullable() }) },
+  /** What its display showed; null for the snapshot: that of the state which a suspended VM goes on from. */
+  'snapshot.picture': { input: z.strictObject({ vm: vmReference, snapshot: snapshotReference.nullable() }), output: z.strictObject({ png: z.instanceof(Uint8Array).nullable() }) },
   'snapshot.remove': { input: onSnapshot, output: nothing },
   /** A new VM in the snapshot's state, suspended when the snapshot has memory. It shares the chunks. */
   'snapshot.clone': { input: z.strictObject({ vm: vmReference, snapshot: snapshotReference, name: vmName, full: z.boolean().optional() }), output: vm },

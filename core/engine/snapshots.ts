@@ -92,10 +92,15 @@ export class Snapshots {
     return this.#store.list(id).map((row) => this.#shown(row));
   }
 
-  /** What the display of a snapshot's machine showed, small, as a PNG file; null: it had none. @throws ContractError */
-  async pictureOf(reference: string, snapshot: string): Promise<Uint8Array<ArrayBuffer> | null> {
+  /**
+   * What the display of a snapshot's machine showed, small, as a PNG file; null: it had none.
+   * @param snapshot null: what a suspended VM goes on from
+   * @throws ContractError
+   */
+  async pictureOf(reference: string, snapshot: string | null): Promise<Uint8Array<ArrayBuffer> | null> {
     const { id } = await this.#supervisor.get(reference);
-    return this.#store.pictureOf(this.#store.get(id, snapshot).id);
+    const row = snapshot === null ? this.#store.suspended(id) : this.#store.get(id, snapshot);
+    return row && this.#store.pictureOf(row.id);
   }
 
   /** With memory when the VM runs or is paused, of a VM that is off its configuration. @throws ContractError */
@@ -246,12 +251,12 @@ export class Snapshots {
   /** Writes a snapshot to one file; answers its length. @throws ContractError */
   exportTo(reference: string, snapshot: string, path: string): Promise<number> {
     return this.#exclusively(reference, async (vm) => {
-      const { config, state, power, notes, pauseMilliseconds, screen, consoles, pageMap, disks } = this.#store.load(this.#store.get(vm.id, snapshot).id);
+      const { config, state, power, notes, pauseMilliseconds, screen, picture, consoles, pageMap, disks } = this.#store.load(this.#store.get(vm.id, snapshot).id);
       const source = new PageSource(pageMap, new Map(this.#store.paths(pageMap.references().keys())));
       const opened: OpenedImage[] = [];
       try {
         for (const disk of disks) opened.push(await this.#disks.openSaved(config, disk));
-        return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, consoles: [...consoles] }, source, opened);
+        return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, picture, consoles: [...consoles] }, source, opened);
       } catch (error) {
         throw fileError(error, `The snapshot could not be written to "${path}"`);
       } finally {
@@ -273,7 +278,7 @@ export class Snapshots {
         };
         const whole = disks.map((disk) => ({ ...disk, map: placed(new ClusterMap(disk.size), disk.map.cells()) }));
         const pageMap = placed(new PageMap(map.pages), map.cells());
-        return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, picture: null, map: pageMap.encode() }, name ?? (await this.#freeName(header.config.name)), whole);
+        return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, map: pageMap.encode() }, name ?? (await this.#freeName(header.config.name)), whole);
       } catch (error) {
         throw fileError(error, `"${path}" cannot be imported`);
       }

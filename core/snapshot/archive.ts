@@ -28,6 +28,7 @@ import { CHUNK_BYTES, FRAME_CHUNKS, hashChunk, SegmentReader, segmentPath, Segme
 const MAGIC = Buffer.from('VPSNAP01');
 const TRAILER_BYTES = 4 + 32 + MAGIC.length;
 const HEADER_MAXIMUM = 256 * 1024 * 1024;
+const PICTURE_MAXIMUM = 1024 * 1024;
 const COPY_BYTES = 1024 * 1024;
 /** Pages between two moments at which the engine may answer others. */
 const YIELD_PAGES = 256;
@@ -35,12 +36,14 @@ const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
 const base64 = z.base64().transform((text) => Uint8Array.from(Buffer.from(text, 'base64')));
 const header = z.strictObject({
-  /** 2: with disks. */
-  version: z.union([z.literal(1), z.literal(2)]),
+  /** 2: with disks; 3: with a picture. */
+  version: z.union([z.literal(1), z.literal(2), z.literal(3)]),
   notes: snapshotNotes,
   power: snapshotPower,
   pauseMilliseconds: z.number(),
   screen: z.string().max(10_000),
+  /** What the display showed, small, as a PNG file. */
+  picture: base64.refine(({ length }) => length <= PICTURE_MAXIMUM).nullable().default(null),
   config: z.unknown().transform((config) => vmConfig.parse({ ...vmDefaults, ...(config as object) })),
   state: z.unknown(),
   map: base64,
@@ -124,8 +127,10 @@ export async function writeArchive(path: string, content: ArchiveContent, source
     const whole: { index: number; size: number; map: string }[] = [];
     for (const { index, disk } of disks) whole.push({ index, size: disk.size, map: toBase64((await writeDisk(chunks, disk)).encode()) });
     const segments = chunks.end();
-    const { consoles, ...rest } = content;
-    const text = JSON.stringify({ ...rest, version: 2, map: toBase64(map.encode()), disks: whole, consoles: consoles.map(toBase64), segments });
+    const { consoles, picture, ...rest } = content;
+    const text = JSON.stringify({
+      ...rest, version: 3, map: toBase64(map.encode()), disks: whole, consoles: consoles.map(toBase64), picture: picture && toBase64(picture), segments,
+    });
     const packed = compress(Buffer.from(text));
     archive.append(packed);
     const length = Buffer.alloc(4);

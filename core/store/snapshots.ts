@@ -66,6 +66,7 @@ export interface StoredSnapshot extends NewSnapshot {
   readonly map: Uint8Array<ArrayBuffer>;
   readonly pageMap: PageMap;
   readonly consoles: readonly Uint8Array<ArrayBuffer>[];
+  readonly picture: Uint8Array<ArrayBuffer> | null;
 }
 
 const COLUMNS = 'id, vm_id, parent_id, kind, name, notes, created_at, power, memory_bytes, used_bytes, pause_ms, screen';
@@ -203,7 +204,7 @@ export class SnapshotStore {
   /** Everything of a snapshot, checked. @throws ContractError `snapshot-damaged`. */
   load(id: string): StoredSnapshot {
     const row = this.#prepare(`SELECT ${LISTED}, config, state, map, picture FROM snapshots WHERE id = ?`).get(id) as
-      (SnapshotRow & { readonly config: string; readonly state: Uint8Array; readonly map: Uint8Array<ArrayBuffer>; readonly picture: Uint8Array | null }) | undefined;
+      (SnapshotRow & { readonly config: string; readonly state: Uint8Array; readonly map: Uint8Array<ArrayBuffer>; readonly picture: Uint8Array<ArrayBuffer> | null }) | undefined;
     if (!row) throw new ContractError('not-found', 'The snapshot is gone.', 'See those that are left with `vanderpool snapshot list VM`.', 'snapshot');
     try {
       const config = vmConfig.parse({ ...vmDefaults, ...(JSON.parse(row.config) as object) });

@@ -9,6 +9,7 @@ import { engine } from '../engine/engine.ts';
 import { useLayout } from '../state/layout.ts';
 import { isAlive } from '../state/library.ts';
 import { notifyError } from '../state/notices.ts';
+import { Thumbnail } from '../snapshots/thumbnail.tsx';
 import { startVm } from '../vm/actions.ts';
 import { DisplayView } from './view.ts';
 import { useFittingScreen } from './fitting.ts';
@@ -74,10 +75,10 @@ export function DisplayPane({ vm }: { readonly vm: Vm }): ReactNode {
         {size === null && (
           <div className="empty">
             <div className="empty-inner">
-              <div className="glyph"><MonitorOff size={26} aria-hidden /></div>
+              {vm.state === 'suspended' ? <Thumbnail vmId={vm.id} snapshotId={null} /> : <div className="glyph"><MonitorOff size={26} aria-hidden /></div>}
               <h2>{alive ? 'No picture yet' : 'The screen is off'}</h2>
-              <p>{alive ? 'The machine has shown nothing on its display so far.' : 'Start the machine to see what it shows.'}</p>
-              {!alive && <div className="actions"><Button look="primary" size="large" icon={Play} onClick={() => void startVm(vm)}>Start</Button></div>}
+              <p>{alive ? 'The machine has shown nothing on its display so far.' : vm.state === 'suspended' ? 'The machine is suspended.' : 'Start the machine to see what it shows.'}</p>
+              {!alive && <div className="actions"><Button look="primary" size="large" icon={Play} onClick={() => void startVm(vm)}>{vm.state === 'suspended' ? 'Resume' : 'Start'}</Button></div>}
             </div>
           </div>
         )}

@@ -6,11 +6,13 @@ import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
 import { Dialog } from '../controls/dialog.tsx';
 import { engine } from '../engine/engine.ts';
+import { PathField } from '../configuration/path-field.tsx';
 import { formatBytes } from '../state/format.ts';
 
 /** Runs and fields beyond this are counted, not listed. */
 const SHOWN = 500;
 const NOW = '';
+const SETTLE_MS = 400;
 
 interface ComparisonProps {
   readonly vm: Vm;
@@ -22,6 +24,8 @@ interface ComparisonProps {
 /** What differs from a snapshot to another one or to now: configuration, registers and devices, memory. */
 export function Comparison({ vm, snapshot, snapshots, close }: ComparisonProps): ReactNode {
   const [other, setOther] = useState(NOW);
+  const [path, setPath] = useState('');
+  const symbols = useSettled(path);
   const [difference, setDifference] = useState<SnapshotDifference | null>(null);
   const [error, setError] = useState<ContractError | null>(null);
   const label = useId();
@@ -29,12 +33,12 @@ export function Comparison({ vm, snapshot, snapshots, close }: ComparisonProps):
     let current = true;
     setDifference(null);
     setError(null);
-    engine.call('snapshot.diff', { vm: vm.id, from: snapshot.id, to: other === NOW ? null : other }).then(
+    engine.call('snapshot.diff', { vm: vm.id, from: snapshot.id, to: other === NOW ? null : other, ...(symbols === '' ? {} : { symbols }) }).then(
       (found) => { if (current) setDifference(found); },
       (thrown: unknown) => { if (current) setError(asContractError(thrown)); },
     );
     return () => void (current = false);
-  }, [vm.id, snapshot.id, other]);
+  }, [vm.id, snapshot.id, other, symbols]);
   return (
     <Dialog wide title={`Changes since ${snapshot.name}`} onClose={close} footer={<Button look="primary" size="large" onClick={close}>Close</Button>}>
       <div className="compare-with">
@@ -44,14 +48,27 @@ export function Comparison({ vm, snapshot, snapshots, close }: ComparisonProps):
           {snapshots.filter(({ id }) => id !== snapshot.id).map(({ id, name }) => <option key={id} value={id}>{name}</option>)}
         </select>
       </div>
-      {error && <Callout kind="error" title={error.message} hint={error.hint} />}
+      <PathField label="Symbols of its Linux" optional value={path} onPath={setPath} problem={error?.field === 'symbols' ? error : undefined}
+        hint="System.map of its kernel, or a copy of its /proc/kallsyms: memory is then named by what of the kernel lies there." />
+      {error && error.field !== 'symbols' && <Callout kind="error" title={error.message} hint={error.hint} />}
       {!error && !difference && <p role="status">Comparing…</p>}
       {difference && <Differences difference={difference} />}
     </Dialog>
   );
 }
 
+/** A text as it is when nobody types on it. */
+function useSettled(text: string): string {
+  const [settled, setSettled] = useState(text);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(text.trim()), SETTLE_MS);
+    return () => clearTimeout(timer);
+  }, [text]);
+  return settled;
+}
+
 function Differences({ difference: { configuration, state, memory, memoryBytes, disks } }: { readonly difference: SnapshotDifference }): ReactNode {
+  const named = memory.some(({ owner }) => owner !== null);
   if (configuration.length + state.length + memory.length + disks.length === 0) return <p role="status">They are the same.</p>;
   return (
     <>
@@ -62,10 +79,13 @@ function Differences({ difference: { configuration, state, memory, memoryBytes, 
           <h3>Memory: {formatBytes(memoryBytes)} in {memory.length} places</h3>
           <div className="compare-table">
             <table className="table">
-              <thead><tr><th>Guest-physical address</th><th className="right">Size</th></tr></thead>
+              <thead><tr><th>Guest-physical address</th><th className="right">Size</th>{named && <th>What lies there</th>}</tr></thead>
               <tbody>
-                {memory.slice(0, SHOWN).map(({ address, bytes }) => (
-                  <tr key={address}><td className="mono">0x{address.toString(16).padStart(9, '0')}</td><td className="right">{formatBytes(bytes)}</td></tr>
+                {memory.slice(0, SHOWN).map(({ address, bytes, owner }) => (
+                  <tr key={address}>
+                    <td className="mono">0x{address.toString(16).padStart(9, '0')}</td><td className="right">{formatBytes(bytes)}</td>
+                    {named && <td className="mono selectable">{owner ?? '-'}</td>}
+                  </tr>
                 ))}
               </tbody>
             </table>

@@ -29,7 +29,7 @@ export function SnapshotDetail({ snapshot, open }: DetailProps): ReactNode {
         <IconButton icon={Pencil} label="Rename and notes…" onClick={() => open({ kind: 'edit', snapshot })} />
         <IconButton icon={Trash2} label="Delete snapshot…" onClick={() => open({ kind: 'remove', snapshot })} />
       </header>
-      {snapshot.hasPicture && <Thumbnail snapshot={snapshot} />}
+      {snapshot.hasPicture && <Thumbnail vmId={snapshot.vmId} snapshotId={snapshot.id} />}
       <pre className="snapshot-screen selectable" aria-label="What its console showed">{screen === '' ? 'Its console showed nothing.' : screen}</pre>
       {notes !== '' && <p className="snapshot-notes selectable">{notes}</p>}
       <dl className="facts">

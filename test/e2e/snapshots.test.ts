@@ -1,9 +1,9 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { namelessControls, typeLine, useInterface, waitForText } from '../helpers/browser.ts';
+import { namelessControls, screenText, typeLine, useInterface, waitForText } from '../helpers/browser.ts';
 import { vanderpool } from '../helpers/command-line.ts';
 import { ext4Image } from '../helpers/debianVm.ts';
 import { driverGuest } from '../helpers/driver-guest.ts';
@@ -82,12 +82,22 @@ describe('snapshots in the interface', () => {
     expect(await namelessControls(page)).toEqual([]);
   });
 
-  it('two are compared by page, by field and by file', async () => {
+  it('two are compared by page, by field and by file, and by the names of what lies in the kernel', async () => {
+    await run('clear; grep -E " (_text|_stext|entry_SYSCALL_64|jiffies|_end|__bss_stop)$" /proc/kallsyms; echo sym""bols', /^symbols$/m);
+    writeFileSync(join(folder, 'kallsyms'), await screenText(page));
+    await page.getByRole('tab', { name: 'Snapshots' }).click();
+    await item('branch').click();
     await page.getByRole('button', { name: 'Compare…' }).click();
     await dialog().getByLabel('Compared with').selectOption({ label: 'other' });
     await dialog().getByRole('region', { name: 'Memory' }).waitFor();
     await dialog().getByRole('cell', { name: '/branch' }).waitFor();
     await dialog().getByRole('cell', { name: 'vcpu 0.instructions' }).waitFor();
+    const symbols = dialog().getByRole('textbox', { name: /^Symbols of its Linux/ });
+    await symbols.fill(join(folder, 'disk.img'));
+    await dialog().getByText(/has not the symbols of a 64-bit Linux kernel/).waitFor();
+    await symbols.fill(join(folder, 'kallsyms'));
+    await dialog().getByRole('columnheader', { name: 'What lies there' }).waitFor();
+    await dialog().getByRole('cell', { name: /jiffies/ }).first().waitFor();
     await page.keyboard.press('Escape');
     await dialog().waitFor({ state: 'detached' });
   });

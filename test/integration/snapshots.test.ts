@@ -61,6 +61,11 @@ describe('a snapshot of a running VM', () => {
     const { png } = await call('snapshot.picture', { vm: VM, snapshot: 'shown' });
     const header = Buffer.from(png ?? []);
     expect([header.toString('latin1', 1, 4), header.readUInt32BE(16) <= 480, header.readUInt32BE(20) <= 360]).toEqual(['PNG', true, true]);
+    const path = join(test.folder, 'shown.vpsnap');
+    await call('snapshot.export', { vm: VM, snapshot: 'shown', path });
+    const { id } = await call('snapshot.import', { path });
+    expect(await call('snapshot.picture', { vm: id, snapshot: null }), 'of the suspended VM that was imported').toEqual({ png });
+    expect(await call('snapshot.picture', { vm: VM, snapshot: null })).toEqual({ png: null });
     await call('vm.stop', { vm: VM, force: true });
     expect(await call('snapshot.take', { vm: VM, name: 'off' })).toMatchObject({ hasPicture: false });
     expect(await call('snapshot.picture', { vm: VM, snapshot: 'off' })).toEqual({ png: null });

@@ -1,8 +1,7 @@
 /** The slots of a machine, each with room for one card: root ports of bus 0. Those for cards are functions of device 28, one for each assigned device is a device from 16 on. */
 
 import { ContractError } from '../contract/errors.ts';
-import { DEVICES_MAXIMUM } from '../contract/device.ts';
-import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
+import { DEVICES_MAXIMUM, HOT_PLUG_SLOTS } from '../contract/limits.ts';
 import { RootPort, rootPortName } from '../platform/pci/rootPort.ts';
 import { deviceFunction } from '../platform/pci/host.ts';
 import type { PciFunction } from '../platform/pci/function.ts';

@@ -10,8 +10,11 @@ import { ZERO, STATE } from './layout.ts';
 type CodeSize = 16 | 32 | 64;
 
 const PAGE_SIZE = 4096;
-const ADDRESSING: Record<Form['addressing'], number> = { full: 0, base: 1, rip: 2, ripFar: 3 };
-const SIZE_BITS: Record<16 | 32 | 64, number> = { 16: 0, 32: 1, 64: 2 };
+const ADDRESSINGS = ['full', 'base', 'rip', 'ripFar'] as const satisfies readonly Form['addressing'][];
+const FULL = 0;
+const BASE = 1;
+export const RIP_RELATIVE = 2;
+const RIP_FAR = 3;
 
 export interface DecodedForm {
   readonly key: number;
@@ -23,20 +26,46 @@ export interface DecodedForm {
   readonly rexW: boolean;
 }
 
-/** The form of a decoded instruction. What a row's definition does not look at is normalised, so that fewer forms arise. */
+/** Whether the form has a memory operand: what a row's definition does not look at is normalised, here and below, so that fewer forms arise. */
+function hasMemory({ row, memory }: Decoded): boolean {
+  return memory && !row.has.nomem;
+}
+
+function opSizeOf({ row, opSize }: Decoded): 16 | 32 | 64 {
+  return row.sized ? opSize : 32;
+}
+
+function addressSizeOf(decoded: Decoded, codeSize: CodeSize): 16 | 32 | 64 {
+  return hasMemory(decoded) || decoded.row.has.addr ? decoded.addressSize : codeSize;
+}
+
+/** How the address of a form's memory operand is made: index of ADDRESSINGS. */
+export function addressingOf(decoded: Decoded, codeSize: CodeSize): number {
+  if (!hasMemory(decoded)) return FULL;
+  if (decoded.ripRelative) return decoded.displacement + PAGE_SIZE < 2 ** 31 ? RIP_RELATIVE : RIP_FAR;
+  return !decoded.hasIndex && (codeSize !== 64 || decoded.segment === ZERO - STATE) ? BASE : FULL;
+}
+
+/** 0 for 16 bits, 1 for 32, 2 for 64. */
+function sizeNumber(size: 16 | 32 | 64): number {
+  return size >> 5;
+}
+
+/** Names the form of a decoded instruction. Asked for every one of them: it makes no object. */
+export function formKey(decoded: Decoded, codeSize: CodeSize): number {
+  const { row } = decoded;
+  // The rows of one `+r` opcode differ in nothing but the register.
+  return (row.low > 0 ? row.id - row.low : row.id) * 8192 + (sizeNumber(opSizeOf(decoded)) | (sizeNumber(addressSizeOf(decoded, codeSize)) << 2) | (hasMemory(decoded) ? 16 : 0)
+    | (decoded.rexW && row.wide ? 32 : 0) | ((row.has.rep ? decoded.repeat : 0) << 6) | (addressingOf(decoded, codeSize) << 8) | (sizeNumber(codeSize) << 10));
+}
+
+/** The form of a decoded instruction. */
 export function formOf(decoded: Decoded, codeSize: CodeSize): DecodedForm {
   const { row } = decoded;
-  const opSize = row.sized ? decoded.opSize : 32;
-  const memory = decoded.memory && !row.has.nomem;
-  const addressSize = memory || row.has.addr ? decoded.addressSize : codeSize === 16 ? 16 : codeSize;
-  const addressing = !memory ? 'full' : decoded.ripRelative ? (decoded.displacement + PAGE_SIZE < 2 ** 31 ? 'rip' : 'ripFar')
-    : !decoded.hasIndex && (codeSize !== 64 || decoded.segment === ZERO - STATE) ? 'base' : 'full';
-  const repeat = row.has.rep ? decoded.repeat : 0;
-  const rexW = decoded.rexW && row.wide;
-  // The rows of one `+r` opcode differ in nothing but the register.
-  const key = (row.low > 0 ? row.id - row.low : row.id) * 8192 + (SIZE_BITS[opSize] | (SIZE_BITS[addressSize] << 2) | ((memory ? 1 : 0) << 4) | (rexW ? 32 : 0) | (repeat << 6)
-    | (ADDRESSING[addressing] << 8) | (SIZE_BITS[codeSize] << 10));
-  return { key, opSize, addressSize, memory, addressing, repeat, rexW };
+  return {
+    key: formKey(decoded, codeSize), opSize: opSizeOf(decoded), addressSize: addressSizeOf(decoded, codeSize), memory: hasMemory(decoded),
+    addressing: ADDRESSINGS[addressingOf(decoded, codeSize)]!, repeat: row.has.rep ? decoded.repeat : 0, rexW: decoded.rexW && row.wide,
+  };
 }
 
 /** The displacement as the instruction holds it, where it is not relative to the page. */

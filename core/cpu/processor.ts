@@ -17,6 +17,7 @@ import { JitManager } from './jit/manager.ts';
 import { exportedSignatures } from './helpers.ts';
 import type { HelperSignatures } from './helpers.ts';
 import { Translator } from './translator.ts';
+import type { TranslatorHelpers } from './translator.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import type { Program } from '../isa/ir.ts';
 import { PRIMARY_INTERRUPT_WINDOW, PRIMARY_NMI_WINDOW } from '../vmx/control-bits.ts';
@@ -197,12 +198,7 @@ export class Processor {
     this.sampleAddress = instance.exports['sampleAddress'] as (delta: number) => number;
     this.hot = hotPrograms({ long: HOT_LONG, legacy: HOT_LEGACY });
     this.profileTable = options.profile ? 0xf00000 : 0;
-    this.translator = new Translator(this.memory, {
-      allocateRun: (descriptor, count) => this.call('allocateRun', descriptor, count) >>> 0,
-      markDecoded: (descriptor, from, to) => { this.call('markDecoded', descriptor, from, to); },
-      fetchAddress: delta => this.call('fetchAddress', delta),
-      raiseError: (vector, error) => this.call('raiseError', vector, error),
-    }, this.hot.operations, (program, name) => this.compileCold(program, name), options.features);
+    this.translator = new Translator(this.memory, instance.exports as unknown as TranslatorHelpers, this.hot.operations, (program, name) => this.compileCold(program, name), options.features);
     if (options.jit === 'on' || options.jit === 'always') {
       this.jit = new JitManager({
         dumpFolder: options.dumpRegions,

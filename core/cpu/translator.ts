@@ -5,7 +5,7 @@ import { Decoder, DecodeFault, NeedMoreBytes } from '../isa/decoder.ts';
 import type { CodeSize, Decoded } from '../isa/decoder.ts';
 import type { Program } from '../isa/ir.ts';
 import { invalidRow, rowsOf } from '../isa/table/index.ts';
-import { buildProgram, formName, formOf, ownDisplacement } from './forms.ts';
+import { RIP_RELATIVE, addressingOf, buildProgram, formKey, formName, formOf, ownDisplacement } from './forms.ts';
 import { CODE_SIZE, CR4, GPR, RAM_BASE, SS, STEP_RECORDS } from './layout.ts';
 import {
   OP_CROSS, OP_GOTO, OP_RELOOKUP, OP_STOP, RECORD_SIZE, R_AUX, R_DISPLACEMENT, R_E, R_G, R_IMMEDIATE, R_INDEX, R_LENGTH, R_OFFSET, R_OP,
@@ -18,10 +18,11 @@ const SIZES: readonly CodeSize[] = [16, 32, 64];
 const CR4_LA57 = 0x1000;
 const STACK_INSTRUCTION = /^(?:PUSH|POP(?!CNT)|CALL|RET|ENTER|LEAVE|IRET)/;
 
+/** Of core/cpu/assembly; addresses come with a sign. */
 export interface TranslatorHelpers {
   allocateRun(descriptor: number, count: number): number;
   markDecoded(descriptor: number, from: number, to: number): void;
-  /** Guest-physical address of the instruction byte at RIP + delta, 0xffffffff when a fault is pending. */
+  /** Guest-physical address of the instruction byte at RIP + delta, -1 when a fault is pending. */
   fetchAddress(delta: number): number;
   raiseError(vector: number, error: number): number;
 }
@@ -44,6 +45,10 @@ export class Translator {
   private readonly compile: FormCompiler;
   private readonly hot: ReadonlyMap<string, number>;
   private readonly scratch = new DataView(new ArrayBuffer(RECORD_SIZE * (RUN_LIMIT + 2)));
+  private readonly scratchWords = new Int32Array(this.scratch.buffer);
+  private readonly words: Int32Array;
+  /** Offsets in their page of the instructions of a run. */
+  private readonly offsets = new Uint16Array(RUN_LIMIT);
   private readonly straddle = new Uint8Array(32);
   instructionsDecoded = 0;
   /** Offsets in a page at which a debugger looks: a stop stands there in place of the instruction (debug.ts). */
@@ -53,6 +58,7 @@ export class Translator {
   constructor(memory: WebAssembly.Memory, helpers: TranslatorHelpers, hot: ReadonlyMap<string, number>, compile: FormCompiler, features?: ReadonlySet<string>) {
     this.decoder = new Decoder(rowsOf(features), invalidRow);
     this.bytes = new Uint8Array(memory.buffer);
+    this.words = new Int32Array(memory.buffer);
     this.view = new DataView(memory.buffer);
     this.helpers = helpers;
     this.hot = hot;
@@ -65,12 +71,13 @@ export class Translator {
   }
 
   private operation(decoded: Decoded, codeSize: CodeSize): number {
-    const shape = formOf(decoded, codeSize);
-    const known = this.operations.get(shape.key);
+    const key = formKey(decoded, codeSize);
+    const known = this.operations.get(key);
     if (known !== undefined) return known;
+    const shape = formOf(decoded, codeSize);
     const name = formName(decoded, shape, codeSize);
     const operation = this.hot.get(name) ?? this.compile(buildProgram(decoded, shape, codeSize), name);
-    this.operations.set(shape.key, operation);
+    this.operations.set(key, operation);
     this.names.set(operation, name);
     return operation;
   }
@@ -86,8 +93,9 @@ export class Translator {
     const start = gpa & (PAGE_SIZE - 1);
     const host = hostOf(page);
     const table = this.view.getUint32(descriptor + this.view.getUint32(CODE_SIZE, true) * 4, true);
-    const offsets: number[] = [];
+    const { offsets } = this;
     let count = 0;
+    let instructions = 0;
     let at = start;
     let ended = false;
     while (!ended && count < RUN_LIMIT && at < PAGE_SIZE) {
@@ -114,15 +122,16 @@ export class Translator {
         break;
       }
       this.record(count, decoded, at, codeSize);
-      offsets[count++] = at;
+      offsets[instructions++] = at;
+      count++;
       at += decoded.length;
       ended = decoded.row.has.ends;
     }
     if (this.scratch.getUint16((count - 1) * RECORD_SIZE + R_OP, true) !== OP_GOTO) this.pseudo(count++, OP_RELOOKUP, at, 0);
     const first = this.place(descriptor, count);
-    for (let i = 0; i < offsets.length; i++) this.view.setUint32(table + offsets[i]! * 4, first + i * RECORD_SIZE, true);
+    for (let i = 0; i < instructions; i++) this.view.setUint32(table + offsets[i]! * 4, first + i * RECORD_SIZE, true);
     this.helpers.markDecoded(descriptor, start, at);
-    this.instructionsDecoded += offsets.length;
+    this.instructionsDecoded += instructions;
     return first;
   }
 
@@ -188,7 +197,7 @@ export class Translator {
     if (codeSize !== 64 && !this.endsWithinCode(decoded)) return 0;
     this.record(0, decoded, offset, codeSize);
     this.pseudo(1, end, offset + decoded.length, 0);
-    this.bytes.set(new Uint8Array(this.scratch.buffer, 0, 2 * RECORD_SIZE), STEP_RECORDS);
+    this.copyRecords(2, STEP_RECORDS);
     return STEP_RECORDS;
   }
 
@@ -230,9 +239,15 @@ export class Translator {
   }
 
   private place(descriptor: number, count: number): number {
-    const first = this.helpers.allocateRun(descriptor, count) + RECORD_SIZE;
-    this.bytes.set(new Uint8Array(this.scratch.buffer, 0, count * RECORD_SIZE), first);
+    const first = (this.helpers.allocateRun(descriptor, count) >>> 0) + RECORD_SIZE;
+    this.copyRecords(count, first);
     return first;
+  }
+
+  /** Runs are short: a loop takes less than making an array of them does. */
+  private copyRecords(count: number, to: number): void {
+    const { words, scratchWords } = this;
+    for (let i = 0, at = to >>> 2; i < count * (RECORD_SIZE / 4); i++, at++) words[at] = scratchWords[i]!;
   }
 
   private pseudo(index: number, operation: number, offset: number, aux: number): void {
@@ -257,7 +272,7 @@ export class Translator {
     view.setUint16(base + R_SCALE, decoded.scale, true);
     view.setInt32(base + R_IMMEDIATE, decoded.immediateLow, true);
     view.setInt32(base + R_IMMEDIATE + 4, decoded.immediateHigh, true);
-    const fromPage = row.has.relative || (decoded.ripRelative && formOf(decoded, codeSize).addressing === 'rip');
+    const fromPage = row.has.relative || (decoded.ripRelative && addressingOf(decoded, codeSize) === RIP_RELATIVE);
     const displacement = fromPage ? decoded.displacement + offset : ownDisplacement(decoded);
     view.setInt32(base + R_DISPLACEMENT, displacement, true);
     // A branch may reach a little further than 32 bits from the page's first byte.

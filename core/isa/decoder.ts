@@ -2,6 +2,10 @@
  * The instruction decoder: bytes to row, form and operand fields. Driven by the rows; knows only the encoding rules
  * (SDM 2A, chapter 2).
  */
+import {
+  CONTEXT_LONG, CONTEXT_MODRM_REGISTER, CONTEXT_PREFIX_SHIFT, CONTEXT_REX_B, CONTEXT_VVVV, CONTEXT_W, candidateOf, opcodeIndex, opcodeMap, registerFile,
+} from './opcodeMap.ts';
+import type { Candidate, Opcode, RegisterFile } from './opcodeMap.ts';
 import type { Row } from './rows.ts';
 import { spreadSelectors } from './selectors.ts';
 import { CS, DS, ES, FS, GS, SEGMENTS, SEGMENT_SIZE, SS, STATE, XMM, X87, ZERO } from '../cpu/layout.ts';
@@ -9,13 +13,21 @@ import { CS, DS, ES, FS, GS, SEGMENTS, SEGMENT_SIZE, SS, STATE, XMM, X87, ZERO }
 export const MAX_LENGTH = 15;
 const ZERO_SLOT = ZERO - STATE;
 const SEGMENT_SLOT = SEGMENTS - STATE;
-/** The opcode maps of VEX-coded instructions lie behind the four legacy ones. */
-const VEX_MAPS = 1024;
 const VEX_L = 4;
 const VEX_VVVV = 0x78;
-const UNDEFINED_VEX = -1;
-const NO_ROWS: readonly Row[] = [];
-const MANDATORY_PREFIXES = ['NP', '66', 'F3', 'F2'] as const;
+const NO_OPCODE: Opcode = { candidates: [], hasModrm: false };
+/** BX+SI BX+DI BP+SI BP+DI SI DI BP BX. */
+const BASES16 = [3, 3, 5, 5, 6, 7, 5, 3];
+const INDEXES16 = [6, 7, 6, 7, -1, -1, -1, -1];
+
+/** What a legacy prefix is; those of segments by the segment's number behind `segment`. */
+const prefixKind = { none: 0, operand: 1, address: 2, lock: 3, repeatEqual: 4, repeatUnequal: 5, segment: 8 } as const;
+const PREFIXES = new Uint8Array(256);
+for (const [byte, kind] of [
+  [0x66, prefixKind.operand], [0x67, prefixKind.address], [0xf0, prefixKind.lock], [0xf3, prefixKind.repeatEqual], [0xf2, prefixKind.repeatUnequal],
+  [0x2e, prefixKind.segment + CS], [0x36, prefixKind.segment + SS], [0x3e, prefixKind.segment + DS], [0x26, prefixKind.segment + ES],
+  [0x64, prefixKind.segment + FS], [0x65, prefixKind.segment + GS],
+] as const) PREFIXES[byte] = kind;
 
 /** The decoder's result; one object is reused. Register fields are offsets from STATE. */
 export interface Decoded {
@@ -54,10 +66,9 @@ export class DecodeFault extends Error {
 
 export type CodeSize = 16 | 32 | 64;
 
-/** Rows by map and opcode byte. */
 export class Decoder {
-  private readonly candidates: Row[][] = [];
-  private readonly invalid: Row;
+  private readonly opcodes: readonly Opcode[];
+  private readonly invalid: Candidate;
   readonly out: Decoded;
   private bytes: Uint8Array = new Uint8Array(0);
   private at = 0;
@@ -66,13 +77,8 @@ export class Decoder {
 
   /** `invalid` is the row that raises #UD. */
   constructor(rows: readonly Row[], invalid: Row) {
-    for (let i = 0; i < 2 * VEX_MAPS; i++) this.candidates.push([]);
-    for (const row of rows) this.candidates[(row.vex ? VEX_MAPS : 0) | (row.map << 8) | row.byte]!.push(row);
-    // A row with more conditions is asked first.
-    const weight = (row: Row): number => (row.modrm >= 0 ? 8 : 0) + (row.digit >= 0 ? 4 : 0) + (row.prefix !== 'none' ? 2 : 0) + (row.w >= 0 ? 1 : 0)
-      + (row.has.mem || row.has.reg ? 1 : 0);
-    for (const list of this.candidates) list.sort((a, b) => weight(b) - weight(a));
-    this.invalid = invalid;
+    this.opcodes = opcodeMap(rows);
+    this.invalid = candidateOf(invalid);
     this.out = {
       row: invalid, length: 1, opSize: 32, addressSize: 32, memory: false, rexW: false, repeat: 0, lock: false, ripRelative: false,
       hasIndex: false, g: 0, e: 0, index: ZERO_SLOT, scale: 0, segment: ZERO_SLOT, segmentNumber: DS, displacement: 0, immediateLow: 0,
@@ -82,7 +88,7 @@ export class Decoder {
 
   private u8(): number {
     if (this.at - this.start >= MAX_LENGTH) throw new DecodeFault(13);
-    if (this.at >= this.end) throw new NeedMoreBytes();
+    if (this.at >= this.end) throw NEED_MORE_BYTES;
     return this.bytes[this.at++]!;
   }
 
@@ -113,25 +119,24 @@ export class Decoder {
     let byte: number;
     for (;;) {
       byte = this.u8();
-      if (byte === 0x66) operandPrefix = true;
-      else if (byte === 0x67) addressPrefix = true;
-      else if (byte === 0xf0) out.lock = true;
-      else if (byte === 0xf3) repeat = 1;
-      else if (byte === 0xf2) repeat = 2;
-      else if (byte === 0x2e) override = codeSize === 64 ? (override >= FS ? override : -1) : CS;
-      else if (byte === 0x36) override = codeSize === 64 ? (override >= FS ? override : -1) : SS;
-      else if (byte === 0x3e) override = codeSize === 64 ? (override >= FS ? override : -1) : DS;
-      else if (byte === 0x26) override = codeSize === 64 ? (override >= FS ? override : -1) : ES;
-      else if (byte === 0x64) override = FS;
-      else if (byte === 0x65) override = GS;
-      else if (codeSize === 64 && byte >= 0x40 && byte <= 0x4f) {
+      const kind = PREFIXES[byte]!;
+      if (kind === prefixKind.none) {
+        if (codeSize !== 64 || (byte & 0xf0) !== 0x40) break;
         rex = byte;
         continue;
-      } else break;
+      }
+      if (kind === prefixKind.operand) operandPrefix = true;
+      else if (kind === prefixKind.address) addressPrefix = true;
+      else if (kind === prefixKind.lock) out.lock = true;
+      else if (kind === prefixKind.repeatEqual) repeat = 1;
+      else if (kind === prefixKind.repeatUnequal) repeat = 2;
+      // In 64-bit code the others are ignored.
+      else if (codeSize !== 64 || kind >= prefixKind.segment + FS) override = kind - prefixKind.segment;
       rex = 0; // REX counts only directly before the opcode
     }
     let map = 0;
     let vex = 0;
+    let known = true;
     if ((byte === 0xc4 || byte === 0xc5) && this.isVex(codeSize)) {
       // No other prefix but those of segment and address size may come before VEX.
       const allowed = !operandPrefix && repeat === 0 && !out.lock && rex === 0;
@@ -140,8 +145,7 @@ export class Decoder {
       map = (vex >> 8) & 31;
       byte = this.u8();
       // The opcode of an undefined map decodes to nothing.
-      if (!allowed || map === 0 || map > 3 || (vex & VEX_L) !== 0) byte = UNDEFINED_VEX;
-      map &= 3;
+      known = allowed && map > 0 && map <= 3 && (vex & VEX_L) === 0;
     } else if (byte === 0x0f) {
       byte = this.u8();
       map = 1;
@@ -154,15 +158,16 @@ export class Decoder {
     out.rexW = rexW;
     out.repeat = repeat;
     out.addressSize = codeSize === 64 ? (addressPrefix ? 32 : 64) : (codeSize === 32) !== addressPrefix ? 32 : 16;
-    const candidates = byte === UNDEFINED_VEX ? NO_ROWS : this.candidates[(vex ? VEX_MAPS : 0) | (map << 8) | byte]!;
-    let modrm = -1;
-    const modrmAt = this.at;
-    if (candidates.length > 0 && candidates.some(row => row.hasModrm)) {
+    const opcode = known ? this.opcodes[opcodeIndex(vex !== 0, map, byte)]! : NO_OPCODE;
+    let modrm = 0;
+    if (opcode.hasModrm) {
       modrm = this.u8();
-      this.at = modrmAt;
+      this.at--;
     }
-    const mandatory = vex ? MANDATORY_PREFIXES[vex & 3]! : repeat === 1 ? 'F3' : repeat === 2 ? 'F2' : operandPrefix ? '66' : 'NP';
-    const row = this.choose(candidates, modrm, mandatory, operandPrefix, rex, codeSize, vex);
+    const prefix = vex ? vex & 3 : repeat !== 0 ? repeat + 1 : operandPrefix ? 1 : 0;
+    const candidate = this.choose(opcode, modrm | (prefix << CONTEXT_PREFIX_SHIFT) | (rexW ? CONTEXT_W : 0) | ((rex & 1) !== 0 ? CONTEXT_REX_B : 0)
+      | (codeSize === 64 ? CONTEXT_LONG : 0) | (modrm >= 0xc0 ? CONTEXT_MODRM_REGISTER : 0) | ((vex & VEX_VVVV) !== 0 ? CONTEXT_VVVV : 0));
+    const { row } = candidate;
     out.row = row;
     out.memory = false;
     out.ripRelative = false;
@@ -175,7 +180,7 @@ export class Decoder {
     out.e = ZERO_SLOT;
     out.index = ZERO_SLOT;
     out.scale = 0;
-    out.modrm = modrm < 0 ? 0 : modrm;
+    out.modrm = modrm;
     const usesSixtySix = row.prefix === '66';
     if (codeSize === 64) {
       if (row.has.f64) out.opSize = 64;
@@ -183,20 +188,16 @@ export class Decoder {
       else if (operandPrefix && !usesSixtySix) out.opSize = 16;
       else out.opSize = row.has.d64 ? 64 : 32;
     } else out.opSize = (codeSize === 32) !== (operandPrefix && !usesSixtySix) ? 32 : 16;
-    if (row === this.invalid) {
+    if (row === this.invalid.row) {
       // The length of an undefined instruction does not matter: it faults.
       out.length = this.at - this.start;
       out.lock = false;
       return out;
     }
-    out.segmentNumber = override >= 0 ? override : DS;
     this.setSegment(out, override, DS, codeSize);
-    if (row.hasModrm) this.operandsOf(row, rex, codeSize, override);
-    else if (row.low >= 0 && row.letters.some(letter => letter[0] === 'Z')) {
-      const number = (byte & 7) | ((rex & 1) << 3);
-      out.e = row.letters.includes('Zb') ? this.byteRegister(number, rex) : number * 8;
-    }
-    this.immediates(row, codeSize);
+    if (row.hasModrm) this.operandsOf(candidate, rex, codeSize, override);
+    else if (candidate.low !== registerFile.none) out.e = this.registerSlot(candidate.low, (byte & 7) | ((rex & 1) << 3), rex);
+    if (candidate.immediates.length > 0) this.immediates(candidate, codeSize);
     if (row.vex) out.aux = ((vex >> 3) & (codeSize === 64 ? 15 : 7)) * 8;
     // The x87 instructions record their opcode and operand.
     if (row.has.x87) out.aux = out.modrm | (out.segmentNumber << 8);
@@ -209,7 +210,7 @@ export class Decoder {
       if (codeSize !== 64 && out.opSize === 16) out.immediateLow = 0xffff;
     } else if (out.ripRelative) out.displacement += out.length;
     if (out.lock && !(row.has.lock && out.memory)) {
-      out.row = this.invalid;
+      out.row = this.invalid.row;
       out.memory = false;
     }
     return out;
@@ -233,26 +234,10 @@ export class Decoder {
     return fields | (map << 8) | (rex << 16) | (1 << 20);
   }
 
-  private choose(candidates: readonly Row[], modrm: number, mandatory: string, operandPrefix: boolean, rex: number, codeSize: CodeSize, vex: number): Row {
-    const rexW = (rex & 8) !== 0;
-    for (const row of candidates) {
-      // VEX.vvvv must be 1111b when it names no operand; it is kept inverted.
-      if (row.vex && !row.usesVvvv && (vex & VEX_VVVV) !== 0) continue;
-      if (row.prefix !== 'none') {
-        if (row.prefix !== mandatory && !(row.prefix === '66' && operandPrefix && mandatory === '66')) continue;
-      }
-      if (row.w >= 0 && (row.w === 1) !== rexW) continue;
-      if (row.modrm >= 0 && row.modrm !== modrm) continue;
-      if (row.digit >= 0 && row.digit !== ((modrm >> 3) & 7)) continue;
-      if (row.hasModrm && row.modrm < 0) {
-        const isRegister = modrm >= 0xc0;
-        if (row.has.mem && isRegister) continue;
-        if (row.has.reg && !isRegister && !row.has.anymod) continue;
-      }
-      if (codeSize === 64 ? row.has.i64 : row.has.o64) continue;
-      if (row.has.norep && (mandatory === 'F3' || mandatory === 'F2')) continue;
-      if (row.has.norexb && (rex & 1) !== 0) continue;
-      return row;
+  private choose({ candidates }: Opcode, context: number): Candidate {
+    for (let i = 0; i < candidates.length; i++) {
+      const candidate = candidates[i]!;
+      if ((context & candidate.mask) === candidate.value) return candidate;
     }
     return this.invalid;
   }
@@ -267,32 +252,25 @@ export class Decoder {
     out.segment = codeSize === 64 && number < FS ? ZERO_SLOT : SEGMENT_SLOT + number * SEGMENT_SIZE;
   }
 
-  private registerSlot(letter: string, number: number, rex: number): number {
-    switch (letter[0]) {
-      case 'V': case 'W': case 'U': return XMM - STATE + number * 16;
-      case 'P': case 'Q': case 'N': return X87 - STATE + (number & 7) * 16;
-      case 'S': return SEGMENT_SLOT + (number & 7) * SEGMENT_SIZE;
-      case 'C': case 'D': return number;
-      default: return letter.endsWith('b') ? this.byteRegister(number, rex) : number * 8;
+  private registerSlot(file: RegisterFile, number: number, rex: number): number {
+    switch (file) {
+      case registerFile.general: return number * 8;
+      case registerFile.byte: return this.byteRegister(number, rex);
+      case registerFile.xmm: return XMM - STATE + number * 16;
+      case registerFile.x87: return X87 - STATE + (number & 7) * 16;
+      case registerFile.segment: return SEGMENT_SLOT + (number & 7) * SEGMENT_SIZE;
+      case registerFile.number: return number;
+      default: return 0;
     }
   }
 
-  private operandsOf(row: Row, rex: number, codeSize: CodeSize, override: number): void {
+  private operandsOf({ row, reg, rm }: Candidate, rex: number, codeSize: CodeSize, override: number): void {
     const out = this.out;
     const modrm = this.u8();
-    const mod = modrm >> 6;
-    const reg = ((modrm >> 3) & 7) | ((rex & 4) << 1);
-    for (const letter of row.letters) {
-      if ('GVPSCD'.includes(letter[0]!) && letter.length > 1 && letter !== 'DX' && letter !== 'CL') out.g = this.registerSlot(letter, reg, rex);
-    }
-    if (row.has.xreg) out.g = reg;
+    out.g = this.registerSlot(reg, ((modrm >> 3) & 7) | ((rex & 4) << 1), rex);
     if (row.modrm >= 0) return;
-    if (mod === 3 || row.has.anymod) {
-      const number = (modrm & 7) | ((rex & 1) << 3);
-      out.e = number * 8;
-      for (const letter of row.letters) {
-        if ('EWQRNUM'.includes(letter[0]!) && letter.length > 1) out.e = this.registerSlot(letter, number, rex);
-      }
+    if (modrm >= 0xc0 || row.has.anymod) {
+      out.e = this.registerSlot(rm, (modrm & 7) | ((rex & 1) << 3), rex);
       return;
     }
     out.memory = true;
@@ -304,19 +282,17 @@ export class Decoder {
     const out = this.out;
     const mod = modrm >> 6;
     const rm = modrm & 7;
-    // BX+SI BX+DI BP+SI BP+DI SI DI BP BX; 16-bit registers: the sum is wrapped, so reading more of them does no harm.
-    const BASES = [3, 3, 5, 5, 6, 7, 5, 3];
-    const INDEXES = [6, 7, 6, 7, -1, -1, -1, -1];
+    // 16-bit registers: the sum is wrapped, so reading more of them does no harm.
     let segment = DS;
     if (mod === 0 && rm === 6) {
       out.displacement = this.u16();
     } else {
-      out.e = BASES[rm]! * 8;
-      if (INDEXES[rm]! >= 0) {
-        out.index = INDEXES[rm]! * 8;
+      out.e = BASES16[rm]! * 8;
+      if (INDEXES16[rm]! >= 0) {
+        out.index = INDEXES16[rm]! * 8;
         out.hasIndex = true;
       }
-      if (BASES[rm] === 5) segment = SS;
+      if (BASES16[rm] === 5) segment = SS;
       if (mod === 1) out.displacement = (this.u8() << 24) >> 24;
       else if (mod === 2) out.displacement = this.u16();
     }
@@ -357,10 +333,10 @@ export class Decoder {
     this.setSegment(out, override, segment, codeSize);
   }
 
-  private immediates(row: Row, codeSize: CodeSize): void {
+  private immediates({ row, immediates }: Candidate, codeSize: CodeSize): void {
     const out = this.out;
     let first = true;
-    for (const letter of row.letters) {
+    for (const letter of immediates) {
       let low: number;
       let high: number | null = null;
       switch (letter) {
@@ -408,4 +384,7 @@ export class NeedMoreBytes extends Error {
     super('instruction continues beyond the page');
   }
 }
+
+/** One for all: pages end within instructions all the time, and what made it would walk the stack. */
+const NEED_MORE_BYTES = new NeedMoreBytes();
 

@@ -32,11 +32,15 @@ import type { Definition } from './ops.ts';
 import type { Form } from './values.ts';
 import type { OperandKind } from './operands.ts';
 
-const FLAGS = [
-  'lock', 'cpl0', 'ud3', 'prot', 'i64', 'o64', 'd64', 'f64', 'mem', 'reg', 'anymod', 'xreg', 'nomem', 'rep', 'norep', 'norexb', 'addr', 'size', 'x87', 'mmx', 'sse',
-  'xsave', 'modrm', 'rexw', 'hot', 'ends', 'selectors', 'relative', 'string',
-] as const;
-export type RowFlags = Readonly<Record<typeof FLAGS[number], boolean>>;
+/** Written out, as V8 looks slowly into objects that were made from a list. */
+const flagsWhere = (is: (flag: string) => boolean) => ({
+  lock: is('lock'), cpl0: is('cpl0'), ud3: is('ud3'), prot: is('prot'), i64: is('i64'), o64: is('o64'), d64: is('d64'), f64: is('f64'), mem: is('mem'), reg: is('reg'),
+  anymod: is('anymod'), xreg: is('xreg'), nomem: is('nomem'), rep: is('rep'), norep: is('norep'), norexb: is('norexb'), addr: is('addr'), size: is('size'), x87: is('x87'),
+  mmx: is('mmx'), sse: is('sse'), xsave: is('xsave'), modrm: is('modrm'), rexw: is('rexw'), hot: is('hot'), ends: is('ends'), selectors: is('selectors'),
+  relative: is('relative'), string: is('string'),
+});
+export type RowFlags = Readonly<ReturnType<typeof flagsWhere>>;
+const FLAGS: ReadonlySet<string> = new Set(Object.keys(flagsWhere(() => false)));
 
 export interface RowSpec {
   readonly opcode: string;
@@ -79,9 +83,9 @@ export function row(opcode: string, name: string, operands: string, flags: strin
 
 function flagsOf(text: string): RowFlags {
   const words = text.split(' ').filter(word => word !== '');
-  const unknown = words.find(word => !(FLAGS as readonly string[]).includes(word));
+  const unknown = words.find(word => !FLAGS.has(word));
   if (unknown !== undefined) throw new Error(`unknown flag '${unknown}'`);
-  return Object.fromEntries(FLAGS.map(flag => [flag, words.includes(flag)])) as RowFlags;
+  return flagsWhere(flag => words.includes(flag));
 }
 
 const MODRM_LETTERS = /^[EGMNPQUVWRSCD]/;

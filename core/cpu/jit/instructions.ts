@@ -13,7 +13,9 @@ export interface Instruction {
 }
 
 interface Known {
-  readonly bytes: Uint8Array;
+  /** Where its bytes begin in `kept`. */
+  readonly at: number;
+  readonly length: number;
   readonly instruction: Instruction | null;
 }
 
@@ -25,6 +27,8 @@ interface FormFacts {
 
 /** Beyond it all are forgotten: each takes some 500 bytes. */
 const LIMIT = 16_384;
+/** Room for the bytes of one. */
+const BYTES = 16;
 const SIZE_BITS: Readonly<Record<CodeSize, number>> = { 16: 0, 32: 1, 64: 2 };
 
 /** Value helpers that look at nothing but their arguments; programs that call others are left to the interpreter. */
@@ -34,6 +38,8 @@ export class InstructionCache {
   private readonly memory: Uint8Array;
   private readonly decoder: Decoder;
   private readonly known = new Map<number, Known>();
+  /** Bytes of the known instructions. */
+  private readonly kept = new Uint8Array(LIMIT * BYTES);
   private readonly forms = new Map<number, FormFacts>();
 
   constructor(memory: Uint8Array, decoder: Decoder) {
@@ -45,7 +51,7 @@ export class InstructionCache {
   at(place: number, limit: number, codeSize: CodeSize): Instruction | null {
     const key = place * 4 + SIZE_BITS[codeSize];
     const known = this.known.get(key);
-    if (known && this.holds(place, known.bytes)) return known.instruction;
+    if (known && this.holds(place, known)) return known.instruction;
     let decoded: Decoded;
     try {
       decoded = { ...this.decoder.decode(this.memory, place, limit, codeSize) };
@@ -55,13 +61,15 @@ export class InstructionCache {
     }
     const { program, compilable, callsHelper } = this.factsOf(decoded, codeSize);
     const instruction = compilable ? { decoded, program, callsHelper } : null;
-    if (this.known.size >= LIMIT) this.known.clear();
-    this.known.set(key, { bytes: this.memory.slice(place, place + decoded.length), instruction });
+    if (!known && this.known.size >= LIMIT) this.known.clear();
+    const at = known?.at ?? this.known.size * BYTES;
+    for (let i = 0; i < decoded.length; i++) this.kept[at + i] = this.memory[place + i]!;
+    this.known.set(key, { at, length: decoded.length, instruction });
     return instruction;
   }
 
-  private holds(place: number, bytes: Uint8Array): boolean {
-    for (let i = 0; i < bytes.length; i++) if (this.memory[place + i] !== bytes[i]) return false;
+  private holds(place: number, { at, length }: Known): boolean {
+    for (let i = 0; i < length; i++) if (this.memory[place + i] !== this.kept[at + i]) return false;
     return true;
   }
 

@@ -16,6 +16,7 @@ import { dumpRegion } from './dump.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
 import { analyse } from './flow.ts';
 import { Heat } from './heat.ts';
+import type { Prospect } from './heat.ts';
 import { InstructionCache } from './instructions.ts';
 import { compileRegion } from './region.ts';
 
@@ -34,8 +35,8 @@ const COST = 1;
 /** The same for a large region, in samples of the small one, each some 10 microseconds; and how many there are before it is asked. */
 const LARGE_COST = 4;
 const LARGE_MARKS = 64;
-/** Marks that a block lacks for good, as nothing of it can be compiled. */
-const REFUSED = 1 << 12;
+/** Of a block of which nothing can be compiled: it does not pay. */
+const REFUSED: Prospect = { keys: [], cost: 1 << 12 };
 /** Ranges that cross pages between two samples before a region is compiled without: each costs as much as some hundred instructions. */
 const CROSSING_LIMIT = 16;
 /**
@@ -232,15 +233,17 @@ export class JitManager {
   /** Whether as much time was spent in the blocks of a region on its entry's page as compiling them takes. */
   private smallPays(gpa: number, region: Region, size: number, instructions: number): boolean {
     const page = gpa - (gpa & 4095);
-    const keys = new Set<number>();
+    const keys: number[] = [];
     for (const key of region.blocks.keys()) {
       const offset = keyOffset(key);
-      if (offset >= 0 && offset < 4096) keys.add(Heat.key(page + offset, size));
+      // A callee has blocks in several contexts.
+      if (offset >= 0 && offset < 4096 && !keys.includes(Heat.key(page + offset, size))) keys.push(Heat.key(page + offset, size));
     }
-    const lacking = instructions * COST - this.heat.sum(keys);
-    if (lacking > 0) this.heat.postpone(Heat.key(gpa, size), lacking);
-    else this.heat.cool(keys);
-    return lacking <= 0;
+    const prospect = { keys, cost: instructions * COST };
+    const pays = this.heat.lacking(prospect) <= 0;
+    if (pays) this.heat.cool(keys);
+    else this.heat.postpone(Heat.key(gpa, size), prospect);
+    return pays;
   }
 
   private source(gpa: number, table: number, size: number, distance: number, selective: boolean): DiscoverySource {

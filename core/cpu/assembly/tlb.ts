@@ -52,12 +52,14 @@ const LOG_OVERFLOWED: u32 = TLB_LOG_CAPACITY + 1;
 /**
  * The distance of the bank in use from the first. What goes with the tables is a ledger in each bank:
  * LARGE: one bit for each hash of a 4 MiB region from which a piece of a large page was installed (INVLPG scans only those); HUGE: the same
- * for regions of 1 GiB; GUARDED: supervisor entries of user pages, usable only while EFLAGS.AC is set (SMAP), with their count and whether
+ * for regions of 1 GiB; PIECES: the entries of such pieces while they are few (INVLPG looks at them alone); GUARDED: supervisor entries of user pages, usable only while EFLAGS.AC is set (SMAP), with their count and whether
  * they are switched off; the entries in the log and the code size of the execute tables while the bank is not in use.
  */
 export let bank: u32 = 0;
 const LARGE: usize = 0;
+const LARGE_HASHES: u32 = 2047;
 const HUGE: usize = 256;
+const HUGE_HASHES: u64 = 63;
 const GUARDED: usize = 264;
 const GUARDED_CAPACITY: u32 = 16;
 const GUARDED_COUNT: usize = 328;
@@ -66,6 +68,11 @@ const KEPT_LOG_COUNT: usize = 336;
 const KEPT_CODE_SIZE: usize = 340;
 /** Nonzero while every entry is in the log, or empty: no global one was installed since the tables were emptied. */
 const ALL_LOGGED: usize = 344;
+const PIECES_COUNT: usize = 348;
+const PIECES: usize = 352;
+const PIECES_CAPACITY: u32 = 16;
+/** There were more. */
+const PIECES_OVERFLOWED: u32 = PIECES_CAPACITY + 1;
 let ledger: usize = TLB_LEDGER;
 let log: u32 = TLB_LOG;
 /** The end of the banks that were ever in use, those never used in between included. */
@@ -180,6 +187,7 @@ export function flushAll(): void {
   else clearTables();
   memory.fill(ledger + LARGE, 0, 256);
   store<u64>(ledger, 0, HUGE);
+  store<u32>(ledger, 0, PIECES_COUNT);
   store<u32>(ledger, 0, GUARDED_COUNT);
   store<u32>(ledger, 0, GUARDED_PARKED);
   nextEpoch();
@@ -244,7 +252,10 @@ export function installEntry(entry: u32, page: u64, value: u32, kind: u32): void
   const logged = load<u32>(entry, 12) & ENTRY_LOGGED;
   store<u64>(entry, 0 - page);
   store<u32>(entry, value, 8);
-  if (kind & (ENTRY_LARGE | ENTRY_HUGE)) noteLarge(page, kind);
+  if (kind & (ENTRY_LARGE | ENTRY_HUGE)) {
+    noteLarge(page, kind);
+    notePiece(entry);
+  }
   if (kind & ENTRY_GLOBAL) store<u32>(ledger, 0, ALL_LOGGED);
   if (kind & ENTRY_GLOBAL || logged) {
     store<u32>(entry, kind | logged, 12);
@@ -263,12 +274,40 @@ export function installEntry(entry: u32, page: u64, value: u32, kind: u32): void
 
 function noteLarge(page: u64, kind: u32): void {
   if (kind & ENTRY_HUGE) {
-    store<u64>(ledger, load<u64>(ledger, HUGE) | ((<u64>1) << ((page >> 30) & 63)), HUGE);
+    store<u64>(ledger, load<u64>(ledger, HUGE) | ((<u64>1) << ((page >> 30) & HUGE_HASHES)), HUGE);
     return;
   }
-  const bit = <u32>(page >> 22) & 2047;
+  const bit = <u32>(page >> 22) & LARGE_HASHES;
   const byte = ledger + LARGE + (bit >>> 3);
   store<u8>(byte, load<u8>(byte) | (<u8>1 << <u8>(bit & 7)));
+}
+
+function notePiece(entry: u32): void {
+  let count = load<u32>(ledger, PIECES_COUNT);
+  if (count == PIECES_OVERFLOWED) return;
+  for (let i: u32 = 0; i < count; i++) if (load<u32>(ledger + PIECES + (i << 2)) == entry) return;
+  if (count == PIECES_CAPACITY) count = dropPieces(0, false);
+  if (count < PIECES_CAPACITY) store<u32>(ledger + PIECES + (count << 2), entry);
+  store<u32>(ledger, count + 1, PIECES_COUNT);
+}
+
+/** Forgets the pieces that are none any more, and with `only` drops those of the large page that holds `la`; returns how many are left. */
+function dropPieces(la: u64, only: bool): u32 {
+  const count = load<u32>(ledger, PIECES_COUNT);
+  let kept: u32 = 0;
+  for (let i: u32 = 0; i < count; i++) {
+    const entry = load<u32>(ledger + PIECES + (i << 2));
+    const kind = load<u32>(entry, 12) & (ENTRY_LARGE | ENTRY_HUGE);
+    if (!kind || load<u64>(entry) & 1) continue;
+    const shift: u64 = kind & ENTRY_HUGE ? 30 : 22;
+    if (only && pageOf(entry) >> shift == la >> shift) {
+      emptyTag(entry);
+      continue;
+    }
+    store<u32>(ledger + PIECES + (kept++ << 2), entry);
+  }
+  store<u32>(ledger, kept, PIECES_COUNT);
+  return kept;
 }
 
 // @ts-ignore: decorator
@@ -277,28 +316,48 @@ function dropExact(entry: u32, page: u64): void {
   if (translates(entry, page) || translates(entry, page ^ ELSEWHERE)) emptyTag(entry);
 }
 
-/** Drops `count` entries of a table from `first` on, wrapping, that belong to a large page in the region of `la` of `1 << shift` bytes. */
-function dropRegion(table: u32, mask: u32, la: u64, shift: u64, kind: u32): void {
-  const region = la >> shift;
-  let slot = (<u32>(region << shift) >>> 8) & mask;
+/** Drops a table's pieces of large pages in the regions of `1 << shift` bytes that share the hash of `la`. */
+function dropRegion(table: u32, mask: u32, la: u64, shift: u64, hashes: u64, kind: u32): void {
+  const region = (la >> shift) & hashes;
+  let slot = (<u32>((la >> shift) << shift) >>> 8) & mask;
   let left = min(<u32>((<u64>1) << (shift - 12)), (mask >>> 4) + 1);
   while (left--) {
     const entry = table + slot;
     if (load<u32>(entry, 12) & kind) {
       // A parked tag differs in a bit inside the region.
-      if (pageOf(entry) >> shift == region) emptyTag(entry);
+      if (((pageOf(entry) >> shift) & hashes) == region) emptyTag(entry);
     }
     slot = (slot + 16) & mask;
   }
 }
 
-function dropLarge(la: u64, shift: u64, kind: u32): void {
-  dropRegion(TLB_SUPERVISOR + bank + TLB_READ, TLB_DATA_MASK, la, shift, kind);
-  dropRegion(TLB_SUPERVISOR + bank + TLB_WRITE, TLB_DATA_MASK, la, shift, kind);
-  dropRegion(TLB_SUPERVISOR + bank + TLB_EXECUTE, TLB_EXECUTE_MASK, la, shift, kind);
-  dropRegion(TLB_USER + bank + TLB_READ, TLB_DATA_MASK, la, shift, kind);
-  dropRegion(TLB_USER + bank + TLB_WRITE, TLB_DATA_MASK, la, shift, kind);
-  dropRegion(TLB_USER + bank + TLB_EXECUTE, TLB_EXECUTE_MASK, la, shift, kind);
+function dropRegions(la: u64, shift: u64, hashes: u64, kind: u32): void {
+  for (let base: u32 = TLB_SUPERVISOR + bank; base <= <u32>TLB_USER + bank; base += TLB_SPACE) {
+    dropRegion(base + TLB_READ, TLB_DATA_MASK, la, shift, hashes, kind);
+    dropRegion(base + TLB_WRITE, TLB_DATA_MASK, la, shift, hashes, kind);
+    dropRegion(base + TLB_EXECUTE, TLB_EXECUTE_MASK, la, shift, hashes, kind);
+  }
+}
+
+/** Drops the pieces of the large page that holds `la`. A scan leaves nothing of its hash, so the next one has nothing to do. */
+function dropLarge(la: u64): void {
+  if (load<u32>(ledger, PIECES_COUNT) <= PIECES_CAPACITY) {
+    dropPieces(la, true);
+    return;
+  }
+  const bit = <u32>(la >> 22) & LARGE_HASHES;
+  const at = ledger + LARGE + (bit >>> 3);
+  const large: u32 = load<u8>(at);
+  if (large & (1 << (bit & 7))) {
+    dropRegions(la, 22, LARGE_HASHES, ENTRY_LARGE);
+    store<u8>(at, <u8>(large & ~(1 << (bit & 7))));
+  }
+  const huge = load<u64>(ledger, HUGE);
+  const own = (<u64>1) << ((la >> 30) & HUGE_HASHES);
+  if (huge & own) {
+    dropRegions(la, 30, HUGE_HASHES, ENTRY_HUGE);
+    store<u64>(ledger, huge & ~own, HUGE);
+  }
 }
 
 /** Drops the translations of the page that holds `la`, whatever its size, global or not: INVLPG (@sdm 3A 4.10.4.1). */
@@ -313,9 +372,7 @@ export function flushPage(la: u64): void {
     dropExact(base + TLB_WRITE + data, page);
     dropExact(base + execute, page);
   }
-  const bit = <u32>(la >> 22) & 2047;
-  if (load<u8>(ledger + LARGE + (bit >>> 3)) & (1 << (bit & 7))) dropLarge(la, 22, ENTRY_LARGE);
-  if ((load<u64>(ledger, HUGE) >> ((la >> 30) & 63)) & 1) dropLarge(la, 30, ENTRY_HUGE);
+  dropLarge(la);
 }
 
 /** Drops the write entries of guest-physical page `page` (gpa >> 12), because it now holds decoded code. */

@@ -55,5 +55,5 @@ export class DiskTask {
 }
 
 function unwritten(reason: string): ContractError {
-  return new ContractError('file-unreadable', `The snapshot could not be written: ${reason}`, 'Check the space and the permissions of the disk that holds the library.');
+  return new ContractError('file-unreadable', `The snapshot could not be written: ${reason.replace(/\.$/, '')}.`, 'Check the space and the permissions of the disk that holds the library.');
 }

@@ -361,7 +361,8 @@ export class Snapshots {
       await new Promise((resolve) => setImmediate(resolve));
       if (this.#making > 0 || this.#closed) return; // Whoever ends last collects.
       for (const id of this.#pinned.keys()) if (!this.#supervisor.guest(id)) this.#pinned.delete(id);
-      if (!this.#store.collectOne(new Set([...this.#pinned.values()].flatMap((ids) => [...ids])))) return;
+      // Files without a row, too: what a snapshot left that failed.
+      if (!this.#store.collectOne(new Set([...this.#pinned.values()].flatMap((ids) => [...ids])))) return this.#store.removeOrphans();
     }
   }
 

@@ -186,5 +186,5 @@ const busy = new ContractError('wrong-state', 'The machine did not answer in tim
 const cancelled = new ContractError('cancelled', 'The snapshot was cancelled.', '');
 
 function failed(reason: string): ContractError {
-  return new ContractError('file-unreadable', `The snapshot could not be written: ${reason}`, 'Check the space and the permissions of the disk that holds the library. The guest goes on.');
+  return new ContractError('file-unreadable', `The snapshot could not be written: ${reason.replace(/\.$/, '')}.`, 'Check the space and the permissions of the disk that holds the library. The guest goes on.');
 }

@@ -48,7 +48,8 @@ export class SegmentWriter {
   readonly name = randomUUID();
   readonly #files: SegmentFiles;
   readonly #folder: string;
-  readonly #handle: number;
+  /** Null: the file is closed. */
+  #handle: number | null;
   readonly #hashes: Uint8Array[] = [];
   readonly #frames: number[] = [];
   readonly #frame = new Uint8Array(FRAME_CHUNKS * CHUNK_BYTES);
@@ -59,7 +60,12 @@ export class SegmentWriter {
     this.#folder = folder;
     this.#files = files;
     this.#handle = files.create(this.#part);
-    files.write(this.#handle, MAGIC);
+    try {
+      files.write(this.#handle, MAGIC);
+    } catch (error) {
+      this.abandon();
+      throw error;
+    }
   }
 
   get chunks(): number {
@@ -87,8 +93,8 @@ export class SegmentWriter {
     const words = Uint32Array.of(chunks, this.#length);
     const digest = createHash('sha256').update(hashes).update(bytesOf(offsets)).update(bytesOf(words)).digest();
     this.#append(Buffer.concat([hashes, bytesOf(offsets), bytesOf(words), digest, MAGIC]));
-    this.#files.sync(this.#handle);
-    this.#files.close(this.#handle);
+    if (this.#handle !== null) this.#files.sync(this.#handle);
+    this.#close();
     this.#files.rename(this.#part, segmentPath(this.#folder, this.name));
     this.#files.syncFolder(this.#folder);
     return { name: this.name, bytes: this.#length, chunks, hashes };
@@ -96,7 +102,7 @@ export class SegmentWriter {
 
   /** Gives up: nothing of the segment stays, as far as the disk allows. */
   abandon(): void {
-    for (const step of [() => this.#files.close(this.#handle), () => this.#files.remove(this.#part)]) {
+    for (const step of [() => this.#close(), () => this.#files.remove(this.#part)]) {
       try {
         step();
       } catch {
@@ -115,7 +121,14 @@ export class SegmentWriter {
     this.#inFrame = 0;
   }
 
+  #close(): void {
+    const handle = this.#handle;
+    this.#handle = null;
+    if (handle !== null) this.#files.close(handle);
+  }
+
   #append(bytes: Uint8Array): void {
+    if (this.#handle === null) throw new Error('the segment is finished');
     this.#files.write(this.#handle, bytes);
     this.#length += bytes.length;
   }

@@ -24,6 +24,10 @@ export type ExitRow = z.infer<typeof exitRow>;
 export const namedValue = z.strictObject({ name: z.string().max(80), value: z.string().max(200) });
 export type NamedValue = z.infer<typeof namedValue>;
 
+/** A field of a VMCS. `group`: what it belongs to, as the manual divides them, such as `Guest state`. */
+export const vmcsValue = namedValue.extend({ group: z.string().max(40) });
+export type VmcsValue = z.infer<typeof vmcsValue>;
+
 /** One exit, decoded. */
 export const exitRecord = z.strictObject({
   /** Numbers exits in order; a gap says that some were not kept. */
@@ -42,8 +46,8 @@ export const exitRecord = z.strictObject({
   qualification: hexNumber,
   /** The qualification's fields by name. */
   fields: z.array(namedValue).max(32),
-  /** Fields of the VMCS that describe the exit, by their names in the manual. */
-  vmcs: z.array(namedValue).max(256),
+  /** Fields of the VMCS that describe the exit, or all of them, by their names in the manual. */
+  vmcs: z.array(vmcsValue).max(256),
   registers: z.array(namedValue).max(64),
 });
 export type ExitRecord = z.infer<typeof exitRecord>;

@@ -2,14 +2,11 @@
 import type { InspectSection } from '../contract/inspect.ts';
 import type { Processor } from '../cpu/processor.ts';
 import { CURRENT_VMCS, NON_ROOT, VMCS, VMX_OPERATION } from '../cpu/layout.ts';
-import { vmcsRows } from '../vmm/vmcsFields.ts';
+import { KINDS, vmcsRows } from '../vmm/vmcsFields.ts';
 import { VMCS_BYTES, readRootVmcs } from '../vmm/rootVmcs.ts';
 import type { FieldKind } from '../vmx/vmcs.ts';
 import { hex, section } from './tables.ts';
 
-const KINDS: readonly (readonly [FieldKind, string])[] = [
-  ['read-only', 'VM-exit information'], ['guest', 'Guest state'], ['control', 'Controls'], ['host', 'Host state'],
-];
 /** Root mode's host state is that of this program. */
 const ROOT_KINDS = KINDS.filter(([kind]) => kind !== 'host');
 const NONE = 0xffffffffffffffffn;

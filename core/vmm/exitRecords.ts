@@ -1,7 +1,7 @@
 /** From the trace's ring to exits that people read. */
 import type { ExitRecord, NamedValue } from '../contract/exits.ts';
 import { RECORD, RECORD_BYTES } from './exitTrace.ts';
-import { vmcsValues } from './vmcsFields.ts';
+import { EXIT_INFORMATION, vmcsValues } from './vmcsFields.ts';
 import { decodeQualification, exitReasonName } from './exitReasons.ts';
 
 const REGISTERS = ['RAX', 'RCX', 'RDX', 'RBX', 'RSP', 'RBP', 'RSI', 'RDI', 'R8', 'R9', 'R10', 'R11', 'R12', 'R13', 'R14', 'R15'];
@@ -45,7 +45,7 @@ function decodeExit(view: DataView, at: number, epochMs: number, vmcsOf: (sequen
     sequence: word(RECORD.sequence), at: epochMs + view.getFloat64(at + RECORD.at, true), ns: ns < 0 ? null : ns,
     vcpu: view.getUint8(at + RECORD.vcpu), level: view.getUint8(at + RECORD.level), reason, name: exitReasonName(reason),
     summary: summarise(reason, fields, wide(RECORD.registers + 8), wide(RECORD.physical)), rip: hex(wide(RECORD.rip)),
-    qualification: hex(qualification), fields, vmcs: (vmcs && vmcsValues(vmcs)) ?? exitFields(reason, wide, word), registers,
+    qualification: hex(qualification), fields, vmcs: (vmcs && vmcsValues(vmcs)) ?? exitFields(reason, wide, word).map(value => ({ group: EXIT_INFORMATION, ...value })), registers,
   };
 }
 

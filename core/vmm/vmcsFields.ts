@@ -1,5 +1,5 @@
 /** A VMCS by the names of its fields, for people. @sdm 3D B */
-import type { NamedValue } from '../contract/exits.ts';
+import type { VmcsValue } from '../contract/exits.ts';
 import { FIELDS } from '../vmx/vmcs.ts';
 import type { FieldKind, FieldRow } from '../vmx/vmcs.ts';
 
@@ -21,10 +21,11 @@ export function vmcsRows(view: DataView, kind?: FieldKind): { readonly row: Fiel
   return FIELDS.filter((row) => kind === undefined || row.kind === kind).map((row) => ({ row, title: fieldTitle(row.name), value: valueOf(view, row) }));
 }
 
+export const EXIT_INFORMATION = 'VM-exit information';
 /** What the exit saved comes first, then the guest, the controls and the host. */
-const ORDER: readonly FieldKind[] = ['read-only', 'guest', 'control', 'host'];
+export const KINDS: readonly (readonly [FieldKind, string])[] = [['read-only', EXIT_INFORMATION], ['guest', 'Guest state'], ['control', 'Controls'], ['host', 'Host state']];
 
-export function vmcsValues(region: Uint8Array): NamedValue[] {
+export function vmcsValues(region: Uint8Array): VmcsValue[] {
   const view = new DataView(region.buffer, region.byteOffset, region.byteLength);
-  return ORDER.flatMap((kind) => vmcsRows(view, kind)).map(({ title, value }) => ({ name: title, value: `0x${value.toString(16)}` }));
+  return KINDS.flatMap(([kind, group]) => vmcsRows(view, kind).map(({ title, value }) => ({ group, name: title, value: `0x${value.toString(16)}` })));
 }

@@ -34,14 +34,14 @@ export function OneExit({ exit, older, newer, onOpen, onBack }: OneExitProps): R
         </p>
       </div>
       <Values title={`Exit qualification ${exit.qualification}`} values={exit.fields} none="This reason defines no fields." />
-      <Values title="VMCS" values={exit.vmcs} none="" columns={exit.vmcs.length > WHOLE} />
+      {[...Map.groupBy(exit.vmcs, ({ group }) => group)].map(([group, values]) => <Values key={group} title={`VMCS: ${group}`} values={values} none="" columns={values.length > ONE_COLUMN} />)}
       <Values title="Guest registers" values={exit.registers} none="" columns />
     </div>
   );
 }
 
-/** More fields than these are a whole VMCS. */
-const WHOLE = 12;
+/** As many fields stand one below the other. */
+const ONE_COLUMN = 8;
 
 async function copy(exit: ExitRecord): Promise<void> {
   const object = (values: readonly NamedValue[]): Record<string, string> => Object.fromEntries(values.map(({ name, value }) => [name, value]));
@@ -66,7 +66,7 @@ function Values({ title, values, none, columns = false }: ValuesProps): ReactNod
       <h4>{title}</h4>
       {values.length === 0
         ? <p className="note">{none}</p>
-        : <dl className={columns ? 'columns-two' : ''}>{values.map(({ name, value }) => <div key={name}><dt>{name}</dt><dd className="mono selectable">{value}</dd></div>)}</dl>}
+        : <dl className={columns ? 'columns-two' : ''}>{values.map(({ name, value }) => <div key={name} className={value === '0x0' ? 'zero' : ''}><dt title={name}>{name}</dt><dd className="mono selectable">{value}</dd></div>)}</dl>}
     </section>
   );
 }

@@ -37,7 +37,7 @@ export function Reasons({ rows, names, chosen, onChoose }: ReasonsProps): ReactN
   const levels = new Set(rows.map(({ level }) => level)).size > 1;
   const vcpus = new Set(rows.map(({ vcpu }) => vcpu)).size > 1;
   return (
-    <table className="table dense" aria-label="Reasons">
+    <table className="table dense reasons" aria-label="Reasons">
       <thead>
         <tr>
           <th>Reason</th>{vcpus && <th>vCPU</th>}{levels && <th>Level</th>}
@@ -54,7 +54,7 @@ export function Reasons({ rows, names, chosen, onChoose }: ReasonsProps): ReactN
             <td>
               <button type="button" className="reason" aria-pressed={chosen === name} onClick={(event) => { event.stopPropagation(); onChoose(name); }}>
                 <span className="swatch" style={{ background: names.includes(name) ? seriesColour(names.indexOf(name)) : 'var(--line-strong)' }} aria-hidden />
-                {exitName(name)}
+                <span className="text" title={exitName(name)}>{exitName(name)}</span>
               </button>
             </td>
             {vcpus && <td className="soft">{vcpu}</td>}

@@ -35,7 +35,7 @@ describe('the side view', () => {
     await page.getByRole('heading', { name: 'I/O instruction' }).waitFor();
     await page.getByRole('heading', { name: 'Guest registers' }).waitFor();
     expect(await page.locator('.values').allInnerTexts()).toEqual([
-      expect.stringMatching(/Exit qualification 0x3f8[^]*direction\s+OUT[^]*port\s+0x3f8/), expect.stringMatching(/VMCS\s+Exit reason\s+0x1e/), expect.stringMatching(/RIP\s+0x/),
+      expect.stringMatching(/Exit qualification 0x3f8[^]*direction\s+OUT[^]*port\s+0x3f8/), expect.stringMatching(/VMCS: VM-exit information\s+Exit reason\s+0x1e/), expect.stringMatching(/RIP\s+0x/),
     ]);
     expect(await namelessControls(page)).toEqual([]);
     const number = page.locator('.one-exit .dock-heading .note');

@@ -121,7 +121,7 @@ function Recent({ state, shown, filter, onOpen, onAll }: RecentProps): ReactNode
           ? <button type="button" className="chip" onClick={onAll} aria-label={`Show all reasons again, not only ${exitName(filter.reason)}`}>{exitName(filter.reason)}<X size={12} aria-hidden /></button>
           : <span className="note">{state.lost > 0 ? 'A sample: more happen than fit here' : ''}</span>}
       </header>
-      <table className="table dense mono-cells" aria-label="Newest exits">
+      <table className="table dense mono-cells recent" aria-label="Newest exits">
         <tbody>
           {shown.map((exit) => (
             <tr key={exit.sequence} className="pickable" onClick={() => onOpen(exit)}>
@@ -129,12 +129,12 @@ function Recent({ state, shown, filter, onOpen, onAll }: RecentProps): ReactNode
               <td>
                 <button type="button" className="reason" aria-label={`Open exit ${exit.sequence}: ${exitName(exit.name)} ${exit.summary}`}
                   onClick={(event) => { event.stopPropagation(); onOpen(exit); }}>
-                  {exit.level === 2 && <span className="level">L2</span>}{exitName(exit.name)}
+                  {exit.level === 2 && <span className="level">L2</span>}<span className="text" title={exitName(exit.name)}>{exitName(exit.name)}</span>
                 </button>
               </td>
               <td className="mono summary" title={exit.summary}>{exit.summary}</td>
               <td className="right numeric">{exit.ns === null ? '' : formatNs(exit.ns)}</td>
-              <td className="mono soft right">{exit.rip.slice(2)}</td>
+              <td className="mono soft right" title={`RIP ${exit.rip}`}>{shortRip(exit.rip)}</td>
             </tr>
           ))}
           {shown.length === 0 && <tr><td className="nothing">{state.recent.length === 0 ? 'No exit yet.' : 'None among the newest exits.'}</td></tr>}
@@ -142,4 +142,10 @@ function Recent({ state, shown, filter, onOpen, onAll }: RecentProps): ReactNode
       </table>
     </section>
   );
+}
+
+/** The lower half is what tells addresses of one program apart. */
+function shortRip(rip: string): string {
+  const digits = rip.slice(2);
+  return digits.length > 8 ? `…${digits.slice(-8)}` : digits;
 }

@@ -77,13 +77,15 @@ if (unknown.length > 0) {
 const wanted = named.length > 0 ? named : Object.keys(builders);
 mkdirSync(dist, { recursive: true });
 await locked(async () => {
-  for (const name of args.includes('--force') ? wanted : staleParts(wanted)) {
+  const due = args.includes('--force') ? wanted : staleParts(wanted);
+  for (const name of due) {
     const stamp = newestSource(name);
     const started = performance.now();
     await builders[name]?.();
     record(name, stamp);
     if (stamp > 0) console.log(`built ${name} in ${Math.round(performance.now() - started)} ms`);
   }
+  if (due.includes('core') || due.includes('wasm')) await writePrebuilt();
 });
 
 /** One build at a time in a checkout: commands that start together wait for the first. */
@@ -103,6 +105,19 @@ async function locked(action: () => Promise<void>): Promise<void> {
     await action();
   } finally {
     rmSync(lock, { recursive: true, force: true });
+  }
+}
+
+/** Emits the interpreter, from the sources of core and the helpers' signatures; the last of the two to be built has both. */
+async function writePrebuilt(): Promise<void> {
+  const helpers = join(dist, 'cpu.wasm');
+  if (!existsSync(helpers)) return;
+  const { prebuild, prebuiltFiles } = await import('../core/cpu/interpreter/prebuilt.ts');
+  const { helperSignatures } = await import('../core/cpu/helpers.ts');
+  for (const [name, code] of Object.entries(prebuild(helperSignatures(readFileSync(helpers))))) {
+    const file = join(dist, prebuiltFiles[name as keyof typeof prebuiltFiles]);
+    writeFileSync(`${file}.part`, code);
+    renameSync(`${file}.part`, file);
   }
 }
 

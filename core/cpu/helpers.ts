@@ -1,7 +1,13 @@
 /** The compiled AssemblyScript helpers: their exports' signatures, read from the module itself so that emitters can import them. */
+import { I32 } from '../wasm/opcodes.ts';
 import type { FunctionType, ValueType } from '../wasm/writer.ts';
 
 export type HelperSignatures = ReadonlyMap<string, FunctionType>;
+
+/** What emitted code may call: the helpers, and what the interpreter is given besides. */
+export function helperSignatures(module: Uint8Array): HelperSignatures {
+  return new Map([...exportedSignatures(module), ['dropRegion', { parameters: [I32], results: [] }]]);
+}
 
 /** Reads the signatures of a module's exported functions (WebAssembly core specification 2.0, section 5.5). */
 export function exportedSignatures(module: Uint8Array): HelperSignatures {

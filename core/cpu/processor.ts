@@ -7,18 +7,20 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
-import { buildColdForms, buildInterpreter, RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_STEP, RUN_SYNC } from './interpreter/build.ts';
+import { buildForms, RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_STEP, RUN_SYNC } from './interpreter/build.ts';
+import { COLD_FORMS } from './interpreter/cold.ts';
 import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
-import { hotPrograms } from './interpreter/hotPrograms.ts';
+import { numberForms } from './interpreter/namedForms.ts';
+import { COLD_FIRST, emitInterpreter } from './interpreter/prebuilt.ts';
+import type { PrebuiltCode } from './interpreter/prebuilt.ts';
 import { DebugUnit } from './debug.ts';
 import type { DebuggedProcessor } from './debug.ts';
 import { EntryBudget } from './entryBudget.ts';
 import { JitManager } from './jit/manager.ts';
-import { exportedSignatures } from './helpers.ts';
+import { helperSignatures } from './helpers.ts';
 import type { HelperSignatures } from './helpers.ts';
 import { Translator } from './translator.ts';
 import type { TranslatorHelpers } from './translator.ts';
-import { I32 } from '../wasm/opcodes.ts';
 import type { Program } from '../isa/ir.ts';
 import { PRIMARY_INTERRUPT_WINDOW, PRIMARY_NMI_WINDOW } from '../vmx/control-bits.ts';
 import { RootEpt } from '../vmm/rootEpt.ts';
@@ -100,7 +102,6 @@ const WINDOWS = PRIMARY_INTERRUPT_WINDOW | PRIMARY_NMI_WINDOW;
 /** What helpers return (core/cpu/assembly/status.ts). */
 const STATUS_OK = 0;
 const STATUS_EXIT = 3;
-const COLD_FIRST = 1024;
 const COLD_LIMIT = 16384;
 /** Indexes of the function table above the cold forms belong to regions. */
 const TABLE_SIZE = 65536;
@@ -123,6 +124,8 @@ export interface ProcessorOptions {
   readonly exact?: boolean;
   /** Folder into which every compiled region is written, for whoever tunes them. */
   readonly dumpRegions?: string | undefined;
+  /** Made from the same sources; absent: what is needed is emitted when it is needed. */
+  readonly prebuilt?: PrebuiltCode | undefined;
   /** Counts executed operations, for the choice of hot forms. */
   readonly profile?: boolean;
 }
@@ -141,9 +144,9 @@ export class Processor {
   readonly signatures: HelperSignatures;
   private readonly table: WebAssembly.Table;
   private readonly runs: { long: HelperFunction | null; legacy: HelperFunction | null } = { long: null, legacy: null };
-  private readonly hot: ReturnType<typeof hotPrograms>;
+  private readonly prebuilt: PrebuiltCode | null;
   private readonly profileTable: number;
-  private nextCold = COLD_FIRST;
+  private nextCold: number;
   formsCompiled = 0;
   readonly jit: JitManager | null = null;
   readonly debug: DebugUnit;
@@ -163,7 +166,7 @@ export class Processor {
     this.view = new DataView(this.memory.buffer);
     this.bytes = new Uint8Array(this.memory.buffer);
     this.ram = new Uint8Array(this.memory.buffer, RAM_BASE, options.ramBytes);
-    this.signatures = new Map([...exportedSignatures(options.helperBytes), ['dropRegion', { parameters: [I32], results: [] }]]);
+    this.signatures = helperSignatures(options.helperBytes);
     this.table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
     const { host } = options;
     const instance = new WebAssembly.Instance(options.helpers, {
@@ -196,9 +199,12 @@ export class Processor {
     this.helpers = instance.exports;
     this.frequent = instance.exports as unknown as FrequentHelpers;
     this.sampleAddress = instance.exports['sampleAddress'] as (delta: number) => number;
-    this.hot = hotPrograms({ long: HOT_LONG, legacy: HOT_LEGACY });
     this.profileTable = options.profile ? 0xf00000 : 0;
-    this.translator = new Translator(this.memory, instance.exports as unknown as TranslatorHelpers, this.hot.operations, (program, name) => this.compileCold(program, name), options.features);
+    this.prebuilt = options.profile ? null : options.prebuilt ?? null;
+    const prebuiltForms = this.prebuilt ? COLD_FORMS : [];
+    if (this.prebuilt) this.instantiateForms(this.prebuilt.forms);
+    this.nextCold = COLD_FIRST + prebuiltForms.length;
+    this.translator = new Translator(this.memory, instance.exports as unknown as TranslatorHelpers, numberForms([HOT_LONG, HOT_LEGACY], prebuiltForms, COLD_FIRST), (program, name) => this.compileCold(program, name), options.features);
     if (options.jit === 'on' || options.jit === 'always') {
       this.jit = new JitManager({
         dumpFolder: options.dumpRegions,
@@ -300,23 +306,25 @@ export class Processor {
 
   private compileCold(program: Program, name: string): number {
     if (this.nextCold >= COLD_LIMIT) throw new Error('too many instruction forms');
-    const code = buildColdForms([program], this.signatures);
-    let instance: WebAssembly.Instance;
     try {
-      instance = new WebAssembly.Instance(new WebAssembly.Module(code), { host: { memory: this.memory }, helpers: this.helpers as WebAssembly.ModuleImports });
+      this.instantiateForms(buildForms([program], this.signatures, this.nextCold));
     } catch (error) {
       throw new Error(`the code of '${name}' is not valid: ${error instanceof Error ? error.message : String(error)}`);
     }
-    this.table.set(this.nextCold, instance.exports['f0'] as () => void);
     this.formsCompiled++;
     return this.nextCold++;
+  }
+
+  /** The functions of forms are in the table then. */
+  private instantiateForms(code: Uint8Array<ArrayBuffer>): void {
+    void new WebAssembly.Instance(new WebAssembly.Module(code), { host: { memory: this.memory, cold: this.table }, helpers: this.helpers as WebAssembly.ModuleImports });
   }
 
   private run(long: boolean): HelperFunction {
     const mode = long ? 'long' : 'legacy';
     const existing = this.runs[mode];
     if (existing) return existing;
-    const code = buildInterpreter(this.hot[mode], this.signatures, { long, profile: this.profileTable });
+    const code = this.prebuilt?.[mode] ?? emitInterpreter(this.signatures, long, this.profileTable);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(code), {
       host: { memory: this.memory, cold: this.table },
       helpers: { ...this.helpers, dropRegion: (record: number) => this.jit?.drop(record >>> 0) } as WebAssembly.ModuleImports,

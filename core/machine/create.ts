@@ -13,7 +13,7 @@ import { loadMonitor } from '../monitor/image.ts';
 import { createDevices } from './devices.ts';
 import { pageReleaser } from './paravirtual.ts';
 import { GdbTarget } from '../gdb/target.ts';
-import { helperFile } from './helperFile.ts';
+import { helperFile, readPrebuilt } from './helperFile.ts';
 import { savedSlots } from './hotPlugSlots.ts';
 import { spoolImages } from './imageSpool.ts';
 import { Pager } from './pager.ts';
@@ -79,7 +79,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const sources = config.clock === 'instructions' ? repeatableSources(() => retired()) : hostSources();
   const clock = new VirtualClock(sources.time);
   const cpu = new Processor({
-    helpers, helperBytes, ramBytes: config.memoryBytes, vcpus: config.cpus, jit: config.jit, exact: config.clock === 'instructions', dumpRegions: process.env['VANDERPOOL_DUMP_REGIONS'], features: new Set<string>(model.features), profile,
+    helpers, helperBytes, prebuilt: readPrebuilt(), ramBytes: config.memoryBytes, vcpus: config.cpus, jit: config.jit, exact: config.clock === 'instructions', dumpRegions: process.env['VANDERPOOL_DUMP_REGIONS'], features: new Set<string>(model.features), profile,
     host: {
       mmioRead: (low, high, size) => vmm!.mmioRead(low, high, size),
       mmioReadHigh: () => vmm!.mmioReadHigh(),

@@ -243,6 +243,7 @@ export class ModuleWriter {
   private importedFunctions = 0;
   private readonly functions: { type: number; writer: FunctionWriter }[] = [];
   private readonly exports: { name: string; ordinal: number }[] = [];
+  private tableFirst: number | null = null;
 
   type(type: FunctionType): number {
     const key = `${type.parameters.join(',')}:${type.results.join(',')}`;
@@ -287,10 +288,16 @@ export class ModuleWriter {
     return this.importedFunctions++;
   }
 
-  function(type: FunctionType, exportName: string): { code: FunctionWriter } {
+  function(type: FunctionType, exportName?: string): { code: FunctionWriter } {
     const code = new FunctionWriter(type.parameters.length);
-    this.exports.push({ name: exportName, ordinal: this.functions.push({ type: this.type(type), writer: code }) - 1 });
+    const ordinal = this.functions.push({ type: this.type(type), writer: code }) - 1;
+    if (exportName !== undefined) this.exports.push({ name: exportName, ordinal });
     return { code };
+  }
+
+  /** Puts all functions of the module into its imported table, from an index on. */
+  fillTable(first: number): void {
+    this.tableFirst = first;
   }
 
   finish(): Uint8Array<ArrayBuffer> {
@@ -308,6 +315,7 @@ export class ModuleWriter {
       exports.u32(this.importedFunctions + item.ordinal);
     }
     section(out, 7, this.exports.length, exports);
+    if (this.tableFirst !== null) section(out, 9, 1, this.elements(this.tableFirst));
     const bodies = new ByteWriter(4096);
     const hints = new ByteWriter();
     let hinted = 0;
@@ -328,6 +336,18 @@ export class ModuleWriter {
     if (hinted > 0) hintSection(out, hinted, hints);
     section(out, 10, this.functions.length, bodies);
     return out.finish();
+  }
+
+  /** An active segment of table 0 that holds all functions. */
+  private elements(first: number): ByteWriter {
+    const elements = new ByteWriter();
+    elements.u8(0);
+    elements.u8(op.i32Const);
+    elements.s32(first);
+    elements.u8(op.end);
+    elements.u32(this.functions.length);
+    for (let i = 0; i < this.functions.length; i++) elements.u32(this.importedFunctions + i);
+    return elements;
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * Chooses the interpreter's hot forms: counts what the guests execute while they boot and in each phase, weighs every phase alike, and
- * rewrites core/cpu/interpreter/hot.ts.
+ * rewrites core/cpu/interpreter/hot.ts, and cold.ts with the forms that were executed besides.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +13,7 @@ const LIMIT = 230;
 const SHOWN = 30;
 const TAKE_MS = 1000;
 const HOT_FILE = new URL('../../core/cpu/interpreter/hot.ts', import.meta.url);
+const COLD_FILE = new URL('../../core/cpu/interpreter/cold.ts', import.meta.url);
 
 type Counts = Map<string, number>;
 
@@ -41,7 +42,11 @@ export async function profile(guests: readonly (Guest & { readonly name: string 
     const kept = forms.slice(0, LIMIT).reduce((sum, [, weight]) => sum + weight, 0);
     console.log(`${Math.min(LIMIT, forms.length)} of ${forms.length} forms cover ${((100 * kept) / all).toFixed(2)} %`);
   }
-  if (rewrite) writeFileSync(HOT_FILE, source(lists.map(({ list, forms }) => ({ list, names: forms.slice(0, LIMIT).map(([form]) => form) }))));
+  if (!rewrite) return;
+  const head = 'Forms that are cases of the interpreter\'s switch, most frequent first, measured on real guests: written by `npm run bench -- profile`.';
+  writeFileSync(HOT_FILE, source(head, lists.map(({ list, forms }) => ({ list, names: forms.slice(0, LIMIT).map(([form]) => form) }))));
+  const rest = lists.flatMap(({ forms }) => forms.slice(LIMIT).map(([form]) => form));
+  writeFileSync(COLD_FILE, source('Other forms that real guests execute, which the build compiles: written by `npm run bench -- profile`.', [{ list: 'COLD_FORMS', names: rest.sort() }]));
 }
 
 /** A phase's forms by their share of all it executed; a mode that a guest hardly uses weighs little. */
@@ -95,10 +100,7 @@ async function countPhases(guest: Guest & { readonly name: string }): Promise<Ma
   }
 }
 
-function source(lists: readonly { readonly list: string; readonly names: readonly string[] }[]): string {
+function source(head: string, lists: readonly { readonly list: string; readonly names: readonly string[] }[]): string {
   const body = lists.map(({ list, names }) => `export const ${list}: readonly string[] = [\n${names.map((name) => `  '${name}',\n`).join('')}];\n`);
-  return `/**
- * Forms that are cases of the interpreter's switch, most frequent first, measured on real guests: written by \`npm run bench -- profile\`.
- */
-${body.join('')}`;
+  return `/**\n * ${head}\n */\n${body.join('')}`;
 }

@@ -5,7 +5,7 @@ import { NativeCase } from './native.ts';
 import { Decoder } from '../../core/isa/decoder.ts';
 import type { Row } from '../../core/isa/rows.ts';
 import { parseRows, row } from '../../core/isa/rows.ts';
-import { buildColdForms } from '../../core/cpu/interpreter/build.ts';
+import { buildForms } from '../../core/cpu/interpreter/build.ts';
 import type { HelperSignatures } from '../../core/cpu/helpers.ts';
 import { buildProgram, formOf } from '../../core/cpu/forms.ts';
 import { discover } from '../../core/cpu/jit/discover.ts';
@@ -54,8 +54,8 @@ export class FormRunner {
   /** Of regions to go on with: there are none. */
   private readonly table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
 
-  private instance(module: WebAssembly.Module): WebAssembly.Instance {
-    return new WebAssembly.Instance(module, { host: { memory: this.memory, cold: this.table }, helpers: this.cpu.exports as WebAssembly.ModuleImports });
+  private instance(module: WebAssembly.Module, table = this.table): WebAssembly.Instance {
+    return new WebAssembly.Instance(module, { host: { memory: this.memory, cold: table }, helpers: this.cpu.exports as WebAssembly.ModuleImports });
   }
 
   /** The function of the instruction's form. */
@@ -66,8 +66,9 @@ export class FormRunner {
     const shape = formOf(decoded, this.codeSize);
     let found = this.compiled.get(shape.key);
     if (!found) {
-      const module = new WebAssembly.Module(buildColdForms([buildProgram(decoded, shape, this.codeSize)], this.signatures));
-      found = this.instance(module).exports['f0'] as ColdForm;
+      const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
+      this.instance(new WebAssembly.Module(buildForms([buildProgram(decoded, shape, this.codeSize)], this.signatures, 0)), table);
+      found = table.get(0) as ColdForm;
       this.compiled.set(shape.key, found);
     }
     const { view } = this.cpu;

@@ -9,10 +9,13 @@ import { Processor, exitReason } from '../../core/cpu/processor.ts';
 import { resetProcessor } from '../../core/vmm/resetState.ts';
 import type { InitialVcpuState, SegmentState } from '../../core/boot/loader.ts';
 import * as L from '../../core/cpu/layout.ts';
+import { helperSignatures } from '../../core/cpu/helpers.ts';
+import { prebuild } from '../../core/cpu/interpreter/prebuilt.ts';
 import { compiled, helperBytes } from './cpu-wasm.ts';
 
 export const TIERS = ['off', 'always'] as const;
-export type Tier = (typeof TIERS)[number];
+/** `prebuilt`: off, with the code that the build emits. */
+export type Tier = (typeof TIERS)[number] | 'prebuilt';
 
 export const GDT = 0x1000;
 export const IDT = 0x2000;
@@ -78,7 +81,8 @@ function processorFor(tier: Tier): Processor {
   let cpu = processors.get(tier);
   if (!cpu) {
     cpu = new Processor({
-      helpers: compiled.module, helperBytes, ramBytes: RAM_BYTES, jit: tier,
+      helpers: compiled.module, helperBytes, ramBytes: RAM_BYTES, jit: tier === 'prebuilt' ? 'off' : tier,
+      prebuilt: tier === 'prebuilt' ? prebuild(helperSignatures(helperBytes)) : undefined,
       host: { mmioRead: () => 0, mmioReadHigh: () => 0, mmioWrite: () => undefined, portRead: () => 0, portWrite: () => undefined, timestamp: () => 0, random: () => 0 },
     });
     cpu.setLimits({ cr4: 0x77_1fffn, efer: 0xd01n, xcr0: 3n, physicalAddressBits: 40 });

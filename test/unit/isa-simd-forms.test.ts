@@ -6,7 +6,7 @@ import { Ops } from '../../core/isa/ops.ts';
 import type { Program } from '../../core/isa/ir.ts';
 import { withPrechecks } from '../../core/isa/prechecks.ts';
 import { simdRows } from '../../core/isa/table/simd.ts';
-import { buildColdForms } from '../../core/cpu/interpreter/build.ts';
+import { buildForms } from '../../core/cpu/interpreter/build.ts';
 import { instantiate } from '../helpers/cpu-wasm.ts';
 
 const rows = parseRows(simdRows);
@@ -34,7 +34,7 @@ describe('rows of the vector and x87 instructions', () => {
     const { signatures } = instantiate();
     const programs: Program[] = rows.flatMap(row => forms(row).map(form => Ops.build(form, withPrechecks(row))));
     expect(programs.length).toBeGreaterThan(2000);
-    expect(WebAssembly.validate(buildColdForms(programs, signatures))).toBe(true);
+    expect(WebAssembly.validate(buildForms(programs, signatures, 0))).toBe(true);
   });
 
   it('ask for the state that they use', () => {

@@ -57,13 +57,14 @@ export function importHelpers(module: ModuleWriter, signatures: HelperSignatures
   };
 }
 
-/** A module with one function per cold form, named f0, f1, ...: (record, RIP of the page, look-aside base) → STATUS. */
-export function buildColdForms(programs: readonly Program[], signatures: HelperSignatures): Uint8Array<ArrayBuffer> {
+/** A module with one function per cold form, (record, RIP of the page, look-aside base) → STATUS, that puts them into the table from an index on. */
+export function buildForms(programs: readonly Program[], signatures: HelperSignatures, first: number): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importMemory('host', 'memory', 1);
+  module.importTable('host', 'cold');
   const helper = importHelpers(module, signatures);
-  programs.forEach((program, i) => {
-    const { code } = module.function(COLD, `f${i}`);
+  for (const program of programs) {
+    const { code } = module.function(COLD);
     const status = code.local(I32);
     const jumpTarget = code.local(I64);
     const fault = code.block();
@@ -99,7 +100,8 @@ export function buildColdForms(programs: readonly Program[], signatures: HelperS
     code.end();
     leave(STATUS_FAULT);
     code.op(op.unreachable);
-  });
+  }
+  module.fillTable(first);
   return module.finish();
 }
 

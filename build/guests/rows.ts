@@ -35,7 +35,7 @@ export const guestRows: readonly GuestRow[] = [
   extra('seabios', 'BIOS firmware', 'seabios'),
   extra('ovmf', 'UEFI firmware', 'ovmf'),
   extra('memtest', 'Memory test', 'memtest86+'),
-  extra('ipxe', 'Network boot firmware', 'ipxe'),
+  extra('ipxe', 'Network boot firmware', 'ipxe', 'ipxe-qemu'),
   extra('grub', 'Boot loader for PCs', 'grub-pc-bin'),
   extra('isolinux', 'Boot loader for ISO images', 'isolinux'),
 ];

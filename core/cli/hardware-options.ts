@@ -146,10 +146,12 @@ function parseNetwork(text: string): NetworkConfig {
   if (attach !== 'user' && switchName === undefined) {
     throw badArgument(`--net: "${attach}" is none of user, switch=NAME, none.`, 'Write --net user to share the network of this machine, --net switch=NAME for a network of VMs.');
   }
-  const read = new Properties('--net', rest.join(','), ['mac', 'model', 'capture', 'link', 'slot', ...(switchName === undefined ? ['forward', 'host-loopback'] : ['dhcp'])]);
+  const read = new Properties('--net', rest.join(','), ['mac', 'model', 'capture', 'link', 'slot', 'boot', ...(switchName === undefined ? ['forward', 'host-loopback', 'boot-file'] : ['dhcp'])]);
   const capture = read.text('capture');
+  const bootFile = read.text('boot-file') ?? '';
   return {
     ...networkDefaults, attach: switchName === undefined ? 'user' : 'switch', switchName: switchName ?? '', switchDhcp: read.flag('dhcp'),
+    netBoot: read.word('boot', ['first', 'last']) ?? 'off', bootFile: bootFile === '' || bootFile.includes('://') ? bootFile : resolve(bootFile),
     linkUp: read.word('link', ['up', 'down']) !== 'down', mac: (read.text('mac') ?? '').toLowerCase(),
     model: read.word('model', networkConfig.shape.model.options) ?? networkDefaults.model, hostLoopback: read.flag('host-loopback'),
     forwards: read.all('forward').map(parseForward), capture: capture === undefined ? null : resolve(capture), ...read.slot(),

@@ -52,6 +52,10 @@ export const networkConfig = z.strictObject({
   switchDhcp: z.boolean().default(false),
   /** Whether the cable is plugged in. */
   linkUp: z.boolean().default(true),
+  /** Whether firmware starts a system from this interface, before the disks or behind them. */
+  netBoot: z.enum(['off', 'first', 'last']).default('off'),
+  /** What `user` tells it to start: a file of the host, whose folder the gateway then serves by TFTP, or an address such as http://10.0.2.2/boot.ipxe; empty: nothing. */
+  bootFile: z.string().max(255, 'a boot file has up to 255 characters').refine((text) => !text.includes('\0'), 'a path has no NUL character').default(''),
   /** Such as `52:54:00:12:34:56`; empty: chosen by the VM's name and the interface's number. */
   mac: z.union([z.literal(''), z.string().regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/, 'a MAC address is six pairs of hexadecimal digits, the first of them even')]),
   forwards: z.array(portForward).max(FORWARDS_MAXIMUM, `at most ${FORWARDS_MAXIMUM} port forwards are possible`),
@@ -66,7 +70,7 @@ export type NetworkConfig = z.infer<typeof networkConfig>;
 /** Said where a machine whose runs repeat has a network. */
 export const unrepeatableNetwork = 'By the instruction count a run repeats, but for the network: frames arrive when the host has them.';
 
-export const networkDefaults: NetworkConfig = { model: 'virtio', attach: 'user', mac: '', forwards: [], hostLoopback: false, capture: null, switchName: '', switchDhcp: false, linkUp: true };
+export const networkDefaults: NetworkConfig = { model: 'virtio', attach: 'user', mac: '', forwards: [], hostLoopback: false, capture: null, switchName: '', switchDhcp: false, linkUp: true, netBoot: 'off', bootFile: '' };
 
 /** What can be put into a hot-plug slot while a VM runs; without a slot of its own it gets the first that is empty. */
 export const card = z.discriminatedUnion('kind', [z.strictObject({ kind: z.literal('disk'), disk: diskConfig }), z.strictObject({ kind: z.literal('network'), network: networkConfig })]);

@@ -19,7 +19,7 @@ import { createUsb } from './usb.ts';
 import { Drives } from './drives.ts';
 import { createParavirtual } from './paravirtual.ts';
 import type { Paravirtual, ParavirtualHost } from './paravirtual.ts';
-import type { DiskPlace } from './bootOrder.ts';
+import type { BootPlace } from './bootOrder.ts';
 import { expressType } from '../platform/pci/capabilities.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
 import type { MachineDisk } from './disks.ts';
@@ -33,8 +33,8 @@ import type { MachineConfig } from './types.ts';
 export interface MachineDevices {
   /** In the order of the configuration: each gets the next free slot. */
   readonly functions: readonly PciFunction[];
-  /** Where each disk of the configuration is, in its order: the function, and the port of a controller. */
-  readonly places: readonly DiskPlace[];
+  /** What firmware starts systems from, in its order: disks, each by its function and the port of a controller, and network interfaces. */
+  readonly places: readonly BootPlace[];
   /** What is in hot-plug slots from the start, by the slot's number. */
   readonly slots: ReadonlyMap<number, PciFunction>;
   /** Makes the function of a card that is plugged in while the machine runs; null for one that has no part in the I/O thread. */
@@ -123,21 +123,26 @@ export function createDevices(config: DeviceConfig, host: DeviceHost): MachineDe
   if (slotted.size < inSlots.length) throw new BootError('two devices are configured for one hot-plug slot; give each its own');
   const cards = new Set<Card>(slotted.values());
   const attached = disks.filter(({ slot }) => slot === undefined).map((disk, index) => ({ disk, client: clientOf(disk), index }));
-  const interfaces = networks.filter(({ slot }) => slot === undefined).map((network, index) => networkInterface(network, String(index), time));
+  const onBoard = networks.filter(({ slot }) => slot === undefined);
+  const interfaces = onBoard.map((network, index) => networkInterface(network, String(index), time));
   const ownDisks = diskFunctions(attached.filter(disk => !isStick(disk)), drives);
   const sticks = attached.filter(isStick).map(({ disk: { serial }, client }) => ({ disk: client, serial }));
   const usb = wanted === 'on' || sticks.length > 0 ? createUsb(time, sticks) : null;
   const ownPlaces = [...ownDisks.places];
+  const bootable = (order: 'first' | 'last'): BootPlace[] => networks.flatMap(({ boot, slot }, index) => {
+    const fn = slot === undefined ? interfaces[onBoard.indexOf(networks[index] as MachineNetwork)]?.fn : slotted.get(slot)?.fn;
+    return boot?.order === order && fn ? [{ fn, port: 0 }] : [];
+  });
   const paravirtual = createParavirtual(config, host);
   const inputs = config.display?.kind === 'virtio' ? { keyboard: new VirtioKeyboard('virtio-keyboard'), tablet: new VirtioTablet('virtio-tablet') } : null;
   // Installed systems want entropy early; a kernel that was booted directly does without.
   const entropy = attached.length + interfaces.length > 0 ? [new VirtioPci(new VirtioEntropy((bytes) => fill(bytes, random)))] : [];
   return {
     usb, inputs, paravirtual, drives,
-    places: disks.filter((disk) => disk.assigned === undefined && !isStick({ disk })).flatMap(({ slot }) => {
+    places: [...bootable('first'), ...disks.filter((disk) => disk.assigned === undefined && !isStick({ disk })).flatMap(({ slot }) => {
       const fn = slot === undefined ? undefined : slotted.get(slot)?.fn;
       return fn === undefined ? ownPlaces.splice(0, 1) : [{ fn, port: 0 }];
-    }),
+    }), ...bootable('last')],
     functions: [...ownDisks.functions, ...interfaces.map(({ fn }) => fn), ...entropy, ...paravirtual.functions, ...(inputs ? [new VirtioPci(inputs.keyboard), new VirtioPci(inputs.tablet)] : []), ...(usb ? [usb.controller] : [])],
     slots: new Map([...slotted].map(([slot, { fn }]) => [slot, fn])),
     card: (description) => {
@@ -192,14 +197,14 @@ function networkCard(network: MachineNetwork, clock: VirtualClock): Card {
 }
 
 /** @param place tells the machine's interfaces apart, in the names of their functions */
-function networkInterface({ model, link, mac }: MachineNetwork, place: string, clock: VirtualClock): Card {
+function networkInterface({ model, link, mac, boot }: MachineNetwork, place: string, clock: VirtualClock): Card {
   const drain = (): void => undefined;
   if (model === 'e1000e') {
-    const fn = new E1000e(`e1000e-${place}`, new FrameLink(link), mac);
+    const fn = new E1000e(`e1000e-${place}`, new FrameLink(link), mac, boot?.rom);
     return { fn, poll: () => fn.poll(), drain };
   }
   const kind = new VirtioNet(`virtio-net-${place}`, new FrameLink(link), mac, clock);
-  return { fn: new VirtioPci(kind), poll: () => kind.poll(), drain };
+  return { fn: new VirtioPci(kind, boot ? { rom: { data: boot.rom } } : null), poll: () => kind.poll(), drain };
 }
 
 function fill(bytes: Uint8Array, random: () => number): void {
@@ -214,7 +219,7 @@ interface AttachedDisk {
 }
 
 /** Disks of their own functions, then as many controllers as the drives on cables need. @param media gets to know disks and drives */
-function diskFunctions(disks: readonly AttachedDisk[], media: Drives): { readonly functions: readonly PciFunction[]; readonly places: readonly DiskPlace[] } {
+function diskFunctions(disks: readonly AttachedDisk[], media: Drives): { readonly functions: readonly PciFunction[]; readonly places: readonly BootPlace[] } {
   const isDrive = ({ disk }: AttachedDisk): boolean => disk.bus === 'ahci' || (disk.kind === 'cdrom' && disk.bus !== 'scsi');
   const virtio = disks.filter(({ disk }) => disk.bus === 'virtio' && disk.kind === 'disk').map(({ disk, client, index }) => {
     const kind = new VirtioBlk(`virtio-blk-${index}`, client, disk.serial);
@@ -251,7 +256,7 @@ function diskFunctions(disks: readonly AttachedDisk[], media: Drives): { readonl
   const queues = { virtio: [...virtio], nvme: [...nvme] };
   let drive = 0;
   let target = 0;
-  const places = disks.flatMap((attached): DiskPlace[] => {
+  const places = disks.flatMap((attached): BootPlace[] => {
     if (attached.disk.bus === 'scsi') return hosts.map((fn) => ({ fn, port: target++ }));
     const port = isDrive(attached) ? drive++ : 0;
     const fn = isDrive(attached) ? controllers[Math.floor(port / AHCI_PORTS)] : queues[attached.disk.bus === 'nvme' ? 'nvme' : 'virtio'].shift();

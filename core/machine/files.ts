@@ -3,6 +3,7 @@ import { closeSync, existsSync, fstatSync, openSync, readFileSync, statSync } fr
 import { basename, join } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import { formatMemory } from '../contract/memory.ts';
+import type { NetworkConfig } from '../contract/hardware.ts';
 import type { VmConfig } from '../contract/vm.ts';
 import type { LoadedBoot, MachineConfig, RestorePoint } from './types.ts';
 
@@ -52,6 +53,8 @@ const firmwareFiles = {
 } as const;
 const firmwarePackages = { bios: 'seabios', uefi: 'ovmf' } as const;
 const videoBios = { vga: 'seabios/vgabios-stdvga.bin', virtio: 'seabios/vgabios-virtio.bin' } as const;
+/** iPXE as an option ROM, by the interface's model. */
+const networkRoms = { virtio: 'lib/ipxe/qemu/efi-virtio.rom', e1000e: 'lib/ipxe/qemu/efi-e1000e.rom' } as const;
 const largestFirmware = 16 << 20;
 
 /** Where distributions put firmware, and where `npm run guests seabios ovmf` does. */
@@ -86,6 +89,18 @@ function readDisplay({ display, firmware }: MachineSettings): Pick<MachineConfig
   if (path === undefined) return { display: { kind: display } };
   const budget = { left: largestFirmware, memoryBytes: largestFirmware };
   return { display: { kind: display, rom: readImage(path, 'video BIOS', 'display', budget, readWhole) } };
+}
+
+/**
+ * What makes firmware start a system from an interface.
+ * @param field of the configuration that asks for it @throws ContractError when this machine has none
+ */
+export function readNetworkRom(model: NetworkConfig['model'], field: string): Uint8Array {
+  const file = networkRoms[model];
+  const named = process.env['VANDERPOOL_FIRMWARE'];
+  const path = [...(named === undefined ? [] : [join(named, basename(file))]), join('.cache/guests/ipxe/ipxe-qemu/usr', file), join('/usr', file)].find(existsSync);
+  if (path === undefined) throw new ContractError('file-unreadable', 'No firmware for booting from the network is on this machine.', 'Install the package ipxe-qemu, or run "npm run guests ipxe".', field);
+  return readImage(path, 'option ROM', field, { left: largestFirmware, memoryBytes: largestFirmware }, readWhole);
 }
 
 /** A module's string begins with its file name, which what is booted skips. */

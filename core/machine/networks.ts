@@ -1,6 +1,7 @@
 /** A VM's network interfaces: served by the I/O thread, used by the devices of the core thread. */
 import { createHash } from 'node:crypto';
 import type { NetworkConfig } from '../contract/hardware.ts';
+import { readNetworkRom } from './files.ts';
 import { createFrameBuffer } from '../net/frameLink.ts';
 import { NetworkPort } from '../net/networkPort.ts';
 
@@ -12,6 +13,8 @@ export interface MachineNetwork extends Pick<NetworkConfig, 'model'> {
   readonly mac: Uint8Array;
   /** The memory that both threads share for it (core/net/frameLink.ts). */
   readonly link: SharedArrayBuffer;
+  /** Firmware starts a system from it, before the disks or behind them, by this option ROM; absent: it does not. */
+  readonly boot?: { readonly order: 'first' | 'last'; readonly rom: Uint8Array };
 }
 
 /** One of the interfaces, as long as its network is open. */
@@ -20,10 +23,14 @@ interface OpenNetwork {
   readonly network: NetworkPort;
 }
 
-/** @param seed the address is made of, when nobody chose one @throws ContractError when a port to forward cannot be had */
-async function openNetwork(config: NetworkConfig, seed: string, field: string): Promise<OpenNetwork> {
-  const { model, mac, slot } = config;
-  const description = { model, mac: macOf(mac, seed), link: createFrameBuffer(), ...(slot === undefined ? {} : { slot }) };
+/**
+ * @param seed the address is made of, when nobody chose one @param firmware the machine starts with some
+ * @throws ContractError when a port to forward cannot be had, or what it is to boot with or from
+ */
+async function openNetwork(config: NetworkConfig, seed: string, field: string, firmware: boolean): Promise<OpenNetwork> {
+  const { model, mac, slot, netBoot } = config;
+  const boot = firmware && netBoot !== 'off' ? { boot: { order: netBoot, rom: readNetworkRom(model, `${field}.netBoot`) } } : {};
+  const description = { model, ...boot, mac: macOf(mac, seed), link: createFrameBuffer(), ...(slot === undefined ? {} : { slot }) };
   return { description, network: await NetworkPort.open(description.link, config, description.mac, field) };
 }
 
@@ -39,13 +46,13 @@ export class MachineNetworks {
     this.#open = [...networks];
   }
 
-  /** @param name of the VM: addresses that nobody chose are made of it. @throws ContractError when a port to forward cannot be had */
-  static async open(name: string, configs: readonly NetworkConfig[]): Promise<MachineNetworks> {
+  /** @param name of the VM: addresses that nobody chose are made of it. @param firmware the VM starts with some @throws ContractError naming what cannot be had */
+  static async open(name: string, configs: readonly NetworkConfig[], firmware: boolean): Promise<MachineNetworks> {
     const networks: OpenNetwork[] = [];
     let onBoard = 0;
     try {
       for (const [index, config] of configs.entries()) {
-        networks.push(await openNetwork(config, config.slot === undefined ? `${name} ${onBoard++}` : slotSeed(name, config.slot), `networks.${index}`));
+        networks.push(await openNetwork(config, config.slot === undefined ? `${name} ${onBoard++}` : slotSeed(name, config.slot), `networks.${index}`, firmware));
       }
       return new MachineNetworks(name, networks);
     } catch (error) {
@@ -61,7 +68,7 @@ export class MachineNetworks {
 
   /** Opens and serves one more interface, for a hot-plug slot. @throws ContractError when a port to forward cannot be had */
   async plug(config: NetworkConfig, slot: number): Promise<MachineNetwork> {
-    const opened = await openNetwork({ ...config, slot }, slotSeed(this.#name, slot), 'card.network');
+    const opened = await openNetwork({ ...config, slot }, slotSeed(this.#name, slot), 'card.network', false);
     opened.network.serve(this.#wake);
     this.#open.push(opened);
     return opened.description;

@@ -14,7 +14,7 @@ import type { MachineService } from './runner.ts';
 import type { ShareConfig } from '../contract/paravirtual.ts';
 import type { MachineConfig } from './types.ts';
 
-type ServiceConfig = Pick<VmConfig, 'name' | 'disks' | 'networks' | 'serial' | 'balloon' | 'shares' | 'vsock'>;
+type ServiceConfig = Pick<VmConfig, 'name' | 'firmware' | 'disks' | 'networks' | 'serial' | 'balloon' | 'shares' | 'vsock'>;
 
 export class MachineServices {
   /** What the core thread is told of them. */
@@ -41,13 +41,13 @@ export class MachineServices {
    * @throws ContractError naming what cannot be opened, and its field; nothing is open then
    */
   static async open(config: ServiceConfig, devices: readonly AssignedDevice[] = [], states: readonly (DiskState | null)[] = []): Promise<MachineServices> {
-    const { name, disks, networks, shares, vsock } = config;
+    const { name, firmware, disks, networks, shares, vsock } = config;
     shares.forEach(checkShare);
     const opened: MachineService[] = [];
     try {
       const openedDisks = await MachineDisks.open(disks, devices.flatMap(({ id, kind, path, slot }) => (kind === 'disk' && path !== null ? [{ id, path, slot }] : [])), states);
       opened.push(openedDisks);
-      const openedNetworks = await MachineNetworks.open(name, networks);
+      const openedNetworks = await MachineNetworks.open(name, networks, firmware !== '');
       opened.push(openedNetworks);
       return new MachineServices(config, openedDisks, openedNetworks, new LinkedDevices(devices), vsock === null ? null : await VsockHost.open(vsock));
     } catch (error) {

@@ -1,6 +1,7 @@
 /** A DHCP server whose leases are decided elsewhere: each client's address is always the same. @rfc 2131, 2132 */
 
 import { viewOf } from './packets.ts';
+import { formatIp } from './ip.ts';
 import type { IpAddress } from './ip.ts';
 
 export interface Lease {
@@ -11,15 +12,20 @@ export interface Lease {
   /** Absent: the network leads nowhere. */
   readonly router?: IpAddress;
   readonly nameServer?: IpAddress;
+  /** What firmware is to start, at most 255 characters: a file of the server's, or an address. */
+  readonly bootFile?: string;
 }
 
 const OPTIONS_AT = 240;
 const COOKIE = 0x63825363;
 const option = {
-  mask: 1, router: 3, nameServer: 6, requestedAddress: 50, leaseTime: 51, messageType: 53, server: 54, end: 255, pad: 0, rebindingTime: 59, renewalTime: 58,
+  mask: 1, router: 3, nameServer: 6, requestedAddress: 50, leaseTime: 51, messageType: 53, server: 54, end: 255, pad: 0, rebindingTime: 59, renewalTime: 58, bootServer: 66, bootFile: 67,
 } as const;
 const message = { discover: 1, offer: 2, request: 3, decline: 4, acknowledge: 5, refuse: 6, release: 7, inform: 8 } as const;
 const LEASE_SECONDS = 86_400;
+const MESSAGE_BYTES = 300;
+/** The boot file's place in a message of BOOTP, for clients that do not look at options. */
+const bootFileField = { at: 108, bytes: 128 } as const;
 
 /** The answer to a message, or null when it deserves none. */
 export function answerDhcp(request: Uint8Array, lease: Lease): Uint8Array | null {
@@ -63,20 +69,25 @@ function numberOf(address: IpAddress): number {
 }
 
 function reply(request: DataView, type: number, lease: Lease, address: number): Uint8Array {
-  const bytes = new Uint8Array(300);
+  const { bootFile = '' } = lease;
+  const bytes = new Uint8Array(MESSAGE_BYTES + (bootFile === '' ? 0 : bootFile.length + 20));
   const view = viewOf(bytes);
   bytes.set(new Uint8Array(request.buffer, request.byteOffset, OPTIONS_AT));
   view.setUint8(0, 2);
   view.setUint32(16, address);
   view.setUint32(20, numberOf(lease.server));
-  // No server name and no boot file.
   bytes.fill(0, 44, 236);
+  if (bootFile.length < bootFileField.bytes) bytes.set(Buffer.from(bootFile, 'latin1'), bootFileField.at);
   let at = OPTIONS_AT;
   const put = (code: number, ...values: readonly number[]): void => {
     bytes[at] = code;
     bytes[at + 1] = values.length * 4;
     values.forEach((value, index) => view.setUint32(at + 2 + index * 4, value));
     at += 2 + values.length * 4;
+  };
+  const say = (code: number, text: string): void => {
+    bytes.set([code, text.length, ...Buffer.from(text, 'latin1')], at);
+    at += 2 + text.length;
   };
   bytes.set([option.messageType, 1, type], at);
   at += 3;
@@ -85,6 +96,10 @@ function reply(request: DataView, type: number, lease: Lease, address: number): 
     put(option.mask, numberOf(lease.mask));
     if (lease.router) put(option.router, numberOf(lease.router));
     if (lease.nameServer) put(option.nameServer, numberOf(lease.nameServer));
+    if (bootFile !== '') {
+      say(option.bootServer, formatIp(lease.server));
+      say(option.bootFile, bootFile);
+    }
     if (address !== 0) {
       put(option.leaseTime, LEASE_SECONDS);
       put(option.renewalTime, LEASE_SECONDS / 2);

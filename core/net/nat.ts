@@ -3,18 +3,21 @@ import type { Socket } from 'node:net';
 import { inNetwork, isBroadcast, isGateway, linkLocalPrefix, nat4, nat6 } from './addresses.ts';
 import { answerArp } from './arp.ts';
 import { answerDhcp } from './dhcp.ts';
+import type { Lease } from './dhcp.ts';
 import { answerDhcpv6 } from './dhcpv6.ts';
 import { GuestSide } from './guestSide.ts';
 import type { FrameSink } from './guestSide.ts';
 import { EchoService } from './icmp.ts';
 import { ipProtocol, parseIpv4, parseIpv6, sameBytes, startsWith } from './ip.ts';
 import type { IpAddress, IpPacket } from './ip.ts';
+import type { NetBoot } from './netBoot.ts';
 import { NatTcp } from './natTcp.ts';
 import { NatUdp } from './natUdp.ts';
 import { Neighbours } from './neighbours.ts';
 import { ETHERNET_BYTES, etherType, parseUdp, viewOf } from './packets.ts';
 import type { MacAddress } from './packets.ts';
 import { Reassembly } from './reassembly.ts';
+import { TftpServer } from './tftp.ts';
 
 const ROUTER_MAC: MacAddress = Uint8Array.of(0x52, 0x55, 10, 0, 2, 2);
 
@@ -29,16 +32,24 @@ export class Nat {
   readonly #echo: EchoService;
   readonly #neighbours: Neighbours;
   readonly #reassembly = new Reassembly();
+  readonly #tftp: TftpServer | null;
+  readonly #lease: Lease;
   /** Where forwarded ports lead. */
   #guestAddress: IpAddress = nat4.guest;
 
-  /** @param hostLoopback the guest may reach services on the host's loopback address, at the gateway's address */
-  constructor(sink: FrameSink, hostLoopback: boolean) {
+  /**
+   * @param hostLoopback the guest may reach services on the host's loopback address, at the gateway's address
+   * @param boot what firmware is told to start; null: nothing
+   */
+  constructor(sink: FrameSink, hostLoopback: boolean, boot: NetBoot | null = null) {
     this.#guest = new GuestSide(sink, ROUTER_MAC);
     this.#tcp = new NatTcp(this.#guest, hostLoopback);
     this.#udp = new NatUdp(this.#guest, hostLoopback);
     this.#echo = new EchoService(this.#guest);
     this.#neighbours = new Neighbours(this.#guest, ROUTER_MAC);
+    this.#lease = boot === null ? lease : { ...lease, bootFile: boot.name };
+    const folder = boot?.folder ?? null;
+    this.#tftp = folder === null ? null : new TftpServer(folder, (answer) => this.#guest.sendUdp(nat4.gateway, this.#guestAddress, answer));
   }
 
   /** A frame from the guest; it may lie in memory that is used again afterwards. */
@@ -87,6 +98,7 @@ export class Nat {
     this.#neighbours.close();
     this.#tcp.close();
     this.#udp.close();
+    this.#tftp?.close();
   }
 
   /** The gateway's addresses are where it is; the guest's own is left alone. */
@@ -130,12 +142,12 @@ export class Nat {
     if (destinationPort === port.dhcpv6Server && startsWith(source, linkLocalPrefix)) return this.#dhcpv6(source, data);
     if (!known) return;
     this.#remember(source);
-    if (sameBytes(destination, nat4.gateway) && this.onForwardedUdp(destinationPort, sourcePort, data.slice())) return;
+    if (sameBytes(destination, nat4.gateway) && (this.onForwardedUdp(destinationPort, sourcePort, data.slice()) || this.#tftp?.receive(sourcePort, destinationPort, data))) return;
     this.#udp.send(source, destination, datagram);
   }
 
   #dhcp(request: Uint8Array): void {
-    const data = answerDhcp(request, lease);
+    const data = answerDhcp(request, this.#lease);
     if (data) this.#guest.sendUdp(nat4.gateway, broadcast, { sourcePort: port.dhcpServer, destinationPort: port.dhcpClient, data });
   }
 

@@ -19,8 +19,8 @@ export async function readHardware(tables: Kysely<Tables>): Promise<(vm: string)
   ]);
   return (vm) => ({
     disks: disks.filter(({ vm_id }) => vm_id === vm).map(({ path, kind, bus, format, read_only, slot }) => ({ path, kind, bus, format, readOnly: read_only === 1, ...inSlot(slot) })),
-    networks: networks.filter(({ vm_id }) => vm_id === vm).map(({ position, model, attach, mac, host_loopback, capture, slot, switch_name, switch_dhcp, link_up }) => ({
-      model, attach, mac, capture, hostLoopback: host_loopback === 1, switchName: switch_name, switchDhcp: switch_dhcp === 1, linkUp: link_up === 1, ...inSlot(slot),
+    networks: networks.filter(({ vm_id }) => vm_id === vm).map(({ position, model, attach, mac, host_loopback, capture, slot, switch_name, switch_dhcp, link_up, net_boot, boot_file }) => ({
+      model, attach, mac, capture, hostLoopback: host_loopback === 1, switchName: switch_name, switchDhcp: switch_dhcp === 1, linkUp: link_up === 1, netBoot: net_boot, bootFile: boot_file, ...inSlot(slot),
       forwards: forwards.filter(({ vm_id, network }) => vm_id === vm && network === position)
         .map(({ protocol, host_address, host_port, guest_port }) => ({ protocol, hostAddress: host_address, hostPort: host_port, guestPort: guest_port })),
     })),
@@ -34,10 +34,10 @@ export function writeHardware(sqlite: Database.Database, id: string, { disks, ne
   for (const table of ['disks', 'port_forwards', 'networks']) sqlite.prepare(`DELETE FROM ${table} WHERE vm_id = ?`).run(id);
   const disk = sqlite.prepare('INSERT INTO disks (vm_id, position, path, kind, bus, format, read_only, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
   for (const [index, { path, kind, bus, format, readOnly, slot }] of disks.entries()) disk.run(id, index, path, kind, bus, format, Number(readOnly), slot ?? null);
-  const network = sqlite.prepare('INSERT INTO networks (vm_id, position, model, attach, mac, host_loopback, capture, slot, switch_name, switch_dhcp, link_up) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
+  const network = sqlite.prepare('INSERT INTO networks (vm_id, position, model, attach, mac, host_loopback, capture, slot, switch_name, switch_dhcp, link_up, net_boot, boot_file) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
   const forward = sqlite.prepare('INSERT INTO port_forwards (vm_id, network, position, protocol, host_address, host_port, guest_port) VALUES (?, ?, ?, ?, ?, ?, ?)');
-  for (const [index, { model, attach, mac, hostLoopback, capture, forwards, slot, switchName, switchDhcp, linkUp }] of networks.entries()) {
-    network.run(id, index, model, attach, mac, Number(hostLoopback), capture, slot ?? null, switchName, Number(switchDhcp), Number(linkUp));
+  for (const [index, { model, attach, mac, hostLoopback, capture, forwards, slot, switchName, switchDhcp, linkUp, netBoot, bootFile }] of networks.entries()) {
+    network.run(id, index, model, attach, mac, Number(hostLoopback), capture, slot ?? null, switchName, Number(switchDhcp), Number(linkUp), netBoot, bootFile);
     for (const [number, { protocol, hostAddress, hostPort, guestPort }] of forwards.entries()) {
       forward.run(id, index, number, protocol, hostAddress, hostPort, guestPort);
     }

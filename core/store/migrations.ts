@@ -291,6 +291,13 @@ export const migrations: readonly Migration[] = [
     what: 'what displays showed at snapshots',
     statements: ['ALTER TABLE snapshots ADD COLUMN picture BLOB'],
   },
+  {
+    version: 19,
+    what: 'systems that firmware starts from the network',
+    statements: [
+      `ALTER TABLE networks ADD COLUMN net_boot TEXT NOT NULL DEFAULT 'off' CHECK (net_boot IN ('off', 'first', 'last'))`, `ALTER TABLE networks ADD COLUMN boot_file TEXT NOT NULL DEFAULT ''`,
+    ],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

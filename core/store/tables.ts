@@ -79,6 +79,8 @@ export interface NetworkRow {
   readonly switch_name: string;
   readonly switch_dhcp: number;
   readonly link_up: number;
+  readonly net_boot: string;
+  readonly boot_file: string;
 }
 
 export interface PortForwardRow {

@@ -22,6 +22,12 @@ export const attachments: readonly Option[] = [
   { value: 'none', label: 'Nothing' },
 ];
 
+const bootPlaces: readonly Option[] = [
+  { value: 'off', label: 'Firmware does not boot from it' },
+  { value: 'first', label: 'Boots before the disks' },
+  { value: 'last', label: 'Boots after the disks' },
+];
+
 interface NetworkFieldsProps extends FieldsProps {
   /** Plugs a cable of the running machine in or pulls it; absent while it does not run. */
   readonly onLink?: (network: number, up: boolean) => Promise<void>;
@@ -32,7 +38,7 @@ export function NetworkFields({ draft, problems, onChange, disabled = false, onL
   return (
     <>
       {draft.networks.map((network, index) => (
-        <NetworkField key={index} network={network} number={index + 1} problems={problems} disabled={disabled}
+        <NetworkField key={index} network={network} number={index + 1} hasFirmware={draft.boot.kind === 'firmware'} problems={problems} disabled={disabled}
           onLink={(up) => (onLink ? void onLink(index, up) : set(changed(draft.networks, index, { linkUp: up })))} linkDisabled={disabled && !onLink}
           onChange={(part) => set(changed(draft.networks, index, part))} onRemove={() => set(without(draft.networks, index))} />
       ))}
@@ -45,6 +51,8 @@ export function NetworkFields({ draft, problems, onChange, disabled = false, onL
 interface NetworkFieldProps extends Pick<FieldsProps, 'problems'> {
   readonly network: NetworkConfig;
   readonly number: number;
+  /** Firmware may boot from the network. */
+  readonly hasFirmware: boolean;
   readonly disabled: boolean;
   readonly linkDisabled: boolean;
   readonly onLink: (up: boolean) => void;
@@ -52,7 +60,7 @@ interface NetworkFieldProps extends Pick<FieldsProps, 'problems'> {
   readonly onRemove: () => void;
 }
 
-function NetworkField({ network, number, problems, disabled, linkDisabled, onLink, onChange, onRemove }: NetworkFieldProps): ReactNode {
+function NetworkField({ network, number, hasFirmware, problems, disabled, linkDisabled, onLink, onChange, onRemove }: NetworkFieldProps): ReactNode {
   const at = `networks.${number - 1}`;
   const forwards = (next: readonly PortForward[]): void => onChange({ forwards: [...next] });
   return (
@@ -76,6 +84,7 @@ function NetworkField({ network, number, problems, disabled, linkDisabled, onLin
           </div>
         )}
       </Field>
+      {hasFirmware && network.attach !== 'none' && <NetBootFields network={network} number={number} problems={problems} disabled={disabled} onChange={onChange} />}
       {network.attach === 'user' && network.forwards.map((forward, index) => (
         <ForwardField key={index} forward={forward} name={`port forward ${index + 1} of interface ${number}`} disabled={disabled}
           problem={problems[`${at}.forwards.${index}.hostPort`]?.message ?? problems[`${at}.forwards.${index}.guestPort`]?.message ?? problems[`${at}.forwards.${index}.hostAddress`]?.message}
@@ -87,6 +96,26 @@ function NetworkField({ network, number, problems, disabled, linkDisabled, onLin
         </Button>
       </div>}
     </div>
+  );
+}
+
+type NetBootFieldsProps = Pick<NetworkFieldProps, 'network' | 'number' | 'problems' | 'disabled' | 'onChange'>;
+
+/** Whether firmware starts a system from an interface, and what it is told to fetch. */
+function NetBootFields({ network, number, problems, disabled, onChange }: NetBootFieldsProps): ReactNode {
+  const at = `networks.${number - 1}`;
+  return (
+    <Field label={`Boot from interface ${number}`} problem={problems[`${at}.netBoot`] ?? problems[`${at}.bootFile`]}
+      hint={network.netBoot !== 'off' && network.attach === 'user' ? 'A file of this machine, whose folder is then served by TFTP, or an address such as http://10.0.2.2/boot.ipxe.' : undefined}>
+      {(ties) => (
+        <div className="input-row">
+          <Select label={`Boot order of interface ${number}`} value={network.netBoot} options={bootPlaces} disabled={disabled} onPick={(netBoot) => onChange({ netBoot: netBoot as NetworkConfig['netBoot'] })} />
+          {network.netBoot !== 'off' && network.attach === 'user' && (
+            <TextInput {...ties} className="mono" aria-label={`Boot file of interface ${number}`} placeholder="/srv/tftp/boot.ipxe" value={network.bootFile} disabled={disabled} onText={(bootFile) => onChange({ bootFile: bootFile.trim() })} />
+          )}
+        </div>
+      )}
+    </Field>
   );
 }
 

@@ -5,6 +5,7 @@ import type { IpAddress, IpPacket } from '../../core/net/ip.ts';
 import { ETHERNET_BYTES, checksum, etherType, parseTcp, tcpFlag, tcpHeaderBytes, viewOf, writeTcpHeader, writeUdp } from '../../core/net/packets.ts';
 import type { TcpSegment, UdpDatagram } from '../../core/net/packets.ts';
 import { ipProtocol } from '../../core/net/ip.ts';
+import type { NetBoot } from '../../core/net/netBoot.ts';
 
 export const guestMac = Uint8Array.of(0x52, 0x54, 0, 1, 2, 3);
 export const routerMac = Uint8Array.of(0x52, 0x55, 10, 0, 2, 2);
@@ -19,7 +20,7 @@ export interface NetworkDouble {
   readonly arrived: (match: (frame: Uint8Array) => boolean) => Promise<Uint8Array>;
 }
 
-export function networkDouble(hostLoopback = false): NetworkDouble {
+export function networkDouble(hostLoopback = false, boot: NetBoot | null = null): NetworkDouble {
   const frames: Uint8Array[] = [];
   let look = (): void => {};
   let place = new Uint8Array(0);
@@ -30,7 +31,7 @@ export function networkDouble(hostLoopback = false): NetworkDouble {
       look();
     },
     abilities: 0,
-  }, hostLoopback);
+  }, hostLoopback, boot);
   const arrived = (match: (frame: Uint8Array) => boolean): Promise<Uint8Array> => new Promise((resolve, reject) => {
     const late = setTimeout(() => reject(new Error('no such frame')), 5000);
     look = () => {

@@ -1,6 +1,6 @@
 /** Systems that start from firmware or in its place, each to where it shows that it works. A boot throws when it does not get there. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync, readSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, copyFileSync, existsSync, openSync, readFileSync, readSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -115,6 +115,19 @@ async function ipxe(): Promise<void> {
   }
 }
 
+/** Without a disk firmware fetches iPXE's script by TFTP, that kernel and initramfs, and Debian starts. */
+async function netBoot(folder: string, firmware: 'bios' | 'uefi', model: 'virtio' | 'e1000e'): Promise<void> {
+  const guest = await provideGuest('amd64');
+  await packageFiles('ipxe', 'ipxe-qemu');
+  copyFileSync(guest.kernel, join(folder, 'vmlinuz'));
+  copyFileSync(guest.initramfs, join(folder, 'initrd'));
+  const script = join(folder, 'boot.ipxe');
+  writeFileSync(script, '#!ipxe\nkernel vmlinuz initrd=initrd console=ttyS0 quiet bootonly\ninitrd initrd\nboot\n');
+  const shell = new GuestShell(['run', '--firmware', firmware, '--net', `user,model=${model},boot=last,boot-file=${script}`, '--timeout', '200']);
+  await shell.waitFor('GUEST-READY', await shell.waitFor('tftp://10.0.2.2/boot.ipxe... ok'));
+  await ended(shell);
+}
+
 /** All tests over 256 MB, once through, without an error. */
 async function memtest(_folder: string, report: (line: string) => void): Promise<void> {
   const image = join(await packageFiles('memtest', 'memtest86+'), 'boot/memtest86+x64.bin');
@@ -208,6 +221,8 @@ export const boots: readonly Boot[] = [
   { name: 'uefi-shell', title: 'OVMF to its shell, which powers off', slow: false, run: uefiShell },
   { name: 'grub-gpt', title: 'OVMF, GRUB on a GPT disk, Debian on ext4, over a reset, fsck clean', slow: false, run: grubOnGpt },
   { name: 'ipxe', title: 'SeaBIOS, iPXE from an ISO image, Debian over HTTP', slow: false, run: ipxe },
+  { name: 'netboot-bios', title: 'SeaBIOS, iPXE in the option ROM of virtio-net, Debian over TFTP', slow: false, run: (folder) => netBoot(folder, 'bios', 'virtio') },
+  { name: 'netboot-uefi', title: 'OVMF, iPXE in the option ROM of an e1000e, Debian over TFTP', slow: true, run: (folder) => netBoot(folder, 'uefi', 'e1000e') },
   { name: 'suspend-uefi', title: 'OVMF, GRUB from an ISO image, Debian suspended to RAM and woken', slow: true, run: suspendUnderUefi },
   { name: 'memtest', title: 'memtest86+, a full pass over 256 MB', slow: true, run: memtest },
   { name: 'installer-serial', title: 'Debian\'s installer on COM1, to a partitioned disk', slow: true, run: installerOnSerial },

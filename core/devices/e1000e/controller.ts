@@ -43,15 +43,15 @@ export class E1000e extends PciFunction {
   #eerd = 0;
   #linkWasUp: boolean;
 
-  /** @param mac six bytes */
-  constructor(name: string, link: FrameLink, mac: Uint8Array) {
+  /** @param mac six bytes @param rom for firmware that starts a system from the network */
+  constructor(name: string, link: FrameLink, mac: Uint8Array, rom?: Uint8Array) {
     const msix = new MsiX(VECTORS, messageBar);
     const msi = new Msi(1);
     const behind = { name, read: (offset: number, size: AccessSize) => this.registers.read(offset, size), write: (offset: number, size: AccessSize, value: number) => this.registers.write(offset, size, value) };
     super(name, {
       vendor: 0x8086, device: 0x10d3, classCode: 0x020000, revision: 0, subsystemVendor: 0x8086, subsystem: 0xa01f, interruptPin: 1,
     }, {
-      msix, msi, capabilities: [powerManagement, express(expressType.endpoint)],
+      msix, msi, ...(rom ? { rom: { data: rom } } : {}), capabilities: [powerManagement, express(expressType.endpoint)],
       bars: [{ space: 'memory', size: REGISTER_BYTES, registers: behind }, null, null, { space: 'memory', size: MESSAGE_BYTES, registers: msix }],
     });
     this.#link = link;

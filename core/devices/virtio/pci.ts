@@ -22,10 +22,10 @@ const windowRegister = { bar: 4, offset: 8, length: 12, data: 16 } as const;
 
 /** What a function is besides a virtio device. */
 export interface VirtioCompanion {
-  readonly classCode: number;
+  readonly classCode?: number;
   /** Base address registers 0 and 2. */
-  readonly bars: readonly [PciBar, PciBar];
-  readonly rom: PciRom | null;
+  readonly bars?: readonly [PciBar, PciBar];
+  readonly rom?: PciRom | null;
 }
 
 export class VirtioPci extends PciFunction {
@@ -42,7 +42,7 @@ export class VirtioPci extends PciFunction {
     }, {
       msix,
       bars: [
-        companion?.bars[0] ?? null, { space: 'memory', size: 2 ** Math.ceil(Math.log2(Math.max(msix.bytes, 4096))), registers: msix }, companion?.bars[1] ?? null, null,
+        companion?.bars?.[0] ?? null, { space: 'memory', size: 2 ** Math.ceil(Math.log2(Math.max(msix.bytes, 4096))), registers: msix }, companion?.bars?.[1] ?? null, null,
         { space: 'memory', size: layout.bytes, wide: true, prefetchable: true, registers: behind }, null,
       ],
       capabilities: capabilities(kind), ...(companion?.rom ? { rom: companion.rom } : {}),

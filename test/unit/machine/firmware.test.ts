@@ -183,11 +183,11 @@ describe('flash', () => {
 describe('boot order', () => {
   const card = (classCode: number) => new PciFunction('card', { vendor: 0x1af4, device: 0x1042, classCode, revision: 1 });
 
-  it('is that of the disks in the configuration; what is no storage has no place in it', () => {
-    const slots = new Map([[card(0x010802), 4], [card(0x020000), 3], [card(0x010000), 10], [card(0x010601), 5]]);
+  it('is that of the configuration; what is neither storage nor network has no place in it', () => {
+    const slots = new Map([[card(0x010802), 4], [card(0x020000), 3], [card(0x030000), 6], [card(0x010000), 10], [card(0x010601), 5]]);
     const places = [...slots.keys()].map(fn => ({ fn, port: 1 }));
     expect(bootOrder(places, fn => ({ bridges: slots.get(fn) === 4 ? '/pci-bridge@1c,1' : '', device: (slots.get(fn) ?? 0).toString(16) }))).toEqual([
-      '/pci@i0cf8/pci-bridge@1c,1/pci1af4,1042@4/namespace@1,0', '/pci@i0cf8/scsi@a/disk@0,0', '/pci@i0cf8/pci1af4,1042@5/drive@1/disk@0',
+      '/pci@i0cf8/pci-bridge@1c,1/pci1af4,1042@4/namespace@1,0', '/pci@i0cf8/ethernet@3/ethernet-phy@0', '/pci@i0cf8/scsi@a/disk@0,0', '/pci@i0cf8/pci1af4,1042@5/drive@1/disk@0',
     ]);
   });
 });

@@ -103,9 +103,21 @@ describe('hardware in the interface', () => {
     expect((await configOf('Installer')).networks[0]).toMatchObject({ model: 'e1000e', attach: 'switch', switchName: 'lab', switchDhcp: true, linkUp: false });
   });
 
+  it('firmware boots from an interface, and is told what to fetch', async () => {
+    await page.getByRole('combobox', { name: 'Network of interface 1' }).click();
+    await page.getByRole('option', { name: /^This host/ }).click();
+    await page.getByRole('combobox', { name: 'Boot order of interface 1' }).click();
+    await page.getByRole('option', { name: 'Boots after the disks' }).click();
+    await page.getByLabel('Boot file of interface 1', { exact: true }).fill(join(library, 'boot.ipxe'));
+    await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'netboot.png'), fullPage: true });
+    await page.getByRole('button', { name: 'Save changes' }).click();
+    await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
+    expect((await configOf('Installer')).networks[0]).toMatchObject({ attach: 'user', netBoot: 'last', bootFile: join(library, 'boot.ipxe') });
+  });
+
   it('says at its field when a port is none', async () => {
     await page.getByRole('button', { name: 'Add a network interface' }).click();
-    await page.getByRole('button', { name: 'Add a port forward' }).click();
+    await page.getByRole('button', { name: 'Add a port forward' }).last().click();
     await page.getByLabel(/^Host port of/).fill('99999');
     await page.getByRole('alert').filter({ hasText: /1 to 65535/ }).waitFor();
     await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'hardware.png'), fullPage: true });

@@ -10,6 +10,7 @@ import type { Option } from '../controls/select.tsx';
 import { Switch } from '../controls/switch.tsx';
 import type { FieldsProps } from './fields.tsx';
 import { changed, without } from './lists.ts';
+import { PathField } from './path-field.tsx';
 
 export const models: readonly Option[] = [
   { value: 'virtio', label: 'Virtio', detail: 'The fastest; Linux and most systems of today have its driver.' },
@@ -64,26 +65,36 @@ function NetworkField({ network, number, hasFirmware, problems, disabled, linkDi
   const at = `networks.${number - 1}`;
   const forwards = (next: readonly PortForward[]): void => onChange({ forwards: [...next] });
   return (
-    <div className="field" role="group" aria-label={`Network interface ${number}`}>
-      <Field label={`Network interface ${number}`} problem={problems[`${at}.mac`] ?? problems[`${at}.switchName`]} hint={attachments.find(({ value }) => value === network.attach)?.detail}>
+    <div className="field device-fields" role="group" aria-label={`Network interface ${number}`}>
+      <Field label={`Network interface ${number}`} hint={attachments.find(({ value }) => value === network.attach)?.detail}>
         {(ties) => (
           <div className="input-row">
-            <TextInput {...ties} className="mono" placeholder="MAC address, chosen when empty" value={network.mac} disabled={disabled} onText={(mac) => onChange({ mac: mac.toLowerCase() })} />
-            <Select label={`Network of interface ${number}`} value={network.attach} options={attachments} disabled={disabled} onPick={(attach) => onChange({ attach: attach as NetworkConfig['attach'] })} />
-            {network.attach === 'switch' && (
-              <>
-                <TextInput aria-label={`Switch of interface ${number}`} placeholder="Name of the switch" value={network.switchName} disabled={disabled} onText={(name) => onChange({ switchName: name.toLowerCase() })} />
-                <Switch label={`Addresses by DHCP on interface ${number}`} on={network.switchDhcp} disabled={disabled} onTurn={(switchDhcp) => onChange({ switchDhcp })} />
-                <span className="note">DHCP</span>
-              </>
-            )}
-            <Select label={`Model of interface ${number}`} value={network.model} options={models} disabled={disabled} onPick={(model) => onChange({ model: model as NetworkConfig['model'] })} />
+            <Select ties={ties} label={`Network of interface ${number}`} value={network.attach} options={attachments} disabled={disabled} onPick={(attach) => onChange({ attach: attach as NetworkConfig['attach'] })} />
             <Switch label={`Cable of interface ${number} plugged in`} on={network.linkUp} disabled={linkDisabled} onTurn={onLink} />
             <span className="note">Connected</span>
             <IconButton icon={X} label={`Remove network interface ${number}`} disabled={disabled} onClick={onRemove} />
           </div>
         )}
       </Field>
+      {network.attach === 'switch' && (
+        <Field label="Switch" problem={problems[`${at}.switchName`]}>
+          {(ties) => (
+            <div className="input-row">
+              <TextInput {...ties} aria-label={`Switch of interface ${number}`} placeholder="lab" value={network.switchName} disabled={disabled} onText={(name) => onChange({ switchName: name.toLowerCase() })} />
+              <Switch label={`Addresses by DHCP on interface ${number}`} on={network.switchDhcp} disabled={disabled} onTurn={(switchDhcp) => onChange({ switchDhcp })} />
+              <span className="note">Addresses by DHCP</span>
+            </div>
+          )}
+        </Field>
+      )}
+      <div className="columns">
+        <Field label="Model">
+          {(ties) => <Select ties={ties} label={`Model of interface ${number}`} value={network.model} options={models} disabled={disabled} onPick={(model) => onChange({ model: model as NetworkConfig['model'] })} />}
+        </Field>
+        <Field label="MAC address" optional problem={problems[`${at}.mac`]}>
+          {(ties) => <TextInput {...ties} className="mono" aria-label={`MAC address of interface ${number}`} placeholder="Chosen when empty" value={network.mac} disabled={disabled} onText={(mac) => onChange({ mac: mac.toLowerCase() })} />}
+        </Field>
+      </div>
       {hasFirmware && network.attach !== 'none' && <NetBootFields network={network} number={number} problems={problems} disabled={disabled} onChange={onChange} />}
       {network.attach === 'user' && network.forwards.map((forward, index) => (
         <ForwardField key={index} forward={forward} name={`port forward ${index + 1} of interface ${number}`} disabled={disabled}
@@ -105,17 +116,15 @@ type NetBootFieldsProps = Pick<NetworkFieldProps, 'network' | 'number' | 'proble
 function NetBootFields({ network, number, problems, disabled, onChange }: NetBootFieldsProps): ReactNode {
   const at = `networks.${number - 1}`;
   return (
-    <Field label={`Boot from interface ${number}`} problem={problems[`${at}.netBoot`] ?? problems[`${at}.bootFile`]}
-      hint={network.netBoot !== 'off' && network.attach === 'user' ? 'A file of this machine, whose folder is then served by TFTP, or an address such as http://10.0.2.2/boot.ipxe.' : undefined}>
-      {(ties) => (
-        <div className="input-row">
-          <Select label={`Boot order of interface ${number}`} value={network.netBoot} options={bootPlaces} disabled={disabled} onPick={(netBoot) => onChange({ netBoot: netBoot as NetworkConfig['netBoot'] })} />
-          {network.netBoot !== 'off' && network.attach === 'user' && (
-            <TextInput {...ties} className="mono" aria-label={`Boot file of interface ${number}`} placeholder="/srv/tftp/boot.ipxe" value={network.bootFile} disabled={disabled} onText={(bootFile) => onChange({ bootFile: bootFile.trim() })} />
-          )}
-        </div>
+    <>
+      <Field label="Boot" problem={problems[`${at}.netBoot`]}>
+        {(ties) => <Select ties={ties} label={`Boot order of interface ${number}`} value={network.netBoot} options={bootPlaces} disabled={disabled} onPick={(netBoot) => onChange({ netBoot: netBoot as NetworkConfig['netBoot'] })} />}
+      </Field>
+      {network.netBoot !== 'off' && network.attach === 'user' && (
+        <PathField label={`Boot file of interface ${number}`} value={network.bootFile} placeholder="/srv/tftp/boot.ipxe" disabled={disabled} problem={problems[`${at}.bootFile`]}
+          hint="Its folder is served by TFTP. Or an address, such as http://10.0.2.2/boot.ipxe." onPath={(bootFile) => onChange({ bootFile: bootFile.trim() })} />
       )}
-    </Field>
+    </>
   );
 }
 
@@ -142,7 +151,7 @@ function ForwardField({ forward, name, problem, disabled, onChange, onRemove }: 
         <TextInput className="numeric" aria-label={`Guest port of ${name}`} value={forward.guestPort === 0 ? '' : String(forward.guestPort)} disabled={disabled} onText={(text) => onChange({ guestPort: number(text) })} />
         <IconButton icon={X} label={`Remove ${name}`} disabled={disabled} onClick={onRemove} />
       </div>
-      {problem !== undefined && <p className="note" role="alert">{problem}</p>}
+      {problem !== undefined && <p className="field-error" role="alert">{problem}</p>}
     </div>
   );
 }

@@ -46,7 +46,7 @@ export type FieldDifference = z.infer<typeof fieldDifference>;
 /** A run of pages that differ. */
 export const memoryDifference = z.strictObject({
   address: z.int(), bytes: z.int(),
-  /** What of the guest's kernel lies there, by its symbols; null: that is not known. */
+  /** What of the guest's kernel or which of its processes lies there, by the kernel's symbols; null: that is not known. */
   owner: z.string().nullable(),
 });
 export type MemoryDifference = z.infer<typeof memoryDifference>;

@@ -5,7 +5,7 @@ import {
 import type { Processor } from '../cpu/processor.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
 import type { GuestMemory } from '../snapshot/guestMemory.ts';
-import type { PageMap } from '../snapshot/pageMap.ts';
+import { PageMap } from '../snapshot/pageMap.ts';
 import type { PageSource } from '../snapshot/pageSource.ts';
 import type { PreserveRing } from '../snapshot/preserve.ts';
 
@@ -23,6 +23,8 @@ export class Pager {
   #source: PageSource | null = null;
   /** Pages below this one are there. */
   #filled = 0;
+  /** The map that was decoded last: the one that the machine goes back to is often what the next restore starts from. */
+  #decoded: { readonly bytes: Uint8Array; readonly map: PageMap } | null = null;
 
   constructor(cpu: Processor, ring: PreserveRing | null) {
     this.#cpu = cpu;
@@ -34,6 +36,12 @@ export class Pager {
     const { ram, memory } = this.#cpu;
     // Shared by construction.
     return { buffer: memory.buffer as unknown as SharedArrayBuffer, ram: RAM_BASE, bytes: ram.length, history: PAGE_HISTORY };
+  }
+
+  /** @param bytes an encoded map of all of RAM @throws MapError */
+  mapOf(bytes: Uint8Array): PageMap {
+    if (this.#decoded === null || Buffer.compare(this.#decoded.bytes, bytes) !== 0) this.#decoded = { bytes, map: PageMap.decode(bytes, this.#pages) };
+    return this.#decoded.map;
   }
 
   /** RAM is being filled anew: no snapshot has any of it. What one in the making still needs is kept first. */

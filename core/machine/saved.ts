@@ -41,9 +41,8 @@ export function restoreMachine({ state, map, segments }: RestorePoint, { pc, roo
     const wallMs = host.integer('wallMs', 0, 8.64e15);
     if (sources.chance !== null) sources.chance = host.integer('chance', 1, 0xffffffff) | 0;
     if (savedSlots(state) !== pc.slots.count) throw new StateError(`the saved machine has ${savedSlots(state)} slots, this one has ${pc.slots.count}`);
-    const pages = pager.memory.bytes / CHUNK_BYTES;
-    const wanted = PageMap.decode(map, pages);
-    pager.restore(new PageSource(wanted, new Map(segments)), from instanceof Uint8Array ? decodeBase(from, map, wanted) : new PageMap(pages), from === 'new');
+    const base = from instanceof Uint8Array ? pager.mapOf(from) : new PageMap(pager.memory.bytes / CHUNK_BYTES);
+    pager.restore(new PageSource(pager.mapOf(map), new Map(segments)), base, from === 'new');
     // The processor before the clock: with the instruction clock, time is counted from its instructions.
     for (const component of root.components) load(states, component);
     pc.loadState(state);
@@ -52,11 +51,6 @@ export function restoreMachine({ state, map, segments }: RestorePoint, { pc, roo
     if (error instanceof StateError || error instanceof MapError || error instanceof SegmentError) throw damagedSnapshot(error.message);
     throw error;
   }
-}
-
-/** The last snapshot is often the one that is restored. */
-function decodeBase(from: Uint8Array, map: Uint8Array, wanted: PageMap): PageMap {
-  return Buffer.compare(from, map) === 0 ? wanted : PageMap.decode(from, wanted.pages);
 }
 
 /** A snapshot that cannot be restored, or not wholly. */

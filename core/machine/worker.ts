@@ -181,7 +181,7 @@ function waitWhilePaused(link: Link, machine: Machine, host: RingingHost, post: 
       told = true;
       post({ type: 'paused', paused: true });
     }
-    if (machine.fillPages(FILL_ASLEEP_MS)) link.sleep(count, told ? null : patience);
+    if (machine.fillPages(FILL_MS)) link.sleep(count, told ? null : patience);
   }
   if (told) post({ type: 'paused', paused: false });
 }

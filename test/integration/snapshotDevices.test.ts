@@ -89,15 +89,18 @@ describe('a snapshot', () => {
     await vm.ask('kill %1');
   }, TEST_MS);
 
-  it('is compared with names for the memory of the kernel, by its symbols', async () => {
+  it('is compared with names for the memory of the kernel and of processes, by its symbols', async () => {
     const symbols = join(folder, 'kallsyms');
-    const names = ['_text', '_stext', '_etext', 'entry_SYSCALL_64', 'init_task', 'jiffies', 'jiffies_64', '_end', '__bss_stop'];
+    const names = ['_text', '_stext', '_etext', '__start_rodata', '__end_rodata', '_sdata', '__init_begin', '__init_end', 'entry_SYSCALL_64', 'init_task', 'init_mm', 'init_top_pgt', 'jiffies', 'jiffies_64', '_end', '__bss_stop'];
     writeFileSync(symbols, await vm.ask(`grep -E ' (${names.join('|')})$' /proc/kallsyms`));
     await call('snapshot.take', { vm: VM, name: 'before' });
-    await vm.ask('sleep 1');
+    // A million characters that the shell keeps.
+    expect(await vm.ask('kept=$(head -c 500000 /dev/zero | od -v -x | head -c 1000000); echo ${#kept}')).toBe('1000000\n');
+    const name = (await vm.ask('cat /proc/$$/comm')).trim();
     await call('snapshot.take', { vm: VM, name: 'after' });
     const { memory } = await call('snapshot.diff', { vm: VM, from: 'before', to: 'after', symbols });
     expect(memory.flatMap(({ owner }) => owner ?? []).join()).toContain('jiffies');
+    expect(memory.reduce((sum, { owner, bytes }) => sum + (owner === `process ${name}` ? bytes : 0), 0)).toBeGreaterThan(950_000);
     expect(memory.some(({ owner }) => owner === null)).toBe(true);
     const plain = await call('snapshot.diff', { vm: VM, from: 'before', to: 'after' });
     expect(plain.memory.every(({ owner }) => owner === null)).toBe(true);

@@ -31,19 +31,19 @@ const TIERS: readonly RegionLimits[] = [
  * What compiling an instruction costs, in marks: a mark stands for some 50 microseconds of interpretation, and waiting until as much time was
  * lost as compiling takes is never worse than twice the best.
  */
-const COST = 1;
+const COST = 0.5;
 /** The same for a large region, in samples of the small one, each some 10 microseconds; and how many there are before it is asked. */
-const LARGE_COST = 4;
-const LARGE_MARKS = 64;
+const LARGE_COST = 0.5;
+const LARGE_MARKS = 32;
 /** Of a block of which nothing can be compiled: it does not pay. */
 const REFUSED: Prospect = { keys: [], cost: 1 << 12 };
 /** Ranges that cross pages between two samples before a region is compiled without: each costs as much as some hundred instructions. */
 const CROSSING_LIMIT = 16;
 /**
- * What V8 executes of a module's baseline code before it optimises it, in its own measure. By default it does so at once for a region, which
- * takes longer than most small regions ever run.
+ * What V8 executes of a module's baseline code before it optimises it, in its own measure. A small region stays in baseline code, as
+ * optimising it takes longer than most of them ever run; a large one takes its place when it does run long.
  */
-const TIERING_BUDGET = [60_000_000, 13_000_000];
+const TIERING_BUDGET = [2_000_000_000, 13_000_000];
 const DEFAULT_TIERING_BUDGET = 13_000_000;
 /** Bytes of WebAssembly kept before everything is dropped and rebuilt from new samples. */
 const BYTE_QUOTA = 24 << 20;

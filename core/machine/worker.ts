@@ -79,8 +79,6 @@ const FILL_MS = 0.5;
 const FILL_ASLEEP_MS = 5;
 const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.describe | Command.question | Command.snapshot | Command.switchLayers;
 
-if (!fromSources) setFlagsFromString(NO_INLINING);
-
 const port = parentPort;
 if (port) {
   const start = workerData as WorkerStart;
@@ -92,6 +90,8 @@ async function runCore(start: WorkerStart, post: (message: WorkerMessage) => voi
   const link = new Link(start.link);
   const host = createHost(start, link, post);
   const { createMachine } = (await import(start.machineModule)) as MachineModule;
+  // Not before: Node keeps compiled modules for the flags under which they were compiled, and the other thread loads some of the same.
+  if (!fromSources) setFlagsFromString(NO_INLINING);
   const machine = await createMachine(start.config, host);
   if (start.held) machine.answer('debug-hold', {});
   post({ type: 'started' });

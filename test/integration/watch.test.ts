@@ -5,6 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { RECORDING_LIMITS } from '../../core/contract/index.ts';
+import type { ExitRecording } from '../../core/contract/index.ts';
+import { connectEngine } from '../../core/engine/connect.ts';
 import { start, vanderpool } from '../helpers/command-line.ts';
 import type { Outcome } from '../helpers/command-line.ts';
 
@@ -109,5 +112,34 @@ describe('vanderpool inspect', () => {
     expect((await command('inspect', 'watched', '--memory', 'rip')).stderr).toContain('"rip" is no address');
     const { status, stderr } = await command('inspect', 'watched', '--physical', 'fee00000');
     expect([status, stderr]).toEqual([125, expect.stringContaining('no memory at the physical address 0xfee00000')]);
+  }, TEST_MS);
+});
+
+describe('a recording that the engine writes', () => {
+  it('goes on without whoever asked for it, and ends with the VM', async () => {
+    const client = await connectEngine(library);
+    const path = file('engine.db');
+    try {
+      await expect(client.call('exits.record', { vm: 'stopped', path, limitBytes: RECORDING_LIMITS.least })).rejects.toThrow('it has no exits');
+      const begun = await client.call('exits.record', { vm: 'watched', path, limitBytes: RECORDING_LIMITS.least });
+      expect(begun).toMatchObject({ path, running: true, recorded: 0, problem: null });
+      await expect(client.call('exits.record', { vm: 'watched', path: file('other.db'), limitBytes: RECORDING_LIMITS.least })).rejects.toThrow('are being recorded already');
+    } finally {
+      client.close();
+    }
+    const again = await connectEngine(library);
+    try {
+      const recording = async (): Promise<ExitRecording | null> => (await again.call('exits.recording', { vm: 'watched' })).recording;
+      await expect.poll(async () => (await recording())?.recorded, { timeout: 30_000 }).toBeGreaterThan(0);
+      await again.call('vm.stop', { vm: 'watched', force: true });
+      await expect.poll(async () => (await recording())?.running, { timeout: 30_000 }).toBe(false);
+      const { recorded, bytes } = (await recording())!;
+      const database = new Database(path, { readonly: true });
+      expect(database.prepare('SELECT count(*) FROM exits').pluck().get()).toBe(recorded);
+      database.close();
+      expect([bytes, bytes <= RECORDING_LIMITS.least]).toEqual([statSync(path).size, true]);
+    } finally {
+      again.close();
+    }
   }, TEST_MS);
 });

@@ -271,6 +271,8 @@ export const PAUSE_LOOP_START = 0x11058;
 export const PAUSE_LOOP_LAST = 0x11060;
 /** u64: RIP behind the last instruction with which the nested guest has read the time since its entry; not canonical: none. */
 export const TIME_READ_AT = 0x11070;
+/** u64: L1's time-stamp counter, as that instruction found it. */
+export const TIME_READ = 0x11078;
 /** 32-bit: nonzero while an INIT waits for the end of VMX root operation. */
 export const INIT_BLOCKED = 0x11068;
 /** The current VMCS, in the format of the region in memory (core/vmx/vmcs.ts). */

@@ -60,8 +60,8 @@ export interface ProcessorHost {
   mmioWrite(gpaLow: number, gpaHigh: number, size: number, low: number, high: number): void;
   portRead(port: number, size: number): number;
   portWrite(port: number, size: number, value: number): void;
-  /** Time-stamp counter before the VMCS offset. `mostNs`: nanoseconds that the guest can have used since it was last asked for; 0: it is not known. */
-  timestamp(mostNs: number): number;
+  /** Time-stamp counter before the VMCS offset. */
+  timestamp(): number;
   random(): number;
   /** While exits are traced: a nested guest has left for its hypervisor, or goes on. */
   nestedSwitch?(left: boolean): void;
@@ -181,7 +181,7 @@ export class Processor {
         mmioWrite: (low: number, high: number, size: number, valueLow: number, valueHigh: number) => host.mmioWrite(low >>> 0, high >>> 0, size, valueLow >>> 0, valueHigh >>> 0),
         portRead: (port: number, size: number) => host.portRead(port, size),
         portWrite: (port: number, size: number, value: number) => host.portWrite(port, size, value >>> 0),
-        timestamp: (mostNs: number) => host.timestamp(mostNs),
+        timestamp: () => host.timestamp(),
         random: () => host.random(),
         nestedSwitch: (left: number) => host.nestedSwitch?.(left !== 0),
         fetchPage: (page: number) => host.fetchPage?.(page >>> 0),

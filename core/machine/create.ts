@@ -86,8 +86,8 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       mmioWrite: (low, high, size, valueLow, valueHigh) => vmm!.mmioWrite(low, high, size, valueLow, valueHigh),
       portRead: (port, size) => vmm!.portRead(port, size),
       portWrite: (port, size, value) => vmm!.portWrite(port, size, value),
-      timestamp: mostNs => {
-        const now = clock.nowNs(mostNs || undefined);
+      timestamp: () => {
+        const now = clock.nowNs();
         // By the instruction clock time stands still during a VM entry.
         if (config.clock !== 'instructions' && now >= (clock.nextDeadlineNs() ?? Infinity)) cpu.endEntry();
         return Math.floor(now * tscPerNs);

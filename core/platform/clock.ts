@@ -20,8 +20,7 @@ export const minimumPeriodNs = 50_000;
 
 /** Where time comes from: elapsed nanoseconds, monotonic, from any origin. */
 export interface TimeSource {
-  /** `mostNs`: what passes for who has work while nobody looks, at most; the rest was somebody else's. */
-  nowNs(mostNs?: number): number;
+  nowNs(): number;
   /** With an instruction count a sleeping machine's time does not pass by itself: the clock skips ahead instead. */
   readonly skips: boolean;
   /** From now on the guest waits, and may find the time anywhere; it has work. */
@@ -50,12 +49,12 @@ export function wallTimeSource(hostNs: () => number = () => Math.floor(performan
   let idle = true;
   return {
     skips: false,
-    nowNs(mostNs = LEAP_NS) {
+    nowNs() {
       const now = hostNs();
       if (idle) return now;
       const passed = now - seen;
       seen = now;
-      if (passed > mostNs) lag = Math.min(LAG_LIMIT_NS, lag + passed - mostNs);
+      if (passed > LEAP_NS) lag = Math.min(LAG_LIMIT_NS, lag + passed - LEAP_NS);
       else if (lag > 0) lag = Math.max(0, lag - passed / CATCH_UP);
       return now - Math.ceil(lag);
     },
@@ -131,9 +130,9 @@ export class VirtualClock implements Component {
     this.offset = -source.nowNs();
   }
 
-  /** Nanoseconds of virtual time, an integer. `mostNs`: what can have passed since the last look, if that is known. */
-  nowNs(mostNs?: number): number {
-    return this.pausedAt ?? this.source.nowNs(mostNs) + this.offset;
+  /** Nanoseconds of virtual time, an integer. */
+  nowNs(): number {
+    return this.pausedAt ?? this.source.nowNs() + this.offset;
   }
 
   /** TSC ticks since the machine was made, before a vCPU's own offset. */

@@ -62,7 +62,7 @@ export interface CpuWasm {
   /** MMIO and port accesses so far, oldest first. */
   readonly log: Access[];
   /** What devices answer; by default every byte of MMIO is 0xa5, every port reads as its number's low byte, and it is always time 0. */
-  device: { read(address: number, size: number): bigint; port(port: number, size: number): number; time(mostNs: number): number };
+  device: { read(address: number, size: number): bigint; port(port: number, size: number): number; time(): number };
   read32(address: number): number;
   read64(address: number): bigint;
   write32(address: number, value: number): void;
@@ -85,7 +85,7 @@ export function instantiate(ram = 16 << 20): CpuWasm {
     device: {
       read: (_address: number, size: number) => BigInt.asUintN(size * 8, 0xa5a5_a5a5_a5a5_a5a5n),
       port: (port: number, size: number) => ((port & 0xff) * 0x0101_0101) >>> (32 - size * 8),
-      time: (_mostNs: number) => 0,
+      time: () => 0,
     },
     read32: (address: number) => view.getUint32(address, true),
     read64: (address: number) => view.getBigUint64(address, true),
@@ -113,7 +113,7 @@ export function instantiate(ram = 16 << 20): CpuWasm {
     portWrite(port: number, size: number, value: number): void {
       log.push({ kind: 'out', address: port, size, value: BigInt(value >>> 0) });
     },
-    timestamp: (mostNs: number) => cpu.device.time(mostNs),
+    timestamp: () => cpu.device.time(),
     decode: () => decoded++,
     random: () => 0x1234_5678,
     fetchPage: () => undefined,

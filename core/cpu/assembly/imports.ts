@@ -14,7 +14,7 @@ export declare function mmioWrite(gpaLow: u32, gpaHigh: u32, size: i32, low: u32
 /** The processor's time-stamp counter before offset, as a double (exact below 2^53). */
 // @ts-ignore: decorator
 @external('host', 'timestamp')
-export declare function timestamp(mostNs: i32): f64;
+export declare function timestamp(): f64;
 /** Decodes instructions at guest-physical `gpa`, linear address given by RIP and CS, into records; returns the first record's address,
  *  or 0 when an exception is pending in FAULT (for example a page fault on the second page of an instruction). */
 // @ts-ignore: decorator

@@ -111,7 +111,6 @@ function result(value: u64): i32 {
  */
 function timeResult(): i32 {
   result(timeStamp());
-  noteTimeRead();
   return load<u32>(TIME_UP) ? SYNC : OK;
 }
 
@@ -123,6 +122,7 @@ function operand(): u64 {
 
 function timeStamp(): u64 {
   const own = ownTimeStamp();
+  noteTimeRead(own);
   if (!primaryExits(PRIMARY_TSC_OFFSETTING)) return own;
   const scaled = secondaryExits(SECONDARY_TSC_SCALING) ? scaleTimeStamp(own, get(TSC_MULTIPLIER)) : own;
   return scaled + get(TSC_OFFSET_FIELD);

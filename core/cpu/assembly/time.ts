@@ -1,24 +1,25 @@
 /** The time-stamp counter. */
 import { timestamp } from './imports';
-import { NEXT_RIP, RIP, TIME_READ_AT, TSC_OFFSET } from '../layout';
+import { NEXT_RIP, RIP, TIME_READ, TIME_READ_AT, TSC_OFFSET } from '../layout';
 
-/** So many bytes of code take no more than so many nanoseconds: three times what they usually do. */
+/** So many bytes of code take no more than so many ticks: three times what they usually do. */
 const STRETCH: u64 = 64;
-const STRETCH_NS: i32 = 200;
+const STRETCH_TICKS: u64 = 400;
 const NOT_CANONICAL: u64 = 0x8000000000000000;
 
 /** The counter without what L1 adds for its guest. */
 // @ts-ignore: decorator
 @inline
 export function ownTimeStamp(): u64 {
-  return u64(timestamp(0)) + load<u64>(TSC_OFFSET);
+  return u64(timestamp()) + load<u64>(TSC_OFFSET);
 }
 
-/** The nested guest reads the time with the instruction at RIP. */
+/** The nested guest has read L1's counter with the instruction at RIP. */
 // @ts-ignore: decorator
 @inline
-export function noteTimeRead(): void {
+export function noteTimeRead(own: u64): void {
   store<u64>(TIME_READ_AT, load<u64>(NEXT_RIP));
+  store<u64>(TIME_READ, own);
 }
 
 export function forgetTimeRead(): void {
@@ -26,12 +27,12 @@ export function forgetTimeRead(): void {
 }
 
 /**
- * The counter at a VM exit. Code that has just read the time and leaves sees no more pass than it can have taken: what a hiccup of the host adds
- * is made up for behind the exit.
+ * The counter at a VM exit. Code that has just read the time and leaves sees no more pass than it can have taken: what a hiccup of the host, or
+ * root mode in between, adds is part of the exit.
  */
 export function exitTimeStamp(): u64 {
-  const behind = load<u64>(RIP) - load<u64>(TIME_READ_AT);
-  return u64(timestamp(behind < STRETCH ? STRETCH_NS : 0)) + load<u64>(TSC_OFFSET);
+  const now = ownTimeStamp();
+  return load<u64>(RIP) - load<u64>(TIME_READ_AT) < STRETCH ? min(now, load<u64>(TIME_READ) + STRETCH_TICKS) : now;
 }
 
 /** Bits 111:48 of a product: the time-stamp counter as a multiplier with 48 fractional bits scales it. @sdm 3C 26.3 */

@@ -15,7 +15,7 @@ import { fuzzNet } from './net/run.ts';
 import { fuzzUsb } from './usb/run.ts';
 import { fuzzKills } from './snapshots/kills.ts';
 import { fuzzStore } from './snapshots/main.ts';
-import { MODELS, TIERS, runHostile } from './run.ts';
+import { fuzzGuests } from './guests.ts';
 
 const text = { type: 'string' } as const;
 const { values } = parseArgs({ options: { guests: text, seed: text, instructions: text, nested: { type: 'boolean' }, vtd: text, usb: text, net: text, devices: text, only: text, snapshots: text, kills: text } });
@@ -57,23 +57,9 @@ if (values.kills !== undefined) {
   process.exit(0);
 }
 
-const outcomes = new Map<string, number>();
-let bad = 0;
-for (let i = 0; i < guests; i++) {
-  const seed = first + i;
-  const jit = TIERS[i % TIERS.length]!;
-  const nested = values.nested === true;
-  const model = nested ? 'max' : MODELS[Math.floor(i / TIERS.length) % MODELS.length]!;
-  let outcome: string;
-  try {
-    outcome = await runHostile({ seed, jit, model, instructions, milliseconds: 3000, nested });
-  } catch (error) {
-    bad++;
-    outcome = 'the machine threw';
-    console.error(`seed ${seed}, --jit ${jit}, ${model}: ${error instanceof Error ? error.stack : String(error)}`);
-  }
-  outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
-  if (process.stdout.isTTY) process.stdout.write(`\r${i + 1} of ${guests} guests`);
-}
+const { outcomes, faults } = await fuzzGuests({ count: guests, seed: first, instructions, nested: values.nested === true }, (done) => {
+  if (process.stdout.isTTY) process.stdout.write(`\r${done} of ${guests} guests `);
+});
+for (const fault of faults) console.error(fault);
 console.log(`${guests} hostile guests: ${[...outcomes].map(([outcome, count]) => `${outcome} ${count}`).join(', ')}`);
-process.exit(bad > 0 ? 1 : 0);
+process.exit(faults.length > 0 ? 1 : 0);

@@ -114,7 +114,7 @@ export class JitManager {
   /** Marks the block at a guest-physical address, which a branch is about to enter. */
   sample(gpa: number): void {
     if (this.sinceSweep >= SWEEP_EVERY || this.full) this.sweep();
-    if (this.full || this.liveBytes > BYTE_QUOTA) this.evict();
+    if (this.full) this.evict();
     this.watchCrossings();
     if (gpa === 0xffffffff) return;
     const size = this.view.getUint32(CODE_SIZE, true);
@@ -281,8 +281,9 @@ export class JitManager {
     return record !== 0 && this.view.getUint16(record + R_OP, true) === OP_GOTO ? this.view.getUint32(record + R_AUX, true) : record;
   }
 
+  /** Nothing more is compiled until a sample has made room. */
   private get full(): boolean {
-    return this.nextIndex > this.host.lastIndex && this.freeIndexes.length === 0;
+    return this.liveBytes > BYTE_QUOTA || (this.nextIndex > this.host.lastIndex && this.freeIndexes.length === 0);
   }
 
   private takeIndex(): number {

@@ -12,6 +12,7 @@ import { NETWORKS_MAXIMUM, card, filePath, slotNumber } from './hardware.ts';
 import { bootConfig, newVm, portNumber, vm, vmChanges, vmName, vmReference } from './vm.ts';
 
 const nothing = z.strictObject({});
+const diskBytes = z.int().min(512).multipleOf(512, 'a disk has whole sectors of 512 bytes');
 const bytes = z.instanceof(Uint8Array);
 const onSnapshot = z.strictObject({ vm: vmReference, snapshot: snapshotReference });
 const onVm = z.strictObject({ vm: vmReference });
@@ -98,7 +99,7 @@ export const operations = {
   /** Puts another image into a CD-ROM drive, of a running VM at once; empty: none. `disk`: its place among the disks, from 0. */
   'vm.medium': { input: z.strictObject({ vm: vmReference, disk: z.int().min(0), path: z.string().max(4096), force: z.boolean() }), output: vm },
   /** Makes a disk larger, of a running VM at once. `disk`: its place among the disks, from 0. */
-  'vm.grow': { input: z.strictObject({ vm: vmReference, disk: z.int().min(0), bytes: z.int().min(512).multipleOf(512, 'a disk has whole sectors of 512 bytes') }), output: vm },
+  'vm.grow': { input: z.strictObject({ vm: vmReference, disk: z.int().min(0), bytes: diskBytes }), output: vm },
   /** Asks a running guest to do without so many bytes of its memory; null asks nothing. */
   'vm.balloon': { input: z.strictObject({ vm: vmReference, bytes: z.int().min(0).nullable() }), output: balloonState },
   /** Takes a card out: a running guest is asked to let it go, or with `force` not. Answers when it is out. */
@@ -146,6 +147,8 @@ export const operations = {
   },
   'console.clear': { input: z.strictObject({ vm: vmReference, port: portNumber }), output: nothing },
   /** Says whether an image and its companions could boot, before anything runs. */
+  /** Makes an empty disk image, which no machine has yet. */
+  'disk.create': { input: z.strictObject({ path: filePath, format: z.enum(['raw', 'qcow2']), bytes: diskBytes }), output: nothing },
   'boot.check': {
     input: z.strictObject({ boot: bootConfig, memoryBytes: z.int() }),
     output: z.strictObject({ description: z.string() }),

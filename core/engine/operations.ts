@@ -1,4 +1,6 @@
 /** The engine's answer to each operation and stream of the contract. */
+import { isAbsolute } from 'node:path';
+import { createDisk } from '../block/commands.ts';
 import { ContractError, parseWith } from '../contract/errors.ts';
 import { checkMemory } from '../contract/memory.ts';
 import { vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
@@ -98,6 +100,11 @@ export function createOperations(engine: Engine): OperationHandlers {
     'console.history': async ({ vm, port }) => consoleOf(engine, (await supervisor.get(vm)).id, port).scrollback.read(),
     'console.clear': async ({ vm, port }) => {
       consoleOf(engine, (await supervisor.get(vm)).id, port).scrollback.clear();
+      return {};
+    },
+    'disk.create': async ({ path, format, bytes }) => {
+      if (!isAbsolute(path)) throw new ContractError('bad-field', `"${path}" names no folder.`, 'Write the whole path, from the root on.', 'path');
+      await createDisk(path, { format, size: bytes });
       return {};
     },
     'boot.check': async ({ boot, memoryBytes }) => ({ description: await checkBoot({ ...vmDefaults, boot, memoryBytes: checkMemory(memoryBytes) }) }),

@@ -11,6 +11,7 @@ import { Select } from '../controls/select.tsx';
 import type { Option } from '../controls/select.tsx';
 import { useLibrary } from '../state/library.ts';
 import type { BootDraft, Draft, Problems } from './draft.ts';
+import { NewDisk } from './new-disk.tsx';
 import { PathField } from './path-field.tsx';
 
 export interface FieldsProps {
@@ -102,16 +103,28 @@ export function ImageFields({ draft, problems, onChange, disabled = false, recog
   );
 }
 
-/** What the firmware starts: an ISO goes into a drive, everything else is a disk. More of them, and how they are attached, is in the editor. */
-export function BootMediumField({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
-  const [first, ...others] = draft.disks;
+/**
+ * What the firmware starts: an ISO goes into a drive, everything else is a disk. It is the last that firmware tries: a system that was installed from it
+ * on a new disk starts the next time. More of them, and how they are attached, is in the editor.
+ */
+export function BootMediumField({ draft, problems, onChange, disabled = false, name }: FieldsProps & { readonly name: string }): ReactNode {
+  const medium = draft.disks.at(-1);
+  const others = draft.disks.slice(0, -1);
   const set = (path: string): void => {
-    const medium = /\.iso$/i.test(path.trim()) ? { kind: 'cdrom', bus: driveBus, readOnly: true, format: 'raw' } as const : {};
-    onChange({ disks: path.trim() === '' ? others : [{ ...diskDefaults, ...medium, path: path.trim() }, ...others] });
+    const drive = /\.iso$/i.test(path.trim()) ? { kind: 'cdrom', bus: driveBus, readOnly: true, format: 'raw' } as const : {};
+    onChange({ disks: path.trim() === '' ? others : [...others, { ...diskDefaults, ...drive, path: path.trim() }] });
   };
   return (
-    <PathField label="ISO or disk image" optional value={first?.path ?? ''} placeholder="/home/me/debian.iso" problem={problems['disks.0.path']} disabled={disabled}
-      hint="An ISO, or a raw or qcow2 image. Without one the firmware starts and finds nothing." onPath={set} />
+    <>
+      <PathField label="ISO or disk image" optional value={medium?.path ?? ''} placeholder="/home/me/debian.iso" problem={problems[`disks.${others.length}.path`]} disabled={disabled}
+        hint="An ISO, or a raw or qcow2 image. Without one the firmware starts and finds nothing." onPath={set} />
+      {medium?.kind === 'cdrom' && (
+        <div className="input-row">
+          <NewDisk name={name} beside={medium.path} disabled={disabled} onMade={(path) => onChange({ disks: [{ ...diskDefaults, path }, ...draft.disks] })} />
+          <span className="note">{others.length === 0 ? 'To install on. Live systems need none.' : others.map(({ path }) => path).join(', ')}</span>
+        </div>
+      )}
+    </>
   );
 }
 

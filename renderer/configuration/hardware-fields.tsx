@@ -9,6 +9,7 @@ import type { Option } from '../controls/select.tsx';
 import { Switch } from '../controls/switch.tsx';
 import type { FieldsProps } from './fields.tsx';
 import { changed, earlier, without } from './lists.ts';
+import { NewDisk } from './new-disk.tsx';
 import { PathField } from './path-field.tsx';
 
 export const buses: readonly Option[] = [
@@ -33,6 +34,7 @@ export function DiskFields({ draft, problems, onChange, disabled = false }: Fiel
       ))}
       <div className="input-row">
         <Button icon={HardDrive} disabled={disabled} onClick={() => add({})}>Add a disk</Button>
+        <NewDisk name={draft.name.trim() || 'disk'} beside={draft.disks.at(-1)?.path ?? ''} disabled={disabled} onMade={(path) => add({ path })} />
         <Button icon={Disc} disabled={disabled} onClick={() => add({ kind: 'cdrom', bus: driveBus, format: 'raw', readOnly: true })}>Add a CD-ROM drive</Button>
       </div>
     </>

@@ -76,7 +76,7 @@ export function CreateWizard(): ReactNode {
       </>}>
       {error && <Callout kind="error" title={error.message} hint={error.hint} />}
       <Sources value={draft.boot.kind} onPick={(kind) => change({ boot: { ...draft.boot, kind }, ...defaultsOf(kind) })} />
-      {draft.boot.kind === 'firmware' && <><BootMediumField {...fields} /><FirmwareFields {...fields} /></>}
+      {draft.boot.kind === 'firmware' && <><BootMediumField {...fields} name={suggested} /><FirmwareFields {...fields} /></>}
       {draft.boot.kind === 'image' && <ImageFields {...fields} recognised={recognised.description} />}
       <NameField {...fields} placeholder={suggested} />
       <div className="columns three"><MemoryField {...fields} brief /><ProcessorFields {...fields} brief /></div>
@@ -90,7 +90,7 @@ function defaultsOf(kind: BootDraft['kind']): Partial<Draft> {
 }
 
 function suggestedName({ boot, disks }: Draft): string {
-  if (boot.kind === 'firmware') return nameForMedium(disks[0]?.path ?? '');
+  if (boot.kind === 'firmware') return nameForMedium(disks.at(-1)?.path ?? '');
   return boot.kind === 'monitor' ? 'Monitor' : nameForKernel(boot.kernel);
 }
 

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { describeDisk } from '../../core/block/commands.ts';
 import { useInterface } from '../helpers/browser.ts';
 import { machineDouble, vanderpool } from '../helpers/command-line.ts';
 
@@ -122,5 +123,26 @@ describe('hardware in the interface', () => {
     await page.getByRole('alert').filter({ hasText: /1 to 65535/ }).waitFor();
     await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'hardware.png'), fullPage: true });
     await page.getByRole('button', { name: 'Discard' }).click();
+  });
+
+  it('the wizard makes an empty disk to install on, which firmware tries before the ISO image', async () => {
+    await page.getByRole('button', { name: 'New virtual machine' }).first().click();
+    await page.getByRole('radio', { name: /ISO or disk image/ }).click();
+    await page.getByRole('textbox', { name: /^ISO or disk image/ }).fill(join(library, 'install.iso'));
+    await page.getByRole('button', { name: 'New disk…' }).click();
+    await expect.poll(() => page.getByLabel('File', { exact: true }).inputValue()).toBe(join(library, 'install.qcow2'));
+    await page.getByLabel('File', { exact: true }).fill(join(library, 'disk.img'));
+    await page.getByRole('button', { name: 'Create the disk' }).click();
+    await page.getByText(/There is a file .* already/).waitFor();
+    await page.getByLabel('File', { exact: true }).fill(join(library, 'disk to install on.qcow2'));
+    await page.getByLabel('Size', { exact: true }).fill('8G');
+    await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'new-disk.png') });
+    await page.getByRole('button', { name: 'Create the disk' }).click();
+    await page.getByText(/disk to install on\.qcow2/).waitFor();
+    expect((await describeDisk(join(library, 'disk to install on.qcow2')))).toMatchObject({ format: 'qcow2', size: 8 * 2 ** 30 });
+    await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'wizard.png') });
+    await page.getByRole('button', { name: 'Create', exact: true }).click();
+    await page.getByRole('heading', { name: 'install', exact: true }).waitFor();
+    expect((await configOf('install')).disks).toMatchObject([{ path: join(library, 'disk to install on.qcow2'), kind: 'disk', bus: 'virtio' }, { path: join(library, 'install.iso'), kind: 'cdrom' }]);
   });
 });

@@ -7,7 +7,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
-import { buildForms, RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_STEP, RUN_SYNC } from './interpreter/build.ts';
+import { buildForms } from './interpreter/coldForms.ts';
+import { RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_STEP, RUN_SYNC } from './interpreter/runLoop.ts';
 import { COLD_FORMS } from './interpreter/cold.ts';
 import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
 import { numberForms } from './interpreter/namedForms.ts';

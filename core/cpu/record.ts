@@ -31,6 +31,15 @@ export const OP_CROSS = 3; // the next record's instruction continues on the nex
 export const OP_REGION = 4; // R_AUX holds the table index of a compiled region that begins here
 export const OP_FIRST = 5;
 
+/** STATUS of an instruction's helper, or of a form: 0 is OK. A fault is pending. */
+export const STATUS_FAULT = 1;
+/** Control goes on at the RIP in the state. */
+export const STATUS_JUMP = 2;
+/** A VM exit is pending. */
+export const STATUS_EXIT = 3;
+/** Done; mode, translations or interruptibility may have changed. */
+export const STATUS_SYNC = 4;
+
 /** What a region returns, beside the STATUS values of helpers: go on at the RIP in the state. */
 export const REGION_DONE = 5;
 /** Code on another page that the region includes has changed: its entry must be interpreted. */

@@ -5,7 +5,7 @@ import { NativeCase } from './native.ts';
 import { Decoder } from '../../core/isa/decoder.ts';
 import type { Row } from '../../core/isa/rows.ts';
 import { parseRows, row } from '../../core/isa/rows.ts';
-import { buildForms } from '../../core/cpu/interpreter/build.ts';
+import { buildForms } from '../../core/cpu/interpreter/coldForms.ts';
 import type { HelperSignatures } from '../../core/cpu/helpers.ts';
 import { buildProgram, formOf } from '../../core/cpu/forms.ts';
 import { discover } from '../../core/cpu/jit/discover.ts';

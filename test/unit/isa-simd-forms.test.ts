@@ -6,7 +6,7 @@ import { Ops } from '../../core/isa/ops.ts';
 import type { Program } from '../../core/isa/ir.ts';
 import { withPrechecks } from '../../core/isa/prechecks.ts';
 import { simdRows } from '../../core/isa/table/simd.ts';
-import { buildForms } from '../../core/cpu/interpreter/build.ts';
+import { buildForms } from '../../core/cpu/interpreter/coldForms.ts';
 import { instantiate } from '../helpers/cpu-wasm.ts';
 
 const rows = parseRows(simdRows);

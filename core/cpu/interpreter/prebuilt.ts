@@ -3,7 +3,8 @@
  * boots, and a module for each form 13 MB of memory.
  */
 import type { HelperSignatures } from '../helpers.ts';
-import { buildForms, buildInterpreter } from './build.ts';
+import { buildInterpreter } from './build.ts';
+import { buildForms } from './coldForms.ts';
 import { COLD_FORMS } from './cold.ts';
 import { HOT_LEGACY, HOT_LONG } from './hot.ts';
 import { programsOf } from './namedForms.ts';

@@ -13,10 +13,10 @@ import type { Target } from '../emitter.ts';
 import { ownDisplacement } from '../forms.ts';
 import { UNAVAILABLE } from '../../isa/prechecks.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { importHelpers } from '../interpreter/build.ts';
+import { importHelpers } from '../interpreter/coldForms.ts';
 import { LocalPool } from '../interpreter/forms.ts';
 import { AUX_COMPARED, AUX_LOGIC, BUDGET, CODE_GENERATION, CR0, CR4, CS, DS, ES, F_CX, F_CY, F_RES, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_LIMIT, STACK_SIZE, STATE, ZERO } from '../layout.ts';
-import { REGION_DONE, REGION_STEP } from '../record.ts';
+import { REGION_DONE, REGION_STEP, STATUS_FAULT, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
 import { rangesOf } from './ranges.ts';
 import type { LegacyView, RangeAccess } from './ranges.ts';
 import { RegisterFile, StateUse, slotOffset } from './registers.ts';
@@ -28,9 +28,6 @@ import type { Region, RegionBlock, RegionInstruction } from './discover.ts';
 import type { Flow } from './flow.ts';
 
 const CS_LIMIT = SEGMENTS + CS * SEGMENT_SIZE + SEG_LIMIT;
-const STATUS_FAULT = 1;
-const STATUS_JUMP = 2;
-const STATUS_SYNC = 4;
 /** Room for the number of instructions of a block, beside an offset of up to 4 MiB (discover.ts). */
 const COMPLETED_BITS = 9;
 

@@ -4,7 +4,7 @@
  */
 import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
-import { executeRecord, executeTag } from '../interpreter/build.ts';
+import { executeRecord, executeTag } from '../interpreter/executeTable.ts';
 import {
   CS, EXECUTE_EPOCH, PLAIN_SEGMENTS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STACK_SIZE, TLB_EXECUTE,
 } from '../layout.ts';

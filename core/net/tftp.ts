@@ -92,7 +92,11 @@ export class TftpServer {
 
   #next(guestPort: number, transfer: Transfer): void {
     const block = Buffer.alloc(4 + transfer.blockBytes);
-    const length = readSync(transfer.file, block, 4, transfer.blockBytes, transfer.block * transfer.blockBytes);
+    const length = readBlock(transfer, block.subarray(4));
+    if (length === null) {
+      this.#end(guestPort);
+      return this.#refuse(guestPort, failure.undefined, 'the file cannot be read');
+    }
     transfer.block += 1;
     block.writeUInt16BE(opcode.data, 0);
     block.writeUInt16BE(transfer.block & 0xffff, 2);
@@ -125,6 +129,15 @@ export class TftpServer {
     } catch {
       return null;
     }
+  }
+}
+
+/** How much there was; null: the host's disk fails. */
+function readBlock({ file, blockBytes, block }: Transfer, into: Uint8Array): number | null {
+  try {
+    return readSync(file, into, 0, blockBytes, block * blockBytes);
+  } catch {
+    return null;
   }
 }
 

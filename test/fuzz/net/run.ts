@@ -76,7 +76,8 @@ async function serve(): Promise<Servers> {
 }
 
 class Bench {
-  readonly network: NetworkDouble = networkDouble(true);
+  /** Its TFTP server shows this very folder. */
+  readonly network: NetworkDouble = networkDouble(true, { name: 'run.ts', folder: import.meta.dirname });
   readonly answers = new Map<string, number>();
   readonly load = { tcp: 0, udp: 0, fragments: 0 };
   readonly #random: Random;
@@ -89,6 +90,14 @@ class Bench {
     this.#random = new Random(seed);
     this.#servers = servers;
     this.#driver.start();
+  }
+
+  /** A request for a file, an acknowledgement, or nearly so. */
+  #tftp(): Uint8Array {
+    const random = this.#random;
+    if (random.once(2)) return Uint8Array.of(0, 4, 0, random.below(8));
+    const options = random.pick(['', 'blksize\0' + random.below(70_000) + '\0', 'tsize\x000\0blksize\x008\0', 'timeout\0']);
+    return Buffer.from(`\0\x01${random.pick(['run.ts', '../run.ts', '/', ''])}\0octet\0${options}`);
   }
 
   step(): void {
@@ -143,8 +152,9 @@ class Bench {
     switch (random.below(8)) {
       case 0: case 1: case 2: return this.#segment(source, gateway);
       case 3: {
-        const destinationPort = random.pick([this.#servers.udpPort, 67, 53, 547, random.below(65_536)]);
-        return udpFrame(source, gateway, { sourcePort: random.below(2000), destinationPort, data: this.#bytes(random.below(300)) });
+        const destinationPort = random.pick([this.#servers.udpPort, 67, 53, 547, 69, 0xc000 + random.below(64), random.below(65_536)]);
+        const data = random.once(2) ? this.#bytes(random.below(300)) : this.#tftp();
+        return udpFrame(source, gateway, { sourcePort: random.below(random.once(2) ? 4 : 2000), destinationPort, data });
       }
       case 4: return icmpv6Frame(link6, nat6.router, Uint8Array.of(random.pick([128, 133, 134, 135, 136]), ...this.#bytes(7 + random.below(60))));
       case 5: return ipFrame({ protocol: random.pick([...Object.values(ipProtocol), random.below(256)]), source, destination: gateway }, this.#bytes(random.below(200)));

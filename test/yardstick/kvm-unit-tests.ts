@@ -76,9 +76,13 @@ async function execute(command: string, args: readonly string[], seconds: number
   clearTimeout(timer);
   const lines = output.split('\n').map(line => line.trim());
   const starting = (word: string): string[] => lines.filter(line => line.startsWith(`${word}: `) || line.startsWith(`${word} `)).map(line => line.slice(word.length + 1).trim());
+  const failed = starting('FAIL');
+  // What the suite expects KVM to fail, and passes, makes it end as failed.
+  const better = starting('XPASS').length;
+  const ending = ENDINGS[status] ?? `status ${status}`;
   return {
-    passed: starting('PASS').length, failed: starting('FAIL'), skipped: starting('SKIP').length,
-    ending: ENDINGS[status] ?? `status ${status}`, seconds: (performance.now() - started) / 1000, output,
+    passed: starting('PASS').length + better, failed, skipped: starting('SKIP').length,
+    ending: ending === 'failed' && failed.length === 0 && better > 0 ? `passed, ${better} where a failure is expected` : ending, seconds: (performance.now() - started) / 1000, output,
   };
 }
 

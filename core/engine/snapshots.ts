@@ -306,6 +306,8 @@ export class Snapshots {
     return this.#exclusively(reference, async (vm) => {
       const guest = this.#supervisor.guest(vm.id);
       if (!guest) throw wrongState(vm, 'it cannot be suspended', 'Only a VM that runs can.');
+      // The guest does not stand still for what is refused anyway.
+      await refuseUnsavable(vm, this.#library);
       const wasPaused = guest.state === 'paused';
       guest.pause();
       let id: string;

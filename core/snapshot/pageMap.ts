@@ -7,6 +7,8 @@ export class PageMap {
   readonly segments: Uint32Array;
   /** Position of each page's chunk in its segment. */
   readonly positions: Uint32Array;
+  /** What `references` has counted; null: something has changed since. */
+  #references: ReadonlyMap<number, number> | null = null;
 
   constructor(pages: number) {
     this.segments = new Uint32Array(pages);
@@ -23,6 +25,7 @@ export class PageMap {
   }
 
   place(page: number, segment: number, position: number): void {
+    this.#references = null;
     this.segments[page] = segment;
     this.positions[page] = position;
   }
@@ -46,7 +49,11 @@ export class PageMap {
   }
 
   /** Ids of the segments that are used, with how many pages lie in each. */
-  references(): Map<number, number> {
+  references(): ReadonlyMap<number, number> {
+    return (this.#references ??= this.#count());
+  }
+
+  #count(): ReadonlyMap<number, number> {
     const counts = new Map<number, number>();
     const { segments, pages } = this;
     for (let page = 0, begun = 0; page < pages; page = begun) {

@@ -84,6 +84,8 @@ export class SnapshotStore {
   readonly #files: SegmentFiles;
   /** Size and time of modification of segments' files whose index was checked. */
   readonly #checked = new Map<string, string>();
+  /** The map that was decoded last: who goes back to a snapshot often goes back to it again. */
+  #decoded: { readonly id: string; readonly map: PageMap } | null = null;
 
   constructor(database: OpenedDatabase, libraryFolder: string, files: SegmentFiles) {
     this.#files = files;
@@ -211,13 +213,19 @@ export class SnapshotStore {
       const consoles = this.#prepare('SELECT data FROM snapshot_consoles WHERE snapshot_id = ? ORDER BY port').pluck().all(id) as Uint8Array[];
       return {
         id: row.id, vmId: row.vm_id, kind: row.kind, parentId: row.parent_id, name: row.name, notes: row.notes, config, power: row.power,
-        pauseMilliseconds: row.pause_ms, screen: row.screen, picture: row.picture, state: unpack(row.state), map: row.map, pageMap: decodeMap(row.map, config.memoryBytes),
+        pauseMilliseconds: row.pause_ms, screen: row.screen, picture: row.picture, state: unpack(row.state), map: row.map, pageMap: this.#mapOf(id, row.map, config.memoryBytes),
         consoles: consoles.map((data) => decompress(data, CONSOLE_MAXIMUM)), disks: this.disks.savedOf(id),
       };
     } catch (error) {
       if (error instanceof ContractError) throw error;
       throw damaged(error instanceof Error ? error.message : String(error));
     }
+  }
+
+  /** Maps of snapshots never change. */
+  #mapOf(id: string, bytes: Uint8Array, memoryBytes: number): PageMap {
+    if (this.#decoded?.id !== id) this.#decoded = { id, map: decodeMap(bytes, memoryBytes) };
+    return this.#decoded.map;
   }
 
   /** What the display showed, small, as a PNG file; null: it had none. */
@@ -336,7 +344,7 @@ export class SnapshotStore {
 }
 
 /** How many chunks of each segment maps refer to together. */
-function sumOf(maps: readonly { references(): Map<number, number> }[]): Map<number, number> {
+function sumOf(maps: readonly { references(): ReadonlyMap<number, number> }[]): Map<number, number> {
   const sum = new Map<number, number>();
   for (const [segment, chunks] of maps.flatMap((map) => [...map.references()])) sum.set(segment, (sum.get(segment) ?? 0) + chunks);
   return sum;

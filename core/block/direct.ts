@@ -14,7 +14,9 @@ export interface DirectImage {
 /** An access that took longer, and a microsecond a KiB besides, waited for the disk or for room in the host's cache. */
 const SLOW_MS = 1;
 const SLOW_MS_PER_BYTE = 1e-6;
-/** So many accesses after a slow one go to the I/O thread, where they wait side by side while the guest goes on. */
+/** One slow access may be a thread that had to wait for a processor, which the other thread would do twice; so many in a row are the disk. */
+const SLOW_IN_A_ROW = 2;
+/** So many accesses after those go to the I/O thread, where they wait side by side while the guest goes on. */
 const SLOW_COUNT = 32;
 /** Longer accesses would hold the guest up. */
 const BYTES_MAXIMUM = 4 * 1024 * 1024;
@@ -23,8 +25,9 @@ const VIEWS_MAXIMUM = 1024;
 
 export class DirectAccess {
   readonly #image: DirectImage;
-  /** Accesses that still go to the I/O thread, because one was slow. */
+  /** Accesses that still go to the I/O thread, because the disk was slow. */
   #slow = 0;
+  #slowInARow = 0;
 
   constructor(image: DirectImage) {
     this.#image = image;
@@ -48,7 +51,14 @@ export class DirectAccess {
     } catch {
       return false;
     } finally {
-      if (performance.now() - started > SLOW_MS + length * SLOW_MS_PER_BYTE) this.#slow = SLOW_COUNT;
+      this.#took(performance.now() - started, length);
     }
+  }
+
+  #took(milliseconds: number, length: number): void {
+    this.#slowInARow = milliseconds > SLOW_MS + length * SLOW_MS_PER_BYTE ? this.#slowInARow + 1 : 0;
+    if (this.#slowInARow < SLOW_IN_A_ROW) return;
+    this.#slow = SLOW_COUNT;
+    this.#slowInARow = 0;
   }
 }

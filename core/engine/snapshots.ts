@@ -169,12 +169,10 @@ export class Snapshots {
     const same = ({ name: _name, notes: _notes, autostart: _autostart, schedule: _schedule, ...machine }: VmConfig): string => JSON.stringify(Object.entries(machine).toSorted());
     const hasDevices = this.#supervisor.devices.slotsOf(vm.id).length > 0;
     if (!guest || hasDevices || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config) || !this.#disks.haveSizes(vm, states)) return false;
+    // Before the machine is touched: a library that cannot be written to refuses, and the guest runs on. Were it to die later, these are its disks.
+    this.#store.goBack(vm.id, stored.id, states);
     try {
-      const restored = guest.restore(from.restore, this.#disks.named(vm, states));
-      restored.catch(() => undefined); // It is asked below, unless the library refuses.
-      // Before the machine runs and writes to its new layers: were it to die then, these are its disks.
-      this.#store.goBack(vm.id, stored.id, states);
-      await restored;
+      await guest.restore(from.restore, this.#disks.named(vm, states));
     } catch (error) {
       console.error(new Date().toISOString(), 'restore in place', error);
       return false;

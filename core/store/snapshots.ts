@@ -163,6 +163,8 @@ export class SnapshotStore {
     const map = decodeMap(made.map, made.config.memoryBytes);
     const id = randomUUID();
     this.#write(() => {
+      // One that a VM went on from while the library could not be written to is still there.
+      if (made.kind === 'suspend') this.#prepare("DELETE FROM snapshots WHERE vm_id = ? AND kind = 'suspend'").run(made.vmId);
       this.#prepare(
         `INSERT INTO snapshots (${COLUMNS}, config, state, map, picture) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       ).run(

@@ -1,5 +1,4 @@
 /** Every VM of a library: what is stored of it, its process while one lives, its consoles, and the news about it. */
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { asContractError, ContractError } from '../contract/errors.ts';
 import { SERIAL_PORTS } from '../contract/limits.ts';
@@ -19,6 +18,7 @@ import { Devices } from './devices.ts';
 import { DiskStates } from './diskStates.ts';
 import { Guest } from './guest.ts';
 import { Scrollback } from './scrollback.ts';
+import { sweepVmFolders } from './vmFolders.ts';
 import type { VmProcessLauncher } from './vm-process.ts';
 
 /** Where a guest's fresh start begins in a console that has history. */
@@ -100,7 +100,7 @@ export class Supervisor {
     this.#library.remove(vm);
     for (const console of this.#consoles.get(vm.id) ?? []) console.close();
     this.#consoles.delete(vm.id);
-    rmSync(this.#library.vmFolder(vm.id), { recursive: true, force: true });
+    await sweepVmFolders(this.#library);
     this.tell({ kind: 'vm-removed', id: vm.id });
   }
 

@@ -93,6 +93,11 @@ export class DiskStore {
     ).pluck().all({ image, vmId }) as string[];
   }
 
+  /** All images that disks and snapshots lie over. */
+  images(): string[] {
+    return this.#prepare('SELECT image FROM disk_states UNION SELECT image FROM snapshot_disks').pluck().all() as string[];
+  }
+
   /** Whether snapshots of a VM itself hold an image. */
   isSaved(image: string, vmId: string): boolean {
     return this.#prepare('SELECT 1 FROM snapshots JOIN snapshot_disks ON snapshot_id = snapshots.id WHERE image = ? AND vm_id = ?').get(image, vmId) !== undefined;

@@ -171,6 +171,17 @@ describe('a VM that writes to a disk', () => {
     }
     const error = await refused(call('vm.start', { vm: 'Linked' }));
     expect(error.message).toContain('is not there any more');
+    // A clone of a clone, whose image lies in the other one's folder, outlives it.
+    await call('snapshot.take', { vm: 'Full', name: 'own' });
+    await call('snapshot.clone', { vm: 'Full', snapshot: 'own', name: 'Second' });
+    await call('vm.remove', { vm: 'Full' });
+    const second = new DebianVm(test.client, 'Second');
+    await second.boot();
+    expect(await second.ask('mount -t ext4 /dev/vda /mnt; cat /mnt/file; umount /mnt')).toBe('one\n');
+    await call('vm.stop', { vm: 'Second', force: true });
+    await call('vm.remove', { vm: 'Second' });
+    const folders = readdirSync(join(test.folder, 'vms'));
+    expect(folders).toHaveLength((await call('vm.list', {})).length);
   }, TEST_MS);
 
   it('shows which files of its disk differ', async () => {

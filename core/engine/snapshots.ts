@@ -362,7 +362,10 @@ export class Snapshots {
       if (this.#making > 0 || this.#closed) return; // Whoever ends last collects.
       for (const id of this.#pinned.keys()) if (!this.#supervisor.guest(id)) this.#pinned.delete(id);
       // Files without a row, too: what a snapshot left that failed.
-      if (!this.#store.collectOne(new Set([...this.#pinned.values()].flatMap((ids) => [...ids])))) return this.#store.removeOrphans();
+      if (this.#store.collectOne(new Set([...this.#pinned.values()].flatMap((ids) => [...ids])))) continue;
+      this.#store.removeOrphans();
+      this.#library.renewReserve();
+      return;
     }
   }
 

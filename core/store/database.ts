@@ -5,6 +5,8 @@ import Database from 'better-sqlite3';
 import { Kysely, SqliteDialect } from 'kysely';
 import { ContractError } from '../contract/errors.ts';
 import { asLibraryError } from './libraryError.ts';
+import { Reserve } from './reserve.ts';
+import { isFull, Transactions } from './transactions.ts';
 import { migrations, newestVersion } from './migrations.ts';
 import type { Migration } from './migrations.ts';
 import type { Tables } from './tables.ts';
@@ -16,6 +18,8 @@ export const DATABASE_FILE = 'library.db';
 export interface OpenedDatabase {
   readonly sqlite: Sqlite;
   readonly tables: Kysely<Tables>;
+  readonly transactions: Transactions;
+  readonly reserve: Reserve;
   close(): Promise<void>;
 }
 
@@ -26,7 +30,8 @@ export interface OpenedDatabase {
 export function openDatabase(folder: string, history: readonly Migration[] = migrations): OpenedDatabase {
   const path = join(folder, DATABASE_FILE);
   const newest = history.at(-1)?.version ?? newestVersion;
-  try {
+  const reserve = new Reserve(folder);
+  const open = (): OpenedDatabase => {
     refuseNewer(path, newest);
     const sqlite = new Database(path);
     try {
@@ -40,11 +45,20 @@ export function openDatabase(folder: string, history: readonly Migration[] = mig
         await tables.destroy();
         sqlite.close(); // Kysely closes only what it has used.
       };
-      return { sqlite, tables, close };
+      reserve.renew();
+      return { sqlite, tables, transactions: new Transactions(sqlite, path, reserve), reserve, close };
     } catch (error) {
       sqlite.close();
       throw error;
     }
+  };
+  try {
+    return open();
+  } catch (error) {
+    if (!isFull(error) || !reserve.spend()) throw asLibraryError(error, path);
+  }
+  try {
+    return open();
   } catch (error) {
     throw asLibraryError(error, path);
   }

@@ -2,7 +2,6 @@
 import { ContractError } from '../contract/errors.ts';
 import { ClusterMap } from '../snapshot/disk/clusterMap.ts';
 import { MapError } from '../snapshot/runs.ts';
-import { asLibraryError } from './libraryError.ts';
 import type { OpenedDatabase } from './database.ts';
 
 /** What tells an image that was changed from one that was not. */
@@ -43,11 +42,9 @@ interface Row {
 
 export class DiskStore {
   readonly #database: OpenedDatabase;
-  readonly #path: string;
 
-  constructor(database: OpenedDatabase, path: string) {
+  constructor(database: OpenedDatabase) {
     this.#database = database;
-    this.#path = path;
   }
 
   /** What the library keeps of a VM's disks. */
@@ -59,7 +56,7 @@ export class DiskStore {
   /** Says what a VM's disk is made of from now on. @throws ContractError */
   put(vmId: string, state: DiskState): void {
     const map = decodeDisk(state);
-    this.#write(() => {
+    this.#database.transactions.write(() => {
       const { path, image, size, stamp, layers } = state;
       this.remove(vmId, path);
       this.#prepare('INSERT INTO disk_states (vm_id, path, image, size, stamp_size, stamp_ms, map, layers) VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
@@ -71,7 +68,7 @@ export class DiskStore {
 
   /** All of the disk is in its image, or nobody wants it any more. */
   remove(vmId: string, path: string): void {
-    this.#write(() => this.#prepare('DELETE FROM disk_states WHERE vm_id = ? AND path = ?').run(vmId, path));
+    this.#database.transactions.write(() => this.#prepare('DELETE FROM disk_states WHERE vm_id = ? AND path = ?').run(vmId, path));
   }
 
   /** Within the transaction that records the snapshot. */
@@ -105,23 +102,13 @@ export class DiskStore {
 
   /** Several at once, or none. @throws ContractError */
   putAll(vmId: string, states: readonly DiskState[]): void {
-    this.#write(() => {
+    this.#database.transactions.write(() => {
       for (const state of states) this.put(vmId, state);
     });
   }
 
   #prepare(sql: string) {
     return this.#database.sqlite.prepare(sql);
-  }
-
-  #write(action: () => void): void {
-    try {
-      const { sqlite } = this.#database;
-      if (sqlite.inTransaction) action();
-      else sqlite.transaction(action).immediate();
-    } catch (error) {
-      throw asLibraryError(error, this.#path);
-    }
   }
 }
 

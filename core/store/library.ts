@@ -9,8 +9,7 @@ import type { Settings, SettingsChanges } from '../contract/settings.ts';
 import { formatTopology, parseTopology } from '../contract/topology.ts';
 import { vm as vmSchema, vmDefaults } from '../contract/vm.ts';
 import type { Vm, VmConfig, VmExit, VmState } from '../contract/vm.ts';
-import { DATABASE_FILE, openDatabase } from './database.ts';
-import { asLibraryError } from './libraryError.ts';
+import { openDatabase } from './database.ts';
 import type { OpenedDatabase } from './database.ts';
 import { readHardware, writeHardware } from './hardware.ts';
 import type { Hardware } from './hardware.ts';
@@ -43,7 +42,7 @@ export class Library {
     this.#database = openDatabase(folder);
     this.snapshots = new SnapshotStore(this.#database, folder, files);
     this.#devices = new DeviceStore(this.#database);
-    this.#guarded(() => this.#database.sqlite.transaction(() => this.#firstUse()).immediate());
+    this.#database.transactions.write(() => this.#firstUse());
   }
 
   /** Folder for a VM's own files; made when it is first asked for. */
@@ -51,6 +50,11 @@ export class Library {
     const folder = join(this.folder, 'vms', id);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     return folder;
+  }
+
+  /** Keeps room for giving things up again, after that was used. */
+  renewReserve(): void {
+    this.#database.reserve.renew();
   }
 
   async list(): Promise<Vm[]> {
@@ -76,7 +80,7 @@ export class Library {
   async create(config: VmConfig): Promise<Vm> {
     await this.#refuseTakenName(config.name, null);
     const id = randomUUID();
-    this.#write(() => {
+    this.#database.transactions.write(() => {
       insertVm(this.#database, id, config, nextPosition(this.#database));
       this.#audit(id, config.name, 'created', '');
     });
@@ -87,7 +91,7 @@ export class Library {
   async edit(before: Vm, config: VmConfig): Promise<Vm> {
     await this.#refuseTakenName(config.name, before.id);
     const changed = Object.keys(config).filter((key) => JSON.stringify(config[key as keyof VmConfig]) !== JSON.stringify(before.config[key as keyof VmConfig]));
-    this.#write(() => {
+    this.#database.transactions.write(() => {
       updateConfig(this.#database, before.id, config);
       if (changed.length > 0) this.#audit(before.id, config.name, 'edited', changed.join(', '));
     });
@@ -95,7 +99,7 @@ export class Library {
   }
 
   remove(vm: Vm): void {
-    this.#write(() => {
+    this.#database.transactions.giveUp(() => {
       this.#audit(vm.id, vm.config.name, 'removed', '');
       this.#database.sqlite.prepare('DELETE FROM vms WHERE id = ?').run(vm.id);
     });
@@ -105,7 +109,7 @@ export class Library {
   async move(vm: Vm, position: number): Promise<Vm[]> {
     const others = (await this.list()).filter(({ id }) => id !== vm.id).map(({ id }) => id);
     others.splice(Math.min(position, others.length), 0, vm.id);
-    this.#write(() => {
+    this.#database.transactions.write(() => {
       const update = this.#database.sqlite.prepare('UPDATE vms SET position = ? WHERE id = ?');
       for (const [index, id] of others.entries()) update.run(index, id);
     });
@@ -114,7 +118,7 @@ export class Library {
 
   /** Records what became of a VM, with its line in the audit trail when `kind` is given. */
   async record(id: string, progress: VmProgress, kind?: string, detail = ''): Promise<Vm> {
-    this.#write(() => {
+    this.#database.transactions.write(() => {
       const { sqlite } = this.#database;
       sqlite.prepare('UPDATE vms SET state = ? WHERE id = ?').run(progress.state, id);
       if (progress.startedAt !== undefined) sqlite.prepare('UPDATE vms SET started_at = ? WHERE id = ?').run(progress.startedAt, id);
@@ -134,7 +138,7 @@ export class Library {
 
   /** What SQLite finds wrong with the database; nothing when it is whole. */
   check(): string[] {
-    return this.#guarded(() => {
+    return this.#database.transactions.guard(() => {
       const { sqlite } = this.#database;
       const integrity = sqlite.prepare('PRAGMA integrity_check(20)').pluck().all() as string[];
       const broken = (sqlite.pragma('foreign_key_check') as unknown[]).length;
@@ -144,7 +148,7 @@ export class Library {
 
   /** A line in a VM's audit trail. */
   note(id: string, kind: string, detail: string): void {
-    this.#write(() => this.#audit(id, null, kind, detail));
+    this.#database.transactions.write(() => this.#audit(id, null, kind, detail));
   }
 
   /** VMs that an engine left running when it died: no process of theirs is left, so they have crashed. Returns their ids. */
@@ -173,7 +177,7 @@ export class Library {
   }
 
   async changeSettings(changes: SettingsChanges): Promise<Settings> {
-    this.#write(() => {
+    this.#database.transactions.write(() => {
       const put = this.#database.sqlite.prepare('INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value');
       for (const [name, value] of Object.entries(changes)) if (value !== undefined) put.run(name, JSON.stringify(value));
     });
@@ -186,16 +190,16 @@ export class Library {
   }
 
   noteDevices(resources: readonly HostResource[]): void {
-    this.#write(() => this.#devices.note(resources));
+    this.#database.transactions.write(() => this.#devices.note(resources));
   }
 
   forgetDevice(id: string): void {
-    this.#write(() => this.#devices.forget(id));
+    this.#database.transactions.write(() => this.#devices.forget(id));
   }
 
   /** Assigns a device to a VM, or with null releases it; `owner` is the VM whose trail tells of it. */
   assignDevice(id: string, vmId: string | null, name: string, owner: string): void {
-    this.#write(() => {
+    this.#database.transactions.write(() => {
       this.#devices.assign(id, vmId);
       this.#audit(owner, null, vmId === null ? 'device-released' : 'device-assigned', name);
     });
@@ -224,19 +228,6 @@ export class Library {
     const row = await this.#database.tables.selectFrom('vms').select(['id', 'name']).where('name', '=', name).executeTakeFirst();
     if (!row || row.id === besides) return;
     throw new ContractError('name-taken', `There is a VM "${row.name}" already.`, 'Choose another name.', 'name');
-  }
-
-  /** One transaction: all of it is on the disk afterwards, or none. */
-  #write(action: () => void): void {
-    this.#guarded(() => this.#database.sqlite.transaction(action).immediate());
-  }
-
-  #guarded<T>(action: () => T): T {
-    try {
-      return action();
-    } catch (error) {
-      throw asLibraryError(error, join(this.folder, DATABASE_FILE));
-    }
   }
 }
 

@@ -11,8 +11,6 @@ import type { SegmentFiles } from '../snapshot/files.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
 import { MapError } from '../snapshot/runs.ts';
 import { CHUNK_BYTES, HASH_BYTES, SegmentReader, segmentPath } from '../snapshot/segment.ts';
-import { DATABASE_FILE } from './database.ts';
-import { asLibraryError } from './libraryError.ts';
 import type { OpenedDatabase } from './database.ts';
 import { decodeDisk, DiskStore } from './disks.ts';
 import type { DiskState, SavedImage } from './disks.ts';
@@ -80,7 +78,6 @@ export class SnapshotStore {
   readonly folder: string;
   readonly disks: DiskStore;
   readonly #database: OpenedDatabase;
-  readonly #libraryFolder: string;
   readonly #files: SegmentFiles;
   /** Size and time of modification of segments' files whose index was checked. */
   readonly #checked = new Map<string, string>();
@@ -90,8 +87,7 @@ export class SnapshotStore {
   constructor(database: OpenedDatabase, libraryFolder: string, files: SegmentFiles) {
     this.#files = files;
     this.#database = database;
-    this.disks = new DiskStore(database, join(libraryFolder, DATABASE_FILE));
-    this.#libraryFolder = libraryFolder;
+    this.disks = new DiskStore(database);
     this.folder = join(libraryFolder, 'chunks');
   }
 
@@ -120,7 +116,7 @@ export class SnapshotStore {
   recordSegment(name: string): number {
     const reader = new SegmentReader(segmentPath(this.folder, name));
     try {
-      return this.#write(() => {
+      return this.#database.transactions.write(() => {
         const { lastInsertRowid } = this.#prepare('INSERT INTO segments (name, bytes, chunks, created_at) VALUES (?, ?, ?, ?)')
           .run(name, reader.bytes, reader.chunks, Date.now());
         const id = Number(lastInsertRowid);
@@ -162,7 +158,7 @@ export class SnapshotStore {
   commit(made: NewSnapshot, states: readonly DiskState[] = []): string {
     const map = decodeMap(made.map, made.config.memoryBytes);
     const id = randomUUID();
-    this.#write(() => {
+    this.#database.transactions.write(() => {
       // One that a VM went on from while the library could not be written to is still there.
       if (made.kind === 'suspend') this.#prepare("DELETE FROM snapshots WHERE vm_id = ? AND kind = 'suspend'").run(made.vmId);
       this.#prepare(
@@ -237,7 +233,7 @@ export class SnapshotStore {
 
   /** Marks a snapshot as taken by itself. */
   setScheduled(id: string): void {
-    this.#write(() => this.#prepare('UPDATE snapshots SET scheduled = 1 WHERE id = ?').run(id));
+    this.#database.transactions.write(() => this.#prepare('UPDATE snapshots SET scheduled = 1 WHERE id = ?').run(id));
   }
 
   /** Of a VM, those that were taken by themselves, oldest first, with their times. */
@@ -252,7 +248,7 @@ export class SnapshotStore {
 
   /** A VM goes on from a snapshot (null: from none of its own), with its disks. */
   goBack(vmId: string, id: string | null, states: readonly DiskState[]): void {
-    this.#write(() => {
+    this.#database.transactions.write(() => {
       this.#prepare('UPDATE vms SET snapshot_id = ? WHERE id = ?').run(id, vmId);
       this.disks.putAll(vmId, states);
     });
@@ -260,16 +256,16 @@ export class SnapshotStore {
 
   /** Adds to what was saved. */
   setState(id: string, state: unknown): void {
-    this.#write(() => this.#prepare('UPDATE snapshots SET state = ? WHERE id = ?').run(pack(JSON.stringify(state)), id));
+    this.#database.transactions.write(() => this.#prepare('UPDATE snapshots SET state = ? WHERE id = ?').run(pack(JSON.stringify(state)), id));
   }
 
   edit(id: string, changes: { readonly name?: string | undefined; readonly notes?: string | undefined }): void {
-    this.#write(() => this.#prepare('UPDATE snapshots SET name = coalesce(?, name), notes = coalesce(?, notes) WHERE id = ?').run(changes.name ?? null, changes.notes ?? null, id));
+    this.#database.transactions.write(() => this.#prepare('UPDATE snapshots SET name = coalesce(?, name), notes = coalesce(?, notes) WHERE id = ?').run(changes.name ?? null, changes.notes ?? null, id));
   }
 
   /** Deletes a snapshot; its children go on from its parent. Each map is whole, so nothing has to be merged. */
   remove(id: string): void {
-    this.#write(() => {
+    this.#database.transactions.giveUp(() => {
       this.#prepare('UPDATE snapshots SET parent_id = (SELECT parent_id FROM snapshots WHERE id = @id) WHERE parent_id = @id').run({ id });
       this.#prepare('UPDATE vms SET snapshot_id = (SELECT parent_id FROM snapshots WHERE id = @id) WHERE snapshot_id = @id').run({ id });
       this.#prepare('DELETE FROM snapshots WHERE id = ?').run(id);
@@ -296,7 +292,7 @@ export class SnapshotStore {
       AND NOT EXISTS (SELECT 1 FROM disk_state_segments WHERE segment_id = segments.id)`).all() as { readonly id: number; readonly name: string }[];
     const found = unused.find(({ id }) => !pinned.has(id));
     if (!found) return false;
-    this.#write(() => {
+    this.#database.transactions.giveUp(() => {
       this.#prepare('DELETE FROM chunks WHERE segment_id = ?').run(found.id);
       this.#prepare('DELETE FROM segments WHERE id = ?').run(found.id);
     });
@@ -319,7 +315,7 @@ export class SnapshotStore {
 
   /** What lies in a damaged segment is not found any more: the next snapshot writes it anew. */
   forgetChunks(segment: number): void {
-    this.#write(() => this.#prepare('DELETE FROM chunks WHERE segment_id = ?').run(segment));
+    this.#database.transactions.write(() => this.#prepare('DELETE FROM chunks WHERE segment_id = ?').run(segment));
   }
 
   segments(): { readonly id: number; readonly name: string; readonly bytes: number; readonly chunks: number }[] {
@@ -333,15 +329,6 @@ export class SnapshotStore {
 
   #prepare(sql: string) {
     return this.#database.sqlite.prepare(sql);
-  }
-
-  /** One transaction: all of it is on the disk afterwards, or none. */
-  #write<T>(action: () => T): T {
-    try {
-      return this.#database.sqlite.transaction(action).immediate();
-    } catch (error) {
-      throw asLibraryError(error, join(this.#libraryFolder, DATABASE_FILE));
-    }
   }
 }
 

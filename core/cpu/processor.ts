@@ -7,12 +7,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
-import { buildForms } from './interpreter/coldForms.ts';
+import { COLD_LIMIT, InterpreterCode } from './interpreter/code.ts';
 import { RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_STEP, RUN_SYNC } from './interpreter/runLoop.ts';
-import { COLD_FORMS } from './interpreter/cold.ts';
-import { HOT_LEGACY, HOT_LONG } from './interpreter/hot.ts';
-import { numberForms } from './interpreter/namedForms.ts';
-import { COLD_FIRST, emitInterpreter } from './interpreter/prebuilt.ts';
 import type { PrebuiltCode } from './interpreter/prebuilt.ts';
 import { DebugUnit } from './debug.ts';
 import type { DebuggedProcessor } from './debug.ts';
@@ -22,7 +18,6 @@ import { helperSignatures } from './helpers.ts';
 import type { HelperSignatures } from './helpers.ts';
 import { Translator } from './translator.ts';
 import type { TranslatorHelpers } from './translator.ts';
-import type { Program } from '../isa/ir.ts';
 import { PRIMARY_INTERRUPT_WINDOW, PRIMARY_NMI_WINDOW } from '../vmx/control-bits.ts';
 import { RootEpt } from '../vmm/rootEpt.ts';
 import type { PageKind } from '../vmm/rootEpt.ts';
@@ -107,8 +102,7 @@ const WINDOWS = PRIMARY_INTERRUPT_WINDOW | PRIMARY_NMI_WINDOW;
 /** What helpers return (core/cpu/assembly/status.ts). */
 const STATUS_OK = 0;
 const STATUS_EXIT = 3;
-const COLD_LIMIT = 16384;
-/** Indexes of the function table above the cold forms belong to regions. */
+/** Entries of the function table: forms, and regions. */
 const TABLE_SIZE = 65536;
 const HIGH_PAGES = (RAM_BASE >>> 16) + 1;
 
@@ -147,12 +141,7 @@ export class Processor {
   /** Called for every sample. */
   private readonly sampleAddress: (delta: number) => number;
   readonly signatures: HelperSignatures;
-  private readonly table: WebAssembly.Table;
-  private readonly runs: { long: HelperFunction | null; legacy: HelperFunction | null } = { long: null, legacy: null };
-  private readonly prebuilt: PrebuiltCode | null;
-  private readonly profileTable: number;
-  private nextCold: number;
-  formsCompiled = 0;
+  private readonly interpreter: InterpreterCode;
   readonly jit: JitManager | null = null;
   readonly debug: DebugUnit;
   private observer: (() => void) | null = null;
@@ -172,7 +161,7 @@ export class Processor {
     this.bytes = new Uint8Array(this.memory.buffer);
     this.ram = new Uint8Array(this.memory.buffer, RAM_BASE, options.ramBytes);
     this.signatures = helperSignatures(options.helperBytes);
-    this.table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
     const { host } = options;
     const instance = new WebAssembly.Instance(options.helpers, {
       env: { memory: this.memory },
@@ -204,16 +193,18 @@ export class Processor {
     this.helpers = instance.exports;
     this.frequent = instance.exports as unknown as FrequentHelpers;
     this.sampleAddress = instance.exports['sampleAddress'] as (delta: number) => number;
-    this.profileTable = options.profile ? 0xf00000 : 0;
-    this.prebuilt = options.profile ? null : options.prebuilt ?? null;
-    const prebuiltForms = this.prebuilt ? COLD_FORMS : [];
-    if (this.prebuilt) this.instantiateForms(this.prebuilt.forms);
-    this.nextCold = COLD_FIRST + prebuiltForms.length;
-    this.translator = new Translator(this.memory, instance.exports as unknown as TranslatorHelpers, numberForms([HOT_LONG, HOT_LEGACY], prebuiltForms, COLD_FIRST), (program, name) => this.compileCold(program, name), options.features);
+    const profile = options.profile === true;
+    this.interpreter = new InterpreterCode({
+      memory: this.memory, table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, profile,
+      prebuilt: profile ? null : options.prebuilt ?? null, dropRegion: record => this.jit?.drop(record),
+    });
+    this.translator = new Translator(
+      this.memory, instance.exports as unknown as TranslatorHelpers, this.interpreter.numbers, (program, name) => this.interpreter.compileForm(program, name), options.features,
+    );
     if (options.jit === 'on' || options.jit === 'always') {
       this.jit = new JitManager({
         dumpFolder: options.dumpRegions,
-        memory: this.memory, table: this.table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, features: options.features,
+        memory: this.memory, table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, features: options.features,
         firstIndex: COLD_LIMIT, lastIndex: TABLE_SIZE - 1, dropAllCode: () => { this.call('dropAllCode'); },
         pageAddress: delta => this.call('sampleAddress', delta) >>> 0, markedOffsets: this.translator.markedOffsets,
       });
@@ -303,40 +294,15 @@ export class Processor {
     this.view.setBigUint64(PHYS_RESERVED, ((1n << 52n) - 1n) & ~((1n << BigInt(limits.physicalAddressBits)) - 1n), true);
   }
 
+  /** Instruction forms that were emitted on demand. */
+  get formsCompiled(): number {
+    return this.interpreter.formsCompiled;
+  }
+
   /** Makes guest-physical pages MMIO, RAM or ROM. */
   setPageKind(gpa: number, bytes: number, kind: PageKind): void {
     this.ept.map(gpa, bytes, kind);
     this.call('flushBanks');
-  }
-
-  private compileCold(program: Program, name: string): number {
-    if (this.nextCold >= COLD_LIMIT) throw new Error('too many instruction forms');
-    try {
-      this.instantiateForms(buildForms([program], this.signatures, this.nextCold));
-    } catch (error) {
-      throw new Error(`the code of '${name}' is not valid: ${error instanceof Error ? error.message : String(error)}`);
-    }
-    this.formsCompiled++;
-    return this.nextCold++;
-  }
-
-  /** The functions of forms are in the table then. */
-  private instantiateForms(code: Uint8Array<ArrayBuffer>): void {
-    void new WebAssembly.Instance(new WebAssembly.Module(code), { host: { memory: this.memory, cold: this.table }, helpers: this.helpers as WebAssembly.ModuleImports });
-  }
-
-  private run(long: boolean): HelperFunction {
-    const mode = long ? 'long' : 'legacy';
-    const existing = this.runs[mode];
-    if (existing) return existing;
-    const code = this.prebuilt?.[mode] ?? emitInterpreter(this.signatures, long, this.profileTable);
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(code), {
-      host: { memory: this.memory, cold: this.table },
-      helpers: { ...this.helpers, dropRegion: (record: number) => this.jit?.drop(record >>> 0) } as WebAssembly.ModuleImports,
-    });
-    const run = instance.exports['run'] as HelperFunction;
-    this.runs[mode] = run;
-    return run;
   }
 
   get instructions(): number {
@@ -429,7 +395,7 @@ export class Processor {
       const alone = debug.active && debug.before(this.linearRip);
       if (debug.stop) return EXIT_DEBUGGER;
       const stepping = alone || view.getUint32(STEP_REASON, true) !== 0;
-      const ran = stepping ? this.step(long) : this.run(long)(0);
+      const ran = stepping ? this.step(long) : this.interpreter.run(long)(0);
       const code = ran === RUN_STEP ? this.step(long) : ran;
       this.observer?.();
       if (code === RUN_EXIT) {
@@ -503,7 +469,7 @@ export class Processor {
     // So that it comes back even when the instruction faults.
     view.setBigInt64(BUDGET, 0n, true);
     this.debug.setStepping(true);
-    const code = this.run(long)(record);
+    const code = this.interpreter.run(long)(record);
     this.debug.setStepping(false);
     const done = view.getBigUint64(INSTRUCTIONS, true) !== before;
     view.setBigInt64(BUDGET, remaining - 1n, true);
@@ -613,17 +579,9 @@ export class Processor {
     this.call('updateMode');
   }
 
-  /** Operations executed since the last call, most frequent first; needs `profile`. Counters have 32 bits: ask now and then. */
+  /** Operations executed since the last call, most frequent first; needs `profile`. */
   takeProfile(): ExecutedForm[] {
-    if (this.profileTable === 0) return [];
-    const result: ExecutedForm[] = [];
-    for (let i = 0; i < COLD_LIMIT; i++) {
-      const at = this.profileTable + i * 4;
-      const count = this.view.getUint32(at, true);
-      if (count > 0) result.push({ name: this.translator.nameOf(i), count });
-      this.view.setUint32(at, 0, true);
-    }
-    return result.sort((a, b) => b.count - a.count);
+    return [...this.interpreter.takeProfile()].map(([operation, count]) => ({ name: this.translator.nameOf(operation), count })).sort((a, b) => b.count - a.count);
   }
 }
 

@@ -54,7 +54,7 @@ describe('the trace of VM exits', () => {
     expect(reads.map((exit) => registerOf(exit, 'RBX'))).toEqual(['0x3', '0x2', '0x1']);
     expect(registerOf(reads[0], 'RCX')).toBe('0x1234');
     expect(reads[0]?.rip).toBe(`0x${(CODE + 10).toString(16)}`);
-    expect(reads[0]?.vmcs).toContainEqual({ name: 'Guest-physical address', value: '0xfec00000' });
+    expect(reads[0]?.vmcs).toContainEqual({ group: 'VM-exit information', name: 'Guest-physical address', value: '0xfec00000' });
     expect(recent.filter(({ summary }) => summary === 'write at 0xfed00010')).toHaveLength(3);
     const out = recent.find(({ summary }) => summary === 'OUT port 0x80, 1 byte');
     expect(registerOf(out, 'RAX')).toMatch(/55$/);
@@ -106,8 +106,8 @@ describe('exits of nested guests', () => {
     const [exit] = decodeExits(trace.take(0, 10).records, 0, (sequence) => trace.vmcs(sequence));
     expect(exit).toMatchObject({ level: 2, name: 'io-instruction', summary: 'IN port 0x3f8, 1 byte', qualification: '0x3f80008' });
     expect(registerOf(exit, 'RBX')).toBe('0x77');
-    expect(exit?.vmcs).toContainEqual({ name: 'Guest CR3', value: '0x1234000' });
-    expect(exit?.vmcs).toContainEqual({ name: 'Exit instruction length', value: '0x2' });
+    expect(exit?.vmcs).toContainEqual({ group: 'Guest state', name: 'Guest CR3', value: '0x1234000' });
+    expect(exit?.vmcs).toContainEqual({ group: 'VM-exit information', name: 'Exit instruction length', value: '0x2' });
     expect(() => exitRecord.parse(exit)).not.toThrow();
   });
 

@@ -1,0 +1,91 @@
+/** The interpreter of one machine: `run` for each code size, and the forms in the table that it calls. */
+import type { Program } from '../../isa/ir.ts';
+import type { HelperSignatures } from '../helpers.ts';
+import { COLD_FORMS } from './cold.ts';
+import { buildForms } from './coldForms.ts';
+import { HOT_LEGACY, HOT_LONG } from './hot.ts';
+import { numberForms } from './namedForms.ts';
+import { COLD_FIRST, emitInterpreter } from './prebuilt.ts';
+import type { PrebuiltCode } from './prebuilt.ts';
+
+/** Indexes of the table from here on belong to regions. */
+export const COLD_LIMIT = 16384;
+/** Where a profile counts, in memory that a machine with a profile has free. */
+const PROFILE_TABLE = 0xf00000;
+
+/** `run(record)`: one of the results in runLoop.ts. */
+export type Run = (record: number) => number;
+
+export interface InterpreterHost {
+  readonly memory: WebAssembly.Memory;
+  readonly table: WebAssembly.Table;
+  readonly helpers: WebAssembly.ModuleImports;
+  readonly signatures: HelperSignatures;
+  /** Null: all is emitted when it is needed. */
+  readonly prebuilt: PrebuiltCode | null;
+  /** Operations are counted. */
+  readonly profile: boolean;
+  /** A region is stale. */
+  dropRegion(record: number): void;
+}
+
+export class InterpreterCode {
+  /** Numbers of the forms that there are from the beginning, by name. */
+  readonly numbers: ReadonlyMap<string, number>;
+  /** Forms that were emitted on demand. */
+  formsCompiled = 0;
+  private readonly host: InterpreterHost;
+  private long: Run | null = null;
+  private legacy: Run | null = null;
+  private nextCold: number;
+
+  constructor(host: InterpreterHost) {
+    this.host = host;
+    const forms = host.prebuilt ? COLD_FORMS : [];
+    if (host.prebuilt) this.instantiateForms(host.prebuilt.forms);
+    this.nextCold = COLD_FIRST + forms.length;
+    this.numbers = numberForms([HOT_LONG, HOT_LEGACY], forms, COLD_FIRST);
+  }
+
+  /** Puts a form into the table; its number. */
+  compileForm(program: Program, name: string): number {
+    if (this.nextCold >= COLD_LIMIT) throw new Error('too many instruction forms');
+    try {
+      this.instantiateForms(buildForms([program], this.host.signatures, this.nextCold));
+    } catch (error) {
+      throw new Error(`the code of '${name}' is not valid: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    this.formsCompiled++;
+    return this.nextCold++;
+  }
+
+  /** For 64-bit code, or for all other. */
+  run(long: boolean): Run {
+    return long ? (this.long ??= this.instantiateRun(true)) : (this.legacy ??= this.instantiateRun(false));
+  }
+
+  /** How often each operation has run since the last call. Counters have 32 bits: ask now and then. */
+  takeProfile(): Map<number, number> {
+    const counts = new Map<number, number>();
+    if (!this.host.profile) return counts;
+    const table = new Uint32Array(this.host.memory.buffer, PROFILE_TABLE, COLD_LIMIT);
+    for (const [operation, count] of table.entries()) if (count > 0) counts.set(operation, count);
+    table.fill(0);
+    return counts;
+  }
+
+  /** The functions of forms are in the table then. */
+  private instantiateForms(code: Uint8Array<ArrayBuffer>): void {
+    const { memory, table, helpers } = this.host;
+    void new WebAssembly.Instance(new WebAssembly.Module(code), { host: { memory, cold: table }, helpers });
+  }
+
+  private instantiateRun(long: boolean): Run {
+    const { memory, table, helpers, signatures, prebuilt, profile, dropRegion } = this.host;
+    const code = prebuilt?.[long ? 'long' : 'legacy'] ?? emitInterpreter(signatures, long, profile ? PROFILE_TABLE : 0);
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(code), {
+      host: { memory, cold: table }, helpers: { ...helpers, dropRegion: (record: number) => dropRegion(record >>> 0) },
+    });
+    return instance.exports['run'] as Run;
+  }
+}

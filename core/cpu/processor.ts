@@ -125,6 +125,8 @@ export interface ProcessorOptions {
   readonly dumpRegions?: string | undefined;
   /** Made from the same sources; absent: what is needed is emitted when it is needed. */
   readonly prebuilt?: PrebuiltCode | undefined;
+  /** For tests: how few forms there is room for (interpreter/code.ts). */
+  readonly formLimit?: number | undefined;
   /** Counts executed operations, for the choice of hot forms. */
   readonly profile?: boolean;
 }
@@ -196,7 +198,7 @@ export class Processor {
     const profile = options.profile === true;
     this.interpreter = new InterpreterCode({
       memory: this.memory, table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, profile,
-      prebuilt: profile ? null : options.prebuilt ?? null, dropRegion: record => this.jit?.drop(record),
+      prebuilt: profile ? null : options.prebuilt ?? null, formLimit: options.formLimit, dropRegion: record => this.jit?.drop(record),
     });
     this.translator = new Translator(
       this.memory, instance.exports as unknown as TranslatorHelpers, this.interpreter.numbers, (program, name) => this.interpreter.compileForm(program, name), options.features,
@@ -391,6 +393,7 @@ export class Processor {
         this.exitAfterSkip = false;
         return this.leave();
       }
+      if (this.interpreter.full) this.forgetForms();
       const long = view.getUint32(CODE_SIZE, true) === 2;
       const alone = debug.active && debug.before(this.linearRip);
       if (debug.stop) return EXIT_DEBUGGER;
@@ -461,7 +464,11 @@ export class Processor {
     const remaining = view.getBigInt64(BUDGET, true);
     if (this.call('beginStep') !== 0) return this.deliver();
     const gpa = this.call('fetchAddress', 0) >>> 0;
-    const record = gpa === 0xffffffff ? 0 : this.translator.decodeStep(gpa);
+    let record = gpa === 0xffffffff ? 0 : this.translator.decodeStep(gpa);
+    if (this.interpreter.full) {
+      this.forgetForms();
+      record = this.translator.decodeStep(gpa);
+    }
     if (record === 0) return this.deliver();
     // `run` takes RIP of the page from the state: it starts in the middle of a page.
     view.setBigUint64(CODE_PAGE_RIP, BigInt.asUintN(64, view.getBigUint64(RIP, true) - BigInt(gpa & 4095)), true);
@@ -477,6 +484,13 @@ export class Processor {
     // It delivers its own traps; 3 is a triple fault on the way.
     if (this.call('endStep', done ? 1 : 0) === STATUS_EXIT) return RUN_EXIT;
     return code;
+  }
+
+  private forgetForms(): void {
+    this.interpreter.forgetForms();
+    this.translator.forgetOperations();
+    if (this.jit) this.jit.evict();
+    else this.call('dropAllCode');
   }
 
   private deliver(): number {

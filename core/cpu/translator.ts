@@ -27,8 +27,8 @@ export interface TranslatorHelpers {
   raiseError(vector: number, error: number): number;
 }
 
-/** Emits a form and returns its operation number. */
-export type FormCompiler = (program: Program, name: string) => number;
+/** Emits a form and returns its operation number, null when there is no room for it. */
+export type FormCompiler = (program: Program, name: string) => number | null;
 
 /** Where a guest-physical address lies in linear memory. Addresses wrap: the ROM below 4 GiB lies in front of RAM. */
 function hostOf(gpa: number): number {
@@ -70,6 +70,12 @@ export class Translator {
     return this.names.get(operation) ?? `operation ${operation}`;
   }
 
+  /** Operations have other numbers from now on. */
+  forgetOperations(): void {
+    this.operations.clear();
+    this.names.clear();
+  }
+
   private operation(decoded: Decoded, codeSize: CodeSize): number {
     const key = formKey(decoded, codeSize);
     const known = this.operations.get(key);
@@ -77,6 +83,8 @@ export class Translator {
     const shape = formOf(decoded, codeSize);
     const name = formName(decoded, shape, codeSize);
     const operation = this.hot.get(name) ?? this.compile(buildProgram(decoded, shape, codeSize), name);
+    // No room: whoever comes to this instruction stops before it, makes room and decodes it again.
+    if (operation === null) return OP_STOP;
     this.operations.set(key, operation);
     this.names.set(operation, name);
     return operation;

@@ -10,12 +10,12 @@ import { resetProcessor } from '../../core/vmm/resetState.ts';
 import type { InitialVcpuState, SegmentState } from '../../core/boot/loader.ts';
 import * as L from '../../core/cpu/layout.ts';
 import { helperSignatures } from '../../core/cpu/helpers.ts';
-import { prebuild } from '../../core/cpu/interpreter/prebuilt.ts';
+import { COLD_FIRST, prebuild } from '../../core/cpu/interpreter/prebuilt.ts';
 import { compiled, helperBytes } from './cpu-wasm.ts';
 
 export const TIERS = ['off', 'always'] as const;
-/** `prebuilt`: off, with the code that the build emits. */
-export type Tier = (typeof TIERS)[number] | 'prebuilt';
+/** `prebuilt`: off, with the code that the build emits. `forgetful`: off, with room for so few forms that they are forgotten all the time. */
+export type Tier = (typeof TIERS)[number] | 'prebuilt' | 'forgetful';
 
 export const GDT = 0x1000;
 export const IDT = 0x2000;
@@ -81,7 +81,8 @@ function processorFor(tier: Tier): Processor {
   let cpu = processors.get(tier);
   if (!cpu) {
     cpu = new Processor({
-      helpers: compiled.module, helperBytes, ramBytes: RAM_BYTES, jit: tier === 'prebuilt' ? 'off' : tier,
+      helpers: compiled.module, helperBytes, ramBytes: RAM_BYTES, jit: tier === 'always' ? 'always' : 'off',
+      formLimit: tier === 'forgetful' ? COLD_FIRST + 3 : undefined,
       prebuilt: tier === 'prebuilt' ? prebuild(helperSignatures(helperBytes)) : undefined,
       host: { mmioRead: () => 0, mmioReadHigh: () => 0, mmioWrite: () => undefined, portRead: () => 0, portWrite: () => undefined, timestamp: () => 0, random: () => 0 },
     });

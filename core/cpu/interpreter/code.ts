@@ -23,6 +23,8 @@ export interface InterpreterHost {
   readonly signatures: HelperSignatures;
   /** Null: all is emitted when it is needed. */
   readonly prebuilt: PrebuiltCode | null;
+  /** Index of the table at which there is no more room for forms; absent: COLD_LIMIT. */
+  readonly formLimit?: number | undefined;
   /** Operations are counted. */
   readonly profile: boolean;
   /** A region is stale. */
@@ -34,22 +36,32 @@ export class InterpreterCode {
   readonly numbers: ReadonlyMap<string, number>;
   /** Forms that were emitted on demand. */
   formsCompiled = 0;
+  /** A form was refused: those emitted on demand must be forgotten. */
+  full = false;
   private readonly host: InterpreterHost;
   private long: Run | null = null;
   private legacy: Run | null = null;
+  private readonly firstCold: number;
   private nextCold: number;
 
   constructor(host: InterpreterHost) {
     this.host = host;
     const forms = host.prebuilt ? COLD_FORMS : [];
     if (host.prebuilt) this.instantiateForms(host.prebuilt.forms);
-    this.nextCold = COLD_FIRST + forms.length;
+    this.firstCold = COLD_FIRST + forms.length;
+    this.nextCold = this.firstCold;
     this.numbers = numberForms([HOT_LONG, HOT_LEGACY], forms, COLD_FIRST);
   }
 
-  /** Puts a form into the table; its number. */
-  compileForm(program: Program, name: string): number {
-    if (this.nextCold >= COLD_LIMIT) throw new Error('too many instruction forms');
+  /**
+   * Puts a form into the table; its number. Null when there is no room. Programs use some thousand at most, but there are more for who tries: a guest
+   * that does must neither end the machine nor fill the host's memory.
+   */
+  compileForm(program: Program, name: string): number | null {
+    if (this.nextCold >= (this.host.formLimit ?? COLD_LIMIT)) {
+      this.full = true;
+      return null;
+    }
     try {
       this.instantiateForms(buildForms([program], this.host.signatures, this.nextCold));
     } catch (error) {
@@ -57,6 +69,13 @@ export class InterpreterCode {
     }
     this.formsCompiled++;
     return this.nextCold++;
+  }
+
+  /** Makes room: forms that were emitted on demand have no numbers any more. No decoded code may be left. */
+  forgetForms(): void {
+    for (let number = this.firstCold; number < this.nextCold; number++) this.host.table.set(number, null);
+    this.nextCold = this.firstCold;
+    this.full = false;
   }
 
   /** For 64-bit code, or for all other. */

@@ -307,7 +307,8 @@ export class JitManager {
     }
   }
 
-  private evict(): void {
+  /** Drops all regions, and all decoded code. */
+  evict(): void {
     for (let index = this.host.firstIndex; index < this.nextIndex; index++) this.host.table.set(index, null);
     this.nextIndex = this.host.firstIndex;
     this.freeIndexes.length = 0;

@@ -203,14 +203,7 @@ function count(run: RunLoop, profile: number): void {
 /** A form that has no case. */
 function callForm(run: RunLoop, notOk: number): void {
   const { code } = run;
-  code.get(run.record);
-  code.get(run.pageRip);
-  code.get(run.tlb);
-  code.get(run.record);
-  code.memory(op.i32Load16U, R_OP);
-  code.op(op.callIndirect);
-  code.u32(run.coldType);
-  code.u8(0);
+  run.callTable(op.i32Load16U, R_OP);
   code.tee(run.status);
   code.brIf(notOk);
   run.advance();

@@ -102,6 +102,19 @@ export class RunLoop {
     code.set(this.budget);
   }
 
+  /** Calls the form or region whose index the record holds in a field; leaves its STATUS on the stack. */
+  callTable(load: number, field: number): void {
+    const { code } = this;
+    code.get(this.record);
+    code.get(this.pageRip);
+    code.get(this.tlb);
+    code.get(this.record);
+    code.memory(load, field);
+    code.op(op.callIndirect);
+    code.u32(this.coldType);
+    code.u8(0);
+  }
+
   /** Ends `run` with one of its results. */
   leave(result: number): void {
     const { code } = this;

@@ -85,14 +85,7 @@ function region(run: RunLoop): void {
   code.i32Const(0);
   code.get(run.budget);
   code.memory(op.i64Store, BUDGET);
-  code.get(run.record);
-  code.get(run.pageRip);
-  code.get(run.tlb);
-  code.get(run.record);
-  code.memory(op.i32Load, R_AUX);
-  code.op(op.callIndirect);
-  code.u32(run.coldType);
-  code.u8(0);
+  run.callTable(op.i32Load, R_AUX);
   code.set(run.status);
   code.i32Const(0);
   code.memory(op.i64Load, BUDGET);

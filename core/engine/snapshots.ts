@@ -21,6 +21,7 @@ import type { ChunkHash } from './diskDiff.ts';
 import type { DiskMap, DiskStates, OpenedImage } from './diskStates.ts';
 import { DiskTask } from './diskTask.ts';
 import { examine } from './doctor.ts';
+import type { Guest } from './guest.ts';
 import { kernelOwners, readSymbols } from './kernelOwners.ts';
 import { refuseChangedDisks, refuseUnsavable, withDisks } from './savable.ts';
 import { lastScreen } from './screen.ts';
@@ -144,12 +145,12 @@ export class Snapshots {
       // Everything that can be refused is refused before the machine is touched.
       const from = this.#startPoint(stored, paused);
       const states = await this.#disks.fresh(vm.id, stored.disks);
+      const guest = from && this.#inPlace(vm, stored, states);
       return this.#keepingSegments(async () => {
-        if (from && (await this.#restoreInPlace(vm, stored, from, states))) return this.#supervisor.get(vm.id);
+        // Before the machine is touched: a library that cannot be written to refuses, and the guest runs on. Were it to die later, these are its disks.
+        await this.#supervisor.goBack(vm, stored.id, { ...stored.config, name: vm.config.name, notes: vm.config.notes, autostart: vm.config.autostart, schedule: vm.config.schedule }, states);
+        if (guest && (await this.#restoreInPlace(vm, guest, stored, from, states))) return this.#supervisor.get(vm.id);
         await this.#supervisor.kill(vm.id, `It was put back to the snapshot "${stored.name}".`);
-        this.#discardSuspended(vm.id);
-        await this.#supervisor.configure(vm.id, { ...stored.config, name: vm.config.name, notes: vm.config.notes, autostart: vm.config.autostart, schedule: vm.config.schedule });
-        this.#store.goBack(vm.id, stored.id, states);
         this.#disks.removeUnused(vm.id);
         this.#changed(vm.id);
         if (!from) return this.#supervisor.showStopped(vm.id, stored.consoles);
@@ -163,14 +164,16 @@ export class Snapshots {
     return this.#exclusively(reference, (vm) => this.#supervisor.cards.growDisk(vm.id, disk, bytes));
   }
 
-  /** A machine of the same configuration needs no new process: false when this one is another, or did not obey. */
-  async #restoreInPlace(vm: Vm, stored: StoredSnapshot, from: StartPoint, states: readonly DiskState[]): Promise<boolean> {
-    const guest = this.#supervisor.guest(vm.id);
+  /** The process of a machine of the same configuration, which needs no new one. */
+  #inPlace(vm: Vm, stored: StoredSnapshot, states: readonly DiskState[]): Guest | null {
     const same = ({ name: _name, notes: _notes, autostart: _autostart, schedule: _schedule, ...machine }: VmConfig): string => JSON.stringify(Object.entries(machine).toSorted());
     const hasDevices = this.#supervisor.devices.slotsOf(vm.id).length > 0;
-    if (!guest || hasDevices || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config) || !this.#disks.haveSizes(vm, states)) return false;
-    // Before the machine is touched: a library that cannot be written to refuses, and the guest runs on. Were it to die later, these are its disks.
-    this.#store.goBack(vm.id, stored.id, states);
+    if (hasDevices || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config) || !this.#disks.haveSizes(vm, states)) return null;
+    return this.#supervisor.guest(vm.id) ?? null;
+  }
+
+  /** False when the machine did not obey. */
+  async #restoreInPlace(vm: Vm, guest: Guest, stored: StoredSnapshot, from: StartPoint, states: readonly DiskState[]): Promise<boolean> {
     try {
       await guest.restore(from.restore, this.#disks.named(vm, states));
     } catch (error) {
@@ -589,9 +592,7 @@ export class Snapshots {
   }
 
   #discardSuspended(vmId: string): void {
-    const row = this.#store.suspended(vmId);
-    if (!row) return;
-    this.#store.remove(row.id);
+    this.#store.discardSuspended(vmId);
     void this.collect();
   }
 

@@ -11,6 +11,7 @@ import type { LibraryEvent, MetricsEvent } from '../contract/streams.ts';
 import { withChanges } from '../contract/vm.ts';
 import type { Vm, VmChanges, VmConfig, VmExit, VmState } from '../contract/vm.ts';
 import type { RestorePoint } from '../machine/types.ts';
+import type { DiskState } from '../store/disks.ts';
 import type { Library } from '../store/library.ts';
 import { Console } from './console.ts';
 import { Cards } from './cards.ts';
@@ -223,6 +224,11 @@ export class Supervisor {
   /** Replaces a VM's configuration. Of one that runs, only what its process has followed. */
   async configure(id: string, config: VmConfig): Promise<Vm> {
     return this.#changed(await this.#library.edit(await this.#library.get(id), config));
+  }
+
+  /** Records that a VM goes back to a snapshot; its process has not followed yet. @throws ContractError; nothing has changed then */
+  async goBack(vm: Vm, snapshot: string, config: VmConfig, disks: readonly DiskState[]): Promise<Vm> {
+    return this.#changed(await this.#library.goBack(vm, snapshot, config, disks));
   }
 
   /** Tells everybody of a VM that does not run, and of what its consoles show (null: what they did). */

@@ -17,6 +17,7 @@ import { diskFiles } from '../snapshot/files.ts';
 import type { SegmentFiles } from '../snapshot/files.ts';
 import { SnapshotStore } from './snapshots.ts';
 import { DeviceStore } from './devices.ts';
+import type { DiskState } from './disks.ts';
 import type { KnownDevice } from './devices.ts';
 import type { HostResource } from '../passthrough/resources.ts';
 import type { BootModuleRow, SerialPortRow, VmRow } from './tables.ts';
@@ -90,10 +91,16 @@ export class Library {
   /** @throws ContractError `name-taken`. */
   async edit(before: Vm, config: VmConfig): Promise<Vm> {
     await this.#refuseTakenName(config.name, before.id);
-    const changed = Object.keys(config).filter((key) => JSON.stringify(config[key as keyof VmConfig]) !== JSON.stringify(before.config[key as keyof VmConfig]));
+    this.#database.transactions.write(() => this.#update(before, config));
+    return this.get(before.id);
+  }
+
+  /** A VM goes back to a snapshot of its own: configuration, disks, and the end of a suspended state, all or nothing. @throws ContractError */
+  async goBack(before: Vm, snapshot: string, config: VmConfig, disks: readonly DiskState[]): Promise<Vm> {
     this.#database.transactions.write(() => {
-      updateConfig(this.#database, before.id, config);
-      if (changed.length > 0) this.#audit(before.id, config.name, 'edited', changed.join(', '));
+      this.#update(before, config);
+      this.snapshots.discardSuspended(before.id);
+      this.snapshots.goBack(before.id, snapshot, disks);
     });
     return this.get(before.id);
   }
@@ -217,6 +224,12 @@ export class Library {
     const id = randomUUID();
     insertVm(this.#database, id, { name: MONITOR_NAME, ...vmDefaults, memoryBytes: 64 * 1024 * 1024 }, 0);
     this.#audit(id, MONITOR_NAME, 'created', 'with the library');
+  }
+
+  #update({ id, config: before }: Vm, config: VmConfig): void {
+    updateConfig(this.#database, id, config);
+    const changed = Object.keys(config).filter((key) => JSON.stringify(config[key as keyof VmConfig]) !== JSON.stringify(before[key as keyof VmConfig]));
+    if (changed.length > 0) this.#audit(id, config.name, 'edited', changed.join(', '));
   }
 
   #audit(vmId: string, vmName: string | null, kind: string, detail: string): void {

@@ -160,7 +160,7 @@ export class SnapshotStore {
     const id = randomUUID();
     this.#database.transactions.write(() => {
       // One that a VM went on from while the library could not be written to is still there.
-      if (made.kind === 'suspend') this.#prepare("DELETE FROM snapshots WHERE vm_id = ? AND kind = 'suspend'").run(made.vmId);
+      if (made.kind === 'suspend') this.discardSuspended(made.vmId);
       this.#prepare(
         `INSERT INTO snapshots (${COLUMNS}, config, state, map, picture) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       ).run(
@@ -252,6 +252,11 @@ export class SnapshotStore {
       this.#prepare('UPDATE vms SET snapshot_id = ? WHERE id = ?').run(id, vmId);
       this.disks.putAll(vmId, states);
     });
+  }
+
+  /** What a VM went on from is not needed any more; nothing when it was not suspended. */
+  discardSuspended(vmId: string): void {
+    this.#database.transactions.giveUp(() => this.#prepare("DELETE FROM snapshots WHERE vm_id = ? AND kind = 'suspend'").run(vmId));
   }
 
   /** Adds to what was saved. */

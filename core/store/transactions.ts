@@ -21,8 +21,9 @@ export class Transactions {
     return this.guard(() => this.#sqlite.transaction(action).immediate());
   }
 
-  /** The same for what makes room in the end: where there is none left, the reserve is spent on it. @throws ContractError */
+  /** The same for what makes room in the end: where there is none left, the reserve is spent on it, unless it is a part of another transaction. @throws ContractError */
   giveUp<T>(action: () => T): T {
+    if (this.#sqlite.inTransaction) return action();
     try {
       return this.#sqlite.transaction(action).immediate();
     } catch (error) {

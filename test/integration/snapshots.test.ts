@@ -1,6 +1,7 @@
 /** Snapshots through the contract, of the built-in monitor on the real machine. */
 import { copyFileSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { machineModuleUrl } from '../../core/machine/entries.ts';
 import { history, startTestEngine, type, until, untilState } from '../helpers/engine.ts';
@@ -97,6 +98,33 @@ describe('a snapshot of a running VM', () => {
     expect(await peek()).toBe(2);
     await call('snapshot.restore', { vm: VM, snapshot: 'branch', paused: false });
     expect(await peek()).toBe(3);
+  });
+
+  it('that the library cannot go back to is refused before anything has changed, of a machine that needs a new process, too', async () => {
+    await startMonitor();
+    await poke(0x41);
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    await call('vm.stop', { vm: VM, force: true });
+    await call('vm.edit', { vm: VM, changes: { memoryBytes: 128 << 20 } });
+    const before = await prompts();
+    await call('vm.start', { vm: VM });
+    await until(async () => (await prompts()) > before, 'the prompt of the larger machine');
+    await poke(0x42);
+    const restore = (): Promise<unknown> => call('snapshot.restore', { vm: VM, snapshot: 'one', paused: false });
+    const database = new Database(join(test.folder, 'library.db'));
+    database.exec("CREATE TRIGGER refuses BEFORE UPDATE OF snapshot_id ON vms BEGIN SELECT RAISE(ABORT, 'as on a full disk'); END");
+    expect(await refused(restore())).toMatchObject({ code: 'library-unusable' });
+    expect(await peek()).toBe(0x42);
+    await call('vm.suspend', { vm: VM });
+    expect(await refused(restore())).toMatchObject({ code: 'library-unusable' });
+    expect(await call('vm.get', { vm: VM })).toMatchObject({ state: 'suspended', config: { memoryBytes: 128 << 20 } });
+    await call('vm.resume', { vm: VM });
+    expect(await peek()).toBe(0x42);
+    database.exec('DROP TRIGGER refuses');
+    database.close();
+    await restore();
+    expect(await peek()).toBe(0x41);
+    expect((await call('vm.get', { vm: VM })).config.memoryBytes).toBe(64 << 20);
   });
 
   it('shares its pages with the one before: the second writes little', async () => {

@@ -11,6 +11,8 @@ import type { Random } from './disk.ts';
 const VM = 'Monitor';
 const KEPT = 6;
 const DISK_BYTES = 1 << 20;
+/** A machine of another size needs a new process to go back to a snapshot of this one. */
+const SIZES = [64 << 20, 65 << 20] as const;
 
 /** Runs `kills` kills on one library and returns a line about them. @throws Error saying what was lost, with the seed */
 export async function fuzzKills(seed: number, kills: number): Promise<string> {
@@ -20,11 +22,11 @@ export async function fuzzKills(seed: number, kills: number): Promise<string> {
   /** Snapshots whose taking was answered and whose deletion was never asked for. */
   const promised = new Set<string>();
   try {
-    const longest = await begin(folder, promised);
+    const longest = await begin(folder, random, promised);
     for (let kill = 0; kill < kills; kill += 1) {
       const client = await connectEngine(folder);
       try {
-        await prepare(client);
+        await prepare(client, random);
         const acting = act(client, random, `snapshot ${kill}`, promised).catch(() => undefined);
         await sleep(random() * longest);
         const { processId } = await client.call('vm.get', { vm: VM });
@@ -48,13 +50,13 @@ export async function fuzzKills(seed: number, kills: number): Promise<string> {
 }
 
 /** Takes a first snapshot. Returns the time in milliseconds within which the actions to come begin and end on this host as it is now. */
-async function begin(folder: string, promised: Set<string>): Promise<number> {
+async function begin(folder: string, random: Random, promised: Set<string>): Promise<number> {
   const client = await connectEngine(folder);
   const path = join(folder, 'disk.img');
   writeFileSync(path, new Uint8Array(DISK_BYTES));
   try {
     await client.call('vm.edit', { vm: VM, changes: { disks: [{ path, kind: 'disk', bus: 'virtio', format: 'raw', readOnly: false }] } });
-    await prepare(client);
+    await prepare(client, random);
     const begun = performance.now();
     promised.add((await client.call('snapshot.take', { vm: VM, name: 'first' })).id);
     return (performance.now() - begun) * 2;
@@ -77,10 +79,13 @@ async function killNow(id: number): Promise<void> {
   }
 }
 
-/** The machine runs. */
-async function prepare(client: Client): Promise<void> {
+/** The machine runs, with one size or another when it did not. */
+async function prepare(client: Client, random: Random): Promise<void> {
   const { state } = await client.call('vm.get', { vm: VM });
-  if (state === 'stopped' || state === 'crashed' || state === 'suspended') await client.call('vm.start', { vm: VM });
+  if (state === 'suspended') await client.call('vm.start', { vm: VM });
+  if (state !== 'stopped' && state !== 'crashed') return;
+  await client.call('vm.edit', { vm: VM, changes: { memoryBytes: random() < 0.5 ? SIZES[0] : SIZES[1] } });
+  await client.call('vm.start', { vm: VM });
 }
 
 async function act(client: Client, random: Random, name: string, promised: Set<string>): Promise<void> {

@@ -59,6 +59,8 @@ export interface ProcessorHost {
   /** Time-stamp counter before the VMCS offset. */
   timestamp(): number;
   random(): number;
+  /** Runs work that takes no time of the guest's: decoding, compiling. */
+  aside?<T>(work: () => T): T;
   /** While exits are traced: a nested guest has left for its hypervisor, or goes on. */
   nestedSwitch?(left: boolean): void;
   /** Fetches a page (gpa >> 12) that root mode's EPT withholds. */
@@ -165,6 +167,7 @@ export class Processor {
     this.signatures = helperSignatures(options.helperBytes);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: TABLE_SIZE });
     const { host } = options;
+    const aside = <T>(work: () => T): T => (host.aside ? host.aside(work) : work());
     const instance = new WebAssembly.Instance(options.helpers, {
       env: { memory: this.memory },
       host: {
@@ -185,11 +188,11 @@ export class Processor {
         instructionInformation: () => this.describeOperands(),
         instructionLength: () => this.translator.instructionAtRip()?.length ?? 0,
         stackOperand: () => (this.translator.stackOperand() ? 1 : 0),
-        decode: (gpa: number, descriptor: number) => {
+        decode: (gpa: number, descriptor: number) => aside(() => {
           const record = this.translator.decode(gpa >>> 0, descriptor >>> 0);
           if (record !== 0 && descriptor !== 0 && options.jit === 'always') this.jit?.compile(gpa >>> 0);
           return record;
-        },
+        }),
       },
     });
     this.helpers = instance.exports;
@@ -205,7 +208,7 @@ export class Processor {
     );
     if (options.jit === 'on' || options.jit === 'always') {
       this.jit = new JitManager({
-        dumpFolder: options.dumpRegions,
+        aside, dumpFolder: options.dumpRegions,
         memory: this.memory, table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, features: options.features,
         firstIndex: COLD_LIMIT, lastIndex: TABLE_SIZE - 1, dropAllCode: () => { this.call('dropAllCode'); },
         pageAddress: delta => this.call('sampleAddress', delta) >>> 0, markedOffsets: this.translator.markedOffsets,

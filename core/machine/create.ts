@@ -93,6 +93,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
         return Math.floor(now * tscPerNs);
       },
       random: sources.random,
+      aside: work => clock.aside(work),
       nestedSwitch: left => vmm!.nestedSwitch(left),
       fetchPage: page => pager.fetch(page),
       preservePage: page => pager.preserve(page),

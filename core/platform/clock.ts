@@ -26,6 +26,8 @@ export interface TimeSource {
   /** From now on the guest waits, and may find the time anywhere; it has work. */
   idle?(): void;
   busy?(): void;
+  /** Runs work of the host's own, which takes no time of the guest's. */
+  aside?<T>(work: () => T): T;
   /** How far the guest's time is behind, in nanoseconds. */
   lagNs?(): number;
 }
@@ -40,18 +42,20 @@ const LAG_LIMIT_NS = 5_000_000_000;
 /**
  * Guest time follows the host's monotonic clock. While the guest has work it does not leap: what a busy host gave to others is made up for
  * little by little, and at once when the guest is idle. A kernel that counts timer interrupts during a delay would else find too few (Linux
- * panics then), and its watchdogs would bark.
+ * panics then), and its watchdogs would bark. The same holds for what was done aside, as decoding is: code takes as long the first time as ever.
  * @param hostNs nanoseconds of the host's monotonic clock
  */
 export function wallTimeSource(hostNs: () => number = () => Math.floor(performance.now() * 1_000_000)): TimeSource {
   let seen = hostNs();
   let lag = 0;
   let idle = true;
+  let aside = false;
   return {
     skips: false,
     nowNs() {
       const now = hostNs();
       if (idle) return now;
+      if (aside) return seen - Math.ceil(lag);
       const passed = now - seen;
       seen = now;
       if (passed > LEAP_NS) lag = Math.min(LAG_LIMIT_NS, lag + passed - LEAP_NS);
@@ -66,6 +70,19 @@ export function wallTimeSource(hostNs: () => number = () => Math.floor(performan
       if (!idle) return;
       idle = false;
       seen = hostNs();
+    },
+    aside(work) {
+      if (idle || aside) return work();
+      this.nowNs();
+      aside = true;
+      try {
+        return work();
+      } finally {
+        aside = false;
+        const now = hostNs();
+        lag = Math.min(LAG_LIMIT_NS, lag + now - seen);
+        seen = now;
+      }
     },
     lagNs: () => lag,
   };
@@ -210,6 +227,11 @@ export class VirtualClock implements Component {
   /** The guest has work: time does not leap. */
   busy(): void {
     this.source.busy?.();
+  }
+
+  /** Runs work of the host's own, as decoding is: it takes no time of the guest's, or is made up for little by little. */
+  aside<T>(work: () => T): T {
+    return this.source.aside ? this.source.aside(work) : work();
   }
 
   /** How far virtual time has fallen behind the host's and is to be made up for. */

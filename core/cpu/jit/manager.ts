@@ -57,6 +57,8 @@ export interface JitHost {
   readonly table: WebAssembly.Table;
   readonly helpers: WebAssembly.ModuleImports;
   readonly signatures: HelperSignatures;
+  /** Runs work that takes no time of the guest's. */
+  aside<T>(work: () => T): T;
   /** CPUID features of the model; absent: all. */
   readonly features?: ReadonlySet<string> | undefined;
   /** First and last index of the table that regions may use. */
@@ -71,6 +73,9 @@ export interface JitHost {
   /** Folder for dumps of regions (dump.ts). */
   readonly dumpFolder?: string | undefined;
 }
+
+/** Why a region is compiled. */
+type Why = 'always' | 'hot' | 'crossings';
 
 interface RegionEntry {
   readonly operation: number;
@@ -165,7 +170,11 @@ export class JitManager {
    * Compiles the region that begins at a decoded guest-physical address of the current code size, `distance` bytes behind RIP; `hot`: when
    * the time that was spent there is worth it; `crossings`: in place of one that is there.
    */
-  compile(gpa: number, tier = 0, distance = 0, why: 'always' | 'hot' | 'crossings' = 'always'): void {
+  compile(gpa: number, tier = 0, distance = 0, why: Why = 'always'): void {
+    this.host.aside(() => this.compileAside(gpa, tier, distance, why));
+  }
+
+  private compileAside(gpa: number, tier: number, distance: number, why: Why): void {
     const { view } = this;
     const size = view.getUint32(CODE_SIZE, true);
     const { record, table } = this.recordAt(gpa, size);

@@ -108,6 +108,37 @@ describe('the wall clock of a guest', () => {
     expect(pass(ms)).toBe(host.ns);
   });
 
+  it('stands still while the host does work of its own, and makes up for it little by little', () => {
+    const { host, source, pass } = machine();
+    source.busy!();
+    const before = pass(ms);
+    const answer = source.aside!(() => {
+      host.ns += 3 * ms;
+      // Such work may come to more of its kind.
+      source.aside!(() => void (host.ns += 5 * ms));
+      expect(source.nowNs()).toBe(before);
+      return 7;
+    });
+    expect(answer).toBe(7);
+    expect(source.nowNs()).toBe(before);
+    expect(pass(ms / 2)).toBe(before + ms / 2 + ms / 16);
+    source.idle!();
+    expect(source.nowNs()).toBe(host.ns);
+    source.aside!(() => void (host.ns += ms));
+    expect(source.nowNs()).toBe(host.ns);
+  });
+
+  it('goes on behind work of the host that fails', () => {
+    const { host, source, pass } = machine();
+    source.busy!();
+    const before = pass(ms);
+    expect(() => source.aside!(() => {
+      host.ns += 3 * ms;
+      throw new Error('out of memory');
+    })).toThrow('out of memory');
+    expect(source.nowNs()).toBe(before);
+  });
+
   it('leaps while the guest waits', () => {
     const { host, source, pass } = machine();
     source.busy!();

@@ -76,17 +76,33 @@ interface Context {
   readonly returns: number;
 }
 
+/** An offset in a context, as far as it has been followed. */
+interface Place {
+  readonly key: number;
+  /** Begins a block. */
+  leader: boolean;
+  /** Part of the region, once it has been followed. */
+  instruction: RegionInstruction | null;
+  /** Behind it in its block. */
+  following: Place | null;
+  /** Of a call that is followed: the callee's context; else -1. */
+  callee: number;
+}
+
 class Discovery {
   private readonly source: DiscoverySource;
   private readonly limits: RegionLimits;
+  /** Pages that were asked for, null where no code of theirs has been decoded; by number relative to the entry's. */
   private readonly pages = new Map<number, RegionPage | null>();
-  private readonly decoded = new Map<number, RegionInstruction | null>();
+  private pageCount = 0;
+  /** The page that was asked for last: most questions are about the same. */
+  private lastNumber = NaN;
+  private lastPage: RegionPage | null = null;
   private readonly contexts: Context[] = [{ depth: 0, returns: -1 }];
-  /** Context of the callee by key of the call instruction. */
-  private readonly callees = new Map<number, number>();
-  private readonly visited = new Set<number>();
-  private readonly leaders = new Set<number>();
-  private readonly queue: number[] = [];
+  private readonly places = new Map<number, Place>();
+  private instructions = 0;
+  /** Where blocks begin, in the order in which they were found. */
+  private readonly leaders: Place[] = [];
 
   constructor(source: DiscoverySource, limits: RegionLimits) {
     this.source = source;
@@ -96,12 +112,9 @@ class Discovery {
   run(entryOffset: number): Region {
     const entry = this.key(0, entryOffset);
     this.lead(entry);
-    for (let i = 0; i < this.queue.length && this.visited.size < this.limits.instructions; i++) this.walk(this.queue[i]!);
+    for (let i = 0; i < this.leaders.length && this.instructions < this.limits.instructions; i++) this.walk(this.leaders[i]!);
     const blocks = new Map<number, RegionBlock>();
-    for (const key of this.queue) {
-      const block = this.visited.has(key) ? this.form(key) : null;
-      if (block) blocks.set(key, block);
-    }
+    for (const place of this.leaders) if (place.instruction) blocks.set(place.key, this.form(place));
     const foreign = new Map<number, RegionPage>();
     for (const [number, page] of this.pages) if (page && number !== 0) foreign.set(number, page);
     return { entry, blocks, foreign };
@@ -115,20 +128,30 @@ class Discovery {
     return Math.floor(key / KEY_RANGE);
   }
 
-  private lead(key: number): boolean {
-    if (this.leaders.has(key)) return true;
-    if (this.leaders.size >= this.limits.blocks) return false;
-    this.leaders.add(key);
-    this.queue.push(key);
-    return true;
+  private place(key: number): Place {
+    let place = this.places.get(key);
+    if (!place) this.places.set(key, place = { key, leader: false, instruction: null, following: null, callee: -1 });
+    return place;
+  }
+
+  private lead(key: number): void {
+    if (this.leaders.length >= this.limits.blocks) return;
+    const place = this.place(key);
+    if (place.leader) return;
+    place.leader = true;
+    this.leaders.push(place);
   }
 
   private page(number: number): RegionPage | null {
-    const known = this.pages.get(number);
-    if (known !== undefined) return known;
-    const full = [...this.pages.values()].filter(page => page !== null).length > PAGE_LIMIT;
-    const page = full ? null : this.source.page(number);
-    this.pages.set(number, page);
+    if (number === this.lastNumber) return this.lastPage;
+    let page = this.pages.get(number);
+    if (page === undefined) {
+      page = this.pageCount > PAGE_LIMIT ? null : this.source.page(number);
+      if (page) this.pageCount++;
+      this.pages.set(number, page);
+    }
+    this.lastNumber = number;
+    this.lastPage = page;
     return page;
   }
 
@@ -147,14 +170,6 @@ class Discovery {
   }
 
   private instruction(offset: number): RegionInstruction | null {
-    const known = this.decoded.get(offset);
-    if (known !== undefined) return known;
-    const found = this.decode(offset);
-    this.decoded.set(offset, found);
-    return found;
-  }
-
-  private decode(offset: number): RegionInstruction | null {
     const page = this.page(Math.floor(offset / PAGE_SIZE));
     if (!page || this.source.isMarked(offset & (PAGE_SIZE - 1))) return null;
     const found = this.source.instruction(page, offset & (PAGE_SIZE - 1));
@@ -162,70 +177,59 @@ class Discovery {
   }
 
   /** Follows a block to its end and queues its successors. */
-  private walk(start: number): void {
-    const context = this.contextOf(start);
-    let at = keyOffset(start);
-    while (this.visited.size < this.limits.instructions) {
-      const key = this.key(context, at);
-      if (this.visited.has(key)) return;
+  private walk(leader: Place): void {
+    const context = this.contextOf(leader.key);
+    let at = keyOffset(leader.key);
+    for (let place = leader; this.instructions < this.limits.instructions && !place.instruction;) {
       const instruction = this.instruction(at);
       if (!instruction) return;
-      this.visited.add(key);
+      place.instruction = instruction;
+      this.instructions++;
       const { row, displacement, length } = instruction.decoded;
       const next = at + length;
-      if (row.name === 'CALL' && row.has.relative) {
-        this.enterCall(context, key, at + displacement, next);
-        return;
-      }
       if (row.has.relative) {
-        if (this.taken(at + displacement, row.has.ends)) this.lead(this.key(context, at + displacement));
-        if (!row.has.ends && this.known(next)) this.lead(this.key(context, next));
+        if (row.name === 'CALL') this.enterCall(context, place, at + displacement, next);
+        else {
+          if (this.taken(at + displacement, row.has.ends)) this.lead(this.key(context, at + displacement));
+          if (!row.has.ends && this.known(next)) this.lead(this.key(context, next));
+        }
         return;
       }
       if (row.has.ends) return;
       at = next;
+      place = place.following = this.place(this.key(context, at));
     }
   }
 
-  private enterCall(context: number, callSite: number, target: number, next: number): void {
+  private enterCall(context: number, callSite: Place, target: number, next: number): void {
     const { depth } = this.contexts[context]!;
-    if (depth >= this.limits.callDepth || !this.taken(target, false) || !this.known(next) || this.leaders.size + 2 > this.limits.blocks) return;
+    if (depth >= this.limits.callDepth || !this.taken(target, false) || !this.known(next) || this.leaders.length + 2 > this.limits.blocks) return;
     const returns = this.key(context, next);
-    const callee = this.contexts.push({ depth: depth + 1, returns }) - 1;
-    this.callees.set(callSite, callee);
-    this.lead(this.key(callee, target));
+    callSite.callee = this.contexts.push({ depth: depth + 1, returns }) - 1;
+    this.lead(this.key(callSite.callee, target));
     this.lead(returns);
   }
 
   private inRegion(key: number): number {
-    return this.leaders.has(key) && this.visited.has(key) ? key : -1;
+    const place = this.places.get(key);
+    return place?.leader && place.instruction ? key : -1;
   }
 
-  private form(start: number): RegionBlock {
-    const context = this.contextOf(start);
-    const block: RegionBlock = { key: start, instructions: [], end: keyOffset(start), taken: -1, next: -1, returns: -1, bail: false };
-    for (;;) {
-      const at = block.end;
-      const key = this.key(context, at);
-      if (block.instructions.length > 0 && this.leaders.has(key)) {
-        block.next = this.inRegion(key);
+  private form(leader: Place): RegionBlock {
+    const context = this.contextOf(leader.key);
+    const block: RegionBlock = { key: leader.key, instructions: [], end: keyOffset(leader.key), taken: -1, next: -1, returns: -1, bail: false };
+    for (let place: Place | null = leader; place?.instruction; place = place.following) {
+      if (place.leader && place !== leader) {
+        block.next = place.key;
         return block;
       }
-      const instruction = this.visited.has(key) ? this.instruction(at) : null;
-      if (!instruction) {
-        block.bail = true;
-        return block;
-      }
+      const { instruction } = place;
       block.instructions.push(instruction);
-      const { row, displacement, length } = instruction.decoded;
-      block.end = at + length;
-      if (row.name === 'CALL' && row.has.relative) {
-        const callee = this.callees.get(key);
-        if (callee !== undefined) block.taken = this.inRegion(this.key(callee, at + displacement));
-        return block;
-      }
+      const { offset, decoded: { row, displacement, length } } = instruction;
+      block.end = offset + length;
       if (row.has.relative) {
-        block.taken = this.inRegion(this.key(context, at + displacement));
+        if (row.name !== 'CALL') block.taken = this.inRegion(this.key(context, offset + displacement));
+        else if (place.callee >= 0) block.taken = this.inRegion(this.key(place.callee, offset + displacement));
         if (!row.has.ends) block.next = this.inRegion(this.key(context, block.end));
         return block;
       }
@@ -234,6 +238,8 @@ class Discovery {
         return block;
       }
     }
+    block.bail = true;
+    return block;
   }
 }
 

@@ -12,24 +12,17 @@ export interface Instruction {
   readonly callsHelper: boolean;
 }
 
-interface Known {
-  /** Where its bytes begin in `kept`. */
-  readonly at: number;
-  readonly length: number;
-  readonly instruction: Instruction | null;
-}
-
 interface FormFacts {
   readonly program: Program;
   readonly compilable: boolean;
   readonly callsHelper: boolean;
 }
 
-/** Beyond it all are forgotten: each takes some 500 bytes. */
-const LIMIT = 16_384;
+/** Instructions that are remembered, each in the one slot that its address leads to: each takes some 500 bytes. */
+const SLOTS = 1 << 15;
+const SLOT_SHIFT = 17;
 /** Room for the bytes of one. */
 const BYTES = 16;
-const SIZE_BITS: Readonly<Record<CodeSize, number>> = { 16: 0, 32: 1, 64: 2 };
 
 /** Value helpers that look at nothing but their arguments; programs that call others are left to the interpreter. */
 const PURE_HELPERS = new Set(['multiplyHigh', 'multiplyHighSigned', 'rotateCarryLeft', 'rotateCarryRight', 'crc32c', 'depositBits', 'extractBits']);
@@ -37,9 +30,12 @@ const PURE_HELPERS = new Set(['multiplyHigh', 'multiplyHighSigned', 'rotateCarry
 export class InstructionCache {
   private readonly memory: Uint8Array;
   private readonly decoder: Decoder;
-  private readonly known = new Map<number, Known>();
-  /** Bytes of the known instructions. */
-  private readonly kept = new Uint8Array(LIMIT * BYTES);
+  /** By slot: where the instruction is, its size of code and its length (0: none), what it is, and the bytes it was. */
+  private readonly places = new Uint32Array(SLOTS);
+  private readonly sizes = new Uint8Array(SLOTS);
+  private readonly lengths = new Uint8Array(SLOTS);
+  private readonly known: (Instruction | null)[] = new Array<Instruction | null>(SLOTS).fill(null);
+  private readonly kept = new Uint8Array(SLOTS * BYTES);
   private readonly forms = new Map<number, FormFacts>();
 
   constructor(memory: Uint8Array, decoder: Decoder) {
@@ -49,9 +45,9 @@ export class InstructionCache {
 
   /** The instruction that begins at a place in memory and ends before `limit`; null when there is none that can be compiled. */
   at(place: number, limit: number, codeSize: CodeSize): Instruction | null {
-    const key = place * 4 + SIZE_BITS[codeSize];
-    const known = this.known.get(key);
-    if (known && this.holds(place, known)) return known.instruction;
+    // 2^32 divided by the golden ratio: spreads neighbours and pages alike.
+    const slot = Math.imul(place, 0x9e3779b1) >>> SLOT_SHIFT;
+    if (this.holds(slot, place, codeSize)) return this.known[slot]!;
     let decoded: Decoded;
     try {
       decoded = { ...this.decoder.decode(this.memory, place, limit, codeSize) };
@@ -61,15 +57,20 @@ export class InstructionCache {
     }
     const { program, compilable, callsHelper } = this.factsOf(decoded, codeSize);
     const instruction = compilable ? { decoded, program, callsHelper } : null;
-    if (!known && this.known.size >= LIMIT) this.known.clear();
-    const at = known?.at ?? this.known.size * BYTES;
-    for (let i = 0; i < decoded.length; i++) this.kept[at + i] = this.memory[place + i]!;
-    this.known.set(key, { at, length: decoded.length, instruction });
+    this.places[slot] = place;
+    this.sizes[slot] = codeSize;
+    this.lengths[slot] = decoded.length;
+    this.known[slot] = instruction;
+    this.kept.set(this.memory.subarray(place, place + decoded.length), slot * BYTES);
     return instruction;
   }
 
-  private holds(place: number, { at, length }: Known): boolean {
-    for (let i = 0; i < length; i++) if (this.memory[place + i] !== this.kept[at + i]) return false;
+  /** Whether a slot is that of an instruction, which is still there. */
+  private holds(slot: number, place: number, codeSize: CodeSize): boolean {
+    const length = this.lengths[slot]!;
+    if (length === 0 || this.places[slot] !== place || this.sizes[slot] !== codeSize) return false;
+    const kept = slot * BYTES;
+    for (let i = 0; i < length; i++) if (this.memory[place + i] !== this.kept[kept + i]) return false;
     return true;
   }
 

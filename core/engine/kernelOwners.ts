@@ -2,6 +2,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import { ContractError } from '../contract/errors.ts';
 import { LinuxMemory } from './linuxMemory.ts';
+import type { AddressOf } from './linuxMemory.ts';
+import { pageOwners } from './linuxPages.ts';
 import { processOwners } from './processOwners.ts';
 
 /** The owner of a guest-physical page; null: none that is known. */
@@ -52,13 +54,15 @@ export function kernelOwners(symbols: readonly Symbol[], state: unknown, read: (
   if (memory === null) return () => null;
   const linkedAt = new Map(symbols.map(({ name, address }) => [name, address]));
   const slide = memory.syscallEntry - (linkedAt.get(ENTRY) ?? 0n);
-  const addressOf = (name: string): bigint | null => {
+  const addressOf: AddressOf = (name) => {
     const address = linkedAt.get(name);
     return address === undefined ? null : address + slide;
   };
   const image = imageOwners(memory, symbols, slide);
   const processes = processOwners(memory, addressOf);
-  return (page) => image.get(page) ?? processes.get(page) ?? null;
+  const allocated = pageOwners(memory, addressOf);
+  // Of a page that several may claim, the kernel's own account counts first: files are mapped by processes, and parts of the image are given away.
+  return (page) => allocated(page) ?? image.get(page) ?? processes.get(page) ?? null;
 }
 
 /** The pages of the kernel's own image, each with the symbols in it. */

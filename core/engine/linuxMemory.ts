@@ -21,6 +21,9 @@ interface Entry {
   readonly maps: boolean;
 }
 
+/** Where a symbol of the kernel is; null: it is not among those that are known. */
+export type AddressOf = (name: string) => bigint | null;
+
 export class LinuxMemory {
   /** Where SYSCALL leads. */
   readonly syscallEntry: bigint;
@@ -80,6 +83,17 @@ export class LinuxMemory {
     return page === null ? 0n : this.#view(page).getBigUint64(Number(linear & 0xff8n), true);
   }
 
+  /** The links of a list of the kernel's, without its head; none where it is not linked both ways, or longer than `maximum`. */
+  list(head: bigint | null, maximum: number): readonly bigint[] {
+    const links: bigint[] = [];
+    if (head === null) return links;
+    for (let before = head, link = this.word(head); link !== head; before = link, link = this.word(link)) {
+      if (links.length === maximum || this.word(link + 8n) !== before) return [];
+      links.push(link);
+    }
+    return links;
+  }
+
   /** A text that ends with a zero, of printable ASCII; empty: there is none. */
   text(linear: bigint, maximum: number): string {
     let text = '';
@@ -101,6 +115,12 @@ export class LinuxMemory {
     this.#pages.set(page, view);
     return view;
   }
+}
+
+/** The offset of a field in a structure of so many bytes, a multiple of eight, that holds what it should. */
+export function find(bytes: number, holds: (offset: bigint) => boolean): bigint | null {
+  for (let offset = 0n; offset < bytes; offset += 8n) if (holds(offset)) return offset;
+  return null;
 }
 
 function pageOf(entry: bigint): number {

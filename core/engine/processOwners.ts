@@ -2,7 +2,8 @@
  * What of a Linux guest's memory belongs to its processes, by their page tables. The kernel's structures differ from build to build: where a
  * field lies follows from tasks and address spaces of which it is known what they hold: the first ones (init_task, init_mm), and that of init.
  */
-import type { LinuxMemory } from './linuxMemory.ts';
+import { find } from './linuxMemory.ts';
+import type { AddressOf, LinuxMemory } from './linuxMemory.ts';
 
 /** Bytes of a structure in which a field is looked for. */
 const TASK_BYTES = 16 * 1024;
@@ -34,7 +35,7 @@ interface Process {
 }
 
 /** @param addressOf where a symbol of the kernel is; null: it is not among them */
-export function processOwners(memory: LinuxMemory, addressOf: (name: string) => bigint | null): ReadonlyMap<number, string> {
+export function processOwners(memory: LinuxMemory, addressOf: AddressOf): ReadonlyMap<number, string> {
   const users = new Map<number, readonly string[]>();
   const owners = new Map<number, string>();
   const left = { pages: PAGES_MAXIMUM, tables: TABLES_MAXIMUM };
@@ -65,7 +66,7 @@ export function processOwners(memory: LinuxMemory, addressOf: (name: string) => 
 }
 
 /** Those that have an address space of their own. */
-function processes(memory: LinuxMemory, addressOf: (name: string) => bigint | null): readonly Process[] {
+function processes(memory: LinuxMemory, addressOf: AddressOf): readonly Process[] {
   const [first, space, uppermost] = [addressOf('init_task'), addressOf('init_mm'), addressOf('init_top_pgt')];
   if (first === null || space === null || uppermost === null) return [];
   const name = find(TASK_BYTES, (offset) => FIRST_NAME.test(memory.text(first + offset, NAME_BYTES)));
@@ -89,12 +90,6 @@ function processes(memory: LinuxMemory, addressOf: (name: string) => bigint | nu
     const uppermostTable = tablesOf(task + own);
     return uppermostTable === null ? [] : [{ name: memory.text(task + name, NAME_BYTES), tables: uppermostTable }];
   });
-}
-
-/** The offset of a field, a multiple of eight, that holds what it should. */
-function find(bytes: number, holds: (offset: bigint) => boolean): bigint | null {
-  for (let offset = 0n; offset < bytes; offset += 8n) if (holds(offset)) return offset;
-  return null;
 }
 
 /** All tasks but the first; none where the list is not one of tasks: each is linked both ways, and has a name. */

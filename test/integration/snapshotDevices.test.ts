@@ -89,18 +89,22 @@ describe('a snapshot', () => {
     await vm.ask('kill %1');
   }, TEST_MS);
 
-  it('is compared with names for the memory of the kernel and of processes, by its symbols', async () => {
+  it('is compared with names for the memory of the kernel, of processes and of files, by its symbols', async () => {
     const symbols = join(folder, 'kallsyms');
-    const names = ['_text', '_stext', '_etext', '__start_rodata', '__end_rodata', '_sdata', '__init_begin', '__init_end', 'entry_SYSCALL_64', 'init_task', 'init_mm', 'init_top_pgt', 'jiffies', 'jiffies_64', '_end', '__bss_stop'];
+    const names = ['_text', '_stext', '_etext', '__start_rodata', '__end_rodata', '_sdata', '__init_begin', '__init_end', 'entry_SYSCALL_64', 'init_task', 'init_mm', 'init_top_pgt', 'vmemmap_base', 'slab_caches', 'kmem_cache', 'super_blocks', 'jiffies', 'jiffies_64', '_end', '__bss_stop'];
     writeFileSync(symbols, await vm.ask(`grep -E ' (${names.join('|')})$' /proc/kallsyms`));
     await call('snapshot.take', { vm: VM, name: 'before' });
     // A million characters that the shell keeps.
     expect(await vm.ask('kept=$(head -c 500000 /dev/zero | od -v -x | head -c 1000000); echo ${#kept}')).toBe('1000000\n');
+    await vm.ask('mkdir /noted; head -c 400000 /dev/urandom > /noted/file');
     const name = (await vm.ask('cat /proc/$$/comm')).trim();
     await call('snapshot.take', { vm: VM, name: 'after' });
     const { memory } = await call('snapshot.diff', { vm: VM, from: 'before', to: 'after', symbols });
     expect(memory.flatMap(({ owner }) => owner ?? []).join()).toContain('jiffies');
-    expect(memory.reduce((sum, { owner, bytes }) => sum + (owner === `process ${name}` ? bytes : 0), 0)).toBeGreaterThan(950_000);
+    const bytesOf = (who: string): number => memory.reduce((sum, { owner, bytes }) => sum + (owner === who ? bytes : 0), 0);
+    expect(bytesOf(`process ${name}`)).toBeGreaterThan(950_000);
+    expect(bytesOf('file /noted/file on rootfs')).toBeGreaterThanOrEqual(400_000);
+    expect(bytesOf('slab dentry')).toBeGreaterThan(0);
     expect(memory.some(({ owner }) => owner === null)).toBe(true);
     const plain = await call('snapshot.diff', { vm: VM, from: 'before', to: 'after' });
     expect(plain.memory.every(({ owner }) => owner === null)).toBe(true);

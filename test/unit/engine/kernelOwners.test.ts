@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { kernelOwners } from '../../../core/engine/kernelOwners.ts';
 
 const TEXT = 0xffff_ffff_8100_0000n;
-const symbols = [['_text', 0n], ['entry_SYSCALL_64', 0x1000n], ['init_task', 0x2000n], ['init_mm', 0x3000n], ['init_top_pgt', 0x4000n], ['_end', 0x6000n]]
+const symbols = [['_text', 0n], ['entry_SYSCALL_64', 0x1000n], ['init_task', 0x2000n], ['init_mm', 0x3000n], ['init_top_pgt', 0x4000n], ['vmemmap_base', 0x4008n], ['slab_caches', 0x4010n], ['kmem_cache', 0x4020n],
+  ['super_blocks', 0x4028n], ['_end', 0x6000n]]
   .map(([name, offset]) => ({ name: String(name), address: TEXT + BigInt(offset ?? 0) }));
 const PAGES = 4096;
 /** Registers of a 64-bit machine whose page tables begin at page 1, its kernel where it was linked for. */
@@ -32,7 +33,7 @@ describe('whose a page of a Linux guest is', () => {
       if (page === 3 && index === 8) return 0x4003n;
       return page === 4 ? (BigInt(100 + index) << 12n) | 3n : 0n;
     });
-    expect(owners(read).slice(98, 108)).toEqual([null, null, '_text', 'entry_SYSCALL_64', 'init_task', 'init_mm', 'init_top_pgt', 'init_top_pgt', null, null]);
+    expect(owners(read).slice(98, 108)).toEqual([null, null, '_text', 'entry_SYSCALL_64', 'init_task', 'init_mm', 'init_top_pgt to super_blocks', 'super_blocks', null, null]);
   });
 
   it.each([

@@ -18,7 +18,7 @@ export interface EptWalk {
 }
 
 const LEVELS = [['EPT PML4E', 39n], ['EPT PDPTE', 30n], ['EPT PDE', 21n], ['EPT PTE', 12n]] as const;
-const BITS: readonly (readonly [bigint, string])[] = [[0n, 'R'], [1n, 'W'], [2n, 'X'], [7n, 'PS'], [8n, 'A'], [9n, 'D'], [10n, 'XU']];
+const BITS: readonly (readonly [bigint, string])[] = [[0n, 'R'], [1n, 'W'], [2n, 'X'], [7n, 'PS'], [8n, 'A'], [9n, 'D'], [10n, 'XU'], [63n, 'SVE']];
 const MEMORY_TYPES = ['UC', 'WC', '', '', 'WT', 'WP', 'WB', ''];
 const ADDRESS = 0x000ffffffffff000n;
 const LARGE = 0x80n;

@@ -130,6 +130,7 @@ const executionChecks: readonly CheckRow[] = [
     enable(C.SECONDARY_PML | C.SECONDARY_EPT)(v);
     v.set(F.EPT_POINTER, 0x1e);
   }),
+  address('virtualization-exception information address', F.VIRTUALIZATION_EXCEPTION_ADDRESS, uses(C.SECONDARY_VIRTUALIZATION_EXCEPTION), enable(C.SECONDARY_VIRTUALIZATION_EXCEPTION)),
   row('VM-function controls: reserved bits', EXECUTION, {
     when: uses(C.SECONDARY_VM_FUNCTIONS), ok: v => (v.wide(F.VM_FUNCTION_CONTROLS) & ~1n) === 0n,
     break: v => {

@@ -45,6 +45,7 @@ export const SECONDARY_VM_FUNCTIONS = 1 << 13;
 export const SECONDARY_SHADOWING = 1 << 14;
 export const SECONDARY_RDSEED = 1 << 16;
 export const SECONDARY_PML = 1 << 17;
+export const SECONDARY_VIRTUALIZATION_EXCEPTION = 1 << 18;
 export const SECONDARY_XSAVES = 1 << 20;
 export const SECONDARY_MODE_BASED_EXECUTE = 1 << 22;
 export const SECONDARY_TSC_SCALING = 1 << 25;

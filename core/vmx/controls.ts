@@ -36,7 +36,7 @@ export const CONTROLS: readonly ControlRow[] = [
   row('secondary', 10, 'PAUSE-loop exiting'), row('secondary', 11, 'RDRAND exiting', 'rdrand'), row('secondary', 12, 'enable INVPCID', 'invpcid'),
   row('secondary', 13, 'enable VM functions'),
   row('secondary', 14, 'VMCS shadowing'), row('secondary', 16, 'RDSEED exiting', 'rdseed'),
-  row('secondary', 17, 'enable PML'), row('secondary', 20, 'enable XSAVES/XRSTORS', 'xsave'), row('secondary', 22, 'mode-based execute control for EPT'),
+  row('secondary', 17, 'enable PML'), row('secondary', 18, 'EPT-violation #VE'), row('secondary', 20, 'enable XSAVES/XRSTORS', 'xsave'), row('secondary', 22, 'mode-based execute control for EPT'),
   row('secondary', 25, 'use TSC scaling'),
 
   row('exit', 2, 'save debug controls'), row('exit', 9, 'host address-space size'), row('exit', 15, 'acknowledge interrupt on exit'),

@@ -4,7 +4,7 @@
  * overlap the VMCS, each other and the noise.
  */
 import type { Assembler } from '../../core/isa/assembler.ts';
-import { absolute, at, indexed, register as r } from '../../core/isa/registers.ts';
+import { absolute, at, dword, indexed, register as r } from '../../core/isa/registers.ts';
 import { FIELDS } from '../../core/vmx/vmcs.ts';
 import * as C from '../../core/vmx/control-bits.ts';
 import * as F from '../../core/vmx/fields.ts';
@@ -35,11 +35,21 @@ const APIC: Fields = [
   [F.POSTED_INTERRUPT_NOTIFICATION_VECTOR, 8], [F.GUEST_INTERRUPT_STATUS, 0x3145],
 ];
 
+/** Where a virtualization exception is told of: the exception overwrites the hypervisor's random number. */
+const EXCEPTION_AREA = 0x300000;
+
+/** One in ten has what else looks at memory of the hypervisor's: #VE, the log of modified pages, lists of EPT pointers, shadow VMCSs. */
+const MEMORY: Fields = [
+  [F.SECONDARY_CONTROLS, 0xa2 | C.SECONDARY_VIRTUALIZATION_EXCEPTION | C.SECONDARY_PML | C.SECONDARY_VM_FUNCTIONS | C.SECONDARY_SHADOWING | C.SECONDARY_MODE_BASED_EXECUTE],
+  [F.VIRTUALIZATION_EXCEPTION_ADDRESS, EXCEPTION_AREA], [F.EPT_POINTER, EPT | 0x5e], [F.PML_ADDRESS, BODY], [F.PML_INDEX, 511], [F.VM_FUNCTION_CONTROLS, 1],
+  [F.EPTP_LIST_ADDRESS, BODY], [F.VMREAD_BITMAP_ADDRESS, EPT], [F.VMWRITE_BITMAP_ADDRESS, VMCS_REGION],
+];
+
 /** The image: the noise of `hostileImage`, under a hypervisor. Entered in flat 32-bit protected mode. */
 export function hostileHypervisor(seed: number): Uint8Array {
   const random = randomSource(seed);
   const a = hypervisorCode();
-  const fields = [...VALID, ...OVERLAPS, ...(seed % 2 === 0 ? APIC : [])];
+  const fields = [...VALID, ...OVERLAPS, ...(seed % 2 === 0 ? APIC : seed % 5 === 0 ? MEMORY : [])];
   // Noise in the host state soon ends the hypervisor: one in four only has it.
   const spoiled = seed % 4 === 0 ? FIELDS : FIELDS.filter(({ kind }) => kind !== 'host');
   prepare(a, seed % 3 === 0 ? EPT_ALL : EPT_NO_WRITES);
@@ -75,7 +85,7 @@ function turn(a: Assembler, fields: number): void {
 /** With the look-aside tables emptied, and sometimes the VMCS cleared. */
 function startOver(a: Assembler): void {
   a.emit('TEST', r.eax, 0x10).emit('JZ', 'kept').emit('VMCLEAR', at('vmcsPointer')).label('kept');
-  a.emit('MOV', r.ecx, 2).emit('INVEPT', r.ecx, at('vmcsPointer')).emit('INVVPID', r.ecx, at('vmcsPointer')).emit('JMP', 'repair');
+  a.emit('MOV', dword(absolute(EXCEPTION_AREA + 4)), 0).emit('MOV', r.ecx, 2).emit('INVEPT', r.ecx, at('vmcsPointer')).emit('INVVPID', r.ecx, at('vmcsPointer')).emit('JMP', 'repair');
 }
 
 /** Turns a random bit of a random field, or puts noise into it; one in four times only. */

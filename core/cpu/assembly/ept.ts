@@ -5,7 +5,7 @@ import { vmExit, NMI_UNBLOCKING } from './vm-exit';
 import { get, get32, set } from './vmcs';
 import { ACTIVE_SECONDARY, NMI_UNBLOCKED, PAGE_MMIO, PHYS_RESERVED, RAM_BASE } from '../layout';
 import { EPT_POINTER, GUEST_LINEAR_ADDRESS, GUEST_PHYSICAL_ADDRESS, PML_ADDRESS, PML_INDEX } from '../../vmx/fields';
-import { SECONDARY_EPT, SECONDARY_MODE_BASED_EXECUTE, SECONDARY_PML } from '../../vmx/control-bits';
+import { SECONDARY_EPT, SECONDARY_MODE_BASED_EXECUTE, SECONDARY_PML, SECONDARY_VIRTUALIZATION_EXCEPTION } from '../../vmx/control-bits';
 
 const REASON_VIOLATION: u32 = 48;
 const REASON_MISCONFIGURATION: u32 = 49;
@@ -23,11 +23,15 @@ const LINEAR_TRANSLATED: u64 = 1 << 8;
 const LARGE: u64 = 1 << 7;
 const ACCESSED: u64 = 1 << 8;
 const DIRTY: u64 = 1 << 9;
+/** Sign of an entry: a violation stays an exit. @sdm 3C 26.5.7.1 */
+const SUPPRESS_EXCEPTION: u64 = 0x8000000000000000;
 const POINTER_FLAGS: u64 = 1 << 6;
 const ADDRESS: u64 = 0x000ffffffffff000;
 
 /** Outcome of the last translation that succeeded: the page in L1's physical memory. */
 export let eptPage: u64 = 0;
+/** Whether the last violation may be a virtualization exception instead. */
+export let eptConvertible: bool = false;
 /** Entries that the walk used: host addresses, for the accessed flags. */
 const USED: usize = memory.data(16, 4);
 
@@ -47,8 +51,9 @@ function unblocking(): u64 {
   return load<u32>(NMI_UNBLOCKED) ? NMI_UNBLOCKING : 0;
 }
 
-/** Makes the exit pending. `linear` counts when `context` has LINEAR_VALID. */
-function violation(gpa: u64, access: u32, allowed: u64, context: u64, linear: u64): bool {
+/** Makes the exit pending, which `entry` ended the walk with. `linear` counts when `context` has LINEAR_VALID. */
+function violation(gpa: u64, access: u32, allowed: u64, entry: u64, context: u64, linear: u64): bool {
+  eptConvertible = (load<u32>(ACTIVE_SECONDARY) & SECONDARY_VIRTUALIZATION_EXCEPTION) != 0 && !(entry & SUPPRESS_EXCEPTION);
   const kind = access & EPT_EXECUTE_USER ? EPT_EXECUTE : access;
   const user = modeBased() ? (allowed >> 10 & 1) << 6 : 0;
   vmExit(REASON_VIOLATION, u64(kind) | ((allowed & 7) << 3) | user | context | unblocking());
@@ -100,14 +105,14 @@ function walk(gpa: u64, accessIn: u32, context: u64, linear: u64): bool {
     const at = structure + (((gpa >> shift) & 511) << 3);
     const host = pageKind(at) == PAGE_MMIO ? 0 : RAM_BASE + <u32>at;
     const entry = host ? atomic.load<u64>(host) : ~(<u64>0);
-    if (!(entry & presence)) return violation(gpa, access, 0, context, linear);
+    if (!(entry & presence)) return violation(gpa, access, 0, entry, context, linear);
     const leaf = shift == 12 || (entry & LARGE && shift <= 30);
     if (misconfigured(entry, shift, leaf)) return misconfiguration(gpa);
     allowed &= entry;
     store<u32>(USED + (depth << 2), <u32>at);
     depth++;
     if (leaf) {
-      if ((u64(access) & allowed) != access) return violation(gpa, access, allowed, context, linear);
+      if ((u64(access) & allowed) != access) return violation(gpa, access, allowed, entry, context, linear);
       const dirties = flags && access & EPT_WRITE && !(entry & DIRTY);
       if (dirties && load<u32>(ACTIVE_SECONDARY) & SECONDARY_PML && !logModification(gpa)) return false;
       if (flags) note(depth, (access & EPT_WRITE) != 0);

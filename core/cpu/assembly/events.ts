@@ -18,6 +18,7 @@ import { REPEATING, REPEATING_RIP } from './string-registers';
 import { get32 } from './vmcs';
 import { PAGE_FAULT_ERROR_CODE_MASK, PAGE_FAULT_ERROR_CODE_MATCH } from '../../vmx/fields';
 import { PRIMARY_MONITOR_TRAP } from '../../vmx/control-bits';
+import { takeVirtualizationException } from './vm-exception';
 import { vmExit, vmExitEvent } from './vm-exit';
 import { completeVmExit } from './vm-leave';
 import {
@@ -169,8 +170,8 @@ function deliverEvent(infoIn: u32, errorIn: u32, returnTo: u64, optionsIn: u32):
 
 /** Delivers the exception pending in FAULT. JUMP, or EXIT (triple fault: reason 2; or a VM exit was pending already). */
 export function deliverPending(): i32 {
+  if (load<u32>(FAULT) & FAULT_VM_EXIT && !takeVirtualizationException()) return completeVmExit();
   const fault = load<u32>(FAULT);
-  if (fault & FAULT_VM_EXIT) return completeVmExit();
   if (fault & FAULT_EXIT) return EXIT;
   let vector = fault & 0xff;
   if (fault & FAULT_CANONICAL && vector == 13 && stackOperand()) vector = 12;

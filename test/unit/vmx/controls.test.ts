@@ -1,7 +1,7 @@
 /** Every control that is offered, by what it changes: what is observed without it and with it. */
 import { describe, expect, it } from 'vitest';
 import type { Assembler } from '../../../core/isa/assembler.ts';
-import { absolute, dword, register as r } from '../../../core/isa/registers.ts';
+import { absolute, dword, offsetOf, register as r } from '../../../core/isa/registers.ts';
 import * as L from '../../../core/cpu/layout.ts';
 import { CONTROLS } from '../../../core/vmx/controls.ts';
 import type { ControlWord } from '../../../core/vmx/controls.ts';
@@ -10,7 +10,7 @@ import * as F from '../../../core/vmx/fields.ts';
 import { fieldOffset } from '../../../core/vmx/vmcs.ts';
 import { instantiate } from '../../helpers/cpu-wasm.ts';
 import type { CpuWasm } from '../../helpers/cpu-wasm.ts';
-import { EPT, hypervisorImage } from '../../helpers/hypervisor.ts';
+import { EPT, IDT, hypervisorImage } from '../../helpers/hypervisor.ts';
 import type { Fields } from '../../helpers/hypervisor.ts';
 import { runToEnd, smallMachine } from '../../helpers/small-guest.ts';
 
@@ -175,6 +175,10 @@ const writeMsr = (msr: number, low: number): Code => a => { a.emit('MOV', r.ecx,
 const readMsr = (msr: number): Code => a => { a.emit('MOV', r.ecx, msr).emit('RDMSR'); };
 const note: Code = a => { a.emit('MOV', absolute(SEEN), r.eax); };
 const both = (...parts: readonly Code[]): Code => a => { for (const part of parts) part(a); };
+/** Leads a vector to a label of the guest. */
+const gate = (vector: number, label: string): Code => a => {
+  a.emit('MOV', r.eax, offsetOf(label)).emit('AND', r.eax, 0xffff).emit('OR', r.eax, 0x10 << 16).emit('MOV', absolute(IDT + vector * 8), r.eax);
+};
 const PAT = 0x277;
 const EFER = 0xc0000080 | 0;
 const TIMER = 0x7000000;
@@ -192,6 +196,10 @@ const writeTwice = both(a => { a.emit('MOV', dword(absolute(0x600000)), 1); }, c
 const ENTERED: readonly Entered[] = [
   { word: 'primary', bit: 31, control: 'activate secondary controls', without: 12, with: 54, guest: a => { a.emit('WBINVD').emit('HLT'); }, host: reason, fields: [[F.PRIMARY_CONTROLS, PRIMARY_BASE & 0x7fffffff], [F.SECONDARY_CONTROLS, 0x40], [F.GUEST_CR0, 0x80000031]] },
   { word: 'secondary', bit: 5, control: 'enable VPID', without: 48, with: 18, guest: writeTwice, host: staleHost },
+  {
+    word: 'secondary', bit: 18, control: 'EPT-violation #VE', without: 48, with: 18, guest: both(gate(20, 'handler'), a => { a.emit('MOV', r.eax, absolute(0x40000000)).label('handler'); }, call),
+    host: reason, fields: [[F.VIRTUALIZATION_EXCEPTION_ADDRESS, 0x700000]],
+  },
   { word: 'exit', bit: 2, control: 'save debug controls', without: 0x400, with: 0x402, guest: both(a => { a.emit('MOV', r.eax, 0x402).emit('MOV', r.dr7, r.eax); }, call), host: field(F.GUEST_DR7) },
   { word: 'exit', bit: 9, control: 'host address-space size', without: 18, with: FAILED, guest: call, host: reason },
   { word: 'exit', bit: 15, control: 'acknowledge interrupt on exit', without: 0, with: 0x80000061, guest: ipi, host: field(F.EXIT_INTERRUPTION_INFORMATION), fields: [[F.PIN_BASED_CONTROLS, 0x1f]] },

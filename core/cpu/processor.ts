@@ -8,6 +8,7 @@
 import { randomBytes } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
 import { COLD_LIMIT, InterpreterCode } from './interpreter/code.ts';
+import { HOT_NUMBERS, pairName } from './interpreter/pairs.ts';
 import { RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_STEP, RUN_SYNC } from './interpreter/runLoop.ts';
 import type { PrebuiltCode } from './interpreter/prebuilt.ts';
 import { DebugUnit } from './debug.ts';
@@ -86,7 +87,7 @@ export interface VmxHost {
 /** VM-instruction error of a VM entry that fails its first checks. */
 const INVALID_CONTROLS = 7;
 
-/** An instruction form and how often it ran. */
+/** An instruction form, or a pair of them, and how often it ran. */
 export interface ExecutedForm {
   readonly name: string;
   readonly count: number;
@@ -204,7 +205,7 @@ export class Processor {
       prebuilt: profile ? null : options.prebuilt ?? null, formLimit: options.formLimit, dropRegion: record => this.jit?.drop(record),
     });
     this.translator = new Translator(
-      this.memory, instance.exports as unknown as TranslatorHelpers, this.interpreter.numbers, (program, name) => this.interpreter.compileForm(program, name), options.features,
+      this.memory, instance.exports as unknown as TranslatorHelpers, this.interpreter.numbers, long => this.interpreter.pairs(long), (program, name) => this.interpreter.compileForm(program, name), options.features,
     );
     if (options.jit === 'on' || options.jit === 'always') {
       this.jit = new JitManager({
@@ -212,6 +213,7 @@ export class Processor {
         memory: this.memory, table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, features: options.features,
         firstIndex: COLD_LIMIT, lastIndex: TABLE_SIZE - 1, dropAllCode: () => { this.call('dropAllCode'); },
         pageAddress: delta => this.call('sampleAddress', delta) >>> 0, markedOffsets: this.translator.markedOffsets,
+        singleOperation: (operation, long) => this.interpreter.pairs(long).single(operation),
       });
     }
     this.exact = options.exact === true;
@@ -596,9 +598,14 @@ export class Processor {
     this.call('updateMode');
   }
 
-  /** Operations executed since the last call, most frequent first; needs `profile`. */
-  takeProfile(): ExecutedForm[] {
-    return [...this.interpreter.takeProfile()].map(([operation, count]) => ({ name: this.translator.nameOf(operation), count })).sort((a, b) => b.count - a.count);
+  /** Forms, and pairs of hot ones, that the interpreter has carried out since the last call; needs `profile`. */
+  takeProfile(): { readonly forms: ExecutedForm[]; readonly pairs: ExecutedForm[] } {
+    const { operations, pairs } = this.interpreter.takeProfile();
+    const name = (operation: number): string => this.translator.nameOf(operation);
+    return {
+      forms: [...operations].map(([operation, count]) => ({ name: name(operation), count })),
+      pairs: [...pairs].map(([both, count]) => ({ name: pairName(name(Math.floor(both / HOT_NUMBERS)), name(both % HOT_NUMBERS)), count })),
+    };
   }
 }
 

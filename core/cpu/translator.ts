@@ -6,6 +6,7 @@ import type { CodeSize, Decoded } from '../isa/decoder.ts';
 import type { Program } from '../isa/ir.ts';
 import { invalidRow, rowsOf } from '../isa/table/index.ts';
 import { RIP_RELATIVE, addressingOf, buildProgram, formKey, formName, formOf, ownDisplacement } from './forms.ts';
+import type { PairNumbers } from './interpreter/pairs.ts';
 import { CODE_SIZE, CR4, GPR, RAM_BASE, SS, STEP_RECORDS } from './layout.ts';
 import {
   OP_CROSS, OP_GOTO, OP_RELOOKUP, OP_STOP, RECORD_SIZE, R_AUX, R_DISPLACEMENT, R_E, R_G, R_IMMEDIATE, R_INDEX, R_LENGTH, R_OFFSET, R_OP,
@@ -54,8 +55,12 @@ export class Translator {
   /** Offsets in a page at which a debugger looks: a stop stands there in place of the instruction (debug.ts). */
   readonly markedOffsets = new Set<number>();
 
+  private readonly pairs: (long: boolean) => PairNumbers;
+
   /** `hot` maps form names to cases of the interpreter's switch. */
-  constructor(memory: WebAssembly.Memory, helpers: TranslatorHelpers, hot: ReadonlyMap<string, number>, compile: FormCompiler, features?: ReadonlySet<string>) {
+  constructor(memory: WebAssembly.Memory, helpers: TranslatorHelpers, hot: ReadonlyMap<string, number>, pairs: (long: boolean) => PairNumbers, compile: FormCompiler,
+    features?: ReadonlySet<string>) {
+    this.pairs = pairs;
     this.decoder = new Decoder(rowsOf(features), invalidRow);
     this.bytes = new Uint8Array(memory.buffer);
     this.words = new Int32Array(memory.buffer);
@@ -102,6 +107,8 @@ export class Translator {
     const host = hostOf(page);
     const table = this.view.getUint32(descriptor + this.view.getUint32(CODE_SIZE, true) * 4, true);
     const { offsets } = this;
+    const pairs = this.pairs(codeSize === 64);
+    let last = 0;
     let count = 0;
     let instructions = 0;
     let at = start;
@@ -129,7 +136,10 @@ export class Translator {
         }
         break;
       }
-      this.record(count, decoded, at, codeSize);
+      const operation = this.record(count, decoded, at, codeSize);
+      const pair = pairs.of(last, operation);
+      if (pair !== 0) this.scratch.setUint16((count - 1) * RECORD_SIZE + R_OP, pair, true);
+      last = operation;
       offsets[instructions++] = at;
       count++;
       at += decoded.length;
@@ -266,11 +276,13 @@ export class Translator {
     this.scratch.setUint32(base + R_AUX, aux, true);
   }
 
-  private record(index: number, decoded: Decoded, offset: number, codeSize: CodeSize): void {
+  /** Returns the operation's number. */
+  private record(index: number, decoded: Decoded, offset: number, codeSize: CodeSize): number {
     const base = index * RECORD_SIZE;
     const view = this.scratch;
     const { row } = decoded;
-    view.setUint16(base + R_OP, this.operation(decoded, codeSize), true);
+    const operation = this.operation(decoded, codeSize);
+    view.setUint16(base + R_OP, operation, true);
     view.setUint16(base + R_OFFSET, offset, true);
     view.setUint16(base + R_LENGTH, decoded.length, true);
     view.setUint16(base + R_G, decoded.g, true);
@@ -286,6 +298,7 @@ export class Translator {
     // A branch may reach a little further than 32 bits from the page's first byte.
     if (row.has.relative) view.setInt32(base + R_AUX, displacement < -(2 ** 31) || displacement >= 2 ** 31 ? Math.floor(displacement / 2 ** 32) : displacement >> 31, true);
     else view.setUint32(base + R_AUX, row.has.string ? decoded.segmentNumber : decoded.aux, true);
+    return operation;
   }
 }
 

@@ -9,9 +9,10 @@ import { I32, op } from '../../wasm/opcodes.ts';
 import type { Program } from '../../isa/ir.ts';
 import { Emitter } from '../emitter.ts';
 import { BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, EFLAGS, INSTRUCTIONS, INTERRUPT_WINDOW, RIP, STEP_REASON, TLB_BASE } from '../layout.ts';
-import { OP_FIRST, R_DISPLACEMENT, R_OP, STATUS_EXIT, STATUS_FAULT } from '../record.ts';
+import { OP_FIRST, RECORD_SIZE, R_AUX, R_DISPLACEMENT, R_OP, STATUS_EXIT, STATUS_FAULT } from '../record.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { COLD, branchTarget, importHelpers } from './coldForms.ts';
+import { HOT_NUMBERS, reachesMemory } from './pairs.ts';
 import { LocalPool, recordTarget } from './forms.ts';
 import { RUN_BUDGET, RUN_EXIT, RUN_SYNC, RunLoop } from './runLoop.ts';
 import { SPECIAL_CASES } from './specialCases.ts';
@@ -19,16 +20,24 @@ import { SPECIAL_CASES } from './specialCases.ts';
 export interface InterpreterOptions {
   /** 64-bit code, or all other: each has its own switch, as their hot forms differ. */
   readonly long: boolean;
-  /** Address of a table of u32 counters by operation, incremented at each dispatch; 0 = do not count. */
-  readonly profile: number;
+  /** Null: nothing is counted. */
+  readonly profile: ProfileTables | null;
 }
 
-export interface HotForm {
-  readonly program: Program;
+/** Addresses of tables of u32 counters, incremented at each dispatch: by operation; by two hot operations, one right behind the other. */
+export interface ProfileTables {
+  readonly operations: number;
+  readonly pairs: number;
+}
+
+/** What the cases of the switch carry out. */
+export interface HotForms {
+  readonly singles: readonly Program[];
+  readonly pairs: readonly (readonly [first: Program, second: Program])[];
 }
 
 /** The main module: `run(record) → code`; `record` 0 starts with a look-up of CS:RIP. */
-export function buildInterpreter(hot: readonly HotForm[], signatures: HelperSignatures, options: InterpreterOptions): Uint8Array<ArrayBuffer> {
+export function buildInterpreter(hot: HotForms, signatures: HelperSignatures, options: InterpreterOptions): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importMemory('host', 'memory', 1);
   module.importTable('host', 'cold');
@@ -137,14 +146,14 @@ function lookUp(run: RunLoop): void {
 }
 
 /** The switch, and where its cases lead. */
-function switchOver(run: RunLoop, hot: readonly HotForm[], profile: number): void {
+function switchOver(run: RunLoop, { singles, pairs }: HotForms, profile: ProfileTables | null): void {
   const { code } = run;
   const notOk = code.block();
   const jump = code.block();
   const direct = code.block();
   const cold = code.block();
   const cases: number[] = [];
-  const caseCount = OP_FIRST + hot.length;
+  const caseCount = OP_FIRST + singles.length + pairs.length;
   for (let i = 0; i < caseCount; i++) cases.push(code.block());
   cases.reverse();
   if (profile) count(run, profile);
@@ -168,12 +177,20 @@ function switchOver(run: RunLoop, hot: readonly HotForm[], profile: number): voi
   for (let i = 0; i < caseCount; i++) {
     code.end();
     const special = SPECIAL_CASES[i];
-    if (special) special(run);
-    else {
-      new Emitter(formTarget).program(hot[i - OP_FIRST]!.program);
-      run.advance();
-      code.br(run.next);
+    if (special) {
+      special(run);
+      continue;
     }
+    const single = singles[i - OP_FIRST];
+    const [first, last] = single ? [null, single] : pairs[i - OP_FIRST - singles.length]!;
+    if (first) {
+      new Emitter(formTarget).program(first);
+      run.advance();
+      if (reachesMemory(first)) dispatchIfDropped(run);
+    }
+    new Emitter(formTarget).program(last);
+    run.advance();
+    code.br(run.next);
   }
   code.end(); // cold
   callForm(run, notOk);
@@ -186,18 +203,55 @@ function switchOver(run: RunLoop, hot: readonly HotForm[], profile: number): voi
   afterHelper(run);
 }
 
-function count(run: RunLoop, profile: number): void {
+/** The code that the next record stands for may have been changed by what came before: then the record says so (lookUpAgain). */
+function dispatchIfDropped(run: RunLoop): void {
   const { code } = run;
   code.get(run.record);
   code.memory(op.i32Load16U, R_OP);
-  code.i32Const(2);
-  code.op(op.i32Shl);
-  code.tee(run.at);
-  code.get(run.at);
-  code.memory(op.i32Load, profile);
-  code.i32Const(1);
-  code.op(op.i32Add);
-  code.memory(op.i32Store, profile);
+  code.op(op.i32Eqz);
+  code.brIf(run.next);
+}
+
+function count(run: RunLoop, { operations, pairs }: ProfileTables): void {
+  const { code } = run;
+  const operation = (record: number): void => {
+    code.get(record);
+    code.memory(op.i32Load16U, R_OP);
+  };
+  const increment = (table: number): void => {
+    code.i32Const(2);
+    code.op(op.i32Shl);
+    code.tee(run.at);
+    code.get(run.at);
+    code.memory(op.i32Load, table);
+    code.i32Const(1);
+    code.op(op.i32Add);
+    code.memory(op.i32Store, table);
+  };
+  operation(run.record);
+  increment(operations);
+  const last = code.local(I32);
+  code.get(run.record);
+  code.i32Const(RECORD_SIZE);
+  code.op(op.i32Sub);
+  code.get(last);
+  code.op(op.i32Eq);
+  operation(last);
+  operation(run.record);
+  code.op(op.i32Or);
+  code.i32Const(HOT_NUMBERS);
+  code.op(op.i32LtU);
+  code.op(op.i32And);
+  code.if();
+  operation(last);
+  code.i32Const(HOT_NUMBERS);
+  code.op(op.i32Mul);
+  operation(run.record);
+  code.op(op.i32Or);
+  increment(pairs);
+  code.end();
+  code.get(run.record);
+  code.set(last);
 }
 
 /** A form that has no case. */
@@ -225,13 +279,24 @@ function branchDirect(run: RunLoop): void {
     code.i64Const(0);
     code.op(op.i64GtS);
     code.if();
+    // Where it leads has been found before: records of a page are dropped together.
+    code.get(run.record);
+    code.memory(op.i32Load, R_AUX);
+    code.tee(run.at);
+    code.op(op.i32Eqz);
+    code.if();
     code.get(run.table);
     code.get(run.offset);
     code.i32Const(2);
     code.op(op.i32Shl);
     code.op(op.i32Add);
     code.memory(op.i32Load, 0);
-    code.tee(run.at);
+    code.set(run.at);
+    code.get(run.record);
+    code.get(run.at);
+    code.memory(op.i32Store, R_AUX);
+    code.end();
+    code.get(run.at);
     code.if();
     code.get(run.at);
     code.tee(run.record);

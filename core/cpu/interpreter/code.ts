@@ -3,14 +3,15 @@ import type { Program } from '../../isa/ir.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { COLD_FORMS } from './cold.ts';
 import { buildForms } from './coldForms.ts';
-import { HOT_LEGACY, HOT_LONG } from './hot.ts';
+import { HOT_LEGACY, HOT_LONG, PAIRS_LEGACY, PAIRS_LONG } from './hot.ts';
 import { numberForms } from './namedForms.ts';
+import { HOT_NUMBERS, PairNumbers } from './pairs.ts';
 import { COLD_FIRST, emitInterpreter } from './prebuilt.ts';
 import type { PrebuiltCode } from './prebuilt.ts';
 
 /** Indexes of the table from here on belong to regions. */
 export const COLD_LIMIT = 16384;
-/** Where a profile counts, in memory that a machine with a profile has free. */
+/** Where a profile counts operations, and pairs of them behind that: memory that a machine with a profile has free. */
 const PROFILE_TABLE = 0xf00000;
 
 /** `run(record)`: one of the results in runLoop.ts. */
@@ -34,6 +35,8 @@ export interface InterpreterHost {
 export class InterpreterCode {
   /** Numbers of the forms that there are from the beginning, by name. */
   readonly numbers: ReadonlyMap<string, number>;
+  private readonly longPairs: PairNumbers;
+  private readonly legacyPairs: PairNumbers;
   /** Forms that were emitted on demand. */
   formsCompiled = 0;
   /** A form was refused: those emitted on demand must be forgotten. */
@@ -50,6 +53,9 @@ export class InterpreterCode {
     if (host.prebuilt) this.instantiateForms(host.prebuilt.forms);
     this.firstCold = COLD_FIRST + forms.length;
     this.nextCold = this.firstCold;
+    // A profile counts forms, and which follow which.
+    this.longPairs = new PairNumbers(HOT_LONG, host.profile ? [] : PAIRS_LONG);
+    this.legacyPairs = new PairNumbers(HOT_LEGACY, host.profile ? [] : PAIRS_LEGACY);
     this.numbers = numberForms([HOT_LONG, HOT_LEGACY], forms, COLD_FIRST);
   }
 
@@ -78,19 +84,27 @@ export class InterpreterCode {
     this.full = false;
   }
 
+  /** Pairs of 64-bit code, or of all other. */
+  pairs(long: boolean): PairNumbers {
+    return long ? this.longPairs : this.legacyPairs;
+  }
+
   /** For 64-bit code, or for all other. */
   run(long: boolean): Run {
     return long ? (this.long ??= this.instantiateRun(true)) : (this.legacy ??= this.instantiateRun(false));
   }
 
-  /** How often each operation has run since the last call. Counters have 32 bits: ask now and then. */
-  takeProfile(): Map<number, number> {
-    const counts = new Map<number, number>();
-    if (!this.host.profile) return counts;
-    const table = new Uint32Array(this.host.memory.buffer, PROFILE_TABLE, COLD_LIMIT);
-    for (const [operation, count] of table.entries()) if (count > 0) counts.set(operation, count);
-    table.fill(0);
-    return counts;
+  /** How often each operation, and each pair of hot ones (first * HOT_NUMBERS + second), has run since the last call. Counters have 32 bits: ask now and then. */
+  takeProfile(): { readonly operations: Map<number, number>; readonly pairs: Map<number, number> } {
+    const take = (at: number, length: number): Map<number, number> => {
+      const counts = new Map<number, number>();
+      const table = new Uint32Array(this.host.memory.buffer, at, length);
+      for (const [number, count] of table.entries()) if (count > 0) counts.set(number, count);
+      table.fill(0);
+      return counts;
+    };
+    if (!this.host.profile) return { operations: new Map(), pairs: new Map() };
+    return { operations: take(PROFILE_TABLE, COLD_LIMIT), pairs: take(PROFILE_TABLE + COLD_LIMIT * 4, HOT_NUMBERS * HOT_NUMBERS) };
   }
 
   /** The functions of forms are in the table then. */
@@ -101,7 +115,7 @@ export class InterpreterCode {
 
   private instantiateRun(long: boolean): Run {
     const { memory, table, helpers, signatures, prebuilt, profile, dropRegion } = this.host;
-    const code = prebuilt?.[long ? 'long' : 'legacy'] ?? emitInterpreter(signatures, long, profile ? PROFILE_TABLE : 0);
+    const code = prebuilt?.[long ? 'long' : 'legacy'] ?? emitInterpreter(signatures, long, profile ? { operations: PROFILE_TABLE, pairs: PROFILE_TABLE + COLD_LIMIT * 4 } : null);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(code), {
       host: { memory, cold: table }, helpers: { ...helpers, dropRegion: (record: number) => dropRegion(record >>> 0) },
     });

@@ -4,10 +4,13 @@
  */
 import type { HelperSignatures } from '../helpers.ts';
 import { buildInterpreter } from './build.ts';
+import type { ProfileTables } from './build.ts';
 import { buildForms } from './coldForms.ts';
 import { COLD_FORMS } from './cold.ts';
-import { HOT_LEGACY, HOT_LONG } from './hot.ts';
+import { HOT_LEGACY, HOT_LONG, PAIRS_LEGACY, PAIRS_LONG } from './hot.ts';
+import type { Program } from '../../isa/ir.ts';
 import { programsOf } from './namedForms.ts';
+import { membersOf } from './pairs.ts';
 
 /** WebAssembly modules. */
 export interface PrebuiltCode {
@@ -23,11 +26,14 @@ export const prebuiltFiles: Readonly<Record<keyof PrebuiltCode, string>> = { lon
 /** Index of the table of forms from which on `forms` fills it. */
 export const COLD_FIRST = 1024;
 
-export function emitInterpreter(signatures: HelperSignatures, long: boolean, profile: number): Uint8Array<ArrayBuffer> {
-  return buildInterpreter(programsOf(long ? HOT_LONG : HOT_LEGACY).map(program => ({ program })), signatures, { long, profile });
+export function emitInterpreter(signatures: HelperSignatures, long: boolean, profile: ProfileTables | null): Uint8Array<ArrayBuffer> {
+  // A profile counts forms, and which follow which.
+  const pairs = profile ? [] : long ? PAIRS_LONG : PAIRS_LEGACY;
+  const hot = { singles: programsOf(long ? HOT_LONG : HOT_LEGACY), pairs: pairs.map(pair => programsOf(membersOf(pair)) as [Program, Program]) };
+  return buildInterpreter(hot, signatures, { long, profile });
 }
 
 export function prebuild(signatures: HelperSignatures): PrebuiltCode {
   const forms = buildForms(programsOf(COLD_FORMS), signatures, COLD_FIRST);
-  return { long: emitInterpreter(signatures, true, 0), legacy: emitInterpreter(signatures, false, 0), forms };
+  return { long: emitInterpreter(signatures, true, null), legacy: emitInterpreter(signatures, false, null), forms };
 }

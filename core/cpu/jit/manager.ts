@@ -10,7 +10,7 @@ import type { HelperSignatures } from '../helpers.ts';
 import {
   CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS, RIP, STACK_SIZE,
 } from '../layout.ts';
-import { DESCRIPTOR_SHARED, OP_GOTO, OP_REGION, OP_STOP, R_AUX, R_OP, OP_CROSS } from '../record.ts';
+import { DESCRIPTOR_SHARED, OP_CROSS, OP_GOTO, OP_REGION, OP_STOP, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
 import { discover, keyOffset } from './discover.ts';
 import { dumpRegion } from './dump.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
@@ -70,6 +70,8 @@ export interface JitHost {
   readonly markedOffsets: ReadonlySet<number>;
   /** Guest-physical address of the instruction byte at RIP + delta; 0xffffffff when it cannot be fetched. No fault is left pending. */
   pageAddress(delta: number): number;
+  /** The operation of an instruction alone, whose record may name a pair (interpreter/pairs.ts). */
+  singleOperation(operation: number, long: boolean): number;
   /** Folder for dumps of regions (dump.ts). */
   readonly dumpFolder?: string | undefined;
 }
@@ -212,7 +214,8 @@ export class JitManager {
     const entry = this.entries.get(record)!;
     if (tier === 1) entry.large = true;
     view.setUint32(REGION_ORIGINALS + index * 8, entry.aux, true);
-    view.setUint32(REGION_ORIGINALS + index * 8 + 4, entry.operation, true);
+    view.setUint32(REGION_ORIGINALS + index * 8 + 4, this.host.singleOperation(entry.operation, size === 2), true);
+    this.endPairBefore(record, table, size);
     view.setUint16(record + R_OP, OP_REGION, true);
     view.setUint32(record + R_AUX, index, true);
     this.live.set(index, { record, bytes: code.length });
@@ -229,6 +232,15 @@ export class JitManager {
       dumpRegion(this.host.dumpFolder, { index, tier, region, gpa, rip, codeSize: SIZES[size]!, wasm: code, samples, milliseconds },
         number => { const found = page(number); return found && this.bytes.subarray(found.host, found.host + 4096); });
     }
+  }
+
+  /** An instruction that made a pair with a region's first must lead to the region. */
+  private endPairBefore(record: number, table: number, size: number): void {
+    const { view } = this;
+    const before = record - RECORD_SIZE;
+    // What lies before a run's first record is no record, and nothing leads to it.
+    if (view.getUint32(table + view.getUint16(before + R_OFFSET, true) % PAGE_SIZE * 4, true) !== before) return;
+    view.setUint16(before + R_OP, this.host.singleOperation(view.getUint16(before + R_OP, true), size === 2), true);
   }
 
   private instantiate(code: Uint8Array<ArrayBuffer>, tier: number): () => void {

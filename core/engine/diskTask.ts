@@ -1,12 +1,14 @@
 /** Makes chunks of the disks of a VM that does not run: the engine's own saver thread. */
 import { Worker } from 'node:worker_threads';
 import { asContractError, ContractError } from '../contract/errors.ts';
+import type { Vm } from '../contract/vm.ts';
 import { entryUrl } from '../machine/entries.ts';
 import type { WantedDisk } from '../snapshot/disk/saveDisks.ts';
 import { createPreserveBuffer } from '../snapshot/preserve.ts';
 import type { FromSaver, SaverStart, ToSaver } from '../snapshot/saver.ts';
 import type { DiskMap } from './diskStates.ts';
 import type { ChunkLibrary } from './snapshotTask.ts';
+import type { Supervisor } from './supervisor.ts';
 
 export class DiskTask {
   readonly #worker: Worker;
@@ -51,6 +53,37 @@ export class DiskTask {
     } catch (error) {
       this.#result.reject(asContractError(error));
     }
+  }
+}
+
+/** Those of all VMs, which everybody sees progress. */
+export class DiskTasks {
+  readonly #library: ChunkLibrary;
+  readonly #supervisor: Supervisor;
+  readonly #tasks = new Map<string, DiskTask>();
+
+  constructor(library: ChunkLibrary, supervisor: Supervisor) {
+    this.#library = library;
+    this.#supervisor = supervisor;
+  }
+
+  /** Makes chunks of what lies in disks of a VM that does not run. @throws ContractError as `DiskTask.result` */
+  async save(vm: Vm, wanted: readonly WantedDisk[]): Promise<readonly DiskMap[]> {
+    if (wanted.length === 0) return [];
+    const task = new DiskTask(this.#library, wanted, (done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total }));
+    this.#tasks.set(vm.id, task);
+    try {
+      return await task.result;
+    } finally {
+      this.#tasks.delete(vm.id);
+    }
+  }
+
+  /** False when nothing is being made of a VM. */
+  cancel(vmId: string): boolean {
+    const task = this.#tasks.get(vmId);
+    task?.cancel();
+    return task !== undefined;
   }
 }
 

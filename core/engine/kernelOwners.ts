@@ -21,13 +21,11 @@ const PAGE_BYTES = 4096n;
 /** No kernel is larger. */
 const KERNEL_BYTES = 1n << 30n;
 
-interface Symbol {
-  readonly address: bigint;
-  readonly name: string;
-}
+/** By address. */
+export type Symbols = readonly { readonly address: bigint; readonly name: string }[];
 
 /** @throws ContractError `file-unreadable`, or `bad-field` when it names no kernel */
-export function readSymbols(path: string): readonly Symbol[] {
+export function readSymbols(path: string): Symbols {
   let text: string;
   try {
     if (statSync(path).size > FILE_MAXIMUM) throw new Error('it is too large for symbols');
@@ -49,7 +47,7 @@ export function readSymbols(path: string): readonly Symbol[] {
  * @param state states by component of the machine
  * @param read content of a guest-physical page
  */
-export function kernelOwners(symbols: readonly Symbol[], state: unknown, read: (page: number) => Uint8Array): OwnerOf {
+export function kernelOwners(symbols: Symbols, state: unknown, read: (page: number) => Uint8Array): OwnerOf {
   const memory = LinuxMemory.of(state, read);
   if (memory === null) return () => null;
   const linkedAt = new Map(symbols.map(({ name, address }) => [name, address]));
@@ -66,7 +64,7 @@ export function kernelOwners(symbols: readonly Symbol[], state: unknown, read: (
 }
 
 /** The pages of the kernel's own image, each with the symbols in it. */
-function imageOwners(memory: LinuxMemory, symbols: readonly Symbol[], slide: bigint): ReadonlyMap<number, string> {
+function imageOwners(memory: LinuxMemory, symbols: Symbols, slide: bigint): ReadonlyMap<number, string> {
   const addressOf = (names: readonly string[]): bigint => symbols.find(({ name }) => names.includes(name))?.address ?? 0n;
   const [first, last] = [addressOf(FIRST), addressOf(LAST)];
   const given = GIVEN_AWAY.map(([from, to]) => [addressOf([from]), addressOf([to])] as const);

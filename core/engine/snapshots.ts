@@ -1,72 +1,50 @@
 /** Snapshots of a library's VMs: takes them, goes back to them, suspends and resumes, and gives space back that none of them needs. */
 import { asContractError, ContractError } from '../contract/errors.ts';
-import { NAME_LENGTH } from '../contract/limits.ts';
-import type { DiskDifference, Finding, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
+import type { Finding, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
-import { CHUNK_BYTES } from '../snapshot/segment.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
+import { CHUNK_BYTES } from '../snapshot/segment.ts';
+import type { DiskState, SavedImage } from '../store/disks.ts';
 import type { Library } from '../store/library.ts';
 import type { NewSnapshot, SnapshotRow, SnapshotStore, StoredSnapshot } from '../store/snapshots.ts';
-import { readArchive, writeArchive } from '../snapshot/archive.ts';
-import type { WholeDisk } from '../snapshot/archive.ts';
-import { PageSource, SegmentReaders } from '../snapshot/pageSource.ts';
-import type { Placed } from '../snapshot/chunkWriter.ts';
-import { ClusterMap } from '../snapshot/disk/clusterMap.ts';
-import type { Cell } from '../snapshot/runs.ts';
-import type { WantedDisk } from '../snapshot/disk/saveDisks.ts';
-import { decodeDisk } from '../store/disks.ts';
-import type { DiskState, SavedImage } from '../store/disks.ts';
-import { compareDisks } from './diskDiff.ts';
-import type { ChunkHash } from './diskDiff.ts';
-import type { DiskMap, DiskStates, OpenedImage } from './diskStates.ts';
-import { DiskTask } from './diskTask.ts';
+import { Adoption, SUSPENDED_NAME } from './adoption.ts';
+import { compareSides } from './comparison.ts';
+import type { ComparedSide } from './comparison.ts';
+import { DiskMerges } from './diskMerges.ts';
+import type { DiskStates } from './diskStates.ts';
+import { DiskTasks } from './diskTask.ts';
 import { examine } from './doctor.ts';
 import type { Guest } from './guest.ts';
-import { kernelOwners, readSymbols } from './kernelOwners.ts';
+import { readSymbols } from './kernelOwners.ts';
 import { refuseChangedDisks, refuseUnsavable, withDisks } from './savable.ts';
 import { lastScreen } from './screen.ts';
-import { compareStates } from './snapshotDiff.ts';
-import type { ComparedState } from './snapshotDiff.ts';
+import { SegmentSpace } from './segmentSpace.ts';
 import { wrongState } from './supervisor.ts';
 import type { StartPoint, Supervisor } from './supervisor.ts';
-
-const SUSPENDED_NAME = 'Suspended';
-
-/** What a VM is made of that goes on from a snapshot. */
-type Adopted = Omit<NewSnapshot, 'vmId' | 'kind' | 'parentId' | 'disks'>;
-
-/** One side of a comparison, with its disks. */
-interface ComparedSide extends ComparedState {
-  readonly disks: readonly SavedImage[];
-}
 
 export class Snapshots {
   readonly #library: Library;
   readonly #store: SnapshotStore;
   readonly #supervisor: Supervisor;
   readonly #disks: DiskStates;
+  readonly #space: SegmentSpace;
+  readonly #merges: DiskMerges;
+  readonly #diskTasks: DiskTasks;
+  readonly #adoption: Adoption;
   /** VMs that something is being done to. */
   readonly #busy = new Set<string>();
   /** Readings of what a VM is now, for a comparison: whatever is to be done to it waits for the one under way. */
   readonly #readings = new Map<string, Promise<unknown>>();
-  /** Segments that a running machine still reads, or that its next snapshot builds on, by VM. */
-  readonly #pinned = new Map<string, ReadonlySet<number>>();
-  /** Snapshots in the making: their segments have no references yet. */
-  #making = 0;
-  #collecting: Promise<void> | null = null;
-  /** What is being made of the disks of VMs that do not run. */
-  readonly #diskTasks = new Map<string, DiskTask>();
-  /** VMs whose disks are being written back into their images, and what gives that up. */
-  readonly #merging = new Map<string, { givenUp: boolean; readonly done: Promise<void> }>();
-  /** VMs whose disks could not be written back: tried again after the next change. */
-  readonly #unmergeable = new Set<string>();
-  #closed = false;
 
   constructor(library: Library, supervisor: Supervisor) {
     this.#library = library;
     this.#store = library.snapshots;
     this.#supervisor = supervisor;
     this.#disks = supervisor.disks;
+    this.#space = new SegmentSpace(library, supervisor);
+    this.#merges = new DiskMerges(supervisor);
+    this.#diskTasks = new DiskTasks(library.snapshots, supervisor);
+    this.#adoption = new Adoption(library, supervisor, this.#diskTasks);
   }
 
   /** Clears up after an engine that died while it wrote. */
@@ -78,14 +56,14 @@ export class Snapshots {
 
   /** The engine is about to close: what it does by itself is given up. */
   leave(): void {
-    this.#closed = true;
-    for (const work of this.#merging.values()) work.givenUp = true;
+    this.#space.leave();
+    this.#merges.leave();
   }
 
   /** Ends the collection before the database is closed. */
   async close(): Promise<void> {
     this.leave();
-    await this.#collecting;
+    await this.#space.closed();
   }
 
   async list(reference: string): Promise<Snapshot[]> {
@@ -133,9 +111,7 @@ export class Snapshots {
   /** Gives up what is being made of a VM. @throws ContractError `wrong-state` when nothing is. */
   async cancel(reference: string): Promise<void> {
     const vm = await this.#supervisor.get(reference);
-    const task = this.#diskTasks.get(vm.id);
-    task?.cancel();
-    if (!task && !this.#supervisor.guest(vm.id)?.cancelSnapshot()) throw wrongState(vm, 'no snapshot of it is being taken', '');
+    if (!this.#diskTasks.cancel(vm.id) && !this.#supervisor.guest(vm.id)?.cancelSnapshot()) throw wrongState(vm, 'no snapshot of it is being taken', '');
   }
 
   /** Back to a snapshot: running when it ran, unless `paused`. What the VM does now is lost. @throws ContractError */
@@ -146,7 +122,7 @@ export class Snapshots {
       const from = this.#startPoint(stored, paused);
       const states = await this.#disks.fresh(vm.id, stored.disks);
       const guest = from && this.#inPlace(vm, stored, states);
-      return this.#keepingSegments(async () => {
+      return this.#space.keeping(async () => {
         // Before the machine is touched: a library that cannot be written to refuses, and the guest runs on. Were it to die later, these are its disks.
         await this.#supervisor.goBack(vm, stored.id, { ...stored.config, name: vm.config.name, notes: vm.config.notes, autostart: vm.config.autostart, schedule: vm.config.schedule }, states);
         if (guest && (await this.#restoreInPlace(vm, guest, stored, from, states))) return this.#supervisor.get(vm.id);
@@ -181,7 +157,7 @@ export class Snapshots {
       return false;
     }
     // Until now the machine may have read from what it had before.
-    this.#pin(vm.id, stored.pageMap);
+    this.#space.pin(vm.id, stored.pageMap);
     this.#disks.removeUnused(vm.id);
     for (const [port, console] of this.#supervisor.consoles(vm.id).entries()) console.restore(from.consoles[port] ?? new Uint8Array(0));
     if (!from.paused) guest.resume();
@@ -204,7 +180,7 @@ export class Snapshots {
     return this.#exclusively(reference, (vm) => {
       this.#store.remove(this.#store.get(vm.id, snapshot).id);
       this.#changed(vm.id);
-      this.#unmergeable.delete(vm.id);
+      this.#merges.retry(vm.id);
       void this.collect();
       return Promise.resolve();
     });
@@ -212,92 +188,25 @@ export class Snapshots {
 
   /** A new VM that goes on from a snapshot of another one. `full`: it does not need the other one's disk images. */
   clone(reference: string, snapshot: string, name: string, full: boolean): Promise<Vm> {
-    return this.#keepingSegments(async () => {
+    return this.#space.keeping(async () => {
       const vm = await this.#supervisor.get(reference);
-      const stored = this.#store.load(this.#store.get(vm.id, snapshot).id);
-      if (!full) return this.#adopt(stored, name, (made) => this.#disks.fresh(made.id, stored.disks));
-      const maps = await this.#saveDisks(vm, this.#disks.whole(stored.config, stored.disks));
-      const whole = maps.map(({ path, map }) => {
-        const size = stored.disks.find((disk) => disk.path === path)?.size ?? 0;
-        return { index: stored.config.disks.findIndex((disk) => disk.path === path), size, map: ClusterMap.decode(map, size) };
-      });
-      return this.#adoptWhole(stored, name, whole);
+      return this.#adoption.clone(vm, this.#store.load(this.#store.get(vm.id, snapshot).id), name, full);
     });
   }
-
-  /** Makes a VM of a snapshot's content: suspended in its state, or off when it has no memory. */
-  async #adopt(stored: Adopted, name: string, disksOf: (vm: Vm) => Promise<readonly DiskState[]>): Promise<Vm> {
-    const vm = await this.#supervisor.create({ ...stored.config, name, autostart: false, schedule: null });
-    const states = await disksOf(vm);
-    if (stored.power === 'off') this.#store.goBack(vm.id, null, states);
-    else {
-      const { config } = await this.#supervisor.get(vm.id);
-      this.#store.commit({ ...stored, config, vmId: vm.id, kind: 'suspend', parentId: null, disks: [] }, states);
-    }
-    return this.#supervisor.showStopped(vm.id, stored.consoles);
-  }
-
-  /** The same with disks of its own, whatever images the snapshot's were. */
-  #adoptWhole(stored: Adopted, name: string, whole: readonly WholeDisk[]): Promise<Vm> {
-    const { disks } = stored.config;
-    return this.#adopt({ ...stored, config: { ...stored.config, disks: [] } }, name, async (vm) => {
-      const own = await this.#disks.ownImages(vm.id, disks, whole);
-      await this.#supervisor.configure(vm.id, { ...vm.config, disks: [...own.disks] });
-      return own.states;
-    });
-  }
-
-  // ---- one file ---------------------------------------------------------------------------------------------------------------
 
   /** Writes a snapshot to one file; answers its length. @throws ContractError */
   exportTo(reference: string, snapshot: string, path: string): Promise<number> {
-    return this.#exclusively(reference, async (vm) => {
-      const { config, state, power, notes, pauseMilliseconds, screen, picture, consoles, pageMap, disks } = this.#store.load(this.#store.get(vm.id, snapshot).id);
-      const source = new PageSource(pageMap, new Map(this.#store.paths(pageMap.references().keys())));
-      const opened: OpenedImage[] = [];
-      try {
-        for (const disk of disks) opened.push(await this.#disks.openSaved(config, disk));
-        return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, picture, consoles: [...consoles] }, source, opened);
-      } catch (error) {
-        throw fileError(error, `The snapshot could not be written to "${path}"`);
-      } finally {
-        source.close();
-        for (const { close } of opened) await close();
-      }
-    });
+    return this.#exclusively(reference, (vm) => this.#adoption.exportTo(this.#store.load(this.#store.get(vm.id, snapshot).id), path));
   }
 
   /** Makes a VM of an exported snapshot: suspended in its state, or off. @throws ContractError */
   importFrom(path: string, name: string | undefined): Promise<Vm> {
-    return this.#keepingSegments(async () => {
-      try {
-        const { header, segments, map, disks } = await readArchive(path, this.#store.prepare());
-        const ids = segments.map((segment) => this.#store.recordSegment(segment));
-        const placed = <M extends Placed>(into: M, cells: Iterable<Cell>): M => {
-          for (const { place, segment, position } of cells) into.place(place, ids[segment - 1] ?? 0, position);
-          return into;
-        };
-        const whole = disks.map((disk) => ({ ...disk, map: placed(new ClusterMap(disk.size), disk.map.cells()) }));
-        const pageMap = placed(new PageMap(map.pages), map.cells());
-        return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, map: pageMap.encode() }, name ?? (await this.#freeName(header.config.name)), whole);
-      } catch (error) {
-        throw fileError(error, `"${path}" cannot be imported`);
-      }
-    });
-  }
-
-  async #freeName(wanted: string): Promise<string> {
-    const names = new Set((await this.#library.list()).map(({ config }) => config.name.toLowerCase()));
-    for (let number = 2, name = wanted; ; number += 1) {
-      if (!names.has(name.toLowerCase())) return name;
-      const ending = ` (${number})`;
-      name = wanted.slice(0, NAME_LENGTH - ending.length) + ending;
-    }
+    return this.#space.keeping(() => this.#adoption.importFrom(path, name));
   }
 
   /** Reads everything the library keeps. */
   examine(repair: boolean): Promise<Finding[]> {
-    return examine(this.#library, { repair, mayRemoveOrphans: this.#making === 0, disks: this.#disks, isRunning: (id) => this.#supervisor.isAlive(id) });
+    return examine(this.#library, { repair, mayRemoveOrphans: !this.#space.isGrowing, disks: this.#disks, isRunning: (id) => this.#supervisor.isAlive(id) });
   }
 
   // ---- suspend and resume -----------------------------------------------------------------------------------------------------
@@ -353,56 +262,19 @@ export class Snapshots {
 
   // ---- space ------------------------------------------------------------------------------------------------------------------
 
-  /** Gives back the segments that nothing uses, one at a time; the engine answers others in between. */
+  /** Gives back the segments that nothing uses. */
   collect(): Promise<void> {
-    this.#collecting ??= this.#collect().catch((error: unknown) => console.error(new Date().toISOString(), 'collection', error)).finally(() => void (this.#collecting = null));
-    return this.#collecting;
+    return this.#space.collect();
   }
 
-  async #collect(): Promise<void> {
-    for (;;) {
-      await new Promise((resolve) => setImmediate(resolve));
-      if (this.#making > 0 || this.#closed) return; // Whoever ends last collects.
-      for (const id of this.#pinned.keys()) if (!this.#supervisor.guest(id)) this.#pinned.delete(id);
-      // Files without a row, too: what a snapshot left that failed.
-      if (this.#store.collectOne(new Set([...this.#pinned.values()].flatMap((ids) => [...ids])))) continue;
-      this.#store.removeOrphans();
-      this.#library.renewReserve();
-      return;
-    }
-  }
-
-  /** Writes disks back into their images where no snapshot needs these any more, of VMs that do not run. Whatever wants such a VM goes first. */
-  async mergeDisks(): Promise<void> {
-    for (const vm of await this.#supervisor.list()) {
-      const rests = (vm.state === 'stopped' || vm.state === 'crashed') && !this.#supervisor.isAlive(vm.id);
-      if (this.#closed || !rests || this.#busy.has(vm.id) || this.#merging.has(vm.id) || this.#unmergeable.has(vm.id) || !this.#disks.isUnheld(vm)) continue;
-      await this.#mergeDisks(vm);
-    }
-  }
-
-  async #mergeDisks(vm: Vm): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const work = { givenUp: false, done: promise };
-    this.#merging.set(vm.id, work);
-    try {
-      await this.#disks.mergeBack(vm, () => work.givenUp);
-      void this.collect();
-    } catch (error) {
-      this.#unmergeable.add(vm.id);
-      this.#supervisor.tell({ kind: 'error', vmId: vm.id, error: asContractError(error).toShape() });
-    } finally {
-      this.#merging.delete(vm.id);
-      resolve();
-    }
+  /** Writes disks back into their images where no snapshot needs these any more. */
+  mergeDisks(): Promise<void> {
+    return this.#merges.mergeAll((id) => this.#busy.has(id), () => void this.collect());
   }
 
   /** Done when the engine's own work on a VM has ended: somebody wants it. */
-  async release(id: string): Promise<void> {
-    const work = this.#merging.get(id);
-    if (!work) return;
-    work.givenUp = true;
-    await work.done;
+  release(id: string): Promise<void> {
+    return this.#merges.release(id);
   }
 
   // ---- comparisons --------------------------------------------------------------------------------------------------------------
@@ -414,41 +286,12 @@ export class Snapshots {
    */
   compare(reference: string, from: string, to: string | null, symbols?: string): Promise<SnapshotDifference> {
     const known = symbols === undefined ? null : readSymbols(symbols);
-    return this.#keepingSegments(async () => {
+    return this.#space.keeping(async () => {
       const vm = await this.#supervisor.get(reference);
       const stored = (name: string): ComparedSide => compared(this.#store.load(this.#store.get(vm.id, name).id));
       const before = stored(from);
-      const after = to === null ? await this.#read(vm) : stored(to);
-      const maps = [before, after].flatMap(({ map, disks }) => [map, ...disks.map((disk) => decodeDisk(disk))]);
-      const readers = new SegmentReaders(new Map(this.#store.paths(new Set(maps.flatMap((map) => [...map.references().keys()])))));
-      const hashOf: ChunkHash = (segment, position) => readers.get(segment).hashOf(position);
-      const pages = new PageSource(after.map, new Map(this.#store.paths(after.map.references().keys())));
-      try {
-        const ownerOf = known ? kernelOwners(known, after.state, (page) => pages.read(page)) : undefined;
-        const rest = compareStates(before, after, (map, page) => hashOf(map.segments[page] ?? 0, map.positions[page] ?? 0), ownerOf);
-        return { ...rest, disks: await this.#compareDisks(before, after, hashOf) };
-      } finally {
-        pages.close();
-        readers.close();
-      }
+      return compareSides(this.#store, this.#disks, before, to === null ? await this.#read(vm) : stored(to), known);
     });
-  }
-
-  async #compareDisks(before: ComparedSide, after: ComparedSide, hashOf: ChunkHash): Promise<DiskDifference[]> {
-    const differences: DiskDifference[] = [];
-    for (const one of before.disks) {
-      const other = after.disks.find(({ image }) => image === one.image);
-      if (!other || other.size !== one.size) continue;
-      const opened = [await this.#disks.openSaved(before.config, one), await this.#disks.openSaved(after.config, other)] as const;
-      try {
-        const [first, second] = opened.map(({ disk }, index) => ({ path: one.path, map: decodeDisk(index === 0 ? one : other), disk }));
-        const difference = first && second && (await compareDisks(first, second, hashOf));
-        if (difference) differences.push(difference);
-      } finally {
-        for (const { close } of opened) await close();
-      }
-    }
-    return differences;
   }
 
   #read(vm: Vm): Promise<ComparedSide> {
@@ -475,7 +318,7 @@ export class Snapshots {
     return this.#made(vm, async (progress) => {
       const { state, map, disks } = await guest.snapshot(this.#store, await this.#disks.extend(vm), progress);
       const decoded = PageMap.decode(map, config.memoryBytes / CHUNK_BYTES);
-      this.#pin(vm.id, decoded);
+      this.#space.pin(vm.id, decoded);
       const { saved, states } = this.#disks.taken(vm, disks);
       this.#store.disks.putAll(vm.id, states);
       await this.#rebase(vm, states);
@@ -486,7 +329,7 @@ export class Snapshots {
   /** Everything that the disks of a VM hold that does not run becomes maps. */
   async #settleDisks(vm: Vm): Promise<readonly SavedImage[]> {
     await this.#disks.extend(vm);
-    const { saved, states } = this.#disks.taken(vm, await this.#saveDisks(vm, this.#disks.wanted(vm)));
+    const { saved, states } = this.#disks.taken(vm, await this.#diskTasks.save(vm, this.#disks.wanted(vm)));
     this.#store.disks.putAll(vm.id, states);
     this.#disks.removeUnused(vm.id);
     return saved;
@@ -507,7 +350,7 @@ export class Snapshots {
       // A suspended VM keeps its disks as they are.
       const layers = kind === 'snapshot' ? await this.#disks.extend(vm) : [];
       const { state, map, pauseMilliseconds, consoles, picture, disks } = await guest.snapshot(this.#store, layers, progress);
-      this.#pin(vm.id, PageMap.decode(map, vm.config.memoryBytes / CHUNK_BYTES));
+      this.#space.pin(vm.id, PageMap.decode(map, vm.config.memoryBytes / CHUNK_BYTES));
       const { saved, states } = this.#disks.taken(vm, disks);
       const id = this.#commit({ ...common, power, state, map, pauseMilliseconds, consoles, screen: lastScreen(consoles[0]), picture, disks: saved }, states);
       await this.#rebase(vm, states);
@@ -517,24 +360,12 @@ export class Snapshots {
 
   async #saveStopped(vm: Vm, common: Pick<NewSnapshot, 'vmId' | 'kind' | 'name' | 'notes' | 'config' | 'parentId'>): Promise<string> {
     await this.#disks.extend(vm);
-    const { saved, states } = this.#disks.taken(vm, await this.#saveDisks(vm, this.#disks.wanted(vm)));
+    const { saved, states } = this.#disks.taken(vm, await this.#diskTasks.save(vm, this.#disks.wanted(vm)));
     const consoles = this.#supervisor.consoles(vm.id).map(({ scrollback }) => scrollback.read().data);
     const map = new PageMap(vm.config.memoryBytes / CHUNK_BYTES).encode();
     const id = this.#commit({ ...common, power: 'off', state: null, map, pauseMilliseconds: 0, consoles, screen: lastScreen(consoles[0]), picture: null, disks: saved }, states);
     this.#disks.removeUnused(vm.id);
     return id;
-  }
-
-  /** Makes chunks of what lies in disks of a VM that does not run. */
-  async #saveDisks(vm: Vm, wanted: readonly WantedDisk[]): Promise<readonly DiskMap[]> {
-    if (wanted.length === 0) return [];
-    const task = new DiskTask(this.#store, wanted, (done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total }));
-    this.#diskTasks.set(vm.id, task);
-    try {
-      return await task.result;
-    } finally {
-      this.#diskTasks.delete(vm.id);
-    }
   }
 
   /** The machine reads from the new maps; the layers that are in them are given up. */
@@ -556,27 +387,17 @@ export class Snapshots {
     return id;
   }
 
-  async #keepingSegments<T>(action: () => Promise<T>): Promise<T> {
-    this.#making += 1;
-    try {
-      return await action();
-    } finally {
-      this.#making -= 1;
-      void this.collect();
-    }
-  }
-
   /** While `make` runs, segments without references stay, and everybody sees how far it is. */
   async #made<T>(vm: Vm, make: (progress: (done: number, total: number) => void) => Promise<T>): Promise<T> {
     try {
-      return await this.#keepingSegments(() => make((done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total })));
+      return await this.#space.keeping(() => make((done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total })));
     } finally {
       this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done: 0, total: 0 });
     }
   }
 
   async #start(id: string, map: PageMap, from: StartPoint): Promise<Vm> {
-    this.#pin(id, map);
+    this.#space.pin(id, map);
     const vm = await this.#supervisor.start(id, from);
     return from.paused ? this.#supervisor.settled(id, 'paused') : vm;
   }
@@ -585,10 +406,6 @@ export class Snapshots {
     if (stored.power === 'off') return null;
     const segments = this.#store.paths(stored.pageMap.references().keys());
     return { restore: { state: stored.state, map: stored.map, segments }, consoles: stored.consoles, paused: paused || stored.power === 'paused' };
-  }
-
-  #pin(vmId: string, map: PageMap): void {
-    this.#pinned.set(vmId, new Set(map.references().keys()));
   }
 
   #discardSuspended(vmId: string): void {
@@ -631,11 +448,4 @@ export class Snapshots {
 
 function compared({ config, state, pageMap, disks }: StoredSnapshot): ComparedSide {
   return { config, state, map: pageMap, disks };
-}
-
-/** Says what was being done, why it failed and what to do. */
-function fileError(error: unknown, what: string): ContractError {
-  if (error instanceof ContractError) return error;
-  const reason = (error instanceof Error ? error.message : String(error)).replace(/\.$/, '');
-  return new ContractError('file-unreadable', `${what}: ${reason}.`, 'Check the file, its folder and the space on its disk.', 'path');
 }

@@ -1,13 +1,4 @@
-/**
- * `npm run fuzz -- [--guests N] [--seed N] [--instructions N] [--nested]`: hostile guests in every tier and model, or hypervisors with hostile
- * guests; one that makes the machine throw is reported with the seed that repeats it, and the command ends with status 1.
- * `npm run fuzz -- --snapshots N [--seed N]`: snapshots on a disk that loses its power, is full or read-only after any number of steps.
- * `npm run fuzz -- --kills N [--seed N]`: `kill -9` of engine and machines at random moments of snapshots.
- * `npm run fuzz -- --vtd STEPS [--seed N]`: random remapping tables, requests and invalidations, against a model that knows no caches.
- * `npm run fuzz -- --devices STEPS [--seed N] [--only NAME]`: hostile drivers of every device of the table in test/fuzz/devices.
- * `npm run fuzz -- --usb STEPS [--seed N]`: hostile drivers of the USB host controller.
- * `npm run fuzz -- --net STEPS [--seed N]`: hostile frames and drivers of network interfaces.
- */
+/** `npm run fuzz`: hostile guests, drivers, frames and tables, and the loss of power or of processes; a fault is reported with the seed that repeats it. */
 import { parseArgs } from 'node:util';
 import { fuzzDevices } from './devices/run.ts';
 import { fuzzVtd } from './vtd/run.ts';
@@ -18,48 +9,73 @@ import { fuzzStore } from './snapshots/main.ts';
 import { fuzzGuests } from './guests.ts';
 
 const text = { type: 'string' } as const;
-const { values } = parseArgs({ options: { guests: text, seed: text, instructions: text, nested: { type: 'boolean' }, vtd: text, usb: text, net: text, devices: text, only: text, snapshots: text, kills: text } });
-const guests = Number(values.guests ?? 300);
-const first = Number(values.seed ?? 1);
-const instructions = Number(values.instructions ?? 5_000_000);
-
-if (values.vtd !== undefined) {
-  const { steps, answers, hits, walks } = fuzzVtd(first, Number(values.vtd));
-  console.log(`${steps} steps, the same answers: ${[...answers].sort().map(([answer, count]) => `${answer} ${count}`).join(', ')}; ${hits} from the IOTLB, ${walks} by walks`);
-  process.exit(0);
-}
-
-if (values.devices !== undefined) {
-  const { steps, devices } = fuzzDevices(first, Number(values.devices), values.only);
-  console.log(`${devices} devices, ${steps} steps each`);
-  process.exit(0);
-}
-
-if (values.usb !== undefined) {
-  const { steps, events } = fuzzUsb(first, Number(values.usb));
-  console.log(`${steps} steps; events by type and completion code: ${[...events].sort().map(([kind, count]) => `${kind} ${count}`).join(', ')}`);
-  process.exit(0);
-}
-
-if (values.net !== undefined) {
-  const { steps, answers, load } = await fuzzNet(first, Number(values.net));
-  console.log(`${steps} steps; frames to the guest: ${[...answers].sort().map(([kind, count]) => `${kind} ${count}`).join(', ')}; at most ${load.tcp} connections, ${load.udp} sockets, ${load.fragments} packets in pieces`);
-  process.exit(0);
-}
-
-if (values.snapshots !== undefined) {
-  console.log(await fuzzStore(first, Number(values.snapshots)));
-  process.exit(0);
-}
-
-if (values.kills !== undefined) {
-  console.log(await fuzzKills(first, Number(values.kills)));
-  process.exit(0);
-}
-
-const { outcomes, faults } = await fuzzGuests({ count: guests, seed: first, instructions, nested: values.nested === true }, (done) => {
-  if (process.stdout.isTTY) process.stdout.write(`\r${done} of ${guests} guests `);
+const { values } = parseArgs({
+  options: {
+    guests: text, seed: text, instructions: text, nested: { type: 'boolean' }, vtd: text, usb: text, net: text, devices: text, only: text, snapshots: text, kills: text,
+    help: { type: 'boolean', short: 'h' },
+  },
 });
-for (const fault of faults) console.error(fault);
-console.log(`${guests} hostile guests: ${[...outcomes].map(([outcome, count]) => `${outcome} ${count}`).join(', ')}`);
-process.exit(faults.length > 0 ? 1 : 0);
+const seed = Number(values.seed ?? 1);
+
+interface Kind {
+  readonly option: 'guests' | 'vtd' | 'devices' | 'usb' | 'net' | 'snapshots' | 'kills';
+  /** What the option's number counts, and further options. */
+  readonly words: string;
+  readonly what: string;
+  /** A line about what was done; null: faults were found, and told. @throws Error with the first fault */
+  readonly run: (count: number) => string | null | Promise<string | null>;
+}
+
+const KINDS: readonly Kind[] = [
+  { option: 'guests', words: 'N [--instructions N] [--nested]', what: 'hostile guests in every tier and model, or hypervisors with hostile guests', run: runGuests },
+  { option: 'snapshots', words: 'N', what: 'snapshots on a disk that loses its power, is full or read-only after any number of steps', run: (count) => fuzzStore(seed, count) },
+  { option: 'kills', words: 'N', what: '`kill -9` of engine and machines at random moments of snapshots', run: (count) => fuzzKills(seed, count) },
+  { option: 'vtd', words: 'STEPS', what: 'random remapping tables, requests and invalidations, against a model that knows no caches', run: runVtd },
+  { option: 'devices', words: 'STEPS [--only NAME]', what: 'hostile drivers of every device of the table in test/fuzz/devices', run: runDevices },
+  { option: 'usb', words: 'STEPS', what: 'hostile drivers of the USB host controller', run: runUsb },
+  { option: 'net', words: 'STEPS', what: 'hostile frames and drivers of network interfaces', run: runNet },
+];
+
+const listed = (counts: Iterable<readonly [string | number, number]>): string => [...counts].map(([what, count]) => `${what} ${count}`).join(', ');
+
+async function runGuests(count: number): Promise<string | null> {
+  const instructions = Number(values.instructions ?? 5_000_000);
+  const { outcomes, faults } = await fuzzGuests({ count, seed, instructions, nested: values.nested === true }, (done) => {
+    if (process.stdout.isTTY) process.stdout.write(`\r${done} of ${count} guests `);
+  });
+  for (const fault of faults) console.error(fault);
+  const line = `${count} hostile guests: ${listed(outcomes)}`;
+  if (faults.length === 0) return line;
+  console.log(line);
+  return null;
+}
+
+function runVtd(count: number): string {
+  const { steps, answers, hits, walks } = fuzzVtd(seed, count);
+  return `${steps} steps, the same answers: ${listed([...answers].sort())}; ${hits} from the IOTLB, ${walks} by walks`;
+}
+
+function runDevices(count: number): string {
+  const { steps, devices } = fuzzDevices(seed, count, values.only);
+  return `${devices} devices, ${steps} steps each`;
+}
+
+function runUsb(count: number): string {
+  const { steps, events } = fuzzUsb(seed, count);
+  return `${steps} steps; events by type and completion code: ${listed([...events].sort())}`;
+}
+
+async function runNet(count: number): Promise<string> {
+  const { steps, answers, load } = await fuzzNet(seed, count);
+  return `${steps} steps; frames to the guest: ${listed([...answers].sort())}; at most ${load.tcp} connections, ${load.udp} sockets, ${load.fragments} packets in pieces`;
+}
+
+if (values.help === true) {
+  const lines = KINDS.map(({ option, words, what }) => `  npm run fuzz -- --${`${option} ${words}`.padEnd(41)} ${what}`);
+  console.log(`Each with [--seed N], which repeats a run (default: 1). Without options: --guests 300.\n${lines.join('\n')}`);
+  process.exit(0);
+}
+const kind = KINDS.find(({ option }) => values[option] !== undefined) ?? KINDS[0]!;
+const line = await kind.run(Number(values[kind.option] ?? 300));
+if (line !== null) console.log(line);
+process.exit(line === null ? 1 : 0);

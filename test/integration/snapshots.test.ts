@@ -100,7 +100,7 @@ describe('a snapshot of a running VM', () => {
     expect(await peek()).toBe(3);
   });
 
-  it('that the library cannot go back to is refused before anything has changed, of a machine that needs a new process, too', async () => {
+  it('that the library cannot go back to, or clone, is refused before anything has changed, of a machine that needs a new process, too', async () => {
     await startMonitor();
     await poke(0x41);
     await call('snapshot.take', { vm: VM, name: 'one' });
@@ -120,7 +120,10 @@ describe('a snapshot of a running VM', () => {
     expect(await call('vm.get', { vm: VM })).toMatchObject({ state: 'suspended', config: { memoryBytes: 128 << 20 } });
     await call('vm.resume', { vm: VM });
     expect(await peek()).toBe(0x42);
-    database.exec('DROP TRIGGER refuses');
+    database.exec("CREATE TRIGGER refusesMore BEFORE INSERT ON snapshots BEGIN SELECT RAISE(ABORT, 'as on a full disk'); END");
+    expect(await refused(call('snapshot.clone', { vm: VM, snapshot: 'one', name: 'Clone', full: false }))).toMatchObject({ code: 'library-unusable' });
+    expect((await call('vm.list', {})).map(({ config }) => config.name)).toEqual([VM]);
+    database.exec('DROP TRIGGER refuses; DROP TRIGGER refusesMore');
     database.close();
     await restore();
     expect(await peek()).toBe(0x41);

@@ -1,11 +1,4 @@
-/**
- * `npm run yardstick -- NAME...`: runs what others have written on the machine, and says whether it did as it should. Names are those of
- * systems.ts (`systems` is all of them), `boots` and `disks` (boots.ts, disks.ts; `--only NAME` picks some), or kvm-unit-tests:
- *
- * `npm run yardstick -- kvm-unit-tests [--tests FOLDER] [--only NAME]... [--qemu] [--verbose] [-- OPTIONS OF run]`: runs independent suites on the
- * machine and prints what they say. The suite is built beforehand, from its own sources: `configure && make` in kvm-unit-tests, and FOLDER
- * (or VANDERPOOL_KVM_UNIT_TESTS) is its folder `x86`.
- */
+/** `npm run yardstick`: runs what others have written on the machine, and says whether it did as it should. */
 import { parseArgs } from 'node:util';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,14 +12,25 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     tests: { type: 'string' }, only: { type: 'string', multiple: true }, seconds: { type: 'string' }, seed: { type: 'string' }, qemu: { type: 'boolean' }, verbose: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
   },
 });
+
+const usage = `npm run yardstick -- NAME...               ${SYSTEMS.map(({ name }) => name).join(', ')}, or systems: all of them
+npm run yardstick -- boots [--only NAME]   systems from their own media, with firmware
+npm run yardstick -- disks [--only NAME] [--seed N]
+npm run yardstick -- kvm-unit-tests --tests FOLDER [--only REGEXP]... [--qemu] [--seconds N] [--verbose] [-- OPTIONS OF run]
+    The suite is built beforehand, from its own sources: configure && make in kvm-unit-tests; FOLDER (or VANDERPOOL_KVM_UNIT_TESTS) is its folder x86.`;
 
 function refuse(message: string): never {
   console.error(message);
   process.exit(2);
 }
 
+if (values.help === true) {
+  console.log(usage);
+  process.exit(0);
+}
 const known = ['kvm-unit-tests', 'boots', 'disks', 'systems', ...SYSTEMS.map(({ name }) => name)];
 if (!known.includes(positionals[0] ?? '')) refuse(`Name what to run, npm run yardstick -- NAME: ${known.join(', ')}.`);
 if (positionals[0] === 'boots') process.exit(await runBoots(values.only) ? 0 : 1);

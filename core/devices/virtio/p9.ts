@@ -2,10 +2,12 @@
 
 import { gather, scatter, slice, totalLength } from '../segments.ts';
 import { readBytes } from './device.ts';
-import { FIDS_MAXIMUM, MESSAGE_BYTES } from '../../share/server.ts';
+import { FIDS_MAXIMUM } from '../../share/client.ts';
+import { MESSAGE_BYTES } from '../../share/requests.ts';
 import type { AccessSize } from '../../platform/device.ts';
 import type { Chain } from './queue.ts';
-import type { SavedFid, ShareServer } from '../../share/server.ts';
+import type { SavedFid } from '../../share/client.ts';
+import type { ShareServer } from '../../share/server.ts';
 import type { StateReader } from '../../platform/state.ts';
 import type { VirtioKind, VirtioRun } from './device.ts';
 
@@ -57,11 +59,11 @@ export class Virtio9p implements VirtioKind {
 
   stop(): void {
     this.#run = null;
-    this.#server.reset();
+    this.#server.client.reset();
   }
 
   saveState(): Readonly<Record<string, unknown>> {
-    return { messageBytes: this.#server.messageBytes, fids: this.#server.save().map(({ fid, names, flags }) => ({ fid, path: names.join('/'), flags: flags ?? NOT_OPEN })) };
+    return { messageBytes: this.#server.client.messageBytes, fids: this.#server.client.save().map(({ fid, names, flags }) => ({ fid, path: names.join('/'), flags: flags ?? NOT_OPEN })) };
   }
 
   readState(reader: StateReader): () => void {
@@ -72,8 +74,8 @@ export class Virtio9p implements VirtioKind {
       return { fid: row.uint('fid', 32), names: path === '' ? [] : path.split('/'), flags: flags === NOT_OPEN ? null : flags };
     });
     return () => {
-      this.#server.messageBytes = messageBytes;
-      this.#server.restore(fids);
+      this.#server.client.messageBytes = messageBytes;
+      this.#server.client.restore(fids);
     };
   }
 

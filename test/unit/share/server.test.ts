@@ -35,7 +35,7 @@ beforeEach(() => {
   server = open();
 });
 afterEach(() => {
-  server.reset();
+  server.client.reset();
   rmSync(outside, { recursive: true, force: true });
 });
 
@@ -155,7 +155,7 @@ describe('a shared folder', () => {
     expect(failed(ask(reading, type.write, (write) => write.u32(2).u64(0).u32(1).u8(65)))).toBe(errno.EROFS);
     expect(readFileSync(join(folder, 'file'), 'utf8')).toBe('contents');
     expect(readdirSync(folder).toSorted()).toEqual(['file', 'folderlink', 'link', 'sub']);
-    reading.reset();
+    reading.client.reset();
   });
 
   it('makes, writes, renames and removes files when it may be written', () => {
@@ -201,11 +201,11 @@ describe('a shared folder', () => {
     walk(2, ['file']);
     const later = new ShareServer({ folder, readOnly: false });
     rmSync(join(folder, 'file'));
-    later.restore(server.save());
+    later.client.restore(server.client.save());
     expect(read(1, 0, 4, later)).toBe('deep');
     expect(failed(ask(later, type.getattr, (write) => write.u32(2)))).toBe(errno.ESTALE);
-    expect(later.save()).toEqual(server.save().filter(({ fid }) => fid !== 2));
-    later.reset();
+    expect(later.client.save()).toEqual(server.client.save().filter(({ fid }) => fid !== 2));
+    later.client.reset();
   });
 
   it('random messages throw nothing and change nothing outside', () => {

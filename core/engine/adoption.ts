@@ -1,0 +1,125 @@
+/** New VMs that go on from snapshots: clones, and what archives hold. The segments that they need are kept meanwhile by the caller. */
+import { ContractError } from '../contract/errors.ts';
+import { NAME_LENGTH } from '../contract/limits.ts';
+import type { Vm } from '../contract/vm.ts';
+import { readArchive, writeArchive } from '../snapshot/archive.ts';
+import type { WholeDisk } from '../snapshot/archive.ts';
+import type { Placed } from '../snapshot/chunkWriter.ts';
+import { ClusterMap } from '../snapshot/disk/clusterMap.ts';
+import { PageMap } from '../snapshot/pageMap.ts';
+import { PageSource } from '../snapshot/pageSource.ts';
+import type { Cell } from '../snapshot/runs.ts';
+import type { DiskState } from '../store/disks.ts';
+import type { Library } from '../store/library.ts';
+import type { NewSnapshot, SnapshotStore, StoredSnapshot } from '../store/snapshots.ts';
+import type { DiskStates, OpenedImage } from './diskStates.ts';
+import type { DiskTasks } from './diskTask.ts';
+import type { Supervisor } from './supervisor.ts';
+
+/** Of the state that a VM goes on from. */
+export const SUSPENDED_NAME = 'Suspended';
+
+/** What a VM is made of that goes on from a snapshot. */
+type Adopted = Omit<NewSnapshot, 'vmId' | 'kind' | 'parentId' | 'disks'>;
+
+export class Adoption {
+  readonly #library: Library;
+  readonly #store: SnapshotStore;
+  readonly #supervisor: Supervisor;
+  readonly #disks: DiskStates;
+  readonly #diskTasks: DiskTasks;
+
+  constructor(library: Library, supervisor: Supervisor, diskTasks: DiskTasks) {
+    this.#library = library;
+    this.#store = library.snapshots;
+    this.#supervisor = supervisor;
+    this.#disks = supervisor.disks;
+    this.#diskTasks = diskTasks;
+  }
+
+  /** A VM that goes on from a snapshot of another one. `full`: it does not need the other one's disk images. @throws ContractError */
+  async clone(vm: Vm, stored: StoredSnapshot, name: string, full: boolean): Promise<Vm> {
+    if (!full) return this.#adopt(stored, name, (made) => this.#disks.fresh(made.id, stored.disks));
+    const maps = await this.#diskTasks.save(vm, this.#disks.whole(stored.config, stored.disks));
+    const whole = maps.map(({ path, map }) => {
+      const size = stored.disks.find((disk) => disk.path === path)?.size ?? 0;
+      return { index: stored.config.disks.findIndex((disk) => disk.path === path), size, map: ClusterMap.decode(map, size) };
+    });
+    return this.#adoptWhole(stored, name, whole);
+  }
+
+  /** Writes a snapshot to one file; answers its length. @throws ContractError */
+  async exportTo({ config, state, power, notes, pauseMilliseconds, screen, picture, consoles, pageMap, disks }: StoredSnapshot, path: string): Promise<number> {
+    const source = new PageSource(pageMap, new Map(this.#store.paths(pageMap.references().keys())));
+    const opened: OpenedImage[] = [];
+    try {
+      for (const disk of disks) opened.push(await this.#disks.openSaved(config, disk));
+      return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, picture, consoles: [...consoles] }, source, opened);
+    } catch (error) {
+      throw fileError(error, `The snapshot could not be written to "${path}"`);
+    } finally {
+      source.close();
+      for (const { close } of opened) await close();
+    }
+  }
+
+  /** Makes a VM of what a file holds. @throws ContractError */
+  async importFrom(path: string, name: string | undefined): Promise<Vm> {
+    try {
+      const { header, segments, map, disks } = await readArchive(path, this.#store.prepare());
+      const ids = segments.map((segment) => this.#store.recordSegment(segment));
+      const placed = <M extends Placed>(into: M, cells: Iterable<Cell>): M => {
+        for (const { place, segment, position } of cells) into.place(place, ids[segment - 1] ?? 0, position);
+        return into;
+      };
+      const whole = disks.map((disk) => ({ ...disk, map: placed(new ClusterMap(disk.size), disk.map.cells()) }));
+      const pageMap = placed(new PageMap(map.pages), map.cells());
+      return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, map: pageMap.encode() }, name ?? (await this.#freeName(header.config.name)), whole);
+    } catch (error) {
+      throw fileError(error, `"${path}" cannot be imported`);
+    }
+  }
+
+  /** Makes a VM of a snapshot's content: suspended in its state, or off when it has no memory. One that cannot have it does not stay. */
+  async #adopt(stored: Adopted, name: string, disksOf: (vm: Vm) => Promise<readonly DiskState[]>): Promise<Vm> {
+    const vm = await this.#supervisor.create({ ...stored.config, name, autostart: false, schedule: null });
+    try {
+      const states = await disksOf(vm);
+      if (stored.power === 'off') this.#store.goBack(vm.id, null, states);
+      else {
+        const { config } = await this.#supervisor.get(vm.id);
+        this.#store.commit({ ...stored, config, vmId: vm.id, kind: 'suspend', parentId: null, disks: [] }, states);
+      }
+    } catch (error) {
+      await this.#supervisor.remove(vm.id);
+      throw error;
+    }
+    return this.#supervisor.showStopped(vm.id, stored.consoles);
+  }
+
+  /** The same with disks of its own, whatever images the snapshot's were. */
+  #adoptWhole(stored: Adopted, name: string, whole: readonly WholeDisk[]): Promise<Vm> {
+    const { disks } = stored.config;
+    return this.#adopt({ ...stored, config: { ...stored.config, disks: [] } }, name, async (vm) => {
+      const own = await this.#disks.ownImages(vm.id, disks, whole);
+      await this.#supervisor.configure(vm.id, { ...vm.config, disks: [...own.disks] });
+      return own.states;
+    });
+  }
+
+  async #freeName(wanted: string): Promise<string> {
+    const names = new Set((await this.#library.list()).map(({ config }) => config.name.toLowerCase()));
+    for (let number = 2, name = wanted; ; number += 1) {
+      if (!names.has(name.toLowerCase())) return name;
+      const ending = ` (${number})`;
+      name = wanted.slice(0, NAME_LENGTH - ending.length) + ending;
+    }
+  }
+}
+
+/** Says what was being done, why it failed and what to do. */
+function fileError(error: unknown, what: string): ContractError {
+  if (error instanceof ContractError) return error;
+  const reason = (error instanceof Error ? error.message : String(error)).replace(/\.$/, '');
+  return new ContractError('file-unreadable', `${what}: ${reason}.`, 'Check the file, its folder and the space on its disk.', 'path');
+}

@@ -13,8 +13,10 @@ export const TFTP_PORT = 69;
 /** Ports that transfers come from, one after another. */
 const FIRST_PORT = 49_152;
 const PORTS = 0x10000 - FIRST_PORT;
-/** The one that was begun first ends when there would be more. */
+/** The one that has been still for longest ends when there would be more. */
 const TRANSFERS_MAXIMUM = 16;
+/** A client that is still for so long has gone: it asks again after a second or a few (255 at most, with the option `timeout`). */
+const IDLE_MS = 300_000;
 const BLOCK_BYTES = 512;
 const BLOCK_BYTES_MINIMUM = 8;
 /** What a frame of Ethernet has room for, without headers. */
@@ -30,6 +32,7 @@ interface Transfer {
   last: Uint8Array;
   /** It is the last one. */
   ended: boolean;
+  usedAt: number;
 }
 
 export interface TftpAnswer {
@@ -42,13 +45,21 @@ export interface TftpAnswer {
 export class TftpServer {
   readonly #folder: string;
   readonly #send: (answer: TftpAnswer) => void;
-  /** By the guest's port. */
+  /** By the guest's port; those that have been still for longest come first. */
   readonly #transfers = new Map<number, Transfer>();
+  readonly #sweeper: NodeJS.Timeout;
   #nextPort = 0;
 
   constructor(folder: string, send: (answer: TftpAnswer) => void) {
     this.#folder = realpathSync(folder);
     this.#send = send;
+    this.#sweeper = setInterval(() => this.#sweep(), IDLE_MS / 4);
+    this.#sweeper.unref();
+  }
+
+  /** Transfers that are under way, each with an open file. */
+  get size(): number {
+    return this.#transfers.size;
   }
 
   /** Returns whether a datagram was for this server. */
@@ -63,6 +74,7 @@ export class TftpServer {
   }
 
   close(): void {
+    clearInterval(this.#sweeper);
     for (const port of [...this.#transfers.keys()]) this.#end(port);
   }
 
@@ -76,7 +88,7 @@ export class TftpServer {
     const [eldest] = this.#transfers.keys();
     if (this.#transfers.size >= TRANSFERS_MAXIMUM && eldest !== undefined) this.#end(eldest);
     const { blockBytes, answer } = negotiate(pairs, fstatSync(file).size);
-    const transfer: Transfer = { port: FIRST_PORT + this.#nextPort, file, blockBytes, block: 0, last: answer, ended: false };
+    const transfer: Transfer = { port: FIRST_PORT + this.#nextPort, file, blockBytes, block: 0, last: answer, ended: false, usedAt: Date.now() };
     this.#nextPort = (this.#nextPort + 1) % PORTS;
     this.#transfers.set(guestPort, transfer);
     if (answer.length > 0) this.#answer(guestPort, transfer);
@@ -84,6 +96,9 @@ export class TftpServer {
   }
 
   #acknowledged(guestPort: number, transfer: Transfer, number: number): void {
+    transfer.usedAt = Date.now();
+    this.#transfers.delete(guestPort);
+    this.#transfers.set(guestPort, transfer);
     if (number === ((transfer.block - 1) & 0xffff)) return this.#answer(guestPort, transfer);
     if (number !== (transfer.block & 0xffff)) return;
     if (transfer.ended) this.#end(guestPort);
@@ -118,6 +133,11 @@ export class TftpServer {
     if (!transfer) return;
     closeSync(transfer.file);
     this.#transfers.delete(guestPort);
+  }
+
+  #sweep(): void {
+    const limit = Date.now() - IDLE_MS;
+    for (const [port, { usedAt }] of this.#transfers) if (usedAt < limit) this.#end(port);
   }
 
   /** A regular file that lies in the folder when all links are followed; null: there is none of that name. */

@@ -2,12 +2,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { boots } from '../helpers/boots.ts';
+import type { Boot } from '../helpers/boots.ts';
 
 /** Returns whether all of them got where they should. */
-export async function runBoots(only: readonly string[] | undefined): Promise<boolean> {
+export async function runBoots(boots: readonly Boot[]): Promise<boolean> {
   let well = true;
-  for (const { name, title, run } of boots.filter((boot) => only === undefined || only.includes(boot.name))) {
+  for (const { name, title, run } of boots) {
     const folder = mkdtempSync(join(tmpdir(), `vanderpool-${name}-`));
     const began = performance.now();
     let outcome = 'yes';

@@ -2,10 +2,12 @@
 import { parseArgs } from 'node:util';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { boots } from '../helpers/boots.ts';
 import { runBoots } from './boots.ts';
-import { runDisks } from './disks.ts';
+import { diskRows, runDisks } from './disks.ts';
 import { outside, readList, runOurs, runQemu } from './kvm-unit-tests.ts';
 import type { Outcome } from './kvm-unit-tests.ts';
+import { part, pick, whole } from './only.ts';
 import { SYSTEMS, runSystems } from './systems.ts';
 
 const { values, positionals } = parseArgs({
@@ -31,16 +33,26 @@ if (values.help === true) {
   console.log(usage);
   process.exit(0);
 }
+
+function picked<T extends { readonly name: string }>(rows: readonly T[], matches: (pattern: string) => RegExp): readonly T[] {
+  try {
+    return pick(rows, values.only, matches);
+  } catch (error) {
+    return refuse(error instanceof Error ? error.message : String(error));
+  }
+}
+
 const known = ['kvm-unit-tests', 'boots', 'disks', 'systems', ...SYSTEMS.map(({ name }) => name)];
 if (!known.includes(positionals[0] ?? '')) refuse(`Name what to run, npm run yardstick -- NAME: ${known.join(', ')}.`);
-if (positionals[0] === 'boots') process.exit(await runBoots(values.only) ? 0 : 1);
-if (positionals[0] === 'disks') process.exit(await runDisks(values.only, Number(values.seed ?? Date.now())) ? 0 : 1);
+if (positionals[0] === 'boots') process.exit(await runBoots(picked(boots, whole)) ? 0 : 1);
+if (positionals[0] === 'disks') process.exit(await runDisks(picked(diskRows, part), Number(values.seed ?? Date.now())) ? 0 : 1);
 if (positionals[0] !== 'kvm-unit-tests') process.exit(await runSystems(SYSTEMS.filter(({ name }) => positionals.includes('systems') || positionals.includes(name))) ? 0 : 1);
 
 const folder = values.tests ?? process.env.VANDERPOOL_KVM_UNIT_TESTS ?? refuse('Say where the built tests lie: --tests FOLDER, or VANDERPOOL_KVM_UNIT_TESTS.');
 if (!existsSync(join(folder, 'unittests.cfg'))) refuse(`${folder} has no unittests.cfg: name the folder x86 of a built kvm-unit-tests.`);
 
-const wanted = (name: string): boolean => values.only === undefined ? !name.startsWith('vmx') && !name.startsWith('ept') : values.only.some(pattern => new RegExp(`^(?:${pattern})$`).test(name));
+const list = readList(folder);
+const chosen = values.only === undefined ? list.filter(({ name }) => !name.startsWith('vmx') && !name.startsWith('ept')) : picked(list, whole);
 const cell = (outcome: Outcome): string => `${outcome.passed} / ${outcome.failed.length} / ${outcome.skipped} | ${outcome.ending} | ${outcome.seconds.toFixed(1)}`;
 /** Where QEMU hangs, it hangs for good. */
 const QEMU_SECONDS = 60;
@@ -49,7 +61,7 @@ const left: string[] = [];
 
 console.log(`| test | passed / failed / skipped | ending | s |${values.qemu ? ' QEMU TCG: passed / failed / skipped | ending | s |' : ''}`);
 console.log(`|---|---|---|---|${values.qemu ? '---|---|---|' : ''}`);
-for (const test of readList(folder).filter(({ name }) => wanted(name))) {
+for (const test of chosen) {
   const reason = outside(test, folder);
   if (reason !== '') {
     left.push(`${test.name}: ${reason}`);

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { nat4 } from '../../../core/net/addresses.ts';
 import { netBootOf } from '../../../core/net/netBoot.ts';
 import { parseUdp } from '../../../core/net/packets.ts';
@@ -101,6 +101,39 @@ describe('a guest cannot', () => {
     writeFileSync(join(folder, 'file'), Buffer.alloc(1200));
     for (let port = 1; port <= 5000; port += 1) server.receive(port, TFTP_PORT, request(1, 'file', 'octet'));
     expect(answers.filter(({ data }) => data[1] === 3)).toHaveLength(5000);
+    expect(server.size).toBe(16);
+  });
+
+  it('keep files open by transfers that it leaves', () => {
+    vi.useFakeTimers();
+    try {
+      server.close();
+      server = new TftpServer(folder, (answer) => answers.push(answer));
+      writeFileSync(join(folder, 'file'), Buffer.alloc(1200));
+      server.receive(PORT + 1, TFTP_PORT, request(1, 'file', 'octet'));
+      read('file', 'octet');
+      vi.advanceTimersByTime(250_000);
+      expect(acknowledge(1)).toBeDefined();
+      vi.advanceTimersByTime(250_000);
+      // The one that goes on is there, the other one is not.
+      expect(server.size).toBe(1);
+      expect(acknowledge(2)).toBeDefined();
+      vi.advanceTimersByTime(400_000);
+      expect(server.size).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('end a transfer that goes on by beginning others', () => {
+    writeFileSync(join(folder, 'file'), Buffer.alloc(100_000));
+    read('file', 'octet');
+    const from = answers.at(-1)?.sourcePort ?? 0;
+    for (let block = 1; block <= 100; block += 1) {
+      server.receive(PORT + block, TFTP_PORT, request(1, 'file', 'octet'));
+      server.receive(PORT, from, words(4, block));
+      expect(answers.at(-1)?.destinationPort, `block ${block}`).toBe(PORT);
+    }
   });
 });
 

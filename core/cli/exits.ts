@@ -1,7 +1,10 @@
 /** `vanderpool exits`: where a guest leaves its processor, how often and for how long. */
-import type { ExitRow, ExitsEvent } from '../contract/exits.ts';
+import type { ExitRecord, ExitRow, ExitsEvent, NamedValue } from '../contract/exits.ts';
+import type { InspectSection } from '../contract/inspect.ts';
+import { RECENT_EXITS } from '../contract/limits.ts';
 import type { Client } from '../contract/client.ts';
 import { ContractError } from '../contract/errors.ts';
+import { sectionText } from '../inspect/text.ts';
 import { decodeExits } from '../vmm/exitRecords.ts';
 import { openExitFile } from '../engine/exitFile.ts';
 import type { ExitFile } from '../engine/exitFile.ts';
@@ -19,6 +22,13 @@ export interface ExitsOptions extends CommonOptions {
   readonly vcpu?: string;
   readonly level?: string;
   readonly reason?: string;
+  readonly open?: boolean | string;
+}
+
+/** What was seen: sums, and of the newest exits as many as are to be opened, the newest first. */
+interface Watched {
+  readonly rows: readonly WatchedRow[];
+  readonly newest: readonly ExitRecord[];
 }
 
 /** An exit reason over a time that was watched. */
@@ -37,11 +47,13 @@ const CLEAR_SCREEN = '\x1b[H\x1b[2J';
 export async function watchExits(reference: string, options: ExitsOptions): Promise<void> {
   const seconds = secondsOf(options);
   const filter = filterOf(options);
+  const opened = openedOf(options);
   const recording = options.record === undefined ? null : openRecording(options.record, options.limit);
   try {
-    const rows = await withEngine(options, (client) => follow(client, reference, { ...options, seconds, filter, recording }));
+    const { rows, newest } = await withEngine(options, (client) => follow(client, reference, { ...options, seconds, filter, recording, opened }));
     if (options.watch === true) return;
-    show(rows, options.json === true, exitTable);
+    if (opened > 0) show(newest, options.json === true, exitTexts);
+    else show(rows, options.json === true, exitTable);
     if (recording && options.json !== true) process.stderr.write(`${recording.describe()}\n`);
   } finally {
     recording?.close();
@@ -59,21 +71,25 @@ function openRecording(path: string, limit: string): ExitFile {
 
 interface Following extends ExitsOptions {
   readonly recording: ExitFile | null;
+  /** How many exits are opened. */
+  readonly opened: number;
   readonly filter: (row: { readonly vcpu: number; readonly level: number; readonly name: string }) => boolean;
 }
 
-async function follow(client: Client, reference: string, options: Omit<Following, 'seconds'> & { readonly seconds: number }): Promise<WatchedRow[]> {
+async function follow(client: Client, reference: string, options: Omit<Following, 'seconds'> & { readonly seconds: number }): Promise<Watched> {
   const vm = await client.call('vm.get', { vm: reference });
   if (vm.processId === null) throw new ContractError('wrong-state', `The VM "${vm.config.name}" is ${vm.state}: it has no exits.`, `Start it first: vanderpool vm start "${vm.config.name}".`);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   let first: ExitsEvent | null = null;
   let last: ExitsEvent | null = null;
   let drawn: ExitsEvent | null = null;
+  let newest: ExitRecord[] = [];
   const { recording } = options;
   const subscription = client.subscribe('exits', { vm: vm.id, wanted: recording ? 'all' : 'recent' }, {
     event: (event) => {
       first ??= event.elapsedMs < 1000 ? startOf(event) : event;
       last = event;
+      newest = [...event.recent.filter(options.filter).reverse(), ...newest].slice(0, options.opened);
       if (recording && !recording.add(decodeExits(event.records, event.epochMs).filter(options.filter), event.lost)) resolve();
       if (options.watch === true && event.elapsedMs - (drawn ?? first).elapsedMs >= DRAW_MS) {
         draw(watchedRows(drawn ?? first, event).filter(options.filter), options.json === true);
@@ -94,7 +110,7 @@ async function follow(client: Client, reference: string, options: Omit<Following
     subscription.close();
     stop.close();
   });
-  return first && last ? watchedRows(first, last).filter(options.filter) : [];
+  return { rows: first && last ? watchedRows(first, last).filter(options.filter) : [], newest };
 }
 
 /** The trace began with this very subscription: everything in it counts. */
@@ -123,6 +139,27 @@ export function exitTable(rows: readonly WatchedRow[]): string {
   ]));
 }
 
+/** Exits with everything that is known of them. */
+export function exitTexts(exits: readonly ExitRecord[]): string {
+  if (exits.length === 0) return 'No VM exits.';
+  return exits.map((exit) => [`${exitTitle(exit)}\n`, ...exitSections(exit).map(sectionText)].join('\n\n')).join('\n\n');
+}
+
+function exitTitle({ sequence, name, vcpu, level, summary, rip, ns }: ExitRecord): string {
+  const time = ns === null ? 'lasts still' : `${duration(ns)} until the next entry`;
+  return `Exit ${sequence}: ${name}${summary === '' ? '' : `, ${summary}`}\nvCPU ${vcpu}, L${level}, RIP ${rip}, ${time}`;
+}
+
+function exitSections({ qualification, fields, vmcs, level, registers }: ExitRecord): InspectSection[] {
+  const section = (title: string, values: readonly NamedValue[], note = ''): InspectSection => ({ title, columns: ['Field', 'Value'], rows: values.map(({ name, value }) => [name, value]), note });
+  const owner = level === 2 ? "Hypervisor's" : "Root mode's";
+  return [
+    section(`Exit qualification ${qualification}`, fields, fields.length === 0 ? 'This reason defines no fields.' : ''),
+    ...[...Map.groupBy(vmcs, ({ group }) => group)].map(([group, values]) => section(`${owner} VMCS: ${group}`, values)),
+    section('Guest registers', registers),
+  ];
+}
+
 export function duration(ns: number): string {
   if (ns < 1e3) return `${ns.toFixed(0)} ns`;
   if (ns < 1e6) return `${(ns / 1e3).toFixed(1)} us`;
@@ -139,6 +176,15 @@ function secondsOf({ seconds, watch, record }: ExitsOptions): number {
   const value = /^\d+(\.\d+)?$/.test(seconds) ? Number(seconds) : 0;
   if (!(value > 0)) throw badArgument(`--seconds: "${seconds}" is not a number of seconds.`, 'Write a number above 0, such as 10.');
   return value;
+}
+
+/** Exits that can be opened: those of a report. */
+function openedOf({ open, watch }: ExitsOptions): number {
+  if (open === undefined) return 0;
+  if (watch === true) throw badArgument('--open and --watch exclude each other.', 'With --open the exits are shown when the time is over.');
+  const count = typeof open === 'string' ? wholeNumber('--open', open) : 1;
+  if (count < 1 || count > RECENT_EXITS) throw badArgument(`--open: ${count} is outside 1 to ${RECENT_EXITS}.`);
+  return count;
 }
 
 const UNITS: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };

@@ -242,6 +242,8 @@ Examples:
   vanderpool exits debian                               the exits of one second
   vanderpool exits debian --watch                       as they come, until Ctrl-C
   vanderpool exits debian --level 2 --seconds 10        a guest's guests, for ten seconds
+  vanderpool exits debian --reason io-instruction --open
+                                                        the newest of a kind, opened to its VMCS
   vanderpool exits debian --record boot.db --limit 64M  every exit with its registers, in a SQLite database`;
 
 const inspectExamples = `
@@ -282,6 +284,7 @@ function addWatching(program: Command): void {
     .option('--vcpu <n>', 'only exits of one processor, from 0')
     .option('--level <n>', 'only exits of the guest (1) or of its own guests (2)')
     .option('--reason <name>', 'only exits for this reason, such as io-instruction')
+    .option('--open [count]', 'then show the newest exits (default: 1) with qualification, VMCS by field name and registers')
     .option('--record <file>', 'write every exit to a SQLite database (.db) or a file of JSON lines, until Ctrl-C')
     .option('--limit <size>', 'the largest size of that file', '256M')
     .addHelpText('after', exitsExamples)

@@ -2,13 +2,11 @@
 import type { InspectSection } from '../contract/inspect.ts';
 import type { Processor } from '../cpu/processor.ts';
 import { CURRENT_VMCS, NON_ROOT, VMCS, VMX_OPERATION } from '../cpu/layout.ts';
-import { KINDS, vmcsRows } from '../vmm/vmcsFields.ts';
+import { KINDS, ROOT_KINDS, vmcsRows } from '../vmm/vmcsFields.ts';
 import { VMCS_BYTES, readRootVmcs } from '../vmm/rootVmcs.ts';
 import type { FieldKind } from '../vmx/vmcs.ts';
 import { hex, section } from './tables.ts';
 
-/** Root mode's host state is that of this program. */
-const ROOT_KINDS = KINDS.filter(([kind]) => kind !== 'host');
 const NONE = 0xffffffffffffffffn;
 
 export function vmcsSections(cpu: Processor): InspectSection[] {

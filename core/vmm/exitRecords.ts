@@ -1,7 +1,7 @@
 /** From the trace's ring to exits that people read. */
 import type { ExitRecord, NamedValue } from '../contract/exits.ts';
 import { RECORD, RECORD_BYTES } from './exitTrace.ts';
-import { EXIT_INFORMATION, vmcsValues } from './vmcsFields.ts';
+import { EXIT_INFORMATION, KINDS, ROOT_KINDS, vmcsValues } from './vmcsFields.ts';
 import { decodeQualification, exitReasonName } from './exitReasons.ts';
 
 const REGISTERS = ['RAX', 'RCX', 'RDX', 'RBX', 'RSP', 'RBP', 'RSI', 'RDI', 'R8', 'R9', 'R10', 'R11', 'R12', 'R13', 'R14', 'R15'];
@@ -16,6 +16,9 @@ const EXTERNAL_INTERRUPT = 1;
 const WITH_LINEAR = new Set([EPT_VIOLATION, INVLPG, 46, 47]);
 /** Exits by the execution of an instruction: its length is valid. @sdm 3C 28.2.5 */
 const WITHOUT_INSTRUCTION = new Set([0, EXTERNAL_INTERRUPT, 2, 3, 4, 7, 8, 33, 34, 37, 41, 43, EPT_VIOLATION, EPT_MISCONFIGURATION, 52, 62]);
+
+/** Which fields are shown, by level. */
+const KINDS_OF_LEVEL: Readonly<Record<number, typeof KINDS>> = { 1: ROOT_KINDS, 2: KINDS };
 
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
 
@@ -32,6 +35,7 @@ function decodeExit(view: DataView, at: number, epochMs: number, vmcsOf: (sequen
   const wide = (offset: number): bigint => view.getBigUint64(at + offset, true);
   const word = (offset: number): number => view.getUint32(at + offset, true);
   const reason = view.getUint16(at + RECORD.reason, true);
+  const level = view.getUint8(at + RECORD.level);
   const qualification = wide(RECORD.qualification);
   const ns = view.getFloat64(at + RECORD.ns, true);
   const registers = [
@@ -43,9 +47,9 @@ function decodeExit(view: DataView, at: number, epochMs: number, vmcsOf: (sequen
   const vmcs = vmcsOf(word(RECORD.sequence));
   return {
     sequence: word(RECORD.sequence), at: epochMs + view.getFloat64(at + RECORD.at, true), ns: ns < 0 ? null : ns,
-    vcpu: view.getUint8(at + RECORD.vcpu), level: view.getUint8(at + RECORD.level), reason, name: exitReasonName(reason),
+    vcpu: view.getUint8(at + RECORD.vcpu), level, reason, name: exitReasonName(reason),
     summary: summarise(reason, fields, wide(RECORD.registers + 8), wide(RECORD.physical)), rip: hex(wide(RECORD.rip)),
-    qualification: hex(qualification), fields, vmcs: (vmcs && vmcsValues(vmcs)) ?? exitFields(reason, wide, word).map(value => ({ group: EXIT_INFORMATION, ...value })), registers,
+    qualification: hex(qualification), fields, vmcs: (vmcs && vmcsValues(vmcs, KINDS_OF_LEVEL[level]!)) ?? exitFields(reason, wide, word).map(value => ({ group: EXIT_INFORMATION, ...value })), registers,
   };
 }
 

@@ -2,15 +2,17 @@
  * What is kept of VM exits while somebody watches: sums and histograms by vCPU, level and reason, and a ring of the newest exits with the
  * state that the guest left behind. There is no trace, and no cost, while nobody does.
  */
+import { exitReason } from '../cpu/processor.ts';
 import type { Processor } from '../cpu/processor.ts';
 import {
-  CPL, CR0, CR3, CR4, EFER, EXIT_GPA, EXIT_INFO, EXIT_LENGTH, EXIT_LINEAR, EXIT_QUALIFICATION, GPR, IDT_VECTORING_INFO, RIP, VMCS,
+  CPL, CR0, CR3, CR4, EFER, EXIT_GPA, EXIT_INFO, EXIT_LENGTH, EXIT_LINEAR, EXIT_QUALIFICATION, GPR, IDT_VECTORING_INFO, RIP, ROOT_VMCS, VMCS,
 } from '../cpu/layout.ts';
 import * as F from '../vmx/fields.ts';
 import { fieldOffset } from '../vmx/vmcs.ts';
 import { EXIT_BUCKETS } from '../contract/limits.ts';
 import type { ExitRow } from '../contract/exits.ts';
 import { exitReasonName } from './exitReasons.ts';
+import { KeptVmcs } from './keptVmcs.ts';
 import { VMCS_BYTES } from './rootVmcs.ts';
 
 const REASONS = 80;
@@ -49,9 +51,6 @@ interface OpenExit {
   sequence: number;
 }
 
-/** Exits of nested guests whose whole VMCS is kept. */
-const VMCS_KEPT = 16;
-
 /** What `take` returns: records one behind the other, oldest first. */
 export interface TakenExits {
   readonly records: Uint8Array<ArrayBuffer>;
@@ -76,13 +75,16 @@ export class ExitTrace {
   private readonly view = new DataView(this.ring.buffer);
   private readonly ringWords = new Int32Array(this.ring.buffer);
   private readonly state: Int32Array;
+  /** What is looked at for each exit is made once. */
+  private readonly rootVmcs: Uint8Array;
+  private readonly nestedVmcs: Uint8Array;
+  private readonly storeGuestState: () => void;
+  private readonly readFlags: () => bigint;
   private sequence = 0;
   /** By vCPU and level: the exit that has no entry yet. A nested guest's lasts while its hypervisor itself leaves and enters. */
   private readonly open: readonly Record<ExitLevel, OpenExit>[];
-  /** The VMCSs of the newest exits of nested guests, and which exits those are. */
-  private readonly vmcsRing = new Uint8Array(VMCS_KEPT * VMCS_BYTES);
-  private readonly vmcsOf = new Int32Array(VMCS_KEPT).fill(-1);
-  private nested = 0;
+  /** Root mode's VMCSs, and those of hypervisors. */
+  private readonly kept: Readonly<Record<ExitLevel, KeptVmcs>> = { 1: new KeptVmcs(), 2: new KeptVmcs() };
 
   constructor(cpu: Processor, now: () => number = () => performance.now()) {
     const rows = cpu.vcpus * LEVELS * REASONS;
@@ -94,6 +96,10 @@ export class ExitTrace {
     this.histograms = new Uint32Array(rows * EXIT_BUCKETS);
     this.open = Array.from({ length: cpu.vcpus }, () => ({ 1: { row: -1, at: 0, sequence: 0 }, 2: { row: -1, at: 0, sequence: 0 } }));
     this.state = new Int32Array(cpu.memory.buffer);
+    this.rootVmcs = cpu.bytes.subarray(ROOT_VMCS, ROOT_VMCS + VMCS_BYTES);
+    this.nestedVmcs = cpu.bytes.subarray(VMCS, VMCS + VMCS_BYTES);
+    this.storeGuestState = cpu.helpers['storeGuestState'] as () => void;
+    this.readFlags = cpu.helpers['readFlags'] as () => bigint;
     this.now = now;
     this.startedAt = now();
   }
@@ -103,6 +109,24 @@ export class ExitTrace {
     this.entry(1);
     const at = this.begin(reason, 1);
     for (const [from, bytes, to] of EXIT_FIELDS) this.copy(from, bytes, at + to);
+    this.keepRoot();
+  }
+
+  /** An external interrupt made the guest leave, between two instructions: no exit that the processor has written fields of. */
+  interrupt(vector: number): void {
+    this.entry(1);
+    const at = this.begin(exitReason.externalInterrupt, 1);
+    this.ring.fill(0, at + RECORD.qualification, at + RECORD.cpl);
+    const fields = this.keepRoot();
+    const view = new DataView(fields.buffer, fields.byteOffset, VMCS_BYTES);
+    for (const [field, value] of [
+      [F.EXIT_REASON_FIELD, exitReason.externalInterrupt], [F.EXIT_QUALIFICATION_FIELD, 0], [F.EXIT_INTERRUPTION_INFORMATION, (0x80000000 | vector) >>> 0],
+    ] as const) view.setBigUint64(fieldOffset(field), BigInt(value), true);
+  }
+
+  private keepRoot(): Uint8Array {
+    this.storeGuestState();
+    return this.kept[1].keep(this.sequence - 1, this.rootVmcs);
   }
 
   /** A nested guest left for its hypervisor; the exit's fields are in the current VMCS, the guest's registers still in the processor. */
@@ -111,9 +135,7 @@ export class ExitTrace {
     const { view } = this.cpu;
     const at = this.begin(view.getUint32(VMCS + fieldOffset(F.EXIT_REASON_FIELD), true) & 0xffff, 2);
     for (const [encoding, bytes, to] of NESTED_FIELDS) this.copy(VMCS + fieldOffset(encoding), bytes, at + to);
-    const place = this.nested++ % VMCS_KEPT;
-    this.vmcsRing.set(this.cpu.bytes.subarray(VMCS, VMCS + VMCS_BYTES), place * VMCS_BYTES);
-    this.vmcsOf[place] = this.sequence - 1;
+    this.kept[2].keep(this.sequence - 1, this.nestedVmcs);
   }
 
   /** The guest of a level goes on: its exit is over. */
@@ -130,10 +152,9 @@ export class ExitTrace {
     if (this.sequence - open.sequence <= RING_EXITS) this.view.setFloat64((open.sequence % RING_EXITS) * RECORD_BYTES + RECORD.ns, ns, true);
   }
 
-  /** The VMCS of a nested guest's exit, in the format of the region; null when it is no longer kept. */
+  /** The VMCS that an exit left behind, in the format of the region: root mode's, of a nested guest its hypervisor's. Null when it is no longer kept. */
   vmcs(sequence: number): Uint8Array | null {
-    const place = this.vmcsOf.indexOf(sequence);
-    return place < 0 ? null : this.vmcsRing.subarray(place * VMCS_BYTES, (place + 1) * VMCS_BYTES);
+    return this.kept[1].of(sequence) ?? this.kept[2].of(sequence);
   }
 
   /** Counts the exit and keeps the registers; returns where its record is in the ring. */
@@ -155,7 +176,7 @@ export class ExitTrace {
     view.setUint8(at + RECORD.vcpu, vcpu);
     view.setUint8(at + RECORD.level, level);
     for (const [from, bytes, to] of REGISTERS) this.copy(from, bytes, at + to);
-    view.setBigUint64(at + RECORD.flags, cpu.call('readFlags') as unknown as bigint, true);
+    view.setBigUint64(at + RECORD.flags, this.readFlags(), true);
     this.sequence++;
     return at;
   }

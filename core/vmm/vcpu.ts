@@ -52,7 +52,7 @@ export interface VcpuParts {
   /** Milliseconds since 1970 at virtual time 0, for guests that see KVM; null: they do not. */
   readonly kvmWallMs: (() => number) | null;
   /** An external interrupt has made the guest leave: it is counted, and traced. */
-  readonly interrupted: () => void;
+  readonly interrupted: (vector: number) => void;
 }
 
 export class Vcpu {
@@ -232,8 +232,9 @@ export class Vcpu {
     // Behind the last notification the hypervisor's interrupts wait for the next round.
     if (cpu.interruptible && !(cpu.nonRoot && cpu.call('interruptExits') !== INTERRUPTS_STAY)) {
       this.counts[exitReason.externalInterrupt]!++;
-      this.parts.interrupted();
-      cpu.inject(TYPE_EXTERNAL, apic.acknowledge());
+      const vector = apic.acknowledge();
+      this.parts.interrupted(vector);
+      cpu.inject(TYPE_EXTERNAL, vector);
     } else cpu.requestWindows(true, apic.nmiPending);
   }
 

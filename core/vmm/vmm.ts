@@ -43,7 +43,7 @@ export class Vmm {
     this.cpu = cpu;
     this.pc = pc;
     const cpuid = new Cpuid(model, topology, kvmWallMs !== null);
-    const interrupted = (): void => this.trace?.exit(exitReason.externalInterrupt);
+    const interrupted = (vector: number): void => this.trace?.interrupt(vector);
     this.vcpus = Array.from({ length: cpu.vcpus }, (_, index) => new Vcpu(index, { cpu, pc, model, cpuid, kvmWallMs, interrupted }));
     programIoBitmaps(cpu);
     programMsrBitmaps(cpu);

@@ -34,7 +34,7 @@ export function OneExit({ exit, older, newer, onOpen, onBack }: OneExitProps): R
         </p>
       </div>
       <Values title={`Exit qualification ${exit.qualification}`} values={exit.fields} none="This reason defines no fields." />
-      {[...Map.groupBy(exit.vmcs, ({ group }) => group)].map(([group, values]) => <Values key={group} title={`VMCS: ${group}`} values={values} none="" columns={values.length > ONE_COLUMN} />)}
+      {[...Map.groupBy(exit.vmcs, ({ group }) => group)].map(([group, values]) => <Values key={group} title={`${exit.level === 2 ? "Hypervisor's" : "Root mode's"} VMCS: ${group}`} values={values} none="" columns={values.length > ONE_COLUMN} />)}
       <Values title="Guest registers" values={exit.registers} none="" columns />
     </div>
   );

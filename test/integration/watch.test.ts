@@ -52,6 +52,17 @@ describe('vanderpool exits', () => {
     expect([status, stderr]).toEqual([125, expect.stringContaining('"3" is no level')]);
   }, TEST_MS);
 
+  it('opens the newest exit of a kind, to the VMCS by the names of its fields', async () => {
+    const { status, stdout } = await command('exits', 'watched', '--reason', 'io-instruction', '--open');
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^Exit \d+: io-instruction, (IN|OUT) port 0x[0-9a-f]+, 1 byte\nvCPU 0, L1, RIP 0x[0-9a-f]+, /);
+    expect(stdout).toMatch(/^Root mode's VMCS: Controls\n(.*\n)*EPT pointer +0x[0-9a-f]+$/m);
+    const exits = JSON.parse((await command('exits', 'watched', '--open', '3', '--json')).stdout) as { readonly sequence: number }[];
+    expect(exits.map(({ sequence }) => sequence)).toEqual(exits.map(({ sequence }) => sequence).sort((a, b) => b - a));
+    expect(exits).toHaveLength(3);
+    expect((await command('exits', 'watched', '--open', '61')).stderr).toContain('--open: 61 is outside 1 to 60');
+  }, TEST_MS);
+
   it('records every exit in a database', async () => {
     const path = file('exits.db');
     const { status, stderr } = await command('exits', 'watched', '--seconds', '2', '--record', path);

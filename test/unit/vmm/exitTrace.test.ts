@@ -60,6 +60,29 @@ describe('the trace of VM exits', () => {
     expect(registerOf(out, 'RAX')).toMatch(/55$/);
   });
 
+  it("shows root mode's VMCS by the names of its fields, as each exit left it", async () => {
+    const { recent } = await traced(repeat([...asm.cpuid, ...asm.out8(0x80, 0x55)], 3));
+    const field = (exit: ExitRecord, name: string): string | undefined => exit.vmcs.find((candidate) => candidate.name === name)?.value;
+    const kept = recent.slice(-6);
+    expect(kept.map((exit) => [exit.name, field(exit, 'Exit reason')])).toEqual(expect.arrayContaining([['cpuid', '0xa'], ['io-instruction', '0x1e']]));
+    for (const exit of kept) {
+      expect(() => exitRecord.parse(exit)).not.toThrow();
+      expect([field(exit, 'Guest RIP'), field(exit, 'Exit qualification')]).toEqual([exit.rip, exit.qualification]);
+      expect(new Set(exit.vmcs.map(({ group }) => group))).toEqual(new Set(['VM-exit information', 'Guest state', 'Controls']));
+    }
+  });
+
+  it('says which interrupt made the guest leave', async () => {
+    const self = [...asm.lidt, ...asm.out8(0x21, 0xff), ...asm.sti, ...asm.store(0xfee000f0, 0x1ff), ...asm.store(0xfee00300, 0x40041), ...asm.spin];
+    const guest = await smallMachine(image(self, { 0x41: asm.exit }));
+    guest.machine.answer('trace-exits', { on: true });
+    await runToEnd(guest);
+    const interrupt = guest.machine.answer('exits', { since: 0, limit: RING_EXITS })!.recent.findLast(({ name }) => name === 'external-interrupt');
+    expect(interrupt).toMatchObject({ level: 1, qualification: '0x0' });
+    const value = (wanted: string): string | undefined => interrupt?.vmcs.find(({ name }) => name === wanted)?.value;
+    expect([value('Exit reason'), value('VM-exit interruption information')]).toEqual(['0x1', '0x80000041']);
+  });
+
   it('hands out what is new, and says how much the ring has lost', async () => {
     // 200 times 100 accesses: more than the ring holds.
     const inner = [...repeat(asm.loadEax(0xfec00000), 100)];
@@ -107,7 +130,7 @@ describe('exits of nested guests', () => {
     expect(exit).toMatchObject({ level: 2, name: 'io-instruction', summary: 'IN port 0x3f8, 1 byte', qualification: '0x3f80008' });
     expect(registerOf(exit, 'RBX')).toBe('0x77');
     expect(exit?.vmcs).toContainEqual({ group: 'Guest state', name: 'Guest CR3', value: '0x1234000' });
-    expect(exit?.vmcs).toContainEqual({ group: 'VM-exit information', name: 'Exit instruction length', value: '0x2' });
+    expect(exit?.vmcs).toContainEqual({ group: 'VM-exit information', name: 'VM-exit instruction length', value: '0x2' });
     expect(() => exitRecord.parse(exit)).not.toThrow();
   });
 

@@ -78,6 +78,12 @@ export class ByteWriter {
     this.length += data.length;
   }
 
+  /** Bytes `first` to `end` of others: few, mostly. */
+  copy(data: Uint8Array, first: number, end: number): void {
+    this.reserve(end - first);
+    for (let i = first; i < end; i++) this.bytes[this.length++] = data[i]!;
+  }
+
   append(other: ByteWriter): void {
     this.raw(other.bytes.subarray(0, other.length));
   }

@@ -173,7 +173,7 @@ class Discovery {
     const page = this.page(Math.floor(offset / PAGE_SIZE));
     if (!page || this.source.isMarked(offset & (PAGE_SIZE - 1))) return null;
     const found = this.source.instruction(page, offset & (PAGE_SIZE - 1));
-    return found && { offset, decoded: found.decoded, program: found.program, callsHelper: found.callsHelper };
+    return found && { offset, decoded: found.decoded, form: found.form };
   }
 
   /** Follows a block to its end and queues its successors. */

@@ -4,23 +4,37 @@ import { DecodeFault, NeedMoreBytes } from '../../isa/decoder.ts';
 import type { Program, Statement } from '../../isa/ir.ts';
 import { buildProgram, formOf } from '../forms.ts';
 import { isRare } from '../programUses.ts';
+import type { Recorded } from './recorder.ts';
+import { touchesOf } from './registers.ts';
+import type { Touch } from './registers.ts';
 
 export interface Instruction {
   readonly decoded: Decoded;
-  readonly program: Program;
-  /** Whether it calls a helper, which may store and so drop decoded code. Stores of the region itself never do. */
-  readonly callsHelper: boolean;
+  readonly form: RegionForm;
 }
 
-interface FormFacts {
+/** An instruction form, and what regions need to know of it. */
+export interface RegionForm extends Recorded {
   readonly program: Program;
   readonly compilable: boolean;
+  /** Whether it calls a helper, which may store and so drop decoded code. Stores of the region itself never do. */
   readonly callsHelper: boolean;
+  /** Whether it may fault before it transfers control: it is counted behind its checks. Legacy code checks the limit of CS. */
+  readonly mayFault: boolean;
+  /** What it needs to be available: AVAILABLE_*. */
+  readonly needs: number;
+  readonly touches: readonly Touch[];
 }
+
+/** SSE needs all that the x87 does. */
+export const AVAILABLE_X87 = 1;
+export const AVAILABLE_SSE = 2;
 
 /** Instructions that are remembered, each in the one slot that its address leads to: each takes some 500 bytes. */
 const SLOTS = 1 << 15;
 const SLOT_SHIFT = 17;
+/** Forms that are remembered: a guest that executes more, on purpose, makes them be forgotten. */
+const FORM_LIMIT = 8192;
 /** Room for the bytes of one. */
 const BYTES = 16;
 
@@ -36,7 +50,7 @@ export class InstructionCache {
   private readonly lengths = new Uint8Array(SLOTS);
   private readonly known: (Instruction | null)[] = new Array<Instruction | null>(SLOTS).fill(null);
   private readonly kept = new Uint8Array(SLOTS * BYTES);
-  private readonly forms = new Map<number, FormFacts>();
+  private readonly forms = new Map<number, RegionForm>();
 
   constructor(memory: Uint8Array, decoder: Decoder) {
     this.memory = memory;
@@ -55,8 +69,8 @@ export class InstructionCache {
       if (error instanceof NeedMoreBytes || error instanceof DecodeFault) return null;
       throw error;
     }
-    const { program, compilable, callsHelper } = this.factsOf(decoded, codeSize);
-    const instruction = compilable ? { decoded, program, callsHelper } : null;
+    const form = this.formOf(decoded, codeSize);
+    const instruction = form.compilable ? { decoded, form } : null;
     this.places[slot] = place;
     this.sizes[slot] = codeSize;
     this.lengths[slot] = decoded.length;
@@ -74,15 +88,26 @@ export class InstructionCache {
     return true;
   }
 
-  private factsOf(decoded: Decoded, codeSize: CodeSize): FormFacts {
+  private formOf(decoded: Decoded, codeSize: CodeSize): RegionForm {
     const shape = formOf(decoded, codeSize);
-    const known = this.forms.get(shape.key);
-    if (known) return known;
+    let form = this.forms.get(shape.key);
+    if (form) return form;
+    if (this.forms.size >= FORM_LIMIT) this.forms.clear();
     const program = buildProgram(decoded, shape, codeSize, true);
-    const facts = { program, compilable: compilable(program.statements), callsHelper: callsHelper(program.statements) };
-    this.forms.set(shape.key, facts);
-    return facts;
+    const { statements } = program;
+    const { row } = decoded;
+    form = {
+      program, compilable: compilable(statements), callsHelper: callsHelper(statements), mayFault: codeSize !== 64 || !branchesSafely(row),
+      needs: row.has.sse ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.x87 ? AVAILABLE_X87 : 0, touches: touchesOf(statements), variants: null,
+    };
+    this.forms.set(shape.key, form);
+    return form;
   }
+}
+
+/** A direct branch of 64-bit code. */
+function branchesSafely({ name, has }: Decoded['row']): boolean {
+  return name === 'J' || (name === 'JMP' && has.relative) || name === 'JCXZ' || name.startsWith('LOOP');
 }
 
 function compilable(statements: readonly Statement[]): boolean {

@@ -11,6 +11,7 @@ import { ownDisplacement } from '../forms.ts';
 import { STATE, ZERO } from '../layout.ts';
 import type { RegionInstruction } from './discover.ts';
 import { slotOffset } from './registers.ts';
+import { slotNumber } from './tape.ts';
 
 /** A range is at most this long, in bytes: one that crosses into another page is left to the interpreter. */
 const RANGE_LIMIT = 256;
@@ -44,7 +45,7 @@ type Effect =
 
 /** Legacy code: registers have 32 bits, offsets are linear addresses in plain segments. */
 export interface LegacyView {
-  plain(decoded: Decoded, segment: Slot, write: boolean): boolean;
+  plain(decoded: Decoded, segment: number, write: boolean): boolean;
   /** A field of the processor state, where it is known. */
   knownState(offset: number): number | undefined;
 }
@@ -121,7 +122,7 @@ function linear(node: Node, decoded: Decoded, legacy: LegacyView | null): Linear
       return node.fact === 'immediate' && decoded.immediateHigh === decoded.immediateLow >> 31 ? { register: -1, offset: decoded.immediateLow } : null;
     }
     case 'slot': {
-      const place = slotOffset(decoded, node.slot);
+      const place = slotOffset(decoded, slotNumber(node.slot));
       if (place === ZERO - STATE) return { register: -1, offset: 0 };
       return node.at === 0 && place < GENERAL_BYTES && (place & 7) === 0 ? { register: place >> 3, offset: 0 } : null;
     }
@@ -135,7 +136,7 @@ function linear(node: Node, decoded: Decoded, legacy: LegacyView | null): Linear
       return Math.abs(offset) < OFFSET_LIMIT ? { register: Math.max(a.register, b.register), offset } : null;
     }
     case 'zeroExtend': case 'truncate': return legacy && linear(node.a, decoded, legacy);
-    case 'segment': return legacy?.plain(decoded, node.segment, node.write) ? linear(node.offset, decoded, legacy) : null;
+    case 'segment': return legacy?.plain(decoded, slotNumber(node.segment), node.write) ? linear(node.offset, decoded, legacy) : null;
     case 'select': return legacy && alwaysTrue(node.condition, at => legacy.knownState(at)) ? linear(node.a, decoded, legacy) : null;
     default: return null;
   }
@@ -160,13 +161,13 @@ export function rangesOf(instructions: readonly RegionInstruction[], legacy: Leg
     const { origin, offset } = symbolOf(form.register);
     return { origin, offset: offset + form.offset };
   };
-  instructions.forEach(({ decoded, program }, index) => {
-    for (const effect of effectsOf(program)) {
+  instructions.forEach(({ decoded, form }, index) => {
+    for (const effect of effectsOf(form.program)) {
       if (effect.kind === 'barrier') {
         symbols.clear();
         open.clear();
       } else if (effect.kind === 'set') {
-        const place = slotOffset(decoded, effect.slot);
+        const place = slotOffset(decoded, slotNumber(effect.slot));
         if (place < 0 || place >= GENERAL_BYTES) continue;
         const value = effect.value && (place & 7) === 0 ? valueOf(effect.value, decoded) : null;
         if (value) symbols.set(place >> 3, value);

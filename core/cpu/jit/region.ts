@@ -6,28 +6,24 @@
 import type { FunctionWriter } from '../../wasm/writer.ts';
 import { ModuleWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
-import type { Fact, Slot, Width } from '../../isa/ir.ts';
-import type { CodeSize, Decoded } from '../../isa/decoder.ts';
-import { Emitter } from '../emitter.ts';
-import type { Target } from '../emitter.ts';
-import { ownDisplacement } from '../forms.ts';
+import type { CodeSize } from '../../isa/decoder.ts';
 import { UNAVAILABLE } from '../../isa/prechecks.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importHelpers } from '../interpreter/coldForms.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import { AUX_COMPARED, AUX_LOGIC, BUDGET, CODE_GENERATION, CR0, CR4, CS, DS, ES, F_CX, F_CY, F_RES, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_LIMIT, STACK_SIZE, STATE, ZERO } from '../layout.ts';
+import { BUDGET, CODE_GENERATION, CR0, CR4, RIP } from '../layout.ts';
 import { REGION_DONE, REGION_STEP, STATUS_FAULT, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
-import { rangesOf } from './ranges.ts';
-import type { LegacyView, RangeAccess } from './ranges.ts';
-import { RegisterFile, StateUse, slotOffset } from './registers.ts';
-import { PAGE_RIP, REGION_TYPE, TLB, Transition } from './transition.ts';
-import type { RegionIdentity } from './transition.ts';
-import { windowAccess, windowOf } from './windowAccess.ts';
 import { keyOffset } from './discover.ts';
-import type { Region, RegionBlock, RegionInstruction } from './discover.ts';
+import type { Region } from './discover.ts';
 import type { Flow } from './flow.ts';
+import { AVAILABLE_SSE } from './instructions.ts';
+import { Player } from './player.ts';
+import type { Site, SiteEnds } from './player.ts';
+import { rangesOf } from './ranges.ts';
+import { RegisterFile, StateUse } from './registers.ts';
+import { PAGE_RIP, REGION_TYPE, Transition, pageAddress } from './transition.ts';
+import type { RegionIdentity } from './transition.ts';
 
-const CS_LIMIT = SEGMENTS + CS * SEGMENT_SIZE + SEG_LIMIT;
 /** Room for the number of instructions of a block, beside an offset of up to 4 MiB (discover.ts). */
 const COMPLETED_BITS = 9;
 
@@ -42,14 +38,14 @@ export function compileRegion(region: Region, flow: Flow, codeSize: CodeSize, si
   return module.finish();
 }
 
-class RegionCompiler {
+class RegionCompiler implements SiteEnds {
   private readonly code: FunctionWriter;
   private readonly flow: Flow;
   private readonly legacy: boolean;
   private readonly helper: (name: string) => number;
   private readonly identity: RegionIdentity;
   private readonly transition: Transition;
-  private readonly windows: boolean;
+  private readonly player: Player;
   private readonly registers: RegisterFile;
   private readonly pool: LocalPool;
   private readonly budget: number;
@@ -65,28 +61,17 @@ class RegionCompiler {
   private leave = 0;
   private stop = 0;
   private step = 0;
-  // The instruction being compiled.
-  private instruction!: RegionInstruction;
-  private block!: RegionBlock;
-  private index = 0;
   /** What is known to be available (AVAILABLE_*) at this point, and behind each block that has been compiled. */
   private available = 0;
   private readonly availableBehind: number[] = [];
-  /** What the instruction that set the flags last wrote to F_AUX, where that is known. */
-  private flagsFrom: number | undefined;
-  /** Accesses of the instruction that share a range with others, and locals that hold ranges of the block. */
-  private ranges: ReadonlyMap<number, RangeAccess> | undefined;
-  private kept: number[] = [];
-
   constructor(code: FunctionWriter, flow: Flow, codeSize: CodeSize, helper: (name: string) => number, identity: RegionIdentity, type: number) {
     this.code = code;
     this.flow = flow;
     this.legacy = codeSize !== 64;
     this.helper = helper;
     this.identity = identity;
-    this.windows = identity.windows;
     const use = new StateUse();
-    for (const block of flow.order) for (const { decoded, program } of block.instructions) use.scan(decoded, program.statements);
+    for (const block of flow.order) for (const { decoded, form } of block.instructions) use.add(decoded, form.touches);
     this.registers = new RegisterFile(code, use);
     this.pool = new LocalPool(code);
     this.budget = code.local(I64);
@@ -95,7 +80,8 @@ class RegionCompiler {
     this.place = code.local(I32);
     this.generation = code.local(I32);
     this.dropped = code.local(I32);
-    const { legacy, exitRip, status, budget } = this;
+    const { legacy, registers, pool, exitRip, status, budget } = this;
+    this.player = new Player({ code, legacy, identity, registers, pool, ends: this, helper });
     this.transition = new Transition({ code, legacy, identity, type, helper, exitRip, status, budget });
   }
 
@@ -141,7 +127,7 @@ class RegionCompiler {
   /** A block and all that it dominates. */
   private tree(position: number): void {
     const { code, flow } = this;
-    if (flow.isLoop[position] || flow.isMerge[position]) this.flagsFrom = undefined;
+    if (flow.isLoop[position] || flow.isMerge[position]) this.player.flagsFrom = undefined;
     if (flow.isLoop[position]) {
       this.loops.set(position, code.loop());
       this.within(position, flow.merges[position]!);
@@ -166,21 +152,17 @@ class RegionCompiler {
     const { instructions } = block;
     this.available = position === 0 ? 0 : this.availableBehind[this.flow.dominator[position]!]!;
     const count = instructions.length;
-    const ranges = this.identity.ranges ? rangesOf(instructions, this.legacy ? this.legacyView() : null) : undefined;
+    const ranges = this.identity.ranges ? rangesOf(instructions, this.legacy ? this.player : null) : undefined;
     const kept: number[] = [];
     instructions.forEach((instruction, index) => {
-      this.block = block;
-      this.instruction = instruction;
-      this.index = index;
-      this.ranges = ranges?.get(index);
-      this.kept = kept;
+      const { decoded: { row }, form } = instruction;
+      const site: Site = { instruction, position, completed: index, ranges: ranges?.get(index), kept };
       const last = index === count - 1;
-      const transfers = last && (instruction.decoded.row.has.relative || instruction.decoded.row.has.ends);
-      if (transfers && !hasFaults(instruction, this.legacy)) this.account(count);
-      if (last) this.availableBehind[position] = instruction.callsHelper ? 0 : this.available | availability(instruction);
-      this.checkAvailable(instruction);
-      new Emitter(this.target(instruction, position)).program(instruction.program);
-      this.afterHelper(instruction, index);
+      if (last && !form.mayFault && (row.has.relative || row.has.ends)) this.account(count);
+      if (last) this.availableBehind[position] = form.callsHelper ? 0 : this.available | form.needs;
+      this.checkAvailable(site);
+      this.player.play(site);
+      this.afterHelper(site);
     });
     for (const local of kept) this.pool.release(I32, local);
     const final = instructions[count - 1]!;
@@ -188,16 +170,16 @@ class RegionCompiler {
     if (row.has.ends) {
       // Reached where a helper that may change everything came back with OK.
       this.account(count);
-      this.leaveAt(() => this.pageAddress(final.offset + final.decoded.length), REGION_DONE);
+      this.leaveAt(final.offset + final.decoded.length);
       return;
     }
-    if (!row.has.relative || hasFaults(final, this.legacy)) this.account(count);
+    if (!row.has.relative || final.form.mayFault) this.account(count);
     this.go(position, block.next, block.end);
   }
 
   /** Where no instruction before has made sure of it: what the x87 or SSE state is not available for, the interpreter refuses. */
-  private checkAvailable(instruction: RegionInstruction): void {
-    const needed = availability(instruction);
+  private checkAvailable(site: Site): void {
+    const needed = site.instruction.form.needs;
     if ((needed & ~this.available) === 0) return;
     const { code } = this;
     const { cr0, cr4Clear } = needed & AVAILABLE_SSE ? UNAVAILABLE.sse : UNAVAILABLE.x87;
@@ -215,19 +197,19 @@ class RegionCompiler {
       code.op(op.i32Or);
     }
     code.ifUnlikely();
-    this.stopAt(this.step, instruction.offset, this.index);
+    this.stepInstead(site);
     code.end();
     this.available |= needed;
   }
 
   /** After a helper: when code was dropped or a segment register loaded, this region may be stale. */
-  private afterHelper(instruction: RegionInstruction, index: number): void {
-    if (!instruction.callsHelper || instruction.decoded.row.has.ends) return;
+  private afterHelper({ instruction: { offset, decoded, form }, completed }: Site): void {
+    if (!form.callsHelper || decoded.row.has.ends) return;
     const { code } = this;
     code.get(this.dropped);
     code.ifUnlikely();
-    this.account(index + 1);
-    this.leaveAt(() => this.pageAddress(instruction.offset + instruction.decoded.length), REGION_DONE);
+    this.account(completed + 1);
+    this.leaveAt(offset + decoded.length);
     code.end();
   }
 
@@ -245,35 +227,32 @@ class RegionCompiler {
     const position = flow.position.get(key);
     const edge = position === undefined ? 'leave' : flow.edge(from, position);
     if (position === undefined || edge === 'leave') {
-      this.leaveAt(() => this.pageAddress(offset), REGION_DONE);
+      this.leaveAt(offset);
     } else if (edge === 'back') {
       code.get(this.budget);
       code.i64Const(0);
       code.op(op.i64GtS);
       code.brIf(this.loops.get(position)!);
-      this.leaveAt(() => this.pageAddress(offset), REGION_DONE);
+      this.leaveAt(offset);
     } else if (flow.isMerge[position]) code.br(this.joins.get(position)!);
     else {
-      const { flagsFrom } = this;
+      const { flagsFrom } = this.player;
       this.tree(position);
-      this.flagsFrom = flagsFrom;
+      this.player.flagsFrom = flagsFrom;
     }
   }
 
-  /** Pushes RIP of an offset relative to the page, wrapped as the mode does. */
-  private pageAddress(offset: number): void {
-    const { code } = this;
-    code.get(PAGE_RIP);
-    // A branch or an operand may reach a little further than 32 bits.
-    code.i64Const(offset | 0, Math.floor(offset / 2 ** 32));
-    code.op(op.i64Add);
+  /** Leaves for an offset of the page. */
+  private leaveAt(offset: number): void {
+    pageAddress(this.code, offset);
+    this.leaveForTarget();
   }
 
-  private leaveAt(rip: () => void, status: number): void {
+  /** Leaves for the RIP on the wasm stack. */
+  private leaveForTarget(): void {
     const { code } = this;
-    rip();
     code.set(this.exitRip);
-    code.i32Const(status);
+    code.i32Const(REGION_DONE);
     code.set(this.status);
     code.br(this.leave);
   }
@@ -282,12 +261,12 @@ class RegionCompiler {
    * Leaves at an offset of the page with `completed` instructions of the block done: at the label `stop` with the status in its local, at
    * `step` for the interpreter to carry out the instruction there. There are many such places; each is as short as can be.
    */
-  private stopAt(label: number, offset: number, completed: number): void {
-    this.stopPlace(offset, completed);
+  private stopAt(label: number, site: Site): void {
+    this.stopPlace(site);
     this.code.br(label);
   }
 
-  private stopPlace(offset: number, completed: number): void {
+  private stopPlace({ instruction: { offset }, completed }: Site): void {
     this.code.i32Const((offset << COMPLETED_BITS) | completed);
     this.code.set(this.place);
   }
@@ -311,124 +290,40 @@ class RegionCompiler {
     code.set(this.exitRip);
   }
 
-  // ---- one instruction --------------------------------------------------------------------------------------------------------
+  // ---- ends of instructions -----------------------------------------------------------------------------------------------------
 
-  private target(instruction: RegionInstruction, position: number): Target {
-    const { code, registers } = this;
-    const { decoded, offset } = instruction;
-    const place = (slot: Slot): number => slotOffset(decoded, slot);
-    const completed = this.index;
-    const fault = (): void => {
-      code.i32Const(STATUS_FAULT);
-      code.set(this.status);
-      this.stopAt(this.stop, offset, completed);
-    };
-    return {
-      code,
-      memory: take => windowAccess({
-        code, tlb: TLB, helper: this.helper, take, windows: this.windows, windowOf: address => windowOf(decoded, address),
-        rangeOf: address => this.ranges?.get(address.id),
-        keep: () => {
-          const local = this.pool.allocate(I32);
-          this.kept.push(local);
-          return local;
-        },
-        index: this.identity.index,
-        leaveUnlessOk: () => {
-          this.stopPlace(offset, completed);
-          code.tee(this.status);
-          code.brIf(this.stop);
-        },
-      }),
-      slotBase: slot => {
-        code.i32Const(0);
-        return STATE + place(slot);
-      },
-      readSlot: (slot, width, at) => registers.readSlot(place(slot) + at, width),
-      writeSlot: (slot, width, value) => registers.writeSlot(place(slot), width, value),
-      readState: (at, width, signed) => {
-        const known = width === 32 ? this.knownState(at) : undefined;
-        if (known !== undefined) code.i32Const(known);
-        else registers.readState(at, width, signed);
-      },
-      plain: (segment, write) => this.legacy && this.plain(place(segment), write),
-      writeState: (at, bytes, wide, value) => registers.writeState(at, bytes, wide, value),
-      condition: number => this.condition(number),
-      noteFlags: aux => {
-        this.flagsFrom = aux;
-      },
-      fact: (fact, width) => this.fact(fact, width, decoded, offset),
-      isZero: node => {
-        if (node.kind === 'slot') return place(node.slot) === ZERO - STATE;
-        if (node.kind !== 'fact') return false;
-        return (node.fact === 'displacement' && ownDisplacement(decoded) === 0) || (node.fact === 'scale' && decoded.scale === 0);
-      },
-      knownState: at => this.knownState(at),
-      stepInstead: () => this.stopAt(this.step, offset, completed),
-      helper: this.helper,
-      fault,
-      faultIf: () => {
-        code.ifUnlikely();
-        fault();
-        code.end();
-      },
-      spill: () => {
-        registers.spill();
-        code.i32Const(0);
-        this.pageAddress(offset);
-        code.memory(op.i64Store, RIP);
-        code.i32Const(0);
-        this.pageAddress(offset + decoded.length);
-        code.memory(op.i64Store, NEXT_RIP);
-      },
-      status: () => this.helperStatus(completed),
-      jump: () => {
-        // The target is on the stack; the instruction is complete.
-        code.set(this.exitRip);
-        if (hasFaults(instruction, this.legacy)) this.account(completed + 1);
-        if (this.returnBlock(position) >= 0) this.predictReturn(position);
-        code.i32Const(REGION_DONE);
-        code.set(this.status);
-        code.br(this.leave);
-      },
-      branch: () => this.branch(instruction, position, completed),
-      allocate: type => this.pool.allocate(type),
-      release: (type, local) => this.pool.release(type, local),
-    };
+  stepInstead(site: Site): void {
+    this.stopAt(this.step, site);
   }
 
-  /** Whether an offset in a segment, given by its structure, is the linear address. */
-  private plain(structure: number, write: boolean): boolean {
-    const index = (structure - (SEGMENTS - STATE)) / SEGMENT_SIZE;
-    return index >= ES && index <= DS && ((this.identity.plain >> (index * 2)) & (write ? 2 : 1)) !== 0;
+  fault(site: Site): void {
+    this.code.i32Const(STATUS_FAULT);
+    this.code.set(this.status);
+    this.stopAt(this.stop, site);
   }
 
-  /** What legacy code is made for: the width of the stack, and the limit of a plain CS, with which checks of branch targets fold away. */
-  private knownState(at: number): number | undefined {
-    if (!this.legacy) return undefined;
-    if (at === STACK_SIZE) return this.identity.stackSize;
-    return at === CS_LIMIT && this.plain(SEGMENTS + CS * SEGMENT_SIZE - STATE, false) ? -1 : undefined;
+  leaveUnlessOk(site: Site): void {
+    this.stopPlace(site);
+    this.code.tee(this.status);
+    this.code.brIf(this.stop);
   }
 
-  /** What the following of registers (ranges.ts) needs to know of legacy code. */
-  private legacyView(): LegacyView {
-    return {
-      plain: (decoded, segment, write) => this.plain(slotOffset(decoded, segment), write),
-      knownState: at => this.knownState(at),
-    };
-  }
-
-  private returnBlock(position: number): number {
-    return this.flow.order[position]!.returns;
+  jump({ instruction: { form }, position, completed }: Site): void {
+    this.code.set(this.exitRip);
+    if (form.mayFault) this.account(completed + 1);
+    if (this.flow.order[position]!.returns >= 0) this.predictReturn(position);
+    this.code.i32Const(REGION_DONE);
+    this.code.set(this.status);
+    this.code.br(this.leave);
   }
 
   /** A return from a callee that was compiled in goes on behind its call, when it does go there. */
   private predictReturn(position: number): void {
     const { code } = this;
-    const key = this.returnBlock(position);
+    const key = this.flow.order[position]!.returns;
     const offset = keyOffset(key);
     code.get(this.exitRip);
-    this.pageAddress(offset);
+    pageAddress(code, offset);
     if (this.legacy) {
       code.i64Const(-1, 0);
       code.op(op.i64And);
@@ -439,8 +334,8 @@ class RegionCompiler {
     code.end();
   }
 
-  /** The STATUS is on the stack, the state is in memory. Anything but OK leaves at once, past the write-back. */
-  private helperStatus(completed: number): void {
+  /** The state is in memory. Anything but OK leaves at once, past the write-back. */
+  helperStatus({ completed }: Site): void {
     const { code } = this;
     code.tee(this.status);
     code.ifUnlikely();
@@ -464,7 +359,7 @@ class RegionCompiler {
     code.end();
     this.registers.reload();
     this.available = 0;
-    this.flagsFrom = undefined;
+    this.player.flagsFrom = undefined;
     // Helpers store, too: string instructions most of all.
     this.noteDropped();
   }
@@ -482,85 +377,19 @@ class RegionCompiler {
     code.set(this.dropped);
   }
 
-  private branch(instruction: RegionInstruction, position: number, completed: number): void {
-    const { decoded } = instruction;
-    if (hasFaults(instruction, this.legacy)) this.account(completed + 1);
-    if (this.block.taken >= 0) {
-      this.go(position, this.block.taken, instruction.offset + decoded.displacement);
+  branch({ instruction: { offset, decoded, form }, position, completed }: Site): void {
+    const target = offset + decoded.displacement;
+    if (form.mayFault) this.account(completed + 1);
+    const { taken } = this.flow.order[position]!;
+    if (taken >= 0) {
+      this.go(position, taken, target);
       return;
     }
-    this.leaveAt(() => {
-      this.pageAddress(instruction.offset + decoded.displacement);
-      if (this.legacy) {
-        this.code.i64Const(decoded.immediateLow, decoded.immediateHigh);
-        this.code.op(op.i64And);
-      }
-    }, REGION_DONE);
-  }
-
-  /** A condition code of flags whose source is known: the comparison itself, instead of flags that it leaves. */
-  private condition(number: number): boolean {
-    const from = this.flagsFrom ?? 0;
-    const test = (from & AUX_COMPARED ? AFTER_COMPARE : from & AUX_LOGIC ? AFTER_LOGIC : undefined)?.[number >> 1];
-    if (test === undefined) return false;
-    const { code, registers } = this;
-    const [field, compare, other] = test;
-    if (!registers.flagField(field)) return false;
-    if (other === 0) code.i64Const(0);
-    else registers.flagField(other);
-    code.op(compare);
-    if (number & 1) code.op(op.i32Eqz);
-    return true;
-  }
-
-  private fact(fact: Fact, width: Width, decoded: Decoded, offset: number): void {
-    const { code } = this;
-    const constant = (low: number, high: number): void => {
-      if (width === 64) code.i64Const(low, high);
-      else code.i32Const(low);
-    };
-    const relative = (to: number): void => {
-      this.pageAddress(to);
-      if (width !== 64) code.op(op.i32WrapI64);
-    };
-    const { row } = decoded;
-    switch (fact) {
-      case 'immediate': constant(decoded.immediateLow, decoded.immediateHigh); break;
-      case 'displacement': {
-        const displacement = ownDisplacement(decoded);
-        constant(displacement, displacement >> 31);
-        break;
-      }
-      case 'scale': constant(decoded.scale, 0); break;
-      case 'length': constant(decoded.length, 0); break;
-      case 'aux': constant(row.has.string ? decoded.segmentNumber : decoded.aux, 0); break;
-      case 'rip': relative(offset); break;
-      case 'nextRip': relative(offset + decoded.length); break;
-      case 'target': relative(decoded.displacement + offset); break;
+    pageAddress(this.code, target);
+    if (this.legacy) {
+      this.code.i64Const(decoded.immediateLow, decoded.immediateHigh);
+      this.code.op(op.i64And);
     }
+    this.leaveForTarget();
   }
-}
-
-const AVAILABLE_X87 = 1;
-const AVAILABLE_SSE = 2;
-
-/** Condition codes 0 to 14, by pairs, as comparisons of two fields of the flags, or of a field with 0; those that are missing have no short form. */
-type Test = readonly [field: number, compare: number, other: number];
-const AFTER_COMPARE: Readonly<Record<number, Test>> = {
-  1: [F_CX, op.i64LtU, F_CY], 2: [F_RES, op.i64Eq, 0], 3: [F_CX, op.i64LeU, F_CY], 4: [F_RES, op.i64LtS, 0],
-  6: [F_CX, op.i64LtS, F_CY], 7: [F_CX, op.i64LeS, F_CY],
-};
-const AFTER_LOGIC: Readonly<Record<number, Test>> = {
-  2: [F_RES, op.i64Eq, 0], 3: [F_RES, op.i64Eq, 0], 4: [F_RES, op.i64LtS, 0], 6: [F_RES, op.i64LtS, 0], 7: [F_RES, op.i64LeS, 0],
-};
-
-/** What an instruction needs to be available; SSE needs all that the x87 does. */
-function availability({ decoded: { row } }: RegionInstruction): number {
-  return row.has.sse ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.x87 ? AVAILABLE_X87 : 0;
-}
-
-/** Whether an instruction that transfers control may fault before it does: it is counted behind its checks. Legacy code checks the limit of CS. */
-function hasFaults(instruction: RegionInstruction, legacy: boolean): boolean {
-  const { name } = instruction.decoded.row;
-  return legacy || !(name === 'J' || (name === 'JMP' && instruction.decoded.row.has.relative) || name === 'JCXZ' || name.startsWith('LOOP'));
 }

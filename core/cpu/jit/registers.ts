@@ -1,108 +1,145 @@
 /** Where a region keeps the processor state: general registers and lazy flags in wasm locals, the rest in memory. */
 import type { FunctionWriter } from '../../wasm/writer.ts';
 import { I64, op } from '../../wasm/opcodes.ts';
-import type { Slot, Statement, Width } from '../../isa/ir.ts';
+import type { Statement, Width } from '../../isa/ir.ts';
 import type { Decoded } from '../../isa/decoder.ts';
 import { loadOp, storeOp, storeRegister } from '../widths.ts';
-import { F_AUX, F_CX, F_CY, F_PARITY, F_RES, GPR, STATE, ZERO } from '../layout.ts';
+import { F_AUX, F_CX, F_CY, F_RES, GPR, STATE, ZERO } from '../layout.ts';
+import { slotNumber } from './tape.ts';
 
+const GENERAL_REGISTERS = 16;
+const GENERAL_END = GENERAL_REGISTERS * 8;
+/** Fields of the lazy flags are held as registers behind the general ones. F_AUX and F_PARITY are the halves of one. */
 const FLAG_FIELDS = [F_RES, F_CX, F_CY, F_AUX] as const;
+const HELD = GENERAL_REGISTERS + FLAG_FIELDS.length;
+const FLAGS_BEGIN = F_RES - STATE;
+/** What is held, by the eighth of its offset from F_RES. */
+const FLAG_AT = [0, 1, 2, -1, 3].map(field => (field < 0 ? -1 : GENERAL_REGISTERS + field));
 
-/** Offset from STATE that a slot stands for in one instruction. */
-export function slotOffset(decoded: Decoded, slot: Slot): number {
+/** Offset from STATE that a slot, as a number (tape.ts), stands for in one instruction. */
+export function slotOffset(decoded: Decoded, slot: number): number {
   switch (slot) {
-    case 'G': return decoded.g;
-    case 'E': case 'base': return decoded.e;
-    case 'index': return decoded.index;
-    case 'segment': return decoded.segment;
-    case 'V': return decoded.aux & 0xffff;
+    case -1: return decoded.g;
+    case -2: return decoded.e;
+    case -3: return decoded.index;
+    case -4: return decoded.segment;
+    case -5: return decoded.aux & 0xffff;
     default: return slot;
   }
 }
 
-const GENERAL_END = 16 * 8;
-
-function generalOf(offset: number): number {
-  return offset < GENERAL_END ? offset >> 3 : -1;
+/** The general register that an offset from STATE lies in, else -1. */
+function generalAt(offset: number): number {
+  return offset >= 0 && offset < GENERAL_END ? offset >> 3 : -1;
 }
 
-function flagField(offset: number): number {
-  return offset >= F_RES && offset < F_PARITY + 4 ? FLAG_FIELDS.findIndex(field => offset >= field && offset < field + 8) : -1;
+/** What holds the field of the flags at an offset from STATE, else -1. */
+function flagAt(offset: number): number {
+  return offset >= FLAGS_BEGIN ? FLAG_AT[(offset - FLAGS_BEGIN) >> 3] ?? -1 : -1;
 }
 
-/** Which state a region touches. */
-export class StateUse {
-  readonly general = new Set<number>();
-  readonly generalWritten = new Set<number>();
-  readonly flags = new Set<number>();
-  readonly flagsWritten = new Set<number>();
+/** State that a program touches, in order. */
+export interface Touch {
+  /** As a number (tape.ts), or an offset from STATE. */
+  readonly slot: number;
+  readonly written: boolean;
+}
 
-  scan(decoded: Decoded, statements: readonly Statement[]): void {
-    for (const statement of statements) {
+export function touchesOf(statements: readonly Statement[]): readonly Touch[] {
+  const touches: Touch[] = [];
+  const touch = (slot: number, written: boolean): void => {
+    if (!touches.some(known => known.slot === slot && known.written === written)) touches.push({ slot, written });
+  };
+  const scan = (list: readonly Statement[]): void => {
+    for (const statement of list) {
       if (statement.kind === 'let') {
         const { node } = statement;
-        if (node.kind === 'slot') this.touch(slotOffset(decoded, node.slot), false);
-        else if (node.kind === 'state') this.touchState(node.offset, false);
-      } else if (statement.kind === 'setSlot' || statement.kind === 'setPart') this.touch(slotOffset(decoded, statement.slot), true);
-      else if (statement.kind === 'setState') this.touchState(statement.offset, true);
+        if (node.kind === 'slot') touch(slotNumber(node.slot), false);
+        else if (node.kind === 'state') touch(node.offset - STATE, false);
+      } else if (statement.kind === 'setSlot' || statement.kind === 'setPart') touch(slotNumber(statement.slot), true);
+      else if (statement.kind === 'setState') touch(statement.offset - STATE, true);
       else if (statement.kind === 'when') {
-        this.scan(decoded, statement.then);
-        this.scan(decoded, statement.otherwise);
+        scan(statement.then);
+        scan(statement.otherwise);
       }
     }
-  }
+  };
+  scan(statements);
+  // Other state is in memory anyway.
+  return touches.filter(({ slot }) => slot < 0 || generalAt(slot) >= 0 || flagAt(slot) >= 0);
+}
 
-  private touch(offset: number, written: boolean): void {
-    const register = generalOf(offset);
-    if (register < 0) return;
-    this.general.add(register);
-    if (written) this.generalWritten.add(register);
-  }
+/** Which registers and flags a region touches, each in the order of its first touch. */
+export class StateUse {
+  readonly general: number[] = [];
+  readonly flags: number[] = [];
+  readonly generalWritten: number[] = [];
+  readonly flagsWritten: number[] = [];
+  private touched = 0;
+  private written = 0;
 
-  private touchState(offset: number, written: boolean): void {
-    const field = flagField(offset);
-    if (field >= 0) {
-      this.flags.add(field);
-      if (written) this.flagsWritten.add(field);
-    } else this.touch(offset - STATE, written);
+  add(decoded: Decoded, touches: readonly Touch[]): void {
+    for (const { slot, written } of touches) {
+      const offset = slotOffset(decoded, slot);
+      const general = generalAt(offset);
+      const held = general >= 0 ? general : slot < 0 ? -1 : flagAt(offset);
+      if (held < 0) continue;
+      const bit = 1 << held;
+      if ((this.touched & bit) === 0) (general >= 0 ? this.general : this.flags).push(held);
+      this.touched |= bit;
+      if (!written) continue;
+      if ((this.written & bit) === 0) (general >= 0 ? this.generalWritten : this.flagsWritten).push(held);
+      this.written |= bit;
+    }
   }
 }
 
 export class RegisterFile {
   private readonly code: FunctionWriter;
   private readonly use: StateUse;
-  private readonly general = new Map<number, number>();
-  private readonly flags = new Map<number, number>();
+  /** Local of what is held; -1: it is not touched. */
+  private readonly locals: number[] = new Array<number>(HELD).fill(-1);
 
   constructor(code: FunctionWriter, use: StateUse) {
     this.code = code;
     this.use = use;
-    for (const register of use.general) this.general.set(register, code.local(I64));
-    for (const field of use.flags) this.flags.set(field, code.local(I64));
+    for (const held of use.general) this.locals[held] = code.local(I64);
+    for (const held of use.flags) this.locals[held] = code.local(I64);
   }
 
   /** Memory to locals: at entry and after a helper that may have changed anything. */
   reload(): void {
-    for (const [register, local] of this.general) this.load(GPR + register * 8, local);
-    for (const [field, local] of this.flags) this.load(FLAG_FIELDS[field]!, local);
+    for (const held of this.use.general) this.load(held);
+    for (const held of this.use.flags) this.load(held);
   }
 
   /** Locals to memory: whatever the region writes anywhere, as this point may be reached again from behind. */
   spill(): void {
-    for (const register of this.use.generalWritten) this.store(GPR + register * 8, this.general.get(register)!);
-    for (const field of this.use.flagsWritten) this.store(FLAG_FIELDS[field]!, this.flags.get(field)!);
+    for (const held of this.use.generalWritten) this.store(held);
+    for (const held of this.use.flagsWritten) this.store(held);
   }
 
-  private load(offset: number, local: number): void {
+  private load(held: number): void {
     this.code.i32Const(0);
-    this.code.memory(op.i64Load, offset);
-    this.code.set(local);
+    this.code.memory(op.i64Load, placeOf(held));
+    this.code.set(this.locals[held]!);
   }
 
-  private store(offset: number, local: number): void {
+  private store(held: number): void {
     this.code.i32Const(0);
-    this.code.get(local);
-    this.code.memory(op.i64Store, offset);
+    this.code.get(this.locals[held]!);
+    this.code.memory(op.i64Store, placeOf(held));
+  }
+
+  /** The local of the general register at an offset from STATE, -1 when there is none. */
+  private generalLocal(offset: number): number {
+    const general = generalAt(offset);
+    return general < 0 ? -1 : this.locals[general]!;
+  }
+
+  private flagLocal(offset: number): number {
+    const held = flagAt(offset - STATE);
+    return held < 0 ? -1 : this.locals[held]!;
   }
 
   readSlot(offset: number, width: Width): void {
@@ -112,8 +149,8 @@ export class RegisterFile {
       else code.i32Const(0);
       return;
     }
-    const local = this.general.get(generalOf(offset));
-    if (local === undefined || generalOf(offset) < 0) {
+    const local = this.generalLocal(offset);
+    if (local < 0) {
       code.i32Const(0);
       loadOp(code, width, STATE + offset, false);
       return;
@@ -141,31 +178,35 @@ export class RegisterFile {
     }
   }
 
-  writeSlot(offset: number, width: Width, value: () => void): void {
+  /** In front of the code that pushes what is written to a slot. */
+  beginSlot(offset: number, width: Width): void {
     const { code } = this;
-    const local = generalOf(offset) >= 0 ? this.general.get(generalOf(offset)) : undefined;
-    if (local === undefined) {
-      code.i32Const(0);
-      value();
+    const local = this.generalLocal(offset);
+    if (local < 0) code.i32Const(0);
+    else if (width === 8 || width === 16) {
+      code.get(local);
+      code.i64Const(~(maskOf(width) << ((offset & 7) * 8)));
+      code.op(op.i64And);
+    }
+  }
+
+  /** Behind that code. */
+  endSlot(offset: number, width: Width): void {
+    const { code } = this;
+    const local = this.generalLocal(offset);
+    if (local < 0) {
       storeRegister(code, offset, width, STATE + offset);
       return;
     }
-    if (width === 64) value();
-    else if (width === 32) {
-      value();
-      code.op(op.i64ExtendI32U);
-    } else this.insert(local, (offset & 7) * 8, width, value);
+    if (width === 32) code.op(op.i64ExtendI32U);
+    else if (width !== 64) this.insert((offset & 7) * 8, maskOf(width));
     code.set(local);
   }
 
-  private insert(local: number, shift: number, width: Width, value: () => void): void {
+  /** Adds the value on the stack to the rest of its register, below it. */
+  private insert(shift: number, mask: number): void {
     const { code } = this;
-    const mask = (width === 8 ? 0xff : 0xffff) << shift;
-    code.get(local);
-    code.i64Const(~mask);
-    code.op(op.i64And);
-    value();
-    code.i32Const(width === 8 ? 0xff : 0xffff);
+    code.i32Const(mask);
     code.op(op.i32And);
     if (shift) {
       code.i32Const(shift);
@@ -175,60 +216,67 @@ export class RegisterFile {
     code.op(op.i64Or);
   }
 
-  /** Pushes the local that holds one of the lazy flags' 64-bit fields; false when the region does not touch that. */
-  flagField(offset: number): boolean {
-    const local = this.flags.get(flagField(offset));
-    if (local === undefined) return false;
-    this.code.get(local);
-    return true;
+  /** Whether the region touches one of the lazy flags' 64-bit fields. */
+  hasFlag(offset: number): boolean {
+    return this.flagLocal(offset) >= 0;
+  }
+
+  /** Pushes a field of the lazy flags that the region touches. */
+  readFlag(offset: number): void {
+    this.code.get(this.flagLocal(offset));
   }
 
   readState(offset: number, width: Width, signed: boolean): void {
     const { code } = this;
-    const field = flagField(offset);
-    const local = field >= 0 ? this.flags.get(field) : undefined;
-    if (local === undefined) {
-      const register = offset >= GPR && offset < GPR + GENERAL_END ? this.general.get((offset - GPR) >> 3) : undefined;
-      if (register !== undefined) {
-        code.get(register);
-        this.narrow((offset - GPR) & 7, width);
-        return;
-      }
+    let local = this.flagLocal(offset);
+    if (local < 0) local = this.generalLocal(offset - GPR);
+    if (local < 0) {
       code.i32Const(0);
       loadOp(code, width, offset, signed);
       return;
     }
     code.get(local);
-    this.narrow(offset - FLAG_FIELDS[field]!, width);
+    this.narrow((offset - STATE) & 7, width);
   }
 
-  writeState(offset: number, bytes: number, wide: boolean, value: () => void): void {
+  /** In front of the code that pushes what is written to a field of the state. */
+  beginState(offset: number, bytes: number): void {
     const { code } = this;
-    const field = flagField(offset);
-    const local = field >= 0 ? this.flags.get(field) : undefined;
-    if (local === undefined) {
-      code.i32Const(0);
-      value();
+    const local = this.flagLocal(offset);
+    if (local < 0) code.i32Const(0);
+    else if (bytes !== 8) {
+      code.get(local);
+      const upper = (offset & 7) !== 0;
+      code.i64Const(upper ? -1 : 0, upper ? 0 : -1);
+      code.op(op.i64And);
+    }
+  }
+
+  /** Behind that code; `wide`: the value is an i64. */
+  endState(offset: number, bytes: number, wide: boolean): void {
+    const { code } = this;
+    const local = this.flagLocal(offset);
+    if (local < 0) {
       storeOp(code, bytes, offset, wide);
       return;
     }
-    if (bytes === 8) {
-      value();
-      code.set(local);
-      return;
+    if (bytes !== 8) {
+      if (!wide) code.op(op.i64ExtendI32U);
+      if ((offset & 7) !== 0) {
+        code.i64Const(32);
+        code.op(op.i64Shl);
+      }
+      code.op(op.i64Or);
     }
-    // F_AUX and F_PARITY are the halves of one field.
-    const upper = offset !== FLAG_FIELDS[field];
-    code.get(local);
-    code.i64Const(upper ? -1 : 0, upper ? 0 : -1);
-    code.op(op.i64And);
-    value();
-    if (!wide) code.op(op.i64ExtendI32U);
-    if (upper) {
-      code.i64Const(32);
-      code.op(op.i64Shl);
-    }
-    code.op(op.i64Or);
     code.set(local);
   }
+}
+
+/** Where what is held lies in memory. */
+function placeOf(held: number): number {
+  return held < GENERAL_REGISTERS ? GPR + held * 8 : FLAG_FIELDS[held - GENERAL_REGISTERS]!;
+}
+
+function maskOf(width: Width): number {
+  return width === 8 ? 0xff : 0xffff;
 }

@@ -16,6 +16,14 @@ export const REGION_TYPE: FunctionType = { parameters: [I32, I64, I32], results:
 export const PAGE_RIP = 1;
 export const TLB = 2;
 
+/** Pushes RIP of an offset relative to the page. */
+export function pageAddress(code: FunctionWriter, offset: number): void {
+  code.get(PAGE_RIP);
+  // A branch or an operand may reach a little further than 32 bits.
+  code.i64Const(offset | 0, Math.floor(offset / 2 ** 32));
+  code.op(op.i64Add);
+}
+
 /** What a region is known by from outside. */
 export interface RegionIdentity {
   /** Record of its first instruction. */

@@ -1,9 +1,13 @@
 /** The registers that GDB sees, in its order, and the target description that tells it so; everything derives from the rows. */
 import type { Processor } from '../cpu/processor.ts';
 import {
-  CR0, CR2, CR3, CR4, CR8, CS, DS, EFER, ES, FCS, FCW, FDP, FDS, FIP, FOP, FS, FSW, FTAGS, GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, MSR_KERNEL_GS_BASE, MSR_LSTAR,
+  CR0, CR2, CR3, CR4, CR4_ALLOWED, CR8, CS, DS, EFER, ES, FAULT, FCS, FCW, FDP, FDS, FIP, FOP, FS, FSW, FTAGS, GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, MSR_KERNEL_GS_BASE, MSR_LSTAR,
   MXCSR, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, SEG_SELECTOR, SS, TR, X87, XMM,
 } from '../cpu/layout.ts';
+import { isCanonical } from '../vmx/view.ts';
+
+/** What helpers return (core/cpu/assembly/status.ts). */
+const STATUS_FAULTED = 1;
 
 export type Architecture = 'amd64' | 'i386';
 
@@ -14,8 +18,13 @@ export interface RegisterRow {
   readonly type: string;
   readonly feature: string;
   read(cpu: Processor, bytes: Uint8Array): void;
-  /** False when the register cannot be changed from outside. */
-  write(cpu: Processor, bytes: Uint8Array): boolean;
+  /** False when the register cannot be changed from outside, or cannot hold the value. The vCPU is selected; `apic` is its own. */
+  write(cpu: Processor, bytes: Uint8Array, apic: TaskPriority): boolean;
+}
+
+/** What CR8 is a part of. */
+export interface TaskPriority {
+  writeCr8(value: number): void;
 }
 
 const CORE = 'org.gnu.gdb.i386.core';
@@ -99,14 +108,53 @@ const sse = (count: number): RegisterRow[] => [
 
 const base = (name: string, segment: number): RegisterRow => stored(name, 64, SEGMENTS + segment * SEGMENT_SIZE + SEG_BASE, SEGMENT_BASES, 'int64');
 
-/** For reading only: they belong to the mode that the processor is in. */
+type SystemWrite = (cpu: Processor, value: bigint, apic: TaskPriority) => boolean;
+
+/** Lets the processor change a register as the instruction would that does: with its checks, but without a fault. */
+const asInstruction = (helper: string, register: number): SystemWrite => (cpu, value) => {
+  const done = cpu.call(helper, register, value) !== STATUS_FAULTED;
+  cpu.view.setUint32(FAULT, 0, true);
+  return done;
+};
+
+/** The local APIC has the task priority, and gives it to the processor before each VM entry. */
+const writeCr8: SystemWrite = (cpu, value, apic) => {
+  if (!asInstruction('movToCr', 8)(cpu, value, apic)) return false;
+  apic.writeCr8(cpu.view.getUint32(CR8, true));
+  return true;
+};
+
+/** A linear address that the processor holds. */
+const asBase = (at: number): SystemWrite => ({ view }, value) => {
+  if (!isCanonical(value, view.getBigUint64(CR4_ALLOWED, true))) return false;
+  view.setBigUint64(at, value, true);
+  return true;
+};
+
+const asLimit = (at: number): SystemWrite => ({ view }, value) => {
+  if (value > 0xffffn) return false;
+  view.setUint32(at, Number(value), true);
+  return true;
+};
+
+/** What belongs to the mode that the processor is in. The register, where it is, and how it changes. */
+const SYSTEM_ROWS: readonly (readonly [name: string, at: number, write: SystemWrite])[] = [
+  ...([[0, CR0], [2, CR2], [3, CR3], [4, CR4]] as const).map(([number, at]) => [`cr${number}`, at, asInstruction('movToCr', number)] as const),
+  ['cr8', CR8, writeCr8],
+  ...([['efer', EFER, 0xc0000080], ['k_gs_base', MSR_KERNEL_GS_BASE, 0xc0000102], ['lstar', MSR_LSTAR, 0xc0000082]] as const).map(([name, at, index]) => [name, at, asInstruction('writeMsr', index)] as const),
+  ...([['gdt_base', GDTR_BASE], ['idt_base', IDTR_BASE], ['tr_base', SEGMENTS + TR * SEGMENT_SIZE + SEG_BASE]] as const).map(([name, at]) => [name, at, asBase(at)] as const),
+];
+const LIMIT_ROWS: typeof SYSTEM_ROWS = [['gdt_limit', GDTR_LIMIT, asLimit(GDTR_LIMIT)], ['idt_limit', IDTR_LIMIT, asLimit(IDTR_LIMIT)]];
+
 const system = (bits: 32 | 64): RegisterRow[] => {
-  const rows: readonly (readonly [string, number])[] = [
-    ['cr0', CR0], ['cr2', CR2], ['cr3', CR3], ['cr4', CR4], ['cr8', CR8], ['efer', EFER], ['k_gs_base', MSR_KERNEL_GS_BASE], ['lstar', MSR_LSTAR], ['gdt_base', GDTR_BASE],
-    ['idt_base', IDTR_BASE], ['tr_base', SEGMENTS + TR * SEGMENT_SIZE + SEG_BASE],
-  ];
-  const limits: readonly (readonly [string, number])[] = [['gdt_limit', GDTR_LIMIT], ['idt_limit', IDTR_LIMIT]];
-  return [...rows.map(([name, at]) => stored(name, bits, at, SYSTEM, `int${bits}`, false)), ...limits.map(([name, at]) => stored(name, 32, at, SYSTEM, 'int32', false))];
+  const row = (width: 32 | 64) => ([name, at, write]: (typeof SYSTEM_ROWS)[number]): RegisterRow => ({
+    ...stored(name, width, at, SYSTEM),
+    write: (cpu, bytes, apic) => {
+      const value = new DataView(bytes.buffer, bytes.byteOffset);
+      return write(cpu, width === 64 ? value.getBigUint64(0, true) : BigInt(value.getUint32(0, true)), apic);
+    },
+  });
+  return [...SYSTEM_ROWS.map(row(bits)), ...LIMIT_ROWS.map(row(32))];
 };
 
 function general(architecture: Architecture): RegisterRow[] {

@@ -11,7 +11,7 @@ import { PACKET_BYTES } from './frames.ts';
 import { monitorCommand } from './monitor.ts';
 import type { InspectedBoard } from '../inspect/inspect.ts';
 import { REGISTER_SETS, targetDescription } from './registers.ts';
-import type { Architecture } from './registers.ts';
+import type { Architecture, TaskPriority } from './registers.ts';
 
 /** What the target may do with its machine besides looking at the processor. */
 export interface DebuggedMachine {
@@ -131,7 +131,7 @@ export class GdbTarget {
   private setPointer(address: bigint): void {
     const bytes = new Uint8Array(8);
     new DataView(bytes.buffer).setBigUint64(0, address, true);
-    REGISTER_SETS.amd64.find(({ name }) => name === 'rip')?.write(this.cpu, bytes);
+    REGISTER_SETS.amd64.find(({ name }) => name === 'rip')?.write(this.cpu, bytes, this.apic);
   }
 
   private verbose(text: string): Reply {
@@ -182,6 +182,10 @@ export class GdbTarget {
 
   // ---- registers ----------------------------------------------------------------------------------------------------------------
 
+  private get apic(): TaskPriority {
+    return this.machine.board.interrupts.localApics[this.thread]!;
+  }
+
   private readRegisters(): string {
     return REGISTER_SETS[this.architecture].map((row) => hexOf(this.bytesOf(row))).join('');
   }
@@ -199,7 +203,7 @@ export class GdbTarget {
     for (const row of REGISTER_SETS[this.architecture]) {
       const size = row.bits / 8;
       if (at + size > bytes.length) break;
-      row.write(this.cpu, bytes.subarray(at, at + size));
+      row.write(this.cpu, bytes.subarray(at, at + size), this.apic);
       at += size;
     }
     return OK;
@@ -214,7 +218,7 @@ export class GdbTarget {
     const [number = '', value = ''] = text.split('=');
     const row = REGISTER_SETS[this.architecture][Number(parseHex(number) ?? -1n)];
     const bytes = parseBytes(value);
-    return row && bytes?.length === row.bits / 8 && row.write(this.cpu, bytes) ? OK : BAD_PACKET;
+    return row && bytes?.length === row.bits / 8 && row.write(this.cpu, bytes, this.apic) ? OK : BAD_PACKET;
   }
 
   // ---- memory -------------------------------------------------------------------------------------------------------------------

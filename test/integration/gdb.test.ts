@@ -94,6 +94,21 @@ describe('GDB and a Debian kernel on two vCPUs', () => {
     expect(said).toContain('Cannot access memory at address 0x123456789abc');
   }, TEST_MS);
 
+  it('writes control registers, which the guest goes on with', async () => {
+    const said = await runGdb([
+      connect(), 'set $old = $cr0', 'set $cr0 = $cr0 & ~0x10000', 'printf "WP %d\\n", ($cr0 >> 16) & 1', 'set $cr0 = $old', 'printf "WP %d\\n", ($cr0 >> 16) & 1',
+      'set $cr2 = 0x123456', 'printf "CR2 %lx\\n", $cr2', 'set $cr0 = 0x80000000', 'printf "SAME %d\\n", $cr0 == $old',
+      // Through tables that map nothing the kernel's code cannot be seen.
+      'set $tables = $cr3', 'monitor physical on', 'set *(unsigned long *) 0x1ff8 = 0', 'monitor physical off', 'set $cr3 = 0x1000', `x/gx 0x${KERNEL_TEXT}`, 'set $cr3 = $tables', `x/gx 0x${KERNEL_TEXT}`, 'detach',
+    ]);
+    expect(said).toMatch(/WP 0\nWP 1\nCR2 123456\n/);
+    expect(said).toContain('Could not write register');
+    expect(said).toContain('SAME 1');
+    expect(said).toContain(`Cannot access memory at address 0x${KERNEL_TEXT}`);
+    expect(said).toMatch(new RegExp(`0x${KERNEL_TEXT}.*:\\s+0x`));
+    expect(await shell.ask('echo as before')).toBe('as before\n');
+  }, TEST_MS);
+
   it('interrupts a guest that runs, and lets it go on when the connection is lost', async () => {
     const said = await runGdb([connect(), 'echo GOING\\n', 'continue', 'info registers rip'], 'GOING');
     expect(said).toContain('SIGINT');

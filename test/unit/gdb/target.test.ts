@@ -95,6 +95,29 @@ describe('a machine as GDB sees it', () => {
     expect(ask(`m${CODE.toString(16)},2`)).toBe('90f4');
   });
 
+  it('writes control registers as the guest would, and refuses what they cannot hold', async () => {
+    const { ask, go } = await held();
+    ask('qSupported');
+    const names = [...(ask('qXfer:features:read:target.xml:0,4000') ?? '').matchAll(/<reg name="(\w+)"/g)].map(([, name]) => name);
+    const number = (name: string): string => names.indexOf(name).toString(16);
+    const wide = (value: bigint): string => Buffer.from(BigUint64Array.of(value).buffer).toString('hex');
+    const set = (name: string, value: bigint): string | null => ask(`P${number(name)}=${wide(value)}`);
+    const get = (name: string): bigint => Buffer.from(ask(`p${number(name)}`) ?? '', 'hex').readBigUInt64LE();
+    const cr0 = get('cr0');
+    for (const [name, value] of [['cr0', cr0 | 0x10000n], ['cr2', 0x1234n], ['cr3', 0x5000n], ['cr4', 0x20n], ['cr8', 7n], ['efer', 0x101n], ['lstar', 0xffff800000001000n], ['gdt_base', 0x7000n]] as const) {
+      expect([name, set(name, value), get(name)]).toEqual([name, 'OK', value]);
+    }
+    // Reserved bits, PG without PE, priorities above 15, addresses that are not canonical, long mode as PG is set, limits of more than 16 bits.
+    for (const [name, value] of [['cr0', 1n << 32n], ['cr0', 0x80000000n], ['cr4', 1n << 40n], ['cr8', 16n], ['lstar', 1n << 63n], ['idt_base', 1n << 63n], ['efer', 0x2n]] as const) {
+      const before = get(name);
+      expect([name, set(name, value), get(name)]).toEqual([name, 'E01', before]);
+    }
+    expect(ask(`P${number('gdt_limit')}=${little(0x10000)}`)).toBe('E01');
+    // No fault of a refused write is left behind, and the task priority is the local APIC's.
+    go('s');
+    expect([get('rip'), get('cr8')]).toEqual([BigInt(CODE + 5), 7n]);
+  });
+
   it('refuses memory that is a device or is not there', async () => {
     const { ask } = await heldAs386();
     expect([ask('mfee00000,4'), ask('m1000000,4'), ask('Mfee00000,1:00')]).toEqual(['E0e', 'E0e', 'E0e']);

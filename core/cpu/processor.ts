@@ -5,16 +5,19 @@
  * `enter` is VM entry: it runs the guest until a VM exit and returns the SDM's basic exit reason; the exit's qualification and the
  * rest are in the state (core/cpu/layout.ts).
  */
+import './v8Flags.ts';
 import { randomBytes } from 'node:crypto';
-import { setFlagsFromString } from 'node:v8';
 import { COLD_LIMIT, InterpreterCode } from './interpreter/code.ts';
 import { HOT_NUMBERS, pairName } from './interpreter/pairs.ts';
-import { RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_STEP, RUN_SYNC } from './interpreter/runLoop.ts';
 import type { PrebuiltCode } from './interpreter/prebuilt.ts';
 import { DebugUnit } from './debug.ts';
 import type { DebuggedProcessor } from './debug.ts';
+import { VmEntry, STATUS_EXIT, STATUS_OK, injectionPending, linearRip } from './entry.ts';
+import type { FrequentHelpers } from './entry.ts';
 import { EntryBudget } from './entryBudget.ts';
 import { JitManager } from './jit/manager.ts';
+import { helperImports } from './host.ts';
+import type { InstructionHost, ProcessorHost } from './host.ts';
 import { helperSignatures } from './helpers.ts';
 import type { HelperSignatures } from './helpers.ts';
 import { Translator } from './translator.ts';
@@ -24,68 +27,11 @@ import { RootEpt } from '../vmm/rootEpt.ts';
 import type { PageKind } from '../vmm/rootEpt.ts';
 import { instructionInformation } from '../vmx/information.ts';
 import {
-  ACTIVITY, ARGUMENTS, BUDGET, CODE_PAGE_RIP, CODE_SIZE, CR4_ALLOWED, CR8, CS, EFER_ALLOWED, ENTRY_INTR_INFO, EXIT_DEBUGGER, EXIT_LENGTH, EXIT_OWED, EXIT_REASON,
-  FAULT, HISTORY_WRITTEN, INIT_BLOCKED, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW, NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_MMIO, PAGE_RAM,
-  RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, REGION_ENTRY, RIP, ROOT_EPT, ROOT_EPT_POINTER, ROOT_PREEMPTION_TIMER, ROOT_PRIMARY, ROM_BASE, ROM_GPA, ROOT_CR8, RUNNING_VCPU, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STATE, STEP_REASON, TIME_UP,
-  VCPU_LIMIT, VCPU_STATES, VCPU_STATE_SIZE, XCR0_ALLOWED, PHYS_RESERVED, WINDOW_EMPTY, WINDOW_ROOT,
+  CR4_ALLOWED, CR8, EFER_ALLOWED, ENTRY_INTR_INFO, EXIT_REASON, HISTORY_WRITTEN, INSTRUCTIONS, INTERRUPT_WINDOW, NEXT_RIP, NMI_WINDOW,
+  NON_ROOT, PAGE_CODE, PAGE_HISTORY, PAGE_MMIO, PAGE_RAM, PHYS_RESERVED, RAM_BASE, RAM_SIZE, REGION_CHECKS, REGION_CHECKS_SIZE, RIP, ROM_BASE, ROM_GPA,
+  ROOT_CR8, ROOT_EPT, ROOT_EPT_POINTER, ROOT_PRIMARY, RUNNING_VCPU, STATE, TIME_UP, VCPU_LIMIT, VCPU_STATES, VCPU_STATE_SIZE, WINDOW_EMPTY, WINDOW_ROOT,
+  XCR0_ALLOWED,
 } from './layout.ts';
-
-/**
- * Must be set before anything is compiled. Branch hints, off by default in this V8, lay look-aside misses out of the way. The code here is
- * made for speed already, so that changing its loops costs compile time alone; and nothing in it recurses. (Inlining is
- * switched off in core/machine/processSettings.ts.) TypeScript is optimised later than by default, which is soon for a program that runs for seconds: a
- * guest's boot is over by then.
- */
-for (const flag of [
-  'experimental-wasm-branch-hinting', 'no-wasm-loop-unrolling', 'no-wasm-loop-peeling', 'no-wasm-stack-checks', 'invocation-count-for-maglev=1200',
-  'invocation-count-for-turbofan=100000',
-]) {
-  setFlagsFromString(`--${flag}`);
-}
-
-/** Basic exit reasons that this processor raises. @sdm 3D appendix C */
-export const exitReason = {
-  externalInterrupt: 1, tripleFault: 2, interruptWindow: 7, nmiWindow: 8, cpuid: 10, hlt: 12, invlpg: 14, vmcall: 18, controlRegister: 28, io: 30, rdmsr: 31, wrmsr: 32,
-  mwait: 36, pause: 40, eptViolation: 48, preemptionTimer: 52,
-} as const;
-
-/** What the processor asks of root mode while an instruction waits for its data. */
-export interface ProcessorHost {
-  mmioRead(gpaLow: number, gpaHigh: number, size: number): number;
-  /** Upper half of the last 8-byte read. */
-  mmioReadHigh(): number;
-  mmioWrite(gpaLow: number, gpaHigh: number, size: number, low: number, high: number): void;
-  portRead(port: number, size: number): number;
-  portWrite(port: number, size: number, value: number): void;
-  /** Time-stamp counter before the VMCS offset. */
-  timestamp(): number;
-  random(): number;
-  /** Runs work that takes no time of the guest's: decoding, compiling. */
-  aside?<T>(work: () => T): T;
-  /** While exits are traced: a nested guest has left for its hypervisor, or goes on. */
-  nestedSwitch?(left: boolean): void;
-  /** Fetches a page (gpa >> 12) that root mode's EPT withholds. */
-  fetchPage?(page: number): void;
-  /** Keeps the content of a page that is HISTORY_PENDING before it is written, and makes it HISTORY_WRITTEN. */
-  preservePage?(page: number): void;
-  /** For processors with VMX. */
-  readonly vmx?: VmxHost;
-}
-
-/** What VM entries and exits of a hypervisor inside the machine ask of root mode. */
-export interface VmxHost {
-  /** Reads an MSR that root mode keeps; null for #GP(0). */
-  msrRead(index: number): readonly [low: number, high: number] | null;
-  /** False asks for #GP(0). */
-  msrWrite(index: number, low: number, high: number): boolean;
-  /** VMCALL; false when the guest sees no hypervisor to call. */
-  hypercall(): boolean;
-  /** Runs groups of VM-entry checks on the current VMCS (core/vmx/entry.ts). */
-  entryChecks(groups: number): number;
-}
-
-/** VM-instruction error of a VM entry that fails its first checks. */
-const INVALID_CONTROLS = 7;
 
 /** An instruction form, or a pair of them, and how often it ran. */
 export interface ExecutedForm {
@@ -96,15 +42,11 @@ export interface ExecutedForm {
 interface HelperExports {
   readonly [name: string]: WebAssembly.ExportValue;
 }
-type FrequentHelpers = Readonly<Record<'endInstruction' | 'injectEvent' | 'interruptible' | 'nmiBlocked', () => number>>;
 type HelperFunction = (...args: (number | bigint)[]) => number;
 
 /** Root mode's controls for windows. */
 const WINDOWS = PRIMARY_INTERRUPT_WINDOW | PRIMARY_NMI_WINDOW;
 
-/** What helpers return (core/cpu/assembly/status.ts). */
-const STATUS_OK = 0;
-const STATUS_EXIT = 3;
 /** Entries of the function table: forms, and regions. */
 const TABLE_SIZE = 65536;
 const HIGH_PAGES = (RAM_BASE >>> 16) + 1;
@@ -143,18 +85,15 @@ export class Processor {
   readonly helpers: HelperExports;
   /** The same, for what is called at every VM entry or exit: `call` looks a name up each time. */
   private readonly frequent: FrequentHelpers;
-  /** Called for every sample. */
-  private readonly sampleAddress: (delta: number) => number;
   readonly signatures: HelperSignatures;
   private readonly interpreter: InterpreterCode;
   readonly jit: JitManager | null = null;
   readonly debug: DebugUnit;
-  private observer: (() => void) | null = null;
   /** Which guest-physical pages are mapped, and how. */
   readonly ept: RootEpt;
   readonly vcpus: number;
   readonly exact: boolean;
-  private readonly budget: EntryBudget;
+  private readonly entry: VmEntry;
   /** The count of instructions at the VM entry that is under way; null: none is. */
   private enteredAt: number | null = null;
 
@@ -171,34 +110,19 @@ export class Processor {
     const aside = <T>(work: () => T): T => (host.aside ? host.aside(work) : work());
     const instance = new WebAssembly.Instance(options.helpers, {
       env: { memory: this.memory },
-      host: {
-        mmioRead: (low: number, high: number, size: number) => host.mmioRead(low >>> 0, high >>> 0, size),
-        mmioReadHigh: () => host.mmioReadHigh(),
-        mmioWrite: (low: number, high: number, size: number, valueLow: number, valueHigh: number) => host.mmioWrite(low >>> 0, high >>> 0, size, valueLow >>> 0, valueHigh >>> 0),
-        portRead: (port: number, size: number) => host.portRead(port, size),
-        portWrite: (port: number, size: number, value: number) => host.portWrite(port, size, value >>> 0),
-        timestamp: () => host.timestamp(),
-        random: () => host.random(),
-        nestedSwitch: (left: number) => host.nestedSwitch?.(left !== 0),
-        fetchPage: (page: number) => host.fetchPage?.(page >>> 0),
-        preservePage: (page: number) => host.preservePage?.(page >>> 0),
-        msrRead: (index: number) => this.readRootMsr(host.vmx, index >>> 0),
-        msrWrite: (index: number, low: number, high: number) => (host.vmx?.msrWrite(index >>> 0, low >>> 0, high >>> 0) ? 1 : 0),
-        hypercall: () => (host.vmx?.hypercall() === true ? 1 : 0),
-        vmEntryChecks: (groups: number) => host.vmx?.entryChecks(groups) ?? INVALID_CONTROLS,
-        instructionInformation: () => this.describeOperands(),
-        instructionLength: () => this.translator.instructionAtRip()?.length ?? 0,
-        stackOperand: () => (this.translator.stackOperand() ? 1 : 0),
-        decode: (gpa: number, descriptor: number) => aside(() => {
-          const record = this.translator.decode(gpa >>> 0, descriptor >>> 0);
-          if (record !== 0 && descriptor !== 0 && options.jit === 'always') this.jit?.compile(gpa >>> 0);
+      host: helperImports(this.view, host, {
+        operands: () => this.describeOperands(),
+        length: () => this.translator.instructionAtRip()?.length ?? 0,
+        onStack: () => this.translator.stackOperand(),
+        decode: (gpa, descriptor) => aside(() => {
+          const record = this.translator.decode(gpa, descriptor);
+          if (record !== 0 && descriptor !== 0 && options.jit === 'always') this.jit?.compile(gpa);
           return record;
         }),
-      },
+      }),
     });
     this.helpers = instance.exports;
     this.frequent = instance.exports as unknown as FrequentHelpers;
-    this.sampleAddress = instance.exports['sampleAddress'] as (delta: number) => number;
     const profile = options.profile === true;
     this.interpreter = new InterpreterCode({
       memory: this.memory, table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, profile,
@@ -217,8 +141,12 @@ export class Processor {
       });
     }
     this.exact = options.exact === true;
-    this.budget = new EntryBudget(this.view, this.jit !== null, this.exact);
     this.debug = new DebugUnit(debugged(this));
+    this.entry = new VmEntry({
+      view: this.view, interpreter: this.interpreter, translator: this.translator, jit: this.jit, debug: this.debug, exact: this.exact, frequent: this.frequent,
+      budget: new EntryBudget(this.view, this.jit !== null, this.exact), sampleAddress: instance.exports['sampleAddress'] as (delta: number) => number,
+      call: (name, ...args) => this.call(name, ...args),
+    });
     this.view.setUint32(RAM_SIZE, options.ramBytes, true);
     this.nameEmptyWindow();
     this.vcpus = options.vcpus ?? 1;
@@ -235,8 +163,7 @@ export class Processor {
 
   /** Calls somebody as often as can be, between instructions: wherever the interpreter jumps and a region ends. */
   observe(observer: (() => void) | null): void {
-    this.observer = observer;
-    this.budget.most = observer ? 1 : Infinity;
+    this.entry.observe(observer);
   }
 
   /** The vCPU that everything here is about, from 0. */
@@ -270,20 +197,10 @@ export class Processor {
     this.view.setBigUint64(WINDOW_EMPTY, BigInt.asUintN(64, -((1n << 62n) | (BigInt.asUintN(48, randomBytes(8).readBigUInt64LE()) << 12n))), true);
   }
 
-  private readRootMsr(host: VmxHost | undefined, index: number): number {
-    const value = host?.msrRead(index);
-    if (!value) return 0;
-    this.view.setUint32(ARGUMENTS, value[0], true);
-    this.view.setUint32(ARGUMENTS + 4, value[1], true);
-    return 1;
-  }
-
-  /** VM-exit instruction information of the instruction at RIP; its displacement goes to ARGUMENTS. */
-  private describeOperands(): number {
+  /** VM-exit instruction information of the instruction at RIP. */
+  private describeOperands(): ReturnType<InstructionHost['operands']> {
     const decoded = this.translator.instructionAtRip();
-    const operands = decoded ? instructionInformation(decoded, this.view.getBigUint64(RIP, true)) : { information: 0, displacement: 0n };
-    this.view.setBigUint64(ARGUMENTS, operands.displacement, true);
-    return operands.information;
+    return decoded ? instructionInformation(decoded, this.view.getBigUint64(RIP, true)) : { information: 0, displacement: 0n };
   }
 
   /** Calls a helper by name. */
@@ -323,9 +240,7 @@ export class Processor {
 
   /** Linear address of the next instruction. */
   get linearRip(): bigint {
-    const rip = this.view.getBigUint64(RIP, true);
-    if (this.view.getUint32(CODE_SIZE, true) === 2) return rip;
-    return (rip + this.view.getBigUint64(SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE, true)) & 0xffffffffn;
+    return linearRip(this.view);
   }
 
   /** Whether an external interrupt can be taken now, by the guest or by the hypervisor inside it. */
@@ -360,9 +275,7 @@ export class Processor {
 
   /** Carries out an exit of a nested guest to its hypervisor (a helper of core/cpu/assembly/vm-events.ts). True when there was one. */
   exitToHypervisor(helper: string, ...args: number[]): boolean {
-    const status = this.call(helper, ...args);
-    if (status === STATUS_EXIT) this.exitAfterSkip = true;
-    return status !== STATUS_OK;
+    return this.entry.exitToHypervisor(helper, ...args);
   }
 
   /** Makes an event pending for the next VM entry (VM-entry interruption information without error code). */
@@ -371,7 +284,7 @@ export class Processor {
   }
 
   get injectionPending(): boolean {
-    return (this.view.getUint32(ENTRY_INTR_INFO, true) & 0x80000000) !== 0;
+    return injectionPending(this.view);
   }
 
   /**
@@ -382,72 +295,10 @@ export class Processor {
   enter(budget: number): number {
     this.enteredAt = this.instructions;
     try {
-      return this.runEntry(budget);
+      return this.entry.run(budget);
     } finally {
       this.enteredAt = null;
     }
-  }
-
-  private runEntry(instructions: number): number {
-    const { view, debug, budget, exact } = this;
-    if (!this.exitAfterSkip && this.injectionPending && this.frequent.injectEvent() === STATUS_EXIT) return this.leave();
-    view.setUint32(ROOT_PREEMPTION_TIMER, instructions, true);
-    budget.begin(instructions);
-    for (;;) {
-      if (this.exitAfterSkip) {
-        this.exitAfterSkip = false;
-        return this.leave();
-      }
-      if (this.interpreter.full) this.forgetForms();
-      const long = view.getUint32(CODE_SIZE, true) === 2;
-      const alone = debug.active && debug.before(this.linearRip);
-      if (debug.stop) return EXIT_DEBUGGER;
-      const stepping = alone || view.getUint32(STEP_REASON, true) !== 0;
-      const ran = stepping ? this.step(long) : this.interpreter.run(long)(0);
-      const code = ran === RUN_STEP ? this.step(long) : ran;
-      this.observer?.();
-      if (code === RUN_EXIT) {
-        if (view.getUint32(EXIT_REASON, true) !== EXIT_DEBUGGER) return this.leave();
-        view.setUint32(FAULT, 0, true);
-        debug.again();
-        continue;
-      }
-      if (debug.active) debug.after();
-      if (debug.stop) return EXIT_DEBUGGER;
-      if ((code === RUN_BUDGET || code === RUN_REGION) && code === ran && !stepping) {
-        if (!budget.tail) this.sample(code);
-        if (!budget.next()) return exitReason.preemptionTimer;
-        if (exact) continue;
-      }
-      // A region has left one instruction to the interpreter: where that happens must not be seen.
-      if (exact && ran === RUN_STEP && view.getUint32(STEP_REASON, true) === 0) continue;
-      if (view.getUint32(INIT_BLOCKED, true) !== 0) return exitReason.preemptionTimer;
-      if (this.nonRoot && this.exitToHypervisor('boundary')) continue;
-      if (view.getUint32(ACTIVITY, true) !== 0) return exitReason.preemptionTimer;
-      // NMIs come before maskable interrupts. @sdm 3C 26.2
-      if (view.getUint32(NMI_WINDOW, true) & 1 && !this.nmiBlocked) return exitReason.nmiWindow;
-      if (view.getUint32(INTERRUPT_WINDOW, true) & 1 && this.interruptible) return exitReason.interruptWindow;
-      const cr8 = view.getUint32(CR8, true);
-      if (cr8 !== view.getUint32(ROOT_CR8, true)) {
-        view.setUint32(ROOT_CR8, cr8, true);
-        return exitReason.controlRegister;
-      }
-      if (view.getUint32(TIME_UP, true) !== 0) {
-        view.setUint32(TIME_UP, 0, true);
-        return exitReason.preemptionTimer;
-      }
-      if (view.getInt32(BUDGET, true) <= 0 && !budget.next()) return exitReason.preemptionTimer;
-    }
-  }
-
-  /** A part of the budget has run out: the JIT looks at what was running. */
-  private sample(code: number): void {
-    const { jit } = this;
-    if (!jit) return;
-    if (code === RUN_REGION) jit.sampleRegion(this.view.getUint32(REGION_ENTRY, true));
-    else jit.counters.samplesInterpreted++;
-    // What comes after a region counts too: a block between two regions would otherwise never be seen.
-    jit.sample(this.sampleAddress(0) >>> 0);
   }
 
   /** Root mode's own change of the task priority. */
@@ -456,68 +307,13 @@ export class Processor {
     this.view.setUint32(ROOT_CR8, value, true);
   }
 
-  private leave(): number {
-    const { view } = this;
-    view.setUint32(FAULT, 0, true);
-    view.setUint32(EXIT_LENGTH, view.getUint32(NEXT_RIP, true) - view.getUint32(RIP, true), true);
-    return view.getUint32(EXIT_REASON, true);
-  }
-
-  /** One instruction with all the checks of STEP_REASON: breakpoints before it, traps and the end of shadows after it. */
-  private step(long: boolean): number {
-    const { view } = this;
-    const remaining = view.getBigInt64(BUDGET, true);
-    if (this.call('beginStep') !== 0) return this.deliver();
-    const gpa = this.call('fetchAddress', 0) >>> 0;
-    let record = gpa === 0xffffffff ? 0 : this.translator.decodeStep(gpa);
-    if (this.interpreter.full) {
-      this.forgetForms();
-      record = this.translator.decodeStep(gpa);
-    }
-    if (record === 0) return this.deliver();
-    // `run` takes RIP of the page from the state: it starts in the middle of a page.
-    view.setBigUint64(CODE_PAGE_RIP, BigInt.asUintN(64, view.getBigUint64(RIP, true) - BigInt(gpa & 4095)), true);
-    const before = view.getBigUint64(INSTRUCTIONS, true);
-    // So that it comes back even when the instruction faults.
-    view.setBigInt64(BUDGET, 0n, true);
-    this.debug.setStepping(true);
-    const code = this.interpreter.run(long)(record);
-    this.debug.setStepping(false);
-    const done = view.getBigUint64(INSTRUCTIONS, true) !== before;
-    view.setBigInt64(BUDGET, remaining - 1n, true);
-    if (code === RUN_EXIT) return code;
-    // It delivers its own traps; 3 is a triple fault on the way.
-    if (this.call('endStep', done ? 1 : 0) === STATUS_EXIT) return RUN_EXIT;
-    return code;
-  }
-
-  private forgetForms(): void {
-    this.interpreter.forgetForms();
-    this.translator.forgetOperations();
-    if (this.jit) this.jit.evict();
-    else this.call('dropAllCode');
-  }
-
-  private deliver(): number {
-    return this.call('deliverPending') === STATUS_EXIT || this.call('endStep', 0) === STATUS_EXIT ? RUN_EXIT : RUN_SYNC;
-  }
-
-  /** An exit happened while root mode completed an instruction (a trap that could not be delivered): the next `enter` reports it. */
-  private get exitAfterSkip(): boolean {
-    return this.view.getUint32(EXIT_OWED, true) !== 0;
-  }
-
-  private set exitAfterSkip(owed: boolean) {
-    this.view.setUint32(EXIT_OWED, owed ? 1 : 0, true);
-  }
-
   /** Basic reason of an exit that the next `enter` reports before the guest runs; -1 for none. Part of a saved state. */
   get pendingExit(): number {
-    return this.exitAfterSkip ? this.view.getUint32(EXIT_REASON, true) : -1;
+    return this.entry.isOwed ? this.view.getUint32(EXIT_REASON, true) : -1;
   }
 
   set pendingExit(reason: number) {
-    this.exitAfterSkip = reason >= 0;
+    this.entry.isOwed = reason >= 0;
     if (reason >= 0) this.view.setUint32(EXIT_REASON, reason, true);
   }
 
@@ -530,7 +326,7 @@ export class Processor {
     view.setUint32(INSTRUCTIONS, instructions, true);
     if (instructions === 2 ** 32) view.setUint32(INSTRUCTIONS + 4, view.getUint32(INSTRUCTIONS + 4, true) + 1, true);
     const status = this.frequent.endInstruction();
-    this.exitAfterSkip = status === STATUS_EXIT;
+    this.entry.isOwed = status === STATUS_EXIT;
     return status === STATUS_OK;
   }
 
@@ -573,12 +369,12 @@ export class Processor {
   /** Raises #GP(0) at the instruction that exited. */
   generalProtection(): void {
     this.call('raiseError', 13, 0);
-    this.exitAfterSkip = this.call('deliverPending') === STATUS_EXIT;
+    this.entry.isOwed = this.call('deliverPending') === STATUS_EXIT;
   }
 
   /** The selected vCPU's state has been set anew, by INIT: forgets its translations and what root mode left unfinished. */
   restart(): void {
-    this.exitAfterSkip = false;
+    this.entry.isOwed = false;
     this.setCr8(this.view.getUint32(CR8, true));
     this.call('useBank', 0);
     this.call('flushBanks');
@@ -587,7 +383,7 @@ export class Processor {
 
   /** The selected vCPU's state has been set anew, and memory perhaps: forgets what root mode left unfinished, and all decoded code. */
   reset(): void {
-    this.exitAfterSkip = false;
+    this.entry.isOwed = false;
     this.view.setBigInt64(ROOT_CR8, 0n, true);
     this.nameEmptyWindow();
     // The count of changed translations begins anew.

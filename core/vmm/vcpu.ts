@@ -7,7 +7,7 @@ import { tscPerNs } from '../platform/clock.ts';
 import type { Timer } from '../platform/clock.ts';
 import type { Component } from '../platform/device.ts';
 import type { LocalApic } from '../platform/localApic.ts';
-import { exitReason } from '../cpu/processor.ts';
+import { exitReason } from '../cpu/host.ts';
 import type { Processor } from '../cpu/processor.ts';
 import { ACTIVITY, CR4, CR8, EFLAGS, FERR, FERR_ASSERTED, FERR_IGNORED, GPR, INIT_BLOCKED, NON_ROOT, VMX_OPERATION, XCR0 } from '../cpu/layout.ts';
 import type { CpuModel } from '../cpu/models.ts';

@@ -5,7 +5,8 @@
 import { Assembler } from '../../core/isa/assembler.ts';
 import type { CodeSize } from '../../core/isa/decoder.ts';
 import { findModel } from '../../core/cpu/models.ts';
-import { Processor, exitReason } from '../../core/cpu/processor.ts';
+import { exitReason } from '../../core/cpu/host.ts';
+import { Processor } from '../../core/cpu/processor.ts';
 import { resetProcessor } from '../../core/vmm/resetState.ts';
 import type { InitialVcpuState, SegmentState } from '../../core/boot/loader.ts';
 import * as L from '../../core/cpu/layout.ts';

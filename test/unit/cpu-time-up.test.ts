@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { exitReason } from '../../core/cpu/processor.ts';
+import { exitReason } from '../../core/cpu/host.ts';
 import { register as r } from '../../core/isa/registers.ts';
 import { CODE, Guest, TIERS } from '../helpers/guest-program.ts';
 

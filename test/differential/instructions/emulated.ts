@@ -3,7 +3,8 @@
  * an IDT whose handlers halt, so that the handler's address tells the vector.
  */
 import { helperBytes, compiled } from '../../helpers/cpu-wasm.ts';
-import { Processor, exitReason } from '../../../core/cpu/processor.ts';
+import { exitReason } from '../../../core/cpu/host.ts';
+import { Processor } from '../../../core/cpu/processor.ts';
 import { ReferenceProcessor } from '../../../core/cpu/reference.ts';
 import * as L from '../../../core/cpu/layout.ts';
 import type { Case, Outcome } from './layout.ts';

@@ -16,7 +16,7 @@ import { Rtc, shutdownCode } from '../platform/rtc.ts';
 import { StateError } from '../platform/state.ts';
 import { TestDevice } from '../devices/testDevice.ts';
 import { Uart16550, comPorts } from '../devices/uart16550.ts';
-import type { LineSettings, ModemLines } from '../devices/uart16550.ts';
+import type { ModemLines } from '../devices/uart16550.ts';
 import { applyWrites } from '../boot/loader.ts';
 import { residentBios, residentCode } from '../boot/residentBios.ts';
 import { buildAcpiImage, buildAcpiTables, facsAddress, wakingVectorOffset } from '../platform/acpi/tables.ts';
@@ -26,9 +26,6 @@ import { resetVector, wakingState } from '../boot/entryState.ts';
 import { buildSmbios } from '../platform/smbios.ts';
 import { Edu } from '../devices/edu.ts';
 import { PciTestDevice } from '../devices/pciTestDevice.ts';
-import { PciUart } from '../devices/pciUart.ts';
-import { HostIommu } from '../passthrough/hostIommu.ts';
-import { Isolation } from '../passthrough/isolation.ts';
 import { FaultLog } from '../vtd/faultLog.ts';
 import { GuestMemory } from '../vtd/guestMemory.ts';
 import { Vga } from '../devices/vga/vga.ts';
@@ -39,69 +36,25 @@ import { dmarBody } from '../vtd/dmar.ts';
 import { vtdDefaults } from '../vtd/capabilities.ts';
 import { conventionalEnd, ecamWindow, memoryMap, oneMegabyte, pciLegacyIrqs, pciMemoryWindows, pciPorts, usbFirmwareArea } from '../platform/memoryLayout.ts';
 import { loadImage } from '../boot/image.ts';
+import { AssignedFunctions } from './assignedFunctions.ts';
 import { HotPlugSlots } from './hotPlugSlots.ts';
+import type { PcConfig } from './pcConfig.ts';
 import type { AcpiOptions } from '../platform/acpi/tables.ts';
-import type { FirmwareImage, PageKinds } from './firmware.ts';
+import type { FirmwareImage } from './firmware.ts';
 import type { Display } from '../devices/vga/display.ts';
-import type { VgaOptions } from '../devices/vga/adapter.ts';
 import { Drives } from './drives.ts';
 import type { VirtioBalloon } from '../devices/virtio/balloon.ts';
 import type { Flash } from '../devices/flash.ts';
-import type { AssignedDevice } from '../contract/device.ts';
+import type { Isolation } from '../passthrough/isolation.ts';
 import type { PciFunction } from '../platform/pci/function.ts';
 import type { BootImages } from '../boot/image.ts';
 import type { Component, Device } from '../platform/device.ts';
 import type { BootPlan, FrameBuffer, InitialVcpuState, LoadedImage } from '../boot/loader.ts';
-import type { CardDescription, MachineDevices, MachineInputs } from './devices.ts';
+import type { CardDescription, MachineInputs } from './devices.ts';
 import type { MachineUsb } from './usb.ts';
 import type { MachineExit } from './types.ts';
 import { ioApicId } from '../platform/topology.ts';
-import type { Topology } from '../platform/topology.ts';
 import type { VirtualClock } from '../platform/clock.ts';
-
-export interface PcConfig {
-  /** Guest RAM from guest-physical address 0; a multiple of 1 MiB, at most 3 GiB. */
-  readonly memory: Uint8Array;
-  readonly topology: Topology;
-  readonly clock: VirtualClock;
-  /** MAXPHYADDR of the processor model: bounds the local APIC's base. */
-  readonly physicalAddressBits: number;
-  /** What the real-time clock shows at power-on: milliseconds since 1970, UTC. */
-  readonly wallMs: number;
-  readonly keyboard: boolean;
-  /** A VGA, of a virtio GPU or alone; absent: none. */
-  readonly display?: Pick<VgaOptions, 'rom' | 'map'> & { readonly kind: 'vga' | 'virtio' };
-  /** What starts at the reset vector; absent: images are booted directly, and the machine starts as firmware leaves it. */
-  readonly firmware?: FirmwareImage;
-  /** The memory that ends at 4 GiB: for firmware, or what is left of it. */
-  readonly rom?: Uint8Array;
-  /** Changes what guest-physical pages are. */
-  readonly pageKinds?: PageKinds;
-  /** What firmware says on its debug port. */
-  readonly firmwareDebug?: (byte: number) => void;
-  /** The device of test programs (core/devices/testDevice.ts). */
-  readonly testDevices?: boolean;
-  /** The guest has a remapping unit of its own. */
-  readonly iommu?: boolean;
-  /** Software tells that unit of every entry: a hypervisor's unit wants it. */
-  readonly cachingMode?: boolean;
-  /** Told before a device changes RAM: the processor may hold code from there. */
-  readonly codeWritten?: (address: number, size: number) => void;
-  /** Told before a device reads RAM. */
-  readonly memoryRead?: (address: number, size: number) => void;
-  /** Devices besides the chipset, in the slots from 2 on. */
-  readonly devices?: MachineDevices;
-  /** Resources of the host that are functions of this machine. */
-  readonly assigned?: readonly AssignedDevice[];
-  /** So many slots at the least. */
-  readonly slots?: number;
-  /** Told when the guest has let the card of a hot-plug slot go. */
-  readonly onRelease?: (slot: number) => void;
-  /** Takes what the guest sent to a serial port: COM1 to COM4, then one for each assigned device. */
-  readonly serialOutput: (port: number, bytes: Uint8Array) => void;
-  /** Told how the guest has set the line of an assigned serial port. */
-  readonly lineSettings?: (port: number, settings: LineSettings) => void;
-}
 
 const demonstratorPlace = deviceFunction(30, 0);
 const testPlace = deviceFunction(29, 0);
@@ -122,11 +75,7 @@ export class Pc {
   readonly chipsetMemory: DmaPort;
   /** COM1 to COM4, then those of assigned serial ports at the place of their device. */
   readonly uarts: readonly Uart16550[];
-  private readonly assignedUarts = new Map<number, { readonly fn: PciFunction; readonly uart: Uart16550 }>();
-  /** Assigned devices by their functions. */
-  private readonly assigned = new Map<PciFunction, string>();
-  /** The way of assigned devices' requests, where there are any. */
-  isolation: Isolation | null = null;
+  private readonly assigned: AssignedFunctions;
   readonly rtc: Rtc;
   readonly power: AcpiPm;
   readonly keyboard: KeyboardController;
@@ -201,16 +150,17 @@ export class Pc {
     if (config.testDevices) this.plugDemonstrator();
     this.usb = config.devices?.usb ?? null;
     config.devices?.functions.forEach((fn, index) => this.pci.plug(deviceFunction(firstDevice + index, 0), fn));
+    this.assigned = new AssignedFunctions({ config, clock: this.clock, pci: this.pci, dma: this.dma, faultLog: this.faultLog });
     const { assigned = [] } = config;
     const cards = new Map(config.devices?.slots ?? []);
     assigned.forEach((device, index) => {
-      const fn = this.ownFunction(device, index);
+      const fn = this.assigned.make(device, index);
       if (fn !== null) cards.set(device.slot, fn);
     });
     this.slots = new HotPlugSlots(this.pci, cards, (slot, card) => this.released(slot, card), config.slots);
     this.vtd = config.iommu === true ? this.addRemapping() : null;
     this.dma.remapper = this.vtd;
-    for (const device of assigned) this.isolate(device);
+    for (const device of assigned) this.assigned.isolate(device, this.slots, this.vtd);
     this.dma.onMessage = (requester, address, data) => this.sendMessage(requester, address, data);
     const virtioVga = config.display?.kind === 'virtio' ? new VirtioVga({ clock: this.clock, ...config.display }) : null;
     this.gpu = virtioVga?.gpu ?? null;
@@ -346,7 +296,12 @@ export class Pc {
   /** Hands on what the guest has sent to its serial ports. Call after each slice: bytes then travel in batches. */
   flushOutput(): void {
     for (const uart of this.uarts) uart.flush();
-    for (const { uart } of this.assignedUarts.values()) uart.flush();
+    this.assigned.flushOutput();
+  }
+
+  /** The way of assigned devices' requests; null: there are none. */
+  get isolation(): Isolation | null {
+    return this.assigned.isolation;
   }
 
   get drives(): Drives {
@@ -364,13 +319,13 @@ export class Pc {
 
   /** The other end of an assigned serial port has set its modem lines. */
   setModemLines(port: number, lines: ModemLines): void {
-    this.assignedUarts.get(port)?.uart.setPeer(lines);
+    this.assigned.uart(port)?.setPeer(lines);
   }
 
   /** Offers received bytes to a serial port; returns how many it took. */
   serialInput(port: number, bytes: Uint8Array): number {
     const taken = this.config.devices?.paravirtual.serialInput(port, bytes) ?? null;
-    return taken ?? (this.uarts[port] ?? this.assignedUarts.get(port)?.uart)?.receive(bytes) ?? 0;
+    return taken ?? (this.uarts[port] ?? this.assigned.uart(port))?.receive(bytes) ?? 0;
   }
 
   powerButton(): void {
@@ -382,7 +337,7 @@ export class Pc {
     const { devices } = this.config;
     if (!devices) return;
     const assigned = description.kind === 'assigned' ? description.device : null;
-    const card = devices.card(description) ?? (description.kind === 'assigned' ? this.ownFunction(description.device, description.index) : null);
+    const card = devices.card(description) ?? (description.kind === 'assigned' ? this.assigned.make(description.device, description.index) : null);
     if (card === null) return;
     try {
       this.slots.plug(slot, card);
@@ -390,7 +345,7 @@ export class Pc {
       this.discard(card);
       throw error;
     }
-    if (assigned !== null) this.isolate(assigned);
+    if (assigned !== null) this.assigned.isolate(assigned, this.slots, this.vtd);
   }
 
   /** Asks the guest to let a slot's card go, or pulls it out. `onRelease` tells when it is out. @throws ContractError when the slot is empty */
@@ -404,10 +359,7 @@ export class Pc {
   /** A card is out: nothing of it is asked any more, and an assigned device's DMA reaches nothing. */
   private discard(card: PciFunction): void {
     this.config.devices?.discard(card);
-    const id = this.assigned.get(card);
-    this.assigned.delete(card);
-    if (id !== undefined) this.isolation?.release(id);
-    for (const [port, { fn }] of this.assignedUarts) if (fn === card) this.assignedUarts.delete(port);
+    this.assigned.release(card);
   }
 
   private released(slot: number, card: PciFunction): void {
@@ -445,37 +397,6 @@ export class Pc {
     this.pci.plug(demonstratorPlace, new Edu('edu', this.clock));
     this.pci.plug(testPlace, new PciTestDevice());
     this.interrupts.ioApicRequester = demonstratorPlace;
-  }
-
-  /** Puts a device that is in its slot behind the workstation's own remapping unit. */
-  private isolate(device: AssignedDevice): void {
-    this.isolation ??= this.createIsolation();
-    this.isolation.assign(() => this.slots.requester(device.slot), device);
-    const card = this.slots.card(device.slot);
-    if (card !== null) this.assigned.set(card, device.id);
-  }
-
-  private createIsolation(): Isolation {
-    const host = new HostIommu();
-    host.onFault = record => this.faultLog.add('host', record);
-    const isOwn = (source: number): boolean => {
-      const fn = this.pci.find(source >> 8, source & 0xff);
-      return fn !== undefined && !this.assigned.has(fn);
-    };
-    const isolation = new Isolation(host, this.config.memory.length, this.vtd, isOwn);
-    this.dma.remapper = isolation;
-    return isolation;
-  }
-
-  /** The function of an assigned device that has no part in the I/O thread; null for others. */
-  private ownFunction({ id, kind }: AssignedDevice, index: number): PciFunction | null {
-    if (kind === 'edu') return new Edu(`assigned ${id}`, this.clock);
-    if (kind !== 'serial') return null;
-    const port = comPorts.length + index;
-    const serial = new PciUart(`assigned ${id}`, this.clock, bytes => this.config.serialOutput(port, bytes));
-    serial.uart.onSettings = settings => this.config.lineSettings?.(port, settings);
-    this.assignedUarts.set(port, { fn: serial, uart: serial.uart });
-    return serial;
   }
 
   /** All interrupts of devices go through the unit from now on. */

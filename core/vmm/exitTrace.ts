@@ -2,7 +2,7 @@
  * What is kept of VM exits while somebody watches: sums and histograms by vCPU, level and reason, and a ring of the newest exits with the
  * state that the guest left behind. There is no trace, and no cost, while nobody does.
  */
-import { exitReason } from '../cpu/processor.ts';
+import { exitReason } from '../cpu/host.ts';
 import type { Processor } from '../cpu/processor.ts';
 import {
   CPL, CR0, CR3, CR4, EFER, EXIT_GPA, EXIT_INFO, EXIT_LENGTH, EXIT_LINEAR, EXIT_QUALIFICATION, GPR, IDT_VECTORING_INFO, RIP, ROOT_VMCS, VMCS,

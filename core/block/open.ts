@@ -5,8 +5,8 @@ import type { BlockDevice } from './blockDevice.ts';
 import { badImage } from './errors.ts';
 import { lockImage } from './lock.ts';
 import type { ImageLock } from './lock.ts';
-import { checkQcow2 } from './qcow2/check.ts';
-import { QCOW2_MAGIC, incompatible, readHeader } from './qcow2/header.ts';
+import { makeWritable } from './qcow2/check.ts';
+import { QCOW2_MAGIC, readHeader } from './qcow2/header.ts';
 import type { Qcow2Header } from './qcow2/header.ts';
 import { Qcow2Image } from './qcow2/image.ts';
 import { RawImage } from './raw.ts';
@@ -72,17 +72,9 @@ export async function recognise(storage: ImageStorage): Promise<ImageFormat> {
 }
 
 async function openQcow2(storage: ImageStorage, depth: number): Promise<BlockDevice> {
+  if (!storage.readOnly) await makeWritable(storage);
   const header = await readHeader(storage);
-  if (!storage.readOnly) await makeWritable(storage, header);
   return Qcow2Image.open(storage, await openBacking(storage.path, header, depth));
-}
-
-/** An image that was not closed has counts to mend first; one that is marked as corrupt is not written to. */
-async function makeWritable(storage: ImageStorage, { incompatibleFeatures }: Qcow2Header): Promise<void> {
-  if ((incompatibleFeatures & incompatible.corrupt) !== 0) {
-    throw badImage(storage.path, 'is marked as corrupt', 'Repair it with `vanderpool disk check --repair all`, or attach it read-only.');
-  }
-  if ((incompatibleFeatures & incompatible.dirty) !== 0) await checkQcow2(storage, 'all');
 }
 
 async function openBacking(path: string, { backingFile, backingFormat }: Qcow2Header, depth: number): Promise<BlockDevice | null> {

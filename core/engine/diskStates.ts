@@ -23,6 +23,8 @@ import type { DiskState, ImageStamp, SavedImage } from '../store/disks.ts';
 import type { Library } from '../store/library.ts';
 
 const LAYER_ENDING = '.layer';
+/** Before there are more of a disk they become maps. */
+const LAYERS_MANY = 8;
 
 /** A disk whose map changed. */
 export interface DiskMap {
@@ -99,6 +101,11 @@ export class DiskStates {
     const grown = { ...state, size: bytes, map: decodeDisk(state).resized(bytes).encode(), layers: [...state.layers, await this.#newLayer(vmId, bytes)] };
     this.#store.put(vmId, grown);
     return this.#machineState(vmId, grown);
+  }
+
+  /** Whether a VM's disks have so many layers that every access is slower for them. */
+  isTall(vm: Vm): boolean {
+    return this.#store.statesOf(vm.id).some(({ layers }) => layers.length >= LAYERS_MANY);
   }
 
   /** Whether a VM's disks are as large now as they are to be. */

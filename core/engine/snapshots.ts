@@ -137,7 +137,11 @@ export class Snapshots {
 
   /** Makes a disk larger, of a running VM at once; snapshots keep the size that it had. @param disk its place in the configuration @throws ContractError */
   growDisk(reference: string, disk: number, bytes: number): Promise<Vm> {
-    return this.#exclusively(reference, (vm) => this.#supervisor.cards.growDisk(vm.id, disk, bytes));
+    return this.#exclusively(reference, async (vm) => {
+      // Each growth leaves a layer: many of them become maps first.
+      if (vm.state !== 'suspended' && this.#disks.isTall(vm)) await this.#present(vm);
+      return this.#supervisor.cards.growDisk(vm.id, disk, bytes);
+    });
   }
 
   /** The process of a machine of the same configuration, which needs no new one. */

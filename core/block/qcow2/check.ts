@@ -25,6 +25,18 @@ const MESSAGES_MAXIMUM = 100;
 const CLUSTERS_MAXIMUM = 2 ** 28;
 const SNAPSHOTS_MAXIMUM = 65536;
 
+/**
+ * Before an image is written to: one that was not closed has counts to mend first.
+ * @throws ContractError `bad-image` when it is marked as corrupt
+ */
+export async function makeWritable(storage: ImageStorage): Promise<void> {
+  const { incompatibleFeatures } = await readHeader(storage);
+  if ((incompatibleFeatures & incompatible.corrupt) !== 0) {
+    throw badImage(storage.path, 'is marked as corrupt', 'Repair it with `vanderpool disk check --repair all`, or attach it read-only.');
+  }
+  if ((incompatibleFeatures & incompatible.dirty) !== 0) await checkQcow2(storage, 'all');
+}
+
 /** @throws ContractError `bad-image` when the header cannot be understood at all */
 export async function checkQcow2(storage: ImageStorage, repair: Repair): Promise<CheckReport> {
   const header = await readHeader(storage);

@@ -1,6 +1,7 @@
 /** New qcow2 images, and larger ones. */
 import { badImage } from '../errors.ts';
 import type { ImageStorage } from '../storage.ts';
+import { makeWritable } from './check.ts';
 import { TABLE_BYTES_MAXIMUM, V2_HEADER, V3_HEADER, compatible, encodeHeader, incompatible, readHeader } from './header.ts';
 import type { Compression, Qcow2Header } from './header.ts';
 import { Refcounts, writeRefcount } from './refcounts.ts';
@@ -55,6 +56,7 @@ function newHeader(options: Qcow2Options, cluster: number, at: { readonly l1Entr
 
 /** Makes the disk of an image that nobody has open larger. The header changes in one write, after everything it names. */
 export async function growQcow2(storage: ImageStorage, size: number): Promise<void> {
+  await makeWritable(storage);
   const header = await readHeader(storage);
   if (header.snapshots > 0) throw badImage(storage.path, 'has internal snapshots: its size cannot change', 'Convert it to a new image first.');
   const cluster = 2 ** header.clusterBits;

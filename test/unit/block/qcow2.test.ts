@@ -4,6 +4,7 @@ import { BlockError } from '../../../core/block/blockDevice.ts';
 import { checkQcow2 } from '../../../core/block/qcow2/check.ts';
 import { createQcow2, growQcow2, qcow2Defaults } from '../../../core/block/qcow2/create.ts';
 import type { Qcow2Options } from '../../../core/block/qcow2/create.ts';
+import { incompatible } from '../../../core/block/qcow2/header.ts';
 import { Qcow2Image } from '../../../core/block/qcow2/image.ts';
 import { RawImage } from '../../../core/block/raw.ts';
 import { ContractError } from '../../../core/contract/errors.ts';
@@ -133,6 +134,31 @@ describe('a qcow2 image', () => {
     expect(Buffer.compare(read, pattern(SIZE, 5))).toBe(0);
     await larger.close();
     await expectClean(storage);
+  });
+
+  it('grows only when its counts are right: they are mended when it was not closed, and it is left alone when it is marked as corrupt', async () => {
+    const storage = await made({ clusterBits: 9, lazyRefcounts: true });
+    const image = await Qcow2Image.open(storage, null);
+    await image.write(0, pattern(SIZE, 5));
+    await image.close();
+    // As a program leaves it that counts when it closes: marked, and what it wrote is not counted.
+    const uncounted = new MemoryStorage(storage.bytes);
+    const view = new DataView(uncounted.bytes.buffer);
+    const table = Number(view.getBigUint64(48));
+    for (let entry = table; entry < table + view.getUint32(56) * 512; entry += 8) {
+      const block = Number(view.getBigUint64(entry));
+      if (block !== 0) uncounted.bytes.fill(0, block + (entry === table ? 64 : 0), block + 512);
+    }
+    uncounted.bytes[79] = incompatible.dirty;
+    await growQcow2(uncounted, SIZE * 16);
+    const larger = await Qcow2Image.open(uncounted, null);
+    const read = new Uint8Array(SIZE);
+    await larger.read(0, read);
+    expect(Buffer.compare(read, pattern(SIZE, 5))).toBe(0);
+    await larger.close();
+    await expectClean(uncounted);
+    await storage.write(79, Uint8Array.of(incompatible.corrupt));
+    await expect(growQcow2(storage, SIZE * 16)).rejects.toThrow('is marked as corrupt');
   });
 
   it('overlapping accesses at once leave it consistent', async () => {

@@ -5,14 +5,20 @@ import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import type { BuildOptions } from 'esbuild';
 import { iconPng } from './packaging/icon.ts';
+import { STAMP_BYTES } from '../core/machine/entries.ts';
 import { newestSource, parts, root, staleParts } from './parts.mjs';
 
 const dist = join(root, 'dist');
 const LOCK_STALE_MS = 120_000;
 const CHUNK_KEPT_MS = 3_600_000;
+const STAMP_SECTION = 'build';
 
 /** Bundled CommonJS code asks for Node's own modules by `require`. */
 const banner = { js: "import { createRequire as vanderpoolRequire } from 'node:module'; const require = vanderpoolRequire(import.meta.url);" };
+
+/** What tells builds of a part apart, in the modules and in the programs that load them. */
+const stampOf = (name: string): string => Math.round(newestSource(name) * 1000).toString(16).padStart(STAMP_BYTES, '0');
+const stamps = { core: stampOf('core'), wasm: stampOf('wasm') } as const;
 
 const shared: BuildOptions = {
   absWorkingDir: root,
@@ -33,7 +39,8 @@ const builders: Readonly<Record<string, () => Promise<void>>> = {
       cli: 'core/cli/main.ts', engine: 'core/engine/main.ts', vm: 'core/machine/process.ts', worker: 'core/machine/worker.ts', machine: 'core/machine/create.ts',
       check: 'core/machine/check.ts', saver: 'core/snapshot/saver.ts',
     });
-    const { outputs } = (await build({ ...shared, entryPoints, outdir: dist, splitting: true, chunkNames: 'chunk-[hash]', banner, metafile: true })).metafile;
+    const define = { ...shared.define, 'process.env.VANDERPOOL_CORE_STAMP': JSON.stringify(stamps.core), 'process.env.VANDERPOOL_WASM_STAMP': JSON.stringify(stamps.wasm) };
+    const { outputs } = (await build({ ...shared, define, entryPoints, outdir: dist, splitting: true, chunkNames: 'chunk-[hash]', banner, metafile: true })).metafile;
     sweepChunks(new Set(Object.keys(outputs).map((path) => basename(path))));
   },
   wasm: () => {
@@ -44,7 +51,7 @@ const builders: Readonly<Record<string, () => Promise<void>>> = {
       '--initialMemory', '65', '--maximumMemory', '65536', '--memoryBase', '4096',
       '--enable', 'threads', '--enable', 'simd', '--enable', 'bulk-memory', '--enable', 'sign-extension', '--use', 'abort=',
     ]);
-    renameSync(join(dist, 'cpu.wasm.part'), join(dist, 'cpu.wasm'));
+    writeModule('cpu.wasm', readFileSync(join(dist, 'cpu.wasm.part')), stamps.wasm);
     return Promise.resolve();
   },
   renderer: () => {
@@ -115,10 +122,16 @@ async function writePrebuilt(): Promise<void> {
   const { prebuild, prebuiltFiles } = await import('../core/cpu/interpreter/prebuilt.ts');
   const { helperSignatures } = await import('../core/cpu/helpers.ts');
   for (const [name, code] of Object.entries(prebuild(helperSignatures(readFileSync(helpers))))) {
-    const file = join(dist, prebuiltFiles[name as keyof typeof prebuiltFiles]);
-    writeFileSync(`${file}.part`, code);
-    renameSync(`${file}.part`, file);
+    writeModule(prebuiltFiles[name as keyof typeof prebuiltFiles], code, stamps.core);
   }
+}
+
+/** Writes a WebAssembly module with its stamp in a custom section at its end: whoever loads it compares that with its own (core/machine/helperFile.ts). */
+function writeModule(name: string, code: Uint8Array, stamp: string): void {
+  const file = join(dist, name);
+  const content = [STAMP_SECTION.length, ...Buffer.from(STAMP_SECTION + stamp)];
+  writeFileSync(`${file}.part`, Buffer.concat([code, Uint8Array.of(0, content.length, ...content)]));
+  renameSync(`${file}.part`, file);
 }
 
 /** Removes chunks of earlier builds, but not at once: an engine that runs may load one of them yet. */

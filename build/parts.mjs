@@ -8,10 +8,10 @@ export const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** @type {Readonly<Record<string, readonly string[]>>} Folders and files that make each part; `!` leaves a folder out. */
 export const parts = {
-  /** Command line, engine and VM process. */
-  core: ['core', '!core/cpu/assembly', 'build/build.ts', 'package.json'],
-  /** Helpers of the processor: AssemblyScript to WebAssembly. */
-  wasm: ['core/cpu/assembly', 'build/build.ts'],
+  /** Command line, engine and VM process; what they are built with knows the helpers of the same build. */
+  core: ['core', 'build/build.ts', 'package.json'],
+  /** Helpers of the processor, AssemblyScript to WebAssembly, and what TypeScript reads as well. */
+  wasm: ['core/cpu/assembly', 'core/cpu/layout.ts', 'core/cpu/record.ts', 'core/vmx/control-bits.ts', 'core/vmx/fields.ts', 'build/build.ts'],
   renderer: ['renderer', 'core/contract', 'build/vite.config.ts', 'package.json'],
   electron: ['electron', 'core', 'build/packaging/icon.ts', '!core/cpu/assembly', 'package.json'],
 };

@@ -1,5 +1,4 @@
 /** A virtual machine put together: processor, root mode, PC, images. */
-import { readFileSync } from 'node:fs';
 import { DEFAULT_MODEL, findModel } from '../cpu/models.ts';
 import type { CpuModel, Feature } from '../cpu/models.ts';
 import { Processor } from '../cpu/processor.ts';
@@ -13,7 +12,7 @@ import { loadMonitor } from '../monitor/image.ts';
 import { createDevices } from './devices.ts';
 import { pageReleaser } from './paravirtual.ts';
 import { GdbTarget } from '../gdb/target.ts';
-import { helperFile, readPrebuilt } from './helperFile.ts';
+import { readHelpers, readPrebuilt } from './helperFile.ts';
 import { savedSlots } from './hotPlugSlots.ts';
 import { spoolImages } from './imageSpool.ts';
 import { Pager } from './pager.ts';
@@ -71,7 +70,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   const model = findModel(config.cpuModel || DEFAULT_MODEL);
   if (!model) throw new BootError(`there is no CPU model '${config.cpuModel}'`);
   const topology = config.topology ?? flatTopology(config.cpus);
-  const helperBytes = readFileSync(helperFile());
+  const helperBytes = readHelpers();
   const helpers = await WebAssembly.compile(helperBytes);
   let vmm: Vmm | null = null;
   let retired = (): number => 0;

@@ -10,6 +10,9 @@ const sources = {
   saver: '../snapshot/saver.ts',
 } as const;
 
+/** Each WebAssembly module of a build ends with so many characters, which tell it from other builds. */
+export const STAMP_BYTES = 16;
+
 /** Whether this code runs unbundled. */
 export const fromSources = import.meta.url.endsWith('.ts');
 

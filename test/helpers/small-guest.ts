@@ -1,8 +1,7 @@
 /** Guests of a few instructions: 32-bit code in a flat multiboot image, with an interrupt table of its own, and a machine to run them on. */
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createMachine } from '../../core/machine/create.ts';
-import { helperFile } from '../../core/machine/helperFile.ts';
+import { readHelpers } from '../../core/machine/helperFile.ts';
 import type { Machine, MachineConfig, MachineExit } from '../../core/machine/types.ts';
 import { multibootFlat } from '../doubles/images.ts';
 
@@ -69,7 +68,7 @@ export interface SmallMachine {
 export async function smallMachine(kernel: Uint8Array, changes: Partial<MachineConfig> = {}): Promise<SmallMachine> {
   let text = '';
   // Says so, where the error is plain, when the helpers are not built.
-  readFileSync(helperFile());
+  readHelpers();
   const machine = await createMachine({
     memoryBytes: 16 << 20, cpus: 1, cpuModel: '', jit: 'off', clock: 'wall', boot: { kind: 'image', kernel, append: '', modules: [] }, ...changes,
   }, { serialOutput: (_port, bytes) => void (text += Buffer.from(bytes).toString('latin1')) });

@@ -1,9 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { findModel } from '../../../core/cpu/models.ts';
 import { Processor } from '../../../core/cpu/processor.ts';
 import { EXIT_GPA, EXIT_LINEAR, EXIT_QUALIFICATION, EXIT_REASON } from '../../../core/cpu/layout.ts';
-import { helperFile } from '../../../core/machine/helperFile.ts';
+import { readHelpers } from '../../../core/machine/helperFile.ts';
 import { Pc } from '../../../core/machine/pc.ts';
 import { VirtualClock } from '../../../core/platform/clock.ts';
 import { Vmm } from '../../../core/vmm/vmm.ts';
@@ -20,7 +19,7 @@ interface Exit {
 
 /** Runs code in root mode's hands; what the exit fields held when a device was asked. */
 async function exitsOf(code: readonly number[]): Promise<Exit[]> {
-  const helperBytes = readFileSync(helperFile());
+  const helperBytes = readHelpers();
   const model = findModel('x86-64-v2')!;
   const seen: Exit[] = [];
   let root: Vmm | null = null;

@@ -6,12 +6,15 @@ import { I32, I64, V128, BLOCK_EMPTY, op, simd as SIMD_PREFIX } from './opcodes.
 
 export type ValueType = typeof I32 | typeof I64 | typeof V128;
 
+/** Names of imports and exports as they are written: there are few, and every module has the same. */
+const NAMES = new Map<string, Uint8Array>();
+
 export class ByteWriter {
   bytes: Uint8Array<ArrayBuffer>;
   length = 0;
 
-  constructor(capacity = 256) {
-    this.bytes = new Uint8Array(capacity);
+  constructor(bytes = new Uint8Array(256)) {
+    this.bytes = bytes;
   }
 
   private reserve(count: number): void {
@@ -67,7 +70,8 @@ export class ByteWriter {
   }
 
   name(text: string): void {
-    const encoded = new TextEncoder().encode(text);
+    let encoded = NAMES.get(text);
+    if (!encoded) NAMES.set(text, encoded = new TextEncoder().encode(text));
     this.u32(encoded.length);
     this.raw(encoded);
   }
@@ -93,6 +97,15 @@ export class ByteWriter {
   }
 }
 
+/** The buffer of a function that is finished, for the next one: making a buffer takes as long as writing a hundred instructions. */
+let spare: Uint8Array<ArrayBuffer> | null = null;
+
+function takeSpare(): Uint8Array<ArrayBuffer> {
+  const taken = spare ?? new Uint8Array(1024);
+  spare = null;
+  return taken;
+}
+
 /** The body of one function. Labels are absolute nesting depths: `br(label)` computes the relative index. */
 export class FunctionWriter extends ByteWriter {
   private readonly parameters: number;
@@ -102,7 +115,7 @@ export class FunctionWriter extends ByteWriter {
   private readonly hints: number[] = [];
 
   constructor(parameters: number) {
-    super(1024);
+    super(takeSpare());
     this.parameters = parameters;
   }
 
@@ -214,25 +227,45 @@ export class FunctionWriter extends ByteWriter {
     this.u8(op.return);
   }
 
-  /** The body as the code section stores it: local declarations and instructions, without the leading size. */
-  body(): { bytes: ByteWriter; hints: readonly number[] } {
+  /** Adds the body to what the code section stores: its size, local declarations and instructions; no more is written here then. */
+  writeBody(out: ByteWriter, scratch: ByteWriter): void {
     if (this.depth !== 0) throw new Error(`wasm function ends inside ${this.depth} open blocks`);
-    const out = new ByteWriter(this.length + 64);
-    const runs: { type: ValueType; count: number }[] = [];
-    for (const type of this.localTypes) {
-      const last = runs[runs.length - 1];
-      if (last?.type === type) last.count++;
-      else runs.push({ type, count: 1 });
-    }
-    out.u32(runs.length);
-    for (const run of runs) {
-      out.u32(run.count);
-      out.u8(run.type);
-    }
-    const start = out.length;
+    const start = this.declareLocals(scratch);
+    out.u32(start + this.length + 1);
+    out.append(scratch);
     out.append(this);
     out.u8(op.end);
-    return { bytes: out, hints: this.hints.map(at => at + start) };
+    spare = this.bytes;
+  }
+
+  /** Writes local declarations alone to `out`; returns their length. */
+  private declareLocals(out: ByteWriter): number {
+    const { localTypes } = this;
+    out.length = 0;
+    let runs = 0;
+    for (let i = 0; i < localTypes.length; i++) if (localTypes[i] !== localTypes[i - 1]) runs++;
+    out.u32(runs);
+    for (let i = 0; i < localTypes.length;) {
+      const first = i;
+      while (localTypes[i] === localTypes[first]) i++;
+      out.u32(i - first);
+      out.u8(localTypes[first]!);
+    }
+    return out.length;
+  }
+
+  /** Adds the function's branch hints to the custom section's content; returns whether there are any. */
+  writeHints(out: ByteWriter, index: number, scratch: ByteWriter): boolean {
+    if (this.hints.length === 0) return false;
+    const start = this.declareLocals(scratch);
+    out.u32(index);
+    out.u32(this.hints.length);
+    for (const at of this.hints) {
+      out.u32(at + start);
+      out.u8(1);
+      out.u8(0); // unlikely
+    }
+    return true;
   }
 }
 
@@ -241,57 +274,44 @@ export interface FunctionType {
   readonly results: readonly ValueType[];
 }
 
+interface FunctionImport {
+  readonly module: string;
+  readonly name: string;
+  readonly type: number;
+}
+
+/** What a module's sections are put together in, one after the other. */
+const OUT = new ByteWriter();
+const CONTENT = new ByteWriter();
+const SCRATCH = new ByteWriter();
+const HEADER = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+
 export class ModuleWriter {
-  private readonly types: string[] = [];
-  private readonly typeBytes = new ByteWriter();
-  private readonly imports = new ByteWriter();
-  private importCount = 0;
-  private importedFunctions = 0;
-  private readonly functions: { type: number; writer: FunctionWriter }[] = [];
-  private readonly exports: { name: string; ordinal: number }[] = [];
+  private readonly types: FunctionType[] = [];
+  private memory: { readonly module: string; readonly name: string; readonly initialPages: number } | null = null;
+  private table: { readonly module: string; readonly name: string } | null = null;
+  private readonly imports: FunctionImport[] = [];
+  private readonly functions: { readonly type: number; readonly writer: FunctionWriter }[] = [];
+  private readonly exports: { readonly name: string; readonly ordinal: number }[] = [];
   private tableFirst: number | null = null;
 
   type(type: FunctionType): number {
-    const key = `${type.parameters.join(',')}:${type.results.join(',')}`;
-    const found = this.types.indexOf(key);
-    if (found >= 0) return found;
-    this.typeBytes.u8(0x60);
-    this.typeBytes.u32(type.parameters.length);
-    for (const parameter of type.parameters) this.typeBytes.u8(parameter);
-    this.typeBytes.u32(type.results.length);
-    for (const result of type.results) this.typeBytes.u8(result);
-    return this.types.push(key) - 1;
+    const found = this.types.findIndex(known => known === type || (sameTypes(known.parameters, type.parameters) && sameTypes(known.results, type.results)));
+    return found >= 0 ? found : this.types.push(type) - 1;
   }
 
   /** Shared memory of at most 4 GiB. */
   importMemory(module: string, name: string, initialPages: number): void {
-    this.imports.name(module);
-    this.imports.name(name);
-    this.imports.u8(2);
-    this.imports.u8(3);
-    this.imports.u32(initialPages);
-    this.imports.u32(65536);
-    this.importCount++;
+    this.memory = { module, name, initialPages };
   }
 
   importTable(module: string, name: string): void {
-    this.imports.name(module);
-    this.imports.name(name);
-    this.imports.u8(1);
-    this.imports.u8(0x70);
-    this.imports.u8(0);
-    this.imports.u32(0);
-    this.importCount++;
+    this.table = { module, name };
   }
 
   /** Imported functions have the first indexes, whenever they are imported: the module's own are known by their exports alone. */
   importFunction(module: string, name: string, type: FunctionType): number {
-    this.imports.name(module);
-    this.imports.name(name);
-    this.imports.u8(0);
-    this.imports.u32(this.type(type));
-    this.importCount++;
-    return this.importedFunctions++;
+    return this.imports.push({ module, name, type: this.type(type) }) - 1;
   }
 
   function(type: FunctionType, exportName?: string): { code: FunctionWriter } {
@@ -307,72 +327,102 @@ export class ModuleWriter {
   }
 
   finish(): Uint8Array<ArrayBuffer> {
-    const out = new ByteWriter(4096);
-    out.raw(new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
-    section(out, 1, this.types.length, this.typeBytes);
-    section(out, 2, this.importCount, this.imports);
-    const declarations = new ByteWriter();
-    for (const item of this.functions) declarations.u32(item.type);
-    section(out, 3, this.functions.length, declarations);
-    const exports = new ByteWriter();
-    for (const item of this.exports) {
-      exports.name(item.name);
-      exports.u8(0);
-      exports.u32(this.importedFunctions + item.ordinal);
+    OUT.length = 0;
+    CONTENT.length = 0;
+    OUT.raw(HEADER);
+    this.writeTypes();
+    this.writeImports();
+    for (const { type } of this.functions) CONTENT.u32(type);
+    section(3, this.functions.length);
+    for (const { name, ordinal } of this.exports) {
+      CONTENT.name(name);
+      CONTENT.u8(0);
+      CONTENT.u32(this.imports.length + ordinal);
     }
-    section(out, 7, this.exports.length, exports);
-    if (this.tableFirst !== null) section(out, 9, 1, this.elements(this.tableFirst));
-    const bodies = new ByteWriter(4096);
-    const hints = new ByteWriter();
-    let hinted = 0;
-    this.functions.forEach((item, i) => {
-      const body = item.writer.body();
-      bodies.u32(body.bytes.length);
-      bodies.append(body.bytes);
-      if (body.hints.length === 0) return;
-      hinted++;
-      hints.u32(this.importedFunctions + i);
-      hints.u32(body.hints.length);
-      for (const at of body.hints) {
-        hints.u32(at);
-        hints.u8(1);
-        hints.u8(0); // unlikely
-      }
-    });
-    if (hinted > 0) hintSection(out, hinted, hints);
-    section(out, 10, this.functions.length, bodies);
-    return out.finish();
+    section(7, this.exports.length);
+    if (this.tableFirst !== null) this.writeElements(this.tableFirst);
+    this.writeHints();
+    for (const { writer } of this.functions) writer.writeBody(CONTENT, SCRATCH);
+    section(10, this.functions.length);
+    return OUT.finish();
+  }
+
+  private writeTypes(): void {
+    for (const { parameters, results } of this.types) {
+      CONTENT.u8(0x60);
+      CONTENT.u32(parameters.length);
+      for (const parameter of parameters) CONTENT.u8(parameter);
+      CONTENT.u32(results.length);
+      for (const result of results) CONTENT.u8(result);
+    }
+    section(1, this.types.length);
+  }
+
+  private writeImports(): void {
+    const { memory, table } = this;
+    if (memory) {
+      CONTENT.name(memory.module);
+      CONTENT.name(memory.name);
+      CONTENT.u8(2);
+      CONTENT.u8(3);
+      CONTENT.u32(memory.initialPages);
+      CONTENT.u32(65536);
+    }
+    if (table) {
+      CONTENT.name(table.module);
+      CONTENT.name(table.name);
+      CONTENT.u8(1);
+      CONTENT.u8(0x70);
+      CONTENT.u8(0);
+      CONTENT.u32(0);
+    }
+    for (const { module, name, type } of this.imports) {
+      CONTENT.name(module);
+      CONTENT.name(name);
+      CONTENT.u8(0);
+      CONTENT.u32(type);
+    }
+    section(2, this.imports.length + (memory ? 1 : 0) + (table ? 1 : 0));
   }
 
   /** An active segment of table 0 that holds all functions. */
-  private elements(first: number): ByteWriter {
-    const elements = new ByteWriter();
-    elements.u8(0);
-    elements.u8(op.i32Const);
-    elements.s32(first);
-    elements.u8(op.end);
-    elements.u32(this.functions.length);
-    for (let i = 0; i < this.functions.length; i++) elements.u32(this.importedFunctions + i);
-    return elements;
+  private writeElements(first: number): void {
+    CONTENT.u8(0);
+    CONTENT.u8(op.i32Const);
+    CONTENT.s32(first);
+    CONTENT.u8(op.end);
+    CONTENT.u32(this.functions.length);
+    for (let i = 0; i < this.functions.length; i++) CONTENT.u32(this.imports.length + i);
+    section(9, 1);
+  }
+
+  /** The custom section of branch hints (WebAssembly branch hinting proposal); it precedes the code. */
+  private writeHints(): void {
+    const hints = new ByteWriter();
+    let hinted = 0;
+    this.functions.forEach(({ writer }, i) => {
+      if (writer.writeHints(hints, this.imports.length + i, SCRATCH)) hinted++;
+    });
+    if (hinted === 0) return;
+    CONTENT.name('metadata.code.branch_hint');
+    CONTENT.u32(hinted);
+    CONTENT.append(hints);
+    OUT.u8(0);
+    OUT.u32(CONTENT.length);
+    OUT.append(CONTENT);
+    CONTENT.length = 0;
   }
 }
 
-/** The custom section of branch hints (WebAssembly branch hinting proposal); it precedes the code. */
-function hintSection(out: ByteWriter, functions: number, content: ByteWriter): void {
-  const head = new ByteWriter(64);
-  head.name('metadata.code.branch_hint');
-  head.u32(functions);
-  out.u8(0);
-  out.u32(head.length + content.length);
-  out.append(head);
-  out.append(content);
+function sameTypes(left: readonly ValueType[], right: readonly ValueType[]): boolean {
+  return left.length === right.length && left.every((type, i) => type === right[i]);
 }
 
-function section(out: ByteWriter, id: number, count: number, content: ByteWriter): void {
-  const head = new ByteWriter(8);
-  head.u32(count);
-  out.u8(id);
-  out.u32(head.length + content.length);
-  out.append(head);
-  out.append(content);
+/** Moves a section's content to the module. */
+function section(id: number, count: number): void {
+  OUT.u8(id);
+  OUT.u32((count < 0x80 ? 1 : count < 0x4000 ? 2 : 3) + CONTENT.length);
+  OUT.u32(count);
+  OUT.append(CONTENT);
+  CONTENT.length = 0;
 }

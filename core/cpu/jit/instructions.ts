@@ -4,6 +4,8 @@ import { DecodeFault, NeedMoreBytes } from '../../isa/decoder.ts';
 import type { Program, Statement } from '../../isa/ir.ts';
 import { buildProgram, formOf } from '../forms.ts';
 import { isRare } from '../programUses.ts';
+import { effectsOf } from './ranges.ts';
+import type { Effect } from './ranges.ts';
 import type { Recorded } from './recorder.ts';
 import { touchesOf } from './registers.ts';
 import type { Touch } from './registers.ts';
@@ -24,6 +26,9 @@ export interface RegionForm extends Recorded {
   /** What it needs to be available: AVAILABLE_*. */
   readonly needs: number;
   readonly touches: readonly Touch[];
+  /** What the following of registers (ranges.ts) looks at, and how many accesses are among it. */
+  readonly effects: readonly Effect[];
+  readonly accesses: number;
 }
 
 /** SSE needs all that the x87 does. */
@@ -96,9 +101,11 @@ export class InstructionCache {
     const program = buildProgram(decoded, shape, codeSize, true);
     const { statements } = program;
     const { row } = decoded;
+    const effects = effectsOf(program);
     form = {
       program, compilable: compilable(statements), callsHelper: callsHelper(statements), mayFault: codeSize !== 64 || !branchesSafely(row),
-      needs: row.has.sse ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.x87 ? AVAILABLE_X87 : 0, touches: touchesOf(statements), variants: null,
+      needs: row.has.sse ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.x87 ? AVAILABLE_X87 : 0, touches: touchesOf(statements),
+      effects, accesses: effects.filter(({ kind }) => kind === 'access').length, variants: null,
     };
     this.forms.set(shape.key, form);
     return form;

@@ -8,6 +8,7 @@ import type { LocalPool } from '../interpreter/forms.ts';
 import { storeOp } from '../widths.ts';
 import { AUX_COMPARED, AUX_LOGIC, CS, DS, ES, F_CX, F_CY, F_RES, NEXT_RIP, RIP, SEGMENTS, SEGMENT_SIZE, SEG_LIMIT, STACK_SIZE, STATE, ZERO } from '../layout.ts';
 import type { RegionInstruction } from './discover.ts';
+import { rangeOf } from './ranges.ts';
 import type { LegacyView, RangeAccess } from './ranges.ts';
 import { FACTS, record } from './recorder.ts';
 import { slotOffset } from './registers.ts';
@@ -43,7 +44,7 @@ export interface Site {
   readonly position: number;
   readonly completed: number;
   /** Its accesses that share a range with others, and locals that hold ranges of the block. */
-  readonly ranges: ReadonlyMap<number, RangeAccess> | undefined;
+  readonly ranges: readonly RangeAccess[] | undefined;
   readonly kept: number[];
 }
 
@@ -200,8 +201,9 @@ export class Player implements LegacyView {
         return test !== undefined && this.registers.hasFlag(test[0]);
       }
       case 'address': {
-        const range = this.site.ranges?.get(question.address.id)?.range;
-        return !range || (range.host < 0 && !question.before.some(address => this.site.ranges?.get(address.id)?.range === range));
+        const { ranges } = this.site;
+        const range = rangeOf(ranges, question.address)?.range;
+        return !range || (range.host < 0 && !question.before.some(address => rangeOf(ranges, address)?.range === range));
       }
     }
   };
@@ -227,7 +229,7 @@ export class Player implements LegacyView {
 
   private access(write: boolean, address: Tape['addresses'][number], bytes: number, linear: number, first: number): Access {
     const window = windowOf(this.site.instruction.decoded, address);
-    return { write, bytes, window, linear: linear < 0 ? -1 : this.locals[first + linear]!, shared: this.site.ranges?.get(address.id) };
+    return { write, bytes, window, linear: linear < 0 ? -1 : this.locals[first + linear]!, shared: rangeOf(this.site.ranges, address) };
   }
 
   private modify(access: Access, pointer: number): void {

@@ -5,7 +5,7 @@
  * Registers are followed through additions of constants (PUSH, POP, LEA), so that a range belongs to a value that a register had, its origin.
  */
 import type { Decoded } from '../../isa/decoder.ts';
-import type { Node, Program, Slot, Statement } from '../../isa/ir.ts';
+import type { Node, Program, Statement } from '../../isa/ir.ts';
 import { alwaysTrue, isRare } from '../programUses.ts';
 import { ownDisplacement } from '../forms.ts';
 import { STATE, ZERO } from '../layout.ts';
@@ -29,17 +29,19 @@ export interface Range {
   host: number;
 }
 
+/** An access of an instruction that shares a range. */
 export interface RangeAccess {
+  readonly address: Node;
   readonly range: Range;
   /** Bytes from the origin. */
   readonly offset: number;
 }
 
 /** What a program does, in order, as far as it matters here. */
-type Effect =
+export type Effect =
   | { readonly kind: 'access'; readonly address: Node; readonly bytes: number; readonly write: boolean }
-  /** `value` null: something that is not known. One of 32 bits counts in legacy code only. */
-  | { readonly kind: 'set'; readonly slot: Slot; readonly value: Node | null }
+  /** A slot as a number (tape.ts); `value` null: something that is not known. One of 32 bits counts in legacy code only. */
+  | { readonly kind: 'set'; readonly slot: number; readonly value: Node | null }
   /** Anything may be changed. */
   | { readonly kind: 'barrier' };
 
@@ -61,21 +63,30 @@ interface Symbol {
   readonly offset: number;
 }
 
-const EFFECTS = new WeakMap<Program, readonly Effect[]>();
-
-function effectsOf(program: Program): readonly Effect[] {
-  const known = EFFECTS.get(program);
-  if (known) return known;
-  const all: Effect[] = [];
-  collect(program.statements, all, false);
-  // A program reads registers as they were when it began: behind its first write of one, what reads mean is no longer followed.
-  const first = all.findIndex(({ kind }) => kind === 'set');
-  const effects = first < 0 ? all : all.flatMap((effect, i): Effect[] => {
-    if (i <= first || effect.kind === 'barrier') return [effect];
-    return effect.kind === 'set' ? [{ ...effect, value: null }] : [];
+export function effectsOf(program: Program): readonly Effect[] {
+  const effects: Effect[] = [];
+  collect(program.statements, effects, false);
+  // A program reads registers as they were when it began: behind its first write, what reads mean is no longer followed.
+  const first = effects.findIndex(({ kind }) => kind === 'set');
+  return effects.flatMap((effect, i): Effect[] => {
+    if (effect.kind === 'barrier') return [effect];
+    const behind = first >= 0 && i > first;
+    if (effect.kind === 'access') return behind ? [] : [effect];
+    const { slot, value } = effect;
+    if (slot >= GENERAL_BYTES) return [];
+    return [{ ...effect, value: value && !behind && mayBeLinear(value) ? value : null }];
   });
-  EFFECTS.set(program, effects);
-  return effects;
+}
+
+/** Whether a value may be a register and a constant, with the right operands. */
+function mayBeLinear(node: Node): boolean {
+  switch (node.kind) {
+    case 'const': case 'fact': case 'slot': return true;
+    case 'binary': return (node.op === 'add' || node.op === 'sub' || node.op === 'shl') && mayBeLinear(node.a) && (node.op === 'shl' || mayBeLinear(node.b));
+    case 'zeroExtend': case 'truncate': case 'select': return mayBeLinear(node.a);
+    case 'segment': return mayBeLinear(node.offset);
+    default: return false;
+  }
 }
 
 /** `conditional`: the statements are not always carried out. */
@@ -92,10 +103,10 @@ function collect(statements: readonly Statement[], effects: Effect[], conditiona
         if (!conditional) effects.push({ kind: 'access', address: statement.address, bytes: statement.bytes, write: true });
         break;
       case 'setSlot':
-        effects.push({ kind: 'set', slot: statement.slot, value: conditional || statement.value.width < 32 ? null : statement.value });
+        effects.push({ kind: 'set', slot: slotNumber(statement.slot), value: conditional || statement.value.width < 32 ? null : statement.value });
         break;
       case 'setPart':
-        effects.push({ kind: 'set', slot: statement.slot, value: null });
+        effects.push({ kind: 'set', slot: slotNumber(statement.slot), value: null });
         break;
       case 'setState':
         effects.push({ kind: 'set', slot: statement.offset - STATE, value: null });
@@ -142,61 +153,84 @@ function linear(node: Node, decoded: Decoded, legacy: LegacyView | null): Linear
   }
 }
 
-/** Follows a block; returns, for each of its instructions that has any, its accesses in shared ranges by the id of their address. */
-export function rangesOf(instructions: readonly RegionInstruction[], legacy: LegacyView | null): ReadonlyMap<number, ReadonlyMap<number, RangeAccess>> {
-  const symbols = new Map<number, Symbol>();
-  const open = new Map<number, Range[]>();
-  const found = new Map<number, Map<number, RangeAccess>>();
-  let origins = 0;
-  const symbolOf = (register: number): Symbol => {
-    const known = symbols.get(register);
-    if (known) return known;
-    const fresh = { origin: origins++, offset: 0 };
-    symbols.set(register, fresh);
-    return fresh;
-  };
-  const valueOf = (node: Node, decoded: Decoded): Symbol | null => {
-    const form = linear(node, decoded, legacy);
-    if (!form || form.register < 0) return null;
-    const { origin, offset } = symbolOf(form.register);
-    return { origin, offset: offset + form.offset };
-  };
-  instructions.forEach(({ decoded, form }, index) => {
-    for (const effect of effectsOf(form.program)) {
-      if (effect.kind === 'barrier') {
-        symbols.clear();
-        open.clear();
-      } else if (effect.kind === 'set') {
-        const place = slotOffset(decoded, slotNumber(effect.slot));
-        if (place < 0 || place >= GENERAL_BYTES) continue;
-        const value = effect.value && (place & 7) === 0 ? valueOf(effect.value, decoded) : null;
-        if (value) symbols.set(place >> 3, value);
-        else symbols.delete(place >> 3);
-      } else {
-        const at = valueOf(effect.address, decoded);
-        if (at) join(open, found, index, at, effect);
-      }
-    }
-  });
-  for (const accesses of found.values()) for (const [id, { range }] of accesses) if (range.accesses < 2) accesses.delete(id);
-  return found;
+/** Accesses of a block's instructions that share ranges, by the number of the instruction; null when there are none. */
+export type BlockRanges = readonly (readonly RangeAccess[] | undefined)[] | null;
+
+/** The range that an access shares with others, when there is one. */
+export function rangeOf(ranges: readonly RangeAccess[] | undefined, address: Node): RangeAccess | undefined {
+  if (ranges) for (const access of ranges) if (access.address === address) return access;
+  return undefined;
 }
 
-function join(open: Map<number, Range[]>, found: Map<number, Map<number, RangeAccess>>, index: number, at: Symbol, access: Extract<Effect, { kind: 'access' }>): void {
-  const { offset } = at;
-  const ranges = open.get(at.origin) ?? [];
-  open.set(at.origin, ranges);
-  let range = ranges.find(({ low, high }) => Math.max(high, offset + access.bytes) - Math.min(low, offset) <= RANGE_LIMIT);
-  if (range) {
-    range.low = Math.min(range.low, offset);
-    range.high = Math.max(range.high, offset + access.bytes);
-    range.write ||= access.write;
-    range.accesses++;
-  } else {
-    range = { low: offset, high: offset + access.bytes, write: access.write, accesses: 1, host: -1 };
-    ranges.push(range);
+/** Follows a block. */
+export function rangesOf(instructions: readonly RegionInstruction[], legacy: LegacyView | null): BlockRanges {
+  let accesses = 0;
+  for (const { form } of instructions) accesses += form.accesses;
+  return accesses < 2 ? null : new Follower(legacy).follow(instructions);
+}
+
+class Follower {
+  private readonly legacy: LegacyView | null;
+  /** What registers hold, where it has been asked for. */
+  private symbols: (Symbol | undefined)[] = [];
+  private origins = 0;
+  /** Ranges by origin. */
+  private open: Range[][] = [];
+
+  constructor(legacy: LegacyView | null) {
+    this.legacy = legacy;
   }
-  const own = found.get(index) ?? new Map<number, RangeAccess>();
-  found.set(index, own);
-  own.set(access.address.id, { range, offset });
+
+  follow(instructions: readonly RegionInstruction[]): BlockRanges {
+    const found = instructions.map(({ decoded, form }) => {
+      let own: RangeAccess[] | undefined;
+      for (const effect of form.effects) {
+        if (effect.kind === 'barrier') {
+          this.symbols = [];
+          this.open = [];
+        } else if (effect.kind === 'set') this.set(slotOffset(decoded, effect.slot), effect.value, decoded);
+        else own = this.access(own, effect, decoded);
+      }
+      return own;
+    });
+    return found.map(own => own?.filter(({ range }) => range.accesses > 1));
+  }
+
+  private set(place: number, value: Node | null, decoded: Decoded): void {
+    if (place >= 0 && place < GENERAL_BYTES) this.symbols[place >> 3] = value && (place & 7) === 0 ? this.valueOf(value, decoded) : undefined;
+  }
+
+  private valueOf(node: Node, decoded: Decoded): Symbol | undefined {
+    const form = linear(node, decoded, this.legacy);
+    if (!form || form.register < 0) return undefined;
+    const { origin, offset } = this.symbols[form.register] ??= { origin: this.origins++, offset: 0 };
+    return { origin, offset: offset + form.offset };
+  }
+
+  private access(own: RangeAccess[] | undefined, access: Extract<Effect, { kind: 'access' }>, decoded: Decoded): RangeAccess[] | undefined {
+    const at = this.valueOf(access.address, decoded);
+    if (!at) return own;
+    const { address } = access;
+    const others = own?.filter(known => known.address !== address) ?? [];
+    return [...others, { address, range: this.join(at, access), offset: at.offset }];
+  }
+
+  /** The range that an access joins, or begins. */
+  private join({ origin, offset }: Symbol, { bytes, write }: Extract<Effect, { kind: 'access' }>): Range {
+    const end = offset + bytes;
+    const ranges = this.open[origin] ??= [];
+    for (const range of ranges) {
+      const low = Math.min(range.low, offset);
+      const high = Math.max(range.high, end);
+      if (high - low > RANGE_LIMIT) continue;
+      range.low = low;
+      range.high = high;
+      range.write ||= write;
+      range.accesses++;
+      return range;
+    }
+    const range = { low: offset, high: end, write, accesses: 1, host: -1 };
+    ranges.push(range);
+    return range;
+  }
 }

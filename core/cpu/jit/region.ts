@@ -152,11 +152,11 @@ class RegionCompiler implements SiteEnds {
     const { instructions } = block;
     this.available = position === 0 ? 0 : this.availableBehind[this.flow.dominator[position]!]!;
     const count = instructions.length;
-    const ranges = this.identity.ranges ? rangesOf(instructions, this.legacy ? this.player : null) : undefined;
+    const ranges = this.identity.ranges ? rangesOf(instructions, this.legacy ? this.player : null) : null;
     const kept: number[] = [];
     instructions.forEach((instruction, index) => {
       const { decoded: { row }, form } = instruction;
-      const site: Site = { instruction, position, completed: index, ranges: ranges?.get(index), kept };
+      const site: Site = { instruction, position, completed: index, ranges: ranges?.[index], kept };
       const last = index === count - 1;
       if (last && !form.mayFault && (row.has.relative || row.has.ends)) this.account(count);
       if (last) this.availableBehind[position] = form.callsHelper ? 0 : this.available | form.needs;

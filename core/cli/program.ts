@@ -9,7 +9,7 @@ import { addMachineOptions } from './machine-options.ts';
 import { addDiskCommands } from './disk-commands.ts';
 import { addCommonOptions } from './session.ts';
 import type { CommonOptions } from './session.ts';
-import { reportError, Status } from './status.ts';
+import { badArgument, reportError, Status } from './status.ts';
 
 const exitStatuses = `
 Exit status:
@@ -41,17 +41,31 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     await program.parseAsync(args, { from: 'user' });
     return status;
   } catch (error) {
-    if (error instanceof CommanderError) return commanderStatus(error, json);
-    return reportError(error, json);
+    if (!(error instanceof CommanderError)) return reportError(withHelp(error, program, args), json);
+    if (error.exitCode === 0) return Status.ok;
+    // Asked for nothing: the help was printed.
+    if (error.code === 'commander.help') return Status.badArgument;
+    const message = error.message.replace(/^error: /, '').replace(/\.$/, '');
+    return reportError(withHelp(badArgument(`${message}.`), program, args), json);
   }
 }
 
-function commanderStatus(error: CommanderError, json: boolean): number {
-  if (error.exitCode === 0) return Status.ok;
-  // Asked for nothing: the help was printed.
-  if (error.code === 'commander.help') return Status.badArgument;
-  const message = error.message.replace(/^error: /, '');
-  return reportError(new ContractError('bad-request', `${message.replace(/\.$/, '')}.`, 'See `vanderpool --help`.'), json);
+/** A bad argument that says no more than that is followed by where the command's help is. */
+function withHelp(error: unknown, program: Command, args: readonly string[]): unknown {
+  if (!(error instanceof ContractError) || error.code !== 'bad-request' || error.hint !== '') return error;
+  return new ContractError(error.code, error.message, `See \`${commandOf(program, args)} --help\`.`, error.field);
+}
+
+/** The command that arguments name, as far as there is one: `vanderpool vm create`. */
+function commandOf(program: Command, args: readonly string[]): string {
+  const path = [program.name()];
+  let command: Command | undefined = program;
+  for (const word of args) {
+    command = command.commands.find((candidate) => candidate.name() === word || candidate.aliases().includes(word));
+    if (!command) break;
+    path.push(command.name());
+  }
+  return path.join(' ');
 }
 
 function createProgram(done: (status: number) => void): Command {

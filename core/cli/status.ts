@@ -22,6 +22,7 @@ export function reportError(thrown: unknown, json: boolean): number {
   return badArgumentCodes.includes(error.code) ? Status.badArgument : Status.refused;
 }
 
-export function badArgument(message: string, hint = 'See `vanderpool --help`.'): ContractError {
+/** Without a hint of its own it points to the help of the command that was given. */
+export function badArgument(message: string, hint = ''): ContractError {
   return new ContractError('bad-request', message, hint);
 }

@@ -37,7 +37,8 @@ export const inspectQuery = z.discriminatedUnion('what', [
   z.strictObject({ what: z.literal('iommu-walk'), device: z.string().max(16), pasid: z.int().min(0).max(0xfffff).nullable(), address: hexNumber, write: z.boolean() }),
   /** Requests of devices that were refused. */
   z.strictObject({ what: z.literal('iommu-faults') }),
-  z.strictObject({ what: z.literal('memory'), ...ofVcpu, space: addressSpace, address: hexNumber, length: z.int().min(1).max(INSPECT_BYTES) }),
+  /** Memory as bytes and text, `line` bytes a row (16). */
+  z.strictObject({ what: z.literal('memory'), ...ofVcpu, space: addressSpace, address: hexNumber, length: z.int().min(1).max(INSPECT_BYTES), line: z.literal([8, 16]).optional() }),
 ]);
 export type InspectQuery = z.infer<typeof inspectQuery>;
 

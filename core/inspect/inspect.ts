@@ -42,6 +42,6 @@ function answer(cpu: Processor, board: InspectedBoard, query: InspectQuery): Ins
     case 'iommu': return remappingSections(board, query.detail);
     case 'iommu-walk': return [remappingWalk(board, query)];
     case 'iommu-faults': return [remappingFaults(board)];
-    case 'memory': return [memorySection(cpu, query.space, BigInt(query.address), query.length)];
+    case 'memory': return [memorySection(cpu, query.space, BigInt(query.address), query.length, query.line)];
   }
 }

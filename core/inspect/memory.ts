@@ -17,13 +17,13 @@ const LEAD_BYTES = 48;
 const LEAD_INSTRUCTIONS = 6;
 
 /** @throws ContractError `bad-field` when nothing is there */
-export function memorySection(cpu: Processor, space: AddressSpace, address: bigint, length: number): InspectSection {
+export function memorySection(cpu: Processor, space: AddressSpace, address: bigint, length: number, line = LINE): InspectSection {
   const bytes = readMemory(cpu, space, address, length);
   if (bytes.length === 0) throw nothingAt(space, address);
   const rows: string[][] = [];
-  for (let at = 0; at < bytes.length; at += LINE) {
-    const line = bytes.subarray(at, at + LINE);
-    rows.push([wideHex(BigInt.asUintN(64, address + BigInt(at))), [...line].map((byte) => byte.toString(16).padStart(2, '0')).join(' '), textOf(line)]);
+  for (let at = 0; at < bytes.length; at += line) {
+    const part = bytes.subarray(at, at + line);
+    rows.push([wideHex(BigInt.asUintN(64, address + BigInt(at))), [...part].map((byte) => byte.toString(16).padStart(2, '0')).join(' '), textOf(part)]);
   }
   const note = bytes.length < length ? `Memory ends after ${bytes.length} bytes: what follows is not mapped, or a device.` : '';
   return section(`Memory at ${hex(address)} (${space})`, ['Address', 'Bytes', 'Text'], rows, note);

@@ -8,12 +8,15 @@ import { Callout } from '../controls/callout.tsx';
 import { Select } from '../controls/select.tsx';
 import { Switch } from '../controls/switch.tsx';
 import { engine } from '../engine/engine.ts';
+import { useLayout } from '../state/layout.ts';
 import { isAlive } from '../state/library.ts';
 import { parseAddress, SUBJECTS } from './subjects.ts';
 import type { SubjectRow } from './subjects.ts';
 
 const REFRESH_MS = 1000;
 const ROWS_SHOWN = 400;
+/** From this width on there is room for an address, 16 bytes and their text. */
+const WIDE_PX = 620;
 
 /** The state of the machine as tables, again every second while it runs. */
 export function Inspector({ vm }: { readonly vm: Vm }): ReactNode {
@@ -36,7 +39,8 @@ function Looking({ vm }: { readonly vm: Vm }): ReactNode {
   const [address, setAddress] = useState('');
   const [follow, setFollow] = useState(true);
   const [vcpu, setVcpu] = useState(0);
-  const { sections, changed, error, ask } = useSections(vm.id, subject, address, vcpu);
+  const wide = useLayout(({ dockWidth }) => dockWidth >= WIDE_PX);
+  const { sections, changed, error, ask } = useSections(vm.id, subject, address, vcpu, wide);
   const running = vm.state === 'running';
   useEffect(() => {
     ask();
@@ -78,21 +82,21 @@ interface Sections {
   readonly ask: () => void;
 }
 
-function useSections(vm: string, subject: SubjectRow, address: string, vcpu: number): Sections {
+function useSections(vm: string, subject: SubjectRow, address: string, vcpu: number, wide: boolean): Sections {
   const [sections, setSections] = useState<readonly InspectSection[]>([]);
   const [changed, setChanged] = useState<ReadonlySet<string>>(new Set());
   const [error, setError] = useState<ContractError | null>(null);
   const before = useRef<readonly InspectSection[]>([]);
   const busy = useRef(false);
   const current = useRef('');
-  current.current = `${vm} ${subject.name} ${address} ${vcpu}`;
+  current.current = `${vm} ${subject.name} ${address} ${vcpu} ${wide}`;
   useEffect(() => {
     before.current = [];
     setSections([]);
     setError(null);
-  }, [vm, subject, address, vcpu]);
+  }, [vm, subject, address, vcpu, wide]);
   const ask = useCallback(() => {
-    const query: InspectQuery | null = subject.query(parseAddress(address));
+    const query: InspectQuery | null = subject.query(parseAddress(address), wide);
     if (!query || busy.current) return;
     busy.current = true;
     const asked = current.current;
@@ -106,7 +110,7 @@ function useSections(vm: string, subject: SubjectRow, address: string, vcpu: num
       },
       (thrown: unknown) => { if (current.current === asked) setError(asContractError(thrown)); },
     ).finally(() => { busy.current = false; });
-  }, [vm, subject, address, vcpu]);
+  }, [vm, subject, address, vcpu, wide]);
   return { sections, changed, error, ask };
 }
 

@@ -6,19 +6,21 @@ export interface SubjectRow {
   readonly label: string;
   readonly about: string;
   readonly address: 'none' | 'optional' | 'needed';
-  /** The query, or null when an address is needed and missing. */
-  readonly query: (address: string | null) => InspectQuery | null;
+  /** The query, or null when an address is needed and missing; `wide`: there is room for 16 bytes in a row. */
+  readonly query: (address: string | null, wide: boolean) => InspectQuery | null;
 }
 
 const plain = (what: 'registers' | 'vectors' | 'tlb' | 'interrupts' | 'map' | 'vmcs') => (): InspectQuery => ({ what });
 const INSTRUCTIONS = 40;
 const BYTES = 512;
+const memory = (space: 'virtual' | 'physical') => (address: string | null, wide: boolean): InspectQuery | null => (
+  address === null ? null : { what: 'memory', space, address, length: BYTES, line: wide ? 16 : 8 });
 
 export const SUBJECTS: readonly [SubjectRow, ...SubjectRow[]] = [
   { name: 'registers', label: 'Registers', about: 'Control registers by bit', address: 'none', query: plain('registers') },
   { name: 'code', label: 'Code', about: 'Instructions around RIP', address: 'optional', query: (address) => ({ what: 'code', address, count: INSTRUCTIONS }) },
-  { name: 'memory', label: 'Memory', about: 'By linear address', address: 'needed', query: (address) => address === null ? null : { what: 'memory', space: 'virtual', address, length: BYTES } },
-  { name: 'physical', label: 'Physical memory', about: 'By guest-physical address', address: 'needed', query: (address) => address === null ? null : { what: 'memory', space: 'physical', address, length: BYTES } },
+  { name: 'memory', label: 'Memory', about: 'By linear address', address: 'needed', query: memory('virtual') },
+  { name: 'physical', label: 'Physical memory', about: 'By guest-physical address', address: 'needed', query: memory('physical') },
   { name: 'walk', label: 'Page walk', about: 'How an address is translated', address: 'needed', query: (address) => address === null ? null : { what: 'walk', address } },
   { name: 'vmcs', label: 'VMCS', about: "Of the guest's own hypervisor", address: 'none', query: plain('vmcs') },
   { name: 'root', label: 'Root mode', about: 'EPT and bitmaps of the VM itself', address: 'optional', query: (address) => ({ what: 'root', address }) },

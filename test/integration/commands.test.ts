@@ -66,6 +66,11 @@ describe('vm commands', () => {
     expect(JSON.parse(refused.stderr)).toMatchObject({ error: { code: 'not-found', field: 'vm' } });
   });
 
+  it('point to the help of the command that was given', async () => {
+    const hints = await Promise.all([vp('vm', 'create', 'x', '--cpus', 'two'), vp('exits', 'Monitor', '--bogus'), vp('vm', 'creat'), vp('nonsense')]);
+    expect(hints.map(({ stderr }) => /See `(.*) --help`/.exec(stderr)?.[1])).toEqual(['vanderpool vm create', 'vanderpool exits', 'vanderpool vm', 'vanderpool']);
+  });
+
   it('refuse to start what cannot boot, naming the file', async () => {
     await vp('vm', 'create', 'bad', '--kernel', join(home, 'no-such-kernel'));
     const { status, stderr } = await vp('vm', 'start', 'bad');

@@ -59,6 +59,8 @@ describe('looking into a machine', () => {
     const guest = await stopped(asm.store(0x200000, 0x64636261));
     const [dump] = ask(guest, { what: 'memory', space: 'physical', address: '0x200000', length: 16 });
     expect(dump?.rows).toEqual([['0x0000000000200000', '61 62 63 64 00 00 00 00 00 00 00 00 00 00 00 00', 'abcd............']]);
+    const [narrow] = ask(guest, { what: 'memory', space: 'physical', address: '0x200000', length: 16, line: 8 });
+    expect(narrow?.rows).toEqual([['0x0000000000200000', '61 62 63 64 00 00 00 00', 'abcd....'], ['0x0000000000200008', '00 00 00 00 00 00 00 00', '........']]);
     expect(() => ask(guest, { what: 'memory', space: 'physical', address: '0xfee00000', length: 16 })).toThrow(/no memory at the physical address 0xfee00000/);
     expect(() => ask(guest, { what: 'memory', space: 'physical', address: '0x10000000000', length: 16 })).toThrow(/no memory/);
     const [end] = ask(guest, { what: 'memory', space: 'physical', address: '0xfffff0', length: 64 });

@@ -1,6 +1,5 @@
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
@@ -8,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { typeLine, useInterface, waitForText } from '../helpers/browser.ts';
 import { driverGuest } from '../helpers/driver-guest.ts';
 import { grubIso } from '../helpers/isoImages.ts';
+import { freePort } from '../helpers/ports.ts';
 
 /** A machine from an ISO image, used on its display: GRUB's menu waits for a key on the PS/2 keyboard. */
 const BOOT_MS = 120_000;
@@ -124,15 +124,6 @@ describe('a machine with a display', () => {
     await expect.poll(() => ask(port), { timeout: BOOT_MS, interval: 1000 }).toBe('from the guest\n');
   }, BOOT_MS * 3);
 });
-
-/** A port of the host that nobody has just now. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** What is said on a port of the host; nothing while nobody listens behind it. */
 function ask(port: number): Promise<string> {

@@ -1,6 +1,7 @@
 /** Runs single decoded instructions through the functions that the interpreter uses for cold forms, over a state of their own. */
 import type { CpuWasm } from './cpu-wasm.ts';
 import { instantiate } from './cpu-wasm.ts';
+import { loadFx, storeFx } from './fxState.ts';
 import { NativeCase } from './native.ts';
 import { Decoder } from '../../core/isa/decoder.ts';
 import type { Row } from '../../core/isa/rows.ts';
@@ -139,36 +140,17 @@ export class FormRunner {
   }
 
   private load(input: NativeCase): void {
-    const { view, bytes } = this.cpu;
-    const { fx } = input;
-    const fxView = new DataView(fx.buffer, fx.byteOffset, 512);
+    const { view } = this.cpu;
     for (let i = 0; i < 16; i++) view.setBigUint64(L.GPR + i * 8, input.gpr(i), true);
     this.cpu.callBig('writeFlags', BigInt(input.flags), 0xcd5n);
-    view.setUint16(L.FCW, fxView.getUint16(0, true), true);
-    view.setUint16(L.FSW, fxView.getUint16(2, true), true);
-    view.setUint8(L.FTAGS, fx[4]!);
-    view.setUint32(L.MXCSR, fxView.getUint32(24, true), true);
-    const top = (fxView.getUint16(2, true) >> 11) & 7;
-    for (let i = 0; i < 8; i++) bytes.set(fx.subarray(32 + i * 16, 42 + i * 16), L.X87 + ((top + i) & 7) * 16);
-    bytes.set(fx.subarray(160, 416), L.XMM);
+    loadFx(this.cpu, input.fx);
   }
 
   private store(out: NativeCase): void {
-    const { view, bytes } = this.cpu;
-    const { fx } = out;
-    const fxView = new DataView(fx.buffer, fx.byteOffset, 512);
+    const { view } = this.cpu;
     for (let i = 0; i < 16; i++) out.setGpr(i, view.getBigUint64(L.GPR + i * 8, true));
     out.flags = Number(this.cpu.callBig('readFlags'));
-    fxView.setUint16(0, view.getUint16(L.FCW, true), true);
-    fxView.setUint16(2, view.getUint16(L.FSW, true), true);
-    fx[4] = view.getUint8(L.FTAGS);
-    fxView.setUint32(24, view.getUint32(L.MXCSR, true), true);
-    const top = (view.getUint16(L.FSW, true) >> 11) & 7;
-    for (let i = 0; i < 8; i++) {
-      const from = L.X87 + ((top + i) & 7) * 16;
-      fx.set(bytes.subarray(from, from + 10), 32 + i * 16);
-    }
-    fx.set(bytes.subarray(L.XMM, L.XMM + 256), 160);
+    storeFx(this.cpu, out.fx);
   }
 }
 

@@ -1,7 +1,5 @@
 /** Debian's GDB, driven by a script of commands. */
 import { spawn } from 'node:child_process';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 
 const GDB = 'gdb';
 
@@ -19,11 +17,3 @@ export function runGdb(commands: readonly string[], interruptAt?: string): Promi
   return new Promise((resolve) => child.on('close', () => resolve(said)));
 }
 
-/** A port on 127.0.0.1 that nobody has at the moment. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}

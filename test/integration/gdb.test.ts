@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { vanderpool } from '../helpers/command-line.ts';
-import { freePort, runGdb } from '../helpers/gdb.ts';
+import { runGdb } from '../helpers/gdb.ts';
+import { freePort } from '../helpers/ports.ts';
 import { GuestShell, guestOptions, provideGuest } from '../helpers/guests.ts';
 import type { Guest } from '../helpers/guests.ts';
 

@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { driverGuest } from '../helpers/driver-guest.ts';
 import { GuestShell, guestOptions } from '../helpers/guests.ts';
 import type { Guest } from '../helpers/guests.ts';
+import { freePort } from '../helpers/ports.ts';
 
 const FETCH_MS = 600_000;
 const GUEST_SECONDS = 280;
@@ -156,14 +157,6 @@ async function sumOfUpload(): Promise<{ readonly port: number; readonly sum: Pro
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => void server.close());
   return { port: (server.address() as AddressInfo).port, sum: done.promise };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Everything a port says; asked again until somebody listens behind it. */

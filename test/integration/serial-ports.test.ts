@@ -8,6 +8,7 @@ import { defaultSerial } from '../../core/contract/index.ts';
 import type { SerialLine } from '../../core/contract/index.ts';
 import { history, startTestEngine, type, until } from '../helpers/engine.ts';
 import type { TestEngine } from '../helpers/engine.ts';
+import { freePort } from '../helpers/ports.ts';
 import { refused } from '../helpers/refusal.ts';
 
 const VM = 'Lines';
@@ -42,14 +43,6 @@ function listening(socket: Socket): () => string {
   socket.on('data', (data: Buffer) => (text += data.toString('latin1')));
   socket.on('error', () => undefined);
   return () => text;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 describe('a serial port that is connected', () => {

@@ -3,6 +3,7 @@
  * an IDT whose handlers halt, so that the handler's address tells the vector.
  */
 import { helperBytes, compiled } from '../../helpers/cpu-wasm.ts';
+import { loadFx, storeFx } from '../../helpers/fxState.ts';
 import { exitReason } from '../../../core/cpu/host.ts';
 import { Processor } from '../../../core/cpu/processor.ts';
 import { ReferenceProcessor } from '../../../core/cpu/reference.ts';
@@ -199,14 +200,7 @@ export class EmulatedMachine {
     this.dataSegment(L.GS, item.selector('gs'), item.gsBase);
     cpu.call('updateMode');
     cpu.call('writeFlags', BigInt(item.flags), 0xffff_ffffn);
-    const { fx, fxView } = item;
-    view.setUint16(L.FCW, fxView.getUint16(0, true), true);
-    view.setUint16(L.FSW, fxView.getUint16(2, true), true);
-    view.setUint8(L.FTAGS, fx[4]!);
-    view.setUint32(L.MXCSR, fxView.getUint32(24, true), true);
-    const top = (fxView.getUint16(2, true) >> 11) & 7;
-    for (let i = 0; i < 8; i++) bytes.set(fx.subarray(32 + i * 16, 42 + i * 16), L.X87 + ((top + i) & 7) * 16);
-    bytes.set(fx.subarray(160, 416), L.XMM);
+    loadFx(cpu, item.fx);
     for (let page = 0; page < REGIONS[0]!.pages; page++) cpu.call('invalidateCode', (MEMORY_GPA >>> 12) + page);
   }
 
@@ -224,7 +218,7 @@ export class EmulatedMachine {
   /** Where the event that ended the case left the processor. */
   private unload(exit: number): Outcome {
     const { cpu } = this;
-    const { view, bytes } = cpu;
+    const { view } = cpu;
     const out = emptyOutcome();
     for (let i = 0; i < 16; i++) out.gpr[i] = view.getBigUint64(L.GPR + i * 8, true);
     const rip = view.getBigUint64(L.RIP, true);
@@ -253,17 +247,7 @@ export class EmulatedMachine {
     out.gsBase = view.getBigUint64(L.SEGMENTS + L.GS * L.SEGMENT_SIZE + L.SEG_BASE, true);
     out.address = view.getBigUint64(L.CR2, true);
     out.instructions = cpu.instructions;
-    const fx = new DataView(out.fx.buffer);
-    fx.setUint16(0, view.getUint16(L.FCW, true), true);
-    fx.setUint16(2, view.getUint16(L.FSW, true), true);
-    fx.setUint8(4, view.getUint8(L.FTAGS));
-    fx.setUint32(24, view.getUint32(L.MXCSR, true), true);
-    const top = (view.getUint16(L.FSW, true) >> 11) & 7;
-    for (let i = 0; i < 8; i++) {
-      const from = L.X87 + ((top + i) & 7) * 16;
-      out.fx.set(bytes.subarray(from, from + 10), 32 + i * 16);
-    }
-    out.fx.set(bytes.subarray(L.XMM, L.XMM + 256), 160);
+    storeFx(cpu, out.fx);
     this.collect(out);
     return out;
   }

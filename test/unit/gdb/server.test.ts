@@ -2,7 +2,7 @@ import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { GdbServer } from '../../../core/gdb/server.ts';
-import { freePort } from '../../helpers/gdb.ts';
+import { freePort } from '../../helpers/ports.ts';
 
 const servers: GdbServer[] = [];
 const sockets: Socket[] = [];

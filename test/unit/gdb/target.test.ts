@@ -3,11 +3,14 @@ import { describe, expect, it } from 'vitest';
 import type { Machine } from '../../../core/machine/types.ts';
 import { CODE, asm, image, smallMachine } from '../../helpers/small-guest.ts';
 
-/** A machine that is held before its first instruction: three instructions, then a loop over memory. */
-async function held(): Promise<{ readonly machine: Machine; ask(packet: string): string | null; go(packet: string): string }> {
-  const code = [...asm.eax(0x11223344), ...asm.ebx(2), 0x43, ...asm.incMemory(0x200000), ...asm.loadEax(0x200000), ...asm.spin];
-  const { machine } = await smallMachine(image(code), { jit: 'on' });
-  machine.answer('debug-hold', {});
+interface Debugged {
+  /** The answer to a packet; null: there is none yet. */
+  ask(packet: string): string | null;
+  /** Lets the machine run, and says why it stopped. */
+  go(packet: string): string;
+}
+
+function debugged(machine: Machine): Debugged {
   const ask = (packet: string): string | null => {
     const reply = machine.answer('gdb', { packet: Buffer.from(packet, 'latin1') });
     return reply === null ? null : Buffer.from(reply).toString('latin1');
@@ -17,7 +20,15 @@ async function held(): Promise<{ readonly machine: Machine; ask(packet: string):
     for (let i = 0; i < 1000 && !machine.held; i++) machine.runSlice();
     return ask('?') ?? '';
   };
-  return { machine, ask, go };
+  return { ask, go };
+}
+
+/** A machine that is held before its first instruction: three instructions, then a loop over memory. */
+async function held(): Promise<Debugged & { readonly machine: Machine }> {
+  const code = [...asm.eax(0x11223344), ...asm.ebx(2), 0x43, ...asm.incMemory(0x200000), ...asm.loadEax(0x200000), ...asm.spin];
+  const { machine } = await smallMachine(image(code), { jit: 'on' });
+  machine.answer('debug-hold', {});
+  return { machine, ...debugged(machine) };
 }
 
 const little = (value: number): string => Buffer.from(Uint32Array.of(value).buffer).toString('hex');
@@ -157,15 +168,7 @@ describe('several processors as threads', () => {
     const send = (command: number): number[] => [...asm.store(0xfee00310, 1 << 24), ...asm.store(0xfee00300, command)];
     const code = [...place, ...send(0x4500), ...send(0x4600 | PAGE), 0x43, 0xeb, 0xfd];
     const { machine } = await smallMachine(image(code), { jit: 'on', cpus: 2 });
-    const ask = (packet: string): string | null => {
-      const reply = machine.answer('gdb', { packet: Buffer.from(packet, 'latin1') });
-      return reply === null ? null : Buffer.from(reply).toString('latin1');
-    };
-    const go = (packet: string): string => {
-      expect(ask(packet)).toBeNull();
-      for (let i = 0; i < 1000 && !machine.held; i++) machine.runSlice();
-      return ask('?') ?? '';
-    };
+    const { ask, go } = debugged(machine);
     machine.answer('debug-hold', {});
     ask(`qRcmd,${Buffer.from('registerset i386').toString('hex')}`);
     ask('qSupported:swbreak+');

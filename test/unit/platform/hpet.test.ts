@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Hpet } from '../../../core/platform/hpet.ts';
-import { ManualTime } from '../../doubles/manualTime.ts';
+import { ManualTime, passUntil } from '../../doubles/manualTime.ts';
 import { VirtualClock } from '../../../core/platform/clock.ts';
 import { Wire } from '../../doubles/wire.ts';
 
@@ -21,14 +21,7 @@ let legacy: boolean;
 let hpet: Hpet;
 
 function passTicks(ticks: number): void {
-  const target = clock.nowNs() + ticks * tickNs;
-  for (;;) {
-    const next = clock.nextDeadlineNs();
-    if (next === null || next > target) break;
-    time.pass(Math.max(0, next - clock.nowNs()));
-    clock.runDue();
-  }
-  time.pass(target - clock.nowNs());
+  passUntil(time, clock, clock.nowNs() + ticks * tickNs);
 }
 
 beforeEach(() => {

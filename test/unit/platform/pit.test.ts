@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { ManualTime } from '../../doubles/manualTime.ts';
+import { ManualTime, passUntil } from '../../doubles/manualTime.ts';
 import { Pit } from '../../../core/platform/pit.ts';
 import { VirtualClock } from '../../../core/platform/clock.ts';
 import { Wire } from '../../doubles/wire.ts';
@@ -12,14 +12,7 @@ let pit: Pit;
 
 /** Lets ticks of the 8254 pass, running the timers as they come due. */
 function pass(ticks: number): void {
-  const target = pitRate.nsAt(pitRate.ticksAt(clock.nowNs()) + ticks);
-  for (;;) {
-    const next = clock.nextDeadlineNs();
-    if (next === null || next > target) break;
-    time.pass(Math.max(0, next - clock.nowNs()));
-    clock.runDue();
-  }
-  time.pass(target - clock.nowNs());
+  passUntil(time, clock, pitRate.nsAt(pitRate.ticksAt(clock.nowNs()) + ticks));
 }
 
 function program(counter: number, mode: number, count: number, bcd = 0): void {

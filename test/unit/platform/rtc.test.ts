@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { ManualTime } from '../../doubles/manualTime.ts';
+import { ManualTime, passUntil } from '../../doubles/manualTime.ts';
 import { Rtc, cmos } from '../../../core/platform/rtc.ts';
 import { VirtualClock } from '../../../core/platform/clock.ts';
 import { Wire } from '../../doubles/wire.ts';
@@ -22,14 +22,7 @@ function write(register: number, value: number): void {
 }
 
 function pass(ns: number): void {
-  const target = clock.nowNs() + ns;
-  for (;;) {
-    const next = clock.nextDeadlineNs();
-    if (next === null || next > target) break;
-    time.pass(Math.max(0, next - clock.nowNs()));
-    clock.runDue();
-  }
-  time.pass(target - clock.nowNs());
+  passUntil(time, clock, clock.nowNs() + ns);
 }
 
 function shown(): readonly number[] {

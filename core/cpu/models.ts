@@ -1,8 +1,8 @@
 /** CPUID models as rows: what a processor of that name offers. Feature names are the SDM's, in lower case. */
 
-/** Where each feature shows in CPUID: leaf, subleaf, register, bit. @sdm 2A CPUID */
+/** Where each feature shows in CPUID. @sdm 2A CPUID */
 type Register = 'eax' | 'ebx' | 'ecx' | 'edx';
-type FeatureRow = readonly [leaf: number, register: Register, bit: number];
+export type FeatureRow = readonly [leaf: number, register: Register, bit: number, subleaf?: number];
 
 export const FEATURES = {
   fpu: [1, 'edx', 0], vme: [1, 'edx', 1], de: [1, 'edx', 2], pse: [1, 'edx', 3], tsc: [1, 'edx', 4], msr: [1, 'edx', 5], pae: [1, 'edx', 6],
@@ -16,7 +16,7 @@ export const FEATURES = {
   invpcid: [7, 'ebx', 10], rdseed: [7, 'ebx', 18], adx: [7, 'ebx', 19], smap: [7, 'ebx', 20], clflushopt: [7, 'ebx', 23],
   clwb: [7, 'ebx', 24], sha: [7, 'ebx', 29],
   umip: [7, 'ecx', 2], pku: [7, 'ecx', 3], la57: [7, 'ecx', 16], rdpid: [7, 'ecx', 22],
-  fsrm: [7, 'edx', 4], 'spec-ctrl': [7, 'edx', 26], 'arch-capabilities': [7, 'edx', 29],
+  fsrm: [7, 'edx', 4], 'spec-ctrl': [7, 'edx', 26], 'arch-capabilities': [7, 'edx', 29], 'bhi-ctrl': [7, 'edx', 4, 2],
   'lahf-lm': [0x80000001, 'ecx', 0], lzcnt: [0x80000001, 'ecx', 5], prefetchw: [0x80000001, 'ecx', 8],
   syscall: [0x80000001, 'edx', 11], nx: [0x80000001, 'edx', 20], 'pdpe1gb': [0x80000001, 'edx', 26], rdtscp: [0x80000001, 'edx', 27],
   lm: [0x80000001, 'edx', 29],
@@ -45,7 +45,7 @@ const BASE_64: readonly Feature[] = [...BASE_32, 'sse3', 'syscall', 'nx', 'lm', 
 const V2: readonly Feature[] = [
   ...BASE_64, 'ssse3', 'cmpxchg16b', 'sse4.1', 'sse4.2', 'popcnt', 'x2apic', 'tsc-deadline', 'rdtscp', 'invariant-tsc', 'tsc-adjust',
   'pclmulqdq', 'aes', 'movbe', 'xsave', 'rdrand', 'rdseed', 'fsgsbase', 'smep', 'smap', 'umip', 'erms', 'fsrm', 'invpcid', 'pcid', 'sha',
-  'adx', 'clflushopt', 'clwb', 'rdpid', 'vmx', 'lzcnt', 'prefetchw', 'pdpe1gb', 'spec-ctrl', 'arch-capabilities',
+  'adx', 'clflushopt', 'clwb', 'rdpid', 'vmx', 'lzcnt', 'prefetchw', 'pdpe1gb', 'spec-ctrl', 'arch-capabilities', 'bhi-ctrl',
 ];
 
 export const MODELS: readonly CpuModel[] = [

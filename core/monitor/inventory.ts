@@ -1,11 +1,12 @@
 /** What the machine is: `cpu`, `mem`, `time`. */
 import { FEATURES } from '../cpu/models.ts';
+import type { FeatureRow } from '../cpu/models.ts';
 import { at, byte, dword, indexed, mem, qword, register } from '../isa/registers.ts';
 import { cmos } from '../platform/rtc.ts';
 import type { CommandRow } from './commands.ts';
 import type { Program } from './program.ts';
 
-const { rax, rbx, rcx, rdx, rdi, r12, r13, r14, r15, eax, ebx, ecx, edx, edi, r12d, r14d, al } = register;
+const { rax, rbx, rcx, rdx, rdi, r12, r13, r14, r15, eax, ebx, ecx, edx, edi, esi, r12d, r14d, al } = register;
 
 /** Where the values of a list begin. */
 const VALUE = 16;
@@ -23,8 +24,8 @@ export const inventoryCommands: readonly CommandRow[] = [
 export function inventoryRoutines(p: Program): void {
   p.reserve('cpuid', 64);
   p.reserve('clock', 16);
-  // queryCpuid(leaf): the four registers in `cpuid`, subleaf 0.
-  p.label('queryCpuid').emit('PUSH', rbx).emit('MOV', eax, edi).emit('XOR', ecx, ecx).emit('CPUID');
+  // queryCpuid(leaf, subleaf): the four registers in `cpuid`. Most leaves have no subleaves.
+  p.label('queryCpuid').emit('PUSH', rbx).emit('MOV', eax, edi).emit('MOV', ecx, esi).emit('CPUID');
   [eax, ebx, ecx, edx].forEach((from, i) => p.emit('MOV', dword(p.variable('cpuid', i * 4)), from));
   p.emit('POP', rbx).emit('RET');
 
@@ -109,7 +110,8 @@ const FEATURE_BYTES = 16;
 function features(p: Program): void {
   field(p, 'Features');
   p.emit('LEA', r12, at('features'));
-  p.label('.feature').emit('MOV', edi, dword(mem(r12))).emit('CMP', edi, 0xffffffff).emit('JE', '.listed').emit('CALL', 'queryCpuid');
+  p.label('.feature').emit('MOV', edi, dword(mem(r12))).emit('CMP', edi, 0xffffffff).emit('JE', '.listed');
+  p.emit('MOVZX', esi, byte(mem(r12, 6))).emit('CALL', 'queryCpuid');
   p.emit('MOVZX', eax, byte(mem(r12, 4))).emit('MOVZX', ecx, byte(mem(r12, 5))).emit('LEA', rdx, p.variable('cpuid'));
   p.emit('MOV', eax, dword(indexed(rdx, rax, 4)));
   p.emit('BT', eax, ecx).emit('JNC', '.absent').emit('MOV', r13, qword(mem(r12, 8)));
@@ -122,8 +124,8 @@ function features(p: Program): void {
   p.label('.listed').line().emit('RET');
   p.a.align(8);
   p.label('features');
-  for (const [name, [leaf, where, bit]] of Object.entries(FEATURES)) {
-    p.a.words(4, leaf).data([REGISTER_INDEX[where], bit, 0, 0]).words(8, p.text(name));
+  for (const [name, [leaf, where, bit, subleaf = 0]] of Object.entries<FeatureRow>(FEATURES)) {
+    p.a.words(4, leaf).data([REGISTER_INDEX[where], bit, subleaf, 0]).words(8, p.text(name));
   }
   p.a.words(4, 0xffffffff);
 }

@@ -1,7 +1,7 @@
 /** What CPUID returns for a model; root mode answers the CPUID exit with it. @sdm 2A CPUID */
 import { tscHz, crystalHz } from '../platform/clock.ts';
 import { FEATURES } from '../cpu/models.ts';
-import type { CpuModel, Feature } from '../cpu/models.ts';
+import type { CpuModel, Feature, FeatureRow } from '../cpu/models.ts';
 import { KVM_FEATURES, KVM_LAST_LEAF, KVM_SIGNATURE } from './kvmInterface.ts';
 import { apicIdBits } from '../platform/topology.ts';
 import type { Topology } from '../platform/topology.ts';
@@ -34,12 +34,15 @@ const VENDOR = registersOf('GenuineIntel');
 const KVM = registersOf(KVM_SIGNATURE);
 const HYPERVISOR = registersOf('VanderpoolVM');
 
+/** Of leaf 7. */
+const LAST_FEATURE_SUBLEAF = 2;
+
 export class Cpuid {
   private readonly model: CpuModel;
   private readonly topology: Topology;
   private readonly kvm: boolean;
   private readonly has: ReadonlySet<Feature>;
-  /** Bits of features by leaf and register. */
+  /** Bits of features by leaf, subleaf and register. */
   private readonly words = new Map<string, number>();
   private readonly idBits: ReturnType<typeof apicIdBits>;
 
@@ -51,8 +54,8 @@ export class Cpuid {
     this.has = new Set(model.features);
     this.idBits = apicIdBits(topology);
     for (const name of model.features) {
-      const [leaf, register, bit] = FEATURES[name];
-      const key = `${leaf} ${register}`;
+      const [leaf, register, bit, subleaf = 0]: FeatureRow = FEATURES[name];
+      const key = `${leaf} ${subleaf} ${register}`;
       this.words.set(key, (this.words.get(key) ?? 0) | (1 << bit));
     }
   }
@@ -62,8 +65,8 @@ export class Cpuid {
     return 3 | (this.has.has('pku') ? 0x200 : 0);
   }
 
-  private features(leaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx'): number {
-    return this.words.get(`${leaf} ${register}`) ?? 0;
+  private features(leaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx', subleaf = 0): number {
+    return this.words.get(`${leaf} ${subleaf} ${register}`) ?? 0;
   }
 
   query(leaf: number, subleaf: number, context: CpuidContext): CpuidResult {
@@ -98,10 +101,11 @@ export class Cpuid {
       case 4: return this.cache(subleaf);
       case 6: return { ...result, eax: 4 };
       case 7:
+        result.edx = this.features(7, 'edx', subleaf);
         if (subleaf === 0) {
+          result.eax = LAST_FEATURE_SUBLEAF;
           result.ebx = this.features(7, 'ebx');
           result.ecx = this.features(7, 'ecx') | (context.ospke ? 1 << 4 : 0);
-          result.edx = this.features(7, 'edx');
         }
         return result;
       case 0xb: case 0x1f: return this.arrangement(subleaf, context);

@@ -30,7 +30,8 @@ export const MSRS: readonly MsrRow[] = [
   { msr: 0x00, name: 'IA32_P5_MC_ADDR', writable: ALL },
   { msr: 0x01, name: 'IA32_P5_MC_TYPE', writable: ALL },
   { msr: 0x17, name: 'IA32_PLATFORM_ID' },
-  { msr: 0x48, name: 'IA32_SPEC_CTRL', writable: [7, 0] },
+  // IBRS, STIBP, SSBD, BHI_DIS_S: a system that sees the last one need not clear the history of branches in each system call.
+  { msr: 0x48, name: 'IA32_SPEC_CTRL', writable: [0x407, 0] },
   { msr: 0x49, name: 'IA32_PRED_CMD', writable: [1, 0], command: true },
   { msr: 0x79, name: 'IA32_BIOS_UPDT_TRIG', writable: ALL },
   { msr: 0x8b, name: 'IA32_BIOS_SIGN_ID', reset: [0, 1], writable: ALL },

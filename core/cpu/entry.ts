@@ -106,9 +106,9 @@ export class VmEntry {
 
   /** A part of the budget has run out: the JIT looks at what was running. */
   #sample(code: number): void {
-    const { view, jit, sampleAddress } = this.#parts;
+    const { view, jit, budget, sampleAddress } = this.#parts;
     if (!jit) return;
-    if (code === RUN_REGION) jit.sampleRegion(view.getUint32(REGION_ENTRY, true));
+    if (code === RUN_REGION) budget.settled(jit.sampleRegion(view.getUint32(REGION_ENTRY, true), budget.samples));
     else jit.counters.samplesInterpreted++;
     // What comes after a region counts too: a block between two regions would otherwise never be seen.
     jit.sample(sampleAddress(0) >>> 0);

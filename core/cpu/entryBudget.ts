@@ -5,11 +5,11 @@
  * budget less often, so they do not take part in its last instructions: the interpreter, which looks at every jump, carries those out.
  */
 import { REGION_REACH } from './jit/manager.ts';
-import { BUDGET, INSTRUCTIONS, REGIONS_OFF } from './layout.ts';
+import { BUDGET, INSTRUCTIONS, REGIONS_OFF, REGION_RESERVE, SAMPLE_BUDGET } from './layout.ts';
 
-/** Instructions between two samples. */
-const SAMPLE_BUDGET = 10_000;
 const SAMPLE_JITTER = 4_096;
+/** Samples that regions pass at most when those that they meet are as they should be. */
+const PASSED_LIMIT = 16;
 
 export class EntryBudget {
   readonly #view: DataView;
@@ -20,6 +20,8 @@ export class EntryBudget {
   most = Infinity;
   /** Whether this is the part that regions take no part in. */
   tail = false;
+  #partBegan = 0;
+  #passed = 1;
 
   /** @param sampled there is a JIT */
   constructor(view: DataView, sampled: boolean, exact: boolean) {
@@ -38,16 +40,31 @@ export class EntryBudget {
     this.next();
   }
 
+  /** Samples that the part which is over stands for. */
+  get samples(): number {
+    return Math.max(1, Math.round((this.#now - this.#partBegan) / SAMPLE_BUDGET));
+  }
+
+  /** A region was met that there is nothing to decide about, or one that may yet be compiled otherwise: how far regions run to the next look. */
+  settled(settled: boolean): void {
+    this.#passed = settled ? Math.min(PASSED_LIMIT, this.#passed * 2) : 1;
+  }
+
   /** Hands out another part; false: nothing is left. */
   next(): boolean {
     const now = this.#now;
     const left = this.#end - now;
     if (left <= 0) return false;
+    this.#partBegan = now;
     this.tail = this.#exact && this.#sampled && left <= REGION_REACH;
     const most = this.#exact && this.#sampled && !this.tail ? left - REGION_REACH : left;
     this.#view.setUint32(REGIONS_OFF, this.tail ? 1 : 0, true);
-    this.#view.setInt32(BUDGET, Math.min(this.most, most, this.#sampled && !this.tail ? untilSample(now) : most), true);
+    const part = Math.min(this.most, most, this.#sampled && !this.tail ? untilSample(now) : most);
+    this.#view.setInt32(BUDGET, part, true);
     this.#view.setInt32(BUDGET + 4, 0, true);
+    // Regions go on past samples: one takes as long as some thousand of their instructions.
+    this.#view.setInt32(REGION_RESERVE, this.most === Infinity ? Math.min(most - part, (this.#passed - 1) * SAMPLE_BUDGET) : 0, true);
+    this.#view.setInt32(REGION_RESERVE + 4, 0, true);
     return true;
   }
 }

@@ -9,8 +9,11 @@ import type { Component, DeviceState } from '../platform/device.ts';
 import { StateReader } from '../platform/state.ts';
 import type { Vcpu } from './vcpu.ts';
 
-/** Instructions of a turn, and between two looks at the clock. */
+/** Instructions of a turn, and between two looks at the clock at least. */
 export const TURN = 50_000;
+/** A vCPU that is the only one runs about so long, in milliseconds, before somebody looks at the clock; and so many instructions at most. */
+const LOOK_MS = 0.1;
+const LONGEST = 4 * TURN;
 
 export class Turns implements Component {
   readonly name = 'turns';
@@ -21,6 +24,8 @@ export class Turns implements Component {
   private readonly vcpus: readonly Vcpu[];
   /** Count of the machine's instructions at which the turn is over. */
   private until = 0;
+  /** Instructions that a vCPU may run when it is the only one. */
+  private alone = TURN;
 
   constructor(cpu: Processor, vcpus: readonly Vcpu[]) {
     const [first] = vcpus;
@@ -65,7 +70,14 @@ export class Turns implements Component {
 
   /** Instructions that the next VM entry may run. */
   get budget(): number {
-    return this.vcpus.length === 1 ? TURN : Math.max(1, this.until - this.cpu.instructions);
+    return this.vcpus.length === 1 ? this.alone : Math.max(1, this.until - this.cpu.instructions);
+  }
+
+  /** The budget was used up in so many milliseconds. By the instruction clock entries must not depend on the host's time. */
+  lasted(milliseconds: number): void {
+    if (this.cpu.exact) return;
+    if (milliseconds < LOOK_MS / 2) this.alone = Math.min(LONGEST, this.alone * 2);
+    else if (milliseconds > LOOK_MS * 2) this.alone = Math.max(TURN, this.alone / 2);
   }
 
   /** The turn ends here. */

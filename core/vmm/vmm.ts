@@ -104,7 +104,8 @@ export class Vmm {
   /** Runs the guest for a slice. */
   runSlice(): SliceResult {
     const { cpu, pc, turns } = this;
-    const end = performance.now() + this.sliceMs;
+    let looked = performance.now();
+    const end = looked + this.sliceMs;
     let exits = 0;
     for (;;) {
       pc.poll();
@@ -136,7 +137,11 @@ export class Vmm {
       }
       if (pc.exit) return { kind: 'stopped', exit: pc.exit };
       // The clock is looked at where time has passed, and now and then where it seems not to.
-      if ((reason === exitReason.preemptionTimer || ++exits % CLOCK_EXITS === 0) && performance.now() >= end) return { kind: 'ran' };
+      if (reason !== exitReason.preemptionTimer && ++exits % CLOCK_EXITS !== 0) continue;
+      const now = performance.now();
+      if (reason === exitReason.preemptionTimer) turns.lasted(now - looked);
+      if (now >= end) return { kind: 'ran' };
+      looked = now;
     }
   }
 

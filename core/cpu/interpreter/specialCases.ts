@@ -1,6 +1,6 @@
 /** Records that are no instruction of the guest: what the interpreter's switch does at each. */
 import { op } from '../../wasm/opcodes.ts';
-import { BUDGET, REGIONS_OFF, REGION_ENTRY, RIP } from '../layout.ts';
+import { BUDGET, REGIONS_OFF, REGION_ENTRY, REGION_RESERVE, RIP, SAMPLE_BUDGET } from '../layout.ts';
 import {
   OP_CROSS, OP_GOTO, OP_REGION, OP_RELOOKUP, OP_STOP, RECORD_SIZE, REGION_DONE, REGION_STALE, REGION_STEP, R_AUX, STATUS_EXIT, STATUS_FAULT,
 } from '../record.ts';
@@ -73,6 +73,52 @@ function cross(run: RunLoop): void {
   code.br(run.next);
 }
 
+/** A region went past one sample or more, and had not used up what regions may: the interpreter is sampled where the next one is due. */
+function passSamples(run: RunLoop): void {
+  const { code } = run;
+  const reserve = (): void => {
+    code.i32Const(0);
+    code.memory(op.i64Load, REGION_RESERVE);
+  };
+  code.get(run.budget);
+  code.i64Const(0);
+  code.op(op.i64LeS);
+  code.get(run.budget);
+  reserve();
+  code.op(op.i64Add);
+  code.i64Const(0);
+  code.op(op.i64GtS);
+  code.op(op.i32And);
+  code.if();
+  // Up to the next multiple of the distance between samples, or as far as there is.
+  code.i64Const(1);
+  code.get(run.budget);
+  code.i64Const(SAMPLE_BUDGET);
+  code.op(op.i64DivS);
+  code.op(op.i64Sub);
+  code.i64Const(SAMPLE_BUDGET);
+  code.op(op.i64Mul);
+  code.tee(run.linear);
+  reserve();
+  code.get(run.linear);
+  reserve();
+  code.op(op.i64LtS);
+  code.op(op.select);
+  code.set(run.linear);
+  for (const local of [run.budget, run.slice]) {
+    code.get(local);
+    code.get(run.linear);
+    code.op(op.i64Add);
+    code.set(local);
+  }
+  code.i32Const(0);
+  reserve();
+  code.get(run.linear);
+  code.op(op.i64Sub);
+  code.memory(op.i64Store, REGION_RESERVE);
+  code.end();
+}
+
 /** A compiled region, and what it comes back with. */
 function region(run: RunLoop): void {
   const { code } = run;
@@ -84,12 +130,19 @@ function region(run: RunLoop): void {
   code.end();
   code.i32Const(0);
   code.get(run.budget);
+  code.i32Const(0);
+  code.memory(op.i64Load, REGION_RESERVE);
+  code.op(op.i64Add);
   code.memory(op.i64Store, BUDGET);
   run.callTable(op.i32Load, R_AUX);
   code.set(run.status);
   code.i32Const(0);
   code.memory(op.i64Load, BUDGET);
+  code.i32Const(0);
+  code.memory(op.i64Load, REGION_RESERVE);
+  code.op(op.i64Sub);
   code.set(run.budget);
+  passSamples(run);
   code.get(run.status);
   code.i32Const(REGION_DONE);
   code.op(op.i32Eq);

@@ -137,13 +137,21 @@ export class JitManager {
     return { record: table === 0 ? 0 : this.follow(this.view.getUint32(table + (gpa & 4095) * 4, true)), table };
   }
 
-  /** The budget ran out in the region that a record leads to: when that goes on, it is compiled again, larger. */
-  sampleRegion(record: number): void {
-    this.counters.samplesInRegions++;
+  /**
+   * The budget ran out in the region that a record leads to: when that goes on, it is compiled again, larger. `samples`: how many this one stands for.
+   * Returns whether nothing more will be made of it.
+   */
+  sampleRegion(record: number, samples: number): boolean {
+    this.counters.samplesInRegions += samples;
     const entry = this.entries.get(record);
-    if (!entry || entry.large || ++entry.marks < LARGE_MARKS || (entry.marks & (entry.marks - 1)) !== 0) return;
+    if (!entry || entry.large) return true;
+    const before = entry.marks;
+    entry.marks += samples;
+    // It is asked when its marks have doubled.
+    if (entry.marks < LARGE_MARKS || Math.clz32(entry.marks) === Math.clz32(before)) return false;
     const distance = this.distanceTo(entry);
     if (distance !== null) this.compile(entry.gpa, 1, distance, 'hot');
+    return entry.large;
   }
 
   /** The processor has left a region: where its entry is relative to RIP, if this is still the same address space. */

@@ -34,7 +34,7 @@ function breakShift({ cpu }: OpenMachine): void {
   const at = instructions.at.bind(instructions);
   instructions.at = (place, limit, codeSize) => {
     const found = at(place, limit, codeSize);
-    return found?.decoded.row.name === 'SHR' ? { ...found, program: { statements: [], nodes: 0 } } : found;
+    return found?.decoded.row.name === 'SHR' ? { ...found, form: { ...found.form, program: { statements: [], nodes: 0 }, variants: null } } : found;
   };
 }
 
@@ -44,7 +44,7 @@ describe('both tiers in lock step', () => {
     expect(result).toMatchObject({ kind: 'agreed' });
     if (result.kind !== 'agreed') return;
     expect(result.instructions).toBeGreaterThan(instructions - 1);
-    expect(result.regions).toBeGreaterThan(50);
+    expect(result.regions).toBeGreaterThan(20);
   }, TEST_MS);
 
   it('an instruction that is compiled wrongly is named', async () => {

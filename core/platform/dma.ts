@@ -154,14 +154,16 @@ export class DmaMemory {
   private locate(requester: RequesterId, address: number, write: boolean): number | null {
     if (isInterruptAddress(address)) return this.refuse({ requester, address, write, reason: 'no-memory' });
     const page = Math.floor(address / pageBytes);
-    const mapped = this.remapper === null
-      ? { page }
-      : this.remapper.translate({ source: requester, pasid: null, page, write, execute: false, privileged: false });
+    const mapped = this.remapper === null ? page : this.translated(requester, page, write);
     if (mapped === null) return this.refuse({ requester, address, write, reason: 'blocked' });
-    const target = mapped.page * pageBytes;
+    const target = mapped * pageBytes;
     const backed = target >= 0 && target + pageBytes <= this.ram.length && !(target >= displayWindow.base && target < displayWindow.end);
-    if (!backed || (write && !this.writable(mapped.page))) return this.refuse({ requester, address, write, reason: 'no-memory' });
+    if (!backed || (write && !this.writable(mapped))) return this.refuse({ requester, address, write, reason: 'no-memory' });
     return target + (address % pageBytes);
+  }
+
+  private translated(source: RequesterId, page: number, write: boolean): number | null {
+    return this.remapper?.translate({ source, pasid: null, page, write, execute: false, privileged: false })?.page ?? null;
   }
 
   private refuse(refusal: DmaRefusal): null {

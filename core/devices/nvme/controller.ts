@@ -275,7 +275,8 @@ export class NvmeController extends PciFunction {
 
   /** What counts without MSI-X: asserted while a queue with interrupts holds entries that software has not taken. */
   #updateLine(): void {
-    const waiting = [...this.#completion.values()].some(({ head, tail, vector }) => vector !== null && head !== tail);
+    let waiting = false;
+    for (const { head, tail, vector } of this.#completion.values()) waiting ||= vector !== null && head !== tail;
     this.setInterrupt(waiting && (this.#registers.mask & 1) === 0);
   }
 }

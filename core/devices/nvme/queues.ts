@@ -29,13 +29,18 @@ export interface CompletionQueue {
   phase: number;
 }
 
+/** What passes through here for each command is made once: memory of its own costs a buffer more than the command itself. */
+const staged = new Uint32Array(COMMAND_BYTES / 4);
+const stagedBytes = new Uint8Array(staged.buffer);
+const completion = new DataView(new ArrayBuffer(COMPLETION_BYTES));
+const completionBytes = new Uint8Array(completion.buffer);
+
 /** Takes the next command of a queue: 16 words, or null when there is none. False: the queue is no memory. */
 export function takeCommand(memory: GuestMemoryAccess, queue: SubmissionQueue): Uint32Array | null | false {
   if (queue.head === queue.tail) return null;
-  const bytes = new Uint8Array(COMMAND_BYTES);
-  if (!memory.read(queue.address + queue.head * COMMAND_BYTES, bytes)) return false;
+  if (!memory.read(queue.address + queue.head * COMMAND_BYTES, stagedBytes)) return false;
   queue.head = (queue.head + 1) % queue.entries;
-  return new Uint32Array(bytes.buffer);
+  return staged.slice();
 }
 
 export function isFull({ head, tail, entries }: CompletionQueue): boolean {
@@ -43,14 +48,13 @@ export function isFull({ head, tail, entries }: CompletionQueue): boolean {
 }
 
 /** Posts a completion. The queue is not full. */
-export function postCompletion(memory: GuestMemoryAccess, queue: CompletionQueue, from: SubmissionQueue, command: number, status: number, result: number): boolean {
-  const view = new DataView(new ArrayBuffer(COMPLETION_BYTES));
-  view.setUint32(0, result, true);
-  view.setUint16(8, from.head, true);
-  view.setUint16(10, from.id, true);
-  view.setUint16(12, command, true);
-  view.setUint16(14, (status << 1) | queue.phase, true);
-  const written = memory.write(queue.address + queue.tail * COMPLETION_BYTES, new Uint8Array(view.buffer));
+export function postCompletion(memory: GuestMemoryAccess, queue: CompletionQueue, from: SubmissionQueue, identifier: number, status: number, result: number): boolean {
+  completion.setUint32(0, result, true);
+  completion.setUint16(8, from.head, true);
+  completion.setUint16(10, from.id, true);
+  completion.setUint16(12, identifier, true);
+  completion.setUint16(14, (status << 1) | queue.phase, true);
+  const written = memory.write(queue.address + queue.tail * COMPLETION_BYTES, completionBytes);
   queue.tail = (queue.tail + 1) % queue.entries;
   if (queue.tail === 0) queue.phase ^= 1;
   return written;

@@ -44,6 +44,10 @@ export class VirtioBlk implements VirtioKind {
   readonly #disk: Disk;
   readonly #serial: string;
   readonly #configuration: DataView;
+  /** Of the request that begins. */
+  readonly #header = new Uint8Array(HEADER_BYTES);
+  readonly #view = new DataView(this.#header.buffer);
+  readonly #status = new Uint8Array(1);
   #run: VirtioRun | null = null;
   /** Requests are being taken from the queue. */
   #taking = false;
@@ -119,10 +123,9 @@ export class VirtioBlk implements VirtioKind {
   #begin(chain: Chain): void {
     const run = this.#run;
     if (!run) return;
-    const header = new Uint8Array(HEADER_BYTES);
     const room = totalLength(chain.writable);
-    if (room < 1 || !gather(run.memory, chain.readable, 0, header)) return run.fail('a block request without header or status byte');
-    const view = new DataView(header.buffer);
+    if (room < 1 || !gather(run.memory, chain.readable, 0, this.#header)) return run.fail('a block request without header or status byte');
+    const view = this.#view;
     const sector = view.getUint32(12, true) * 2 ** 32 + view.getUint32(8, true);
     const type = view.getUint32(0, true);
     const outBytes = totalLength(chain.readable) - HEADER_BYTES;
@@ -191,7 +194,8 @@ export class VirtioBlk implements VirtioKind {
     const run = this.#run;
     if (!run) return;
     const last = totalLength(chain.writable) - 1;
-    scatter(run.memory, chain.writable, last, new Uint8Array([status]));
+    this.#status[0] = status;
+    scatter(run.memory, chain.writable, last, this.#status);
     try {
       this.#queue?.give(chain.head, (status === outcome.ok ? written : 0) + 1);
     } catch (error) {

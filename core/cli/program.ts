@@ -218,7 +218,7 @@ function addSnapshotCommands(program: Command): void {
       await (await import('./snapshot.ts')).restoreSnapshot(vm, snapshot, options);
     });
   sub('diff <vm> <snapshot> [other]', 'what differs from a snapshot to another one, or to the VM as it is now')
-    .option('--symbols <file>', "System.map or /proc/kallsyms of the guest's Linux: what of the kernel, or which process, lies in memory that differs")
+    .option('--symbols <file>', "System.map or /proc/kallsyms of the guest's Linux: what of the kernel, which file or process lies in memory that differs")
     .action(async (vm: string, from: string, to: string | undefined, options: object) => {
       await (await import('./snapshot.ts')).diffSnapshots(vm, from, to, options);
     });

@@ -1,6 +1,7 @@
 /** Whose a page of a Linux guest's memory is, by its kernel's symbols: System.map, or /proc/kallsyms of the guest itself. */
 import { readFileSync, statSync } from 'node:fs';
 import { ContractError } from '../contract/errors.ts';
+import { areaOwners } from './kernelAreas.ts';
 import { LinuxMemory } from './linuxMemory.ts';
 import type { AddressOf } from './linuxMemory.ts';
 import { pageOwners } from './linuxPages.ts';
@@ -56,11 +57,13 @@ export function kernelOwners(symbols: Symbols, state: unknown, read: (page: numb
     const address = linkedAt.get(name);
     return address === undefined ? null : address + slide;
   };
+  memory.reach(addressOf('init_task') ?? 0n);
   const image = imageOwners(memory, symbols, slide);
   const processes = processOwners(memory, addressOf);
   const allocated = pageOwners(memory, addressOf);
   // Of a page that several may claim, the kernel's own account counts first: files are mapped by processes, and parts of the image are given away.
-  return (page) => allocated(page) ?? image.get(page) ?? processes.get(page) ?? null;
+  const areas = areaOwners(memory, addressOf);
+  return (page) => allocated(page) ?? image.get(page) ?? processes.get(page) ?? areas.get(page) ?? null;
 }
 
 /** The pages of the kernel's own image, each with the symbols in it. */

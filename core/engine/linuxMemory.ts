@@ -29,7 +29,7 @@ export class LinuxMemory {
   readonly syscallEntry: bigint;
   /** Levels of page tables: 4 or 5. */
   readonly levels: number;
-  readonly #root: number;
+  #root: number;
   readonly #read: (page: number) => Uint8Array;
   readonly #pages = new Map<number, DataView>();
 
@@ -48,6 +48,19 @@ export class LinuxMemory {
   static of(state: unknown, read: (page: number) => Uint8Array): LinuxMemory | null {
     const saved = registers.safeParse((state as Record<string, unknown> | null)?.['vcpu 0']).data;
     return saved && (BigInt(saved.efer) & EFER_LMA) !== 0n ? new LinuxMemory(saved, read) : null;
+  }
+
+  /** Page of its uppermost paging structure. */
+  get root(): number {
+    return this.#root;
+  }
+
+  /**
+   * A kernel that isolates page tables has a pair of them for each process: a program's, without the kernel, stand behind the kernel's own.
+   * @param linear address in the kernel
+   */
+  reach(linear: bigint): void {
+    if (this.page(linear) === null) this.#root &= ~1;
   }
 
   /** The guest-physical page of a linear address; null: it is not mapped. @sdm 3A 4.5 */
@@ -81,6 +94,11 @@ export class LinuxMemory {
   word(linear: bigint): bigint {
     const page = this.page(linear);
     return page === null ? 0n : this.#view(page).getBigUint64(Number(linear & 0xff8n), true);
+  }
+
+  /** The same of a variable; 0: it is not known. */
+  wordAt(address: bigint | null): bigint {
+    return address === null ? 0n : this.word(address);
   }
 
   /** The links of a list of the kernel's, without its head; none where it is not linked both ways, or longer than `maximum`. */

@@ -21,7 +21,7 @@ const NAME_BYTES = 64;
 export function pageOwners(memory: LinuxMemory, addressOf: AddressOf): (page: number) => string | null {
   const caches = slabCaches(memory, addressOf);
   const files = new LinuxFiles(memory, addressOf);
-  const base = wordAt(memory, addressOf('vmemmap_base'));
+  const base = memory.wordAt(addressOf('vmemmap_base'));
   const descriptorOf = (page: number): bigint => {
     const own = base + BigInt(page) * DESCRIPTOR_BYTES;
     const head = memory.word(own + PARTS_AT);
@@ -43,14 +43,10 @@ export function pageOwners(memory: LinuxMemory, addressOf: AddressOf): (page: nu
 /** Names of the caches of slabs by their addresses. The cache of caches shows where in a cache their list runs through it. */
 function slabCaches(memory: LinuxMemory, addressOf: AddressOf): ReadonlyMap<bigint, string> {
   const links = memory.list(addressOf('slab_caches'), CACHES_MAXIMUM);
-  const first = wordAt(memory, addressOf('kmem_cache'));
+  const first = memory.wordAt(addressOf('kmem_cache'));
   const linked = new Set(links);
   const link = find(CACHE_BYTES, (offset) => linked.has(first + offset));
   const name = link === null ? null : find(CACHE_BYTES, (offset) => memory.text(memory.word(first + offset), NAME_BYTES) === 'kmem_cache');
   if (link === null || name === null) return new Map();
   return new Map(links.map((at) => [at - link, memory.text(memory.word(at - link + name), NAME_BYTES)]));
-}
-
-function wordAt(memory: LinuxMemory, address: bigint | null): bigint {
-  return address === null ? 0n : memory.word(address);
 }

@@ -4,29 +4,16 @@
  */
 import { find } from './linuxMemory.ts';
 import type { AddressOf, LinuxMemory } from './linuxMemory.ts';
+import { findTasks } from './linuxTasks.ts';
 
-/** Bytes of a structure in which a field is looked for. */
-const TASK_BYTES = 16 * 1024;
+/** Bytes of an address space in which a field is looked for. */
 const SPACE_BYTES = 1024;
-const NAME_BYTES = 16;
-const FIRST_NAME = /^swapper(\/0)?$/;
-/** What a hostile guest may make of it. */
-const TASKS_MAXIMUM = 4096;
-/** So many tasks one behind another are no accident. */
-const TASKS_ENOUGH = 8;
 /** Pages that all processes have mapped, and their page tables. */
 const PAGES_MAXIMUM = 1 << 20;
 const TABLES_MAXIMUM = 1 << 14;
 /** Names of processes that share a page. */
 const NAMES_SHOWN = 3;
 const ENTRIES = 512;
-
-/** Offsets of a task's fields, in bytes. */
-interface TaskFields {
-  readonly name: bigint;
-  /** The list of all tasks. */
-  readonly tasks: bigint;
-}
 
 interface Process {
   readonly name: string;
@@ -67,38 +54,25 @@ export function processOwners(memory: LinuxMemory, addressOf: AddressOf): Readon
 
 /** Those that have an address space of their own. */
 function processes(memory: LinuxMemory, addressOf: AddressOf): readonly Process[] {
-  const [first, space, uppermost] = [addressOf('init_task'), addressOf('init_mm'), addressOf('init_top_pgt')];
-  if (first === null || space === null || uppermost === null) return [];
-  const name = find(TASK_BYTES, (offset) => FIRST_NAME.test(memory.text(first + offset, NAME_BYTES)));
+  const tasks = findTasks(memory, addressOf);
+  const [space, uppermost] = [addressOf('init_mm'), addressOf('init_top_pgt')];
+  if (tasks === null || space === null || uppermost === null) return [];
   const tables = find(SPACE_BYTES, (offset) => memory.word(space + offset) === uppermost);
-  if (name === null || tables === null) return [];
-  const list = find(Number(name), (offset) => tasksOf(memory, first, { name, tasks: offset }, TASKS_ENOUGH).length > 0);
-  const tasks = list === null ? [] : tasksOf(memory, first, { name, tasks: list });
+  if (tables === null) return [];
   const tablesOf = (at: bigint): number | null => {
     const page = memory.page(memory.word(at) + tables);
     const table = page === null ? null : memory.page(memory.word(memory.word(at) + tables));
     return table !== null && memory.hasKernel(table) ? table : null;
   };
   // A process works in its own address space, as the field behind says; the first task has none of its own.
-  const [init] = tasks;
-  const own = init === undefined ? null : find(Number(name), (offset) => {
+  const [init] = tasks.others;
+  const own = init === undefined ? null : find(tasks.nameOffset, (offset) => {
     const at = init + offset;
-    return memory.word(at) !== 0n && memory.word(at) === memory.word(at + 8n) && memory.word(first + offset) === 0n && tablesOf(at) !== null;
+    return memory.word(at) !== 0n && memory.word(at) === memory.word(at + 8n) && memory.word(tasks.first + offset) === 0n && tablesOf(at) !== null;
   });
   if (own === null) return [];
-  return tasks.flatMap((task) => {
+  return tasks.others.flatMap((task) => {
     const uppermostTable = tablesOf(task + own);
-    return uppermostTable === null ? [] : [{ name: memory.text(task + name, NAME_BYTES), tables: uppermostTable }];
+    return uppermostTable === null ? [] : [{ name: tasks.nameOf(task), tables: uppermostTable }];
   });
-}
-
-/** All tasks but the first; none where the list is not one of tasks: each is linked both ways, and has a name. */
-function tasksOf(memory: LinuxMemory, first: bigint, { name, tasks }: TaskFields, maximum = TASKS_MAXIMUM): readonly bigint[] {
-  const head = first + tasks;
-  const found: bigint[] = [];
-  for (let before = head, link = memory.word(head); link !== head && found.length < maximum; before = link, link = memory.word(link)) {
-    if (memory.word(link + 8n) !== before || memory.text(link - tasks + name, NAME_BYTES) === '') return [];
-    found.push(link - tasks);
-  }
-  return found;
 }

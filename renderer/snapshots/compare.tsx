@@ -49,7 +49,7 @@ export function Comparison({ vm, snapshot, snapshots, close }: ComparisonProps):
         </select>
       </div>
       <PathField label="Symbols of its Linux" optional value={path} onPath={setPath} problem={error?.field === 'symbols' ? error : undefined}
-        hint="System.map of its kernel, or a copy of its /proc/kallsyms: memory is then named by what of the kernel, or which process, lies there." />
+        hint="System.map of its kernel, or a copy of its /proc/kallsyms: memory is then named by what of the kernel, which file or process lies there." />
       {error && error.field !== 'symbols' && <Callout kind="error" title={error.message} hint={error.hint} />}
       {!error && !difference && <p role="status">Comparing…</p>}
       {difference && <Differences difference={difference} />}

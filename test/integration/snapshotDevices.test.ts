@@ -91,7 +91,7 @@ describe('a snapshot', () => {
 
   it('is compared with names for the memory of the kernel, of processes and of files, by its symbols', async () => {
     const symbols = join(folder, 'kallsyms');
-    const names = ['_text', '_stext', '_etext', '__start_rodata', '__end_rodata', '_sdata', '__init_begin', '__init_end', 'entry_SYSCALL_64', 'init_task', 'init_mm', 'init_top_pgt', 'vmemmap_base', 'slab_caches', 'kmem_cache', 'super_blocks', 'jiffies', 'jiffies_64', '_end', '__bss_stop'];
+    const names = ['_text', '_stext', '_etext', '__start_rodata', '__end_rodata', '_sdata', '__init_begin', '__init_end', 'entry_SYSCALL_64', 'init_task', 'init_mm', 'init_top_pgt', 'vmemmap_base', 'slab_caches', 'kmem_cache', 'super_blocks', 'vmalloc_base', 'init_stack', 'jiffies', 'jiffies_64', '_end', '__bss_stop'];
     writeFileSync(symbols, await vm.ask(`grep -E ' (${names.join('|')})$' /proc/kallsyms`));
     await call('snapshot.take', { vm: VM, name: 'before' });
     // A million characters that the shell keeps.
@@ -105,6 +105,8 @@ describe('a snapshot', () => {
     expect(bytesOf(`process ${name}`)).toBeGreaterThan(950_000);
     expect(bytesOf('file /noted/file on rootfs')).toBeGreaterThanOrEqual(400_000);
     expect(bytesOf('slab dentry')).toBeGreaterThan(0);
+    expect(bytesOf(`kernel stack of ${name}`)).toBeGreaterThan(0);
+    expect(bytesOf('descriptors of pages')).toBeGreaterThan(0);
     expect(memory.some(({ owner }) => owner === null)).toBe(true);
     const plain = await call('snapshot.diff', { vm: VM, from: 'before', to: 'after' });
     expect(plain.memory.every(({ owner }) => owner === null)).toBe(true);

@@ -4,7 +4,7 @@ import { kernelOwners } from '../../../core/engine/kernelOwners.ts';
 
 const TEXT = 0xffff_ffff_8100_0000n;
 const symbols = [['_text', 0n], ['entry_SYSCALL_64', 0x1000n], ['init_task', 0x2000n], ['init_mm', 0x3000n], ['init_top_pgt', 0x4000n], ['vmemmap_base', 0x4008n], ['slab_caches', 0x4010n], ['kmem_cache', 0x4020n],
-  ['super_blocks', 0x4028n], ['_end', 0x6000n]]
+  ['super_blocks', 0x4028n], ['vmalloc_base', 0x4030n], ['init_stack', 0x5000n], ['_end', 0x6000n]]
   .map(([name, offset]) => ({ name: String(name), address: TEXT + BigInt(offset ?? 0) }));
 const PAGES = 4096;
 /** Registers of a 64-bit machine whose page tables begin at page 1, its kernel where it was linked for. */
@@ -33,7 +33,19 @@ describe('whose a page of a Linux guest is', () => {
       if (page === 3 && index === 8) return 0x4003n;
       return page === 4 ? (BigInt(100 + index) << 12n) | 3n : 0n;
     });
-    expect(owners(read).slice(98, 108)).toEqual([null, null, '_text', 'entry_SYSCALL_64', 'init_task', 'init_mm', 'init_top_pgt to super_blocks', 'super_blocks', null, null]);
+    expect(owners(read).slice(98, 108)).toEqual([null, null, '_text', 'entry_SYSCALL_64', 'init_task', 'init_mm', 'init_top_pgt to vmalloc_base', 'init_stack', null, null]);
+  });
+
+  it('is found although a program ran, which has tables without the kernel behind those of the kernel', () => {
+    const withoutKernel = { 'vcpu 0': { ...state['vcpu 0'], cr3: String(0x3000) } };
+    const read = (page: number): Uint8Array => filled((index) => {
+      if (page === 2 && index === 511) return 0x4003n;
+      if (page === 4 && index === 510) return 0x5003n;
+      if (page === 5 && index === 8) return 0x6003n;
+      return page === 6 ? (BigInt(100 + index) << 12n) | 3n : 0n;
+    });
+    expect(owners(read, withoutKernel).slice(100, 103)).toEqual(['_text', 'entry_SYSCALL_64', 'init_task']);
+    expect(owners(read, withoutKernel)[4]).toBe('page tables of the kernel');
   });
 
   it.each([

@@ -108,8 +108,12 @@ export class VmEntry {
   #sample(code: number): void {
     const { view, jit, budget, sampleAddress } = this.#parts;
     if (!jit) return;
-    if (code === RUN_REGION) budget.settled(jit.sampleRegion(view.getUint32(REGION_ENTRY, true), budget.samples));
-    else jit.counters.samplesInterpreted++;
+    const { samples } = budget;
+    if (code === RUN_REGION) budget.looked(jit.sampleRegion(view.getUint32(REGION_ENTRY, true), samples) ? 'settled' : 'unsettled');
+    else if (budget.overrun) {
+      jit.counters.samplesInRegions += samples;
+      budget.looked('none');
+    } else jit.counters.samplesInterpreted++;
     // What comes after a region counts too: a block between two regions would otherwise never be seen.
     jit.sample(sampleAddress(0) >>> 0);
   }

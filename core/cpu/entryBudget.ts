@@ -5,8 +5,11 @@
  * budget less often, so they do not take part in its last instructions: the interpreter, which looks at every jump, carries those out.
  */
 import { REGION_REACH } from './jit/manager.ts';
-import { BUDGET, INSTRUCTIONS, REGIONS_OFF, REGION_RESERVE, SAMPLE_BUDGET } from './layout.ts';
+import { RUN_LIMIT } from './record.ts';
+import { BUDGET, INSTRUCTIONS, REGIONS_OFF, REGION_RESERVE } from './layout.ts';
 
+/** Instructions between two samples. */
+export const SAMPLE_BUDGET = 10_000;
 const SAMPLE_JITTER = 4_096;
 /** Samples that regions pass at most when those that they meet are as they should be. */
 const PASSED_LIMIT = 16;
@@ -45,9 +48,17 @@ export class EntryBudget {
     return Math.max(1, Math.round((this.#now - this.#partBegan) / SAMPLE_BUDGET));
   }
 
-  /** A region was met that there is nothing to decide about, or one that may yet be compiled otherwise: how far regions run to the next look. */
-  settled(settled: boolean): void {
-    this.#passed = settled ? Math.min(PASSED_LIMIT, this.#passed * 2) : 1;
+  /** Whether a region has gone on past the end of the part: the interpreter stops at the first jump behind it. */
+  get overrun(): boolean {
+    return this.#view.getInt32(BUDGET, true) < -RUN_LIMIT;
+  }
+
+  /**
+   * How far regions run to the next look: further when the last one met a region that there is nothing to decide about; not at all past a sample when
+   * that may yet be compiled otherwise; less far when it found none, as they led back to the interpreter behind a sample.
+   */
+  looked(found: 'settled' | 'unsettled' | 'none'): void {
+    this.#passed = found === 'settled' ? Math.min(PASSED_LIMIT, this.#passed * 2) : found === 'none' ? Math.max(1, this.#passed >> 1) : 1;
   }
 
   /** Hands out another part; false: nothing is left. */

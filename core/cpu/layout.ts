@@ -163,8 +163,6 @@ export const STEP_REASON = 0x10470;
 export const DELIVERY = 0x10474;
 /** i64: instructions that regions may run beyond BUDGET, which ends at the next sample: what runs compiled need not be looked at as often. */
 export const REGION_RESERVE = 0x10478;
-/** Instructions between two samples of what the interpreter runs. */
-export const SAMPLE_BUDGET = 10_000;
 /** 64-byte scratch: bounce buffer of accesses that cross pages or reach MMIO. */
 export const BOUNCE = 0x10480;
 /** Description of the write that BOUNCE holds until it is committed: u64 linear address, u32 size. */

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { EntryBudget } from '../../core/cpu/entryBudget.ts';
+import { EntryBudget, SAMPLE_BUDGET } from '../../core/cpu/entryBudget.ts';
 import { REGION_REACH } from '../../core/cpu/jit/manager.ts';
-import { BUDGET, INSTRUCTIONS, REGION_RESERVE, SAMPLE_BUDGET } from '../../core/cpu/layout.ts';
+import { BUDGET, INSTRUCTIONS, REGION_RESERVE } from '../../core/cpu/layout.ts';
 
 const ENTRY = 200_000;
 let view: DataView;
@@ -25,11 +25,11 @@ describe('the budget of a VM entry', () => {
     expect(part()).toBeLessThanOrEqual(2 * SAMPLE_BUDGET);
     expect(reserve()).toBe(0);
     for (const passed of [1, 3, 7, 15, 15]) {
-      budget.settled(true);
+      budget.looked('settled');
       budget.begin(ENTRY);
       expect(reserve()).toBe(Math.min(passed * SAMPLE_BUDGET, ENTRY - part()));
     }
-    budget.settled(false);
+    budget.looked('unsettled');
     budget.begin(ENTRY);
     expect(reserve()).toBe(0);
   });
@@ -47,7 +47,7 @@ describe('the budget of a VM entry', () => {
   it('is never more than the entry, nor reaches into the tail of an exact one', () => {
     for (const exact of [false, true]) {
       const budget = new EntryBudget(view, true, exact);
-      for (let i = 0; i < 4; i++) budget.settled(true);
+      for (let i = 0; i < 4; i++) budget.looked('settled');
       for (const length of [1, 300, 5_000, 40_000]) {
         budget.begin(length);
         const most = exact && !budget.tail ? length - REGION_REACH : length;
@@ -58,7 +58,7 @@ describe('the budget of a VM entry', () => {
 
   it('is handed out by single instructions where somebody watches', () => {
     const budget = new EntryBudget(view, true, false);
-    budget.settled(true);
+    budget.looked('settled');
     budget.most = 1;
     budget.begin(ENTRY);
     expect([part(), reserve()]).toEqual([1, 0]);

@@ -1,10 +1,10 @@
 /** Records that are no instruction of the guest: what the interpreter's switch does at each. */
 import { op } from '../../wasm/opcodes.ts';
-import { BUDGET, REGIONS_OFF, REGION_ENTRY, REGION_RESERVE, RIP, SAMPLE_BUDGET } from '../layout.ts';
+import { BUDGET, REGIONS_OFF, REGION_ENTRY, REGION_RESERVE, RIP } from '../layout.ts';
 import {
   OP_CROSS, OP_GOTO, OP_REGION, OP_RELOOKUP, OP_STOP, RECORD_SIZE, REGION_DONE, REGION_STALE, REGION_STEP, R_AUX, STATUS_EXIT, STATUS_FAULT,
 } from '../record.ts';
-import { RUN_EXIT, RUN_REGION, RUN_STEP, RUN_STOP } from './runLoop.ts';
+import { RUN_BUDGET, RUN_EXIT, RUN_REGION, RUN_STEP, RUN_STOP } from './runLoop.ts';
 import type { RunLoop } from './runLoop.ts';
 
 /** Behind what is decoded: what comes is looked up. */
@@ -73,52 +73,6 @@ function cross(run: RunLoop): void {
   code.br(run.next);
 }
 
-/** A region went past one sample or more, and had not used up what regions may: the interpreter is sampled where the next one is due. */
-function passSamples(run: RunLoop): void {
-  const { code } = run;
-  const reserve = (): void => {
-    code.i32Const(0);
-    code.memory(op.i64Load, REGION_RESERVE);
-  };
-  code.get(run.budget);
-  code.i64Const(0);
-  code.op(op.i64LeS);
-  code.get(run.budget);
-  reserve();
-  code.op(op.i64Add);
-  code.i64Const(0);
-  code.op(op.i64GtS);
-  code.op(op.i32And);
-  code.if();
-  // Up to the next multiple of the distance between samples, or as far as there is.
-  code.i64Const(1);
-  code.get(run.budget);
-  code.i64Const(SAMPLE_BUDGET);
-  code.op(op.i64DivS);
-  code.op(op.i64Sub);
-  code.i64Const(SAMPLE_BUDGET);
-  code.op(op.i64Mul);
-  code.tee(run.linear);
-  reserve();
-  code.get(run.linear);
-  reserve();
-  code.op(op.i64LtS);
-  code.op(op.select);
-  code.set(run.linear);
-  for (const local of [run.budget, run.slice]) {
-    code.get(local);
-    code.get(run.linear);
-    code.op(op.i64Add);
-    code.set(local);
-  }
-  code.i32Const(0);
-  reserve();
-  code.get(run.linear);
-  code.op(op.i64Sub);
-  code.memory(op.i64Store, REGION_RESERVE);
-  code.end();
-}
-
 /** A compiled region, and what it comes back with. */
 function region(run: RunLoop): void {
   const { code } = run;
@@ -142,7 +96,6 @@ function region(run: RunLoop): void {
   code.memory(op.i64Load, REGION_RESERVE);
   code.op(op.i64Sub);
   code.set(run.budget);
-  passSamples(run);
   code.get(run.status);
   code.i32Const(REGION_DONE);
   code.op(op.i32Eq);
@@ -151,7 +104,16 @@ function region(run: RunLoop): void {
   code.i64Const(0);
   code.op(op.i64LeS);
   code.if();
-  run.leave(RUN_REGION);
+  // Ended by the budget, or anywhere behind a sample: then what comes next is of interest, which is no region.
+  code.i32Const(RUN_REGION);
+  code.i32Const(RUN_BUDGET);
+  code.i32Const(0);
+  code.memory(op.i64Load, BUDGET);
+  code.i64Const(0);
+  code.op(op.i64LeS);
+  code.op(op.select);
+  code.set(run.result);
+  code.br(run.exit);
   code.end();
   code.i32Const(0);
   code.memory(op.i64Load, RIP);

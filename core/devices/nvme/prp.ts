@@ -11,8 +11,19 @@ export function prpSegments(memory: GuestMemoryAccess, first: number, second: nu
   const segments: Segment[] = [{ address: first, length: head }];
   const left = length - head;
   if (left === 0) return segments;
-  if (left <= PAGE) return second % PAGE === 0 ? [...segments, { address: second, length: left }] : null;
+  if (left <= PAGE) {
+    if (second % PAGE !== 0) return null;
+    append(segments, second, left);
+    return segments;
+  }
   return listed(memory, second, left, segments) ? segments : null;
+}
+
+/** Pages that lie behind one another are one segment: each is moved by itself. */
+function append(segments: Segment[], address: number, length: number): void {
+  const last = segments.at(-1);
+  if (last && last.address + last.length === address) segments[segments.length - 1] = { address: last.address, length: last.length + length };
+  else segments.push({ address, length });
 }
 
 /** Follows a list of entries; the last one of a page leads to the next page of the list. */
@@ -32,7 +43,7 @@ function listed(memory: GuestMemoryAccess, list: number, length: number, segment
       const address = entry(index);
       if (address % PAGE !== 0) return false;
       const piece = Math.min(left, PAGE);
-      segments.push({ address, length: piece });
+      append(segments, address, piece);
       left -= piece;
     }
     if (!chained) return true;

@@ -36,7 +36,6 @@ const OUTSIDE: readonly { readonly applies: (test: UnitTest) => boolean; readonl
   { applies: ({ name }) => name.startsWith('hyperv'), reason: 'Hyper-V\'s interface' },
   { applies: ({ name }) => ['asyncpf', 'vmware_backdoors'].includes(name), reason: 'an interface of KVM' },
   { applies: ({ name }) => name === 'vmexit_ple_round_robin', reason: 'measures, and never ends on one processor' },
-  { applies: ({ name }) => name === 's3', reason: 'suspend to RAM (S3), which this machine does not offer' },
   { applies: ({ arch }) => arch === 'i386', reason: '32-bit build' },
 ];
 

@@ -13,7 +13,7 @@ import { SYSTEMS, runSystems } from './systems.ts';
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    tests: { type: 'string' }, only: { type: 'string', multiple: true }, seconds: { type: 'string' }, seed: { type: 'string' }, qemu: { type: 'boolean' }, verbose: { type: 'boolean' },
+    tests: { type: 'string' }, only: { type: 'string', multiple: true }, seconds: { type: 'string' }, cpus: { type: 'string' }, seed: { type: 'string' }, qemu: { type: 'boolean' }, verbose: { type: 'boolean' },
     help: { type: 'boolean', short: 'h' },
   },
 });
@@ -21,7 +21,7 @@ const { values, positionals } = parseArgs({
 const usage = `npm run yardstick -- NAME...               ${SYSTEMS.map(({ name }) => name).join(', ')}, or systems: all of them
 npm run yardstick -- boots [--only NAME]   systems from their own media, with firmware
 npm run yardstick -- disks [--only NAME] [--seed N]
-npm run yardstick -- kvm-unit-tests --tests FOLDER [--only REGEXP]... [--qemu] [--seconds N] [--verbose] [-- OPTIONS OF run]
+npm run yardstick -- kvm-unit-tests --tests FOLDER [--only REGEXP]... [--cpus N] [--qemu] [--seconds N] [--verbose] [-- OPTIONS OF run]
     The suite is built beforehand, from its own sources: configure && make in kvm-unit-tests; FOLDER (or VANDERPOOL_KVM_UNIT_TESTS) is its folder x86.`;
 
 function refuse(message: string): never {
@@ -51,7 +51,7 @@ if (positionals[0] !== 'kvm-unit-tests') process.exit(await runSystems(SYSTEMS.f
 const folder = values.tests ?? process.env.VANDERPOOL_KVM_UNIT_TESTS ?? refuse('Say where the built tests lie: --tests FOLDER, or VANDERPOOL_KVM_UNIT_TESTS.');
 if (!existsSync(join(folder, 'unittests.cfg'))) refuse(`${folder} has no unittests.cfg: name the folder x86 of a built kvm-unit-tests.`);
 
-const list = readList(folder);
+const list = readList(folder).map(test => (values.cpus === undefined ? test : { ...test, cpus: Number(values.cpus) }));
 const chosen = values.only === undefined ? list.filter(({ name }) => !name.startsWith('vmx') && !name.startsWith('ept')) : picked(list, whole);
 const cell = (outcome: Outcome): string => `${outcome.passed} / ${outcome.failed.length} / ${outcome.skipped} | ${outcome.ending} | ${outcome.seconds.toFixed(1)}`;
 /** Where QEMU hangs, it hangs for good. */

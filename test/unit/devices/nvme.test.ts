@@ -122,6 +122,20 @@ describe('NVMe', () => {
     expect(driver.plug.line).toBe(false);
   });
 
+  it('reads into pages in any order, some of them behind one another', () => {
+    const driver = new Driver().start();
+    const list = 0x18000;
+    const places = [7, 8, 9, 3, 2, 1, 5];
+    for (let page = 0; page < 10; page++) driver.disk.bytes.fill(page + 1, page * 4096, (page + 1) * 4096);
+    places.forEach((place, index) => driver.view.setBigUint64(list + index * 8, BigInt(data + place * 0x1000), true));
+    driver.submit(1, 2, { 1: 1, 6: data + 0x6000, 8: list, 10: 8, 12: 63 });
+    expect(driver.completions(1).map(({ status }) => status)).toEqual([0]);
+    [6, ...places].forEach((place, index) => {
+      const from = 4096 + index * 4096;
+      expect(driver.ram.subarray(data + place * 0x1000, data + (place + 1) * 0x1000), `page ${index}`).toEqual(driver.disk.bytes.subarray(from, from + 4096));
+    });
+  });
+
   it('writes, flushes and zeroes', () => {
     const driver = new Driver().start();
     driver.ram.fill(0x33, data, data + 4096);

@@ -7,7 +7,7 @@ import type { Fact, Slot, Width } from '../../isa/ir.ts';
 import type { Target } from '../emitter.ts';
 import { tableAccess } from '../tableAccess.ts';
 import { loadOp, storeOp, storeRegister } from '../widths.ts';
-import { op } from '../../wasm/opcodes.ts';
+import { I32, V128, op } from '../../wasm/opcodes.ts';
 import { NEXT_RIP, RIP, STATE } from '../layout.ts';
 import {
   R_AUX, R_DISPLACEMENT, R_E, R_G, R_IMMEDIATE, R_INDEX, R_LENGTH, R_OFFSET, R_SCALE, R_SEGMENT,
@@ -33,20 +33,20 @@ export interface FormEnds {
 /** A pool of locals that forms share. */
 export class LocalPool {
   private readonly code: FunctionWriter;
-  private readonly free = new Map<ValueType, number[]>();
+  /** Free locals, by how far their type's code is below I32. */
+  private readonly free: number[][] = [];
 
   constructor(code: FunctionWriter) {
     this.code = code;
+    for (let type: number = I32; type >= V128; type--) this.free.push([]);
   }
 
   allocate(type: ValueType): number {
-    return this.free.get(type)?.pop() ?? this.code.local(type);
+    return this.free[I32 - type]!.pop() ?? this.code.local(type);
   }
 
   release(type: ValueType, local: number): void {
-    const list = this.free.get(type);
-    if (list) list.push(local);
-    else this.free.set(type, [local]);
+    this.free[I32 - type]!.push(local);
   }
 }
 

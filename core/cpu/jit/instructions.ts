@@ -2,13 +2,13 @@
 import type { CodeSize, Decoded, Decoder } from '../../isa/decoder.ts';
 import { DecodeFault, NeedMoreBytes } from '../../isa/decoder.ts';
 import type { Program, Statement } from '../../isa/ir.ts';
-import { buildProgram, formOf } from '../forms.ts';
+import { buildProgram, formKey, formOf } from '../forms.ts';
 import { isRare } from '../programUses.ts';
 import { effectsOf } from './ranges.ts';
 import type { Effect } from './ranges.ts';
 import type { Recorded } from './recorder.ts';
-import { touchesOf } from './registers.ts';
-import type { Touch } from './registers.ts';
+import { useOf } from './registers.ts';
+import type { StateUse } from './registers.ts';
 
 export interface Instruction {
   readonly decoded: Decoded;
@@ -25,7 +25,7 @@ export interface RegionForm extends Recorded {
   readonly mayFault: boolean;
   /** What it needs to be available: AVAILABLE_*. */
   readonly needs: number;
-  readonly touches: readonly Touch[];
+  readonly use: StateUse;
   /** What the following of registers (ranges.ts) looks at, and how many accesses are among it. */
   readonly effects: readonly Effect[];
   readonly accesses: number;
@@ -94,20 +94,20 @@ export class InstructionCache {
   }
 
   private formOf(decoded: Decoded, codeSize: CodeSize): RegionForm {
-    const shape = formOf(decoded, codeSize);
-    let form = this.forms.get(shape.key);
+    const key = formKey(decoded, codeSize);
+    let form = this.forms.get(key);
     if (form) return form;
     if (this.forms.size >= FORM_LIMIT) this.forms.clear();
-    const program = buildProgram(decoded, shape, codeSize, true);
+    const program = buildProgram(decoded, formOf(decoded, codeSize), codeSize, true);
     const { statements } = program;
     const { row } = decoded;
     const effects = effectsOf(program);
     form = {
       program, compilable: compilable(statements), callsHelper: callsHelper(statements), mayFault: codeSize !== 64 || !branchesSafely(row),
-      needs: row.has.sse ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.x87 ? AVAILABLE_X87 : 0, touches: touchesOf(statements),
+      needs: row.has.sse ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.x87 ? AVAILABLE_X87 : 0, use: useOf(program),
       effects, accesses: effects.filter(({ kind }) => kind === 'access').length, variants: null,
     };
-    this.forms.set(shape.key, form);
+    this.forms.set(key, form);
     return form;
   }
 }

@@ -8,6 +8,7 @@ import { I32 } from '../../wasm/opcodes.ts';
 import type { ValueType } from '../../wasm/writer.ts';
 import { ACCESS_OFFSET, TapeWriter, openNumber, slotNumber, step } from './tape.ts';
 import type { Question, Tape, Variant } from './tape.ts';
+import { isFlag } from './registers.ts';
 
 export const FACTS = ['immediate', 'displacement', 'scale', 'length', 'rip', 'nextRip', 'target', 'aux'] as const satisfies readonly Fact[];
 const NOTHING_KNOWN = 0;
@@ -37,12 +38,15 @@ class Recorder implements Target {
   private readonly helpers: string[] = [];
   /** What the program itself has written to F_AUX: undefined before, NOTHING_KNOWN when it is not known. */
   private flagsFrom: number | undefined;
+  /** The same as the tape says it so far. */
+  private notedFlags: number | undefined;
 
   constructor(ask: (question: Question) => boolean) {
     this.ask = ask;
   }
 
   tape(): Tape {
+    this.settleFlags();
     return { ...this.code.take(), addresses: this.addresses, helpers: this.helpers };
   }
 
@@ -93,7 +97,9 @@ class Recorder implements Target {
   }
 
   writeState(offset: number, bytes: number, wide: boolean, value: () => void): void {
-    this.code.note(step.beginState, offset, bytes);
+    // A field of the flags that is written whole: there is nothing in front of the value.
+    const whole = bytes === 8 && isFlag(offset);
+    if (!whole) this.code.note(step.beginState, offset, bytes);
     value();
     this.code.note(step.endState, offset, bytes, wide ? 1 : 0);
   }
@@ -118,13 +124,19 @@ class Recorder implements Target {
   condition(code: number): boolean {
     const { flagsFrom: from } = this;
     if (from === NOTHING_KNOWN || !this.answer({ about: 'condition', code, from })) return false;
+    this.settleFlags();
     this.code.note(step.condition, code);
     return true;
   }
 
   noteFlags(aux: number | undefined): void {
     this.flagsFrom = aux ?? NOTHING_KNOWN;
-    this.code.note(step.noteFlags, this.flagsFrom);
+  }
+
+  /** Before a step that makes use of where the flags are from, and at the end. */
+  private settleFlags(): void {
+    if (this.flagsFrom !== this.notedFlags) this.code.note(step.noteFlags, this.flagsFrom ?? NOTHING_KNOWN);
+    this.notedFlags = this.flagsFrom;
   }
 
   allocate(type: ValueType): number {
@@ -194,14 +206,17 @@ class Recorder implements Target {
 
   status(): void {
     this.flagsFrom = NOTHING_KNOWN;
+    this.notedFlags = NOTHING_KNOWN;
     this.code.note(step.status);
   }
 
   jump(): void {
+    this.settleFlags();
     this.code.note(step.jump);
   }
 
   branch(): void {
+    this.settleFlags();
     this.code.note(step.branch);
   }
 }

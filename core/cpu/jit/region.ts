@@ -20,7 +20,7 @@ import { AVAILABLE_SSE } from './instructions.ts';
 import { Player } from './player.ts';
 import type { Site, SiteEnds } from './player.ts';
 import { rangesOf } from './ranges.ts';
-import { RegisterFile, StateUse } from './registers.ts';
+import { RegisterFile } from './registers.ts';
 import { PAGE_RIP, REGION_TYPE, Transition, pageAddress } from './transition.ts';
 import type { RegionIdentity } from './transition.ts';
 
@@ -70,9 +70,7 @@ class RegionCompiler implements SiteEnds {
     this.legacy = codeSize !== 64;
     this.helper = helper;
     this.identity = identity;
-    const use = new StateUse();
-    for (const block of flow.order) for (const { decoded, form } of block.instructions) use.add(decoded, form.touches);
-    this.registers = new RegisterFile(code, use);
+    this.registers = new RegisterFile(code, flow.order);
     this.pool = new LocalPool(code);
     this.budget = code.local(I64);
     this.exitRip = code.local(I64);

@@ -1,10 +1,11 @@
 /** Where a region keeps the processor state: general registers and lazy flags in wasm locals, the rest in memory. */
 import type { FunctionWriter } from '../../wasm/writer.ts';
 import { I64, op } from '../../wasm/opcodes.ts';
-import type { Statement, Width } from '../../isa/ir.ts';
+import type { Program, Statement, Width } from '../../isa/ir.ts';
 import type { Decoded } from '../../isa/decoder.ts';
 import { loadOp, storeOp, storeRegister } from '../widths.ts';
 import { F_AUX, F_CX, F_CY, F_RES, GPR, STATE, ZERO } from '../layout.ts';
+import type { RegionBlock } from './discover.ts';
 import { slotNumber } from './tape.ts';
 
 const GENERAL_REGISTERS = 16;
@@ -38,17 +39,36 @@ function flagAt(offset: number): number {
   return offset >= FLAGS_BEGIN ? FLAG_AT[(offset - FLAGS_BEGIN) >> 3] ?? -1 : -1;
 }
 
-/** State that a program touches, in order. */
-export interface Touch {
-  /** As a number (tape.ts), or an offset from STATE. */
-  readonly slot: number;
-  readonly written: boolean;
+/** Whether an offset is that of one of the lazy flags' 64-bit fields, which a region that writes it holds. */
+export function isFlag(offset: number): boolean {
+  return flagAt(offset - STATE) >= 0;
 }
 
-export function touchesOf(statements: readonly Statement[]): readonly Touch[] {
-  const touches: Touch[] = [];
-  const touch = (slot: number, written: boolean): void => {
-    if (!touches.some(known => known.slot === slot && known.written === written)) touches.push({ slot, written });
+/** Slots that differ from instruction to instruction, as bits of a set: G, E, index, segment, V. */
+const OPEN_SLOTS = [-1, -2, -3, -4, -5] as const;
+
+/** What of the state that can be held is touched, as sets of bits: fixed places by number, and slots that differ from instruction to instruction. */
+export interface Touches {
+  readonly held: number;
+  readonly slots: number;
+}
+
+export interface StateUse {
+  readonly touched: Touches;
+  readonly written: Touches;
+}
+
+/** What a program touches. */
+export function useOf(program: Program): StateUse {
+  const touched = { held: 0, slots: 0 };
+  const written = { held: 0, slots: 0 };
+  const touch = (slot: number, writes: boolean): void => {
+    const general = generalAt(slot);
+    const held = general >= 0 ? general : flagAt(slot);
+    for (const set of writes ? [touched, written] : [touched]) {
+      if (OPEN_SLOTS.some(open => open === slot)) set.slots |= 1 << (-1 - slot);
+      else if (held >= 0) set.held |= 1 << held;
+    }
   };
   const scan = (list: readonly Statement[]): void => {
     for (const statement of list) {
@@ -64,59 +84,57 @@ export function touchesOf(statements: readonly Statement[]): readonly Touch[] {
       }
     }
   };
-  scan(statements);
-  // Other state is in memory anyway.
-  return touches.filter(({ slot }) => slot < 0 || generalAt(slot) >= 0 || flagAt(slot) >= 0);
+  scan(program.statements);
+  return { touched, written };
 }
 
-/** Which registers and flags a region touches, each in the order of its first touch. */
-export class StateUse {
-  readonly general: number[] = [];
-  readonly flags: number[] = [];
-  readonly generalWritten: number[] = [];
-  readonly flagsWritten: number[] = [];
-  private touched = 0;
-  private written = 0;
-
-  add(decoded: Decoded, touches: readonly Touch[]): void {
-    for (const { slot, written } of touches) {
-      const offset = slotOffset(decoded, slot);
-      const general = generalAt(offset);
-      const held = general >= 0 ? general : slot < 0 ? -1 : flagAt(offset);
-      if (held < 0) continue;
-      const bit = 1 << held;
-      if ((this.touched & bit) === 0) (general >= 0 ? this.general : this.flags).push(held);
-      this.touched |= bit;
-      if (!written) continue;
-      if ((this.written & bit) === 0) (general >= 0 ? this.generalWritten : this.flagsWritten).push(held);
-      this.written |= bit;
-    }
+/** What an instruction touches: bits by general register, and fields of the flags behind them. */
+function resolve(decoded: Decoded, { held, slots }: Touches): number {
+  let all = held;
+  for (let rest = slots, slot = -1; rest !== 0; rest >>= 1, slot--) {
+    const general = rest & 1 ? generalAt(slotOffset(decoded, slot)) : -1;
+    if (general >= 0) all |= 1 << general;
   }
+  return all;
+}
+
+function numbersOf(bits: number): readonly number[] {
+  const numbers: number[] = [];
+  for (let held = 0; held < HELD; held++) if (bits & (1 << held)) numbers.push(held);
+  return numbers;
 }
 
 export class RegisterFile {
   private readonly code: FunctionWriter;
-  private readonly use: StateUse;
+  /** Registers and flags that the region touches, and that it writes. */
+  private readonly touched: readonly number[];
+  private readonly written: readonly number[];
   /** Local of what is held; -1: it is not touched. */
   private readonly locals: number[] = new Array<number>(HELD).fill(-1);
 
-  constructor(code: FunctionWriter, use: StateUse) {
+  constructor(code: FunctionWriter, blocks: readonly RegionBlock[]) {
     this.code = code;
-    this.use = use;
-    for (const held of use.general) this.locals[held] = code.local(I64);
-    for (const held of use.flags) this.locals[held] = code.local(I64);
+    let touched = 0;
+    let written = 0;
+    for (const { instructions } of blocks) {
+      for (const { decoded, form: { use } } of instructions) {
+        touched |= resolve(decoded, use.touched);
+        written |= resolve(decoded, use.written);
+      }
+    }
+    this.touched = numbersOf(touched);
+    this.written = numbersOf(written);
+    for (const held of this.touched) this.locals[held] = code.local(I64);
   }
 
   /** Memory to locals: at entry and after a helper that may have changed anything. */
   reload(): void {
-    for (const held of this.use.general) this.load(held);
-    for (const held of this.use.flags) this.load(held);
+    for (const held of this.touched) this.load(held);
   }
 
   /** Locals to memory: whatever the region writes anywhere, as this point may be reached again from behind. */
   spill(): void {
-    for (const held of this.use.generalWritten) this.store(held);
-    for (const held of this.use.flagsWritten) this.store(held);
+    for (const held of this.written) this.store(held);
   }
 
   private load(held: number): void {

@@ -4,7 +4,7 @@
  */
 import type { FunctionWriter, ValueType } from '../../wasm/writer.ts';
 import type { Fact, Slot, Width } from '../../isa/ir.ts';
-import type { Target } from '../emitter.ts';
+import type { Target } from '../target.ts';
 import { tableAccess } from '../tableAccess.ts';
 import { loadOp, storeOp, storeRegister } from '../widths.ts';
 import { I32, V128, op } from '../../wasm/opcodes.ts';

@@ -1,7 +1,7 @@
 /** Makes tapes: emits a form's program with whatever is open taken down as a step or, where the code itself depends on it, asked about. */
 import type { Fact, Node, Program, Slot, Width } from '../../isa/ir.ts';
 import { Emitter } from '../emitter.ts';
-import type { Target } from '../emitter.ts';
+import type { Target } from '../target.ts';
 import { STATE } from '../layout.ts';
 import type { MemoryAccess } from '../tableAccess.ts';
 import { I32 } from '../../wasm/opcodes.ts';

@@ -13,19 +13,23 @@ import { TestDevice } from '../../../core/devices/testDevice.ts';
 import { Uart16550, comPorts } from '../../../core/devices/uart16550.ts';
 import { Vga } from '../../../core/devices/vga/vga.ts';
 import { VirtioPci } from '../../../core/devices/virtio/pci.ts';
+import { VirtioVga } from '../../../core/devices/virtio/gpu/vga.ts';
 import { layout as virtio } from '../../../core/devices/virtio/registers.ts';
 import { FrameLink, createFrameBuffer } from '../../../core/net/frameLink.ts';
 import { AcpiPm } from '../../../core/platform/acpiPm.ts';
 import { DmaMemory } from '../../../core/platform/dma.ts';
 import { Hpet } from '../../../core/platform/hpet.ts';
+import { InterruptSystem } from '../../../core/platform/interruptSystem.ts';
 import { IoApic } from '../../../core/platform/ioApic.ts';
 import { KeyboardController } from '../../../core/platform/i8042.ts';
 import { PciFunction } from '../../../core/platform/pci/function.ts';
-import { PciHost, deviceFunction } from '../../../core/platform/pci/host.ts';
+import { HostBridge, LpcBridge, PciHost, deviceFunction } from '../../../core/platform/pci/host.ts';
 import { Pic } from '../../../core/platform/pic.ts';
 import { Pit } from '../../../core/platform/pit.ts';
 import { RootPort } from '../../../core/platform/pci/rootPort.ts';
 import { Rtc } from '../../../core/platform/rtc.ts';
+import { CoprocessorError, DebugExit, Port92 } from '../../../core/platform/systemPorts.ts';
+import { flatTopology } from '../../../core/platform/topology.ts';
 import { offerGpuCommand } from './gpuCommands.ts';
 import { MemoryDisk } from '../../doubles/memoryDisk.ts';
 import { virtioKinds } from '../../doubles/virtioKinds.ts';
@@ -34,6 +38,7 @@ import type { Random } from '../vtd/random.ts';
 import type { AccessSize, Component, Device, Registers } from '../../../core/platform/device.ts';
 import type { PciSlot } from '../../../core/platform/pci/function.ts';
 import type { VirtualClock } from '../../../core/platform/clock.ts';
+import type { LocalApic } from '../../../core/platform/localApic.ts';
 
 /** A window of registers that a driver reaches. */
 export interface Window {
@@ -83,6 +88,12 @@ function plugged(fn: PciFunction, ram: Uint8Array): void {
 function behind(fn: PciFunction, ram: Uint8Array, registers: Pick<Registers, 'read' | 'write'>, length: number, disks: readonly MemoryDisk[] = [], width: AccessSize = 4): Target {
   plugged(fn, ram);
   return { device: fn, fn, disks, windows: [{ registers, from: 0, length, width }] };
+}
+
+function localApic(clock: VirtualClock): LocalApic {
+  const apic = new InterruptSystem(clock, flatTopology(1), 40).localApics[0];
+  if (apic === undefined) throw new Error('no local APIC');
+  return apic;
 }
 
 function board(device: Device): Target {
@@ -171,6 +182,39 @@ export const deviceRows: readonly DeviceRow[] = [
       return { ...board(vga), fn: vga };
     },
   },
+  {
+    name: 'virtio-vga',
+    make: (clock, ram) => {
+      const vga = new VirtioVga({ clock, memoryBytes: 1 << 18 });
+      plugged(vga, ram);
+      return { ...board(vga), fn: vga };
+    },
+  },
+  {
+    name: 'pci-host',
+    make: () => {
+      const host = new PciHost(events);
+      host.plug(deviceFunction(0, 0), new HostBridge());
+      host.plug(deviceFunction(31, 0), new LpcBridge());
+      return board(host);
+    },
+  },
+  {
+    name: 'local-apic',
+    make: clock => {
+      const apic = localApic(clock);
+      return { device: apic, windows: [{ registers: { read: (offset, size) => apic.readRegister(offset, size), write: (offset, size, number) => apic.writeRegister(offset, size, number) }, from: 0, length: 4096, width: 4 }] };
+    },
+  },
+  {
+    // Offsets are numbers of MSRs; the one of the commands is wider than a window.
+    name: 'x2apic',
+    make: clock => {
+      const apic = localApic(clock);
+      apic.writeMsr(0x1b, 0xfee00d00, 0);
+      return { device: apic, windows: [{ registers: { read: offset => (apic.readMsr(0x800 + offset)?.low ?? 0) & 0xff, write: (offset, _size, number) => void apic.writeMsr(0x800 + offset, number * 0x01010101 >>> 0, number) }, from: 0, length: 0x100, width: 1 }] };
+    },
+  },
   { name: 'fw-cfg', make: (_clock, ram) => board(new FwCfg(new DmaMemory(ram).port(() => 0), [], [{ name: 'file', contents: () => Uint8Array.of(1, 2, 3) }])) },
   { name: 'flash', make: () => board(new Flash(0xffc00000, new Uint8Array(0x2000))) },
   { name: '8259a', make: () => board(new Pic(new Wire())) },
@@ -181,5 +225,8 @@ export const deviceRows: readonly DeviceRow[] = [
   { name: 'acpi-pm', make: clock => board(new AcpiPm(clock, new Wire(), events)) },
   { name: '16550a', make: clock => board(new Uart16550(comPorts[0], clock, new Wire(), () => {})) },
   { name: '8042', make: () => board(new KeyboardController({ keyboard: new Wire(), mouse: new Wire() }, events, true)) },
+  { name: 'port-92', make: () => board(new Port92(events)) },
+  { name: 'coprocessor-error', make: () => board(new CoprocessorError(new Wire())) },
+  { name: 'debug-exit', make: () => board(new DebugExit(events)) },
   { name: 'test-device', make: () => board(new TestDevice(() => new Wire())) },
 ];

@@ -241,7 +241,7 @@ export class Snapshots {
     return this.#store.suspended(id) !== null;
   }
 
-  /** A suspended VM goes on; its saved state is given up once it runs. */
+  /** A suspended VM goes on; its saved state is given up before it does. @throws ContractError; it is suspended as before then */
   resume(reference: string): Promise<Vm> {
     return this.#exclusively(reference, async (vm) => {
       const row = this.#store.suspended(vm.id);
@@ -250,9 +250,17 @@ export class Snapshots {
       const from = this.#startPoint(stored, false);
       if (!from) throw wrongState(vm, 'its saved state has no memory', 'Discard it with `vanderpool vm stop --force`.');
       refuseChangedDisks(vm, stored.state);
-      const resumed = await this.#start(vm.id, stored.pageMap, from);
-      this.#discardSuspended(vm.id);
-      return { ...resumed, state: this.#supervisor.guest(vm.id)?.state ?? resumed.state };
+      // It waits until the state is given up: had it run before, a crash would leave a state beside disks that have moved on.
+      await this.#start(vm.id, stored.pageMap, { ...from, paused: true });
+      try {
+        this.#discardSuspended(vm.id);
+      } catch (error) {
+        await this.#supervisor.kill(vm.id, 'Its saved state could not be given up.');
+        await this.#supervisor.showStopped(vm.id, null);
+        throw error;
+      }
+      if (!from.paused) this.#supervisor.guest(vm.id)?.resume();
+      return this.#supervisor.settled(vm.id, from.paused ? 'paused' : 'running');
     });
   }
 

@@ -69,6 +69,11 @@ export class LayeredDisks {
     }));
   }
 
+  /** Everything that was written is on the disk. @throws BlockError */
+  async flush(): Promise<void> {
+    for (const { disk } of this.#disks.values()) await disk.flush();
+  }
+
   /** Opens what the disks are to hold from the next moment on. @throws ContractError, SegmentError, MapError */
   async prepareContents(states: readonly NamedDisk[]): Promise<void> {
     for (const state of states) {

@@ -92,9 +92,21 @@ export class SnapshotTaker {
       return this.#tell(saver, { type: 'take', memory: point, folder, disks: false });
     }
     this.#round = null;
+    if (!withDisks && !(await this.#flushDisks())) return;
     this.#send({ type: 'snapshot-point', state: point.state, output: sent.slice(0, SERIAL_PORTS).map((count, port) => this.#runner.outputAt(port, count)), pauseMilliseconds: milliseconds, pages: point.pages.length });
     this.#tell(saver, { type: 'take', memory: point, folder, disks: withDisks });
     if (withDisks) await this.#tellDisks(saver, disks);
+  }
+
+  /** Disks that have no moment of their own are as the guest left them when it is suspended: what it has written must not be lost with this process. */
+  async #flushDisks(): Promise<boolean> {
+    try {
+      await this.#disks.flush();
+      return true;
+    } catch (error) {
+      this.#fail(asContractError(error));
+      return false;
+    }
   }
 
   /** The disks as they were at the moment. One that cannot be written out ends the snapshot. */

@@ -79,6 +79,13 @@ describe('a VM that writes to a disk', () => {
     expect(await later.ask('umount /mnt && dmesg | grep -c "EXT4-fs error"')).toBe('0\n');
     expect(digest(disk)).toBe(frozen);
     expect(await call('library.check', { repair: false })).toEqual([]);
+    // What it wrote without a flush is there although its process dies as soon as its state is saved.
+    await later.ask('head -c 262144 /dev/urandom > /noise; dd if=/noise of=/dev/vda bs=64k seek=512 oflag=direct conv=notrunc 2>/dev/null');
+    const { supervisor } = test.engine;
+    supervisor.suspended = (id) => supervisor.kill(id, 'As by kill -9.');
+    await call('vm.suspend', { vm: VM });
+    await call('vm.resume', { vm: VM });
+    expect(await later.ask('dd if=/dev/vda bs=64k skip=512 count=4 iflag=direct 2>/dev/null | cmp - /noise && echo same')).toBe('same\n');
   }, TEST_MS);
 
   it('keeps what it writes after snapshots over stops and starts, and has snapshots while it is off', async () => {

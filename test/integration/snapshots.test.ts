@@ -100,7 +100,7 @@ describe('a snapshot of a running VM', () => {
     expect(await peek()).toBe(3);
   });
 
-  it('that the library cannot go back to, or clone, is refused before anything has changed, of a machine that needs a new process, too', async () => {
+  it('that the library cannot go back to, clone or give up is refused before anything has changed, of a machine that needs a new process, too', async () => {
     await startMonitor();
     await poke(0x41);
     await call('snapshot.take', { vm: VM, name: 'one' });
@@ -118,6 +118,10 @@ describe('a snapshot of a running VM', () => {
     await call('vm.suspend', { vm: VM });
     expect(await refused(restore())).toMatchObject({ code: 'library-unusable' });
     expect(await call('vm.get', { vm: VM })).toMatchObject({ state: 'suspended', config: { memoryBytes: 128 << 20 } });
+    database.exec("CREATE TRIGGER keeps BEFORE DELETE ON snapshots BEGIN SELECT RAISE(ABORT, 'as of a library that is read-only'); END");
+    expect(await refused(call('vm.resume', { vm: VM }))).toMatchObject({ code: 'library-unusable' });
+    expect(await call('vm.get', { vm: VM })).toMatchObject({ state: 'suspended', processId: null });
+    database.exec('DROP TRIGGER keeps');
     await call('vm.resume', { vm: VM });
     expect(await peek()).toBe(0x42);
     database.exec("CREATE TRIGGER refusesMore BEFORE INSERT ON snapshots BEGIN SELECT RAISE(ABORT, 'as on a full disk'); END");

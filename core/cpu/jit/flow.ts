@@ -20,34 +20,62 @@ export interface Flow {
 }
 
 export function analyse(blocks: ReadonlyMap<number, RegionBlock>, entry: number): Flow {
-  const order: RegionBlock[] = [];
-  const seen = new Set<number>();
-  const successors = (block: RegionBlock): RegionBlock[] =>
-    [block.taken, block.next, block.returns].map(key => blocks.get(key)).filter(next => next !== undefined);
-  const visit = (block: RegionBlock): void => {
-    seen.add(block.key);
-    for (const next of successors(block)) if (!seen.has(next.key)) visit(next);
-    order.push(block);
-  };
-  visit(blocks.get(entry)!);
-  order.reverse();
-  const position = new Map(order.map((block, i) => [block.key, i]));
-  const predecessors: number[][] = order.map(() => []);
-  order.forEach((block, i) => {
-    for (const next of successors(block)) predecessors[position.get(next.key)!]!.push(i);
-  });
+  const order = reversePostorder(blocks, blocks.get(entry)!);
+  const position = new Map<number, number>();
+  order.forEach((block, i) => position.set(block.key, i));
+  const predecessors = predecessorsOf(order, position);
   const dominator = dominators(predecessors);
-  const dominates = (a: number, b: number): boolean => {
-    let at = b;
-    while (at > a) at = dominator[at]!;
-    return at === a;
+  const edge = (from: number, to: number): 'forward' | 'back' | 'leave' => {
+    if (to > from) return 'forward';
+    let at = from;
+    while (at > to) at = dominator[at]!;
+    return at === to ? 'back' : 'leave';
   };
-  const edge = (from: number, to: number): 'forward' | 'back' | 'leave' => (to > from ? 'forward' : dominates(to, from) ? 'back' : 'leave');
-  const isLoop = order.map((_, i) => predecessors[i]!.some(from => edge(from, i) === 'back'));
-  const isMerge = order.map((_, i) => predecessors[i]!.filter(from => edge(from, i) === 'forward').length > 1);
-  const merges: number[][] = order.map(() => []);
+  const isLoop: boolean[] = [];
+  const isMerge: boolean[] = [];
+  const merges: number[][] = [];
+  for (let i = 0; i < order.length; i++) {
+    let forward = 0;
+    let back = 0;
+    for (const from of predecessors[i]!) {
+      if (from < i) forward++;
+      else if (edge(from, i) === 'back') back++;
+    }
+    isLoop.push(back > 0);
+    isMerge.push(forward > 1);
+    merges.push([]);
+  }
   for (let i = order.length - 1; i > 0; i--) if (isMerge[i]) merges[dominator[i]!]!.push(i);
   return { order, position, merges, dominator, isLoop, isMerge, edge };
+}
+
+function reversePostorder(blocks: ReadonlyMap<number, RegionBlock>, entry: RegionBlock): readonly RegionBlock[] {
+  const order: RegionBlock[] = [];
+  const seen = new Set<RegionBlock>();
+  const visit = (block: RegionBlock | undefined): void => {
+    if (!block || seen.has(block)) return;
+    seen.add(block);
+    visit(blocks.get(block.taken));
+    visit(blocks.get(block.next));
+    visit(blocks.get(block.returns));
+    order.push(block);
+  };
+  visit(entry);
+  return order.reverse();
+}
+
+function predecessorsOf(order: readonly RegionBlock[], position: ReadonlyMap<number, number>): readonly (readonly number[])[] {
+  const predecessors: number[][] = order.map(() => []);
+  const lead = (from: number, key: number): void => {
+    const to = position.get(key);
+    if (to !== undefined) predecessors[to]!.push(from);
+  };
+  order.forEach(({ taken, next, returns }, i) => {
+    lead(i, taken);
+    lead(i, next);
+    lead(i, returns);
+  });
+  return predecessors;
 }
 
 /** Immediate dominators by position (K. Cooper, T. Harvey, K. Kennedy: a simple, fast dominance algorithm). */

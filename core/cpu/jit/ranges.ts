@@ -123,6 +123,9 @@ function collect(statements: readonly Statement[], effects: Effect[], conditiona
   }
 }
 
+const NO_REGISTER: Linear = { register: -1, offset: 0 };
+const REGISTERS: readonly Linear[] = Array.from({ length: GENERAL_BYTES / 8 }, (_, register) => ({ register, offset: 0 }));
+
 /** The value of a node as a register and a constant, null when it is not of that form: modulo 2^64, in legacy code modulo 2^32. */
 function linear(node: Node, decoded: Decoded, legacy: LegacyView | null): Linear | null {
   if (node.width !== 64 && !(legacy && node.width === 32)) return null;
@@ -134,8 +137,8 @@ function linear(node: Node, decoded: Decoded, legacy: LegacyView | null): Linear
     }
     case 'slot': {
       const place = slotOffset(decoded, slotNumber(node.slot));
-      if (place === ZERO - STATE) return { register: -1, offset: 0 };
-      return node.at === 0 && place < GENERAL_BYTES && (place & 7) === 0 ? { register: place >> 3, offset: 0 } : null;
+      if (place === ZERO - STATE) return NO_REGISTER;
+      return node.at === 0 && place < GENERAL_BYTES && (place & 7) === 0 ? REGISTERS[place >> 3]! : null;
     }
     case 'binary': {
       const a = linear(node.a, decoded, legacy);

@@ -39,7 +39,7 @@ export const AVAILABLE_SSE = 2;
 const SLOTS = 1 << 15;
 const SLOT_SHIFT = 17;
 /** Forms that are remembered: a guest that executes more, on purpose, makes them be forgotten. */
-const FORM_LIMIT = 8192;
+const FORM_LIMIT = 4096;
 /** Room for the bytes of one. */
 const BYTES = 16;
 
@@ -105,7 +105,7 @@ export class InstructionCache {
     form = {
       program, compilable: compilable(statements), callsHelper: callsHelper(statements), mayFault: codeSize !== 64 || !branchesSafely(row),
       needs: row.has.sse ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.x87 ? AVAILABLE_X87 : 0, use: useOf(program),
-      effects, accesses: effects.filter(({ kind }) => kind === 'access').length, variants: null,
+      effects, accesses: effects.filter(({ kind }) => kind === 'access').length, variants: null, tapes: 0,
     };
     this.forms.set(key, form);
     return form;

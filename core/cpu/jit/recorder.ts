@@ -17,13 +17,22 @@ const NOTHING_KNOWN = 0;
 export interface Recorded {
   readonly program: Program;
   variants: Variant | null;
+  /** How many tapes there are. */
+  tapes: number;
 }
+
+/** Tapes of a form that are kept. The script of guests.md makes eight of one form at most; a guest that makes more, on purpose, makes them be forgotten. */
+const TAPE_LIMIT = 32;
 
 /** Makes the tape of a form for the answers that `ask` gives, and adds it to those of the form. */
 export function record(form: Recorded, ask: (question: Question) => boolean): Tape {
   const recorder = new Recorder(ask);
   new Emitter(recorder).program(form.program);
   const tape = recorder.tape();
+  if (++form.tapes > TAPE_LIMIT) {
+    form.variants = null;
+    form.tapes = 1;
+  }
   form.variants = recorder.addTo(form.variants, tape);
   return tape;
 }

@@ -1,7 +1,7 @@
 /**
  * The code of an instruction form with everything left open that differs from one instruction to the next: bytes that are always the same, and
  * steps between them that are carried out with the operands of an instruction (player.ts). Making a tape takes as long as emitting the code of
- * an instruction in full, playing it a tenth of that; there are some forty instructions to a form.
+ * an instruction in full, playing it a fraction of that; in a guest's hot code there are some hundred instructions to a form.
  *
  * Locals on a tape are numbered from 0 on, in the order in which they are taken.
  */

@@ -1,6 +1,7 @@
 /**
  * A Debian guest that counts, writes files and talks to the network, snapshotted live again and again and put back at random: what it prints
- * goes on without a gap or a repetition, its file system is clean, its clocks do not jump. With `nested` it is KVM's guest that counts.
+ * goes on without a gap or a repetition, its file system is clean, its clocks do not jump. Now and then it is suspended and resumed, and its process
+ * may die as soon as its state is listed. With `nested` it is KVM's guest that counts.
  */
 import { spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
@@ -30,6 +31,7 @@ export interface SoakOptions {
   readonly seed: number;
   readonly snapshots: number;
   readonly restores: number;
+  readonly suspensions: number;
   readonly nested: boolean;
   readonly tell: (line: string) => void;
 }
@@ -83,7 +85,7 @@ class Soak {
   }
 
   async run(): Promise<string> {
-    const { snapshots, restores, tell } = this.#options;
+    const { snapshots, restores, suspensions, tell } = this.#options;
     await this.#start();
     let left = restores;
     for (let number = 1; number <= snapshots; number += 1) {
@@ -94,13 +96,14 @@ class Soak {
         await this.#restore();
         left -= 1;
       }
+      if (Math.floor((number * suspensions) / snapshots) > Math.floor(((number - 1) * suspensions) / snapshots)) await this.#suspend();
       if (number % 10 === 0) tell(`${number} snapshots, ${restores - left} restores`);
     }
     await this.#check();
     const findings = await this.#engine.client.call('library.check', { repair: false });
     if (findings.length > 0) throw new Error(`the library is not whole: ${findings.map(({ what }) => what).join(' ')}`);
     const median = this.#pauses.toSorted((a, b) => a - b)[this.#pauses.length >> 1] ?? 0;
-    return `${snapshots} snapshots (the guest stood still for ${median.toFixed(1)} ms, median), ${restores} restores: the count went on each time, file systems clean, clocks sane`;
+    return `${snapshots} snapshots (the guest stood still for ${median.toFixed(1)} ms, median), ${restores} restores, ${suspensions} suspensions: the count went on each time, file systems clean, clocks sane`;
   }
 
   async #start(): Promise<void> {
@@ -133,15 +136,33 @@ class Soak {
     const name = this.#names[Math.floor(this.#random() * this.#names.length)] ?? '';
     if (this.#random() < 0.3) await client.call('vm.stop', { vm: VM, force: true });
     await client.call('snapshot.restore', { vm: VM, snapshot: name, paused: true });
+    await this.#resume(`"${name}"`);
+  }
+
+  /** Its process ends as it should, or dies as soon as the state is listed. */
+  async #suspend(): Promise<void> {
+    const { client, engine: { supervisor } } = this.#engine;
+    const end = supervisor.suspended.bind(supervisor);
+    if (this.#random() < 0.5) supervisor.suspended = (id) => supervisor.kill(id, 'As by kill -9.');
+    try {
+      await client.call('vm.suspend', { vm: VM });
+    } finally {
+      supervisor.suspended = end;
+    }
+    await this.#resume('its suspended state');
+  }
+
+  /** It counts on from where it was held. */
+  async #resume(from: string): Promise<void> {
     const before = await this.#counts();
-    await client.call('vm.resume', { vm: VM });
+    await this.#engine.client.call('vm.resume', { vm: VM });
     // What the ports held at the moment is printed first.
     const after = await until(async () => {
       const counts = await this.#counts();
       return counts.length >= before.length + 5 && counts;
-    }, `the guest counts on from "${name}"`, PATIENCE_MS);
-    const from = before.at(-1)?.count ?? 0;
-    if ((after[before.length]?.count ?? 0) - from > 1) throw new Error(`"${name}" was taken at ${from} and goes on at ${after[before.length]?.count ?? 0}`);
+    }, `the guest counts on from ${from}`, PATIENCE_MS);
+    const last = before.at(-1)?.count ?? 0;
+    if ((after[before.length]?.count ?? 0) - last > 1) throw new Error(`${from} was taken at ${last} and goes on at ${after[before.length]?.count ?? 0}`);
   }
 
   /** Everything that the console holds: numbers that follow one another, at times that do not go back. */

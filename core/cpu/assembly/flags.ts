@@ -55,6 +55,13 @@ export function readFlags(): u64 {
   return u64(flags);
 }
 
+/** F_AUX and F_PARITY, at once: regions load them as one, and a load that two stores must be gathered for waits until both are in the cache. */
+// @ts-ignore: decorator
+@inline
+export function storeAux(aux: u32, parity: u32): void {
+  store<u64>(F_AUX, <u64>aux | (<u64>parity << 32));
+}
+
 /** Sets the six lazy status flags from an image. */
 export function writeStatus(flags: u32): void {
   const zero = (flags >>> 6) & 1;
@@ -63,8 +70,7 @@ export function writeStatus(flags: u32): void {
   const result: i64 = zero ? 0 : sign ? i64.MIN_VALUE | 1 : 1;
   const odd = ((flags >>> 2) & 1) ^ 1;
   store<i64>(F_RES, result);
-  store<u32>(F_PARITY, (u32(result) & 1 ^ odd) | ((zero & sign) << 31));
-  store<u32>(F_AUX, flags & 0x10);
+  storeAux(flags & 0x10, (u32(result) & 1 ^ odd) | ((zero & sign) << 31));
   const carry = u64(flags & 1);
   const doubled = (carry << 63) | ((carry ^ u64((flags >>> 11) & 1)) << 62);
   store<u64>(F_CX, doubled << 1);

@@ -1,6 +1,7 @@
 /** What all string instructions share: index and count registers by address size, element access, stepping, flags of a comparison. */
-import { AUX_COMPARED, AUX_DERIVED, CODE_SIZE, EFLAGS, F_AUX, F_CX, F_CY, F_PARITY, F_RES, GPR, HELPER_STATE, RIP, STEP_REASON, TLB_BASE, TLB_READ, TLB_WRITE } from '../layout';
+import { AUX_COMPARED, AUX_DERIVED, CODE_SIZE, EFLAGS, F_CX, F_CY, F_RES, GPR, HELPER_STATE, RIP, STEP_REASON, TLB_BASE, TLB_READ, TLB_WRITE } from '../layout';
 import { linearAddress, segmentAllows } from './address';
+import { storeAux } from './flags';
 import { JUMP, OK } from './status';
 import { dataEntry, translates } from './tlb';
 
@@ -108,6 +109,5 @@ export function compareFlags(a: u64, b: u64, size: i32): void {
   store<i64>(F_RES, <i64>(difference << shift) >> shift);
   store<u64>(F_CX, a << shift);
   store<u64>(F_CY, b << shift);
-  store<u32>(F_AUX, AUX_DERIVED | AUX_COMPARED | <u32>shift);
-  store<u32>(F_PARITY, 0);
+  storeAux(AUX_DERIVED | AUX_COMPARED | <u32>shift, 0);
 }

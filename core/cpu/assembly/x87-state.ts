@@ -1,8 +1,9 @@
 import {
-  ACTIVITY, CR0, F_AUX, F_CX, F_CY, F_PARITY, F_RES, FCS, FCW, FDP, FDS, FERR, FERR_ASSERTED, FERR_IGNORED, FIP, FOP, FSW, FTAGS, RIP,
+  ACTIVITY, CR0, F_CX, F_CY, F_RES, FCS, FCW, FDP, FDS, FERR, FERR_ASSERTED, FERR_IGNORED, FIP, FOP, FSW, FTAGS, RIP,
   SEG_SELECTOR, SEGMENT_SIZE,
   SEGMENTS, CS, X87,
 } from '../layout';
+import { storeAux } from './flags';
 import { begin, DE, DEFAULT_NAN, IE, OE, raised, raiseFlags, setFlags, UE, wasRoundedUp, ZE } from './softfloat';
 import { OK, exit, raise } from './status';
 
@@ -202,8 +203,7 @@ export function setFlagsFromOrder(order: u32): void {
   const zero = (order & C3) != 0;
   store<u64>(F_RES, zero ? 0 : 1);
   // Parity of 0 is even: an equal result (not unordered) flips it, as 1 is odd already.
-  store<u32>(F_PARITY, zero && (order & C2) == 0 ? 1 : 0);
+  storeAux(0, zero && (order & C2) == 0 ? 1 : 0);
   store<u64>(F_CX, 0);
   store<u64>(F_CY, order & C0 ? 1 : 0);
-  store<u32>(F_AUX, 0);
 }

@@ -31,8 +31,11 @@ export interface AccessContext {
   take(type: ValueType): number;
 }
 
-/** Leaves the entry's address in local `entry`; pushes a truth value: nonzero when the access misses. */
-export function tableMiss(context: AccessContext, table: number, linear: number, entry: number, bytes: number): void {
+/**
+ * Leaves the entry's address in local `entry`; pushes a truth value: nonzero when the access misses, or one of `bytes` bytes that begins `below` bytes
+ * before it.
+ */
+export function tableMiss(context: AccessContext, table: number, linear: number, entry: number, bytes: number, below = 0): void {
   const { code } = context;
   code.get(linear);
   code.op(op.i32WrapI64);
@@ -44,8 +47,17 @@ export function tableMiss(context: AccessContext, table: number, linear: number,
   code.op(op.i32Add);
   code.tee(entry);
   code.memory(op.i64Load, table);
+  reachesOut(code, linear, bytes, below);
+}
+
+/** Takes the tag of an entry (or window) from the stack; pushes a truth value: nonzero where bytes are not of its page. */
+export function reachesOut(code: FunctionWriter, linear: number, bytes: number, below = 0): void {
   code.get(linear);
   code.op(op.i64Add);
+  if (below !== 0) {
+    code.i64Const(below);
+    code.op(op.i64Sub);
+  }
   code.i64Const(4096 - bytes);
   code.op(op.i64GtU);
 }

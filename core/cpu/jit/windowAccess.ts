@@ -6,7 +6,7 @@
 import type { Decoded } from '../../isa/decoder.ts';
 import type { Node } from '../../isa/ir.ts';
 import { I32, op, v } from '../../wasm/opcodes.ts';
-import { hostAddress, tableMiss } from '../tableAccess.ts';
+import { hostAddress, reachesOut, tableMiss } from '../tableAccess.ts';
 import type { AccessContext } from '../tableAccess.ts';
 import {
   STATE, TLB_READ, TLB_WRITE, WINDOWS, WINDOW_ABSOLUTE, WINDOW_ANY, WINDOW_RIP, WINDOW_SEGMENT, WINDOW_SIZE, WINDOW_STACK, WINDOW_WRITE, ZERO,
@@ -67,14 +67,20 @@ export class WindowAccess {
     this.context.leaveUnlessOk();
   }
 
+  /** What a table's entry holds becomes that of a window. */
+  private copyEntry(entry: number, table: number, window: number): void {
+    const { code, tlb } = this.context;
+    code.get(tlb);
+    code.get(entry);
+    code.simdMemory(v.load, table);
+    code.simdMemory(v.store, window);
+  }
+
   private windowMiss({ linear, bytes }: Access, window: number): void {
     const { code, tlb } = this.context;
     code.get(tlb);
     code.memory(op.i64Load, window);
-    code.get(linear);
-    code.op(op.i64Add);
-    code.i64Const(4096 - bytes);
-    code.op(op.i64GtU);
+    reachesOut(code, linear, bytes);
   }
 
   /** Checks a range at its first access and keeps the host address of its first byte. */
@@ -83,23 +89,29 @@ export class WindowAccess {
     const window = WINDOWS + number * WINDOW_SIZE + (range.write ? WINDOW_WRITE : 0);
     const below = offset - range.low;
     const span = range.high - range.low;
+    const help = (): void => {
+      code.get(linear);
+      code.i32Const(window | (bytes << 24));
+      code.i32Const(below | ((span - 1) << 8) | (write ? 1 << 16 : 0) | (range.write ? 1 << 17 : 0));
+      code.i32Const(this.context.index);
+      code.call(this.context.helper('openRange'));
+      this.context.leaveUnlessOk();
+    };
     code.get(tlb);
     code.memory(op.i64Load, window);
-    code.get(linear);
-    code.op(op.i64Add);
-    if (below !== 0) {
-      code.i64Const(below);
-      code.op(op.i64Sub);
-    }
-    code.i64Const(4096 - span);
-    code.op(op.i64GtU);
+    reachesOut(code, linear, span, below);
     code.ifUnlikely();
-    code.get(linear);
-    code.i32Const(window | (bytes << 24));
-    code.i32Const(below | ((span - 1) << 8) | (write ? 1 << 16 : 0) | (range.write ? 1 << 17 : 0));
-    code.i32Const(this.context.index);
-    code.call(this.context.helper('openRange'));
-    this.context.leaveUnlessOk();
+    const inTable = this.context.windows && number !== WINDOW_STACK;
+    if (inTable) {
+      const entry = this.context.take(I32);
+      const table = range.write ? TLB_WRITE : TLB_READ;
+      tableMiss(this.context, table, linear, entry, span, below);
+      code.ifUnlikely();
+      help();
+      code.else();
+      this.copyEntry(entry, table, window);
+      code.end();
+    } else help();
     code.end();
     hostAddress(code, linear, tlb, window + 8);
     if (below !== 0) {
@@ -132,10 +144,7 @@ export class WindowAccess {
       code.ifUnlikely();
       this.open(access, window);
       code.else();
-      code.get(tlb);
-      code.get(entry);
-      code.simdMemory(v.load, table);
-      code.simdMemory(v.store, window);
+      this.copyEntry(entry, table, window);
       code.end();
       code.end();
       hostAddress(code, linear, tlb, window + 8);

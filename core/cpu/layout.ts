@@ -217,9 +217,10 @@ export const REGIONS_OFF = 0x10c74;
 export const TIME_UP = 0x10c78;
 /** The first instruction of a region as it was decoded, and a way back to what follows: records for REGIONS_OFF. */
 export const REGION_FIRST = 0x10ca0;
-/** 32-bit each: how often a range of accesses crossed a page (jit/ranges.ts), and the index of the region where that happened last. */
+/** 32-bit each: how often a range of accesses crossed a page (jit/ranges.ts); the index of the region where that happened last, and the range there. */
 export const RANGE_CROSSINGS = 0x10c80;
 export const RANGE_CROSSED_BY = 0x10c84;
+export const RANGE_CROSSED_AT = 0x10c88;
 /**
  * 32-bit: two bits for each of ES, CS, SS and DS, as in SEG_FLAT, but set only where the base is 0: an offset is then the linear address.
  * Legacy code is compiled for one value of it.

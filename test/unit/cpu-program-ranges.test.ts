@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { dword, mem, qword, register as r } from '../../core/isa/registers.ts';
+import { RANGE_CROSSINGS } from '../../core/cpu/layout.ts';
 import { DATA, Guest, TIERS } from '../helpers/guest-program.ts';
 
 /** Accesses near each other share one check: that must not be seen. */
@@ -17,6 +18,19 @@ describe.each(TIERS)('a structure reached through one register, regions %s', (ti
       a.emit('HLT');
     });
     expect([stop.kind, guest.get('rax')]).toEqual(['hlt', 20_000]);
+  });
+
+  it('is no longer left to the interpreter where it goes on lying across two pages', () => {
+    const guest = new Guest(tier);
+    const stop = guest.run64((a) => {
+      a.emit('MOV', r.ebx, DATA + PAGE - 12).emit('MOV', r.edx, DATA + 2 * PAGE).emit('MOV', r.ecx, 10_000).label('loop');
+      a.emit('INC', dword(mem(r.rbx))).emit('INC', dword(mem(r.rbx, 12))).emit('INC', dword(mem(r.rdx))).emit('INC', dword(mem(r.rdx, 8)));
+      a.emit('DEC', r.ecx).emit('JNZ', 'loop').emit('HLT');
+    });
+    expect([stop.kind, guest.read(DATA + PAGE - 12, 4), guest.read(DATA + PAGE, 4), guest.read(DATA + 2 * PAGE, 4), guest.read(DATA + 2 * PAGE + 8, 4)])
+      .toEqual(['hlt', 10_000, 10_000, 10_000, 10_000]);
+    // Every iteration would be one: samples, where they begin anew, are further apart.
+    expect(guest.cpu.view.getUint32(RANGE_CROSSINGS, true)).toBe(0);
   });
 
   it('may have a field across two pages', () => {

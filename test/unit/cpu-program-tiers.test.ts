@@ -85,6 +85,9 @@ function outcome(tier: Tier, seed: number, long: boolean): unknown {
   return { stop, registers, flags: guest.cpu.call('readFlags'), memory: Buffer.from(guest.cpu.ram.subarray(DATA, DATA + MEMORY)).toString('base64') };
 }
 
+/** It takes six seconds where nothing else runs. */
+const TEST_MS = 180_000;
+
 describe.each([['64-bit', true], ['32-bit', false]] as const)('%s programs', (_, long) => {
   it('end alike in every tier', () => {
     for (let seed = 1; seed <= PROGRAMS; seed++) {
@@ -93,5 +96,5 @@ describe.each([['64-bit', true], ['32-bit', false]] as const)('%s programs', (_,
     }
     expect(new Guest('forgetful').cpu.formsCompiled).toBeGreaterThan(new Guest('off').cpu.formsCompiled * 2);
     expect(new Guest('prebuilt').cpu.formsCompiled).toBeLessThan(new Guest('off').cpu.formsCompiled / 2);
-  });
+  }, TEST_MS);
 });

@@ -18,7 +18,7 @@ function compile(instructions: InstructionCache, offset: number): Uint8Array {
     instruction: (page, at) => instructions.at(page.host + at, page.host + PAGE, 64),
     page: number => (number === 0 ? { host: PAGE, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true,
   }, { blocks: 16, instructions: 64, callDepth: 1 });
-  const identity = { record: 0, index: 0, plain: 0, stackSize: 2, windows: true, ranges: true };
+  const identity = { record: 0, index: 0, plain: 0, stackSize: 2, windows: true, apart: new Set<number>() };
   return compileRegion(region, analyse(region.blocks, region.entry), 64, cpu.signatures, identity);
 }
 

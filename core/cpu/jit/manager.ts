@@ -8,7 +8,7 @@ import type { CodeSize } from '../../isa/decoder.ts';
 import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import {
-  CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS, RIP, STACK_SIZE,
+  CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS, RIP, STACK_SIZE,
 } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_CROSS, OP_GOTO, OP_REGION, OP_STOP, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
 import { discover, keyOffset } from './discover.ts';
@@ -37,7 +37,7 @@ const LARGE_COST = 0.5;
 const LARGE_MARKS = 32;
 /** Of a block of which nothing can be compiled: it does not pay. */
 const REFUSED: Prospect = { keys: [], cost: 1 << 12 };
-/** Ranges that cross pages between two samples before a region is compiled without: each costs as much as some hundred instructions. */
+/** How often ranges cross pages from one sample to the next before one of them is compiled apart: each time costs as much as some hundred instructions. */
 const CROSSING_LIMIT = 16;
 /**
  * What V8 executes of a module's baseline code before it optimises it, in its own measure. A small region stays in baseline code, as
@@ -90,8 +90,8 @@ interface RegionEntry {
   index: number;
   marks: number;
   large: boolean;
-  /** Whether its accesses may share ranges. */
-  ranges: boolean;
+  /** Ranges of accesses that were found to cross pages (ranges.ts). */
+  readonly apart: Set<number>;
 }
 
 export class JitManager {
@@ -118,11 +118,11 @@ export class JitManager {
     this.nextIndex = host.firstIndex;
   }
 
-  /** Marks the block at a guest-physical address, which a branch is about to enter. */
-  sample(gpa: number): void {
+  /** Marks the block at a guest-physical address, which a branch is about to enter. `samples`: how many this one stands for. */
+  sample(gpa: number, samples: number): void {
     if (this.sinceSweep >= SWEEP_EVERY || this.full) this.sweep();
     if (this.full) this.evict();
-    this.watchCrossings();
+    this.watchCrossings(samples);
     if (gpa === 0xffffffff) return;
     const size = this.view.getUint32(CODE_SIZE, true);
     const { record } = this.recordAt(gpa, size);
@@ -161,17 +161,17 @@ export class JitManager {
     return this.host.pageAddress(distance) === entry.gpa ? distance : null;
   }
 
-  /** A region whose ranges of accesses go on crossing pages, as a structure lies across two, is compiled without ranges. */
-  private watchCrossings(): void {
+  /** A region one of whose ranges of accesses goes on crossing pages, as a structure lies across two, is compiled with that one's accesses apart. */
+  private watchCrossings(samples: number): void {
     const { view } = this;
     const crossings = view.getUint32(RANGE_CROSSINGS, true);
     if (crossings === 0) return;
     view.setUint32(RANGE_CROSSINGS, 0, true);
-    if (crossings < CROSSING_LIMIT) return;
+    if (crossings < CROSSING_LIMIT * samples) return;
     const index = view.getUint32(RANGE_CROSSED_BY, true);
     const entry = [...this.entries.values()].find(candidate => candidate.index === index);
     if (!entry) return;
-    entry.ranges = false;
+    entry.apart.add(view.getInt32(RANGE_CROSSED_AT, true));
     const distance = this.distanceTo(entry);
     if (distance !== null) this.compile(entry.gpa, entry.large ? 1 : 0, distance, 'crossings');
   }
@@ -210,14 +210,14 @@ export class JitManager {
       return;
     }
     const index = this.takeIndex();
-    const identity = { record, index, plain: view.getUint32(PLAIN_SEGMENTS, true), stackSize: view.getUint32(STACK_SIZE, true), windows: tier === 1 || !selective, ranges: before?.ranges ?? true };
+    const identity = { record, index, plain: view.getUint32(PLAIN_SEGMENTS, true), stackSize: view.getUint32(STACK_SIZE, true), windows: tier === 1 || !selective, apart: before?.apart ?? new Set() };
     const code = compileRegion(region, analyse(region.blocks, region.entry), SIZES[size]!, this.host.signatures, identity);
     this.host.table.set(index, this.instantiate(code, tier));
     // A large region takes the place of the small one; what the record held before either stays known.
     if (operation === OP_REGION && before) before.index = index;
     else {
       const aux = view.getUint32(record + R_AUX, true);
-      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, ranges: true });
+      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, apart: new Set() });
     }
     const entry = this.entries.get(record)!;
     if (tier === 1) entry.large = true;

@@ -203,7 +203,7 @@ export class Player implements LegacyView {
       case 'address': {
         const { ranges } = this.site;
         const range = rangeOf(ranges, question.address)?.range;
-        return !range || (range.host < 0 && !question.before.some(address => rangeOf(ranges, address)?.range === range));
+        return !range || range.apart || (range.host < 0 && !question.before.some(address => rangeOf(ranges, address)?.range === range));
       }
     }
   };

@@ -25,6 +25,10 @@ export interface Range {
   high: number;
   write: boolean;
   accesses: number;
+  /** Offset of the instruction that it begins with: what it is known by. */
+  readonly at: number;
+  /** Its accesses are checked one by one, as it lies across two pages. */
+  readonly apart: boolean;
   /** Local with the host address of `low`, once the range has been checked. */
   host: number;
 }
@@ -165,14 +169,15 @@ export function rangeOf(ranges: readonly RangeAccess[] | undefined, address: Nod
   return undefined;
 }
 
-/** Follows a block. */
-export function rangesOf(instructions: readonly RegionInstruction[], legacy: LegacyView | null): BlockRanges {
+/** Follows a block. `apart`: offsets of the ranges that are known to lie across two pages. */
+export function rangesOf(instructions: readonly RegionInstruction[], apart: ReadonlySet<number>, legacy: LegacyView | null): BlockRanges {
   let accesses = 0;
   for (const { form } of instructions) accesses += form.accesses;
-  return accesses < 2 ? null : new Follower(legacy).follow(instructions);
+  return accesses < 2 ? null : new Follower(apart, legacy).follow(instructions);
 }
 
 class Follower {
+  private readonly apart: ReadonlySet<number>;
   private readonly legacy: LegacyView | null;
   /** What registers hold, where it has been asked for. */
   private symbols: (Symbol | undefined)[] = [];
@@ -180,23 +185,24 @@ class Follower {
   /** Ranges by origin. */
   private open: Range[][] = [];
 
-  constructor(legacy: LegacyView | null) {
+  constructor(apart: ReadonlySet<number>, legacy: LegacyView | null) {
+    this.apart = apart;
     this.legacy = legacy;
   }
 
   follow(instructions: readonly RegionInstruction[]): BlockRanges {
-    const found = instructions.map(({ decoded, form }) => {
+    const found = instructions.map(({ decoded, form, offset }) => {
       let own: RangeAccess[] | undefined;
       for (const effect of form.effects) {
         if (effect.kind === 'barrier') {
           this.symbols = [];
           this.open = [];
         } else if (effect.kind === 'set') this.set(slotOffset(decoded, effect.slot), effect.value, decoded);
-        else own = this.access(own, effect, decoded);
+        else own = this.access(own, effect, decoded, offset);
       }
       return own;
     });
-    return found.map(own => own?.filter(({ range }) => range.accesses > 1));
+    return found.map(own => own?.filter(({ range }) => range.accesses > 1 ));
   }
 
   private set(place: number, value: Node | null, decoded: Decoded): void {
@@ -210,16 +216,16 @@ class Follower {
     return { origin, offset: offset + form.offset };
   }
 
-  private access(own: RangeAccess[] | undefined, access: Extract<Effect, { kind: 'access' }>, decoded: Decoded): RangeAccess[] | undefined {
+  private access(own: RangeAccess[] | undefined, access: Extract<Effect, { kind: 'access' }>, decoded: Decoded, instruction: number): RangeAccess[] | undefined {
     const at = this.valueOf(access.address, decoded);
     if (!at) return own;
     const { address } = access;
     const others = own?.filter(known => known.address !== address) ?? [];
-    return [...others, { address, range: this.join(at, access), offset: at.offset }];
+    return [...others, { address, range: this.join(at, access, instruction), offset: at.offset }];
   }
 
   /** The range that an access joins, or begins. */
-  private join({ origin, offset }: Symbol, { bytes, write }: Extract<Effect, { kind: 'access' }>): Range {
+  private join({ origin, offset }: Symbol, { bytes, write }: Extract<Effect, { kind: 'access' }>, at: number): Range {
     const end = offset + bytes;
     const ranges = this.open[origin] ??= [];
     for (const range of ranges) {
@@ -232,7 +238,7 @@ class Follower {
       range.accesses++;
       return range;
     }
-    const range = { low: offset, high: end, write, accesses: 1, host: -1 };
+    const range = { low: offset, high: end, write, accesses: 1, at, apart: this.apart.has(at), host: -1 };
     ranges.push(range);
     return range;
   }

@@ -150,7 +150,7 @@ class RegionCompiler implements SiteEnds {
     const { instructions } = block;
     this.available = position === 0 ? 0 : this.availableBehind[this.flow.dominator[position]!]!;
     const count = instructions.length;
-    const ranges = this.identity.ranges ? rangesOf(instructions, this.legacy ? this.player : null) : null;
+    const ranges = rangesOf(instructions, this.identity.apart, this.legacy ? this.player : null);
     const kept: number[] = [];
     instructions.forEach((instruction, index) => {
       const { decoded: { row }, form } = instruction;

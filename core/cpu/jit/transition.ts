@@ -36,8 +36,8 @@ export interface RegionIdentity {
   readonly stackSize: number;
   /** Whether all base registers have windows, not the stack pointer alone. */
   readonly windows: boolean;
-  /** Whether accesses share checks (ranges.ts). */
-  readonly ranges: boolean;
+  /** Ranges of accesses that share no check (ranges.ts). */
+  readonly apart: ReadonlySet<number>;
 }
 
 export interface TransitionContext {

@@ -48,7 +48,7 @@ export class WindowAccess {
   /** Pushes the host address of an access, less the offset that is returned. */
   reach(access: Access): number {
     const { shared } = access;
-    if (!shared) {
+    if (!shared || shared.range.apart) {
       this.point(access);
       return 0;
     }
@@ -94,6 +94,7 @@ export class WindowAccess {
       code.i32Const(window | (bytes << 24));
       code.i32Const(below | ((span - 1) << 8) | (write ? 1 << 16 : 0) | (range.write ? 1 << 17 : 0));
       code.i32Const(this.context.index);
+      code.i32Const(range.at);
       code.call(this.context.helper('openRange'));
       this.context.leaveUnlessOk();
     };
@@ -127,7 +128,8 @@ export class WindowAccess {
     const { code, tlb } = this.context;
     const { write, window: number, linear, bytes } = access;
     const window = windowPlace(number, write);
-    if (number === WINDOW_STACK) {
+    // What lies across two pages makes their windows change places at every other access.
+    if (number === WINDOW_STACK && access.shared?.range.apart !== true) {
       this.windowMiss(access, window);
       code.ifUnlikely();
       this.open(access, window);

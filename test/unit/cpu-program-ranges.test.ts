@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { dword, mem, qword, register as r } from '../../core/isa/registers.ts';
 import { RANGE_CROSSINGS } from '../../core/cpu/layout.ts';
-import { DATA, Guest, TIERS } from '../helpers/guest-program.ts';
+import { CODE, DATA, Guest, TIERS } from '../helpers/guest-program.ts';
 
 /** Accesses near each other share one check: that must not be seen. */
 const PAGE = 0x1000;
@@ -22,13 +22,16 @@ describe.each(TIERS)('a structure reached through one register, regions %s', (ti
 
   it('is no longer left to the interpreter where it goes on lying across two pages', () => {
     const guest = new Guest(tier);
+    const times = 9_500;
+    guest.load(64, CODE + PAGE, (a) => {
+      a.emit('INC', dword(mem(r.rbx))).emit('INC', dword(mem(r.rbx, 12))).emit('INC', dword(mem(r.rdx))).emit('INC', dword(mem(r.rdx, 8))).emit('RET');
+    });
     const stop = guest.run64((a) => {
-      a.emit('MOV', r.ebx, DATA + PAGE - 12).emit('MOV', r.edx, DATA + 2 * PAGE).emit('MOV', r.ecx, 10_000).label('loop');
-      a.emit('INC', dword(mem(r.rbx))).emit('INC', dword(mem(r.rbx, 12))).emit('INC', dword(mem(r.rdx))).emit('INC', dword(mem(r.rdx, 8)));
-      a.emit('DEC', r.ecx).emit('JNZ', 'loop').emit('HLT');
+      a.emit('MOV', r.eax, CODE + PAGE).emit('MOV', r.ebx, DATA + PAGE - 12).emit('MOV', r.edx, DATA + 2 * PAGE).emit('MOV', r.ecx, times);
+      a.label('loop').emit('CALL', r.rax).emit('DEC', r.ecx).emit('JNZ', 'loop').emit('HLT');
     });
     expect([stop.kind, guest.read(DATA + PAGE - 12, 4), guest.read(DATA + PAGE, 4), guest.read(DATA + 2 * PAGE, 4), guest.read(DATA + 2 * PAGE + 8, 4)])
-      .toEqual(['hlt', 10_000, 10_000, 10_000, 10_000]);
+      .toEqual(['hlt', times, times, times, times]);
     // Every iteration would be one: samples, where they begin anew, are further apart.
     expect(guest.cpu.view.getUint32(RANGE_CROSSINGS, true)).toBe(0);
   });

@@ -3,8 +3,8 @@
 /** Samples after which marks count half. */
 const DECAY_SAMPLES = 20_000;
 /** Marks of a block at which it is first looked at, and between two looks at least: looking costs something itself. */
-const FIRST_LOOK = 32;
-const LOOK_AGAIN = 32;
+const FIRST_LOOK = 24;
+const LOOK_AGAIN = 24;
 /** Blocks that are remembered as entered; beyond it those without marks are forgotten. */
 const TAKEN_LIMIT = 200_000;
 

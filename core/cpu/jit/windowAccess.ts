@@ -102,7 +102,7 @@ export class WindowAccess {
     code.memory(op.i64Load, window);
     reachesOut(code, linear, span, below);
     code.ifUnlikely();
-    const inTable = this.context.windows && number !== WINDOW_STACK;
+    const inTable = this.context.windows;
     if (inTable) {
       const entry = this.context.take(I32);
       const table = range.write ? TLB_WRITE : TLB_READ;
@@ -129,7 +129,7 @@ export class WindowAccess {
     const { write, window: number, linear, bytes } = access;
     const window = windowPlace(number, write);
     // What lies across two pages makes their windows change places at every other access.
-    if (number === WINDOW_STACK && access.shared?.range.apart !== true) {
+    if (number === WINDOW_STACK && !this.context.windows) {
       this.windowMiss(access, window);
       code.ifUnlikely();
       this.open(access, window);

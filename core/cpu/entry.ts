@@ -115,7 +115,7 @@ export class VmEntry {
       budget.looked('none');
     } else jit.counters.samplesInterpreted++;
     // What comes after a region counts too: a block between two regions would otherwise never be seen.
-    jit.sample(sampleAddress(0) >>> 0, samples);
+    jit.sample(sampleAddress(0) >>> 0);
   }
 
   #leave(): number {

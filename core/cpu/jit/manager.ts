@@ -37,8 +37,8 @@ const LARGE_COST = 0.5;
 const LARGE_MARKS = 32;
 /** Of a block of which nothing can be compiled: it does not pay. */
 const REFUSED: Prospect = { keys: [], cost: 1 << 12 };
-/** How often ranges cross pages from one sample to the next before one of them is compiled apart: each time costs as much as some hundred instructions. */
-const CROSSING_LIMIT = 16;
+/** How often the ranges of a region cross pages before one is compiled apart: each time costs a tenth of a microsecond, compiling a third of a millisecond or more. */
+const CROSSING_LIMIT = 4_000;
 /**
  * What V8 executes of a module's baseline code before it optimises it, in its own measure. A small region stays in baseline code, as
  * optimising it takes longer than most of them ever run; a large one takes its place when it does run long.
@@ -90,7 +90,8 @@ interface RegionEntry {
   index: number;
   marks: number;
   large: boolean;
-  /** Ranges of accesses that were found to cross pages (ranges.ts). */
+  /** How often its ranges of accesses have crossed pages, and those that are known to go on doing so (ranges.ts). */
+  crossings: number;
   readonly apart: Set<number>;
 }
 
@@ -118,11 +119,11 @@ export class JitManager {
     this.nextIndex = host.firstIndex;
   }
 
-  /** Marks the block at a guest-physical address, which a branch is about to enter. `samples`: how many this one stands for. */
-  sample(gpa: number, samples: number): void {
+  /** Marks the block at a guest-physical address, which a branch is about to enter. */
+  sample(gpa: number): void {
     if (this.sinceSweep >= SWEEP_EVERY || this.full) this.sweep();
     if (this.full) this.evict();
-    this.watchCrossings(samples);
+    this.watchCrossings();
     if (gpa === 0xffffffff) return;
     const size = this.view.getUint32(CODE_SIZE, true);
     const { record } = this.recordAt(gpa, size);
@@ -162,15 +163,18 @@ export class JitManager {
   }
 
   /** A region one of whose ranges of accesses goes on crossing pages, as a structure lies across two, is compiled with that one's accesses apart. */
-  private watchCrossings(samples: number): void {
+  private watchCrossings(): void {
     const { view } = this;
     const crossings = view.getUint32(RANGE_CROSSINGS, true);
     if (crossings === 0) return;
     view.setUint32(RANGE_CROSSINGS, 0, true);
-    if (crossings < CROSSING_LIMIT * samples) return;
     const index = view.getUint32(RANGE_CROSSED_BY, true);
-    const entry = [...this.entries.values()].find(candidate => candidate.index === index);
-    if (!entry) return;
+    const entry = this.entries.get(this.live.get(index)?.record ?? 0);
+    if (entry?.index !== index) return;
+    // All that was counted is put down to the last.
+    entry.crossings += crossings;
+    if (entry.crossings < CROSSING_LIMIT) return;
+    entry.crossings = 0;
     entry.apart.add(view.getInt32(RANGE_CROSSED_AT, true));
     const distance = this.distanceTo(entry);
     if (distance !== null) this.compile(entry.gpa, entry.large ? 1 : 0, distance, 'crossings');
@@ -217,7 +221,7 @@ export class JitManager {
     if (operation === OP_REGION && before) before.index = index;
     else {
       const aux = view.getUint32(record + R_AUX, true);
-      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, apart: new Set() });
+      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, crossings: 0, apart: new Set() });
     }
     const entry = this.entries.get(record)!;
     if (tier === 1) entry.large = true;

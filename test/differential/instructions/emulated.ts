@@ -282,7 +282,7 @@ export class EmulatedMachine {
 
   private interpret(): number {
     // Lets go of regions when there are too many.
-    this.cpu.jit?.sample(NO_ADDRESS, 1);
+    this.cpu.jit?.sample(NO_ADDRESS);
     for (let i = 0; i < 64; i++) {
       const exit = this.cpu.enter(100_000);
       if (exit !== 0 && exit !== exitReason.preemptionTimer) return exit;

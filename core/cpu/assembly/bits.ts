@@ -61,3 +61,6 @@ export const ACCESS_L: u32 = 0x2000;
 export const ACCESS_DB: u32 = 0x4000;
 export const ACCESS_G: u32 = 0x8000;
 export const ACCESS_UNUSABLE: u32 = 0x10000;
+
+// ---- information about interruptions, in the VMCS ------------------------------------------------------------------------------
+export const INFO_VALID: u32 = 0x80000000;

@@ -8,7 +8,7 @@
  *      instruction and moved RIP; otherwise, with RIP at the next instruction, status = singleStep(): OK, or JUMP after it delivered
  *      the #DB trap that was due (RIP is then the handler's), or EXIT.
  */
-import { CR0_PE, RF, TF } from './bits';
+import { CR0_PE, INFO_VALID, RF, TF } from './bits';
 import { linear } from './descriptors';
 import { RESUME_SET, STEPPED, STEP_BREAKPOINTS, endShadow, iopl, overflows, updateStepReason, virtual8086 } from './flags';
 import { DELIVER_GATED, DELIVER_RESUME, deliver, redirectVirtual } from './gates';
@@ -66,7 +66,6 @@ const TYPE_SOFTWARE_INTERRUPT: u32 = 4;
 const TYPE_PRIVILEGED_SOFTWARE: u32 = 5;
 const TYPE_SOFTWARE_EXCEPTION: u32 = 6;
 const INFO_ERROR: u32 = 0x800;
-const INFO_VALID: u32 = 0x80000000;
 
 /** DR6 and DR7 as a #DB is delivered. @sdm 3B 18.2.3 */
 function recordDebug(): void {

@@ -1,5 +1,5 @@
 /** Events at instruction boundaries as they look from a nested guest: what exits to L1, and what L1's controls hold back. @sdm 3C 26.2, 26.3 */
-import { IF } from './bits';
+import { IF, INFO_VALID } from './bits';
 import { deliverInjected } from './events';
 import { interruptShadow } from './flags';
 import { OK } from './status';
@@ -26,7 +26,6 @@ const REASON_NMI_WINDOW: u32 = 8;
 const REASON_MONITOR_TRAP: u32 = 37;
 const REASON_PREEMPTION_TIMER: u32 = 52;
 const TYPE_NMI: u32 = 2 << 8;
-const INFO_VALID: u32 = 0x80000000;
 const BLOCKED_BY_NMI: u32 = 8;
 const BLOCKED_BY_SS: u32 = 2;
 

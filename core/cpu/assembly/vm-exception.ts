@@ -1,6 +1,6 @@
 /** Virtualization exceptions: EPT violations that L1 leaves to its guest. @sdm 3C 26.5.7 */
-import { CR0_PE } from './bits';
-import { eptConvertible } from './ept';
+import { CR0_PE, INFO_VALID } from './bits';
+import { REASON_VIOLATION, eptConvertible } from './ept';
 import { structureWritable } from './physical-write';
 import { raise } from './status';
 import { get, get32 } from './vmcs';
@@ -10,8 +10,6 @@ import {
 } from '../../vmx/fields';
 
 const VECTOR: u32 = 20;
-const REASON_VIOLATION: u32 = 48;
-const INFO_VALID: u32 = 0x80000000;
 const AREA_SIZE: u32 = 34;
 /** The area is in use until the guest clears this word. */
 const BUSY: u32 = 0xffffffff;

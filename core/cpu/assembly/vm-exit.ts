@@ -1,11 +1,11 @@
 /** What makes a VM exit from a nested guest (L2) to the guest's own hypervisor (L1) pending. @sdm 3C 28.2 */
+import { INFO_VALID } from './bits';
 import { instructionInformation } from './imports';
 import { FAULTED } from './status';
 import { set } from './vmcs';
 import { ARGUMENTS, FAULT, FAULT_VM_EXIT, IDT_VECTORING_INFO, NEXT_RIP, NMI_UNBLOCKED, RIP } from '../layout';
 import * as F from '../../vmx/fields';
 
-const INFO_VALID: u32 = 0x80000000;
 /** Bit 12 of the interruption information, and of an EPT violation's qualification. */
 export const NMI_UNBLOCKING: u32 = 0x1000;
 const REASON_EXCEPTION: u32 = 0;

@@ -1,5 +1,5 @@
 /** Completing a VM exit to the guest's own hypervisor (L1), from a nested guest (L2) or from an entry that fails. @sdm 3C 28.3 to 28.7 */
-import { CR0_PE, CR0_PG, CR4_PAE, CR4_PCIDE, EFER_LMA, EFER_LME, RF, STATUS_FLAGS } from './bits';
+import { CR0_PE, CR0_PG, CR4_PAE, CR4_PCIDE, EFER_LMA, EFER_LME, INFO_VALID, RF, STATUS_FLAGS } from './bits';
 import { longModeActive, segment } from './descriptors';
 import { SHADOW_RIP, STEPPED, interruptShadow, readFlags, writeStatus } from './flags';
 import { instructionLength, nestedSwitch } from './imports';
@@ -23,7 +23,6 @@ import * as F from '../../vmx/fields';
 import * as C from '../../vmx/control-bits';
 
 const RSP: usize = GPR + 32;
-const INFO_VALID: u32 = 0x80000000;
 const UNUSABLE: u32 = 0x10000;
 /** Bits of CR0 that neither VM entry nor VM exit changes: ET, NW, CD and those without a meaning. @sdm 3C 27.3.2.1, 28.5.1 */
 export const CR0_KEPT: u64 = 0x7ffaffd0;

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { mem, qword, register as r } from '../../core/isa/registers.ts';
 import { HOT_LEGACY, HOT_LONG, PAIRS_LEGACY, PAIRS_LONG } from '../../core/cpu/interpreter/hot.ts';
-import { programsOf } from '../../core/cpu/interpreter/namedForms.ts';
+import { numberForms, programsOf } from '../../core/cpu/interpreter/namedForms.ts';
 import { PairNumbers, canBeFirst, membersOf } from '../../core/cpu/interpreter/pairs.ts';
+import { COLD_FIRST } from '../../core/cpu/interpreter/prebuilt.ts';
 import { CODE, Guest, TIERS } from '../helpers/guest-program.ts';
 import type { Stop } from '../helpers/guest-program.ts';
 
@@ -15,7 +16,7 @@ const STORES = '64 89 Ev,Gv 64 m:base64 + 64 89 Ev,Gv 64 m:base64';
 
 describe('the list of pairs', () => {
   it.each([['64-bit code', HOT_LONG, PAIRS_LONG], ['other code', HOT_LEGACY, PAIRS_LEGACY]] as const)('is of hot forms, for %s', (_name, hot, pairs) => {
-    const numbers = new PairNumbers(hot, pairs);
+    const numbers = new PairNumbers(numberForms([hot], [], COLD_FIRST), hot.length, pairs);
     for (const pair of pairs) {
       const [first, second] = membersOf(pair).map(name => 5 + hot.indexOf(name)) as [number, number];
       expect(numbers.single(numbers.of(first, second))).toBe(first);

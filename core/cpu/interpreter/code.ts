@@ -53,10 +53,10 @@ export class InterpreterCode {
     if (host.prebuilt) this.instantiateForms(host.prebuilt.forms);
     this.firstCold = COLD_FIRST + forms.length;
     this.nextCold = this.firstCold;
-    // A profile counts forms, and which follow which.
-    this.longPairs = new PairNumbers(HOT_LONG, host.profile ? [] : PAIRS_LONG);
-    this.legacyPairs = new PairNumbers(HOT_LEGACY, host.profile ? [] : PAIRS_LEGACY);
     this.numbers = numberForms([HOT_LONG, HOT_LEGACY], forms, COLD_FIRST);
+    // A profile counts forms, and which follow which.
+    this.longPairs = new PairNumbers(this.numbers, HOT_LONG.length, host.profile ? [] : PAIRS_LONG);
+    this.legacyPairs = new PairNumbers(this.numbers, HOT_LEGACY.length, host.profile ? [] : PAIRS_LEGACY);
   }
 
   /**

@@ -46,12 +46,13 @@ export class PairNumbers {
   private readonly firsts: readonly number[];
   private readonly start: number;
 
-  constructor(hot: readonly string[], pairs: readonly string[]) {
-    if (OP_FIRST + hot.length > HOT_NUMBERS) throw new Error(`${hot.length} hot forms are too many`);
-    this.start = OP_FIRST + hot.length;
+  /** @param numbers of forms (namedForms.ts); `hot`: how many of them are cases of this interpreter's switch, behind which the pairs come */
+  constructor(numbers: ReadonlyMap<string, number>, hot: number, pairs: readonly string[]) {
+    this.start = OP_FIRST + hot;
+    if (this.start > HOT_NUMBERS) throw new Error(`${hot} hot forms are too many`);
     this.firsts = pairs.map((pair, index) => {
-      const [first, second] = membersOf(pair).map(name => OP_FIRST + hot.indexOf(name)) as [number, number];
-      if (first < OP_FIRST || second < OP_FIRST) throw new Error(`'${pair}' names a form that is not hot`);
+      const [first, second] = membersOf(pair).map(name => numbers.get(name) ?? HOT_NUMBERS) as [number, number];
+      if (first >= HOT_NUMBERS || second >= HOT_NUMBERS) throw new Error(`'${pair}' names a form that is not hot`);
       this.byMembers[first * HOT_NUMBERS + second] = this.start + index;
       return first;
     });

@@ -214,14 +214,15 @@ export class JitManager {
       return;
     }
     const index = this.takeIndex();
-    const identity = { record, index, plain: view.getUint32(PLAIN_SEGMENTS, true), stackSize: view.getUint32(STACK_SIZE, true), windows: tier === 1 || !selective, apart: before?.apart ?? new Set() };
+    const apart = before?.apart ?? new Set<number>();
+    const identity = { record, index, plain: view.getUint32(PLAIN_SEGMENTS, true), stackSize: view.getUint32(STACK_SIZE, true), windows: tier === 1 || !selective, apart };
     const code = compileRegion(region, analyse(region.blocks, region.entry), SIZES[size]!, this.host.signatures, identity);
     this.host.table.set(index, this.instantiate(code, tier));
     // A large region takes the place of the small one; what the record held before either stays known.
     if (operation === OP_REGION && before) before.index = index;
     else {
       const aux = view.getUint32(record + R_AUX, true);
-      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, crossings: 0, apart: new Set() });
+      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, crossings: 0, apart });
     }
     const entry = this.entries.get(record)!;
     if (tier === 1) entry.large = true;

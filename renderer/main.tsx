@@ -10,5 +10,10 @@ applyRememberedTheme();
 followEngine();
 installKeymap();
 
-const root = document.getElementById('root');
-if (root) createRoot(root).render(<StrictMode><App /></StrictMode>);
+function draw(): void {
+  const root = document.getElementById('root');
+  if (root) createRoot(root).render(<StrictMode><App /></StrictMode>);
+}
+
+// A terminal measures its font once, when it opens: the font has to be there by then.
+document.fonts.load('13px "JetBrains Mono Variable"').then(draw, draw);

@@ -22,6 +22,9 @@ const formats: readonly Option[] = [
   { value: 'auto', label: 'Recognised' }, { value: 'raw', label: 'Raw' }, { value: 'qcow2', label: 'qcow2' },
 ];
 
+/** In which turn firmware tries a disk. */
+const turns = ['first', 'second', 'third', 'fourth', 'fifth', 'sixth', 'seventh', 'eighth'];
+
 export function DiskFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
   const set = (disks: readonly DiskConfig[]): void => onChange({ disks });
   const add = (more: Partial<DiskConfig>): void => set([...draft.disks, { ...diskDefaults, path: '', ...more }]);
@@ -62,10 +65,9 @@ function DiskField({ disk, number, problems, disabled, onChange, onRemove, boots
       <div className="input-row">
         {!drive && <Select label={`Bus of disk ${number}`} value={disk.bus} options={buses} disabled={disabled} onPick={(bus) => onChange({ bus: bus as DiskConfig['bus'] })} />}
         {!drive && <Select label={`Format of disk ${number}`} value={disk.format} options={formats} disabled={disabled} onPick={(format) => onChange({ format: format as DiskConfig['format'] })} />}
-        {!drive && <Switch label={`Disk ${number} is read-only`} on={disk.readOnly} disabled={disabled} onTurn={(readOnly) => onChange({ readOnly })} />}
-        {!drive && <span className="note">Read-only</span>}
+        {!drive && <label className="switch-row"><Switch label={`Disk ${number} is read-only`} on={disk.readOnly} disabled={disabled} onTurn={(readOnly) => onChange({ readOnly })} />Read-only</label>}
         <span className="spacer" />
-        {boots !== undefined && <span className="note">{boots === 1 ? 'Boots first' : `Boots ${boots}.`}</span>}
+        {boots !== undefined && <span className="note">Boots {turns[boots - 1] ?? `${boots}th`}</span>}
         {boots !== undefined && <IconButton icon={ArrowUp} label={`${title} boots earlier`} disabled={disabled || boots === 1} onClick={onEarlier} />}
         <IconButton icon={X} label={`Remove ${title}`} disabled={disabled} onClick={onRemove} />
       </div>

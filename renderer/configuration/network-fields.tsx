@@ -96,6 +96,15 @@ function NetworkField({ network, number, hasFirmware, problems, disabled, linkDi
         </Field>
       </div>
       {hasFirmware && network.attach !== 'none' && <NetBootFields network={network} number={number} problems={problems} disabled={disabled} onChange={onChange} />}
+      {network.attach === 'user' && (
+        <label className="switch-row">
+          <Switch label={`Interface ${number} reaches services of this host`} on={network.hostLoopback} disabled={disabled} onTurn={(hostLoopback) => onChange({ hostLoopback })} />
+          The guest reaches services on this host’s loopback, through its gateway
+        </label>
+      )}
+      <Field label="Capture" optional problem={problems[`${at}.capture`]} hint="Every frame goes into this file as well, for Wireshark.">
+        {(ties) => <TextInput {...ties} className="mono" aria-label={`Capture file of interface ${number}`} placeholder="/home/me/network.pcap" value={network.capture ?? ''} disabled={disabled} onText={(path) => onChange({ capture: path.trim() === '' ? null : path })} />}
+      </Field>
       {network.attach === 'user' && network.forwards.map((forward, index) => (
         <ForwardField key={index} forward={forward} name={`port forward ${index + 1} of interface ${number}`} disabled={disabled}
           problem={problems[`${at}.forwards.${index}.hostPort`]?.message ?? problems[`${at}.forwards.${index}.guestPort`]?.message ?? problems[`${at}.forwards.${index}.hostAddress`]?.message}

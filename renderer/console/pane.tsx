@@ -119,13 +119,19 @@ function StatePill({ vm }: { readonly vm: Vm }): ReactNode {
     <div className="pane-over">
       <div className="pill" role="status">
         <StateDot state={vm.state} />
-        {isAlive(vm) ? stateLine(vm) : `${stateLine(vm)}. This is what the console showed.`}
+        {isAlive(vm) ? stateLine(vm) : ended(vm)}
         {!isAlive(vm) && vm.state !== 'suspended' && <Button look="primary" icon={Play} onClick={() => void startVm(vm)}>Start</Button>}
         {(vm.state === 'paused' || vm.state === 'suspended') && <Button look="primary" icon={Play} onClick={() => void resumeVm(vm)}>Resume</Button>}
         {vm.state !== 'paused' && isAlive(vm) && <span style={{ width: 6 }} />}
       </div>
     </div>
   );
+}
+
+/** A machine that has not run showed nothing. */
+function ended(vm: Vm): string {
+  if (vm.exit === null) return 'Not started yet';
+  return vm.exit.reason === 'failed-to-start' ? stateLine(vm) : `${stateLine(vm)}. This is what the console showed.`;
 }
 
 function DetachedPane({ vm, port, slot }: PaneProps): ReactNode {

@@ -21,10 +21,12 @@ interface SelectProps {
 
 /** A choice of one from a list; the list may explain each option in a second line. */
 export function Select({ value, options, onPick, label, ties, compact = false, disabled = false }: SelectProps): ReactNode {
+  const shown = options.find((option) => option.value === value)?.label ?? value;
   return (
     <Primitive.Root value={value} onValueChange={onPick} disabled={disabled}>
       <Primitive.Trigger className={`select-trigger ${compact ? 'compact' : ''}`} aria-label={label} {...ties}>
-        <Primitive.Value>{options.find((option) => option.value === value)?.label ?? value}</Primitive.Value>
+        {/* An empty value is a choice like any other here; the primitive takes it for none. */}
+        <Primitive.Value placeholder={shown}>{shown}</Primitive.Value>
         <ChevronDown size={14} aria-hidden />
       </Primitive.Trigger>
       <Primitive.Portal>

@@ -46,7 +46,7 @@ export function Timeline({ data, names, chosen, theme, height }: TimelineProps):
       width: element.clientWidth, height, pxAlign: false, legend: { show: false }, padding: [6, 14, 0, 0],
       hooks: { setCursor: [({ cursor: { idx, left }, over }) => setPointed(idx === null || idx === undefined || left === undefined || left < 0 ? null : { at: idx, left: over.offsetLeft + left })] },
       cursor: { points: { size: 5 }, drag: { x: false, y: false } },
-      scales: { x: { time: true, range: (_plot, low, high) => [high - Math.min(WINDOW_S, Math.max(WINDOW_MINIMUM_S, high - low)), high] }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 10)] } },
+      scales: { x: { time: true, range: (_plot, low, high) => shownTime(low, high) }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, 10)] } },
       axes: [
         { ...axis, size: 22, space: 70, grid: { show: false }, values: (_plot, marks) => marks.map((at) => clock(at)) },
         { ...axis, size: 40, space: 32, values: (_plot, marks) => marks.map((rate) => short(rate)) },
@@ -74,6 +74,12 @@ export function Timeline({ data, names, chosen, theme, height }: TimelineProps):
       {pointed && <Readout data={data} names={names} pointed={pointed} right={pointed.left > (box.current?.clientWidth ?? 0) / 2} />}
     </div>
   );
+}
+
+/** The window up to the newest interval; up to now while there is none. */
+function shownTime(low: number, high: number): [number, number] {
+  const end = high || Date.now() / 1000;
+  return [end - Math.min(WINDOW_S, Math.max(WINDOW_MINIMUM_S, high - low)), end];
 }
 
 /** Where the pointer is: the place of an interval, and pixels from the left. */

@@ -6,7 +6,7 @@ import { StateDot } from '../controls/state-dot.tsx';
 import { bytesWithUnit } from '../state/format.ts';
 import { select, useLayout } from '../state/layout.ts';
 import { isAlive, useLibrary } from '../state/library.ts';
-import { stateLine, startVm } from '../vm/actions.ts';
+import { endedBadly, stateLine, startVm } from '../vm/actions.ts';
 import { vmMenu } from '../vm/menu.ts';
 import { markMatches } from './filter.ts';
 
@@ -38,7 +38,7 @@ export function VmRow({ vm, selected, tabbable, draggable, onDrag, onDrop }: VmR
           <div className="name">
             {markMatches(vm.config.name, search).map(({ text, marked }, index) => (marked ? <mark key={index}>{text}</mark> : text))}
           </div>
-          <div className={`detail ${vm.state}`}>{stateLine(vm)} · {memory.value} {memory.unit}</div>
+          <div className={`detail ${endedBadly(vm) ? 'failed' : ''}`}>{stateLine(vm)} · {memory.value} {memory.unit}</div>
         </div>
         {isAlive(vm) && samples && (
           <Sparkline values={samples.map((sample) => sample.cpuPercent)} top={100} width={48} height={18} capacity={SPARK_SAMPLES}

@@ -61,13 +61,13 @@ export function ShortcutsDialog(): ReactNode {
   const groups = [...new Set(rows.map((row) => row.group))];
   return (
     <Dialog title="Keyboard shortcuts" description="While a console has the focus, those of View, Console and Alt+arrows stay the window’s; every other key goes to the guest." wide onClose={() => openDialog(null)}>
-      <div className="columns">
+      <div className="shortcut-groups">
         {groups.map((group) => (
-          <section key={group} aria-label={group} style={{ display: 'grid', gap: 6 }}>
+          <section key={group} aria-label={group}>
             <h3>{group}</h3>
             {rows.filter((row) => row.group === group).map((row) => (
-              <div key={row.id} style={{ display: 'flex', gap: 8, alignItems: 'center' }}>
-                <span style={{ flex: 1 }}>{row.title.replace('…', '')}</span><Keys shortcut={row.shortcut} />
+              <div key={row.id} className="shortcut-row">
+                <span>{row.title.replace('…', '')}</span><Keys shortcut={row.shortcut} />
               </div>
             ))}
           </section>

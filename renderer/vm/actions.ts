@@ -1,8 +1,9 @@
 /** What a person can do to a VM: when it is possible, and the requests that do it. */
 import { asContractError } from '../../core/contract/index.ts';
-import type { Vm } from '../../core/contract/index.ts';
+import type { Vm, VmConfig } from '../../core/contract/index.ts';
 import { engine } from '../engine/engine.ts';
-import { changeVmLayout, layoutOf, openDialog, portTab } from '../state/layout.ts';
+import { changeVmLayout, layoutOf, openDialog, portTab, tabPort } from '../state/layout.ts';
+import type { TabName } from '../state/layout.ts';
 import { isAlive, setError, useLibrary } from '../state/library.ts';
 
 export type VmActionName = 'start' | 'stop' | 'force-stop' | 'pause' | 'resume' | 'suspend' | 'reset' | 'remove';
@@ -32,12 +33,20 @@ async function onVm(id: string, request: () => Promise<unknown>): Promise<boolea
   }
 }
 
-/** Starts the VM and shows its first console, where it will speak. */
+/** Where a VM speaks first: firmware on its display, a kernel on its first console; null when it has neither. */
+export function voiceOf({ display, firmware, serial }: VmConfig): TabName | null {
+  const port = serial.findIndex(({ attach }) => attach === 'console');
+  if (display !== 'none' && (firmware !== '' || port < 0)) return 'display';
+  return port < 0 ? null : portTab(port);
+}
+
+/** Starts the VM and shows where it speaks, unless a console or the display is on the screen already; one that does not start leaves the view as it is. */
 export async function startVm(vm: Vm, withoutMissing = false): Promise<void> {
-  const port = vm.config.serial.findIndex((serial) => serial.attach === 'console');
   const { tab } = layoutOf(vm.id);
-  if (port >= 0 && !tab.startsWith('com')) changeVmLayout(vm.id, { tab: portTab(port) });
-  await onVm(vm.id, () => engine.call('vm.start', { vm: vm.id, withoutMissing }));
+  const voice = voiceOf(vm.config);
+  const started = await onVm(vm.id, () => engine.call('vm.start', { vm: vm.id, withoutMissing }));
+  const stayed = layoutOf(vm.id).tab === tab;
+  if (started && stayed && voice !== null && tab !== 'display' && tabPort(tab) === null) changeVmLayout(vm.id, { tab: voice });
   if (useLibrary.getState().errors[vm.id]?.code === 'device-missing') openDialog({ kind: 'start-without', vm: vm.id });
 }
 
@@ -78,6 +87,11 @@ export function requestStop(vm: Vm): void {
 export function togglePause(vm: Vm): void {
   if (vm.state === 'paused' || vm.state === 'suspended') void resumeVm(vm);
   else if (vm.state === 'running') void pauseVm(vm);
+}
+
+/** Whether a VM's last run ended as nobody wished. */
+export function endedBadly({ state, exit }: Vm): boolean {
+  return state === 'crashed' || (state === 'stopped' && (exit?.reason === 'triple-fault' || exit?.reason === 'failed-to-start'));
 }
 
 /** One line about a VM for lists: what it does, or how it ended. */

@@ -1,14 +1,16 @@
-import { Cpu, HardDrive, MemoryStick, SquareTerminal } from 'lucide-react';
+import { Cpu, Disc, HardDrive, MemoryStick, Monitor, Network, SquareTerminal } from 'lucide-react';
 import { useEffect, useState } from 'react';
 import type { ReactNode } from 'react';
-import type { MetricsEvent, Vm, VmConfig } from '../../core/contract/index.ts';
+import type { DiskConfig, MetricsEvent, NetworkConfig, Vm, VmConfig } from '../../core/contract/index.ts';
+import { buses } from '../configuration/hardware-fields.tsx';
+import { attachments, models } from '../configuration/network-fields.tsx';
 import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
 import { Sparkline } from '../controls/sparkline.tsx';
 import { bytesWithUnit, fileName, formatBytes, formatCount, formatDuration, formatTime, withUnit } from '../state/format.ts';
 import { changeVmLayout, portTab } from '../state/layout.ts';
 import { isAlive, useLibrary } from '../state/library.ts';
-import { startVm, stateLine } from './actions.ts';
+import { endedBadly, startVm, stateLine, voiceOf } from './actions.ts';
 import { exitName } from './exit-names.ts';
 import { DisksAndMemory } from './media.tsx';
 import { HotPlugSlots } from './slots.tsx';
@@ -41,11 +43,12 @@ export function Overview({ vm }: { readonly vm: Vm }): ReactNode {
 
 function LastEnd({ vm }: { readonly vm: Vm }): ReactNode {
   const { exit } = vm;
+  const voice = voiceOf(vm.config);
+  const opens = voice === null ? 'look at its activity' : voice === 'display' ? 'its display opens' : 'its first console opens';
   const start = <Button look="primary" onClick={() => void startVm(vm)}>{vm.state === 'suspended' ? 'Resume' : 'Start'}</Button>;
-  if (!exit) return <Callout kind="info" title="This machine has not run yet." hint="Start it and its first console opens." actions={start} />;
-  const bad = vm.state === 'crashed' || exit.reason === 'triple-fault' || exit.reason === 'failed-to-start';
+  if (!exit) return <Callout kind="info" title="This machine has not run yet." hint={`Start it and ${opens}.`} actions={start} />;
   return (
-    <Callout kind={bad ? 'warning' : 'info'} title={`${stateLine(vm)}.`} hint={formatTime(exit.at)} actions={start}>
+    <Callout kind={endedBadly(vm) ? 'warning' : 'info'} title={`${stateLine(vm)}.`} hint={formatTime(exit.at)} actions={start}>
       {exit.detail !== '' && <pre className="selectable">{exit.detail}</pre>}
     </Callout>
   );
@@ -94,7 +97,10 @@ function Facts({ vm }: { readonly vm: Vm }): ReactNode {
       <dt><Named icon={Cpu} text="Processor" /></dt><dd>{config.cpus} × {model}</dd>
       <dt><Named icon={MemoryStick} text="Memory" /></dt><dd className="numeric">{formatBytes(config.memoryBytes)}</dd>
       <dt><Named icon={HardDrive} text="Boots" /></dt><dd><Boot config={config} /></dd>
-      <dt><Named icon={SquareTerminal} text="Consoles" /></dt><dd><Consoles vm={vm} /></dd>
+      {config.disks.length > 0 && <><dt><Named icon={Disc} text="Disks" /></dt><dd><Lines lines={config.disks.map(diskLine)} /></dd></>}
+      {config.networks.length > 0 && <><dt><Named icon={Network} text="Network" /></dt><dd><Lines lines={config.networks.map(networkLine)} /></dd></>}
+      {config.display !== 'none' && <><dt><Named icon={Monitor} text="Display" /></dt><dd>{config.display === 'vga' ? 'VGA' : 'Virtio'}</dd></>}
+      <dt className="beside-buttons"><Named icon={SquareTerminal} text="Consoles" /></dt><dd><Consoles vm={vm} /></dd>
       {vm.startedAt !== null && isAlive(vm) && <><dt>Running for</dt><dd><Since at={vm.startedAt} /></dd></>}
       {vm.processId !== null && <><dt>Process</dt><dd className="mono">{vm.processId}</dd></>}
       {config.notes !== '' && <><dt>Notes</dt><dd style={{ whiteSpace: 'pre-wrap' }}>{config.notes}</dd></>}
@@ -104,6 +110,26 @@ function Facts({ vm }: { readonly vm: Vm }): ReactNode {
 
 function Named({ icon: Icon, text }: { readonly icon: typeof Cpu; readonly text: string }): ReactNode {
   return <span style={{ display: 'inline-flex', alignItems: 'center', gap: 8 }}><Icon size={14} aria-hidden />{text}</span>;
+}
+
+interface Line {
+  readonly text: string;
+  readonly note: string;
+}
+
+function Lines({ lines }: { readonly lines: readonly Line[] }): ReactNode {
+  return lines.map(({ text, note }, index) => <div key={index}>{text} <span className="note">{note}</span></div>);
+}
+
+function diskLine({ kind, path, bus, readOnly }: DiskConfig): Line {
+  const on = buses.find(({ value }) => value === bus)?.label ?? bus;
+  return kind === 'cdrom' ? { text: path === '' ? 'Empty drive' : fileName(path), note: 'CD-ROM' } : { text: fileName(path), note: readOnly ? `${on}, read-only` : on };
+}
+
+function networkLine({ attach, switchName, linkUp, model, forwards }: NetworkConfig): Line {
+  const to = attach === 'switch' ? `Switch ${switchName}` : attachments.find(({ value }) => value === attach)?.label ?? attach;
+  const ports = forwards.map(({ protocol, hostAddress, hostPort, guestPort }) => `${protocol} ${hostAddress}:${hostPort} to ${guestPort}`);
+  return { text: to, note: [models.find(({ value }) => value === model)?.label ?? model, ...(linkUp ? [] : ['unplugged']), ...ports].join(', ') };
 }
 
 function Boot({ config: { boot, firmware } }: { readonly config: VmConfig }): ReactNode {

@@ -72,7 +72,10 @@ export function VmView({ vm }: { readonly vm: Vm }): ReactNode {
           </Tabs.List>
           {error && (
             <div className="vm-error" style={{ paddingBottom: 12 }}>
-              <Callout kind="error" title={error.message} hint={error.hint} actions={<Button onClick={() => setError(vm.id, null)}>Dismiss</Button>} />
+              <Callout kind="error" title={error.message} hint={error.hint} actions={<>
+                {error.field !== undefined && tab !== 'configuration' && <Button onClick={() => open('configuration')}>Edit configuration</Button>}
+                <Button onClick={() => setError(vm.id, null)}>Dismiss</Button>
+              </>} />
             </div>
           )}
           {tabs.map(({ name }) => (

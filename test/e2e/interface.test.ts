@@ -3,7 +3,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { namelessControls, openBrowser, openPage, screenText, waitForText } from '../helpers/browser.ts';
 import { root } from '../helpers/command-line.ts';
-import { startScriptedEngine } from './scripted-engine.ts';
+import { NO_KERNEL, startScriptedEngine } from './scripted-engine.ts';
 import type { ScriptedEngine } from './scripted-engine.ts';
 
 /** The interface alone, against a scripted engine: names for screen readers, the keyboard, themes, states that are rare. */
@@ -21,6 +21,9 @@ beforeAll(async () => {
     { config: { name: 'Asking' }, state: 'running', screen: 'who are you?\x1b[6n\x1b[c\x1b[5n done' },
     { config: { name: 'Broken' }, state: 'crashed', exit: { reason: 'triple-fault', detail: 'RIP=ffffffff81000110', at: 1_760_000_000_000 } },
     { config: { name: 'Idle' }, state: 'stopped' },
+    { config: { name: 'Wide' }, state: 'running', screen: 'W'.repeat(2000) },
+    { config: { name: 'Firmware', firmware: 'bios', display: 'vga', cpus: 4 }, state: 'stopped' },
+    { config: { name: 'Unbootable', boot: { kind: 'image', kernel: NO_KERNEL, initrd: null, append: '', modules: [] } }, state: 'stopped' },
   ]);
   browser = await openBrowser();
   ({ page, problems } = await openPage(browser, engine.url));
@@ -92,7 +95,7 @@ describe('the keyboard', () => {
     await vm('Debian').press('ArrowDown');
     await page.getByRole('heading', { name: 'Asking', level: 1 }).waitFor();
     await page.keyboard.press('End');
-    await page.getByRole('heading', { name: 'Idle', level: 1 }).waitFor();
+    await page.getByRole('heading', { name: 'Unbootable', level: 1 }).waitFor();
     await page.keyboard.press('Home');
     await page.getByRole('heading', { name: 'Debian 12', level: 1 }).waitFor();
   });
@@ -182,6 +185,46 @@ describe('a console', () => {
     await page.getByRole('button', { name: 'Console actions' }).click();
     await page.getByRole('menuitem', { name: 'Clear' }).click();
     await expect.poll(() => screenText(page)).not.toContain('Linux version');
+  });
+
+  it.each([1280, 1277, 1003])('shows its last column whole in a window of %i', async (width) => {
+    await page.setViewportSize({ width, height: 800 });
+    await vm('Wide').click();
+    await page.keyboard.press('Alt+2');
+    await waitForText(page, /^W{60,}$/m);
+    await page.waitForTimeout(300);
+    const overhang = await page.locator('.xterm-rows').evaluate((rows) => {
+      const glyphs = document.createRange();
+      glyphs.selectNodeContents(rows.firstElementChild ?? rows);
+      return glyphs.getBoundingClientRect().right - rows.getBoundingClientRect().right;
+    });
+    expect(overhang).toBeLessThan(1);
+    await page.setViewportSize({ width: 1280, height: 800 });
+  });
+});
+
+describe('starting a machine', () => {
+  it('shows the display of one that firmware starts', async () => {
+    await vm('Firmware').click();
+    await page.getByText('Start it and its display opens.').waitFor();
+    await page.getByRole('button', { name: 'Start', exact: true }).first().click();
+    await page.getByRole('tab', { name: 'Display', selected: true }).waitFor();
+  });
+
+  it('shows why it failed where the person is, and the way to what is wrong', async () => {
+    await vm('Unbootable').click();
+    await page.getByRole('button', { name: 'Start', exact: true }).first().click();
+    await page.getByText('there is no such file').waitFor();
+    await page.getByRole('tab', { name: 'Overview', selected: true }).waitFor();
+    await page.getByRole('button', { name: 'Edit configuration' }).click();
+    await page.getByRole('textbox', { name: 'Kernel', exact: true }).waitFor();
+    await page.getByRole('button', { name: 'Dismiss' }).click();
+  });
+
+  it('says how processors are arranged when nobody chose', async () => {
+    await vm('Firmware').click();
+    await page.getByRole('tab', { name: 'Configuration' }).click();
+    await expect.poll(() => page.getByLabel('Arrangement').textContent()).toBe('A core for each');
   });
 });
 

@@ -10,6 +10,8 @@ import type { ClientMessage, DisplayInput, HostInfo, MetricsEvent, OperationInpu
 
 const types: Readonly<Record<string, string>> = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2' };
 export const SCRIPT_TOKEN = 'script';
+/** A VM with this kernel does not start. */
+export const NO_KERNEL = '/nowhere/vmlinuz';
 
 export interface ScriptedVm {
   readonly config: Partial<VmConfig> & { readonly name: string };
@@ -82,7 +84,11 @@ export async function startScriptedEngine(folder: string, script: readonly Scrip
       publish('library', { kind: 'settings-changed', settings });
       return settings;
     },
-    'vm.start': ({ vm }) => change(vm, { state: 'running', startedAt: Date.now(), processId: 4242 }),
+    'vm.start': ({ vm }) => {
+      const { boot } = vms.find((one) => one.id === vm)?.config ?? vmDefaults;
+      if (boot.kind === 'image' && boot.kernel === NO_KERNEL) throw new ContractError('bad-image', `The kernel "${NO_KERNEL}" cannot be read: there is no such file.`, 'Check the path and its permissions.', 'boot.kernel');
+      return change(vm, { state: 'running', startedAt: Date.now(), processId: 4242 });
+    },
     'vm.pause': ({ vm }) => change(vm, { state: 'paused' }),
     'vm.resume': ({ vm }) => change(vm, { state: 'running' }),
     'vm.stop': ({ vm }) => change(vm, { state: 'stopped', startedAt: null, processId: null }),

@@ -40,13 +40,13 @@ export function voiceOf({ display, firmware, serial }: VmConfig): TabName | null
   return port < 0 ? null : portTab(port);
 }
 
-/** Starts the VM and shows where it speaks, unless a console or the display is on the screen already; one that does not start leaves the view as it is. */
+/** Starts the VM and shows where it speaks, unless a console or the display is on the screen already; one that does not start goes back to where the person was. */
 export async function startVm(vm: Vm, withoutMissing = false): Promise<void> {
   const { tab } = layoutOf(vm.id);
-  const voice = voiceOf(vm.config);
+  const voice = tab === 'display' || tabPort(tab) !== null ? tab : voiceOf(vm.config) ?? tab;
+  changeVmLayout(vm.id, { tab: voice });
   const started = await onVm(vm.id, () => engine.call('vm.start', { vm: vm.id, withoutMissing }));
-  const stayed = layoutOf(vm.id).tab === tab;
-  if (started && stayed && voice !== null && tab !== 'display' && tabPort(tab) === null) changeVmLayout(vm.id, { tab: voice });
+  if (!started && layoutOf(vm.id).tab === voice) changeVmLayout(vm.id, { tab });
   if (useLibrary.getState().errors[vm.id]?.code === 'device-missing') openDialog({ kind: 'start-without', vm: vm.id });
 }
 

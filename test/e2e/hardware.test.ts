@@ -110,10 +110,12 @@ describe('hardware in the interface', () => {
     await page.getByRole('combobox', { name: 'Boot order of interface 1' }).click();
     await page.getByRole('option', { name: 'Boots after the disks' }).click();
     await page.getByLabel('Boot file of interface 1', { exact: true }).fill(join(library, 'boot.ipxe'));
+    await page.getByLabel('Capture file of interface 1', { exact: true }).fill(join(library, 'frames.pcap'));
+    await page.getByRole('switch', { name: 'Interface 1 reaches services of this host' }).click();
     await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'netboot.png'), fullPage: true });
     await page.getByRole('button', { name: 'Save changes' }).click();
     await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
-    expect((await configOf('Installer')).networks[0]).toMatchObject({ attach: 'user', netBoot: 'last', bootFile: join(library, 'boot.ipxe') });
+    expect((await configOf('Installer')).networks[0]).toMatchObject({ attach: 'user', netBoot: 'last', bootFile: join(library, 'boot.ipxe'), capture: join(library, 'frames.pcap'), hostLoopback: true });
   });
 
   it('says at its field when a port is none', async () => {

@@ -94,7 +94,11 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       random: sources.random,
       aside: work => clock.aside(work),
       nestedSwitch: left => vmm!.nestedSwitch(left),
-      fetchPage: page => pager.fetch(page),
+      fetchPage: page => {
+        pager.fetch(page);
+        // That takes as long as thousands of instructions, and somebody may wait for the slice's end.
+        if (config.clock !== 'instructions') cpu.endEntry();
+      },
       preservePage: page => pager.preserve(page),
       vmx: {
         msrRead: index => vmm!.msrRead(index),

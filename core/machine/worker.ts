@@ -74,7 +74,7 @@ const ROOM_WAIT_MS = 50;
 const STUCK_INPUT_MS = 20;
 /** A debugger's stop that is shorter, such as a single step, is not told of as a pause. */
 const HELD_MS = 200;
-/** Share of a running guest's time that goes to fetching what it has not asked for yet of its snapshot; all of a sleeping one's. */
+/** Share of a running guest's time that goes to fetching what it has not asked for yet of its snapshot; all of a sleeping one's, while nobody wakes it. */
 const FILL_MS = 0.5;
 const FILL_ASLEEP_MS = 5;
 const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.describe | Command.question | Command.snapshot | Command.switchLayers;
@@ -125,9 +125,17 @@ async function runSlices(machine: Machine, link: Link, host: RingingHost, post: 
       await new Promise((resolve) => setImmediate(resolve));
       yieldedAt = performance.now();
     }
-    const free = result.kind === 'halted' ? Math.min(FILL_ASLEEP_MS, (result.wakeInNs ?? Number.POSITIVE_INFINITY) / 1e6) : FILL_MS;
-    if (!machine.fillPages(free)) continue;
+    const free = result.kind === 'halted' ? Math.min(FILL_ASLEEP_MS, (result.wakeInNs ?? Number.POSITIVE_INFINITY) / 1e6) : 0;
+    if (!fill(machine, link, count, free)) continue;
     if (result.kind === 'halted' && input !== 'more') sleepWhileHalted(link, count, result.wakeInNs, input);
+  }
+}
+
+/** Fetches pages for about so long, or until the thread is woken; at least once. True when all are there. */
+function fill(machine: Machine, link: Link, count: number, milliseconds: number): boolean {
+  for (const end = performance.now() + milliseconds; ;) {
+    if (machine.fillPages(FILL_MS)) return true;
+    if (link.wakeCount() !== count || performance.now() >= end) return false;
   }
 }
 

@@ -1,6 +1,7 @@
 /** The file below an image: bytes at offsets, nothing more. Formats know this interface alone, so tests can make it fail at any point. */
 import { close, closeSync, constants, fdatasync, fstatSync, ftruncate, openSync, read, readSync, write, writeSync } from 'node:fs';
 import { ContractError } from '../contract/errors.ts';
+import { unreadableBecause } from '../host/reasons.ts';
 import { BlockError } from './blockDevice.ts';
 import type { BlockFailure } from './blockDevice.ts';
 
@@ -134,19 +135,13 @@ export class FileStorage implements ImageStorage {
   }
 }
 
-const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file', EACCES: 'you may not open it', EPERM: 'you may not open it', EISDIR: 'it is a folder', ENXIO: 'it is no plain file',
-  EROFS: 'its file system is read-only',
-};
-
 function openPlain(path: string, readOnly: boolean): number {
   let descriptor: number;
   try {
     // Without O_NONBLOCK a named pipe would hold the open for ever.
     descriptor = openSync(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw unreadable(path, reasons[code ?? ''] ?? message, readOnly);
+    throw unreadable(path, unreadableBecause(error), readOnly);
   }
   if (fstatSync(descriptor).isFile()) return descriptor;
   closeSync(descriptor);

@@ -4,7 +4,9 @@ import type { InspectSection } from '../contract/inspect.ts';
 import { RECENT_EXITS } from '../contract/limits.ts';
 import type { Client } from '../contract/client.ts';
 import { ContractError } from '../contract/errors.ts';
+import { unwritableBecause } from '../host/reasons.ts';
 import { sectionText } from '../inspect/text.ts';
+import { EXIT_REASONS } from '../vmm/exitReasons.ts';
 import { decodeExits } from '../vmm/exitRecords.ts';
 import { openExitFile } from '../engine/exitFile.ts';
 import type { ExitFile } from '../engine/exitFile.ts';
@@ -65,7 +67,7 @@ function openRecording(path: string, limit: string): ExitFile {
   try {
     return openExitFile(path, limitBytes);
   } catch (error) {
-    throw badArgument(`--record: "${path}" cannot be written: ${error instanceof Error ? error.message : String(error)}.`, 'Name a file that does not exist yet, in a folder you may write to.');
+    throw badArgument(`--record: "${path}" cannot be written: ${unwritableBecause(error)}.`, 'Name a file that does not exist yet, in a folder you may write to.');
   }
 }
 
@@ -200,5 +202,6 @@ function filterOf({ vcpu, level, reason }: ExitsOptions): Following['filter'] {
   const processor = vcpu === undefined ? null : wholeNumber('--vcpu', vcpu);
   if (level !== undefined && !/^L?[12]$/i.test(level)) throw badArgument(`--level: "${level}" is no level.`, 'Write 1 or 2.');
   const wanted = level === undefined ? null : Number(level.at(-1));
+  if (reason !== undefined && !EXIT_REASONS.some(([, name]) => name === reason)) throw badArgument(`--reason: "${reason}" is no reason of VM exits.`, 'Write it as the table of all exits does, such as io-instruction or ept-violation.');
   return (row) => (processor === null || row.vcpu === processor) && (wanted === null || row.level === wanted) && (reason === undefined || row.name === reason);
 }

@@ -1,6 +1,6 @@
 /** Every command, its options and its help. Each command's code is loaded when it runs. */
 import { Command, CommanderError } from 'commander';
-import { ContractError } from '../contract/errors.ts';
+import { asContractError, ContractError } from '../contract/errors.ts';
 import type { ExitsOptions } from './exits.ts';
 import type { WalkOptions } from './iommu.ts';
 import type { InspectOptions } from './inspect.ts';
@@ -9,7 +9,7 @@ import { addMachineOptions } from './machine-options.ts';
 import { addDiskCommands } from './disk-commands.ts';
 import { addCommonOptions } from './session.ts';
 import type { CommonOptions } from './session.ts';
-import { badArgument, reportError, Status } from './status.ts';
+import { badArgument, inOptions, reportError, Status } from './status.ts';
 
 const exitStatuses = `
 Exit status:
@@ -51,9 +51,11 @@ export async function runProgram(args: readonly string[]): Promise<number> {
 }
 
 /** A bad argument that says no more than that is followed by where the command's help is. */
-function withHelp(error: unknown, program: Command, args: readonly string[]): unknown {
-  if (!(error instanceof ContractError) || error.code !== 'bad-request' || error.hint !== '') return error;
-  return new ContractError(error.code, error.message, `See \`${commandOf(program, args)} --help\`.`, error.field);
+function withHelp(thrown: unknown, program: Command, args: readonly string[]): ContractError {
+  const error = inOptions(asContractError(thrown));
+  const { code, message, hint, field } = error;
+  if ((code !== 'bad-request' && code !== 'bad-field') || hint !== '') return error;
+  return new ContractError(code, message, `See \`${commandOf(program, args)} --help\`.`, field);
 }
 
 /** The command that arguments name, as far as there is one: `vanderpool vm create`. */

@@ -7,6 +7,7 @@ import { unrepeatableNetwork } from '../contract/hardware.ts';
 import { inBootOrder, virtioConsoles } from './hardware-options.ts';
 import { defaultSerial, vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
 import type { VmConfig } from '../contract/vm.ts';
+import { unwritableBecause } from '../host/reasons.ts';
 import { machineModuleUrl } from '../machine/entries.ts';
 import type { GdbServer } from '../gdb/server.ts';
 import { nameImage } from '../machine/boot-check.ts';
@@ -173,7 +174,7 @@ function writeFile(option: string, path: string, text: string): void {
   try {
     writeFileSync(path, text);
   } catch (error) {
-    throw badArgument(`${option}: "${path}" cannot be written: ${error instanceof Error ? error.message : String(error)}.`, 'Choose a file in a folder you may write to.');
+    throw badArgument(`${option}: "${path}" cannot be written: ${unwritableBecause(error)}.`, 'Choose a file in a folder you may write to.');
   }
 }
 

@@ -1,5 +1,6 @@
 /** `vanderpool screenshot`: what a VM's display shows, as a PNG file. */
 import { writeFileSync } from 'node:fs';
+import { unwritableBecause } from '../host/reasons.ts';
 import { withEngine } from './session.ts';
 import { badArgument } from './status.ts';
 import { show } from './output.ts';
@@ -11,7 +12,7 @@ export async function screenshot(reference: string, path: string, options: Commo
   try {
     writeFileSync(path, png);
   } catch (error) {
-    throw badArgument(`"${path}" cannot be written: ${error instanceof Error ? error.message : String(error)}.`, 'Choose a file in a folder you may write to.');
+    throw badArgument(`"${path}" cannot be written: ${unwritableBecause(error)}.`, 'Choose a file in a folder you may write to.');
   }
   show({ path, width, height }, options.json === true, (made) => `${made.path}: ${made.width} x ${made.height}`);
 }

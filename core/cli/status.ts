@@ -14,6 +14,17 @@ export const Status = {
 
 const badArgumentCodes: readonly ErrorCode[] = ['bad-request', 'bad-field', 'bad-image', 'file-unreadable', 'image-in-use'];
 
+/** The options that set fields of a configuration, where they are not named alike. */
+const options: Readonly<Record<string, string>> = { memoryBytes: 'memory', cpuModel: 'cpu', disks: 'disk', networks: 'net', shares: 'share', boot: 'kernel', iommu: 'machine' };
+
+/** A configuration's field that the contract refuses is an option here; the rest stays as it is. */
+export function inOptions(error: ContractError): ContractError {
+  const [, field, part] = /^(?:(?:config|changes)\.)?(([A-Za-z]+)[\w.]*)$/.exec(error.field ?? '') ?? [];
+  const said = error.message.startsWith(`${error.field ?? ''}: `) ? error.message.slice((error.field ?? '').length + 2) : null;
+  if (error.code !== 'bad-field' || field === undefined || part === undefined || said === null) return error;
+  return new ContractError(error.code, `${part === 'name' ? 'name' : `--${options[part] ?? part}`}: ${said}`, '', error.field);
+}
+
 /** Prints an error for a person, or as JSON, on standard error and returns the exit status. No stack: it helps nobody here. */
 export function reportError(thrown: unknown, json: boolean): number {
   const error = asContractError(thrown);

@@ -1,5 +1,6 @@
 /** `vanderpool vm ...`: the library's VMs. */
 import type { Client } from '../contract/client.ts';
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { formatMemory, parseMemory } from '../contract/memory.ts';
 import { serialLineText } from '../contract/serial.ts';
@@ -30,7 +31,8 @@ export interface EditOptions extends MachineOptions, CommonOptions {
 
 export async function createVm(name: string, options: EditOptions): Promise<void> {
   const config = { ...changes(options), name };
-  await answerWithVm(options, (client) => client.call('vm.create', { config }), (vm) => `Created "${vm.config.name}".`);
+  const vm = await withEngine(options, (client) => client.call('vm.create', { config }));
+  show(vm, options.json === true, () => [`Created "${vm.config.name}".`, ...missingFiles(vm)].join('\n'));
 }
 
 export async function editVm(reference: string, options: EditOptions): Promise<void> {
@@ -39,7 +41,14 @@ export async function editVm(reference: string, options: EditOptions): Promise<v
     const given = changes(options, before);
     if (Object.keys(given).length === 0) throw badArgument('There is nothing to change.', 'Name what to change, such as --memory 1G; see `vanderpool vm edit --help`.');
     return client.call('vm.edit', { vm: before.id, changes: given });
-  }, (vm) => `Changed "${vm.config.name}".`);
+  }, (vm) => [`Changed "${vm.config.name}".`, ...missingFiles(vm)].join('\n'));
+}
+
+/** What a VM needs and this machine does not have yet, a line each: it may come before the VM starts. */
+function missingFiles({ config: { boot, firmware, disks, shares } }: Vm): string[] {
+  const image = boot.kind === 'image' && firmware === '' ? [boot.kernel, boot.initrd ?? '', ...boot.modules.map(({ path }) => path)] : [];
+  const paths = [...image, ...(firmware === 'bios' || firmware === 'uefi' ? [] : [firmware]), ...disks.map(({ path }) => path), ...shares.map(({ folder }) => folder)];
+  return paths.filter((path) => path !== '' && !existsSync(path)).map((path) => `It does not start without "${path}", which is not there.`);
 }
 
 export async function listVms(options: CommonOptions): Promise<void> {
@@ -115,7 +124,9 @@ export async function growDisk(reference: string, number: string, text: string, 
 export async function setBalloon(reference: string, size: string | undefined, options: CommonOptions): Promise<void> {
   const bytes = size === undefined ? null : size === '0' ? 0 : parseMemory(size);
   const state = await withEngine(options, (client) => client.call('vm.balloon', { vm: reference, bytes }));
-  show(state, options.json === true, ({ targetBytes, inflatedBytes }) => `The guest is asked to do without ${formatMemory(targetBytes)}, and does without ${formatMemory(inflatedBytes)}.`);
+  show(state, options.json === true, ({ targetBytes, inflatedBytes }) => (targetBytes + inflatedBytes === 0
+    ? 'The guest has all of its memory.'
+    : `The guest is asked to do without ${formatMemory(targetBytes)}, and does without ${formatMemory(inflatedBytes)}.`));
 }
 
 export async function askForScreen(reference: string, text: string, options: CommonOptions): Promise<void> {

@@ -103,7 +103,7 @@ const fields = {
   autostart: z.boolean(),
   /** Snapshots that are taken by themselves while the VM runs; null: none. */
   schedule: snapshotSchedule.nullable(),
-  notes: z.string().max(10_000),
+  notes: z.string().max(10_000, 'notes have at most 10000 characters'),
 };
 
 export const vmConfig = z.strictObject(fields).refine(({ cpus, topology }) => topology === null || processorsOf(topology) === cpus, {

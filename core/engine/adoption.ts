@@ -12,6 +12,7 @@ import type { Cell } from '../snapshot/runs.ts';
 import type { DiskState } from '../store/disks.ts';
 import type { Library } from '../store/library.ts';
 import type { NewSnapshot, SnapshotStore, StoredSnapshot } from '../store/snapshots.ts';
+import { unreadableBecause, unwritableBecause } from '../host/reasons.ts';
 import type { DiskStates, OpenedImage } from './diskStates.ts';
 import type { DiskTasks } from './diskTask.ts';
 import type { Supervisor } from './supervisor.ts';
@@ -56,7 +57,7 @@ export class Adoption {
       for (const disk of disks) opened.push(await this.#disks.openSaved(config, disk));
       return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, picture, consoles: [...consoles] }, source, opened);
     } catch (error) {
-      throw fileError(error, `The snapshot could not be written to "${path}"`);
+      throw fileError(error, `The snapshot could not be written to "${path}"`, unwritableBecause);
     } finally {
       source.close();
       for (const { close } of opened) await close();
@@ -76,7 +77,7 @@ export class Adoption {
       const pageMap = placed(new PageMap(map.pages), map.cells());
       return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, map: pageMap.encode() }, name ?? (await this.#freeName(header.config.name)), whole);
     } catch (error) {
-      throw fileError(error, `"${path}" cannot be imported`);
+      throw fileError(error, `"${path}" cannot be imported`, unreadableBecause);
     }
   }
 
@@ -118,8 +119,7 @@ export class Adoption {
 }
 
 /** Says what was being done, why it failed and what to do. */
-function fileError(error: unknown, what: string): ContractError {
+function fileError(error: unknown, what: string, because: (error: unknown) => string): ContractError {
   if (error instanceof ContractError) return error;
-  const reason = (error instanceof Error ? error.message : String(error)).replace(/\.$/, '');
-  return new ContractError('file-unreadable', `${what}: ${reason}.`, 'Check the file, its folder and the space on its disk.', 'path');
+  return new ContractError('file-unreadable', `${what}: ${because(error)}.`, 'Check the file, its folder and the space on its disk.', 'path');
 }

@@ -3,6 +3,7 @@ import { isAbsolute, resolve } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import type { ExitRecording } from '../contract/exits.ts';
 import { decodeExits } from '../vmm/exitRecords.ts';
+import { unwritableBecause } from '../host/reasons.ts';
 import { openExitFile } from './exitFile.ts';
 import type { ExitFile } from './exitFile.ts';
 import type { Supervisor } from './supervisor.ts';
@@ -48,7 +49,7 @@ export class ExitRecordings {
       try {
         if (!file.add(decodeExits(event.records, event.epochMs), event.lost)) recording.end();
       } catch (error) {
-        recording.problem = reasonOf(error);
+        recording.problem = unwritableBecause(error);
         recording.end();
       }
     }));
@@ -80,14 +81,10 @@ function open(path: string, limitBytes: number): ExitFile {
   try {
     return openExitFile(path, limitBytes);
   } catch (error) {
-    throw new ContractError('bad-field', `"${path}" cannot be written: ${reasonOf(error)}.`, 'Name a file that does not exist yet, in a folder you may write to.', 'path');
+    throw new ContractError('bad-field', `"${path}" cannot be written: ${unwritableBecause(error)}.`, 'Name a file that does not exist yet, in a folder you may write to.', 'path');
   }
 }
 
 function describe({ path, limitBytes, running, problem, file: { recorded, missing, bytes, full } }: Recording): ExitRecording {
   return { path, limitBytes, running, problem, recorded, missing, bytes, full };
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

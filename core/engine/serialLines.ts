@@ -7,6 +7,7 @@ import { ContractError } from '../contract/errors.ts';
 import type { SerialLine, SerialLineKind } from '../contract/serial.ts';
 import type { SerialPortConfig } from '../contract/vm.ts';
 import { openPseudoterminal } from '../host/pseudoterminal.ts';
+import { unwritableBecause } from '../host/reasons.ts';
 import type { Console } from './console.ts';
 
 const ADDRESS = '127.0.0.1';
@@ -162,7 +163,7 @@ function openTerminal(path: string, console: Console, field: string): Line {
   } catch (error) {
     closeSync(terminal.master);
     terminal.close();
-    throw new ContractError('bad-field', `The link "${path}" cannot be made: ${reasonOf(error)}.`, 'Choose a path in a folder you may write to.', field);
+    throw new ContractError('bad-field', `The link "${path}" cannot be made: ${unwritableBecause(error)}.`, 'Choose a path in a folder you may write to.', field);
   }
   const reader = new ReadStream(terminal.master);
   const typist = new Typist(console, reader);
@@ -215,7 +216,7 @@ async function openFile(path: string, console: Console, field: string): Promise<
   const stream = createWriteStream(path, { flags: 'a' });
   await new Promise<void>((resolve, reject) => {
     stream.once('open', () => resolve());
-    stream.once('error', (error) => reject(new ContractError('bad-field', `"${path}" cannot be written: ${reasonOf(error)}.`, 'Choose a file in a folder you may write to.', field)));
+    stream.once('error', (error) => reject(new ContractError('bad-field', `"${path}" cannot be written: ${unwritableBecause(error)}.`, 'Choose a file in a folder you may write to.', field)));
   });
   // A disk that is full loses what the guest sends; the console has it.
   stream.on('error', () => undefined);
@@ -228,15 +229,6 @@ async function openFile(path: string, console: Console, field: string): Promise<
   };
 }
 
-const reasons: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'another program uses it', EACCES: 'permission is denied', ENOENT: 'there is no such folder', ENOSPC: 'the disk is full', EROFS: 'the file system is read-only',
-};
-
-function reasonOf(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return reasons[code] ?? (error instanceof Error ? error.message : String(error));
-}
-
 function portRefused(port: number, error: unknown, field: string): ContractError {
-  return new ContractError('bad-field', `The TCP port ${port} of ${ADDRESS} cannot be listened at: ${reasonOf(error)}.`, 'Choose another port.', field);
+  return new ContractError('bad-field', `The TCP port ${port} of ${ADDRESS} cannot be listened at: ${unwritableBecause(error)}.`, 'Choose another port.', field);
 }

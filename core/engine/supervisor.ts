@@ -26,6 +26,11 @@ import type { VmProcessLauncher } from './vm-process.ts';
 const freshLine = new TextEncoder().encode('\x1b[0m\r\n');
 /** What is no part of the machine. */
 const CHANGEABLE: ReadonlySet<string> = new Set(['name', 'notes', 'autostart', 'schedule']);
+/** What people call the parts that are named otherwise in the contract. */
+const hardwareNames: Readonly<Record<string, string>> = {
+  memoryBytes: 'memory', cpus: 'processors', cpuModel: 'processor model', topology: 'arrangement of processors', iommu: 'IOMMU', cachingMode: 'caching mode', usb: 'USB', kvm: 'KVM interface',
+  serial: 'serial ports', gdb: 'port for GDB', jit: 'compiler', vsock: 'sockets', shares: 'shared folders',
+};
 const STOP_MS = 10_000;
 /** A guest that has not said so by then is busy, and says it later. */
 const SETTLE_MS = 500;
@@ -90,7 +95,7 @@ export class Supervisor {
     const vm = await this.get(reference);
     const frozen = Object.entries(changes).filter(([key, value]) => value !== undefined && !CHANGEABLE.has(key)).map(([key]) => key);
     if ((this.#guests.has(vm.id) || vm.state === 'suspended') && frozen.length > 0) {
-      throw wrongState(vm, `its ${frozen.join(', ')} cannot be changed now`, 'Stop it first; name, notes, autostart and schedule can be changed at any time.');
+      throw wrongState(vm, `its ${frozen.map((key) => hardwareNames[key] ?? key).join(', ')} cannot be changed now`, 'Stop it first; name, notes, autostart and schedule can be changed at any time.');
     }
     return this.#changed(await this.#library.edit(vm, withChanges(vm.config, changes)));
   }
@@ -361,7 +366,7 @@ export class Supervisor {
     const state = error && exit.reason !== 'failed-to-start' ? 'crashed' : 'stopped';
     try {
       for (const console of this.consoles(id)) console.setState(exit.reason === 'suspended' ? 'suspended' : state);
-      const vm = await this.#library.record(id, { state, exit, startedAt: null }, state === 'crashed' ? 'crashed' : 'ended', `${exit.reason} ${exit.detail}`.trim());
+      const vm = await this.#library.record(id, { state, exit, startedAt: null }, state === 'crashed' ? 'crashed' : 'ended', exit.detail === '' ? exit.reason : `${exit.reason}: ${exit.detail}`);
       this.#changed(vm);
       if (error) this.tell({ kind: 'error', vmId: id, error: error.toShape() });
     } catch (failure) {

@@ -5,6 +5,7 @@ import { ContractError } from '../contract/errors.ts';
 import { formatMemory } from '../contract/memory.ts';
 import type { NetworkConfig } from '../contract/hardware.ts';
 import type { VmConfig } from '../contract/vm.ts';
+import { unreadableBecause } from '../host/reasons.ts';
 import type { LoadedBoot, MachineConfig, RestorePoint } from './types.ts';
 
 /** What of a VM's configuration its machine is made of. */
@@ -137,7 +138,7 @@ function readImage(path: string, what: string, field: string, budget: Budget, re
     return data;
   } catch (error) {
     if (error instanceof ContractError) throw error;
-    throw unreadable(path, what, field, reasonOf(error)); // A disk that fails, a file beyond what can be read at once.
+    throw unreadable(path, what, field, unreadableBecause(error)); // A disk that fails, a file beyond what can be read at once.
   } finally {
     closeSync(descriptor);
   }
@@ -150,17 +151,8 @@ function open(path: string, what: string, field: string): number {
     return openSync(path, 'r');
   } catch (error) {
     if (error instanceof ContractError) throw error;
-    throw unreadable(path, what, field, reasonOf(error));
+    throw unreadable(path, what, field, unreadableBecause(error));
   }
-}
-
-const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file', EACCES: 'permission is denied', ENOTDIR: 'a part of its path is no folder', ELOOP: 'its links go in a circle',
-};
-
-function reasonOf(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return reasons[code] ?? (error instanceof Error ? error.message : String(error));
 }
 
 function unreadable(path: string, what: string, field: string, reason: string): ContractError {

@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
+import { unwritableBecause } from '../host/reasons.ts';
 
 /**
  * Makes the folder and those above it, for this person alone. One by one: Node's recursive form never returns where a file system answers
@@ -15,8 +16,7 @@ export function makeLibraryFolder(folder: string): void {
     for (const path of missing) makeOne(path);
     if (!statSync(folder).isDirectory()) throw new Error('it is a file, not a folder');
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new ContractError('library-unusable', `The library folder "${folder}" cannot be used: ${reason}.`, 'Choose a folder you may write to with --library.');
+    throw new ContractError('library-unusable', `The library folder "${folder}" cannot be used: ${unwritableBecause(error)}.`, 'Choose a folder you may write to with --library.');
   }
 }
 

@@ -71,6 +71,22 @@ describe('vm commands', () => {
     expect(hints.map(({ stderr }) => /See `(.*) --help`/.exec(stderr)?.[1])).toEqual(['vanderpool vm create', 'vanderpool exits', 'vanderpool vm', 'vanderpool']);
   });
 
+  it('name the option that is wrong, not the field that it sets', async () => {
+    expect((await vp('vm', 'create', 'x', '--cpus', '99')).stderr).toBe('vanderpool: --cpus: at most 8 processors are supported.\n  See `vanderpool vm create --help`.\n');
+    expect((await vp('run', '--cpus', '99')).stderr).toContain('vanderpool: --cpus: at most 8');
+  });
+
+  it('say what a VM does not have yet', async () => {
+    const { status, stdout } = await vp('vm', 'create', 'x', '--kernel', join(home, 'vmlinuz'), '--disk', join(home, 'disk.img'));
+    expect(status).toBe(0);
+    expect(stdout).toBe(['Created "x".', ...['vmlinuz', 'disk.img'].map((name) => `It does not start without "${join(home, name)}", which is not there.`), ''].join('\n'));
+  });
+
+  it('say why a file cannot be written, in words', async () => {
+    const path = join(home, 'nowhere', 'stats.json');
+    expect((await vp('run', '--stats', path)).stderr).toContain(`"${path}" cannot be written: there is no such folder.`);
+  });
+
   it('refuse to start what cannot boot, naming the file', async () => {
     await vp('vm', 'create', 'bad', '--kernel', join(home, 'no-such-kernel'));
     const { status, stderr } = await vp('vm', 'start', 'bad');

@@ -57,7 +57,7 @@ function parseHeader(storage: ImageStorage, bytes: Uint8Array, fileLength: numbe
     const value = view.getBigUint64(at);
     return value > BigInt(Number.MAX_SAFE_INTEGER) ? refuse(`has a ${what} of ${value}`) : Number(value);
   };
-  if (fileLength < V2_HEADER || view.getUint32(0) !== QCOW2_MAGIC) refuse('is no qcow2 image: its first bytes are not QFI');
+  if (fileLength < V2_HEADER || view.getUint32(0) !== QCOW2_MAGIC) refuse('is no qcow2 image: its first bytes are not QFI', 'Use it as a raw image if it is one, or choose another image.');
   const version = view.getUint32(4);
   if (version !== 2 && version !== 3) return refuse(`is of qcow2 version ${version}; versions 2 and 3 are supported`, 'Convert it with the program that made it.');
   const clusterBits = view.getUint32(20);

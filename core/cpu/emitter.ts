@@ -10,7 +10,7 @@ import type { BinaryOp, Node, Program, Slot, Statement, Width } from '../isa/ir.
 import { children, isImpure, operands } from '../isa/ir.ts';
 import { I32, I64, V128, op, v } from '../wasm/opcodes.ts';
 import { F_AUX, F_PARITY, F_RES, SEG_BASE, SEG_FLAT } from './layout.ts';
-import { alwaysTrue, count, countRoots, dependsOnLater, isRare, mayChange, nodesOf, usesOf } from './programUses.ts';
+import { alwaysTrue, count, countRoots, dependsOnLater, isRare, mayChange, neverTrue, nodesOf, usesOf } from './programUses.ts';
 import type { MemoryAccess } from './tableAccess.ts';
 import type { Target } from './target.ts';
 import { loadOp, storeOp } from './widths.ts';
@@ -76,7 +76,7 @@ export class Emitter {
       const node = statement.node;
       if (node.kind === 'slot' || node.kind === 'state') {
         if (this.uses.has(node.id) && !this.isZero(node)) this.pending.push(node);
-      } else this.evaluateToLocal(node);
+      } else if (!this.plainOffset(node)) this.evaluateToLocal(node);
       return;
     }
     this.settle(statement);
@@ -154,6 +154,11 @@ export class Emitter {
   }
 
   private when(statement: Extract<Statement, { kind: 'when' }>): void {
+    if (neverTrue(statement.condition, this.target.isKnown)) {
+      this.skip(statement.condition);
+      for (const inner of statement.otherwise) this.statement(inner);
+      return;
+    }
     // A pure value that is needed both inside and outside is computed before the branch, so that its local is set on every path.
     const inThen = new Map<number, number>();
     const inOtherwise = new Map<number, number>();
@@ -269,7 +274,7 @@ export class Emitter {
         else this.value(node.generic);
         break;
       case 'select':
-        if (this.target.knownState && alwaysTrue(node.condition, this.target.knownState)) {
+        if (alwaysTrue(node.condition, this.target.isKnown)) {
           this.value(node.a);
           this.skip(node.b);
           this.skip(node.condition);
@@ -387,6 +392,8 @@ export class Emitter {
   private addressLocal(address: Node): number {
     const known = this.locals.get(address.id);
     if (known !== undefined) return known;
+    const plain = this.plainOffset(address);
+    if (plain) return this.addressLocal(plain);
     this.compute(address);
     const local = this.take(I64);
     this.code.set(local);
@@ -429,14 +436,20 @@ export class Emitter {
     this.memory.finish(pointer);
   }
 
+  /** The offset of an address in a segment that is the whole linear address space: it is the address. */
+  private plainOffset(node: Node): Node | null {
+    return node.kind === 'segment' && this.target.plain?.(node.segment, node.write) ? node.offset : null;
+  }
+
   /** Legacy segmentation: flat segments take the short arm. */
   private segment(node: Extract<Node, { kind: 'segment' }>): void {
     const code = this.code;
-    const offset = this.addressLocal(node.offset);
-    if (this.target.plain?.(node.segment, node.write)) {
-      code.get(offset);
+    const plain = this.plainOffset(node);
+    if (plain) {
+      this.value(plain);
       return;
     }
+    const offset = this.addressLocal(node.offset);
     const base = this.take(I32);
     const result = this.take(I64);
     const displacement = this.target.slotBase(node.segment);

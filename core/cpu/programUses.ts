@@ -4,6 +4,7 @@
 import type { Node, Program, Statement } from '../isa/ir.ts';
 import { children, isImpure, operands } from '../isa/ir.ts';
 import { STATE } from './layout.ts';
+import type { IsKnown } from './target.ts';
 
 const USES = new WeakMap<Program, ReadonlyMap<number, number>>();
 
@@ -90,10 +91,15 @@ function overlaps(offset: number, read: Extract<Node, { kind: 'state' }>): boole
   return offset < read.offset + read.bytes && read.offset < offset + 16;
 }
 
-/** Whether a condition is a comparison with 0 of a field that is known not to be 0. */
-export function alwaysTrue(condition: Node, knownState: (offset: number) => number | undefined): boolean {
-  if (condition.kind !== 'binary' || condition.op !== 'ne' || condition.a.kind !== 'state' || condition.b.kind !== 'const' || condition.b.low !== 0) return false;
-  return (knownState(condition.a.offset) ?? 0) !== 0;
+/** Whether a condition says that a field is not 0 which is known to be 1. */
+export function alwaysTrue(condition: Node, isKnown: IsKnown | undefined): boolean {
+  if (!isKnown || condition.kind !== 'binary' || condition.op !== 'ne' || condition.a.kind !== 'state') return false;
+  return condition.b.kind === 'const' && condition.b.low === 0 && isKnown(condition.a.offset, 1);
+}
+
+/** Whether a condition says that something is above a field which is known to be as high as can be. */
+export function neverTrue(condition: Node, isKnown: IsKnown | undefined): boolean {
+  return isKnown !== undefined && condition.kind === 'binary' && condition.op === 'ltU' && condition.a.kind === 'state' && isKnown(condition.a.offset, -1);
 }
 
 /** Helpers for what hardly ever happens, which stand before an instruction changes anything. */

@@ -3,6 +3,9 @@ import type { Fact, Node, Slot, Width } from '../isa/ir.ts';
 import type { FunctionWriter, ValueType } from '../wasm/writer.ts';
 import type { MemoryAccess } from './tableAccess.ts';
 
+/** Whether a field of the processor state is known to hold a value. */
+export type IsKnown = (offset: number, value: number) => boolean;
+
 /** What the surrounding function provides. */
 export interface Target {
   readonly code: FunctionWriter;
@@ -26,8 +29,8 @@ export interface Target {
   fact(fact: Fact, width: Width): void;
   /** Whether a fact or register is known to be zero when the code is made. */
   isZero?(node: Node): boolean;
-  /** The value of a field of the processor state, where it is known when the code is made. */
-  knownState?(offset: number): number | undefined;
+  /** Whether a field of the processor state is known to hold a value when the code is made. */
+  readonly isKnown?: IsKnown;
   /** Whether a segment is known to be the whole linear address space, for reads or for writes. */
   plain?(segment: Slot, write: boolean): boolean;
   /** Index of an imported helper. */

@@ -24,20 +24,21 @@ export class Ops extends FlagOps {
     return this.wrapAddress(this.addressSum());
   }
 
-  /** Wraps a 64-bit offset to the address size. */
+  /** Wraps an offset of 64 bits, or of 32 where addresses have no more, to the address size: 64 bits wide. */
   wrapAddress(offset: V): V {
     if (this.form.addressSize === 64) return offset;
-    if (this.form.addressSize === 32) return this.zeroExtend(this.truncate(offset, 32), 64);
-    return this.zeroExtend(this.truncate(offset, 16), 64);
+    return this.zeroExtend(this.truncate(offset, this.form.addressSize), 64);
   }
 
+  /** Of 64 bits, or of 32 where the address size is less. */
   private addressSum(): V {
     if (this.form.addressing === 'rip') return this.fact('target', 64);
     if (this.form.addressing === 'ripFar') return this.add(this.fact('nextRip', 64), this.fact('displacement', 64));
-    const displacement = this.fact('displacement', 64);
-    const base = this.slot('base', 64);
+    const width = this.form.addressSize === 64 ? 64 : 32;
+    const displacement = this.fact('displacement', width);
+    const base = this.slot('base', width);
     if (this.form.addressing === 'base') return this.add(base, displacement);
-    return this.add(this.add(base, this.shl(this.slot('index', 64), this.fact('scale', 64))), displacement);
+    return this.add(this.add(base, this.shl(this.slot('index', width), this.fact('scale', width))), displacement);
   }
 
   /** Linear address of `offset` in a segment, with the checks that the mode asks for. */
@@ -145,44 +146,46 @@ export class Ops extends FlagOps {
     this.emit({ kind: 'jump', target: this.zeroExtend(target, 64) });
   }
 
-  /** Stack pointer after adding `delta`, wrapped to the stack's width, as 64 bits. */
-  private stackOffset(delta: number): V {
-    const sp = this.reg(4, 64);
-    const moved = this.add(sp, this.const(64, delta));
-    return this.long ? moved : this.stackWidth(moved);
+  /** A register that addresses the stack plus `delta`: of 64 bits in 64-bit code, else of 32. Neither wraps at a 16-bit stack's width. */
+  private stackSum(register: number, delta: number): V {
+    const width = this.long ? 64 : 32;
+    return this.add(this.reg(register, width), this.const(width, delta));
   }
 
-  private stackLinear(offset: V, bytes: number, write: boolean): V {
-    if (this.long) return offset;
-    return this.linear(SEGMENTS - 0x10000 + SS * SEGMENT_SIZE + SEG_BASE, offset, bytes, write);
+  /** Linear address of a sum on the stack. */
+  private stackLinear(sum: V, bytes: number, write: boolean): V {
+    if (this.long) return sum;
+    const offset = this.select(this.stackIs32(), sum, this.and(sum, this.const(32, 0xffff)));
+    return this.linear(SEGMENTS - 0x10000 + SS * SEGMENT_SIZE + SEG_BASE, this.zeroExtend(offset, 64), bytes, write);
   }
 
-  /** Writes the stack pointer at the stack's width. */
-  setStackPointer(offset: V): void {
+  private stackIs32(): V {
+    return this.truncate1(this.state(STACK_SIZE, 32));
+  }
+
+  /** Writes a sum to the stack pointer, at the stack's width. */
+  private setStackPointer(sum: V): void {
     if (this.long) {
-      this.setReg(4, offset);
+      this.setReg(4, sum);
       return;
     }
-    const is32 = this.truncate1(this.state(STACK_SIZE, 32));
-    const old = this.reg(4, 32);
-    const merged = this.select(is32, this.truncate(offset, 32),
-      this.or(this.and(old, this.const(32, 0xffff0000 | 0)), this.and(this.truncate(offset, 32), this.const(32, 0xffff))));
-    this.setReg(4, merged);
+    const upper = this.and(this.reg(4, 32), this.const(32, 0xffff0000 | 0));
+    this.setReg(4, this.select(this.stackIs32(), sum, this.or(upper, this.and(sum, this.const(32, 0xffff)))));
   }
 
   push(value: V): void {
-    const offset = this.stackOffset(-value.width / 8);
-    this.store(this.stackLinear(offset, value.width / 8, true), value);
-    this.setStackPointer(offset);
+    const sum = this.stackSum(4, -value.width / 8);
+    this.store(this.stackLinear(sum, value.width / 8, true), value);
+    this.setStackPointer(sum);
   }
 
   /** Reads the top of the stack without moving RSP: `popped(bytes)` moves it afterwards, when nothing can fault any more. */
   top(width: Width): V {
-    return this.load(this.stackLinear(this.stackOffset(0), width / 8, false), width);
+    return this.load(this.stackLinear(this.stackSum(4, 0), width / 8, false), width);
   }
 
   popped(bytes: number): void {
-    this.setStackPointer(this.stackOffset(bytes));
+    this.setStackPointer(this.stackSum(4, bytes));
   }
 
   /** POP to memory: the destination is addressed with the stack pointer already moved, which a fault must undo. */
@@ -194,10 +197,10 @@ export class Ops extends FlagOps {
     this.instruction('popToMemory', [segment, offset, this.zeroExtend(value, 64), this.const(32, value.width / 8), old]);
   }
 
-  /** Adds to the stack pointer, wrapping at the stack's width. */
+  /** Adds a value of at most 32 bits to the stack pointer, wrapping at the stack's width. */
   addStackPointer(amount: V): void {
-    const moved = this.add(this.reg(4, 64), amount);
-    this.setStackPointer(this.long ? moved : this.stackWidth(moved));
+    const width = this.long ? 64 : 32;
+    this.setStackPointer(this.add(this.reg(4, width), this.resize(amount, width)));
   }
 
   /** #GP(0) unless a 64-bit code address is canonical; only what 48 bits cannot hold needs the helper, which knows CR4.LA57. */
@@ -238,17 +241,9 @@ export class Ops extends FlagOps {
   /** LEAVE: RSP = RBP, then RBP = pop, at the stack's width and the operand size. */
   leave(): void {
     const width = this.opSize;
-    const frame = this.long ? this.reg(5, 64) : this.stackWidth(this.reg(5, 64));
-    const value = this.load(this.stackLinear(frame, width / 8, false), width);
-    const moved = this.add(frame, this.const(64, width / 8));
-    this.setStackPointer(this.long ? moved : this.stackWidth(moved));
+    const value = this.load(this.stackLinear(this.stackSum(5, 0), width / 8, false), width);
+    this.setStackPointer(this.stackSum(5, width / 8));
     this.setReg(5, value);
-  }
-
-  private stackWidth(offset: V): V {
-    const wide = this.truncate(offset, 32);
-    const is32 = this.truncate1(this.state(STACK_SIZE, 32));
-    return this.zeroExtend(this.select(is32, wide, this.and(wide, this.const(32, 0xffff))), 64);
   }
 
   /** A 16-bit field of the structure that a slot names (selector of a segment register). */

@@ -6,7 +6,7 @@ import { faulted, raiseError } from './status';
 import { sysReadU64, sysWriteU8 } from './memory';
 import { alignmentChecked, bank, flushUserData } from './tlb';
 import {
-  CODE_SIZE, CPL, CS, EFER, FS, GDTR_BASE, GDTR_LIMIT, LDTR, PLAIN_SEGMENTS, REAL_SEGMENTS, SEGMENTS, SEGMENT_SIZE, SEG_ACCESS, SEG_BASE, SEG_FLAT, SEG_LIMIT,
+  CODE_SIZE, CPL, CS, EFER, FS, GDTR_BASE, GDTR_LIMIT, GPR, LDTR, PLAIN_SEGMENTS, REAL_SEGMENTS, SEGMENTS, SEGMENT_SIZE, SEG_ACCESS, SEG_BASE, SEG_FLAT, SEG_LIMIT,
   SEG_SELECTOR, SS, STACK_SIZE, TLB_BASE, TLB_SUPERVISOR, TLB_USER,
 } from '../layout';
 
@@ -241,6 +241,12 @@ export function refreshSizes(): void {
   store<u32>(CODE_SIZE, size);
   store<u32>(STACK_SIZE, size == 2 ? 2 : accessOf(SS) & ACCESS_DB ? 1 : 0);
   if ((before == 2) != (size == 2)) refreshFlatness();
+  if (size != 2) clearUpperHalves();
+}
+
+/** Outside 64-bit mode the upper halves of general registers are undefined: here zero, so that regions need not keep them. @sdm 1 3.4.1.1 */
+export function clearUpperHalves(): void {
+  for (let register = GPR; register < GPR + 8 * 8; register += 8) store<u32>(register, 0, 4);
 }
 
 export function refreshFlatness(): void {

@@ -1,7 +1,7 @@
 /** SYSCALL, SYSRET, SYSENTER, SYSEXIT and SWAPGS: no table is read, so the segments are written as constants. @sdm 3A 5.8.7, 5.8.8 */
 import { CR0_PE, EFER_SCE, IF, RF, TF, VM } from './bits';
 import { transferred } from './code-segments';
-import { longModeActive, refreshFlatness, segment, setFlatness, setPrivilege } from './descriptors';
+import { clearUpperHalves, longModeActive, refreshFlatness, segment, setFlatness, setPrivilege } from './descriptors';
 import { STEPPED, readFlags, writeFlags } from './flags';
 import { canonical } from './paging';
 import { raise, raiseError } from './status';
@@ -44,6 +44,7 @@ function enterFlat(code: u32, stack: u32, access: u32, dpl: u32): void {
   flatSegment(SS, stack, DATA | dpl, 3);
   setPrivilege(dpl ? 3 : 0);
   if ((before == 2) != long) refreshFlatness();
+  if (!long) clearUpperHalves();
 }
 
 /** SYSCALL, which Intel has in 64-bit mode only. @sdm 2B SYSCALL */

@@ -21,8 +21,8 @@ export interface RegionForm extends Recorded {
   readonly compilable: boolean;
   /** Whether it calls a helper, which may store and so drop decoded code. Stores of the region itself never do. */
   readonly callsHelper: boolean;
-  /** Whether it may fault before it transfers control: it is counted behind its checks. Legacy code checks the limit of CS. */
-  readonly mayFault: boolean;
+  /** Whether nothing but the limit of CS keeps it from transferring control: a direct branch that pushes nothing. */
+  readonly branchesSafely: boolean;
   /** What it needs to be available: AVAILABLE_*. */
   readonly needs: number;
   readonly use: StateUse;
@@ -103,7 +103,7 @@ export class InstructionCache {
     const { row } = decoded;
     const effects = effectsOf(program);
     form = {
-      program, compilable: compilable(statements), callsHelper: callsHelper(statements), mayFault: codeSize !== 64 || !branchesSafely(row),
+      program, compilable: compilable(statements), callsHelper: callsHelper(statements), branchesSafely: branchesSafely(row),
       needs: row.has.sse ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.x87 ? AVAILABLE_X87 : 0, use: useOf(program),
       effects, accesses: effects.filter(({ kind }) => kind === 'access').length, variants: null, tapes: 0,
     };
@@ -112,7 +112,6 @@ export class InstructionCache {
   }
 }
 
-/** A direct branch of 64-bit code. */
 function branchesSafely({ name, has }: Decoded['row']): boolean {
   return name === 'J' || (name === 'JMP' && has.relative) || name === 'JCXZ' || name.startsWith('LOOP');
 }

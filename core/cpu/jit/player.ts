@@ -15,7 +15,7 @@ import { slotOffset } from './registers.ts';
 import type { RegisterFile } from './registers.ts';
 import { ACCESS_OFFSET, findTape, step } from './tape.ts';
 import type { Question, Tape } from './tape.ts';
-import { TLB, pageAddress } from './transition.ts';
+import { TLB, isPlain, pageAddress, pageAddress32 } from './transition.ts';
 import type { RegionIdentity } from './transition.ts';
 import { WindowAccess, windowOf } from './windowAccess.ts';
 import type { Access } from './windowAccess.ts';
@@ -195,7 +195,7 @@ export class Player implements LegacyView {
       case 'zeroDisplacement': return ownDisplacement(decoded) === 0;
       case 'zeroScale': return decoded.scale === 0;
       case 'plain': return this.context.legacy && this.isPlain(slotOffset(decoded, question.slot), question.write);
-      case 'known': return (this.knownState(question.offset) ?? 0) !== 0;
+      case 'known': return this.isKnown(question.offset, question.value);
       case 'condition': {
         const test = testOf(question.from ?? this.flagsFrom ?? 0, question.code);
         return test !== undefined && this.registers.hasFlag(test[0]);
@@ -211,7 +211,7 @@ export class Player implements LegacyView {
   /** Whether an offset in a segment, given by its structure, is the linear address. */
   private isPlain(structure: number, write: boolean): boolean {
     const index = (structure - (SEGMENTS - STATE)) / SEGMENT_SIZE;
-    return index >= ES && index <= DS && ((this.context.identity.plain >> (index * 2)) & (write ? 2 : 1)) !== 0;
+    return index >= ES && index <= DS && isPlain(this.context.identity.plain, index, write);
   }
 
   plain(decoded: Decoded, segment: number, write: boolean): boolean {
@@ -219,11 +219,11 @@ export class Player implements LegacyView {
   }
 
   /** What legacy code is made for: the width of the stack, and the limit of a plain CS, with which checks of branch targets fold away. */
-  knownState(at: number): number | undefined {
-    if (!this.context.legacy) return undefined;
-    if (at === STACK_SIZE) return this.context.identity.stackSize;
-    return at === CS_LIMIT && this.isPlain(SEGMENTS + CS * SEGMENT_SIZE - STATE, false) ? -1 : undefined;
-  }
+  readonly isKnown = (offset: number, value: number): boolean => {
+    const { legacy, identity } = this.context;
+    if (!legacy) return false;
+    return offset === STACK_SIZE ? value === identity.stackSize : offset === CS_LIMIT && value === -1 && isPlain(identity.plain, CS, false);
+  };
 
   // ---- steps --------------------------------------------------------------------------------------------------------------------------
 
@@ -243,8 +243,8 @@ export class Player implements LegacyView {
   }
 
   private readState(offset: number, width: Width, signed: boolean): void {
-    const known = width === 32 ? this.knownState(offset) : undefined;
-    if (known !== undefined) this.code.i32Const(known);
+    const { legacy, identity } = this.context;
+    if (legacy && offset === STACK_SIZE) this.code.i32Const(identity.stackSize);
     else this.registers.readState(offset, width, signed);
   }
 
@@ -294,7 +294,7 @@ export class Player implements LegacyView {
   }
 
   private relative(width: Width, to: number): void {
-    pageAddress(this.code, to);
-    if (width !== 64) this.code.op(op.i32WrapI64);
+    if (width === 64) pageAddress(this.code, to);
+    else pageAddress32(this.code, to);
   }
 }

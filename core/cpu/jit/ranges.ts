@@ -9,6 +9,7 @@ import type { Node, Program, Statement } from '../../isa/ir.ts';
 import { alwaysTrue, isRare } from '../programUses.ts';
 import { ownDisplacement } from '../forms.ts';
 import { STATE, ZERO } from '../layout.ts';
+import type { IsKnown } from '../target.ts';
 import type { RegionInstruction } from './discover.ts';
 import { slotOffset } from './registers.ts';
 import { slotNumber } from './tape.ts';
@@ -52,8 +53,7 @@ export type Effect =
 /** Legacy code: registers have 32 bits, offsets are linear addresses in plain segments. */
 export interface LegacyView {
   plain(decoded: Decoded, segment: number, write: boolean): boolean;
-  /** A field of the processor state, where it is known. */
-  knownState(offset: number): number | undefined;
+  readonly isKnown: IsKnown;
 }
 
 /** A register's value plus a constant; register -1: the constant alone. */
@@ -155,7 +155,7 @@ function linear(node: Node, decoded: Decoded, legacy: LegacyView | null): Linear
     }
     case 'zeroExtend': case 'truncate': return legacy && linear(node.a, decoded, legacy);
     case 'segment': return legacy?.plain(decoded, slotNumber(node.segment), node.write) ? linear(node.offset, decoded, legacy) : null;
-    case 'select': return legacy && alwaysTrue(node.condition, at => legacy.knownState(at)) ? linear(node.a, decoded, legacy) : null;
+    case 'select': return legacy && alwaysTrue(node.condition, legacy.isKnown) ? linear(node.a, decoded, legacy) : null;
     default: return null;
   }
 }

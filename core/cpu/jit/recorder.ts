@@ -124,7 +124,7 @@ class Recorder implements Target {
     return node.fact === 'scale' && this.answer({ about: 'zeroScale' });
   }
 
-  readonly knownState = (offset: number): number | undefined => (this.answer({ about: 'known', offset }) ? 1 : undefined);
+  readonly isKnown = (offset: number, value: number): boolean => this.answer({ about: 'known', offset, value });
 
   plain(segment: Slot, write: boolean): boolean {
     return this.answer({ about: 'plain', slot: slotNumber(segment), write });

@@ -11,17 +11,18 @@ import { UNAVAILABLE } from '../../isa/prechecks.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importHelpers } from '../interpreter/coldForms.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import { BUDGET, CODE_GENERATION, CR0, CR4, RIP } from '../layout.ts';
+import { BUDGET, CODE_GENERATION, CR0, CR4, CS, RIP } from '../layout.ts';
 import { REGION_DONE, REGION_STEP, STATUS_FAULT, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
 import { keyOffset } from './discover.ts';
 import type { Region } from './discover.ts';
 import type { Flow } from './flow.ts';
 import { AVAILABLE_SSE } from './instructions.ts';
+import type { RegionForm } from './instructions.ts';
 import { Player } from './player.ts';
 import type { Site, SiteEnds } from './player.ts';
 import { rangesOf } from './ranges.ts';
 import { RegisterFile } from './registers.ts';
-import { PAGE_RIP, REGION_TYPE, Transition, pageAddress } from './transition.ts';
+import { PAGE_RIP, REGION_TYPE, Transition, isPlain, pageAddress, pageAddress32 } from './transition.ts';
 import type { RegionIdentity } from './transition.ts';
 
 /** Room for the number of instructions of a block, beside an offset of up to 4 MiB (discover.ts). */
@@ -70,7 +71,7 @@ class RegionCompiler implements SiteEnds {
     this.legacy = codeSize !== 64;
     this.helper = helper;
     this.identity = identity;
-    this.registers = new RegisterFile(code, flow.order);
+    this.registers = new RegisterFile(code, flow.order, this.legacy);
     this.pool = new LocalPool(code);
     this.budget = code.local(I64);
     this.exitRip = code.local(I64);
@@ -156,7 +157,7 @@ class RegionCompiler implements SiteEnds {
       const { decoded: { row }, form } = instruction;
       const site: Site = { instruction, position, completed: index, ranges: ranges?.[index], kept };
       const last = index === count - 1;
-      if (last && !form.mayFault && (row.has.relative || row.has.ends)) this.account(count);
+      if (last && !this.mayFault(form) && (row.has.relative || row.has.ends)) this.account(count);
       if (last) this.availableBehind[position] = form.callsHelper ? 0 : this.available | form.needs;
       this.checkAvailable(site);
       this.player.play(site);
@@ -171,7 +172,7 @@ class RegionCompiler implements SiteEnds {
       this.leaveAt(final.offset + final.decoded.length);
       return;
     }
-    if (!row.has.relative || final.form.mayFault) this.account(count);
+    if (!row.has.relative || this.mayFault(final.form)) this.account(count);
     this.go(position, block.next, block.end);
   }
 
@@ -209,6 +210,11 @@ class RegionCompiler implements SiteEnds {
     this.account(completed + 1);
     this.leaveAt(offset + decoded.length);
     code.end();
+  }
+
+  /** Whether an instruction may fault before it transfers control: it is counted behind its checks. Legacy code checks the limit of CS. */
+  private mayFault({ branchesSafely }: RegionForm): boolean {
+    return !branchesSafely || (this.legacy && !isPlain(this.identity.plain, CS, false));
   }
 
   private account(instructions: number): void {
@@ -308,7 +314,7 @@ class RegionCompiler implements SiteEnds {
 
   jump({ instruction: { form }, position, completed }: Site): void {
     this.code.set(this.exitRip);
-    if (form.mayFault) this.account(completed + 1);
+    if (this.mayFault(form)) this.account(completed + 1);
     if (this.flow.order[position]!.returns >= 0) this.predictReturn(position);
     this.code.i32Const(REGION_DONE);
     this.code.set(this.status);
@@ -321,12 +327,14 @@ class RegionCompiler implements SiteEnds {
     const key = this.flow.order[position]!.returns;
     const offset = keyOffset(key);
     code.get(this.exitRip);
-    pageAddress(code, offset);
     if (this.legacy) {
-      code.i64Const(-1, 0);
-      code.op(op.i64And);
+      code.op(op.i32WrapI64);
+      pageAddress32(code, offset);
+      code.op(op.i32Eq);
+    } else {
+      pageAddress(code, offset);
+      code.op(op.i64Eq);
     }
-    code.op(op.i64Eq);
     code.if();
     this.go(position, key, offset);
     code.end();
@@ -377,7 +385,7 @@ class RegionCompiler implements SiteEnds {
 
   branch({ instruction: { offset, decoded, form }, position, completed }: Site): void {
     const target = offset + decoded.displacement;
-    if (form.mayFault) this.account(completed + 1);
+    if (this.mayFault(form)) this.account(completed + 1);
     const { taken } = this.flow.order[position]!;
     if (taken >= 0) {
       this.go(position, taken, target);

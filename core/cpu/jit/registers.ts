@@ -1,6 +1,6 @@
 /** Where a region keeps the processor state: general registers and lazy flags in wasm locals, the rest in memory. */
-import type { FunctionWriter } from '../../wasm/writer.ts';
-import { I64, op } from '../../wasm/opcodes.ts';
+import type { FunctionWriter, ValueType } from '../../wasm/writer.ts';
+import { I32, I64, op } from '../../wasm/opcodes.ts';
 import type { Program, Statement, Width } from '../../isa/ir.ts';
 import type { Decoded } from '../../isa/decoder.ts';
 import { loadOp, storeOp, storeRegister } from '../widths.ts';
@@ -106,14 +106,17 @@ function numbersOf(bits: number): readonly number[] {
 
 export class RegisterFile {
   private readonly code: FunctionWriter;
+  /** What general registers are held as: legacy code sees 32 bits of them, and has zeroes above (descriptors.ts). */
+  private readonly general: ValueType;
   /** Registers and flags that the region touches, and that it writes. */
   private readonly touched: readonly number[];
   private readonly written: readonly number[];
   /** Local of what is held; -1: it is not touched. */
   private readonly locals: number[] = new Array<number>(HELD).fill(-1);
 
-  constructor(code: FunctionWriter, blocks: readonly RegionBlock[]) {
+  constructor(code: FunctionWriter, blocks: readonly RegionBlock[], legacy: boolean) {
     this.code = code;
+    this.general = legacy ? I32 : I64;
     let touched = 0;
     let written = 0;
     for (const { instructions } of blocks) {
@@ -124,7 +127,11 @@ export class RegisterFile {
     }
     this.touched = numbersOf(touched);
     this.written = numbersOf(written);
-    for (const held of this.touched) this.locals[held] = code.local(I64);
+    for (const held of this.touched) this.locals[held] = code.local(this.typeOf(held));
+  }
+
+  private typeOf(held: number): ValueType {
+    return held < GENERAL_REGISTERS ? this.general : I64;
   }
 
   /** Memory to locals: at entry and after a helper that may have changed anything. */
@@ -139,13 +146,14 @@ export class RegisterFile {
 
   private load(held: number): void {
     this.code.i32Const(0);
-    this.code.memory(op.i64Load, placeOf(held));
+    this.code.memory(this.typeOf(held) === I32 ? op.i32Load : op.i64Load, placeOf(held));
     this.code.set(this.locals[held]!);
   }
 
   private store(held: number): void {
     this.code.i32Const(0);
     this.code.get(this.locals[held]!);
+    if (this.typeOf(held) === I32) this.code.op(op.i64ExtendI32U);
     this.code.memory(op.i64Store, placeOf(held));
   }
 
@@ -174,18 +182,21 @@ export class RegisterFile {
       return;
     }
     code.get(local);
-    this.narrow(offset & 7, width);
+    this.narrow(offset & 7, width, this.general);
   }
 
-  /** i64 on the stack → the part at byte `at` of a width. */
-  private narrow(at: number, width: Width): void {
+  /** A value of a type on the stack → the part at byte `at` of a width. */
+  private narrow(at: number, width: Width, type: ValueType): void {
     const { code } = this;
-    if (width === 64) return;
+    if (width === 64) {
+      if (type === I32) code.op(op.i64ExtendI32U);
+      return;
+    }
     if (at === 4) {
       code.i64Const(32);
       code.op(op.i64ShrU);
     }
-    code.op(op.i32WrapI64);
+    if (type === I64) code.op(op.i32WrapI64);
     if (at === 1) {
       code.i32Const(8);
       code.op(op.i32ShrU);
@@ -202,9 +213,15 @@ export class RegisterFile {
     const local = this.generalLocal(offset);
     if (local < 0) code.i32Const(0);
     else if (width === 8 || width === 16) {
+      const rest = ~(maskOf(width) << ((offset & 7) * 8));
       code.get(local);
-      code.i64Const(~(maskOf(width) << ((offset & 7) * 8)));
-      code.op(op.i64And);
+      if (this.general === I32) {
+        code.i32Const(rest);
+        code.op(op.i32And);
+      } else {
+        code.i64Const(rest);
+        code.op(op.i64And);
+      }
     }
   }
 
@@ -216,8 +233,9 @@ export class RegisterFile {
       storeRegister(code, offset, width, STATE + offset);
       return;
     }
-    if (width === 32) code.op(op.i64ExtendI32U);
-    else if (width !== 64) this.insert((offset & 7) * 8, maskOf(width));
+    if (width === 8 || width === 16) this.insert((offset & 7) * 8, maskOf(width));
+    else if (width === 32 && this.general === I64) code.op(op.i64ExtendI32U);
+    else if (width === 64 && this.general === I32) code.op(op.i32WrapI64);
     code.set(local);
   }
 
@@ -230,8 +248,8 @@ export class RegisterFile {
       code.i32Const(shift);
       code.op(op.i32Shl);
     }
-    code.op(op.i64ExtendI32U);
-    code.op(op.i64Or);
+    if (this.general === I64) code.op(op.i64ExtendI32U);
+    code.op(this.general === I32 ? op.i32Or : op.i64Or);
   }
 
   /** Whether the region touches one of the lazy flags' 64-bit fields. */
@@ -246,15 +264,15 @@ export class RegisterFile {
 
   readState(offset: number, width: Width, signed: boolean): void {
     const { code } = this;
-    let local = this.flagLocal(offset);
-    if (local < 0) local = this.generalLocal(offset - GPR);
+    const flag = this.flagLocal(offset);
+    const local = flag < 0 ? this.generalLocal(offset - GPR) : flag;
     if (local < 0) {
       code.i32Const(0);
       loadOp(code, width, offset, signed);
       return;
     }
     code.get(local);
-    this.narrow((offset - STATE) & 7, width);
+    this.narrow((offset - STATE) & 7, width, flag < 0 ? this.general : I64);
   }
 
   /** In front of the code that pushes what is written to a field of the state. */

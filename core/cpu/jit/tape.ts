@@ -67,8 +67,8 @@ export type Question =
   | { readonly about: 'zeroDisplacement' | 'zeroScale' }
   /** Whether a segment is the whole linear address space. */
   | { readonly about: 'plain'; readonly slot: number; readonly write: boolean }
-  /** Whether a field of the processor state is known, and not zero. */
-  | { readonly about: 'known'; readonly offset: number }
+  /** Whether a field of the processor state is known to hold a value. */
+  | { readonly about: 'known'; readonly offset: number; readonly value: number }
   /** Whether a condition code is one comparison; `from`: what the instruction has written to F_AUX before. */
   | { readonly about: 'condition'; readonly code: number; readonly from: number | undefined }
   /** Whether an access needs its address; `before`: addresses of the instruction's accesses before it. */

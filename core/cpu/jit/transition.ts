@@ -24,6 +24,14 @@ export function pageAddress(code: FunctionWriter, offset: number): void {
   code.op(op.i64Add);
 }
 
+/** The same, its low 32 bits. */
+export function pageAddress32(code: FunctionWriter, offset: number): void {
+  code.get(PAGE_RIP);
+  code.op(op.i32WrapI64);
+  code.i32Const(offset);
+  code.op(op.i32Add);
+}
+
 /** What a region is known by from outside. */
 export interface RegionIdentity {
   /** Record of its first instruction. */
@@ -38,6 +46,11 @@ export interface RegionIdentity {
   readonly windows: boolean;
   /** Ranges of accesses that share no check (ranges.ts). */
   readonly apart: ReadonlySet<number>;
+}
+
+/** Whether a value of PLAIN_SEGMENTS says that a segment is the whole linear address space, for reads or for writes. */
+export function isPlain(plain: number, segment: number, write: boolean): boolean {
+  return ((plain >> (segment * 2)) & (write ? 2 : 1)) !== 0;
 }
 
 export interface TransitionContext {

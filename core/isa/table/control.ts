@@ -43,7 +43,7 @@ const nearReturn = (withImmediate: boolean): Definition => o => {
   const target = o.top(o.opSize);
   o.checkTarget(target);
   o.popped(o.opSize / 8);
-  if (withImmediate) o.addStackPointer(o.zeroExtend(o.immediate(16), 64));
+  if (withImmediate) o.addStackPointer(o.immediate(16));
   o.jump(target);
 };
 const loop = (code: number | null): Definition => o => {

@@ -222,8 +222,8 @@ export const RANGE_CROSSINGS = 0x10c80;
 export const RANGE_CROSSED_BY = 0x10c84;
 export const RANGE_CROSSED_AT = 0x10c88;
 /**
- * 32-bit: two bits for each of ES, CS, SS and DS, as in SEG_FLAT, but set only where the base is 0: an offset is then the linear address.
- * Legacy code is compiled for one value of it.
+ * 32-bit: two bits for each of ES, CS, SS and DS, as in SEG_FLAT, but set only where the base is 0: an offset is then the linear address;
+ * and STACK_SIZE from bit 8 on. Legacy code is compiled for one value of it.
  */
 export const PLAIN_SEGMENTS = 0x10c68;
 /** u64: tag of an empty window: a page that is not canonical, and that no guest can guess, as an access there would meet no #GP. */

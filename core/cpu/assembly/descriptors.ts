@@ -239,9 +239,15 @@ export function refreshSizes(): void {
   const before = load<u32>(CODE_SIZE);
   const size: u32 = longModeActive() && access & ACCESS_L ? 2 : access & ACCESS_DB ? 1 : 0;
   store<u32>(CODE_SIZE, size);
-  store<u32>(STACK_SIZE, size == 2 ? 2 : accessOf(SS) & ACCESS_DB ? 1 : 0);
+  setStackSize(size == 2 ? 2 : accessOf(SS) & ACCESS_DB ? 1 : 0);
   if ((before == 2) != (size == 2)) refreshFlatness();
   if (size != 2) clearUpperHalves();
+}
+
+/** Stores STACK_SIZE, and in PLAIN_SEGMENTS behind the segments: regions compare all of them at once. */
+export function setStackSize(size: u32): void {
+  store<u32>(STACK_SIZE, size);
+  store<u32>(PLAIN_SEGMENTS, (load<u32>(PLAIN_SEGMENTS) & 0xff) | (size << 8));
 }
 
 /** Outside 64-bit mode the upper halves of general registers are undefined: here zero, so that regions need not keep them. @sdm 1 3.4.1.1 */

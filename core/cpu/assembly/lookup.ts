@@ -1,7 +1,7 @@
 /** From CS:RIP to decoded code. */
 import {
   CODE_ARENA_END, CODE_NEXT, CODE_PAGE_RIP, CODE_SIZE, FAULT, CODE_TABLE, CODE_TABLES_FOR, CS, PAGE_CODE, RAM_BASE, RIP, SEG_BASE, SEG_LIMIT, SEGMENTS,
-  SEGMENT_SIZE,
+  SEGMENT_SIZE, TLB_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK,
 } from '../layout';
 import { allocateTable, descriptorOf, dropAllCode, emptyTable } from './code';
 import { decode } from './imports';
@@ -133,8 +133,17 @@ export function sampleAddress(delta: i32): u32 {
   return gpa;
 }
 
+/** Whether code `number` pages behind a page (its linear address) has this record table now: it is what a region was compiled from. */
+export function holdsTable(page: u64, number: i32, table: u32): bool {
+  let linear = page + ((<u64>(<i64>number)) << 12);
+  if (load<u32>(CODE_SIZE) != 2) linear &= 0xffffffff;
+  const entry = load<u32>(TLB_BASE) + (<u32>(linear >> 8) & TLB_EXECUTE_MASK);
+  if (load<u64>(entry, TLB_EXECUTE) + linear == 0 && load<u32>(entry, TLB_EXECUTE + 8) == table) return true;
+  return revalidate(linear) == table;
+}
+
 /** The record table that code at the page-aligned linear address has now, 0 when it has none; fills the execute table. */
-export function revalidate(linear: u64): u32 {
+function revalidate(linear: u64): u32 {
   if (endsInPage(linear)) return 0;
   const gpa = translateExecute(linear);
   if (gpa == 0xffffffff) {

@@ -2,7 +2,7 @@
 import { ACCESS_READ_WRITE, ACCESS_UNUSABLE, CR4_UMIP } from './bits';
 import {
   accessOf, descriptorAccess, descriptorBase, descriptorDpl, descriptorHigh, descriptorLimit, descriptorPresent, descriptorType,
-  fetchDescriptor, fetchUpperBase, loadFetched, loadNull, loadRealSegment, longModeActive, markAccessed, selectorFault, writeDescriptorType,
+  fetchDescriptor, fetchUpperBase, loadFetched, loadNull, loadRealSegment, longModeActive, markAccessed, selectorFault, setStackSize, writeDescriptorType,
   writeSegment,
 } from './descriptors';
 import { canonicalWhenWide } from './paging';
@@ -10,12 +10,12 @@ import { SHADOW_KIND, SHADOW_RIP, setZF, updateStepReason, virtual8086 } from '.
 import { OK, SYNC, FAULTED, faulted, raiseError } from './status';
 import {
   ARGUMENTS, CODE_SIZE, CPL, CR4, FAULT, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, INTERRUPT_WINDOW, LDTR, NEXT_RIP, NMI_WINDOW,
-  REAL_SEGMENTS, SS, STACK_SIZE, STEP_REASON, TR,
+  REAL_SEGMENTS, SS, STEP_REASON, TR,
 } from '../layout';
 
 /** After SS was loaded: the stack's width. */
 function stackLoaded(): i32 {
-  if (load<u32>(CODE_SIZE) != 2) store<u32>(STACK_SIZE, (accessOf(SS) >>> 14) & 1);
+  if (load<u32>(CODE_SIZE) != 2) setStackSize((accessOf(SS) >>> 14) & 1);
   return OK;
 }
 

@@ -1,13 +1,13 @@
 /** SYSCALL, SYSRET, SYSENTER, SYSEXIT and SWAPGS: no table is read, so the segments are written as constants. @sdm 3A 5.8.7, 5.8.8 */
 import { CR0_PE, EFER_SCE, IF, RF, TF, VM } from './bits';
 import { transferred } from './code-segments';
-import { clearUpperHalves, longModeActive, refreshFlatness, segment, setFlatness, setPrivilege } from './descriptors';
+import { clearUpperHalves, longModeActive, refreshFlatness, segment, setFlatness, setPrivilege, setStackSize } from './descriptors';
 import { STEPPED, readFlags, writeFlags } from './flags';
 import { canonical } from './paging';
 import { raise, raiseError } from './status';
 import {
   CODE_SIZE, CR0, CS, EFER, EFLAGS, GPR, GS, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP,
-  MSR_SYSENTER_ESP, NEXT_RIP, REAL_SEGMENTS, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS, STACK_SIZE,
+  MSR_SYSENTER_ESP, NEXT_RIP, REAL_SEGMENTS, RIP, SEG_ACCESS, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SS,
 } from '../layout';
 
 const RCX: usize = GPR + 8;
@@ -39,7 +39,7 @@ function enterFlat(code: u32, stack: u32, access: u32, dpl: u32): void {
   const long = access == CODE_64;
   const before = load<u32>(CODE_SIZE);
   store<u32>(CODE_SIZE, long ? 2 : 1);
-  store<u32>(STACK_SIZE, long ? 2 : 1);
+  setStackSize(long ? 2 : 1);
   flatSegment(CS, code, access | dpl, long ? 3 : 1);
   flatSegment(SS, stack, DATA | dpl, 3);
   setPrivilege(dpl ? 3 : 0);

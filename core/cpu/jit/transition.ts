@@ -4,9 +4,9 @@
  */
 import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
-import { executeRecord, executeTag } from '../interpreter/executeTable.ts';
+import { executeRecord } from '../interpreter/executeTable.ts';
 import {
-  CS, EXECUTE_EPOCH, PLAIN_SEGMENTS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, STACK_SIZE, TLB_EXECUTE,
+  CS, EXECUTE_EPOCH, PLAIN_SEGMENTS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ENTRY, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE,
 } from '../layout.ts';
 import { OP_REGION, REGION_DONE, REGION_STALE, R_AUX, R_OP } from '../record.ts';
 import { keyOffset } from './discover.ts';
@@ -40,7 +40,7 @@ export interface RegionIdentity {
   readonly index: number;
   /** Legacy code: PLAIN_SEGMENTS, for which the region is made. */
   readonly plain: number;
-  /** Legacy code: STACK_SIZE, likewise. */
+  /** Legacy code: STACK_SIZE, which PLAIN_SEGMENTS has too. */
   readonly stackSize: number;
   /** Whether all base registers have windows, not the stack pointer alone. */
   readonly windows: boolean;
@@ -76,6 +76,11 @@ export class Transition {
     this.code = context.code;
   }
 
+  /** Whether RIP may differ from the linear address. */
+  private get hasBase(): boolean {
+    return this.context.legacy && !isPlain(this.context.identity.plain, CS, false);
+  }
+
   /** At the entry, before anything was done. */
   enter(region: Region): void {
     const entry = keyOffset(region.entry);
@@ -94,12 +99,7 @@ export class Transition {
     code.i32Const(0);
     code.memory(op.i32Load, PLAIN_SEGMENTS);
     code.i32Const(this.context.identity.plain);
-    code.op(op.i32Xor);
-    code.i32Const(0);
-    code.memory(op.i32Load, STACK_SIZE);
-    code.i32Const(this.context.identity.stackSize);
-    code.op(op.i32Xor);
-    code.op(op.i32Or);
+    code.op(op.i32Ne);
   }
 
   private leaveStale(entryOffset: number): void {
@@ -125,7 +125,7 @@ export class Transition {
   /** Goes straight to the region that begins where control goes on, when there is one and the budget is not used up. */
   chain(): void {
     const { code } = this;
-    const { legacy, status, exitRip, budget, type } = this.context;
+    const { status, exitRip, budget, type } = this.context;
     const linear = code.local(I64);
     const at = code.local(I32);
     const none = code.block();
@@ -138,7 +138,7 @@ export class Transition {
     code.op(op.i64LeS);
     code.brIf(none);
     code.get(exitRip);
-    executeRecord(code, legacy, { tlb: TLB, linear, entry: at, offset: at }, none);
+    executeRecord(code, this.hasBase, { tlb: TLB, linear, entry: at, offset: at }, none);
     code.tee(status);
     // Address 0 holds no record: it reads as another operation.
     code.memory(op.i32Load16U, R_OP);
@@ -165,7 +165,8 @@ export class Transition {
 
   /**
    * Code on other pages than the entry's is checked when the region is entered for the first time, and again when a translation has
-   * changed since, the entry's page is at another address, or at another privilege level.
+   * changed since, the entry's page is at another address, or at another privilege level. It is right as long as the execute table still leads
+   * from its linear address to the record table it was compiled from: mapping and contents are unchanged then.
    */
   private checkPages(region: Region, entry: number): void {
     const { code } = this;
@@ -174,7 +175,7 @@ export class Transition {
     code.i32Const(0);
     code.memory(op.i64Load, slot);
     code.get(PAGE_RIP);
-    if (this.context.legacy) {
+    if (this.hasBase) {
       code.i32Const(0);
       code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
       code.op(op.i64Add);
@@ -191,42 +192,23 @@ export class Transition {
     code.i32Const(0);
     code.get(page);
     code.memory(op.i64Store, slot);
-    for (const [number, { table }] of region.foreign) this.checkPage(number, table, entry);
+    let first = true;
+    for (const [number, { table }] of region.foreign) {
+      code.get(page);
+      code.i32Const(number);
+      code.i32Const(table);
+      code.call(this.context.helper('holdsTable'));
+      if (!first) code.op(op.i32And);
+      first = false;
+    }
+    code.op(op.i32Eqz);
+    code.if();
+    this.leaveStale(entry);
+    code.end();
     code.i32Const(0);
     code.i32Const(0);
     code.memory(op.i64Load, EXECUTE_EPOCH);
     code.memory(op.i64Store, slot + 8);
-    code.end();
-  }
-
-  /**
-   * Code on another page is right as long as the execute table still leads from its linear address to the record table it was compiled
-   * from: mapping and contents are unchanged then.
-   */
-  private checkPage(number: number, table: number, entryOffset: number): void {
-    const { code } = this;
-    const { exitRip: linear, status: entry } = this.context;
-    code.get(PAGE_RIP);
-    code.i64Const(number * 4096);
-    code.op(op.i64Add);
-    executeTag(code, this.context.legacy, { tlb: TLB, linear, entry });
-    code.get(linear);
-    code.op(op.i64Add);
-    code.i64Const(0);
-    code.op(op.i64Ne);
-    code.get(entry);
-    code.memory(op.i32Load, TLB_EXECUTE + 8);
-    code.i32Const(table);
-    code.op(op.i32Ne);
-    code.op(op.i32Or);
-    code.ifUnlikely();
-    code.get(linear);
-    code.call(this.context.helper('revalidate'));
-    code.i32Const(table);
-    code.op(op.i32Ne);
-    code.if();
-    this.leaveStale(entryOffset);
-    code.end();
     code.end();
   }
 }

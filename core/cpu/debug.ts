@@ -6,7 +6,7 @@
  * translator puts a stop instead of an instruction, and regions end. Whoever reaches a mark without being at a breakpoint's full linear address
  * steps over it. So a breakpoint needs no mapping when it is set, and holds in every address space and alias.
  *
- * Watched pages have no look-aside entries, so an access to one takes the slow path (assembly/access.ts). There the instruction is given up
+ * Watched pages have no look-aside entries, so an access to one takes the slow path (assembly/slow-access.ts). There the instruction is given up
  * before it has done anything, as for a fault, and is run again on its own; what it then accesses is noted, and the guest stops behind it.
  */
 import {

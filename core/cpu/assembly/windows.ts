@@ -1,0 +1,106 @@
+/**
+ * Windows of regions (core/cpu/jit/windowAccess.ts). A window stands for the entry of the table that was hit, or else, under a tag that matches nothing, for
+ * this one access. These return OK or why the region must leave before the instruction.
+ */
+import {
+  DR7,
+  PAGE_RAM,
+  RANGE_CROSSED_AT,
+  RANGE_CROSSED_BY,
+  RANGE_CROSSINGS,
+  TLB_BASE,
+  TLB_READ,
+  TLB_WRITE,
+  WINDOW_EMPTY,
+} from '../layout';
+import { slowRead } from './access';
+import { pageWatched } from './paging';
+import { pageKind } from './physical';
+import { checkCanonical, currentAccess, firstTarget, GENERAL_PROTECTION, REFUSED, translateAll, wide, writeSlow } from './slow-access';
+import { dataEntry } from './tlb';
+
+const OK: u32 = 0;
+const STATUS_FAULT: u32 = 1;
+const REGION_STEP: u32 = 7;
+
+// @ts-ignore: decorator
+@inline
+function copyEntry(window: u32, entry: u32): void {
+  store<u64>(window, load<u64>(entry));
+  store<u32>(window, load<u32>(entry, 8), 8);
+}
+
+// @ts-ignore: decorator
+@inline
+function standFor(window: u32, la: u64, host: u32): void {
+  store<u64>(window, load<u64>(WINDOW_EMPTY));
+  store<u32>(window, host - <u32>la, 8);
+}
+
+/** `where`: offset of the window from TLB_BASE, size of the access above bit 24. */
+export function openRead(la: u64, where: u32): u32 {
+  const window = load<u32>(TLB_BASE) + (where & 0xffffff);
+  const size: i32 = where >> 24;
+  const entry = dataEntry(load<u32>(TLB_BASE) + TLB_READ, la);
+  if (load<u64>(entry) + la <= 4096 - <u64>size) {
+    copyEntry(window, entry);
+    return OK;
+  }
+  if (load<u32>(DR7) & 0xff && (pageWatched(la) || pageWatched(la + size - 1))) return REGION_STEP;
+  const host = slowRead(la, size);
+  if (!host) return STATUS_FAULT;
+  standFor(window, la, host);
+  return OK;
+}
+
+/**
+ * Makes a window current for a range in one page. The access that comes first is at `la`; `extent`: bytes of the range before it (7:0), its
+ * length less 1 (15:8), whether the first access writes (16), whether any does (17). `index` is the region's, `at` the range's in it.
+ */
+export function openRange(la: u64, where: u32, extent: u32, index: u32, at: i32): u32 {
+  const first = la - (extent & 0xff);
+  const length: u64 = ((extent >> 8) & 0xff) + 1;
+  if ((first & 0xfff) + length > 4096) {
+    store<u32>(RANGE_CROSSINGS, load<u32>(RANGE_CROSSINGS) + 1);
+    store<u32>(RANGE_CROSSED_BY, index);
+    store<i32>(RANGE_CROSSED_AT, at);
+    return REGION_STEP;
+  }
+  const window = load<u32>(TLB_BASE) + (where & 0xffffff);
+  const entry = dataEntry(load<u32>(TLB_BASE) + (extent & (1 << 17) ? TLB_WRITE : TLB_READ), la);
+  if (load<u64>(entry) + first > 4096 - length) {
+    // What the first access would meet is met now. Memory-mapped registers must not be read twice.
+    const size: i32 = where >> 24;
+    if (extent & (1 << 16)) {
+      const host = writeSlow(la, size, currentAccess(), GENERAL_PROTECTION, false, true);
+      if (!host) return STATUS_FAULT;
+    } else {
+      if (load<u32>(DR7) & 0xff && pageWatched(la)) return REGION_STEP;
+      const access = currentAccess();
+      if (!wide(access)) la &= 0xffffffff;
+      else if (!checkCanonical(la, size, GENERAL_PROTECTION)) return STATUS_FAULT;
+      if (!translateAll(la, size, access)) return STATUS_FAULT;
+      if (pageKind(firstTarget) != PAGE_RAM) return REGION_STEP;
+      if (!slowRead(la, size)) return STATUS_FAULT;
+    }
+    if (load<u64>(entry) + first > 4096 - length) return REGION_STEP;
+  }
+  copyEntry(window, entry);
+  return OK;
+}
+
+/** For a store and for a read-modify-write. */
+export function openWrite(la: u64, where: u32): u32 {
+  const window = load<u32>(TLB_BASE) + (where & 0xffffff);
+  const size: i32 = where >> 24;
+  const entry = dataEntry(load<u32>(TLB_BASE) + TLB_WRITE, la);
+  if (load<u64>(entry) + la <= 4096 - <u64>size) {
+    copyEntry(window, entry);
+    return OK;
+  }
+  const host = writeSlow(la, size, currentAccess(), GENERAL_PROTECTION, false, true);
+  if (!host) return STATUS_FAULT;
+  if (host == REFUSED) return REGION_STEP;
+  standFor(window, la, host);
+  return OK;
+}

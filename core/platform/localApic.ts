@@ -1,7 +1,7 @@
 /** One vCPU's local APIC, by both of its interfaces: the xAPIC register page and the x2APIC MSRs. @sdm 3A 11 */
 
 import { LocalApicTimer } from './localApicTimer.ts';
-import { VectorSet } from './vectorSet.ts';
+import { InterruptPriority } from './interruptPriority.ts';
 import { StateReader } from './state.ts';
 import { EoiOffer } from './eoiOffer.ts';
 import { extract } from './device.ts';
@@ -42,9 +42,6 @@ export class LocalApic implements Component, VcpuInterrupts {
   readonly initialId: number;
   onInterruptRequest: () => void = () => {};
   onApicPageChange: () => void = () => {};
-  readonly irr = new VectorSet();
-  readonly isr = new VectorSet();
-  readonly tmr = new VectorSet();
   /** By which a guest ends interrupts without an exit, where it wants to. */
   readonly eoiOffer = new EoiOffer();
   private readonly fabric: ApicFabric;
@@ -53,7 +50,6 @@ export class LocalApic implements Component, VcpuInterrupts {
   private baseLow = 0;
   private baseHigh = 0;
   private id = 0;
-  private tpr = 0;
   private ldr = 0;
   private dfr = 0xffffffff;
   private svr = 0xff;
@@ -69,8 +65,7 @@ export class LocalApic implements Component, VcpuInterrupts {
   private init = false;
   private smi = false;
   private startUp = -1;
-  /** What `pendingVector` returns for IRR, kept up to date by `update`. */
-  private deliverable = -1;
+  private readonly priority = new InterruptPriority(() => this.enabled, () => this.onInterruptRequest());
 
   constructor(index: number, initialId: number, clock: VirtualClock, fabric: ApicFabric, physicalAddressBits: number) {
     this.index = index;
@@ -85,7 +80,7 @@ export class LocalApic implements Component, VcpuInterrupts {
   // ---- What the vCPU sees -------------------------------------------------------------------------------------------
 
   pendingVector(): number {
-    return this.externalPending() ? this.fabric.peekExternal() : this.deliverable;
+    return this.externalPending() ? this.fabric.peekExternal() : this.priority.deliverable;
   }
 
   acknowledge(): number {
@@ -94,14 +89,11 @@ export class LocalApic implements Component, VcpuInterrupts {
       return this.fabric.acknowledgeExternal();
     }
     this.settleEoi();
-    const vector = this.deliverable;
+    const vector = this.priority.serve();
     // Gone since it was announced: the spurious vector, with no in-service bit. @sdm 3A 11.9
     if (vector < 0) return this.svr & 0xff;
-    this.irr.clear(vector);
-    this.isr.set(vector);
-    this.update();
     // What waits must be told of by an exit, and a level-triggered interrupt ends in the I/O APIC too.
-    if (this.irr.highest < 0 && !this.tmr.has(vector)) this.eoiOffer.make();
+    if (!this.priority.waiting && !this.priority.isLevel(vector)) this.eoiOffer.make();
     return vector;
   }
 
@@ -143,16 +135,15 @@ export class LocalApic implements Component, VcpuInterrupts {
   }
 
   get eventPending(): boolean {
-    return this.nmi || this.init || this.smi || this.startUp >= 0 || this.deliverable >= 0 || this.externalPending();
+    return this.nmi || this.init || this.smi || this.startUp >= 0 || this.priority.deliverable >= 0 || this.externalPending();
   }
 
   readCr8(): number {
-    return this.tpr >> 4;
+    return this.priority.tpr >> 4;
   }
 
   writeCr8(value: number): void {
-    this.tpr = (value & 0xf) << 4;
-    this.update();
+    this.priority.tpr = (value & 0xf) << 4;
   }
 
   setTscOffset(offset: bigint): void {
@@ -216,7 +207,7 @@ export class LocalApic implements Component, VcpuInterrupts {
       this.resetRegisters();
     }
     if (x2apic && !wasX2apic) this.enterX2apic();
-    this.update();
+    this.priority.update();
     if (this.apicPage !== before) this.onApicPageChange();
     return true;
   }
@@ -236,7 +227,8 @@ export class LocalApic implements Component, VcpuInterrupts {
     return (this.baseLow & apicBaseBit.x2apic) !== 0;
   }
 
-  private get softwareEnabled(): boolean {
+  /** Whether software has enabled it, too. */
+  get acceptsVectors(): boolean {
     return this.enabled && (this.svr & svrEnable) !== 0;
   }
 
@@ -255,17 +247,14 @@ export class LocalApic implements Component, VcpuInterrupts {
 
   private readApic(register: number): number {
     this.settleEoi();
-    if (register >= apicRegister.isr && register < apicRegister.esr) {
-      const set = register < apicRegister.tmr ? this.isr : register < apicRegister.irr ? this.tmr : this.irr;
-      return set.word(register & 7);
-    }
+    if (register >= apicRegister.isr && register < apicRegister.esr) return this.priority.word(register - apicRegister.isr);
     if (register >= apicRegister.lvtTimer && register <= apicRegister.lvtError) return this.lvt.read(register - apicRegister.lvtTimer);
     switch (register) {
       case apicRegister.id: return this.x2apic ? this.id : (this.id << 24) >>> 0;
       case apicRegister.version: return apicVersion;
-      case apicRegister.tpr: return this.tpr;
+      case apicRegister.tpr: return this.priority.tpr;
       case apicRegister.apr: return 0;
-      case apicRegister.ppr: return this.ppr;
+      case apicRegister.ppr: return this.priority.ppr;
       case apicRegister.ldr: return this.ldr;
       case apicRegister.dfr: return this.dfr;
       case apicRegister.svr: return this.svr;
@@ -295,8 +284,7 @@ export class LocalApic implements Component, VcpuInterrupts {
         this.id = value >>> 24;
         break;
       case apicRegister.tpr:
-        this.tpr = value & 0xff;
-        this.update();
+        this.priority.tpr = value & 0xff;
         break;
       case apicRegister.eoi:
         this.endOfInterrupt();
@@ -343,26 +331,15 @@ export class LocalApic implements Component, VcpuInterrupts {
     if ((value & svrEnable) === 0) this.lvt.maskAll();
   }
 
-  // ---- Priorities and acceptance ------------------------------------------------------------------------------------
+  // ---- Acceptance and end -------------------------------------------------------------------------------------------
 
-  /** @sdm 3A 11.8.3.1 */
   get ppr(): number {
-    const inService = this.isr.highest;
-    return this.tpr >> 4 >= inService >> 4 ? this.tpr : inService & 0xf0;
-  }
-
-  private update(): void {
-    const request = this.irr.highest;
-    this.deliverable = this.enabled && request >> 4 > this.ppr >> 4 ? request : -1;
-    if (this.deliverable >= 0) this.onInterruptRequest();
+    return this.priority.ppr;
   }
 
   private endOfInterrupt(): void {
-    const vector = this.isr.highest;
-    if (vector < 0) return;
-    this.isr.clear(vector);
-    this.update();
-    if (!this.tmr.has(vector)) return;
+    const vector = this.priority.end();
+    if (vector < 0 || !this.priority.isLevel(vector)) return;
     this.lvt.endOfInterrupt(vector);
     if ((this.svr & svrSuppressEoi) === 0) this.fabric.endOfInterrupt(vector);
   }
@@ -404,26 +381,19 @@ export class LocalApic implements Component, VcpuInterrupts {
   }
 
   private acceptVector(vector: number, level: boolean): boolean {
-    if (!this.softwareEnabled) return false;
+    if (!this.acceptsVectors) return false;
     if (vector < 16) {
       this.raiseError(apicError.receiveIllegalVector);
       return false;
     }
     this.settleEoi();
-    this.irr.set(vector);
-    if (level) this.tmr.set(vector);
-    else this.tmr.clear(vector);
-    this.update();
+    this.priority.accept(vector, level);
     return true;
   }
 
   /** A focus processor holds the vector already. @sdm 3A 11.6.2.4 */
   isFocus(vector: number): boolean {
-    return (this.svr & 0x200) === 0 && (this.irr.has(vector) || this.isr.has(vector));
-  }
-
-  get acceptsVectors(): boolean {
-    return this.softwareEnabled;
+    return (this.svr & 0x200) === 0 && this.priority.holds(vector);
   }
 
   private sendIcr(): void {
@@ -486,10 +456,6 @@ export class LocalApic implements Component, VcpuInterrupts {
   }
 
   private resetRegisters(): void {
-    this.irr.empty();
-    this.isr.empty();
-    this.tmr.empty();
-    this.tpr = 0;
     this.ldr = 0;
     this.dfr = 0xffffffff;
     this.svr = 0xff;
@@ -500,15 +466,15 @@ export class LocalApic implements Component, VcpuInterrupts {
     this.extInt = false;
     this.lvt.reset();
     this.timer.reset();
-    this.update();
+    this.priority.reset();
   }
 
   saveState(): DeviceState {
     this.settleEoi();
-    const { version, baseLow, baseHigh, id, tpr, ldr, dfr, svr, esr, errors, icrLow, icrHigh, extInt, nmi, init, smi, startUp } = this;
+    const { version, baseLow, baseHigh, id, ldr, dfr, svr, esr, errors, icrLow, icrHigh, extInt, nmi, init, smi, startUp } = this;
     return {
-      version, baseLow, baseHigh, id, tpr, ldr, dfr, svr, esr, errors, icrLow, icrHigh, extInt, nmi, init, smi, startUp,
-      irr: this.irr.save(), isr: this.isr.save(), tmr: this.tmr.save(), timer: this.timer.save(), ...this.lvt.save(),
+      version, baseLow, baseHigh, id, ldr, dfr, svr, esr, errors, icrLow, icrHigh, extInt, nmi, init, smi, startUp,
+      ...this.priority.save(), timer: this.timer.save(), ...this.lvt.save(),
     };
   }
 
@@ -516,21 +482,20 @@ export class LocalApic implements Component, VcpuInterrupts {
     const reader = StateReader.open(this, state);
     const next = {
       baseLow: reader.uint('baseLow', 32), baseHigh: reader.integer('baseHigh', 0, this.baseHighMask), id: reader.uint('id', 32),
-      tpr: reader.uint('tpr', 8), ldr: reader.uint('ldr', 32), dfr: reader.uint('dfr', 32), svr: reader.uint('svr', 13),
+      ldr: reader.uint('ldr', 32), dfr: reader.uint('dfr', 32), svr: reader.uint('svr', 13),
       esr: reader.uint('esr', 8), errors: reader.uint('errors', 8), icrLow: reader.uint('icrLow', 20), icrHigh: reader.uint('icrHigh', 32),
       extInt: reader.boolean('extInt'), nmi: reader.boolean('nmi'), init: reader.boolean('init'), smi: reader.boolean('smi'),
       startUp: reader.integer('startUp', -1, 255),
     };
     if ((next.baseLow & 0xc00) === apicBaseBit.x2apic) reader.refuse('baseLow', 'x2APIC mode only while the APIC is enabled');
-    const sets = (['irr', 'isr', 'tmr'] as const).map(field => [this[field], reader.uints(field, 32, 8)] as const);
+    const loadPriority = this.priority.load(reader);
     const loadTable = this.lvt.load(reader);
     const loadTimer = this.timer.load(reader.record('timer'));
     const before = this.apicPage;
     Object.assign(this, next);
-    for (const [set, words] of sets) set.load(words);
     loadTable();
     loadTimer();
-    this.update();
+    loadPriority();
     if (this.apicPage !== before) this.onApicPageChange();
   }
 }

@@ -5,6 +5,7 @@ import type { InspectQuery } from '../contract/inspect.ts';
 import { inspect } from '../inspect/inspect.ts';
 import type { InspectedBoard } from '../inspect/inspect.ts';
 import { sectionText } from '../inspect/text.ts';
+import { readMsr, writeMsr } from './registers.ts';
 import type { Architecture } from './registers.ts';
 
 export interface MonitorContext {
@@ -29,6 +30,17 @@ const ROWS: Readonly<Record<string, CommandRow>> = {
     usage: 'walk ADDRESS', what: 'how a linear address is translated',
     run: (context, argument) => (/^(0x)?[0-9a-f]{1,16}$/i.test(argument) ? ask({ what: 'walk', address: `0x${argument.toLowerCase().replace(/^0x/, '')}` })(context) : null),
   },
+  msr: {
+    usage: 'msr INDEX [VALUE]', what: 'reads an MSR, or writes it as WRMSR would',
+    run: ({ cpu }, argument) => {
+      const [, index, value] = /^(?:0x)?([0-9a-f]{1,8})(?:\s+(?:0x)?([0-9a-f]{1,16}))?$/i.exec(argument) ?? [];
+      if (index === undefined) return null;
+      const number = Number.parseInt(index, 16);
+      if (value !== undefined && !writeMsr(cpu, number, BigInt(`0x${value}`))) return `MSR ${hex(number)} does not exist, or cannot hold the value.`;
+      const now = readMsr(cpu, number);
+      return now === null ? `There is no MSR ${hex(number)}.` : `MSR ${hex(number)} is ${hex(now)}`;
+    },
+  },
   tlb: { usage: 'tlb', what: "the processor's cached translations", run: ask({ what: 'tlb' }) },
   vmcs: { usage: 'vmcs', what: "the VMCS of the guest's own hypervisor", run: ask({ what: 'vmcs' }) },
   root: { usage: 'root', what: "root mode's EPT and bitmaps", run: ask({ what: 'root', address: null }) },
@@ -51,6 +63,10 @@ const ROWS: Readonly<Record<string, CommandRow>> = {
     },
   },
 };
+
+function hex(value: number | bigint): string {
+  return `0x${value.toString(16)}`;
+}
 
 export function monitorCommand(text: string, context: MonitorContext): string {
   const [name = '', ...words] = text.split(/\s+/);

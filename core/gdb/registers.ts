@@ -1,7 +1,7 @@
 /** The registers that GDB sees, in its order, and the target description that tells it so; everything derives from the rows. */
 import type { Processor } from '../cpu/processor.ts';
 import {
-  CR0, CR2, CR3, CR4, CR4_ALLOWED, CR8, CS, DS, EFER, ES, FAULT, FCS, FCW, FDP, FDS, FIP, FOP, FS, FSW, FTAGS, GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, MSR_KERNEL_GS_BASE, MSR_LSTAR,
+  ARGUMENTS, CR0, CR2, CR3, CR4, CR4_ALLOWED, CR8, CS, DS, EFER, ES, FAULT, FCS, FCW, FDP, FDS, FIP, FOP, FS, FSW, FTAGS, GDTR_BASE, GDTR_LIMIT, GPR, GS, IDTR_BASE, IDTR_LIMIT, MSR_KERNEL_GS_BASE, MSR_LSTAR,
   MXCSR, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE, SEG_SELECTOR, SS, TR, X87, XMM,
 } from '../cpu/layout.ts';
 import { isCanonical } from '../vmx/view.ts';
@@ -40,13 +40,12 @@ const POINTERS: Readonly<Record<string, string>> = { rsp: 'data_ptr', rbp: 'data
 const SEGMENT_ORDER: readonly (readonly [string, number])[] = [['cs', CS], ['ss', SS], ['ds', DS], ['es', ES], ['fs', FS], ['gs', GS]];
 
 /** A register that is bytes of the state; a wider register of the state is cut. */
-function stored(name: string, bits: number, at: number, feature: string, type = `int${bits}`, writable = true, stateBits = bits): RegisterRow {
+function stored(name: string, bits: number, at: number, feature: string, type = `int${bits}`, stateBits = bits): RegisterRow {
   const size = bits / 8;
   return {
     name, bits, type, feature,
     read: (cpu, bytes) => bytes.set(cpu.bytes.subarray(at, at + size)),
     write: (cpu, bytes) => {
-      if (!writable) return false;
       cpu.bytes.fill(0, at, at + stateBits / 8);
       cpu.bytes.set(bytes.subarray(0, size), at);
       return true;
@@ -54,24 +53,43 @@ function stored(name: string, bits: number, at: number, feature: string, type = 
   };
 }
 
-/** A register of 32 bits that is computed. */
-function computed(name: string, feature: string, value: (cpu: Processor) => number, write?: (cpu: Processor, value: number) => void, type = 'int32'): RegisterRow {
+/** A register of 32 bits that is computed. `write` answers whether the register can hold the value. */
+function computed(name: string, feature: string, value: (cpu: Processor) => number, write: (cpu: Processor, value: number) => boolean, type = 'int32'): RegisterRow {
   return {
     name, bits: 32, type, feature,
     read: (cpu, bytes) => new DataView(bytes.buffer, bytes.byteOffset).setUint32(0, value(cpu), true),
-    write: (cpu, bytes) => {
-      write?.(cpu, new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true));
-      return write !== undefined;
-    },
+    write: (cpu, bytes) => write(cpu, new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)),
   };
 }
 
-const selector = (name: string, segment: number): RegisterRow => computed(name, CORE, ({ view }) => view.getUint16(SEGMENTS + segment * SEGMENT_SIZE + SEG_SELECTOR, true));
+/** Calls what an instruction does, with its checks; its fault is not the guest's. */
+function withoutFault(cpu: Processor, helper: string, ...values: readonly (number | bigint)[]): boolean {
+  const done = cpu.call(helper, ...values) !== STATUS_FAULTED;
+  cpu.view.setUint32(FAULT, 0, true);
+  return done;
+}
+
+/** The value of any MSR, or null when there is none. */
+export function readMsr(cpu: Processor, index: number): bigint | null {
+  return withoutFault(cpu, 'readMsr', index) ? cpu.view.getBigUint64(ARGUMENTS, true) : null;
+}
+
+/** False when there is no such MSR, or it cannot hold the value. */
+export function writeMsr(cpu: Processor, index: number, value: bigint): boolean {
+  return withoutFault(cpu, 'writeMsr', index, value);
+}
+
+/** A segment register is loaded with its descriptor, as MOV does and, for CS, a far jump to the next instruction. */
+const selector = (name: string, segment: number): RegisterRow => computed(
+  name, CORE, ({ view }) => view.getUint16(SEGMENTS + segment * SEGMENT_SIZE + SEG_SELECTOR, true),
+  (cpu, value) => value <= 0xffff && (segment === CS ? withoutFault(cpu, 'loadCodeSegment', value) : withoutFault(cpu, 'loadSegment', segment, value)),
+);
 
 /** RFLAGS: the status flags have a form of their own in the state, and VM, IOPL and the like belong to the mode: only what POPF may change is written. */
 const POPF_BITS = 0x244fd5n;
 const eflags = computed('eflags', CORE, (cpu) => Number(cpu.call('readFlags')), (cpu, value) => {
   cpu.call('writeFlags', BigInt(value), POPF_BITS);
+  return true;
 }, 'i386_eflags');
 
 /** R0 to R7 in the order of the stack. @sdm 1 8.1.2 */
@@ -88,34 +106,54 @@ function x87Registers(): RegisterRow[] {
 }
 
 /** The tag word of 2 bits a register: empty is 3; what is not empty is called valid. */
-function tagWord({ view }: Processor): number {
+function tagWord(view: DataView): number {
   const tags = view.getUint8(FTAGS);
   let word = 0;
   for (let i = 0; i < 8; i++) if (!((tags >> i) & 1)) word |= 3 << (i * 2);
   return word;
 }
 
+/** What is not empty in a tag word. */
+function fullTags(word: number): number {
+  let tags = 0;
+  for (let i = 0; i < 8; i++) if (((word >> (i * 2)) & 3) !== 3) tags |= 1 << i;
+  return tags;
+}
+
+/** After a change: whether an exception is pending follows from status and control word. */
+function settleX87(cpu: Processor, control = cpu.view.getUint16(FCW, true)): boolean {
+  cpu.call('loadControl', control);
+  return true;
+}
+
+/** Control, status, tags and the last instruction's pointers. @sdm 1 8.1 */
+const X87_ROWS: readonly (readonly [name: string, read: (view: DataView) => number, bits: number, write: (view: DataView, value: number) => void])[] = [
+  ['fstat', (view) => view.getUint16(FSW, true), 16, (view, value) => view.setUint16(FSW, value, true)],
+  ['ftag', tagWord, 16, (view, value) => view.setUint8(FTAGS, fullTags(value))],
+  ['fiseg', (view) => view.getUint16(FCS, true), 16, (view, value) => view.setUint16(FCS, value, true)],
+  ['fioff', (view) => view.getUint32(FIP, true), 32, (view, value) => view.setBigUint64(FIP, BigInt(value), true)],
+  ['foseg', (view) => view.getUint16(FDS, true), 16, (view, value) => view.setUint16(FDS, value, true)],
+  ['fooff', (view) => view.getUint32(FDP, true), 32, (view, value) => view.setBigUint64(FDP, BigInt(value), true)],
+  ['fop', (view) => view.getUint16(FOP, true), 11, (view, value) => view.setUint16(FOP, value, true)],
+];
+
 const x87Control: readonly RegisterRow[] = [
-  computed('fctrl', CORE, ({ view }) => view.getUint16(FCW, true)), computed('fstat', CORE, ({ view }) => view.getUint16(FSW, true)),
-  computed('ftag', CORE, tagWord), computed('fiseg', CORE, ({ view }) => view.getUint16(FCS, true)), computed('fioff', CORE, ({ view }) => view.getUint32(FIP, true)),
-  computed('foseg', CORE, ({ view }) => view.getUint16(FDS, true)), computed('fooff', CORE, ({ view }) => view.getUint32(FDP, true)),
-  computed('fop', CORE, ({ view }) => view.getUint16(FOP, true)),
+  computed('fctrl', CORE, ({ view }) => view.getUint16(FCW, true), (cpu, value) => value <= 0xffff && settleX87(cpu, value)),
+  ...X87_ROWS.map(([name, read, bits, write]) => computed(name, CORE, ({ view }) => read(view), (cpu, value) => {
+    if (value >= 2 ** bits) return false;
+    write(cpu.view, value);
+    return settleX87(cpu);
+  })),
 ];
 
 const sse = (count: number): RegisterRow[] => [
-  ...Array.from({ length: count }, (_, i) => stored(`xmm${i}`, 128, XMM + i * 16, SSE, 'vec128')), stored('mxcsr', 32, MXCSR, SSE, 'i386_mxcsr', false),
+  ...Array.from({ length: count }, (_, i) => stored(`xmm${i}`, 128, XMM + i * 16, SSE, 'vec128')), computed('mxcsr', SSE, ({ view }) => view.getUint32(MXCSR, true), (cpu, value) => withoutFault(cpu, 'ldmxcsr', value), 'i386_mxcsr'),
 ];
-
-const base = (name: string, segment: number): RegisterRow => stored(name, 64, SEGMENTS + segment * SEGMENT_SIZE + SEG_BASE, SEGMENT_BASES, 'int64');
 
 type SystemWrite = (cpu: Processor, value: bigint, apic: TaskPriority) => boolean;
 
-/** Lets the processor change a register as the instruction would that does: with its checks, but without a fault. */
-const asInstruction = (helper: string, register: number): SystemWrite => (cpu, value) => {
-  const done = cpu.call(helper, register, value) !== STATUS_FAULTED;
-  cpu.view.setUint32(FAULT, 0, true);
-  return done;
-};
+/** Lets the processor change a register as the instruction would that does. */
+const asInstruction = (helper: string, register: number): SystemWrite => (cpu, value) => withoutFault(cpu, helper, register, value);
 
 /** The local APIC has the task priority, and gives it to the processor before each VM entry. */
 const writeCr8: SystemWrite = (cpu, value, apic) => {
@@ -144,18 +182,19 @@ const SYSTEM_ROWS: readonly (readonly [name: string, at: number, write: SystemWr
   ...([['efer', EFER, 0xc0000080], ['k_gs_base', MSR_KERNEL_GS_BASE, 0xc0000102], ['lstar', MSR_LSTAR, 0xc0000082]] as const).map(([name, at, index]) => [name, at, asInstruction('writeMsr', index)] as const),
   ...([['gdt_base', GDTR_BASE], ['idt_base', IDTR_BASE], ['tr_base', SEGMENTS + TR * SEGMENT_SIZE + SEG_BASE]] as const).map(([name, at]) => [name, at, asBase(at)] as const),
 ];
+const BASE_ROWS: typeof SYSTEM_ROWS = ([['fs_base', FS], ['gs_base', GS]] as const).map(([name, segment]) => {
+  const at = SEGMENTS + segment * SEGMENT_SIZE + SEG_BASE;
+  return [name, at, asBase(at)] as const;
+});
 const LIMIT_ROWS: typeof SYSTEM_ROWS = [['gdt_limit', GDTR_LIMIT, asLimit(GDTR_LIMIT)], ['idt_limit', IDTR_LIMIT, asLimit(IDTR_LIMIT)]];
 
-const system = (bits: 32 | 64): RegisterRow[] => {
-  const row = (width: 32 | 64) => ([name, at, write]: (typeof SYSTEM_ROWS)[number]): RegisterRow => ({
-    ...stored(name, width, at, SYSTEM),
-    write: (cpu, bytes, apic) => {
-      const value = new DataView(bytes.buffer, bytes.byteOffset);
-      return write(cpu, width === 64 ? value.getBigUint64(0, true) : BigInt(value.getUint32(0, true)), apic);
-    },
-  });
-  return [...SYSTEM_ROWS.map(row(bits)), ...LIMIT_ROWS.map(row(32))];
-};
+const checked = (feature: string, width: 32 | 64) => ([name, at, write]: (typeof SYSTEM_ROWS)[number]): RegisterRow => ({
+  ...stored(name, width, at, feature),
+  write: (cpu, bytes, apic) => {
+    const value = new DataView(bytes.buffer, bytes.byteOffset);
+    return write(cpu, width === 64 ? value.getBigUint64(0, true) : BigInt(value.getUint32(0, true)), apic);
+  },
+});
 
 function general(architecture: Architecture): RegisterRow[] {
   const wide = architecture === 'amd64';
@@ -164,17 +203,17 @@ function general(architecture: Architecture): RegisterRow[] {
   const bits = wide ? 64 : 32;
   return order.map((number) => {
     const name = names[number] ?? '';
-    return stored(name, bits, GPR + number * 8, CORE, POINTERS[name] ?? `int${bits}`, true, 64);
+    return stored(name, bits, GPR + number * 8, CORE, POINTERS[name] ?? `int${bits}`, 64);
   });
 }
 
 function rowsFor(architecture: Architecture): readonly RegisterRow[] {
   const wide = architecture === 'amd64';
-  const pointer = stored(wide ? 'rip' : 'eip', wide ? 64 : 32, RIP, CORE, 'code_ptr', true, 64);
+  const pointer = stored(wide ? 'rip' : 'eip', wide ? 64 : 32, RIP, CORE, 'code_ptr', 64);
   const segments = SEGMENT_ORDER.map(([name, segment]) => selector(name, segment));
   return [
     ...general(architecture), pointer, eflags, ...segments, ...x87Registers(), ...x87Control, ...sse(wide ? 16 : 8),
-    ...(wide ? [base('fs_base', FS), base('gs_base', GS)] : []), ...system(wide ? 64 : 32),
+    ...(wide ? BASE_ROWS.map(checked(SEGMENT_BASES, 64)) : []), ...SYSTEM_ROWS.map(checked(SYSTEM, wide ? 64 : 32)), ...LIMIT_ROWS.map(checked(SYSTEM, 32)),
   ];
 }
 

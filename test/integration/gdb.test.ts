@@ -110,6 +110,20 @@ describe('GDB and a Debian kernel on two vCPUs', () => {
     expect(await shell.ask('echo as before')).toBe('as before\n');
   }, TEST_MS);
 
+  it('loads segment registers and reads MSRs, as the guest could', async () => {
+    const said = await runGdb([
+      connect(), 'set $old = $es', 'set $es = 0x2b', 'printf "ES %x\\n", $es', 'set $es = $old', 'set $mxcsr = 0x1fa0', 'printf "MXCSR %x\\n", $mxcsr', 'set $mxcsr = 0x1f80',
+      // The kernel's data is no code.
+      'set $cs = 0x18', 'printf "CS %x\\n", $cs', 'monitor msr c0000082', 'printf "LSTAR %lx\\n", $lstar', 'detach',
+    ]);
+    expect(said).toMatch(/ES 2b\nMXCSR 1fa0\n/);
+    expect(said).toContain('Could not write register "cs"');
+    expect(said).toContain('CS 10');
+    const [, lstar] = /LSTAR (\w+)/.exec(said) ?? [];
+    expect(said).toContain(`MSR 0xc0000082 is 0x${lstar}`);
+    expect(await shell.ask('echo as it was')).toBe('as it was\n');
+  }, TEST_MS);
+
   it('interrupts a guest that runs, and lets it go on when the connection is lost', async () => {
     const said = await runGdb([connect(), 'echo GOING\\n', 'continue', 'info registers rip'], 'GOING');
     expect(said).toContain('SIGINT');

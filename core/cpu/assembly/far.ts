@@ -10,7 +10,7 @@ import {
 } from './frame';
 import { virtual8086 } from './flags';
 import { innerAccess, innerBase, innerLimit, innerPointer, innerSelector, readInnerStack, readLongStack } from './stacks';
-import { FAULTED, faulted, raiseError } from './status';
+import { FAULTED, OK, faulted, raiseError } from './status';
 import { TASK_CALL, TASK_JUMP, switchTask, switchThroughGate } from './task';
 import { CPL, CS, GPR, NEXT_RIP, REAL_SEGMENTS, RIP, SS } from '../layout';
 
@@ -40,9 +40,28 @@ export function farJump(selectorIn: i32, offsetIn: u64, opSize: i32): i32 {
   if ((selector & 0xfffc) == 0) return raiseError(13, 0);
   if (!fetchDescriptor(selector, 13)) return FAULTED;
   if (!(descriptorType() & 0x10)) return throughSystem(selector, TASK_JUMP);
-  if (!checkFetchedCode(selector, DIRECT) || !targetFits(offset) || !markCode()) return FAULTED;
+  return enterDirect(selector, offset) ? transferred() : FAULTED;
+}
+
+/** Into the code segment whose descriptor was fetched, at the privilege that there is. */
+function enterDirect(selector: u32, offset: u64): bool {
+  if (!checkFetchedCode(selector, DIRECT) || !targetFits(offset) || !markCode()) return false;
   enterCode(selector, load<u32>(CPL), offset);
-  return transferred();
+  return true;
+}
+
+/** Loads CS as a far jump to where RIP is would, for a debugger: not through gates and tasks, which lead elsewhere. */
+export function loadCodeSegment(selectorIn: i32): i32 {
+  const selector = u32(selectorIn) & 0xffff;
+  const here = load<u64>(RIP);
+  if (load<u32>(REAL_SEGMENTS)) {
+    enterRealCode(selector, here);
+    return OK;
+  }
+  if ((selector & 0xfffc) == 0) return raiseError(13, 0);
+  if (!fetchDescriptor(selector, 13)) return FAULTED;
+  if (!(descriptorType() & 0x10)) return selectorFault(13, selector);
+  return enterDirect(selector, here) ? OK : FAULTED;
 }
 
 /** CALL far; the return address is NEXT_RIP. */

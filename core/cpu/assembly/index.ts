@@ -5,6 +5,7 @@ export * from './lookup';
 export * from './strings';
 export * from './x87';
 export { pendingException } from './x87-state';
+export { loadControl } from './x87-environment';
 export * from './fxsave';
 export * from './xsave';
 export * from './flags';

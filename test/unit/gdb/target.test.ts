@@ -129,6 +129,66 @@ describe('a machine as GDB sees it', () => {
     expect([get('rip'), get('cr8')]).toEqual([BigInt(CODE + 5), 7n]);
   });
 
+  /** Registers by name, as numbers. */
+  function registers({ ask }: Debugged): { get(name: string): bigint; set(name: string, value: bigint): string | null } {
+    ask('qSupported');
+    const rows = [...(ask('qXfer:features:read:target.xml:0,4000') ?? '').matchAll(/<reg name="(\w+)" bitsize="(\d+)"/g)].map(([, name, bits]) => ({ name, bytes: Number(bits) / 8 }));
+    const at = (name: string): string => rows.findIndex((row) => row.name === name).toString(16);
+    return {
+      get: (name) => Buffer.from((ask(`p${at(name)}`) ?? '').padEnd(16, '0'), 'hex').readBigUInt64LE(),
+      set: (name, value) => ask(`P${at(name)}=${Buffer.from(BigUint64Array.of(value).buffer).toString('hex').slice(0, 2 * (rows.find((row) => row.name === name)?.bytes ?? 8))}`),
+    };
+  }
+
+  it('loads segment registers with their descriptors, and refuses those that the guest could not load', async () => {
+    const target = await held();
+    const { ask, go } = target;
+    const { get, set } = registers(target);
+    const descriptor = (base: number, access: number): string => Buffer.from([0xff, 0xff, base, base >> 8, base >> 16, access, 0xcf, base >>> 24]).toString('hex');
+    const table = 0x7000;
+    // Null, code, data at 2 MiB, a TSS, data that is not present.
+    const rows = ['00'.repeat(8), descriptor(0, 0x9b), descriptor(0x200000, 0x93), descriptor(0, 0x89), descriptor(0, 0x13)];
+    expect(ask(`M${table.toString(16)},${(rows.length * 8).toString(16)}:${rows.join('')}`)).toBe('OK');
+    set('gdt_base', BigInt(table));
+    set('gdt_limit', BigInt(rows.length * 8 - 1));
+    for (const [name, value] of [['cs', 0x08n], ['ds', 0x10n], ['es', 0n], ['ss', 0x10n], ['fs', 0x10n], ['gs', 0x10n]] as const) {
+      expect([name, set(name, value), get(name)]).toEqual([name, 'OK', value]);
+    }
+    expect([get('fs_base'), get('rip')]).toEqual([0x200000n, BigInt(CODE)]);
+    // A task and a null selector for CS, code for SS, what is absent, beyond the table, wider than a selector.
+    for (const [name, value] of [['cs', 0x18n], ['cs', 0n], ['ss', 0x08n], ['ds', 0x20n], ['es', 0x28n], ['gs', 0x10010n]] as const) {
+      const before = get(name);
+      expect([name, set(name, value), get(name)]).toEqual([name, 'E01', before]);
+    }
+    expect([set('fs_base', 0x1234n), get('fs_base'), set('gs_base', 1n << 63n)]).toEqual(['OK', 0x1234n, 'E01']);
+    // The guest goes on, with no fault left behind, and its data is where DS says.
+    go('s');
+    expect(get('rip')).toBe(BigInt(CODE + 5));
+    for (let step = 0; step < 3; step++) go('s');
+    expect(ask('m400000,4')).toBe('01000000');
+  });
+
+  it('writes the control registers of x87 and SSE, without bits that do not exist', async () => {
+    const { get, set } = registers(await held());
+    for (const [name, value] of [['fctrl', 0x27fn], ['ftag', 0xfffcn], ['fstat', 0x3800n], ['fiseg', 0x10n], ['fioff', 0x1234n], ['foseg', 0x18n], ['fooff', 0x5678n], ['fop', 0x7ffn], ['mxcsr', 0x1fc0n]] as const) {
+      expect([name, set(name, value), get(name)]).toEqual([name, 'OK', value]);
+    }
+    for (const [name, value] of [['mxcsr', 0x10000n], ['fctrl', 0x10000n], ['fop', 0x800n]] as const) expect([name, set(name, value)]).toEqual([name, 'E01']);
+    // An exception that is no longer masked is pending.
+    expect([set('fstat', 1n), set('fctrl', 0x37en), get('fstat')]).toEqual(['OK', 'OK', 0x8081n]);
+  });
+
+  it('reads and writes any MSR by number', async () => {
+    const { ask } = await held();
+    const monitor = (text: string): string => Buffer.from(ask(`qRcmd,${Buffer.from(text).toString('hex')}`) ?? '', 'hex').toString().trim();
+    expect(monitor('msr 0xc0000082 0xffff800000001000')).toBe('MSR 0xc0000082 is 0xffff800000001000');
+    expect(monitor('msr c0000082')).toBe('MSR 0xc0000082 is 0xffff800000001000');
+    expect(monitor('msr c0000082 8000000000000000')).toBe('MSR 0xc0000082 does not exist, or cannot hold the value.');
+    expect(monitor('msr 1b')).toBe('MSR 0x1b is 0xfee00900');
+    expect(monitor('msr 12345678')).toBe('There is no MSR 0x12345678.');
+    expect(monitor('msr 1g')).toBe('Usage: monitor msr INDEX [VALUE]');
+  });
+
   it('refuses memory that is a device or is not there', async () => {
     const { ask } = await heldAs386();
     expect([ask('mfee00000,4'), ask('m1000000,4'), ask('Mfee00000,1:00')]).toEqual(['E0e', 'E0e', 'E0e']);

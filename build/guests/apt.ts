@@ -108,14 +108,33 @@ export class Apt {
 
   /** Fetches a package; returns where its file is. @throws GuestError */
   async download(name: string, progress: Progress = () => {}): Promise<string> {
-    const downloads = join(this.folder, 'downloads');
-    mkdirSync(downloads, { recursive: true });
-    const result = await run('apt-get', [...this.options, 'download', name], downloads, progress);
-    const file = readdirSync(downloads).find(entry => entry.startsWith(`${name}_`) && /\.u?deb$/.test(entry));
-    if (result.code === 0 && file !== undefined) return join(downloads, file);
+    const result = await this.fetch([name], progress);
+    const file = this.downloaded(name);
+    if (result.code === 0 && file !== undefined) return file;
     // Lists that promise a package the mirror has replaced are too old: the next run fetches them anew.
     rmSync(join(this.folder, 'updated'), { force: true });
     throw new GuestError(`the package ${name} (${this.architecture}) could not be fetched; run the command again when there is a network\n  ${lastLines(result)}`);
+  }
+
+  /** Fetches packages of which the mirror may lack some: returns where the files of the others are. */
+  async downloadSome(names: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    if (names.length > 0) await this.fetch(names, () => {});
+    return new Map(names.flatMap(name => {
+      const file = this.downloaded(name);
+      return file === undefined ? [] : [[name, file] as const];
+    }));
+  }
+
+  private fetch(names: readonly string[], progress: Progress): Promise<Finished> {
+    const downloads = join(this.folder, 'downloads');
+    mkdirSync(downloads, { recursive: true });
+    return run('apt-get', [...this.options, 'download', ...names], downloads, progress);
+  }
+
+  private downloaded(name: string): string | undefined {
+    const downloads = join(this.folder, 'downloads');
+    const file = readdirSync(downloads).find(entry => entry.startsWith(`${name}_`) && /\.u?deb$/.test(entry));
+    return file === undefined ? undefined : join(downloads, file);
   }
 
   /**

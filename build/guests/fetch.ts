@@ -16,13 +16,21 @@ export function guestFiles(root: string, name: string): { readonly kernel: strin
   return { kernel: join(folder, 'vmlinuz'), initramfs: join(folder, 'initramfs.cpio') };
 }
 
+/** A component of a Debian release, whatever release the machine has. */
+export function aptOf(root: string, suite: string, component: string, architecture: string): Apt {
+  const folder = join(root, guestsFolder, `apt-${suite}-${component.replaceAll('/', '-')}-${architecture}`);
+  mkdirSync(folder, { recursive: true });
+  const sources = join(folder, 'sources.list');
+  writeFileSync(sources, `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian ${suite} ${component}\n`);
+  return new Apt(folder, architecture, sources);
+}
+
 /** @throws GuestError when something cannot be had; what was fetched stays for the next run */
 export async function fetchGuest(root: string, row: GuestRow, bar: ProgressBar): Promise<void> {
   const cache = join(root, guestsFolder);
   const folder = join(cache, row.name);
   mkdirSync(folder, { recursive: true });
-  const apt = new Apt(join(cache, `apt-${row.architecture}`), row.architecture);
-  mkdirSync(join(cache, `apt-${row.architecture}`), { recursive: true });
+  const apt = row.suite === undefined ? new Apt(join(cache, `apt-${row.architecture}`), row.architecture) : aptOf(root, row.suite, 'main', row.architecture);
   const step = async (title: string, work: () => Promise<void>): Promise<void> => {
     bar.begin(`${row.name}: ${title}`);
     await work();

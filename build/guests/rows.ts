@@ -5,6 +5,8 @@ export interface GuestRow {
   readonly name: string;
   readonly title: string;
   readonly architecture: 'amd64' | 'i386';
+  /** The Debian release that it comes from, when it is another than the machine's own. */
+  readonly suite?: string;
   /** Debian packages whose files are taken. A `kernel` is a package that depends on the one that is wanted. */
   readonly packages: readonly string[];
   readonly kernel?: string;
@@ -31,7 +33,7 @@ export const guestRows: readonly GuestRow[] = [
   { ...extra('qemu', 'QEMU with all its libraries, for guests in guests', 'qemu-system-x86'), dependencies: true },
   { ...extra('pciutils', 'lspci with its libraries', 'pciutils'), dependencies: true },
   extra('xen', 'Xen hypervisor', 'xen-hypervisor-4.17-amd64'),
-  extra('installer', 'Debian installer, network boot', 'debian-installer-12-netboot-amd64'),
+  { ...extra('installer', 'Debian installer, network boot', 'debian-installer-13-netboot-amd64'), suite: 'trixie' },
   extra('seabios', 'BIOS firmware', 'seabios'),
   extra('ovmf', 'UEFI firmware', 'ovmf'),
   extra('memtest', 'Memory test', 'memtest86+'),

@@ -140,8 +140,8 @@ async function memtest(_folder: string, report: (line: string) => void): Promise
   expectEqual('errors', errors, '0');
 }
 
-const installerPackage = 'debian-installer-12-netboot-amd64';
-const installerImages = 'usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64';
+const installerPackage = 'debian-installer-13-netboot-amd64';
+const installerImages = 'usr/lib/debian-installer/images/13/amd64/text/debian-installer/amd64';
 const INSTALLER_PATIENCE_MS = 600_000;
 
 /** What guided partitioning leaves: a partition table, and an ext4 file system in the first partition. */
@@ -166,7 +166,7 @@ function emptyDisk(folder: string): string {
 async function installerOnSerial(folder: string, report: (line: string) => void): Promise<void> {
   const images = join(await packageFiles('installer', installerPackage), installerImages);
   const disk = emptyDisk(folder);
-  const mirror = await serveInstallerMirror(report);
+  const mirror = await serveInstallerMirror(join(images, 'linux'), report);
   const shell = new GuestShell([
     'run', '--kernel', join(images, 'linux'), '--initrd', join(images, 'initrd.gz'), '--append', `console=ttyS0,115200n8 ${installerAnswers} ${mirror.answers}`, '--memory', '1G',
     '--disk', disk, '--net', 'user,host-loopback', '--timeout', '3600',
@@ -193,7 +193,7 @@ async function installerOnDisplay(folder: string, report: (line: string) => void
   const images = join(await packageFiles('installer', installerPackage), installerImages);
   const disk = emptyDisk(folder);
   const font = readFont();
-  const mirror = await serveInstallerMirror(report);
+  const mirror = await serveInstallerMirror(join(images, 'linux'), report);
   const { client, end } = await startTestEngine(undefined, machineModuleUrl());
   const vm = 'Installer';
   const boot = { kind: 'image' as const, kernel: join(images, 'linux'), initrd: join(images, 'initrd.gz'), append: `fb=false ${installerAnswers} ${mirror.answers}`, modules: [] };

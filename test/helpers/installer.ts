@@ -28,7 +28,7 @@ const steps: readonly (Step & { readonly always: boolean })[] = [
 ];
 const finished = 'Installing the base system';
 /** What the installer shows when it cannot go on. */
-const failures = ['failed to download', 'Architecture not supported', 'No kernel modules were found', 'Bad archive mirror', 'No partitionable media'];
+const failures = ['failed to download', 'Architecture not supported', 'No kernel modules were found', 'Bad archive mirror', 'No partitionable media', 'Installation step failed'];
 
 /** Questions that are no part of the first screens, answered on the command line of the installer's kernel. */
 export const installerAnswers = [

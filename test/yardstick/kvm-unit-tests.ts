@@ -88,6 +88,14 @@ async function execute(command: string, args: readonly string[], seconds: number
 /** Megabytes where the list says nothing: VT-x's tests count on QEMU's default, since one names memory that must not be there. */
 const MEMORY: Readonly<Record<string, string>> = { 'vmx.flat': '128' };
 
+/** The aliased APIC IDs of this test are those of the third and fourth processor as well, and it wants the answers of two. */
+const PROCESSORS_AT_MOST: Readonly<Record<string, number>> = { xapic: 2 };
+
+/** The test on another number of processors, or on as many as it is written for. */
+export function onProcessors(test: UnitTest, cpus: number): UnitTest {
+  return { ...test, cpus: Math.min(cpus, PROCESSORS_AT_MOST[test.name] ?? cpus) };
+}
+
 /** Where the environment says that there is no test device, apic.flat leaves KVM's hypercalls out, and syscall.flat SYSCALL of 32-bit programs, which is AMD's. */
 const WITHOUT_DEVICE = new Set(['xapic', 'x2apic', 'syscall']);
 

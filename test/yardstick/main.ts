@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { boots } from '../helpers/boots.ts';
 import { runBoots } from './boots.ts';
 import { diskRows, runDisks } from './disks.ts';
-import { outside, readList, runOurs, runQemu } from './kvm-unit-tests.ts';
+import { onProcessors, outside, readList, runOurs, runQemu } from './kvm-unit-tests.ts';
 import type { Outcome } from './kvm-unit-tests.ts';
 import { part, pick, whole } from './only.ts';
 import { SYSTEMS, runSystems } from './systems.ts';
@@ -51,7 +51,7 @@ if (positionals[0] !== 'kvm-unit-tests') process.exit(await runSystems(SYSTEMS.f
 const folder = values.tests ?? process.env.VANDERPOOL_KVM_UNIT_TESTS ?? refuse('Say where the built tests lie: --tests FOLDER, or VANDERPOOL_KVM_UNIT_TESTS.');
 if (!existsSync(join(folder, 'unittests.cfg'))) refuse(`${folder} has no unittests.cfg: name the folder x86 of a built kvm-unit-tests.`);
 
-const list = readList(folder).map(test => (values.cpus === undefined ? test : { ...test, cpus: Number(values.cpus) }));
+const list = readList(folder).map(test => (values.cpus === undefined ? test : onProcessors(test, Number(values.cpus))));
 const chosen = values.only === undefined ? list.filter(({ name }) => !name.startsWith('vmx') && !name.startsWith('ept')) : picked(list, whole);
 const cell = (outcome: Outcome): string => `${outcome.passed} / ${outcome.failed.length} / ${outcome.skipped} | ${outcome.ending} | ${outcome.seconds.toFixed(1)}`;
 /** Where QEMU hangs, it hangs for good. */

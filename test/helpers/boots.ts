@@ -198,7 +198,7 @@ async function installerOnDisplay(folder: string, report: (line: string) => void
   const vm = 'Installer';
   const boot = { kind: 'image' as const, kernel: join(images, 'linux'), initrd: join(images, 'initrd.gz'), append: `fb=false ${installerAnswers} ${mirror.answers}`, modules: [] };
   try {
-    await client.call('vm.create', { config: { name: vm, boot, memoryBytes: 1 << 30, display: 'vga', disks: [{ ...diskDefaults, path: disk }], networks: [{ ...networkDefaults, hostLoopback: true }] } });
+    await client.call('vm.create', { config: { name: vm, boot, memoryBytes: 1 << 30, display: 'vga', disks: [{ ...diskDefaults, path: disk, bus: 'ahci' }], networks: [{ ...networkDefaults, hostLoopback: true }] } });
     await client.call('vm.start', { vm });
     await partitionDisk({
       text: async () => screenText((await client.call('display.capture', { vm })).png, font),
@@ -225,6 +225,6 @@ export const boots: readonly Boot[] = [
   { name: 'netboot-uefi', title: 'OVMF, iPXE in the option ROM of an e1000e, Debian over TFTP', slow: true, run: (folder) => netBoot(folder, 'uefi', 'e1000e') },
   { name: 'suspend-uefi', title: 'OVMF, GRUB from an ISO image, Debian suspended to RAM and woken', slow: true, run: suspendUnderUefi },
   { name: 'memtest', title: 'memtest86+, a full pass over 256 MB', slow: true, run: memtest },
-  { name: 'installer-serial', title: 'Debian\'s installer on COM1, to a partitioned disk', slow: true, run: installerOnSerial },
-  { name: 'installer-display', title: 'Debian\'s installer on the display, to a partitioned disk', slow: true, run: installerOnDisplay },
+  { name: 'installer-serial', title: 'Debian\'s installer on COM1, to a partitioned virtio disk', slow: true, run: installerOnSerial },
+  { name: 'installer-display', title: 'Debian\'s installer on the display, to a partitioned AHCI disk', slow: true, run: installerOnDisplay },
 ];

@@ -47,7 +47,7 @@ export function loadImage(images: BootImages, plan: BootPlan): LoadedImage {
   if (isElf(kernel)) {
     throw new BootError('the ELF image has neither a multiboot header in its first 8 KB nor a PVH entry point; a bzImage or one of those is needed');
   }
-  throw new BootError('the kernel image is not recognised: it is no Linux bzImage, no multiboot image and no ELF file with a PVH entry point; choose one of those');
+  throw new BootError('the kernel image is not recognised: it is no Linux bzImage, no multiboot image and no ELF file with a PVH entry point');
 }
 
 /** What an image that boots is. */

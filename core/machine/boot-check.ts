@@ -45,5 +45,5 @@ export function imageError(error: Error): ContractError {
 /** The machine knows bytes and no paths: its refusal gets the path of the kernel in front. */
 export function nameImage(error: ContractError, boot: BootConfig): ContractError {
   if (error.code !== 'bad-image' || boot.kind !== 'image' || error.message.includes(boot.kernel)) return error;
-  return new ContractError(error.code, `${boot.kernel}: ${error.message}`, error.hint, error.field);
+  return new ContractError(error.code, `"${boot.kernel}": ${error.message}`, error.hint, error.field);
 }

@@ -20,6 +20,9 @@ import { DiskFields } from './hardware-fields.tsx';
 import { NetworkFields } from './network-fields.tsx';
 import { useRecognised } from './use-recognised.ts';
 
+const whileItRuns = { title: 'The machine runs.', hint: 'Name, notes, start, snapshots and network cables can change now; stop it to change its hardware.' };
+const whileSuspended = { title: 'The machine is suspended.', hint: 'Name, notes, start and snapshots can change now; its hardware, when it has gone on and was stopped.' };
+
 /** Edits a VM's configuration. While it runs only name and notes can change, and the page says so. */
 export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
   const [draft, setDraft] = useState<Draft>(() => draftOf(vm.config));
@@ -33,7 +36,8 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
   const read = readDraft(draft);
   const changes = read.config ? changesBetween(vm.config, read.config) : null;
   const dirty = changes === null || Object.keys(changes).length > 0;
-  const locked = isAlive(vm);
+  const runs = isAlive(vm);
+  const locked = runs || vm.state === 'suspended';
   const problems: Problems = { ...recognised.problems, ...refused, ...(dirty ? read.problems : {}) };
   const change = (part: Partial<Draft>): void => {
     setDraft((old) => ({ ...old, ...part }));
@@ -67,7 +71,7 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
     <form className="tab-panel" aria-label="Configuration" noValidate onSubmit={(event) => { event.preventDefault(); void save(); }}>
       <div className="page">
         <div className="page-inner" style={{ gap: 0 }}>
-          {locked && <div style={{ marginBottom: 16 }}><Callout kind="info" title="The machine runs." hint="Name, notes, start, snapshots and network cables can change now; stop it to change its hardware." /></div>}
+          {locked && <div style={{ marginBottom: 16 }}><Callout kind="info" {...(runs ? whileItRuns : whileSuspended)} /></div>}
           {error && <div style={{ marginBottom: 16 }}><Callout kind="error" title={error.message} hint={error.hint} /></div>}
           <Section title="General" about="How you find the machine again.">
             <NameField {...fields} />
@@ -119,7 +123,7 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
             <DiskFields {...fields} />
           </Section>
           <Section title="Network" about="Interfaces, and ports of this host that lead into the guest.">
-            <NetworkFields {...fields} {...(locked ? { onLink: link } : {})} />
+            <NetworkFields {...fields} {...(runs ? { onLink: link } : {})} />
           </Section>
           <Section title="Shared folders" about="Folders of this host that the guest mounts by 9P, and nothing outside them.">
             <ShareFields {...fields} />

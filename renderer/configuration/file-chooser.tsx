@@ -1,4 +1,4 @@
-import { ArrowUp, File, Folder, House } from 'lucide-react';
+import { ArrowUp, Eye, EyeOff, File, Folder, House } from 'lucide-react';
 import { useEffect, useRef, useState } from 'react';
 import type { KeyboardEvent, ReactNode } from 'react';
 import { asContractError } from '../../core/contract/index.ts';
@@ -31,6 +31,7 @@ export function FileChooser({ title, start, onChoose, onClose }: FileChooserProp
   const [listing, setListing] = useState<Listing | null>(null);
   const [typed, setTyped] = useState('');
   const [active, setActive] = useState(0);
+  const [hidden, setHidden] = useState(false);
   const [error, setError] = useState<ContractError | null>(null);
   const list = useRef<HTMLDivElement>(null);
 
@@ -44,13 +45,23 @@ export function FileChooser({ title, start, onChoose, onClose }: FileChooserProp
     show(folderOf(start)).catch(() => show(null)).catch((thrown: unknown) => setError(asContractError(thrown)));
   }, []);
   const go = (path: string | null): void => void show(path).catch((thrown: unknown) => setError(asContractError(thrown)));
+  /** What was typed is a folder to show, or a file to choose. */
+  const enter = async (): Promise<void> => {
+    try {
+      await show(typed);
+    } catch (thrown) {
+      const beside = await engine.call('host.folder', { path: folderOf(typed) }).catch(() => null);
+      if (beside?.entries.some(({ path, kind }) => path === typed && kind === 'file')) onChoose(typed);
+      else setError(asContractError(thrown));
+    }
+  };
   const pick = (entry: FolderEntry | undefined): void => {
     if (!entry) return;
     if (entry.kind === 'file') return onChoose(entry.path);
     go(entry.path);
     list.current?.focus();
   };
-  const entries = listing?.entries ?? [];
+  const entries = listing?.entries.filter(({ name }) => hidden || !name.startsWith('.')) ?? [];
   const key = (event: KeyboardEvent): void => {
     const moves: Readonly<Record<string, number>> = { ArrowDown: active + 1, ArrowUp: active - 1, Home: 0, End: entries.length - 1 };
     const to = moves[event.key];
@@ -65,14 +76,15 @@ export function FileChooser({ title, start, onChoose, onClose }: FileChooserProp
   };
   const chosen = entries[active];
   return (
-    <Dialog title={title} description="Files of the machine that runs the engine." wide bodyClass="chooser" onClose={onClose} onSubmit={() => go(typed)}
+    <Dialog title={title} description="Files of the machine that runs the engine." wide bodyClass="chooser" onClose={onClose} onSubmit={() => void enter()}
       footer={<>
-        <Button size="large" onClick={onClose}>Cancel</Button>
+        <Button look="plain" size="large" onClick={onClose}>Cancel</Button>
         <Button look="primary" size="large" disabled={!chosen} onClick={() => pick(chosen)}>{chosen?.kind === 'folder' ? 'Open folder' : 'Choose'}</Button>
       </>}>
       <div className="chooser-bar">
         <IconButton icon={ArrowUp} label="Parent folder" disabled={!listing || listing.parent === null} onClick={() => go(listing?.parent ?? null)} />
         <IconButton icon={House} label="Home folder" onClick={() => go(null)} />
+        <IconButton icon={hidden ? Eye : EyeOff} label="Hidden files" aria-pressed={hidden} onClick={() => { setHidden(!hidden); setActive(0); }} />
         <TextInput aria-label="Folder" className="mono" value={typed} onText={setTyped} />
       </div>
       {error && <div style={{ padding: '0 16px 10px' }}><Callout kind="error" title={error.message} hint={error.hint} /></div>}
@@ -86,7 +98,7 @@ export function FileChooser({ title, start, onChoose, onClose }: FileChooserProp
             {entry.kind === 'file' && <span className="size numeric">{formatBytes(entry.size)}</span>}
           </div>
         ))}
-        {listing && entries.length === 0 && <div className="palette-empty">This folder is empty</div>}
+        {listing && entries.length === 0 && <div className="palette-empty">{listing.entries.length === 0 ? 'This folder is empty' : 'Everything in this folder is hidden'}</div>}
       </div>
     </Dialog>
   );

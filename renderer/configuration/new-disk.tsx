@@ -69,8 +69,8 @@ function NewDiskDialog({ suggested, onClose, onMade }: NewDiskDialogProps): Reac
   return (
     <Dialog title="New disk" description="An empty image; it takes room on this host as the guest writes to it." onClose={onClose} onSubmit={() => void make()}
       footer={<>
-        <Button look="plain" onClick={onClose}>Cancel</Button>
-        <Button look="primary" type="submit" busy={busy} disabled={bytes === null || path.trim() === ''}>Create the disk</Button>
+        <Button look="plain" size="large" onClick={onClose}>Cancel</Button>
+        <Button look="primary" size="large" type="submit" busy={busy} disabled={bytes === null || path.trim() === ''}>Create the disk</Button>
       </>}>
       {error && error.field !== 'path' && error.field !== 'bytes' && error.field !== 'size' && <Callout kind="error" title={error.message} hint={error.hint} />}
       <Field label="File" hint="qcow2, or raw when its name ends in .img or .raw." problem={problemAt('path')}>

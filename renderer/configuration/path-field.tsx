@@ -18,6 +18,11 @@ interface PathFieldProps {
   readonly disabled?: boolean;
 }
 
+/** A label in the middle of a sentence: abbreviations stay as they are. */
+function withinSentence(label: string): string {
+  return /^[A-Z][a-z]/.test(label) ? label.charAt(0).toLowerCase() + label.slice(1) : label;
+}
+
 /** A file of the engine's host: typed, or chosen in the system's dialog or in our own. */
 export function PathField({ label, value, onPath, optional = false, hint, placeholder, problem, disabled = false }: PathFieldProps): ReactNode {
   const [choosing, setChoosing] = useState(false);
@@ -31,10 +36,10 @@ export function PathField({ label, value, onPath, optional = false, hint, placeh
         <>
           <div className="input-row">
             <TextInput {...ties} className="mono" value={value} onText={onPath} placeholder={placeholder} disabled={disabled} />
-            <Button icon={FolderOpen} size="large" aria-label={`Browse for ${label.toLowerCase()}`} onClick={browse} disabled={disabled}>Browse…</Button>
+            <Button icon={FolderOpen} size="large" aria-label={`Browse for ${withinSentence(label)}`} onClick={browse} disabled={disabled}>Browse…</Button>
           </div>
           {choosing && (
-            <FileChooser title={`Choose ${label.toLowerCase()}`} start={value} onClose={() => setChoosing(false)}
+            <FileChooser title={`Choose ${withinSentence(label)}`} start={value} onClose={() => setChoosing(false)}
               onChoose={(path) => { setChoosing(false); onPath(path); }} />
           )}
         </>

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'react';
 import { asContractError } from '../../core/contract/index.ts';
 import { engine } from '../engine/engine.ts';
-import { fieldProblem, readDraft } from './draft.ts';
+import { fieldProblem, newDraft, readDraft } from './draft.ts';
 import type { Draft, Problems } from './draft.ts';
 
 const SETTLE_MS = 350;
@@ -24,7 +24,9 @@ export function useRecognised(draft: Draft): Recognised {
     if (boot.kind !== 'image' || boot.kernel.trim() === '') return;
     let current = true;
     const timer = setTimeout(() => {
-      const { config } = readDraft({ ...draft, name: draft.name || 'x' });
+      // What is wrong elsewhere in the form is said there.
+      const files = { ...newDraft('x'), boot };
+      const config = readDraft({ ...files, memory }).config ?? readDraft(files).config;
       if (!config) return;
       engine.call('boot.check', { boot: config.boot, memoryBytes: config.memoryBytes }).then(
         ({ description }) => { if (current) setRecognised({ description, problems: {} }); },

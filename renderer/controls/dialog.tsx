@@ -17,8 +17,13 @@ interface DialogProps {
   readonly children?: ReactNode;
 }
 
-/** What gets the focus first: the first thing to fill in or to choose, else the button that confirms; never the one that closes. */
-const firstFocus = ['[data-first-focus]', ':is(.dialog-body, .chooser) :is(input, textarea, button, [tabindex="0"]):not(:disabled)', '.dialog-foot button:last-child'];
+/**
+ * What gets the focus first: the first thing to fill in or to choose, else the button that confirms, or that cancels where something would be lost for
+ * good; never the one that closes.
+ */
+const firstFocus = [
+  '[data-first-focus]', ':is(.dialog-body, .chooser) :is(input, textarea, button, [tabindex="0"]):not(:disabled)', '.dialog-foot:has(.danger) button:first-child', '.dialog-foot button:last-child',
+];
 
 function focusFirst(event: Event): void {
   const dialog = event.currentTarget;

@@ -1,5 +1,6 @@
 import { Tooltip } from 'radix-ui';
 import type { ReactNode } from 'react';
+import { isFocusReturned } from './focus.ts';
 import { keyCaps } from './keys.ts';
 
 /** The caps of a shortcut; screen readers hear it from `aria-keyshortcuts` instead. */
@@ -22,7 +23,7 @@ interface TipProps {
 export function Tip({ text, shortcut, side = 'bottom', children }: TipProps): ReactNode {
   return (
     <Tooltip.Root>
-      <Tooltip.Trigger asChild>{children}</Tooltip.Trigger>
+      <Tooltip.Trigger asChild onFocus={(event) => { if (isFocusReturned()) event.preventDefault(); }}>{children}</Tooltip.Trigger>
       <Tooltip.Portal>
         <Tooltip.Content className="tooltip" side={side} sideOffset={6} collisionPadding={8}>
           {text}

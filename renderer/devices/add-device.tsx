@@ -34,7 +34,7 @@ export function AddDevice({ close }: { readonly close: () => void }): ReactNode 
   };
   return (
     <Dialog title="Add device" description="Serial ports with hardware behind them are listed by themselves." onClose={close} onSubmit={submit}
-      footer={<><Button onClick={close}>Cancel</Button><Button look="primary" type="submit" busy={busy} disabled={path.trim() === ''}>Add</Button></>}>
+      footer={<><Button look="plain" size="large" onClick={close}>Cancel</Button><Button look="primary" size="large" type="submit" busy={busy} disabled={path.trim() === ''}>Add</Button></>}>
       <Segments label="Kind" value={kind} onPick={setKind} segments={[{ value: 'serial', label: 'Serial port', icon: Cable }, { value: 'disk', label: 'Disk', icon: HardDrive }, { value: 'nic', label: 'Network', icon: Network }]} />
       <Field label="File" hint={hints[kind]} problem={problem}>
         {(ties) => <input className="input mono" {...ties} value={path} onChange={(event) => setPath(event.target.value)} placeholder={places[kind]} spellCheck={false} />}

@@ -105,10 +105,12 @@ function DeviceCard({ title, devices, empty, action, accepts, drop, ...row }: Ca
     <section className={`card device-card ${accepts ? 'accepts' : ''}`} aria-label={title} onDragOver={over} onDrop={drop}>
       <header className="card-head"><h2>{title}</h2>{action}</header>
       {devices.length === 0 ? <p className="device-empty">{empty}</p> : (
-        <table className="table device-table">
-          <thead><tr><th>Device</th><th>Group</th><th>Requester</th><th>State</th><th aria-label="Actions" /></tr></thead>
-          <tbody>{devices.map((device) => <DeviceRow key={device.id} device={device} {...row} />)}</tbody>
-        </table>
+        <div className="wide-table">
+          <table className="table device-table">
+            <thead><tr><th>Device</th><th>Group</th><th>Requester</th><th>State</th><th aria-label="Actions" /></tr></thead>
+            <tbody>{devices.map((device) => <DeviceRow key={device.id} device={device} {...row} />)}</tbody>
+          </table>
+        </div>
       )}
     </section>
   );

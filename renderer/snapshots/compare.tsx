@@ -40,10 +40,10 @@ export function Comparison({ vm, snapshot, snapshots, close }: ComparisonProps):
     return () => void (current = false);
   }, [vm.id, snapshot.id, other, symbols]);
   return (
-    <Dialog wide title={`Changes since ${snapshot.name}`} onClose={close} footer={<Button look="primary" size="large" onClick={close}>Close</Button>}>
+    <Dialog wide title={`Changes since “${snapshot.name}”`} onClose={close} footer={<Button look="primary" size="large" onClick={close}>Close</Button>}>
       <div className="compare-with">
         <label htmlFor={label}>Compared with</label>
-        <select id={label} className="input" value={other} onChange={(event) => setOther(event.target.value)}>
+        <select id={label} className="input" data-first-focus value={other} onChange={(event) => setOther(event.target.value)}>
           <option value={NOW}>Now</option>
           {snapshots.filter(({ id }) => id !== snapshot.id).map(({ id, name }) => <option key={id} value={id}>{name}</option>)}
         </select>

@@ -37,28 +37,28 @@ export function SnapshotDialogs({ vm, dialog: { kind, snapshot }, snapshots, clo
     case 'compare': return <Comparison vm={vm} snapshot={snapshot} snapshots={snapshots} close={close} />;
     case 'remove':
       return (
-        <TextDialog title={`Delete the snapshot ${snapshot.name}?`} confirm="Delete" danger close={close}
+        <TextDialog title={`Delete the snapshot “${snapshot.name}”?`} confirm="Delete" danger close={close}
           description={`Snapshots that went on from it stay and go on from its parent. ${snapshot.exclusiveBytes === 0 ? '' : `Frees ${formatBytes(snapshot.exclusiveBytes)}.`}`}
           act={() => engine.call('snapshot.remove', ties)} />
       );
     case 'clone':
       return (
-        <TextDialog title={`Clone ${snapshot.name}`} confirm="Clone" close={close} description="Makes a new machine that goes on from this snapshot. They share what is the same."
+        <TextDialog title={`Clone “${snapshot.name}”`} confirm="Clone" close={close} description="Makes a new machine that goes on from this snapshot. They share what is the same."
           option="Full: it needs no disk image of this machine"
           text={{ label: 'Name of the new machine', initial: `${vm.config.name} ${snapshot.name}`.slice(0, 64), check: (text) => vmName.safeParse(text).error?.issues[0]?.message }}
           act={async ({ text, option }) => select((await engine.call('snapshot.clone', { ...ties, name: text, full: option })).id)} />
       );
     case 'edit':
       return (
-        <TextDialog title={`Change ${snapshot.name}`} confirm="Save" close={close}
+        <TextDialog title={`Change “${snapshot.name}”`} confirm="Save" close={close}
           text={{ label: 'Name', initial: snapshot.name, check: checkName }} notes={snapshot.notes}
           act={({ text, notes }) => engine.call('snapshot.edit', { ...ties, name: text, notes })} />
       );
     case 'export':
       return (
-        <TextDialog title={`Export ${snapshot.name}`} confirm="Export" close={close} description="Writes one file with everything of the snapshot, for another library."
+        <TextDialog title={`Export “${snapshot.name}”`} confirm="Export" close={close} description="Writes one file with everything of the snapshot, for another library."
           path={{ label: 'File', initial: `${snapshot.name.replaceAll(/[^\w.-]+/g, '-')}.vpsnap` }}
-          act={async ({ path }) => notify('info', `Exported ${snapshot.name}`, formatBytes((await engine.call('snapshot.export', { ...ties, path })).bytes))} />
+          act={async ({ path }) => notify('info', `Exported “${snapshot.name}”`, formatBytes((await engine.call('snapshot.export', { ...ties, path })).bytes))} />
       );
   }
 }
@@ -68,7 +68,7 @@ export function TakeSnapshotDialog({ vm }: { readonly vm: Vm }): ReactNode {
   const { snapshots } = useSnapshots(vm.id);
   if (!snapshots) return null;
   return (
-    <TextDialog title={`Take a snapshot of ${vm.config.name}`} confirm="Take snapshot" close={() => openDialog(null)}
+    <TextDialog title={`Take a snapshot of “${vm.config.name}”`} confirm="Take snapshot" close={() => openDialog(null)}
       description={isAlive(vm) ? 'With its memory. The guest goes on while it is written.' : 'The machine is off: its configuration and its disks.'}
       text={{ label: 'Name', initial: freeName(snapshots), check: checkName }} notes=""
       act={({ text, notes }) => engine.call('snapshot.take', { vm: vm.id, name: text, notes })} />
@@ -165,7 +165,7 @@ function RestoreDialog({ vm, snapshot, close }: { readonly vm: Vm; readonly snap
   };
   const loses = isAlive(vm) || vm.state === 'suspended' ? 'What the machine does now is lost, unless you take a snapshot of it first.' : 'The machine takes its configuration back, too.';
   return (
-    <Dialog alert title={`Restore ${snapshot.name}?`} description={loses} onClose={close}
+    <Dialog alert title={`Restore “${snapshot.name}”?`} description={loses} onClose={close}
       footer={<>
         <Button look="plain" size="large" onClick={close}>Cancel</Button>
         {snapshot.power === 'running' && <Button size="large" disabled={busy} onClick={() => void restore(true)}>Restore paused</Button>}

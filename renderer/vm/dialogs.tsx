@@ -22,36 +22,38 @@ interface Question {
 
 export const questions: Readonly<Record<'start-without' | 'stop' | 'force-stop' | 'reset' | 'remove', Question>> = {
   'start-without': {
-    title: (name) => `Start ${name} without some of its devices?`,
+    title: (name) => `Start “${name}” without some of its devices?`,
     text: 'They stay assigned, and are there again when it starts with them.',
     confirm: 'Start without', danger: false, act: (vm) => startVm(vm, true),
   },
   stop: {
-    title: (name) => `Stop ${name}?`,
+    title: (name) => `Stop “${name}”?`,
     text: 'Presses the power button: a guest that listens to it shuts down by itself. One that does not, such as a kernel without ACPI, can be stopped by force.',
     confirm: 'Press the power button', danger: false, act: stopVm,
   },
   'force-stop': {
-    title: (name) => `Force ${name} to stop?`,
+    title: (name) => `Force “${name}” to stop?`,
     text: 'Pulls the plug at once. What the guest has not written to its disks is lost.',
     confirm: 'Force stop', danger: true, act: forceStopVm,
   },
   reset: {
-    title: (name) => `Reset ${name}?`,
+    title: (name) => `Reset “${name}”?`,
     text: 'Presses the reset button: the guest starts over at once. What it has not written to its disks is lost.',
     confirm: 'Reset', danger: true, act: resetVm,
   },
   remove: {
-    title: (name) => `Delete ${name}?`,
-    text: 'Its configuration, its console history and its folder in the library go for good. Kernels and other files outside the library stay.',
+    title: (name) => `Delete “${name}”?`,
+    text: 'Its configuration, its snapshots, its console history and its folder in the library go for good. Disk images, kernels and other files outside the library stay.',
     confirm: 'Delete', danger: true, act: removeVm,
   },
 };
 
+const givenUp = 'It is suspended: its saved memory is given up, and what the guest has not written to its disks is lost.';
+
 export function AskDialog({ kind, vm }: { readonly kind: keyof typeof questions; readonly vm: Vm }): ReactNode {
   const question = questions[kind];
   const problem = useLibrary((state) => state.errors[vm.id]?.message);
-  const text = kind === 'start-without' && problem !== undefined ? `${problem} ${question.text}` : question.text;
+  const text = kind === 'start-without' && problem !== undefined ? `${problem} ${question.text}` : kind === 'force-stop' && vm.state === 'suspended' ? givenUp : question.text;
   const close = (): void => openDialog(null);
   const act = (run: (vm: Vm) => Promise<unknown>): void => {
     close();
@@ -84,7 +86,7 @@ export function RenameDialog({ vm }: { readonly vm: Vm }): ReactNode {
     }
   };
   return (
-    <Dialog title={`Rename ${vm.config.name}`} onClose={close} onSubmit={() => void save()}
+    <Dialog title={`Rename “${vm.config.name}”`} onClose={close} onSubmit={() => void save()}
       footer={<>
         <Button look="plain" size="large" onClick={close}>Cancel</Button>
         <Button look="primary" size="large" type="submit">Rename</Button>

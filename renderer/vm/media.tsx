@@ -138,7 +138,7 @@ function BalloonField({ vm }: { readonly vm: Vm }): ReactNode {
     }
   };
   const size = (bytes: number): string => (bytes === 0 ? 'nothing' : formatMemory(bytes));
-  const hint = state ? `Asked for ${size(state.targetBytes)}; the guest does without ${size(state.inflatedBytes)}.` : 'Asking the guest.';
+  const hint = state ? (state.targetBytes + state.inflatedBytes === 0 ? 'The guest has all of its memory.' : `Asked for ${size(state.targetBytes)}; the guest does without ${size(state.inflatedBytes)}.`) : 'Asking the guest.';
   return (
     <Field label="Memory that the guest does without" hint={hint} problem={problem ? { message: problem.message, hint: problem.hint } : undefined}>
       {(ties) => (

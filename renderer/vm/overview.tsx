@@ -21,10 +21,12 @@ const SAMPLES = 60;
 /** The machine at a glance: what it does now, what it is made of, and why it leaves its guest. */
 export function Overview({ vm }: { readonly vm: Vm }): ReactNode {
   const samples = useLibrary((state) => state.metrics[vm.id]) ?? noSamples;
+  // Said above all tabs already.
+  const said = useLibrary((state) => state.errors[vm.id] !== undefined) && vm.exit?.reason === 'failed-to-start';
   return (
     <div className="page">
       <div className="page-inner">
-        {!isAlive(vm) && <LastEnd vm={vm} />}
+        {!isAlive(vm) && !said && <LastEnd vm={vm} />}
         {isAlive(vm) && <Meters samples={samples} />}
         <section className="card" aria-labelledby="hardware-title">
           <header className="card-head">
@@ -46,6 +48,7 @@ function LastEnd({ vm }: { readonly vm: Vm }): ReactNode {
   const voice = voiceOf(vm.config);
   const opens = voice === null ? 'look at its activity' : voice === 'display' ? 'its display opens' : 'its first console opens';
   const start = <Button look="primary" onClick={() => void startVm(vm)}>{vm.state === 'suspended' ? 'Resume' : 'Start'}</Button>;
+  if (vm.state === 'suspended') return <Callout kind="info" title="Suspended." hint="Its memory and its devices are kept; it goes on where it was." actions={start} />;
   if (!exit) return <Callout kind="info" title="This machine has not run yet." hint={`Start it and ${opens}.`} actions={start} />;
   return (
     <Callout kind={endedBadly(vm) ? 'warning' : 'info'} title={`${stateLine(vm)}.`} hint={formatTime(exit.at)} actions={start}>

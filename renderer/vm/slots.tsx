@@ -112,7 +112,7 @@ function PlugDisk(props: PlugProps): ReactNode {
   return (
     <Dialog title="Plug in a disk" description="The guest sees a new card in a slot, as if somebody had put it in." onClose={props.onClose}
       onSubmit={() => plug({ kind: 'disk', disk: { ...diskDefaults, path: path.trim(), bus } })}
-      footer={<><Button onClick={props.onClose}>Cancel</Button><Button look="primary" type="submit" busy={busy} disabled={path.trim() === ''}>Plug in</Button></>}>
+      footer={<><Button look="plain" size="large" onClick={props.onClose}>Cancel</Button><Button look="primary" size="large" type="submit" busy={busy} disabled={path.trim() === ''}>Plug in</Button></>}>
       <PathField label="Image" value={path} placeholder="/home/me/data.qcow2" onPath={setPath} problem={atPath && error ? { message: error.message, hint: error.hint } : undefined} />
       <Field label="Bus">{(ties) => <Select ties={ties} value={bus} options={cardBuses} onPick={(value) => setBus(value as DiskConfig['bus'])} />}</Field>
       {error && !atPath && <Callout kind="error" title={error.message} hint={error.hint} />}
@@ -129,7 +129,7 @@ function PlugNetwork(props: PlugProps): ReactNode {
   return (
     <Dialog title="Plug in a network interface" description="The guest sees a new card in a slot, as if somebody had put it in." onClose={props.onClose}
       onSubmit={() => plug({ kind: 'network', network: { ...networkDefaults, model, attach, switchName: attach === 'switch' ? switchName.trim() : '' } })}
-      footer={<><Button onClick={props.onClose}>Cancel</Button><Button look="primary" type="submit" busy={busy} disabled={nameless}>Plug in</Button></>}>
+      footer={<><Button look="plain" size="large" onClick={props.onClose}>Cancel</Button><Button look="primary" size="large" type="submit" busy={busy} disabled={nameless}>Plug in</Button></>}>
       <Field label="Model">{(ties) => <Select ties={ties} value={model} options={models} onPick={(value) => setModel(value as NetworkConfig['model'])} />}</Field>
       <Field label="Network">{(ties) => <Select ties={ties} value={attach} options={attachments} onPick={(value) => setAttach(value as NetworkConfig['attach'])} />}</Field>
       {attach === 'switch' && <Field label="Switch" hint="Machines on the switch of the same name reach each other.">{(ties) => <TextInput {...ties} value={switchName} placeholder="lab" onText={setSwitchName} />}</Field>}

@@ -117,7 +117,7 @@ describe('a device of the host', () => {
     rmSync(image);
     await open('Other');
     await page.getByRole('button', { name: 'Start', exact: true }).click();
-    const dialog = page.getByRole('alertdialog', { name: 'Start Other without some of its devices?' });
+    const dialog = page.getByRole('alertdialog', { name: 'Start “Other” without some of its devices?' });
     await dialog.getByText(/image\.raw.*is not there/).waitFor();
     if (process.env['VANDERPOOL_SCREENSHOTS'] !== undefined) await page.screenshot({ path: `${process.env['VANDERPOOL_SCREENSHOTS']}/devices-missing.png` });
     await dialog.getByRole('button', { name: 'Start without' }).click();

@@ -76,7 +76,7 @@ describe('the interface against the engine', () => {
 
   it('asks before it stops, and the power button ends the guest', async () => {
     await page.getByRole('button', { name: 'Stop', exact: true }).click();
-    await page.getByRole('alertdialog', { name: 'Stop Debian?' }).waitFor();
+    await page.getByRole('alertdialog', { name: 'Stop “Debian”?' }).waitFor();
     await page.keyboard.press('Escape');
     await status('Running');
     await page.getByRole('button', { name: 'Stop', exact: true }).click();
@@ -144,6 +144,16 @@ describe('the interface against the engine', () => {
     await page.getByRole('button', { name: 'Browse for kernel' }).click();
     await page.getByRole('option', { name: /vmlinuz/ }).dblclick();
     expect(await page.getByLabel('Kernel', { exact: true }).inputValue()).toBe(join(library, 'vmlinuz'));
+    writeFileSync(join(library, '.hidden'), '');
+    await page.getByRole('button', { name: 'Browse for kernel' }).click();
+    await page.getByRole('option', { name: /vmlinuz/ }).waitFor();
+    expect(await page.getByRole('option', { name: '.hidden' }).count()).toBe(0);
+    await page.getByRole('button', { name: 'Hidden files' }).click();
+    await page.getByRole('option', { name: '.hidden' }).waitFor();
+    // A file's name, typed or pasted, is as good as a choice in the list.
+    await page.getByLabel('Folder', { exact: true }).fill(join(library, '.hidden'));
+    await page.keyboard.press('Enter');
+    await expect.poll(() => page.getByLabel('Kernel', { exact: true }).inputValue()).toBe(join(library, '.hidden'));
     await page.getByRole('button', { name: 'Cancel' }).click();
   });
 
@@ -158,7 +168,12 @@ describe('the interface against the engine', () => {
   it('deletes a VM only after a question', async () => {
     await page.getByRole('option', { name: /^Debian/ }).click();
     await page.getByRole('option', { name: /^Debian/ }).press('Delete');
-    await page.getByRole('alertdialog', { name: 'Delete Debian?' }).getByRole('button', { name: 'Delete' }).click();
+    const question = page.getByRole('alertdialog', { name: 'Delete “Debian”?' });
+    // Enter, pressed once more by mistake, deletes nothing.
+    await page.keyboard.press('Enter');
+    await question.waitFor({ state: 'detached' });
+    await page.getByRole('option', { name: /^Debian/ }).press('Delete');
+    await question.getByRole('button', { name: 'Delete' }).click();
     await page.getByRole('option', { name: /^Debian/ }).waitFor({ state: 'detached' });
     await page.getByRole('option', { name: /^Monitor/ }).waitFor();
   });

@@ -3,6 +3,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { namelessControls, openBrowser, openPage, screenText, waitForText } from '../helpers/browser.ts';
 import { root } from '../helpers/command-line.ts';
+import { diskDefaults } from '../../core/contract/index.ts';
 import { NO_KERNEL, startScriptedEngine } from './scripted-engine.ts';
 import type { ScriptedEngine } from './scripted-engine.ts';
 
@@ -22,7 +23,7 @@ beforeAll(async () => {
     { config: { name: 'Broken' }, state: 'crashed', exit: { reason: 'triple-fault', detail: 'RIP=ffffffff81000110', at: 1_760_000_000_000 } },
     { config: { name: 'Idle' }, state: 'stopped' },
     { config: { name: 'Wide' }, state: 'running', screen: 'W'.repeat(2000) },
-    { config: { name: 'Firmware', firmware: 'bios', display: 'vga', cpus: 4 }, state: 'stopped' },
+    { config: { name: 'Firmware', firmware: 'bios', display: 'vga', cpus: 4, disks: ['/vms/root.qcow2', '/vms/data.img'].map((path) => ({ ...diskDefaults, path })) }, state: 'stopped' },
     { config: { name: 'Unbootable', boot: { kind: 'image', kernel: NO_KERNEL, initrd: null, append: '', modules: [] } }, state: 'stopped' },
   ]);
   browser = await openBrowser();
@@ -98,6 +99,18 @@ describe('the keyboard', () => {
     await page.getByRole('heading', { name: 'Unbootable', level: 1 }).waitFor();
     await page.keyboard.press('Home');
     await page.getByRole('heading', { name: 'Debian 12', level: 1 }).waitFor();
+  });
+
+  it('leaves no tooltip over the window when a dialog closes', async () => {
+    await page.keyboard.press('Escape');
+    await page.mouse.move(700, 500);
+    await page.getByRole('button', { name: 'New virtual machine' }).first().focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog', { name: 'New virtual machine' }).waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await page.waitForTimeout(700);
+    expect(await page.getByRole('tooltip').count()).toBe(0);
   });
 
   it('reaches every command by its name', async () => {
@@ -225,6 +238,27 @@ describe('starting a machine', () => {
     await vm('Firmware').click();
     await page.getByRole('tab', { name: 'Configuration' }).click();
     await expect.poll(() => page.getByLabel('Arrangement').textContent()).toBe('A core for each');
+  });
+});
+
+describe('a small window', () => {
+  it.each(['Overview', 'Configuration', 'Devices', 'Activity'])('needs no sideways scrolling: %s', async (name) => {
+    await page.setViewportSize({ width: 720, height: 480 });
+    await vm('Firmware').click();
+    await page.getByRole('tab', { name }).click();
+    await page.waitForTimeout(200);
+    expect(await page.locator('.page').evaluate((body) => body.scrollWidth - body.clientWidth)).toBe(0);
+  });
+
+  it('has the head and the foot of a dialog in sight', async () => {
+    await vm('Idle').press('n');
+    const dialog = page.getByRole('dialog', { name: 'New virtual machine' });
+    await dialog.getByRole('radio', { name: /Kernel/ }).click();
+    await page.waitForTimeout(300);
+    const [outer, head, foot] = await Promise.all(['', '.dialog-head', '.dialog-foot'].map((part) => (part === '' ? dialog : dialog.locator(part)).boundingBox()));
+    expect([head?.y, (foot?.y ?? 0) + (foot?.height ?? 0)].map((edge) => Math.round(edge ?? -1))).toEqual([Math.round((outer?.y ?? 0) + 1), Math.round((outer?.y ?? 0) + (outer?.height ?? 0) - 1)]);
+    await page.keyboard.press('Escape');
+    await page.setViewportSize({ width: 1280, height: 800 });
   });
 });
 

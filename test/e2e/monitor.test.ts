@@ -73,7 +73,7 @@ describe('the monitor in the interface', () => {
   it('starts over when it is reset', async () => {
     await clear();
     await page.getByRole('button', { name: 'Reset' }).click();
-    await page.getByRole('alertdialog', { name: 'Reset Monitor?' }).getByRole('button', { name: 'Reset' }).click();
+    await page.getByRole('alertdialog', { name: 'Reset “Monitor”?' }).getByRole('button', { name: 'Reset' }).click();
     await waitForText(page, /Vanderpool monitor[^]*monitor>/);
   });
 

@@ -1,4 +1,5 @@
 /** `vanderpool engine ...` and `vanderpool serve`. */
+import { hostname, userInfo } from 'node:os';
 import { createClient } from '../contract/client.ts';
 import { ContractError } from '../contract/errors.ts';
 import { connectEngine, findEngine, libraryFolder } from '../engine/connect.ts';
@@ -45,6 +46,12 @@ export async function stopEngine(options: CommonOptions & { readonly force?: boo
   return Status.ok;
 }
 
+/** Who sits at another machine needs a way to this one's loopback. */
+function tunnelFor(url: string): string[] {
+  const { port } = new URL(url);
+  return process.env['SSH_CONNECTION'] === undefined ? [] : [`To open it where you sit, run there: ssh -N -L ${port}:127.0.0.1:${port} ${userInfo().username}@${hostname()}`];
+}
+
 /** Serves the interface until Ctrl-C. The engine and its VMs go on. */
 export async function serve(options: CommonOptions & { readonly port?: string }): Promise<number> {
   const port = options.port === undefined ? 0 : wholeNumber('--port', options.port);
@@ -56,7 +63,10 @@ export async function serve(options: CommonOptions & { readonly port?: string })
   });
   try {
     const info = await client.call('server.start', { port });
-    show(info, options.json === true, ({ url }) => `Vanderpool is at ${url}\nThe address holds this run's token: whoever has it can use your VMs. Ctrl-C ends the server; running VMs go on.`);
+    show(info, options.json === true, ({ url }) => [
+      `Vanderpool is at ${url}`, ...(url === null ? [] : tunnelFor(url)),
+      "The address holds this run's token: whoever has it can use your VMs. Ctrl-C ends the server; running VMs go on.",
+    ].join('\n'));
     const status = await ended;
     if (status === Status.ok) await client.call('server.stop', {});
     return status;

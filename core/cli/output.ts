@@ -3,8 +3,6 @@
 /** Prints JSON, or what `text` makes of it. */
 export function show<T>(value: T, json: boolean, text: (value: T) => string): void {
   const out = json ? JSON.stringify(value, (_key, inner: unknown) => (inner instanceof Uint8Array ? Buffer.from(inner).toString('base64') : inner), 2) : text(value);
-  // A reader such as `head` may have seen enough.
-  process.stdout.on('error', () => undefined);
   if (out !== '') process.stdout.write(`${out}\n`);
 }
 

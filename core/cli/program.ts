@@ -36,6 +36,8 @@ ${exitStatuses}`;
 export async function runProgram(args: readonly string[]): Promise<number> {
   const json = args.includes('--json');
   let status: number = Status.ok;
+  // A reader such as `head` may have seen enough.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const program = createProgram((result) => void (status = result));
   try {
     await program.parseAsync(args, { from: 'user' });
@@ -70,7 +72,8 @@ function commandOf(program: Command, args: readonly string[]): string {
   return path.join(' ');
 }
 
-function createProgram(done: (status: number) => void): Command {
+/** @param done is told the status of a command that has one of its own */
+export function createProgram(done: (status: number) => void): Command {
   const program = new Command('vanderpool')
     .description('A virtualization workstation: a whole Intel PC, emulated.')
     .version(`vanderpool ${process.env.VANDERPOOL_VERSION ?? 'development'}`)
@@ -99,6 +102,7 @@ function createProgram(done: (status: number) => void): Command {
   addDevices(program);
   addRemapping(program);
   addEngineCommands(program, done);
+  addCompletion(program);
   return program;
 }
 
@@ -315,6 +319,12 @@ Examples:
   vanderpool iommu walk debian 0xfffff000 --device 00:03.0 --write
   vanderpool iommu faults debian`;
 
+const completionExamples = `
+Examples:
+  eval "$(vanderpool completion bash)"       in ~/.bashrc
+  eval "$(vanderpool completion zsh)"        in ~/.zshrc, after compinit
+  vanderpool completion fish | source        in ~/.config/fish/config.fish`;
+
 const deviceExamples = `
 A device belongs to one VM and is remembered. A VM that runs gets it at once.
 
@@ -366,6 +376,13 @@ function addRemapping(program: Command): void {
     .action(async (name: string, options: CommonOptions) => {
       await (await import('./iommu.ts')).showFaults(name, options);
     });
+}
+
+function addCompletion(program: Command): void {
+  program.command('completion <bash|zsh|fish>').description('print a script that completes words in a shell').addHelpText('after', completionExamples)
+    .action(async (shell: string) => (await import('./completion.ts')).printCompletion(shell));
+  program.command('complete [words...]', { hidden: true }).allowUnknownOption()
+    .action(async (words: readonly string[]) => (await import('./completion.ts')).printCandidates(program, words));
 }
 
 function addEngineCommands(program: Command, done: (status: number) => void): void {

@@ -1,10 +1,11 @@
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { machineDouble, start, vanderpool } from '../helpers/command-line.ts';
+import { launcher, machineDouble, start, vanderpool } from '../helpers/command-line.ts';
 import { until } from '../helpers/engine.ts';
 
 interface VmAnswer {
@@ -16,6 +17,7 @@ interface VmAnswer {
 
 let home = '';
 let environment: Record<string, string> = {};
+const shell = (script: string): Promise<{ stdout: string; stderr: string }> => promisify(execFile)('bash', ['-c', script], { env: { ...process.env, ...environment } });
 const vp = (...args: readonly string[]) => vanderpool(args, { environment });
 const json = async <T>(...args: readonly string[]): Promise<T> => JSON.parse((await vp(...args, '--json')).stdout) as T;
 const enginePid = async (): Promise<number> => (await json<{ processId: number }>('engine', 'status')).processId;
@@ -227,7 +229,37 @@ describe('a library that cannot be used', () => {
   });
 });
 
+describe('what is printed', () => {
+  it('may be cut off by its reader', async () => {
+    const { stdout, stderr } = await shell(`"${process.execPath}" "${launcher}" vm create --help | head -n 1`);
+    expect([stdout, stderr]).toEqual(['Usage: vanderpool vm create [options] <name>\n', '']);
+  });
+});
+
+describe('completion', () => {
+  it('offers bash commands, options, and the names of the library, quoted', async () => {
+    await vp('vm', 'create', 'Debian 12');
+    const complete = (...words: readonly string[]): Promise<{ stdout: string }> => shell([
+      `vanderpool() { "${process.execPath}" "${launcher}" "$@"; }`, 'eval "$(vanderpool completion bash)"',
+      `COMP_WORDS=(${['vanderpool', ...words].map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length}; _vanderpool; printf '%s,' "\${COMPREPLY[@]}"`,
+    ].join('\n'));
+    expect((await complete('vm', 'start', 'deb')).stdout).toBe('Debian\\ 12,');
+    expect((await complete('snapshot', 'e')).stdout).toBe('edit,export,');
+  });
+});
+
 describe('serve', () => {
+  it('says how to come from another machine, to who came from one', async () => {
+    const child = start(['serve'], { ...environment, SSH_CONNECTION: '192.0.2.1 50000 192.0.2.2 22' });
+    let shown = '';
+    child.stdout.on('data', (chunk: Buffer) => void (shown += chunk.toString()));
+    await until(() => shown.includes('Ctrl-C') || undefined, 'the address');
+    const [, port = ''] = /127\.0\.0\.1:(\d+)\//.exec(shown) ?? [];
+    expect(shown).toContain(`ssh -N -L ${port}:127.0.0.1:${port} `);
+    child.kill('SIGINT');
+    expect(await new Promise((resolve) => child.on('close', resolve))).toBe(0);
+  });
+
   it('prints an address with a token that answers, and ends with Ctrl-C while the engine goes on', async () => {
     const child = start(['serve', '--json'], environment);
     let shown = '';

@@ -55,7 +55,7 @@ function tunnelFor(url: string): string[] {
 /** Serves the interface until Ctrl-C. The engine and its VMs go on. */
 export async function serve(options: CommonOptions & { readonly port?: string }): Promise<number> {
   const port = options.port === undefined ? 0 : wholeNumber('--port', options.port);
-  if (port > 65535) throw badArgument(`--port: ${port} is no port.`, 'Ports are 1 to 65535; 0 lets the system choose.');
+  if (port > 65535) throw badArgument(`--port: ${port} is no port.`, 'Ports are 1 to 65535; 0 is the one of the last time, where it is free.');
   const client = await connectEngine(libraryFolder(options.library));
   const ended = new Promise<number>((resolve) => {
     client.onClose(() => resolve(reportError(new ContractError('engine-unreachable', 'The engine has stopped.', 'Start it again with `vanderpool serve`.'), options.json === true)));

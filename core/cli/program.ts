@@ -394,7 +394,7 @@ function addEngineCommands(program: Command, done: (status: number) => void): vo
     done(await (await import('./engine.ts')).stopEngine(options));
   });
   addCommonOptions(program.command('serve').description('serve the graphical interface to a browser on this machine'))
-    .option('--port <port>', 'port on 127.0.0.1; 0 lets the system choose', '0')
+    .option('--port <port>', 'port on 127.0.0.1; 0 is the one of the last time, where it is free', '0')
     .action(async (options: object) => {
       done(await (await import('./engine.ts')).serve(options));
     });

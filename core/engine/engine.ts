@@ -66,7 +66,7 @@ export class Engine {
     this.supervisor = new Supervisor(this.library, options.launch, options.machineModule);
     this.snapshots = new Snapshots(this.library, this.supervisor);
     this.exitRecordings = new ExitRecordings(this.supervisor);
-    this.server = new ContractServer((transport) => this.serve(transport));
+    this.server = new ContractServer((transport) => this.serve(transport), join(folder, 'server.port'));
     this.#handlers = createOperations(this);
     this.#streams = createStreams(this);
   }

@@ -1,5 +1,6 @@
 /** The local server: the interface's files, and the contract over a WebSocket, for browsers on this machine that know the run's token. */
 import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -27,10 +28,13 @@ interface Running {
 
 export class ContractServer {
   readonly #accept: (transport: Transport) => void;
+  readonly #portFile: string;
   #running: Running | null = null;
 
-  constructor(accept: (transport: Transport) => void) {
+  /** @param portFile keeps the port for the next run: browsers keep what belongs to a page, such as the window's layout, by its address */
+  constructor(accept: (transport: Transport) => void, portFile: string) {
     this.#accept = accept;
+    this.#portFile = portFile;
   }
 
   status(): ServerInfo {
@@ -39,7 +43,7 @@ export class ContractServer {
     return { running: true, url: `http://${ADDRESS}:${port}/?token=${token}`, port };
   }
 
-  /** Starts listening; a server that listens already is kept. Port 0 lets the system choose. @throws ContractError when the port is taken. */
+  /** Starts listening; a server that listens already is kept. Port 0 is the one of the last run, or another where that is taken. @throws ContractError when the port is taken. */
   async start(port: number): Promise<ServerInfo> {
     if (this.#running && (port === 0 || port === this.#running.port)) return this.status();
     if (this.#running) await this.stop();
@@ -47,9 +51,28 @@ export class ContractServer {
     const sockets = new WebSocketServer({ noServer: true, maxPayload: MESSAGE_MAXIMUM, perMessageDeflate: false });
     const http = createServer((request, response) => answer(request, response, token));
     http.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => this.#upgrade(request, socket, head, sockets, token));
-    await listen(http, port);
+    await (port === 0 ? this.#listenAsBefore(http) : listen(http, port));
     this.#running = { http, sockets, token, port: (http.address() as AddressInfo).port };
+    this.#rememberPort(this.#running.port);
     return this.status();
+  }
+
+  async #listenAsBefore(http: Server): Promise<void> {
+    try {
+      const before = Number(readFileSync(this.#portFile, 'utf8'));
+      if (Number.isInteger(before) && before > 0 && before < 65536) return await listen(http, before);
+    } catch {
+      // It is the first run, or the port is taken: any other does.
+    }
+    return listen(http, 0);
+  }
+
+  #rememberPort(port: number): void {
+    try {
+      writeFileSync(this.#portFile, String(port), { mode: 0o600 });
+    } catch {
+      // The next run has another address then.
+    }
   }
 
   async stop(): Promise<ServerInfo> {

@@ -42,7 +42,7 @@ async function refusal(token: string): Promise<ContractError> {
   } catch {
     // Falls through: nobody listens there.
   }
-  return new ContractError('engine-unreachable', 'The engine does not answer.', 'Start it again with npm start; this page connects by itself.');
+  return new ContractError('engine-unreachable', 'The engine does not answer.', 'This page tries again by itself. If the engine has ended, start it with npm start, and open the address that it prints.');
 }
 
 function socketTransport(socket: WebSocket): Transport {

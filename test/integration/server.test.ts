@@ -1,4 +1,5 @@
-import { request } from 'node:http';
+import { once } from 'node:events';
+import { createServer, request } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { createClient, decodeText, encodeText } from '../../core/contract/index.ts';
@@ -135,6 +136,16 @@ describe('the server', () => {
     const again = await test.client.call('server.start', { port });
     expect(again.port).toBe(port);
     expect(again.url).not.toContain(token);
+  });
+
+  it('is found at its address of the last time, unless that is taken', async () => {
+    await test.client.call('server.stop', {});
+    expect((await test.client.call('server.start', { port: 0 })).port).toBe(port);
+    await test.client.call('server.stop', {});
+    const squatter = createServer().listen(port, '127.0.0.1');
+    await once(squatter, 'listening');
+    expect((await test.client.call('server.start', { port: 0 })).port).not.toBe(port);
+    squatter.close();
   });
 
   it('says when its port is taken', async () => {

@@ -17,6 +17,7 @@ import type { FromVmProcess, ToVmProcess } from '../machine/messages.ts';
 import type { MachineExit, RestorePoint } from '../machine/types.ts';
 import type { Console } from './console.ts';
 import { createMeter } from './metrics.ts';
+import { Questions } from './questions.ts';
 import { SnapshotTask } from './snapshotTask.ts';
 import type { ChunkLibrary, SnapshotTaskOptions, TakenSnapshot } from './snapshotTask.ts';
 import type { VmProcess, VmProcessLauncher } from './vm-process.ts';
@@ -53,7 +54,6 @@ export interface GuestOptions {
 
 const START_MS = 60_000;
 const DESCRIBE_MS = 3000;
-const INSPECT_MS = 6000;
 /** A guest that has not ended so long after its button was pressed has chosen not to. */
 const BUTTON_MS = 30_000;
 
@@ -64,11 +64,10 @@ export class Guest {
   readonly #hasDisplay: boolean;
   readonly #measure = createMeter();
   readonly #starting: PromiseWithResolvers<void> = Promise.withResolvers();
-  readonly #inspections = new Map<number, { resolve(sections: InspectSection[]): void; reject(error: ContractError): void }>();
-  readonly #pictures = new Map<number, { resolve(picture: Picture | null): void; reject(error: ContractError): void }>();
-  readonly #plugging = new Map<number, PromiseWithResolvers<void>>();
-  readonly #ballooning = new Map<number, PromiseWithResolvers<BalloonState>>();
-  #nextInspection = 0;
+  readonly #inspections = new Questions<InspectSection[]>((message) => this.#send(message));
+  readonly #pictures = new Questions<Picture | null>((message) => this.#send(message));
+  readonly #plugging = new Questions<void>((message) => this.#send(message));
+  readonly #ballooning = new Questions<BalloonState>((message) => this.#send(message));
   #describing: ((text: string | null) => void)[] = [];
   /** Bytes of output that the process may still send, by port. */
   readonly #credit: number[] = Array.from({ length: SERIAL_PORTS }, () => OUTPUT_CREDIT);
@@ -227,58 +226,34 @@ export class Guest {
   }
 
   /** @throws ContractError when the machine refuses or does not answer */
-  async inspect(query: InspectQuery): Promise<InspectSection[]> {
-    const id = this.#nextInspection++;
-    const { promise, resolve, reject } = Promise.withResolvers<InspectSection[]>();
-    this.#inspections.set(id, { resolve, reject });
-    const timer = setTimeout(() => reject(silent()), INSPECT_MS);
-    this.#send({ type: 'inspect', id, query });
-    try {
-      return await promise;
-    } finally {
-      clearTimeout(timer);
-      this.#inspections.delete(id);
-    }
+  inspect(query: InspectQuery): Promise<InspectSection[]> {
+    return this.#inspections.ask((id) => ({ type: 'inspect', id, query }));
   }
 
   /** What a viewer of the display has not seen yet, null for nothing. @throws ContractError when there is no display, or no answer */
   picture(viewer: number, forget: boolean): Promise<Picture | null> {
-    return this.#askPicture((id) => ({ type: 'picture', id, viewer, forget }));
+    return this.#pictures.ask((id) => ({ type: 'picture', id, viewer, forget }));
   }
 
   /** What the display shows, small, as a PNG file; null: it has none, or does not answer. */
   async #thumbnail(): Promise<Uint8Array | null> {
     if (!this.#hasDisplay) return null;
-    return this.#askPicture((id) => ({ type: 'thumbnail', id })).then((picture) => picture?.png ?? null, () => null);
-  }
-
-  async #askPicture(make: (id: number) => ToVmProcess): Promise<Picture | null> {
-    const id = this.#nextInspection++;
-    const { promise, resolve, reject } = Promise.withResolvers<Picture | null>();
-    this.#pictures.set(id, { resolve, reject });
-    const timer = setTimeout(() => reject(silent()), INSPECT_MS);
-    this.#send(make(id));
-    try {
-      return await promise;
-    } finally {
-      clearTimeout(timer);
-      this.#pictures.delete(id);
-    }
+    return this.#pictures.ask((id) => ({ type: 'thumbnail', id })).then((picture) => picture?.png ?? null, () => null);
   }
 
   /** Puts a device of the host into its slot, which is empty. @throws ContractError why it cannot be */
   plugDevice(device: AssignedDevice): Promise<void> {
-    return this.#askPlug((id) => ({ type: 'plug-device', id, device }));
+    return this.#plugging.ask((id) => ({ type: 'plug-device', id, device }));
   }
 
   /** Puts a card into an empty hot-plug slot. `state`: what the library keeps of its disk. @throws ContractError why it cannot be */
   plug(slot: number, card: Card, state: DiskState | null): Promise<void> {
-    return this.#askPlug((id) => ({ type: 'plug', id, slot, card, state: sendable(state) }));
+    return this.#plugging.ask((id) => ({ type: 'plug', id, slot, card, state: sendable(state) }));
   }
 
   /** Asks the guest to let a card go, or with `force` pulls it out; the event `released` follows when it is out. @throws ContractError */
   unplug(slot: number, force: boolean): Promise<void> {
-    return this.#askPlug((id) => ({ type: 'unplug', id, slot, force }));
+    return this.#plugging.ask((id) => ({ type: 'unplug', id, slot, force }));
   }
 
   /** Plugs the cable of a network interface in or pulls it. */
@@ -288,35 +263,17 @@ export class Guest {
 
   /** Puts another image into a CD-ROM drive; empty: none. @param disk its place in the configuration @throws ContractError why it cannot be */
   changeMedium(disk: number, path: string, force: boolean): Promise<void> {
-    return this.#askPlug((id) => ({ type: 'medium', id, disk, path, force }));
+    return this.#plugging.ask((id) => ({ type: 'medium', id, disk, path, force }));
   }
 
   /** Makes a disk larger. @param disk its place in the configuration @throws ContractError why it cannot be */
   growDisk(disk: number, bytes: number, state: DiskState | null): Promise<void> {
-    return this.#askPlug((id) => ({ type: 'grow', id, disk, bytes, state: sendable(state) }));
+    return this.#plugging.ask((id) => ({ type: 'grow', id, disk, bytes, state: sendable(state) }));
   }
 
   /** Asks the balloon for so many bytes, or with null asks nothing. @throws ContractError when the machine has none */
   balloon(bytes: number | null): Promise<BalloonState> {
-    return this.#askFor(this.#ballooning, (id) => ({ type: 'balloon', id, bytes }));
-  }
-
-  #askPlug(message: (id: number) => ToVmProcess): Promise<void> {
-    return this.#askFor(this.#plugging, message);
-  }
-
-  async #askFor<T>(waiting: Map<number, PromiseWithResolvers<T>>, message: (id: number) => ToVmProcess): Promise<T> {
-    const id = this.#nextInspection++;
-    const answer = Promise.withResolvers<T>();
-    waiting.set(id, answer);
-    const timer = setTimeout(() => answer.reject(silent()), INSPECT_MS);
-    this.#send(message(id));
-    try {
-      return await answer.promise;
-    } finally {
-      clearTimeout(timer);
-      waiting.delete(id);
-    }
+    return this.#ballooning.ask((id) => ({ type: 'balloon', id, bytes }));
   }
 
   displayInput(input: DisplayInput): void {
@@ -354,19 +311,14 @@ export class Guest {
       case 'output': return this.#output(message.port, message.data);
       case 'taken': return this.#consoles[message.port]?.inputTaken(message.bytes);
       case 'exits': return this.#events.exits(message.event);
-      case 'pictured': return this.#pictures.get(message.id)?.resolve(message.picture);
-      case 'not-pictured': return this.#pictures.get(message.id)?.reject(ContractError.fromShape(message.error));
-      case 'plugged': {
-        const waiting = this.#plugging.get(message.id);
-        return message.error ? waiting?.reject(ContractError.fromShape(message.error)) : waiting?.resolve();
-      }
-      case 'ballooned': {
-        const waiting = this.#ballooning.get(message.id);
-        return message.state ? waiting?.resolve(message.state) : waiting?.reject(message.error ? ContractError.fromShape(message.error) : silent());
-      }
+      case 'pictured': return this.#pictures.answer(message.id, message.picture);
+      case 'not-pictured': return this.#pictures.refuse(message.id, message.error);
+      case 'plugged': return message.error ? this.#plugging.refuse(message.id, message.error) : this.#plugging.answer(message.id);
+      case 'ballooned': return this.#ballooning.answer(message.id, message.state);
+      case 'not-ballooned': return this.#ballooning.refuse(message.id, message.error);
       case 'released': return this.#events.released(message.slot);
-      case 'inspected': return this.#inspections.get(message.id)?.resolve(message.sections);
-      case 'not-inspected': return this.#inspections.get(message.id)?.reject(ContractError.fromShape(message.error));
+      case 'inspected': return this.#inspections.answer(message.id, message.sections);
+      case 'not-inspected': return this.#inspections.refuse(message.id, message.error);
       case 'metrics': return this.#events.metrics(this.#measure(message));
       case 'description':
         for (const resolve of this.#describing.splice(0)) resolve(message.text);
@@ -404,7 +356,7 @@ export class Guest {
     clearTimeout(this.#button);
     for (let port = 0; port < SERIAL_PORTS; port += 1) this.#consoles[port]?.connect(null);
     for (const resolve of this.#describing.splice(0)) resolve(null);
-    for (const { reject } of [...this.#inspections.values(), ...this.#pictures.values(), ...this.#plugging.values(), ...this.#ballooning.values()]) reject(silent());
+    for (const questions of [this.#inspections, this.#pictures, this.#plugging, this.#ballooning]) questions.end();
     this.#rebasing?.resolve(); // Nothing uses any file any more.
     this.#restoring?.reject(new ContractError('vm-crashed', 'The VM ended before it was restored.', 'Restore it again.'));
     this.#snapshot?.fail(new ContractError('vm-crashed', 'The VM ended before its snapshot was taken.', 'Start it again.'));
@@ -422,10 +374,6 @@ function sendable(state: DiskState | null): unknown {
 
 function mutable(segments: readonly (readonly [number, string])[]): [number, string][] {
   return segments.map(([id, path]) => [id, path]);
-}
-
-function silent(): ContractError {
-  return new ContractError('wrong-state', 'The VM does not answer.', 'Try again, or stop it by force.');
 }
 
 function crash(how: string): { exit: VmExit; error: ContractError } {

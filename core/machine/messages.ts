@@ -107,7 +107,8 @@ export const fromVmProcess = z.discriminatedUnion('type', [
   /** Null: nothing is new. */
   z.strictObject({ type: z.literal('pictured'), id: z.int().min(0), picture: picture.nullable() }),
   z.strictObject({ type: z.literal('not-pictured'), id: z.int().min(0), error: errorShape }),
-  z.strictObject({ type: z.literal('ballooned'), id: z.int().min(0), state: balloonState.nullable(), error: errorShape.nullable() }),
+  z.strictObject({ type: z.literal('ballooned'), id: z.int().min(0), state: balloonState }),
+  z.strictObject({ type: z.literal('not-ballooned'), id: z.int().min(0), error: errorShape }),
   z.strictObject({ type: z.literal('plugged'), id: z.int().min(0), error: errorShape.nullable() }),
   /** The card of a hot-plug slot is out, and its file closed. */
   z.strictObject({ type: z.literal('released'), slot: machineSlot }),

@@ -247,9 +247,9 @@ class Guest {
 
   async #balloon(id: number, bytes: number | null): Promise<void> {
     try {
-      this.#send({ type: 'ballooned', id, state: await this.#runner.ask('balloon', { bytes }), error: null });
+      this.#send({ type: 'ballooned', id, state: await this.#runner.ask('balloon', { bytes }) });
     } catch (error) {
-      this.#send({ type: 'ballooned', id, state: null, error: asContractError(error).toShape() });
+      this.#send({ type: 'not-ballooned', id, error: asContractError(error).toShape() });
     }
   }
 

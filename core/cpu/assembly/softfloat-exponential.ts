@@ -1,10 +1,10 @@
 import {
-  addMagnitudes, EXTENDED_BIAS, INTEGER_BIT, low, PE, raiseFlags, resultExp, roundExtended, setResultExp, setSignExponent, signExponent, subtractMagnitudes, UE,
+  addMagnitudes, EXTENDED_BIAS, INTEGER_BIT, low, normalizeWide, PE, raiseFlags, resultExp, roundExtended, setResultExp, setSignExponent, signExponent, subtractMagnitudes, UE,
 } from './softfloat';
 import {
   EXPONENTIAL, LN2_HIGH, LN2_LOW, LOGARITHMS, ODD_RECIPROCALS, POWERS, TWO_OVER_LN2_HIGH, TWO_OVER_LN2_LOW,
 } from './softfloat-tables';
-import { divideWide, multiplyHigh, multiplyWide, normalizeWide, series, toFixed } from './softfloat-wide';
+import { divideWide, multiplyHigh, multiplyWide, series, toFixed } from './softfloat-wide';
 
 /** 2^x - 1 and y log2(x) in extended precision, within 0.51 units in the last place. */
 

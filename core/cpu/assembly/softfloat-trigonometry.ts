@@ -1,7 +1,7 @@
-import { EXTENDED_BIAS, low, resultExp, roundExtended, setLow, setSignExponent } from './softfloat';
+import { EXTENDED_BIAS, low, normalizeWide, resultExp, roundExtended, setLow, setSignExponent } from './softfloat';
 import { CLASS_INFINITY, CLASS_ZERO, normalExponent, normalSignificand } from './softfloat-extended';
 import { ARC_TANGENTS, COSINE, ODD_RECIPROCALS, PI_HIGH, PI_LOW, SINE } from './softfloat-tables';
-import { divideWide, multiplyWide, normalizeWide, series, toFixed } from './softfloat-wide';
+import { divideWide, multiplyWide, series, toFixed } from './softfloat-wide';
 
 /** Sine, cosine, tangent and arc tangent in extended precision, within 0.51 units in the last place of their reduced arguments. */
 

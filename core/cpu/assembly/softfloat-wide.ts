@@ -1,4 +1,4 @@
-import { divide128, EXTENDED_BIAS, low, multiply128, setLow, setResultExp, shiftRightJam128 } from './softfloat';
+import { divide128, EXTENDED_BIAS, low, multiply128, normalizeWide, setLow, setResultExp, shiftRightJam128 } from './softfloat';
 
 /**
  * Arithmetic of about 120 bits for the transcendental functions. A wide number is a significand of 128 bits with bit 127 set and an
@@ -15,23 +15,6 @@ export function multiplyHigh(aHigh: u64, aLow: u64, bHigh: u64, bLow: u64): u64 
   rest += second;
   if (rest < second) high++;
   setLow(rest);
-  return high;
-}
-
-/** Shifts left until bit 127 is set. Not for zero. */
-export function normalizeWide(exp: i32, high: u64, rest: u64): u64 {
-  if (high == 0) {
-    high = rest;
-    rest = 0;
-    exp -= 64;
-  }
-  const count = <i32>clz(high);
-  if (count != 0) {
-    high = (high << count) | (rest >> (64 - count));
-    rest <<= count;
-  }
-  setLow(rest);
-  setResultExp(exp - count);
   return high;
 }
 

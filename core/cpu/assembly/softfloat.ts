@@ -211,12 +211,8 @@ export function addMagnitudes(expA: i32, sigA: u64, expB: i32, sigB: u64): u64 {
   return (sum >> 1) | INTEGER_BIT;
 }
 
-/** A minus B for A > B in magnitude. */
-export function subtractMagnitudes(expA: i32, sigA: u64, expB: i32, sigB: u64): u64 {
-  const shifted = shiftRightJam128(sigB, 0, expA - expB);
-  let high = sigA - shifted - u64(resultLow != 0);
-  let rest = 0 - resultLow;
-  let exp = expA;
+/** A number of 128 bits and an exponent, shifted left until bit 127 is set; its high half. Not for zero. */
+export function normalizeWide(exp: i32, high: u64, rest: u64): u64 {
   if (high == 0) {
     high = rest;
     rest = 0;
@@ -226,11 +222,17 @@ export function subtractMagnitudes(expA: i32, sigA: u64, expB: i32, sigB: u64): 
   if (count != 0) {
     high = (high << count) | (rest >> (64 - count));
     rest <<= count;
-    exp -= count;
   }
   resultLow = rest;
-  exponent = exp;
+  exponent = exp - count;
   return high;
+}
+
+/** A minus B for A > B in magnitude. */
+export function subtractMagnitudes(expA: i32, sigA: u64, expB: i32, sigB: u64): u64 {
+  const shifted = shiftRightJam128(sigB, 0, expA - expB);
+  const borrow = u64(resultLow != 0);
+  return normalizeWide(expA, sigA - shifted - borrow, 0 - resultLow);
 }
 
 export function multiplyMagnitudes(expA: i32, sigA: u64, expB: i32, sigB: u64): u64 {

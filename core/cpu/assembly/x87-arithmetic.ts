@@ -6,7 +6,7 @@ import {
 } from './softfloat-extended';
 import { DE, INTEGER_BIT, raiseFlags, signExponent, ZE } from './softfloat';
 import {
-  beginControlled, beginExtended, C0, C1, C2, C3, clearC1, isEmpty, pop, push, put, putDefault, seOf, setConditions, setFull,
+  beginControlled, beginExtended, C0, C1, C2, C3, clearC1, hasOperands, isEmpty, pop, push, put, putDefault, seOf, setConditions, setFull,
   settle, sigOf, st, stackFault, setFlagsFromOrder,
 } from './x87-state';
 
@@ -31,13 +31,7 @@ export function arithmeticOperand(operation: u32, sig: u64, se: u32): void {
     return;
   }
   const destination = st(0);
-  if (isEmpty(0)) {
-    if (stackFault(false)) {
-      putDefault(destination);
-      setFull(0);
-    }
-    return;
-  }
+  if (!hasOperands(0)) return;
   const result = compute(operation, sigOf(destination), seOf(destination), sig, se);
   if (settle()) put(destination, result, signExponent());
 }
@@ -74,37 +68,36 @@ export function arithmeticRegisters(operation: u32, i: u32, destination: u32, po
   if (popping) pop();
 }
 
+/** What orderWith found; UNORDERED where a register is empty. It is reported even when an unmasked exception keeps the instruction from popping. */
+let order: u32 = 0;
+
+/** Compares ST(0) with ST(i). False: an exception is not masked. */
+function orderWith(i: u32, quiet: bool): bool {
+  if (isEmpty(0) || isEmpty(i)) {
+    order = UNORDERED;
+    return stackFault(false);
+  }
+  beginExtended();
+  const source = st(0);
+  const other = st(i);
+  order = extendedCompare(sigOf(source), seOf(source), sigOf(other), seOf(other), quiet);
+  return settle();
+}
+
 /** FCOM and FUCOM (quiet) of ST(0) with ST(i), with up to two pops. */
 export function compareRegisters(i: u32, quiet: bool, pops: i32): void {
-  if (isEmpty(0) || isEmpty(i)) {
-    const masked = stackFault(false);
-    setConditions(UNORDERED);
-    if (!masked) return;
-  } else {
-    beginExtended();
-    const source = st(0);
-    const other = st(i);
-    setConditions(extendedCompare(sigOf(source), seOf(source), sigOf(other), seOf(other), quiet));
-    if (!settle()) return;
-  }
+  const settled = orderWith(i, quiet);
+  setConditions(order);
+  if (!settled) return;
   if (pops > 0) pop();
   if (pops > 1) pop();
 }
 
 /** FCOMI and FUCOMI. */
 export function compareFlags(i: u32, quiet: bool, popping: bool): void {
-  if (isEmpty(0) || isEmpty(i)) {
-    const masked = stackFault(false);
-    setFlagsFromOrder(UNORDERED);
-    if (!masked) return;
-  } else {
-    beginExtended();
-    const source = st(0);
-    const other = st(i);
-    setFlagsFromOrder(extendedCompare(sigOf(source), seOf(source), sigOf(other), seOf(other), quiet));
-    if (!settle()) return;
-  }
-  if (popping) pop();
+  const settled = orderWith(i, quiet);
+  setFlagsFromOrder(order);
+  if (settled && popping) pop();
 }
 
 export function loadRegister(i: u32): void {
@@ -162,33 +155,18 @@ export function exchange(i: u32): void {
 /** FCMOVcc with the condition already evaluated; an empty register faults whatever the condition. */
 export function conditionalMove(i: u32, condition: bool): void {
   const target = st(0);
-  if (isEmpty(0) || isEmpty(i)) {
-    if (!stackFault(false)) return;
-    putDefault(target);
-    setFull(0);
-    return;
-  }
+  if (!hasOperands(i)) return;
   if (condition) put(target, sigOf(st(i)), seOf(st(i)));
 }
 
-/** Underflow response of an instruction whose operand and result is ST(0). True when there is an operand. */
-function hasOperand(): bool {
-  if (!isEmpty(0)) return true;
-  if (stackFault(false)) {
-    putDefault(st(0));
-    setFull(0);
-  }
-  return false;
-}
-
 export function changeSign(): void {
-  if (!hasOperand()) return;
+  if (!hasOperands(0)) return;
   clearC1();
   store<u16>(st(0) + 8, seOf(st(0)) ^ 0x8000);
 }
 
 export function absolute(): void {
-  if (!hasOperand()) return;
+  if (!hasOperands(0)) return;
   clearC1();
   store<u16>(st(0) + 8, seOf(st(0)) & 0x7fff);
 }
@@ -217,7 +195,7 @@ export function examine(): void {
 }
 
 export function squareRoot(): void {
-  if (!hasOperand()) return;
+  if (!hasOperands(0)) return;
   beginControlled();
   const target = st(0);
   const result = extendedSquareRoot(sigOf(target), seOf(target));
@@ -225,7 +203,7 @@ export function squareRoot(): void {
 }
 
 export function roundToInteger(): void {
-  if (!hasOperand()) return;
+  if (!hasOperands(0)) return;
   beginExtended();
   const target = st(0);
   const result = extendedRoundToInteger(sigOf(target), seOf(target));
@@ -234,13 +212,7 @@ export function roundToInteger(): void {
 
 export function scale(): void {
   const target = st(0);
-  if (isEmpty(0) || isEmpty(1)) {
-    if (stackFault(false)) {
-      putDefault(target);
-      setFull(0);
-    }
-    return;
-  }
+  if (!hasOperands(1)) return;
   beginExtended();
   const result = extendedScale(sigOf(target), seOf(target), sigOf(st(1)), seOf(st(1)));
   if (settle()) put(target, result, signExponent());
@@ -250,13 +222,7 @@ export function scale(): void {
 export function remainder(nearest: bool): void {
   const target = st(0);
   store<u16>(FSW, load<u16>(FSW) & ~C2);
-  if (isEmpty(0) || isEmpty(1)) {
-    if (stackFault(false)) {
-      putDefault(target);
-      setFull(0);
-    }
-    return;
-  }
+  if (!hasOperands(1)) return;
   beginExtended();
   const result = extendedRemainder(sigOf(target), seOf(target), sigOf(st(1)), seOf(st(1)), nearest);
   if (!settle()) return;

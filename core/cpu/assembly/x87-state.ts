@@ -150,6 +150,16 @@ export function stackFault(overflow: bool): bool {
   return masked;
 }
 
+/** Whether ST(0) and ST(i) have operands. Otherwise the response to a stack underflow: where it is masked, ST(0) becomes the default. */
+export function hasOperands(i: u32): bool {
+  if (!isEmpty(0) && !isEmpty(i)) return true;
+  if (stackFault(false)) {
+    putDefault(st(0));
+    setFull(0);
+  }
+  return false;
+}
+
 // @ts-ignore: decorator
 @inline
 export function setConditions(bits: u32): void {

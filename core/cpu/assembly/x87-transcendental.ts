@@ -5,7 +5,7 @@ import {
   CLASS_DENORMAL, CLASS_INFINITY, CLASS_QNAN, CLASS_ZERO, classify, invalid, normalExponent, normalSignificand, propagate, propagateOne,
 } from './softfloat-extended';
 import { arcTangentOf, cosineOfReduced, reduceAngle, sineOfReduced, tangentOfReduced } from './softfloat-trigonometry';
-import { beginExtended, C2, isEmpty, pop, push, put, putDefault, seOf, setFull, settle, sigOf, st, stackFault } from './x87-state';
+import { beginExtended, C2, hasOperands, isEmpty, pop, push, put, putDefault, seOf, setFull, settle, sigOf, st, stackFault } from './x87-state';
 
 /** FSIN FCOS FSINCOS FPTAN FPATAN F2XM1 FYL2X FYL2XP1. @sdm 1 8.3.6, 8.3.7 */
 
@@ -51,12 +51,7 @@ function outOfRange(sig: u64, se: u32): bool {
 export function sineOrCosine(which: i32): void {
   const target = st(0);
   store<u16>(FSW, load<u16>(FSW) & ~C2);
-  if (isEmpty(0)) {
-    if (!stackFault(false)) return;
-    putDefault(target);
-    setFull(0);
-    return;
-  }
+  if (!hasOperands(0)) return;
   beginExtended();
   const sig = sigOf(target);
   const se = seOf(target);
@@ -121,12 +116,7 @@ function powerOf(sig: u64, se: u32): u64 {
 /** F2XM1. */
 export function powerMinusOne(): void {
   const target = st(0);
-  if (isEmpty(0)) {
-    if (!stackFault(false)) return;
-    putDefault(target);
-    setFull(0);
-    return;
-  }
+  if (!hasOperands(0)) return;
   beginExtended();
   const result = powerOf(sigOf(target), seOf(target));
   if (settle()) put(target, result, signExponent());

@@ -5,6 +5,7 @@ import { Palette } from './commands/palette.tsx';
 import { shortcutOf } from './commands/commands.ts';
 import { Button, IconButton } from './controls/button.tsx';
 import { Callout } from './controls/callout.tsx';
+import { Empty } from './controls/empty.tsx';
 import { Splitter } from './controls/splitter.tsx';
 import { Keys, TipProvider } from './controls/tooltip.tsx';
 import { engine } from './engine/engine.ts';
@@ -58,19 +59,15 @@ function Centre(): ReactNode {
   if (!loaded) return <main className="main" aria-label="Machine" aria-busy />;
   return (
     <main className="main" aria-label="Machine">
-      <div className="empty">
-        <div className="empty-inner">
-          <div className="glyph"><MonitorPlay size={28} aria-hidden /></div>
-          <h2>{empty ? 'Create your first machine' : 'Choose a machine'}</h2>
-          <p>{empty
-            ? 'A machine is a whole emulated PC. Start with the built-in monitor, which needs no file, or boot a Linux kernel of your own.'
-            : 'Pick one from the library on the left, or make a new one.'}</p>
-          <div className="actions"><Button look="primary" size="large" icon={Plus} onClick={() => openDialog({ kind: 'create' })}>New virtual machine</Button></div>
-          <dl className="shortcuts">
-            {(['create', 'palette', 'search', 'shortcuts'] as const).map((id) => <Shortcut key={id} id={id} />)}
-          </dl>
-        </div>
-      </div>
+      <Empty icon={MonitorPlay} title={empty ? 'Create your first machine' : 'Choose a machine'}
+        text={empty
+          ? 'A machine is a whole emulated PC. Start with the built-in monitor, which needs no file, or boot a Linux kernel of your own.'
+          : 'Pick one from the library on the left, or make a new one.'}
+        action={<Button look="primary" size="large" icon={Plus} onClick={() => openDialog({ kind: 'create' })}>New virtual machine</Button>}>
+        <dl className="shortcuts">
+          {(['create', 'palette', 'search', 'shortcuts'] as const).map((id) => <Shortcut key={id} id={id} />)}
+        </dl>
+      </Empty>
     </main>
   );
 }

@@ -105,6 +105,17 @@ export function alignDown(value: number, alignment: number): number {
   return Math.floor(value / alignment) * alignment;
 }
 
+/** Where each of several strings begins when they lie one behind the other from an address on, and where they end. */
+export function placesOf(strings: readonly Uint8Array[], address: number): { readonly places: readonly number[]; readonly end: number } {
+  let end = address;
+  const places = strings.map(({ length }) => {
+    const place = end;
+    end += length;
+    return place;
+  });
+  return { places, end };
+}
+
 /** A command line as the zero-terminated bytes a kernel reads. */
 export function commandLineBytes(text: string, what: string): Uint8Array {
   if (text.includes('\0')) throw new BootError(`${what} contains a zero character`);

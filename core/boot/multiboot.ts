@@ -1,6 +1,6 @@
 /** Multiboot 1: ELF images and images with the address fields (the "a.out kludge"), modules, memory map, command lines. */
 
-import { BootError, alignUp, commandLineBytes, sizeText } from './loader.ts';
+import { BootError, alignUp, commandLineBytes, placesOf, sizeText } from './loader.ts';
 import { isElf, readElf } from './elf.ts';
 import { lowMemory, protectedEntry } from './entryState.ts';
 import type { BootPlan, LoadedImage, MemoryWrite } from './loader.ts';
@@ -131,15 +131,10 @@ function buildInformation(append: string, modules: readonly PlacedModule[], plan
   ];
   const moduleList = address + infoSize;
   const map = moduleList + modules.length * moduleEntrySize;
-  let next = map + plan.memoryMap.length * mapEntrySize;
-  const places = strings.map(({ length }) => {
-    const place = next;
-    next += length;
-    return place;
-  });
-  if (next > lowMemory.end) throw new BootError(`the command lines have ${sizeText(next - map)}; at most ${sizeText(lowMemory.end - address)} are offered`);
+  const { places, end } = placesOf(strings, map + plan.memoryMap.length * mapEntrySize);
+  if (end > lowMemory.end) throw new BootError(`the command lines have ${sizeText(end - map)}; at most ${sizeText(lowMemory.end - address)} are offered`);
 
-  const data = new Uint8Array(next - address);
+  const data = new Uint8Array(end - address);
   const view = viewOf(data);
   const put = (offset: number, value: number): void => view.setUint32(offset, value, true);
   put(0, info.memory | info.commandLine | info.modules | info.map | info.loaderName);

@@ -1,6 +1,6 @@
 /** PVH: ELF images with a 32-bit entry point in a note, as Linux and others have it. (Xen's public headers: hvm_start_info) */
 
-import { BootError, commandLineBytes, sizeText } from './loader.ts';
+import { BootError, commandLineBytes, placesOf, sizeText } from './loader.ts';
 import { lowMemory, protectedEntry } from './entryState.ts';
 import { isElf, readElf, readElfNotes } from './elf.ts';
 import { checkPart, partWrites, placeModules } from './multiboot.ts';
@@ -50,14 +50,9 @@ function startInformation(append: string, modules: readonly StartModule[], plan:
   const map = moduleList + modules.length * layout.module;
   const texts = modules.map(({ text }, index) => commandLineBytes(text, `the command line of module ${index + 1}`));
   const strings = [commandLineBytes(append, 'the command line'), ...texts];
-  let next = map + plan.memoryMap.length * layout.mapEntry;
-  const places = strings.map(({ length }) => {
-    const place = next;
-    next += length;
-    return place;
-  });
-  if (next > lowMemory.end) throw new BootError(`the command lines have ${sizeText(next - map)}; at most ${sizeText(lowMemory.end - map)} are offered`);
-  const data = new Uint8Array(next - address);
+  const { places, end } = placesOf(strings, map + plan.memoryMap.length * layout.mapEntry);
+  if (end > lowMemory.end) throw new BootError(`the command lines have ${sizeText(end - map)}; at most ${sizeText(lowMemory.end - map)} are offered`);
+  const data = new Uint8Array(end - address);
   const view = new DataView(data.buffer);
   const wide = (offset: number, value: number): void => view.setBigUint64(offset, BigInt(value), true);
   view.setUint32(0, startMagic, true);

@@ -1,5 +1,5 @@
 /** Files of ext2, ext3 and ext4 file systems, as the disk has them: what still lies in the journal is not looked at. @ext4 "Data Structures and Algorithms" */
-import { DEPTH_MAXIMUM, FILES_MAXIMUM, FileSystemError } from './readDisk.ts';
+import { DEPTH_MAXIMUM, FILES_MAXIMUM, FileSystemError, readView } from './readDisk.ts';
 import type { FoundFile, ReadDisk } from './readDisk.ts';
 
 const SUPERBLOCK = 1024;
@@ -30,8 +30,7 @@ interface Extent {
 /** Null when it is another file system. @throws FileSystemError when it is damaged */
 export async function readExt4(disk: ReadDisk): Promise<Map<string, FoundFile> | null> {
   if (disk.size < SUPERBLOCK + 1024) return null;
-  const block = new DataView(new ArrayBuffer(1024));
-  await disk.read(SUPERBLOCK, new Uint8Array(block.buffer));
+  const block = await readView(disk, SUPERBLOCK, 1024);
   if (block.getUint16(56, true) !== MAGIC) return null;
   return new Ext4(disk, block).files();
 }
@@ -79,19 +78,13 @@ class Ext4 {
     return found;
   }
 
-  async #read(offset: number, length: number): Promise<DataView> {
-    const bytes = new Uint8Array(length);
-    await this.#disk.read(offset, bytes);
-    return new DataView(bytes.buffer);
-  }
-
   async #inode(number: number): Promise<Inode> {
     if (number < 1 || number > this.#inodes) throw new FileSystemError(`there is no inode ${number}`);
     const group = Math.floor((number - 1) / this.#inodesOfGroup);
-    const descriptor = await this.#read(this.#descriptorsAt + group * this.#descriptorBytes, this.#descriptorBytes);
+    const descriptor = await readView(this.#disk, this.#descriptorsAt + group * this.#descriptorBytes, this.#descriptorBytes);
     const high = this.#descriptorBytes >= 64 ? descriptor.getUint32(40, true) : 0;
     const table = (high * 2 ** 32 + descriptor.getUint32(8, true)) * this.#blockBytes;
-    const raw = await this.#read(table + ((number - 1) % this.#inodesOfGroup) * this.#inodeBytes, this.#inodeBytes);
+    const raw = await readView(this.#disk, table + ((number - 1) % this.#inodesOfGroup) * this.#inodeBytes, this.#inodeBytes);
     const bytes = raw.getUint32(108, true) * 2 ** 32 + raw.getUint32(4, true);
     // Seconds of the last change; since ext4, with the nanoseconds behind the 128 bytes.
     const fine = this.#inodeBytes >= 144 ? raw.getUint32(132, true) : 0;
@@ -102,7 +95,7 @@ class Ext4 {
     const entries: [string, number][] = [];
     if (directory.bytes > DIRECTORY_MAXIMUM) throw new FileSystemError('a directory is too large');
     for (const { offset, bytes } of await this.#extents(directory)) {
-      const view = await this.#read(offset, bytes);
+      const view = await readView(this.#disk, offset, bytes);
       for (let at = 0; at + 8 <= bytes;) {
         const length = view.getUint16(at + 4, true);
         const nameLength = view.getUint8(at + 6);
@@ -135,7 +128,7 @@ class Ext4 {
         if (length <= 32768) found.push({ offset: node.getUint16(at + 6, true) * 2 ** 32 + node.getUint32(at + 8, true), bytes: length });
       } else {
         const block = node.getUint16(at + 8, true) * 2 ** 32 + node.getUint32(at + 4, true);
-        found.push(...(await this.#extentTree(await this.#read(block * this.#blockBytes, this.#blockBytes), level + 1)));
+        found.push(...(await this.#extentTree(await readView(this.#disk, block * this.#blockBytes, this.#blockBytes), level + 1)));
       }
     }
     return found;
@@ -153,7 +146,7 @@ class Ext4 {
         if (block !== 0) found.push({ offset: block, bytes: 1 });
       } else if (block === 0) seen += (this.#blockBytes / 4) ** level;
       else {
-        const numbers = await this.#read(block * this.#blockBytes, this.#blockBytes);
+        const numbers = await readView(this.#disk, block * this.#blockBytes, this.#blockBytes);
         for (let at = 0; at < this.#blockBytes; at += 4) await take(numbers.getUint32(at, true), level - 1);
       }
     };

@@ -1,5 +1,5 @@
 /** Files of FAT12, FAT16 and FAT32 file systems. @fat "Microsoft Extensible Firmware Initiative FAT32 File System Specification" */
-import { DEPTH_MAXIMUM, FILES_MAXIMUM, FileSystemError } from './readDisk.ts';
+import { DEPTH_MAXIMUM, FILES_MAXIMUM, FileSystemError, readView } from './readDisk.ts';
 import type { FoundFile, ReadDisk } from './readDisk.ts';
 
 const SECTOR = 512;
@@ -25,13 +25,10 @@ interface Geometry {
 /** Null when it is another file system. @throws FileSystemError when it is damaged */
 export async function readFat(disk: ReadDisk): Promise<Map<string, FoundFile> | null> {
   if (disk.size < SECTOR) return null;
-  const boot = new DataView(new ArrayBuffer(SECTOR));
-  await disk.read(0, new Uint8Array(boot.buffer));
+  const boot = await readView(disk, 0, SECTOR);
   const geometry = geometryOf(boot);
   if (!geometry || geometry.dataAt > disk.size) return null;
-  const table = new Uint8Array(geometry.tableBytes);
-  await disk.read(geometry.tableAt, table);
-  return new Fat(disk, geometry, new DataView(table.buffer)).files();
+  return new Fat(disk, geometry, await readView(disk, geometry.tableAt, geometry.tableBytes)).files();
 }
 
 /** The kind of a FAT follows from the count of its clusters alone. */
@@ -82,19 +79,13 @@ class Fat {
         }
       }
     };
-    await visit(bits === 32 ? await this.#content(rootCluster) : await this.#read(rootAt, rootBytes), '', 0);
+    await visit(bits === 32 ? await this.#content(rootCluster) : await readView(this.#disk, rootAt, rootBytes), '', 0);
     return found;
-  }
-
-  async #read(offset: number, length: number): Promise<DataView> {
-    const bytes = new Uint8Array(length);
-    await this.#disk.read(offset, bytes);
-    return new DataView(bytes.buffer);
   }
 
   async #content(cluster: number): Promise<DataView> {
     const parts: Uint8Array[] = [];
-    for (const { offset, bytes } of this.#extents(cluster, DIRECTORY_MAXIMUM)) parts.push(new Uint8Array((await this.#read(offset, bytes)).buffer));
+    for (const { offset, bytes } of this.#extents(cluster, DIRECTORY_MAXIMUM)) parts.push(new Uint8Array((await readView(this.#disk, offset, bytes)).buffer));
     const whole = Uint8Array.from(Buffer.concat(parts));
     return new DataView(whole.buffer);
   }

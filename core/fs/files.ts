@@ -1,7 +1,7 @@
 /** Files of a disk, for comparisons: names, sizes and places. A disk's content is its guest's: nothing of it is believed. */
 import { readExt4 } from './ext4.ts';
 import { readFat } from './fat.ts';
-import { FileSystemError } from './readDisk.ts';
+import { FileSystemError, readView } from './readDisk.ts';
 import type { FoundFile, ReadDisk } from './readDisk.ts';
 
 const SECTOR = 512;
@@ -60,12 +60,10 @@ const GPT_ENTRIES_MAXIMUM = 128;
 /** Of a GUID partition table or the four of a master boot record. @uefi 5.3 */
 async function partitionsOf(disk: ReadDisk): Promise<Partition[]> {
   if (disk.size < 2 * SECTOR) return [];
-  const head = new Uint8Array(2 * SECTOR);
-  await disk.read(0, head);
-  const view = new DataView(head.buffer);
+  const view = await readView(disk, 0, 2 * SECTOR);
   if (view.getUint16(510, true) !== 0xaa55) return [];
   const fits = ({ offset, bytes }: Partition): boolean => bytes > 0 && offset > 0 && offset + bytes <= disk.size;
-  if (Buffer.from(head.subarray(SECTOR, SECTOR + 8)).toString('latin1') === 'EFI PART') return (await gptPartitions(disk, view)).filter(fits);
+  if (Buffer.from(view.buffer, SECTOR, 8).toString('latin1') === 'EFI PART') return (await gptPartitions(disk, view)).filter(fits);
   return [0, 1, 2, 3].map((index) => {
     const at = 446 + index * 16;
     return { number: index + 1, offset: view.getUint32(at + 8, true) * SECTOR, bytes: view.getUint32(at + 12, true) * SECTOR };
@@ -77,9 +75,7 @@ async function gptPartitions(disk: ReadDisk, header: DataView): Promise<Partitio
   const count = Math.min(header.getUint32(SECTOR + 80, true), GPT_ENTRIES_MAXIMUM);
   const bytes = header.getUint32(SECTOR + 84, true);
   if (bytes < 128 || bytes > 4096 || at + count * bytes > disk.size) return [];
-  const table = new Uint8Array(Math.ceil((count * bytes) / SECTOR) * SECTOR);
-  await disk.read(at, table);
-  const view = new DataView(table.buffer);
+  const view = await readView(disk, at, Math.ceil((count * bytes) / SECTOR) * SECTOR);
   return Array.from({ length: count }, (_, index) => {
     const first = Number(view.getBigUint64(index * bytes + 32, true));
     const last = Number(view.getBigUint64(index * bytes + 40, true));

@@ -7,6 +7,13 @@ export interface ReadDisk {
   read(offset: number, into: Uint8Array): Promise<void>;
 }
 
+/** Bytes of a disk. */
+export async function readView(disk: ReadDisk, offset: number, length: number): Promise<DataView<ArrayBuffer>> {
+  const bytes = new Uint8Array(length);
+  await disk.read(offset, bytes);
+  return new DataView(bytes.buffer);
+}
+
 export interface FoundFile {
   readonly bytes: number;
   /** Where on the disk its content lies. */

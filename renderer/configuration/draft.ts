@@ -100,7 +100,7 @@ export function readDraft(draft: Draft): ReadDraft {
   try {
     memoryBytes = parseMemory(draft.memory);
   } catch (thrown) {
-    problems['memoryBytes'] = problemOf(asContractError(thrown));
+    problems['memoryBytes'] = asContractError(thrown);
   }
   const { boot } = draft;
   if (boot.kind === 'firmware' && boot.firmware.trim() === '') problems['firmware'] = { message: 'A file is needed.' };
@@ -145,11 +145,7 @@ export function fieldProblem(error: ErrorShape | ContractError): Problems | null
   if (error.field === undefined) return null;
   const field = error.field.replace(/^(config|changes)\./, '');
   // What is wrong with the images as a whole stands at the first of them.
-  return { [field === 'boot' ? 'boot.kernel' : field]: problemOf(error) };
-}
-
-function problemOf(error: ErrorShape | ContractError): FieldProblem {
-  return { message: error.message, hint: error.hint };
+  return { [field === 'boot' ? 'boot.kernel' : field]: error };
 }
 
 function sentence(text: string): string {

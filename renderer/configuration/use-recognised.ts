@@ -32,7 +32,7 @@ export function useRecognised(draft: Draft): Recognised {
         ({ description }) => { if (current) setRecognised({ description, problems: {} }); },
         (thrown: unknown) => {
           const error = asContractError(thrown);
-          const problems = fieldProblem(error) ?? { 'boot.kernel': { message: error.message, hint: error.hint } };
+          const problems = fieldProblem(error) ?? { 'boot.kernel': error };
           if (current) setRecognised({ description: null, problems });
         },
       );

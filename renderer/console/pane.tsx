@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from 'react';
 import type { ReactNode } from 'react';
 import type { Vm } from '../../core/contract/index.ts';
 import { Button, IconButton } from '../controls/button.tsx';
+import { Empty } from '../controls/empty.tsx';
 import { ButtonMenu, RightClickMenu } from '../controls/menu.tsx';
 import type { MenuRow } from '../controls/menu.tsx';
 import { Select } from '../controls/select.tsx';
@@ -140,14 +141,9 @@ function DetachedPane({ vm, port, slot }: PaneProps): ReactNode {
       <PaneBar vm={vm} port={port} slot={slot}>
         {slot === 'split' && <IconButton icon={X} label="Close second console" onClick={() => changeVmLayout(vm.id, { split: null })} />}
       </PaneBar>
-      <div className="empty">
-        <div className="empty-inner">
-          <div className="glyph"><Unplug size={26} aria-hidden /></div>
-          <h2>COM{port + 1} is detached</h2>
-          <p>The machine goes on without a viewer, and the engine keeps what the port shows. Attach again to read it from where you left.</p>
-          <div className="actions"><Button look="primary" size="large" icon={Plug} autoFocus onClick={() => attach(vm.id, port, slot)}>Attach console</Button></div>
-        </div>
-      </div>
+      <Empty icon={Unplug} title={`COM${port + 1} is detached`}
+        text="The machine goes on without a viewer, and the engine keeps what the port shows. Attach again to read it from where you left."
+        action={<Button look="primary" size="large" icon={Plug} autoFocus onClick={() => attach(vm.id, port, slot)}>Attach console</Button>} />
     </>
   );
 }

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from 'react';
 import type { ReactNode } from 'react';
 import type { Vm } from '../../core/contract/index.ts';
 import { Button, IconButton } from '../controls/button.tsx';
+import { Empty } from '../controls/empty.tsx';
 import { ButtonMenu } from '../controls/menu.tsx';
 import type { MenuRow } from '../controls/menu.tsx';
 import { engine } from '../engine/engine.ts';
@@ -73,14 +74,10 @@ export function DisplayPane({ vm }: { readonly vm: Vm }): ReactNode {
         <canvas ref={canvas} className={`display ${grabbed ? 'grabbed' : ''} ${size && size.width <= SMALL_WIDTH ? 'crisp' : ''}`} tabIndex={0} hidden={size === null}
           aria-label={`Screen of ${vm.config.name}. Enter gives it the keyboard, Control and Alt together give it back.`} />
         {size === null && (
-          <div className="empty">
-            <div className="empty-inner">
-              {vm.state === 'suspended' ? <Thumbnail vmId={vm.id} snapshotId={null} /> : <div className="glyph"><MonitorOff size={26} aria-hidden /></div>}
-              <h2>{alive ? 'No picture yet' : 'The screen is off'}</h2>
-              <p>{alive ? 'The machine has shown nothing on its display so far.' : vm.state === 'suspended' ? 'The machine is suspended.' : 'Start the machine to see what it shows.'}</p>
-              {!alive && <div className="actions"><Button look="primary" size="large" icon={Play} onClick={() => void startVm(vm)}>{vm.state === 'suspended' ? 'Resume' : 'Start'}</Button></div>}
-            </div>
-          </div>
+          <Empty icon={MonitorOff} picture={vm.state === 'suspended' ? <Thumbnail vmId={vm.id} snapshotId={null} /> : undefined}
+            title={alive ? 'No picture yet' : 'The screen is off'}
+            text={alive ? 'The machine has shown nothing on its display so far.' : vm.state === 'suspended' ? 'The machine is suspended.' : 'Start the machine to see what it shows.'}
+            action={!alive && <Button look="primary" size="large" icon={Play} onClick={() => void startVm(vm)}>{vm.state === 'suspended' ? 'Resume' : 'Start'}</Button>} />
         )}
       </div>
     </section>

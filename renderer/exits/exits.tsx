@@ -3,6 +3,7 @@ import { useMemo, useState } from 'react';
 import type { ReactNode } from 'react';
 import type { ExitRecord, Vm } from '../../core/contract/index.ts';
 import { IconButton } from '../controls/button.tsx';
+import { Empty } from '../controls/empty.tsx';
 import { Segments } from '../controls/segments.tsx';
 import { Select } from '../controls/select.tsx';
 import { shownTheme } from '../settings/theme.ts';
@@ -27,13 +28,8 @@ const SPANS = [{ value: '5', label: '5 s' }, { value: '30', label: '30 s' }, { v
 export function Exits({ vm }: { readonly vm: Vm }): ReactNode {
   if (!isAlive(vm)) {
     return (
-      <div className="empty">
-        <div className="empty-inner">
-          <div className="glyph"><ScanEye size={26} aria-hidden /></div>
-          <h2>No exits to watch</h2>
-          <p>Start the machine, and every time that its guest leaves the processor shows here. Watching costs nothing while this view is closed.</p>
-        </div>
-      </div>
+      <Empty icon={ScanEye} title="No exits to watch"
+        text="Start the machine, and every time that its guest leaves the processor shows here. Watching costs nothing while this view is closed." />
     );
   }
   return <Watching key={vm.id} vm={vm} />;

@@ -89,10 +89,7 @@ function RecordDialog({ vm, begin, close }: { readonly vm: Vm; readonly begin: R
   const [limit, setLimit] = useState(DEFAULT_LIMIT);
   const [problem, setProblem] = useState<FieldProblem | undefined>();
   const submit = (): void => {
-    begin(path, Number(limit) * MIB).then(close, (thrown: unknown) => {
-      const error = asContractError(thrown);
-      setProblem({ message: error.message, hint: error.hint });
-    });
+    begin(path, Number(limit) * MIB).then(close, (thrown: unknown) => setProblem(asContractError(thrown)));
   };
   return (
     <Dialog title={`Record the exits of ${vm.config.name}`} description="Every exit with its fields and registers, until you end it, the machine stops or the file has its size." onClose={close} onSubmit={submit}

@@ -5,6 +5,7 @@ import { asContractError, forVcpu } from '../../core/contract/index.ts';
 import type { ContractError, InspectQuery, InspectSection, Vm } from '../../core/contract/index.ts';
 import { IconButton } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
+import { Empty } from '../controls/empty.tsx';
 import { Select } from '../controls/select.tsx';
 import { Switch } from '../controls/switch.tsx';
 import { engine } from '../engine/engine.ts';
@@ -22,13 +23,8 @@ const WIDE_PX = 620;
 export function Inspector({ vm }: { readonly vm: Vm }): ReactNode {
   if (!isAlive(vm)) {
     return (
-      <div className="empty">
-        <div className="empty-inner">
-          <div className="glyph"><Microscope size={26} aria-hidden /></div>
-          <h2>Nothing to look into</h2>
-          <p>Start the machine: its registers, page tables, memory and interrupt controllers show here, running or paused.</p>
-        </div>
-      </div>
+      <Empty icon={Microscope} title="Nothing to look into"
+        text="Start the machine: its registers, page tables, memory and interrupt controllers show here, running or paused." />
     );
   }
   return <Looking key={vm.id} vm={vm} />;

@@ -119,8 +119,7 @@ function TextDialog({ title, description, confirm, danger = false, text, notes, 
       await act({ ...answers, text: answers.text.trim() });
       close();
     } catch (thrown) {
-      const error = asContractError(thrown);
-      setProblem({ message: error.message, hint: error.hint });
+      setProblem(asContractError(thrown));
       setBusy(false);
     }
   };
@@ -158,8 +157,7 @@ function RestoreDialog({ vm, snapshot, close }: { readonly vm: Vm; readonly snap
       await engine.call('snapshot.restore', { vm: vm.id, snapshot: snapshot.id, paused });
       close();
     } catch (thrown) {
-      const error = asContractError(thrown);
-      setProblem({ message: error.message, hint: error.hint });
+      setProblem(asContractError(thrown));
       setBusy(false);
     }
   };

@@ -5,6 +5,7 @@ import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
 import type { Snapshot, Vm } from '../../core/contract/index.ts';
 import { shortcutOf } from '../commands/commands.ts';
+import { Empty } from '../controls/empty.tsx';
 import { Tip } from '../controls/tooltip.tsx';
 import { engine } from '../engine/engine.ts';
 import { formatBytes, formatTime } from '../state/format.ts';
@@ -52,14 +53,9 @@ export function Snapshots({ vm }: { readonly vm: Vm }): ReactNode {
 
 function NoSnapshots({ vm }: { readonly vm: Vm }): ReactNode {
   return (
-    <div className="empty">
-      <div className="empty-inner">
-        <div className="glyph"><Camera size={26} aria-hidden /></div>
-        <h2>No snapshots yet</h2>
-        <p>A snapshot of a running machine holds its memory, its devices and its console. The guest goes on while it is taken, and can be put back to it at any time.</p>
-        <div className="actions"><Button look="primary" size="large" icon={Camera} onClick={() => openDialog({ kind: 'take-snapshot', vm: vm.id })}>Take snapshot</Button></div>
-      </div>
-    </div>
+    <Empty icon={Camera} title="No snapshots yet"
+      text="A snapshot of a running machine holds its memory, its devices and its console. The guest goes on while it is taken, and can be put back to it at any time."
+      action={<Button look="primary" size="large" icon={Camera} onClick={() => openDialog({ kind: 'take-snapshot', vm: vm.id })}>Take snapshot</Button>} />
   );
 }
 

@@ -4,6 +4,7 @@ import type { ReactNode } from 'react';
 import { asContractError } from '../../core/contract/index.ts';
 import type { AuditEvent, ContractError, Vm } from '../../core/contract/index.ts';
 import { Callout } from '../controls/callout.tsx';
+import { Empty } from '../controls/empty.tsx';
 import { engine } from '../engine/engine.ts';
 import { formatTime } from '../state/format.ts';
 
@@ -25,13 +26,8 @@ export function Activity({ vm }: { readonly vm: Vm }): ReactNode {
   if (!events) return <div className="page" aria-busy />;
   if (events.length === 0) {
     return (
-      <div className="empty">
-        <div className="empty-inner">
-          <div className="glyph"><ActivityIcon size={26} aria-hidden /></div>
-          <h2>Nothing has happened yet</h2>
-          <p>Starts, stops, edits and crashes of this machine are kept here.</p>
-        </div>
-      </div>
+      <Empty icon={ActivityIcon} title="Nothing has happened yet"
+        text="Starts, stops, edits and crashes of this machine are kept here." />
     );
   }
   return (

@@ -81,8 +81,7 @@ export function RenameDialog({ vm }: { readonly vm: Vm }): ReactNode {
       if (parsed.data !== vm.config.name) await engine.call('vm.edit', { vm: vm.id, changes: { name: parsed.data } });
       close();
     } catch (thrown) {
-      const error = asContractError(thrown);
-      setProblem({ message: error.message, hint: error.hint });
+      setProblem(asContractError(thrown));
     }
   };
   return (

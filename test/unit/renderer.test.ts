@@ -96,7 +96,7 @@ describe('a configuration being typed', () => {
   });
 
   it('puts an engine’s refusal at its field', () => {
-    expect(fieldProblem(new ContractError('name-taken', 'Taken.', 'Choose.', 'config.name'))).toEqual({ name: { message: 'Taken.', hint: 'Choose.' } });
+    expect(fieldProblem(new ContractError('name-taken', 'Taken.', 'Choose.', 'config.name'))).toMatchObject({ name: { message: 'Taken.', hint: 'Choose.' } });
     expect(fieldProblem(new ContractError('bad-image', 'Bad.', 'Other.', 'boot'))).toHaveProperty(['boot.kernel']);
     expect(fieldProblem(new ContractError('internal', 'x', 'y'))).toBeNull();
   });

@@ -3,6 +3,7 @@ import { closeSync, existsSync, openSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import { formatMemory } from '../contract/memory.ts';
+import { unwritableBecause } from '../host/reasons.ts';
 import { SECTOR } from './blockDevice.ts';
 import type { BlockDevice } from './blockDevice.ts';
 import { badImage } from './errors.ts';
@@ -67,7 +68,7 @@ async function intoNewFile(path: string, fill: (storage: FileStorage) => Promise
   try {
     closeSync(openSync(path, 'wx', 0o600));
   } catch (error) {
-    throw new ContractError('file-unreadable', `"${path}" cannot be made: ${error instanceof Error ? error.message : String(error)}.`, 'Choose a folder you may write to.');
+    throw new ContractError('file-unreadable', `"${path}" cannot be made: ${unwritableBecause(error)}.`, 'Choose a folder you may write to.');
   }
   const storage = new FileStorage(path, false);
   try {

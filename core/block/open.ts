@@ -1,6 +1,7 @@
 /** Opens a disk image of any format with everything below it, locked. */
 import { realpathSync } from 'node:fs';
 import { dirname, isAbsolute, join, sep } from 'node:path';
+import { unreadableBecause } from '../host/reasons.ts';
 import type { BlockDevice } from './blockDevice.ts';
 import { badImage } from './errors.ts';
 import { lockImage } from './lock.ts';
@@ -100,7 +101,7 @@ function confinedBacking(path: string, name: string): string {
     const resolved = realpathSync(isAbsolute(name) ? name : join(dirname(realpathSync(path)), name));
     if (resolved.startsWith(folder.endsWith(sep) ? folder : folder + sep)) return resolved;
   } catch (error) {
-    throw badImage(path, `has the backing file "${name}", which cannot be opened: ${error instanceof Error ? error.message : String(error)}`, 'Put it beside the image.');
+    throw badImage(path, `has the backing file "${name}", which cannot be opened: ${unreadableBecause(error)}`, 'Put it beside the image.');
   }
   throw badImage(path, `has the backing file "${name}", which lies outside the image's folder`, 'Put the backing file beside the image, or convert the image to one of its own.');
 }

@@ -48,7 +48,7 @@ export class Cards {
   async unplug(reference: string, slot: number, force: boolean): Promise<Vm> {
     const vm = await this.#vms.get(reference);
     refuseSuspended(vm);
-    if (!usedSlots(vm.config).includes(slot)) throw new ContractError('wrong-state', `Slot ${slot} of the VM "${vm.config.name}" is empty.`, '', 'slot');
+    if (!usedSlots(vm.config).includes(slot)) throw new ContractError('wrong-state', `Slot ${slot} of the VM "${vm.config.name}" is empty.`, 'See what its slots hold with `vanderpool vm show`.', 'slot');
     const guest = this.#vms.guest(vm.id);
     if (!guest) return this.#vms.configure(vm.id, withoutSlot(vm.config, slot));
     await this.takeOut(vm, guest, slot, force);

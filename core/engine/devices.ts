@@ -104,7 +104,7 @@ export class Devices {
   /** @param force do not wait until the guest of a running VM lets it go */
   async release(reference: string, force = false): Promise<Device> {
     const device = await this.get(reference);
-    if (!device.vm) throw new ContractError('wrong-state', `${device.name} is assigned to no VM.`, '', 'device');
+    if (!device.vm) throw new ContractError('wrong-state', `${device.name} is assigned to no VM.`, 'See who owns what with `vanderpool device list`.', 'device');
     await this.#unplug(device, await this.#vms.get(device.vm.id), force);
     this.#library.assignDevice(device.id, null, device.name, device.vm.id);
     return this.get(device.id);

@@ -1,5 +1,4 @@
 /** Disks that no snapshot needs any more are written back into their images, of VMs that do not run. Whatever wants such a VM goes first. */
-import { asContractError } from '../contract/errors.ts';
 import type { Vm } from '../contract/vm.ts';
 import type { Supervisor } from './supervisor.ts';
 
@@ -36,7 +35,7 @@ export class DiskMerges {
       merged();
     } catch (error) {
       this.#unmergeable.add(vm.id);
-      this.#supervisor.tell({ kind: 'error', vmId: vm.id, error: asContractError(error).toShape() });
+      this.#supervisor.tellError(vm.id, error);
     } finally {
       this.#merging.delete(vm.id);
       resolve();

@@ -2,7 +2,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { join, resolve } from 'node:path';
-import { asContractError, ContractError } from '../contract/errors.ts';
+import { ContractError } from '../contract/errors.ts';
 import type { EngineStatus } from '../contract/operations.ts';
 import type { Transport } from '../contract/wire.ts';
 import { ContractServer } from '../server/server.ts';
@@ -103,7 +103,7 @@ export class Engine {
       try {
         await (state === 'suspended' ? this.snapshots.resume(id) : this.supervisor.start(id));
       } catch (error) {
-        this.supervisor.tell({ kind: 'error', vmId: id, error: asContractError(error).toShape() });
+        this.supervisor.tellError(id, error);
       }
     }
   }

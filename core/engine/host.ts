@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import { CPUS_MAXIMUM, MEMORY_DEFAULT, MEMORY_MAXIMUM, MEMORY_MINIMUM } from '../contract/limits.ts';
 import type { FolderEntry, HostInfo, OperationOutput } from '../contract/operations.ts';
+import { unreadableBecause } from '../host/reasons.ts';
 import { cpuModels } from '../machine/cpu-models.ts';
 
 const ENTRIES_MAXIMUM = 5000;
@@ -33,8 +34,7 @@ export function listFolder(path: string | null): OperationOutput<'host.folder'> 
     const parent = dirname(real);
     return { path: real, parent: parent === real ? null : parent, entries: entries.toSorted(compare) };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new ContractError('file-unreadable', `The folder "${folder}" cannot be listed: ${reason}.`, 'Choose another one.', 'path');
+    throw new ContractError('file-unreadable', `The folder "${folder}" cannot be listed: ${unreadableBecause(error)}.`, 'Choose another one.', 'path');
   }
 }
 

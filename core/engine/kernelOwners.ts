@@ -1,6 +1,7 @@
 /** Whose a page of a Linux guest's memory is, by its kernel's symbols: System.map, or /proc/kallsyms of the guest itself. */
 import { readFileSync, statSync } from 'node:fs';
 import { ContractError } from '../contract/errors.ts';
+import { unreadableBecause } from '../host/reasons.ts';
 import { areaOwners } from './kernelAreas.ts';
 import { LinuxMemory } from './linuxMemory.ts';
 import type { AddressOf } from './linuxMemory.ts';
@@ -32,8 +33,7 @@ export function readSymbols(path: string): Symbols {
     if (statSync(path).size > FILE_MAXIMUM) throw new Error('it is too large for symbols');
     text = readFileSync(path, 'latin1');
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new ContractError('file-unreadable', `The symbols "${path}" cannot be read: ${reason}.`, 'Name the System.map of the guest\'s kernel, or a copy of its /proc/kallsyms.', 'symbols');
+    throw new ContractError('file-unreadable', `The symbols "${path}" cannot be read: ${unreadableBecause(error)}.`, 'Name the System.map of the guest\'s kernel, or a copy of its /proc/kallsyms.', 'symbols');
   }
   const symbols = text.split('\n').flatMap((line) => {
     const [, address, name] = LINE.exec(line.trimEnd()) ?? [];

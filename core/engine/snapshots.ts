@@ -1,5 +1,5 @@
 /** Snapshots of a library's VMs: takes them, goes back to them, suspends and resumes, and gives space back that none of them needs. */
-import { asContractError, ContractError } from '../contract/errors.ts';
+import { ContractError } from '../contract/errors.ts';
 import type { Finding, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
@@ -103,7 +103,7 @@ export class Snapshots {
         this.#store.setScheduled(taken.id);
         for (const old of this.#store.scheduled(id).slice(0, -schedule.keep)) await this.remove(id, old.id);
       } catch (error) {
-        this.#supervisor.tell({ kind: 'error', vmId: id, error: asContractError(error).toShape() });
+        this.#supervisor.tellError(id, error);
       }
     }
   }

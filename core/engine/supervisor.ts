@@ -145,8 +145,8 @@ export class Supervisor {
         exits: (event) => {
           for (const { listener } of this.#exitWatchers.get(vm.id) ?? []) listener(event);
         },
-        released: (slot) => void this.cards.released(vm.id, slot).catch((error: unknown) => this.tell({ kind: 'error', vmId: vm.id, error: asContractError(error).toShape() })),
-        problem: (message) => void this.#hasProblem(vm.id, message).catch((error: unknown) => this.tell({ kind: 'error', vmId: vm.id, error: asContractError(error).toShape() })),
+        released: (slot) => void this.cards.released(vm.id, slot).catch((error: unknown) => this.tellError(vm.id, error)),
+        problem: (message) => void this.#hasProblem(vm.id, message).catch((error: unknown) => this.tellError(vm.id, error)),
         ended: (exit, error) => {
           lines.close();
           void this.#ended(vm.id, exit, error);
@@ -158,7 +158,7 @@ export class Supervisor {
     await this.#becomes(vm.id, 'starting', 'started');
     await guest.started();
     this.#traceExits(vm.id);
-    if (from) await this.devices.plugAll(await this.get(vm.id), (error) => this.tell({ kind: 'error', vmId: vm.id, error: asContractError(error).toShape() }));
+    if (from) await this.devices.plugAll(await this.get(vm.id), (error) => this.tellError(vm.id, error));
     return this.get(vm.id);
   }
 
@@ -351,14 +351,14 @@ export class Supervisor {
       const startedAt = kind === 'started' ? { startedAt: Date.now() } : {};
       this.#changed(await this.#library.record(id, { state, ...startedAt }, kind));
     } catch (error) {
-      this.tell({ kind: 'error', vmId: id, error: asContractError(error).toShape() });
+      this.tellError(id, error);
     }
   }
 
   async #hasProblem(id: string, problem: string | null): Promise<void> {
     const vm = this.#changed(await this.#library.get(id));
     this.#library.note(id, problem === null ? 'room again' : 'no room', problem ?? '');
-    if (problem !== null) this.tell({ kind: 'error', vmId: id, error: noRoom(vm.config.name, problem).toShape() });
+    if (problem !== null) this.tellError(id, noRoom(vm.config.name, problem));
   }
 
   async #ended(id: string, exit: VmExit, error: ContractError | null): Promise<void> {
@@ -368,9 +368,9 @@ export class Supervisor {
       for (const console of this.consoles(id)) console.setState(exit.reason === 'suspended' ? 'suspended' : state);
       const vm = await this.#library.record(id, { state, exit, startedAt: null }, state === 'crashed' ? 'crashed' : 'ended', exit.detail === '' ? exit.reason : `${exit.reason}: ${exit.detail}`);
       this.#changed(vm);
-      if (error) this.tell({ kind: 'error', vmId: id, error: error.toShape() });
+      if (error) this.tellError(id, error);
     } catch (failure) {
-      this.tell({ kind: 'error', vmId: id, error: asContractError(failure).toShape() });
+      this.tellError(id, failure);
     }
     for (const waiter of this.#endWaiters.get(id) ?? []) waiter();
     this.#endWaiters.delete(id);
@@ -385,6 +385,11 @@ export class Supervisor {
   /** Tells everybody who follows the library. */
   tell(event: LibraryEvent): void {
     for (const listener of this.#libraryListeners) listener(event);
+  }
+
+  /** Tells them of what went wrong with a VM while nobody waited for an answer. */
+  tellError(vmId: string, error: unknown): void {
+    this.tell({ kind: 'error', vmId, error: asContractError(error).toShape() });
   }
 
   /** What is stored says what was last recorded; a live process knows better. */

@@ -86,7 +86,7 @@ export class HotPlugSlots {
 
   private occupied(slot: number): RootPort {
     const port = this.port(slot);
-    if (port.cards.length === 0) throw new ContractError('wrong-state', `Slot ${slot} is empty.`, '', 'slot');
+    if (port.cards.length === 0) throw new ContractError('wrong-state', `Slot ${slot} is empty.`, 'See what the slots hold with `vanderpool vm show`.', 'slot');
     return port;
   }
 

@@ -1,6 +1,7 @@
 /** UEFI variables outlive their machine: what its flash holds follows into a file. */
 import { closeSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import type { Flash } from '../devices/flash.ts';
+import { unwritableBecause } from '../host/reasons.ts';
 
 /** Firmware writes a variable byte by byte: the file follows when it has paused for this long. */
 const SETTLE_MS = 200;
@@ -27,7 +28,7 @@ export class VariableStore {
     try {
       replace(this.#path, this.#flash.data);
     } catch (error) {
-      process.stderr.write(`vanderpool: the UEFI variables cannot be kept in "${this.#path}": ${error instanceof Error ? error.message : String(error)}.\n`);
+      process.stderr.write(`vanderpool: the UEFI variables cannot be kept in "${this.#path}": ${unwritableBecause(error)}.\n`);
     }
   }
 }

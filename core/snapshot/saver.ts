@@ -4,6 +4,7 @@
  */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { HISTORY_CLEAN, HISTORY_PENDING, HISTORY_WRITTEN } from '../cpu/layout.ts';
+import { unwritableBecause } from '../host/reasons.ts';
 import { CancelledError, ChunkWriter } from './chunkWriter.ts';
 import type { ChunkLibrary } from './chunkWriter.ts';
 import { saveDisks } from './disk/saveDisks.ts';
@@ -224,7 +225,7 @@ function serve(start: SaverStart, port: Port): void {
           (taken) => port.postMessage({
             type: 'taken', map: taken.map.encode(), disks: taken.disks.map(({ path, map }) => ({ path, map: map.encode() })), writtenBytes: taken.writtenBytes,
           }),
-          (error: unknown) => port.postMessage({ type: 'failed', message: error instanceof Error ? error.message : String(error), cancelled: error instanceof CancelledError }),
+          (error: unknown) => port.postMessage({ type: 'failed', message: unwritableBecause(error), cancelled: error instanceof CancelledError }),
         );
     }
   });

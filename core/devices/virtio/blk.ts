@@ -199,7 +199,7 @@ export class VirtioBlk implements VirtioKind {
     try {
       this.#queue?.give(chain.head, (status === outcome.ok ? written : 0) + 1);
     } catch (error) {
-      run.fail(error instanceof Error ? error.message : String(error));
+      run.fail(error);
     }
   }
 }

@@ -97,7 +97,7 @@ export class VirtioConsole implements VirtioKind {
       }
       queue.signal();
     } catch (error) {
-      run.fail(error instanceof Error ? error.message : String(error));
+      run.fail(error);
     }
     return at;
   }

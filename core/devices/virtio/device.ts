@@ -14,8 +14,8 @@ export interface VirtioRun {
   readonly features: bigint;
   readonly queues: readonly VirtQueue[];
   readonly memory: GuestMemoryAccess;
-  /** The driver broke a rule: the device stops and asks to be reset. */
-  fail(reason: string): void;
+  /** The driver broke a rule: the device stops and asks to be reset. @param reason words, or what was thrown */
+  fail(reason: unknown): void;
   /** A field of the device's configuration changed. */
   configurationChanged(): void;
 }

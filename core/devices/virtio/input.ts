@@ -127,7 +127,7 @@ class VirtioInput implements VirtioKind {
     try {
       this.notify(queueNumber.events);
     } catch (error) {
-      run.fail(error instanceof Error ? error.message : String(error));
+      run.fail(error);
     }
   }
 

@@ -111,7 +111,7 @@ export class VirtioNet implements VirtioKind {
     try {
       action();
     } catch (error) {
-      this.#run?.fail(error instanceof Error ? error.message : String(error));
+      this.#run?.fail(error);
     }
   }
 

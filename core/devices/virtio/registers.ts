@@ -216,7 +216,7 @@ export class VirtioRegisters {
     for (const queue of this.queues) queue.eventIndex = (features & feature.eventIndex) !== 0n;
     const run: VirtioRun = {
       features, queues: this.queues, memory: this.#memory,
-      fail: reason => this.#fail(reason),
+      fail: reason => this.#fail(reason instanceof Error ? reason.message : String(reason)),
       configurationChanged: () => {
         this.#registers.generation = (this.#registers.generation + 1) & 0xff;
         this.#raise(interruptCause.configuration, this.#registers.configurationVector);

@@ -261,7 +261,7 @@ export class VirtioScsi implements VirtioKind {
       queue?.give(chain.head, written);
       if (!this.#taking) queue?.signal();
     } catch (error) {
-      run.fail(error instanceof Error ? error.message : String(error));
+      run.fail(error);
     }
   }
 
@@ -341,7 +341,7 @@ export class VirtioScsi implements VirtioKind {
       queue.give(chain.head, length);
       queue.signal();
     } catch (error) {
-      run.fail(error instanceof Error ? error.message : String(error));
+      run.fail(error);
     }
   }
 }

@@ -82,7 +82,7 @@ export class VirtioVsock implements VirtioKind {
       if (transmitting?.enabled) this.#transmit(run, transmitting);
       if (receiving?.enabled) this.#receive(run, receiving);
     } catch (error) {
-      run.fail(error instanceof Error ? error.message : String(error));
+      run.fail(error);
     }
   }
 

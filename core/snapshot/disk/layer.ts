@@ -8,6 +8,7 @@ import { Qcow2Image } from '../../block/qcow2/image.ts';
 import { FileStorage } from '../../block/storage.ts';
 import type { ImageStorage } from '../../block/storage.ts';
 import { ContractError } from '../../contract/errors.ts';
+import { unwritableBecause } from '../../host/reasons.ts';
 import { diskFiles } from '../files.ts';
 
 /** 16 KiB: a first write copies that much from below, and tables stay small for disks of terabytes. */
@@ -72,8 +73,7 @@ export async function createLayer(path: string, size: number, open: OpenStorage 
   } catch (error) {
     rmSync(path, { force: true });
     if (error instanceof ContractError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new ContractError('file-unreadable', `The file "${path}", which is to take what the VM writes from now on, cannot be made: ${reason}.`, 'Check the space and the permissions of the disk that holds the library.');
+    throw new ContractError('file-unreadable', `The file "${path}", which is to take what the VM writes from now on, cannot be made: ${unwritableBecause(error)}.`, 'Check the space and the permissions of the disk that holds the library.');
   }
 }
 

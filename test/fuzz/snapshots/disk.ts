@@ -18,7 +18,7 @@ const refusals: Readonly<Record<Refusal, readonly [code: string, text: string]>>
 
 /** Whether an error is a refusal of the disk's. */
 export function isRefusal(error: unknown): boolean {
-  return error instanceof Error && !(error instanceof PowerLoss) && /no space left on device|read-only file system/.test(error.message);
+  return error instanceof Error && !(error instanceof PowerLoss) && /no space left on device|the disk is full|read-only/.test(error.message);
 }
 
 /** Park and Miller's generator: numbers from 0 to 1 that a seed repeats. */

@@ -147,7 +147,7 @@ export class VirtioGpu implements VirtioKind {
     try {
       this.#work(run);
     } catch (error) {
-      run.fail(error instanceof Error ? error.message : String(error));
+      run.fail(error);
     }
   }
 

@@ -1,10 +1,10 @@
 /** Holds the engine's utility process and those of its VMs. One engine at a time; when it ends, the next connection starts another. */
 import { createWriteStream } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { utilityProcess } from 'electron';
 import type { UtilityProcess } from 'electron';
 import { ContractError } from '../core/contract/index.ts';
+import { makeLibraryFolder } from '../core/store/folder.ts';
 import { engineNews } from './engine-messages.ts';
 import type { EngineNews, EngineOrder } from './engine-messages.ts';
 
@@ -23,7 +23,7 @@ export function createEngineHost(programs: string): EngineHost {
       return engine !== null;
     },
     async launch(folder) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      makeLibraryFolder(folder);
       const child = fork(join(programs, 'electron-engine.js'), [folder], 'Vanderpool engine', join(folder, 'engine.log'));
       engine = child;
       const vms = new Map<number, UtilityProcess>();

@@ -2,14 +2,15 @@
 import { clipboard, dialog, ipcMain } from 'electron';
 import type { BrowserWindow, IpcMainEvent, IpcMainInvokeEvent, MessagePortMain } from 'electron';
 import * as z from 'zod';
+import { asContractError } from '../core/contract/index.ts';
+import type { ErrorShape } from '../core/contract/index.ts';
 import { channels } from './channels.ts';
 import { isOwnPage } from './security.ts';
 
 export interface IpcOptions {
   readonly window: () => BrowserWindow | null;
-  /** Opens a port to the engine. */
+  /** Opens a port to the engine. @throws ContractError why there is none */
   readonly openPort: () => Promise<MessagePortMain>;
-  readonly failed: (error: unknown) => void;
 }
 
 const title = z.string().min(1).max(100);
@@ -20,15 +21,20 @@ export function isTrusted(event: Pick<IpcMainEvent | IpcMainInvokeEvent, 'sender
   return window !== null && !window.isDestroyed() && event.sender === window.webContents && frame !== null && frame === window.webContents.mainFrame && isOwnPage(frame.url);
 }
 
-export function answerPage({ window, openPort, failed }: IpcOptions): void {
-  ipcMain.on(channels.connect, (event) => {
-    if (!isTrusted(event, window())) return;
+export function answerPage({ window, openPort }: IpcOptions): void {
+  ipcMain.handle(channels.connect, async (event): Promise<ErrorShape | null> => {
+    if (!isTrusted(event, window())) throw new Error('Refused.');
     const frame = event.senderFrame;
-    // The frame may be gone by the time the engine is there: then the port is closed and the new page asks for its own.
-    openPort().then((port) => {
+    try {
+      const port = await openPort();
+      // The frame may be gone by the time the engine is there: then the port is closed and the new page asks for its own.
       if (isTrusted(event, window()) && frame) frame.postMessage(channels.port, null, [port]);
       else port.close();
-    }, failed);
+      return null;
+    } catch (error) {
+      console.error(new Date().toISOString(), error);
+      return asContractError(error).toShape();
+    }
   });
   ipcMain.handle(channels.chooseFile, async (event, wanted: unknown) => {
     const own = window();

@@ -7,7 +7,7 @@ import { channels } from './channels.ts';
 const shell: Shell = {
   platform: process.platform,
   version: process.env.VANDERPOOL_VERSION ?? 'development',
-  connect: () => ipcRenderer.send(channels.connect),
+  connect: (): Promise<unknown> => ipcRenderer.invoke(channels.connect),
   chooseFile: async (title) => {
     const answer: unknown = await ipcRenderer.invoke(channels.chooseFile, String(title));
     return typeof answer === 'string' ? answer : null;

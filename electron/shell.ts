@@ -95,7 +95,7 @@ export function runShell({ folder, args }: ShellOptions): void {
   void app.whenReady().then(() => {
     denyPermissions(session.defaultSession);
     protocol.handle(SCHEME, createSchemeHandler(join(dist, 'renderer')));
-    answerPage({ window: () => window, openPort, failed: (error) => console.error(error) });
+    answerPage({ window: () => window, openPort });
     Menu.setApplicationMenu(Menu.buildFromTemplate(menuTemplate(process.platform, { open: show, quit: () => void leave() })));
     show();
   });

@@ -2,8 +2,8 @@
 export interface Shell {
   readonly platform: string;
   readonly version: string;
-  /** Asks for a port to the engine; it arrives as a window message whose data is `SHELL_PORT_MESSAGE`. */
-  connect(): void;
+  /** Asks for a port to the engine; it arrives as a window message whose data is `SHELL_PORT_MESSAGE`. Answers why there is none (an `ErrorShape`), or null. */
+  connect(): Promise<unknown>;
   /** Opens the system's file dialog; null when it was left without a choice. */
   chooseFile(title: string): Promise<string | null>;
   /** The text on the clipboard; the page itself is not permitted to read it. */

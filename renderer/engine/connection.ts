@@ -30,6 +30,9 @@ export interface FollowHandlers<E> {
 /** Waits between attempts, in milliseconds; the last one repeats. */
 export const retryDelays: readonly number[] = [250, 500, 1000, 2000, 4000];
 
+/** A wrong token stays wrong, and a newer library newer: asking again would only repeat the refusal. */
+const LASTING: ReadonlySet<string> = new Set(['forbidden', 'library-newer']);
+
 interface Following {
   start(client: Client): void;
   stop(): void;
@@ -51,8 +54,7 @@ export function createConnection(open: () => Promise<Transport>, now: () => numb
   const lose = (error: ContractError): void => {
     client = null;
     if (closed) return;
-    // A wrong token stays wrong: asking again would only repeat the refusal.
-    if (error.code === 'forbidden') return become({ kind: 'lost', error, retryAt: null });
+    if (LASTING.has(error.code)) return become({ kind: 'lost', error, retryAt: null });
     const delay = retryDelays[Math.min(attempts++, retryDelays.length - 1)] ?? 1000;
     timer = setTimeout(() => void connect(), delay);
     become({ kind: 'lost', error, retryAt: now() + delay });

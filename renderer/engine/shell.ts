@@ -1,5 +1,5 @@
 /** What the Electron shell lends to the page; absent in a browser. */
-import { ContractError, SHELL_PORT_MESSAGE } from '../../core/contract/index.ts';
+import { asContractError, ContractError, errorShape, SHELL_PORT_MESSAGE } from '../../core/contract/index.ts';
 import type { Shell, Transport } from '../../core/contract/index.ts';
 
 declare global {
@@ -13,23 +13,25 @@ export const shell: Shell | undefined = globalThis.window?.vanderpool;
 
 const PORT_WAIT = 15_000;
 
-/** Opens a port to the engine. @throws ContractError `engine-unreachable` when the shell gives none. */
-export function openPort(): Promise<Transport> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      window.removeEventListener('message', receive);
-      reject(new ContractError('engine-unreachable', 'The engine did not start.', 'Quit Vanderpool and open it again; its log says more.'));
-    }, PORT_WAIT);
-    const receive = (event: MessageEvent): void => {
-      const port = event.ports[0];
-      if (event.source !== window || event.data !== SHELL_PORT_MESSAGE || !port) return;
-      clearTimeout(timer);
-      window.removeEventListener('message', receive);
-      resolve(portTransport(port));
-    };
-    window.addEventListener('message', receive);
-    shell?.connect();
-  });
+/** Opens a port to the engine. @throws ContractError why the shell gives none, or `engine-unreachable` when it does not answer */
+export async function openPort(): Promise<Transport> {
+  const given = Promise.withResolvers<Transport>();
+  const timer = setTimeout(() => given.reject(new ContractError('engine-unreachable', 'The engine did not start.', 'Quit Vanderpool and open it again; its log says more.')), PORT_WAIT);
+  const receive = (event: MessageEvent): void => {
+    const port = event.ports[0];
+    if (event.source === window && event.data === SHELL_PORT_MESSAGE && port) given.resolve(portTransport(port));
+  };
+  window.addEventListener('message', receive);
+  shell?.connect().then((refusal) => {
+    const { success, data } = errorShape.safeParse(refusal);
+    if (success) given.reject(ContractError.fromShape(data));
+  }, (error: unknown) => given.reject(asContractError(error)));
+  try {
+    return await given.promise;
+  } finally {
+    clearTimeout(timer);
+    window.removeEventListener('message', receive);
+  }
 }
 
 /** Carries the contract's messages over a message port, byte arrays and all. */

@@ -137,21 +137,12 @@ export class StandInWindow extends EventEmitter {
   }
 }
 
-/** The IPC of the main process: a test calls `receive` and `invoke` in the page's name. */
+/** The IPC of the main process: a test calls `invoke` in the page's name. */
 class StandInIpc {
-  readonly #listeners = new Map<string, (event: unknown) => void>();
   readonly #handlers = new Map<string, (event: unknown, ...args: unknown[]) => unknown>();
-
-  on(channel: string, listener: (event: unknown) => void): void {
-    this.#listeners.set(channel, listener);
-  }
 
   handle(channel: string, handler: (event: unknown, ...args: unknown[]) => unknown): void {
     this.#handlers.set(channel, handler);
-  }
-
-  receive(channel: string, event: unknown): void {
-    this.#listeners.get(channel)?.(event);
   }
 
   async invoke(channel: string, event: unknown, ...args: unknown[]): Promise<unknown> {

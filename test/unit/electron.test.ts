@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { ContractError } from '../../core/contract/errors.ts';
 import { electron, StandInChannel, StandInContents, StandInFrame, StandInWindow, utilityProcesses } from '../doubles/electron.ts';
 
 vi.mock('electron', async () => (await import('../doubles/electron.ts')).electron);
@@ -138,13 +139,18 @@ describe('messages from the page', () => {
   beforeEach(() => {
     openPort.mockClear();
     window.webContents.mainFrame.url = 'vanderpool://app/index.html';
-    answerPage({ window: () => window as never, openPort: openPort as never, failed: (error) => { throw error; } });
+    answerPage({ window: () => window as never, openPort: openPort as never });
   });
 
   it('gives the main frame of the own page a port to the engine', async () => {
-    electron.ipcMain.receive(channels.connect, trusted());
-    await vi.waitFor(() => expect(window.webContents.mainFrame.posted).toHaveLength(1));
-    expect(window.webContents.mainFrame.posted[0]?.channel).toBe(channels.port);
+    expect(await electron.ipcMain.invoke(channels.connect, trusted())).toBeNull();
+    expect(window.webContents.mainFrame.posted.map(({ channel }) => channel)).toEqual([channels.port]);
+  });
+
+  it('tells it in the engine’s own words why there is none', async () => {
+    const refusal = { code: 'library-newer', message: 'The library is newer.', hint: 'Update.' } as const;
+    openPort.mockRejectedValueOnce(new ContractError(refusal.code, refusal.message, refusal.hint));
+    expect(await electron.ipcMain.invoke(channels.connect, trusted())).toEqual(refusal);
   });
 
   const strangers: readonly (readonly [string, () => object])[] = [
@@ -160,7 +166,7 @@ describe('messages from the page', () => {
   it.each(strangers)('refuses %s', async (_who, event) => {
     electron.dialog.showOpenDialog.mockClear();
     const sent = event();
-    electron.ipcMain.receive(channels.connect, sent);
+    await expect(electron.ipcMain.invoke(channels.connect, sent)).rejects.toThrow('Refused');
     expect(openPort).not.toHaveBeenCalled();
     await expect(electron.ipcMain.invoke(channels.chooseFile, sent, 'Kernel')).rejects.toThrow('Refused');
     await expect(electron.ipcMain.invoke(channels.readClipboard, sent)).rejects.toThrow('Refused');

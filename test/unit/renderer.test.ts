@@ -164,17 +164,28 @@ describe('the connection', () => {
     connection.close();
   });
 
-  it('says that it is lost and when it tries again; a wrong token it does not try again', async () => {
+  it('hears from the shell why there is no engine', async () => {
+    const refusal = { code: 'library-unusable', message: 'The library folder cannot be used.', hint: 'Choose another.' };
+    vi.stubGlobal('window', Object.assign(new EventTarget(), { vanderpool: { connect: () => Promise.resolve(refusal) } }));
+    vi.resetModules();
+    const { openPort } = await import('../../renderer/engine/shell.ts');
+    await expect(openPort()).rejects.toMatchObject(refusal);
+    vi.unstubAllGlobals();
+  });
+
+  it('says that it is lost and when it tries again; a wrong token or a newer library it does not try again', async () => {
     const states: string[] = [];
     const lost = createConnection(() => Promise.reject(new ContractError('engine-unreachable', 'Gone.', '')));
     lost.watch((state) => states.push(state.kind === 'lost' ? `lost, retry ${state.retryAt !== null}` : state.kind));
     await vi.waitFor(() => expect(states.slice(0, 2)).toEqual(['connecting', 'lost, retry true']));
     lost.close();
-    const refused: unknown[] = [];
-    const forbidden = createConnection(() => Promise.reject(new ContractError('forbidden', 'No.', '')));
-    forbidden.watch((state) => refused.push(state));
-    await vi.waitFor(() => expect(refused.at(-1)).toMatchObject({ kind: 'lost', retryAt: null }));
-    forbidden.close();
+    for (const code of ['forbidden', 'library-newer'] as const) {
+      const refused: unknown[] = [];
+      const refusing = createConnection(() => Promise.reject(new ContractError(code, 'No.', '')));
+      refusing.watch((state) => refused.push(state));
+      await vi.waitFor(() => expect(refused.at(-1)).toMatchObject({ kind: 'lost', retryAt: null }));
+      refusing.close();
+    }
   });
 
   it('refuses calls while there is no engine', async () => {

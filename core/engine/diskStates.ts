@@ -66,7 +66,7 @@ export class DiskStates {
 
   /** The same for one disk. */
   forDisk(vm: Vm, disk: DiskConfig, field: string): MachineDiskState | null {
-    const state = this.#store.statesOf(vm.id).find(({ path }) => path === disk.path);
+    const state = this.#statesOf(vm.id).get(disk.path);
     if (state && disk.kind === 'disk' && disk.readOnly) throw mustBeWritten(vm, disk.path, field);
     if (!isWritten(disk)) return null;
     if (state) return this.#machineState(vm.id, checked(state, field));
@@ -76,7 +76,7 @@ export class DiskStates {
 
   /** Makes a new layer for each disk that a VM writes to, and records it: an empty one on top changes nothing. @throws ContractError */
   async extend(vm: Vm): Promise<NewLayer[]> {
-    const states = new Map(this.#store.statesOf(vm.id).map((state) => [state.path, state]));
+    const states = this.#statesOf(vm.id);
     const made: NewLayer[] = [];
     const next: DiskState[] = [];
     for (const [index, disk] of vm.config.disks.entries()) {
@@ -95,7 +95,7 @@ export class DiskStates {
    * @throws ContractError when it would become smaller, or the layer cannot be made
    */
   async grow(vmId: string, path: string, bytes: number): Promise<MachineDiskState> {
-    const state = this.#store.statesOf(vmId).find((candidate) => candidate.path === path);
+    const state = this.#statesOf(vmId).get(path);
     if (!state) throw new ContractError('internal', `The library keeps nothing of the disk "${path}".`, 'This is a defect of Vanderpool.');
     if (bytes < state.size) throw new ContractError('bad-field', `The disk "${path}" has ${formatMemory(state.size)}; it can only grow.`, 'Make a smaller disk and copy what is needed from a guest.', 'size');
     if (bytes > DISK_MAXIMUM) throw new ContractError('bad-field', `A disk with snapshots cannot have ${bytes} bytes.`, 'They hold disks of up to 16 TiB.', 'size');
@@ -111,13 +111,13 @@ export class DiskStates {
 
   /** Whether a VM's disks are as large now as they are to be. */
   haveSizes(vm: Vm, states: readonly DiskState[]): boolean {
-    const sizes = new Map(this.#store.statesOf(vm.id).map(({ path, size }) => [path, size]));
-    return states.every(({ path, size }) => sizes.get(path) === size);
+    const now = this.#statesOf(vm.id);
+    return states.every(({ path, size }) => now.get(path)?.size === size);
   }
 
   /** What lies in the layers of a VM that does not run, but in the newest ones, which are empty. */
   wanted(vm: Vm): WantedDisk[] {
-    const states = new Map(this.#store.statesOf(vm.id).map((state) => [state.path, state]));
+    const states = this.#statesOf(vm.id);
     return vm.config.disks.flatMap((disk) => {
       const state = states.get(disk.path);
       if (!state || !isWritten(disk)) return [];
@@ -128,7 +128,7 @@ export class DiskStates {
 
   /** What a snapshot is to record when all but the newest layers of these disks are in new maps. */
   taken(vm: Vm, disks: readonly DiskMap[]): TakenDisks {
-    const states = new Map(this.#store.statesOf(vm.id).map((state) => [state.path, state]));
+    const states = this.#statesOf(vm.id);
     const next = disks.map(({ path: name, map }): DiskState & { readonly stamp: ImageStamp } => {
       const state = states.get(name);
       if (!state) throw new ContractError('internal', `The snapshot has the disk "${name}", of which the library knows nothing.`, 'This is a defect of Vanderpool.');
@@ -224,6 +224,11 @@ export class DiskStates {
   unused(vmId: string): string[] {
     const used = new Set(this.#store.statesOf(vmId).flatMap(({ layers }) => layers));
     return readdirSync(this.#library.vmFolder(vmId)).filter((name) => name.endsWith(LAYER_ENDING) && !used.has(name));
+  }
+
+  /** By path. */
+  #statesOf(vmId: string): ReadonlyMap<string, DiskState> {
+    return new Map(this.#store.statesOf(vmId).map((state) => [state.path, state]));
   }
 
   get #store(): Library['snapshots']['disks'] {

@@ -1,10 +1,11 @@
 /** The local socket (a named pipe on Windows) that carries the contract: one line of JSON a message. */
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, realpathSync, rmSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, realpathSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
+import { ContractError } from '../contract/errors.ts';
 import { decodeText, encodeText } from '../contract/wire.ts';
 import type { Transport } from '../contract/wire.ts';
 
@@ -13,16 +14,24 @@ const PATH_MAXIMUM = 100;
 /** The longest line that is read: console input and large answers fit well. */
 const LINE_MAXIMUM = 16 * 1024 * 1024;
 
-/** Where the engine of a library listens. The folder exists. */
+/** Where the engine of a library listens. The folder exists. @throws ContractError when a place for it cannot be had */
 export function socketPath(folder: string): string {
   const real = realpathSync(folder);
   const hash = createHash('sha256').update(real).digest('hex').slice(0, 24);
   if (process.platform === 'win32') return `\\\\.\\pipe\\vanderpool-${hash}`;
   const near = join(real, 'engine.sock');
   if (Buffer.byteLength(near) <= PATH_MAXIMUM) return near;
-  const shared = join(tmpdir(), `vanderpool-${userInfo().uid}`);
-  mkdirSync(shared, { recursive: true, mode: 0o700 });
-  return join(shared, `${hash}.sock`);
+  const own = join(tmpdir(), `vanderpool-${userInfo().uid}`);
+  mkdirSync(own, { recursive: true, mode: 0o700 });
+  refuseForeign(own);
+  return join(own, `${hash}.sock`);
+}
+
+/** Whoever may write to the socket's folder could put a socket of his own there, and would be told everything. */
+function refuseForeign(folder: string): void {
+  const found = lstatSync(folder);
+  if (found.isDirectory() && found.uid === userInfo().uid && (found.mode & 0o077) === 0) return;
+  throw new ContractError('library-unusable', `The folder "${folder}", for the engine's socket, is open to others.`, 'Remove it, or choose a library folder with a shorter path (--library): the socket then lies in that.');
 }
 
 /** Listens for clients. The caller holds the library's lock, so a socket that is there already was left by the dead. */

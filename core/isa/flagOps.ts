@@ -2,7 +2,7 @@
 import type { V } from './ir.ts';
 import { AF } from './flags.ts';
 import { Values, isZero } from './values.ts';
-import { AUX_COMPARED, AUX_DERIVED, AUX_LOGIC, EFLAGS, F_AUX, F_CX, F_CY, F_PARITY, F_RES } from '../cpu/layout.ts';
+import { AUX_COMPARED, AUX_DERIVED, AUX_DOWN, AUX_LOGIC, AUX_STEPPED, AUX_STEP_SHIFT, EFLAGS, F_AUX, F_CX, F_CY, F_PARITY, F_RES } from '../cpu/layout.ts';
 
 export abstract class FlagOps extends Values {
   private setResult(result: V): void {
@@ -66,20 +66,19 @@ export abstract class FlagOps extends Values {
     this.setAux(AUX_LOGIC);
   }
 
-  /** INC: like ADD of 1 but CF stays. */
+  /** INC: like ADD of 1 but CF stays: that of F_CX and F_CY. */
   flagsInc(a: V, result: V): void {
-    this.flagsStep(a, result, this.and(this.not(a), result));
+    this.flagsStep(a, result, AUX_STEPPED);
   }
 
   flagsDec(a: V, result: V): void {
-    this.flagsStep(a, result, this.and(a, this.not(result)));
+    this.flagsStep(a, result, AUX_STEPPED | AUX_DOWN);
   }
 
-  private flagsStep(a: V, result: V, overflow: V): void {
-    const carry = this.zeroExtend(this.carry(), 64);
+  private flagsStep(a: V, result: V, step: number): void {
+    const adjust = this.zeroExtend(this.and(this.xor(a, result), this.const(a.width, AF)), 64);
     this.setResult(result);
-    this.setTopCarryOverflow(this.shl(carry, this.const(32, 63)), this.shiftedUp(overflow));
-    this.setAdjust(this.xor(this.xor(a, this.const(a.width, 1)), result));
+    this.setState(F_AUX, this.or(adjust, this.const(64, step | ((64 - a.width) << AUX_STEP_SHIFT), 0)));
   }
 
   /** SF, ZF, PF from a result, AF clear. */
@@ -135,8 +134,8 @@ export abstract class FlagOps extends Values {
 
   /** Changes CF or OF alone, to a truth value. */
   setCarry(bit: V): void {
-    this.keepAdjust();
     const overflow = this.overflowWord();
+    this.keepAdjust();
     this.setTopCarryOverflow(this.shl(this.resize(bit, 64), this.const(32, 63)), overflow);
   }
 
@@ -171,7 +170,12 @@ export abstract class FlagOps extends Values {
   private overflowWord(): V {
     const cx = this.state(F_CX, 64);
     const cy = this.state(F_CY, 64);
-    return this.and(this.xor(cx, cy), this.xor(cx, this.sub(cx, cy)));
+    const aux = this.state(F_AUX, 32);
+    const ofPair = this.and(this.xor(cx, cy), this.xor(cx, this.sub(cx, cy)));
+    // The inverse of what DEC overflows to is what INC overflows to.
+    const stepped = this.xor(this.state(F_RES, 64), this.signExtend(this.shrS(aux, this.const(32, 31)), 64));
+    const ofStep = this.eq(this.shl(stepped, this.shrU(aux, this.const(32, AUX_STEP_SHIFT))), this.const(64, 0, 0x80000000 | 0));
+    return this.select(this.truncate1(this.and(aux, this.const(32, AUX_STEPPED))), this.shl(this.zeroExtend(ofStep, 64), this.const(32, 63)), ofPair);
   }
 
   carry(): V {

@@ -6,7 +6,7 @@ export type HelperSignatures = ReadonlyMap<string, FunctionType>;
 
 /** What emitted code may call: the helpers, and what the interpreter is given besides. */
 export function helperSignatures(module: Uint8Array): HelperSignatures {
-  return new Map([...exportedSignatures(module), ['dropRegion', { parameters: [I32], results: [] }]]);
+  return new Map([...exportedSignatures(module), ['dropRegion', { parameters: [I32], results: [I32] }]]);
 }
 
 /** Reads the signatures of a module's exported functions (WebAssembly core specification 2.0, section 5.5). */

@@ -127,7 +127,10 @@ function region(run: RunLoop): void {
   code.i32Const(0);
   code.memory(op.i32Load, REGION_ENTRY);
   code.call(run.helper('dropRegion'));
+  code.if();
   run.lookAgain();
+  code.end();
+  run.leave(RUN_STEP);
   code.end();
   code.get(run.status);
   code.i32Const(STATUS_FAULT);

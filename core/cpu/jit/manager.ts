@@ -39,6 +39,8 @@ const LARGE_MARKS = 32;
 const REFUSED: Prospect = { keys: [], cost: 1 << 12 };
 /** How often the ranges of a region cross pages before one is compiled apart: each time costs a tenth of a microsecond, compiling a third of a millisecond or more. */
 const CROSSING_LIMIT = 4_000;
+/** How often a region is not entered as code of it is not mapped, before it is dropped: each time takes a microsecond, compiling a thousand and more. */
+const ABSENCE_LIMIT = 1_000;
 /**
  * What V8 executes of a module's baseline code before it optimises it, in its own measure. A small region stays in baseline code, as
  * optimising it takes longer than most of them ever run; a large one takes its place when it does run long.
@@ -93,6 +95,9 @@ interface RegionEntry {
   /** How often its ranges of accesses have crossed pages, and those that are known to go on doing so (ranges.ts). */
   crossings: number;
   readonly apart: Set<number>;
+  /** Its other pages, and how often it could not be entered since the last sample as one of them was not mapped. */
+  foreign: Region['foreign'];
+  absences: number;
 }
 
 export class JitManager {
@@ -133,9 +138,14 @@ export class JitManager {
 
   /** The record of the instruction at a guest-physical address, 0 when it is not decoded, and the record table of its page. */
   private recordAt(gpa: number, size: number): { readonly record: number; readonly table: number } {
-    const descriptor = this.view.getUint32(PAGE_CODE + (gpa >>> 12) * 4, true);
-    const table = descriptor === 0 ? 0 : this.view.getUint32(descriptor + size * 4, true);
+    const table = this.tableOf(gpa, size);
     return { record: table === 0 ? 0 : this.follow(this.view.getUint32(table + (gpa & 4095) * 4, true)), table };
+  }
+
+  /** The record table of the page of a guest-physical address, 0 when no code there has been decoded. */
+  private tableOf(gpa: number, size: number): number {
+    const descriptor = this.view.getUint32(PAGE_CODE + (gpa >>> 12) * 4, true);
+    return descriptor === 0 ? 0 : this.view.getUint32(descriptor + size * 4, true);
   }
 
   /**
@@ -145,6 +155,7 @@ export class JitManager {
   sampleRegion(record: number, samples: number): boolean {
     this.counters.samplesInRegions += samples;
     const entry = this.entries.get(record);
+    if (entry) entry.absences = 0;
     if (!entry || entry.large) return true;
     const before = entry.marks;
     entry.marks += samples;
@@ -219,10 +230,12 @@ export class JitManager {
     const code = compileRegion(region, analyse(region.blocks, region.entry), SIZES[size]!, this.host.signatures, identity);
     this.host.table.set(index, this.instantiate(code, tier));
     // A large region takes the place of the small one; what the record held before either stays known.
-    if (operation === OP_REGION && before) before.index = index;
-    else {
+    if (operation === OP_REGION && before) {
+      before.index = index;
+      before.foreign = region.foreign;
+    } else {
       const aux = view.getUint32(record + R_AUX, true);
-      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, crossings: 0, apart });
+      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, crossings: 0, apart, foreign: region.foreign, absences: 0 });
     }
     const entry = this.entries.get(record)!;
     if (tier === 1) entry.large = true;
@@ -288,10 +301,9 @@ export class JitManager {
       page: number => {
         if (number === 0) return { host: (RAM_BASE + entryPage * 4096) >>> 0, table };
         const other = this.host.pageAddress(distance + number * 4096 - (gpa & 4095));
-        const descriptor = other === 0xffffffff ? 0 : view.getUint32(PAGE_CODE + (other >>> 12) * 4, true);
-        const records = descriptor === 0 ? 0 : view.getUint32(descriptor + size * 4, true);
+        const records = other === 0xffffffff ? 0 : this.tableOf(other, size);
         // From now on this region takes the table for a sign of what it was compiled from.
-        if (records !== 0) view.setUint32(descriptor + DESCRIPTOR_SHARED, 1, true);
+        if (records !== 0) view.setUint32(view.getUint32(PAGE_CODE + (other >>> 12) * 4, true) + DESCRIPTOR_SHARED, 1, true);
         return records === 0 ? null : { host: (RAM_BASE + (other & ~4095)) >>> 0, table: records };
       },
       isMarked: offset => this.host.markedOffsets.has(offset),
@@ -300,14 +312,30 @@ export class JitManager {
     };
   }
 
-  /** Puts a region's entry back to what the interpreter runs: code elsewhere that the region includes is no longer what it was. */
-  drop(record: number): void {
+  /**
+   * Code elsewhere that the region at RIP includes is not what it was: puts its entry back to what the interpreter runs, and returns true. Where that
+   * code is merely not mapped, as in a process that has just begun, the region stays: the interpreter is to carry out the instruction at RIP.
+   */
+  drop(record: number): boolean {
     const before = this.entries.get(record);
-    if (!before || this.view.getUint16(record + R_OP, true) !== OP_REGION) return;
+    if (!before || this.view.getUint16(record + R_OP, true) !== OP_REGION) return true;
+    if (++before.absences <= ABSENCE_LIMIT && this.awaitsPages(before)) return false;
     this.view.setUint16(record + R_OP, before.operation, true);
     this.view.setUint32(record + R_AUX, before.aux, true);
     this.entries.delete(record);
     this.counters.stale++;
+    return true;
+  }
+
+  /** Whether pages of the region at RIP are not mapped, and all others are what they were. */
+  private awaitsPages({ foreign, gpa, size }: RegionEntry): boolean {
+    let absent = false;
+    for (const [number, { table }] of foreign) {
+      const other = this.host.pageAddress(number * PAGE_SIZE - (gpa & 4095));
+      if (other === 0xffffffff) absent = true;
+      else if (this.tableOf(other, size) !== table) return false;
+    }
+    return absent;
   }
 
   /** A record that only leads to another one. */

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { byte, dword, mem, offsetOf, qword, register as r } from '../../core/isa/registers.ts';
 import { CODE, DATA, Guest, TIERS } from '../helpers/guest-program.ts';
+import type { Stop } from '../helpers/guest-program.ts';
 
 const PAGE = 0x1000;
 
@@ -99,6 +100,46 @@ describe.each(TIERS)('self-modifying code, regions %s', (tier) => {
       a.emit('INVLPG', mem(r.rbx)).emit('CALL', r.rbx).emit('HLT');
     });
     expect([stop.kind, guest.get('rsi'), guest.get('rax')]).toEqual(['hlt', 5, 9]);
+  });
+
+  describe('a function that calls another page when it is told to', () => {
+    const caller = DATA;
+    const callee = DATA + PAGE;
+    const entry = 0x7000 + (callee >>> 12) * 8;
+    /** Runs the function both ways, makes a region of it, takes the other page away, and calls it `times` without need of that; then with, when it is `then`. */
+    function withoutPage(times: number, then: number): { readonly stop: Stop; readonly result: number; readonly dropped: number | null } {
+      const guest = new Guest(tier);
+      guest.load(64, callee, a => a.emit('ADD', r.eax, 100_000).emit('RET'));
+      guest.load(64, caller, a => a.emit('TEST', r.edi, r.edi).emit('JZ', 'done').emit('CALL', callee).label('done').emit('INC', r.eax).emit('RET'));
+      guest.load(64, CODE, (a) => {
+        a.emit('XOR', r.eax, r.eax).emit('MOV', r.ebx, callee).emit('MOV', r.ebp, caller).emit('MOV', r.edx, entry);
+        a.emit('MOV', r.edi, 1).emit('CALL', r.rbp).emit('XOR', r.edi, r.edi).emit('CALL', r.rbp).emit('HLT');
+        a.emit('MOV', dword(mem(r.rdx)), 0).emit('INVLPG', mem(r.rbx)).emit('MOV', r.ecx, times);
+        a.label('next').emit('CALL', r.rbp).emit('DEC', r.ecx).emit('JNZ', 'next');
+        a.emit('MOV', dword(mem(r.rdx)), then).emit('INVLPG', mem(r.rbx)).emit('MOV', r.edi, 1).emit('CALL', r.rbp).emit('HLT');
+      });
+      const { jit } = guest.cpu;
+      const first = guest.run();
+      jit?.compile(caller, 1, caller - first.rip);
+      const before = jit?.counters.stale ?? 0;
+      const stop = guest.resume();
+      return { stop, result: guest.get('rax'), dropped: jit && jit.counters.stale - before };
+    }
+
+    it('goes on without the page, and finds it when it is back', () => {
+      const { stop, result, dropped } = withoutPage(50, callee + 7);
+      expect([stop.kind, result, dropped ?? 0]).toEqual(['hlt', 200_053, 0]);
+    });
+
+    it('is given up when the page stays away', () => {
+      const { stop, result, dropped } = withoutPage(3_000, callee + 7);
+      expect([stop.kind, result, dropped ?? 1]).toEqual(['hlt', 203_003, 1]);
+    });
+
+    it('faults at the page when it needs it', () => {
+      const { stop, result } = withoutPage(3, 0);
+      expect([stop.kind, stop.vector, result]).toEqual(['exception', 14, 100_005]);
+    });
   });
 });
 

@@ -48,7 +48,7 @@ const builders: Readonly<Record<string, () => Promise<void>>> = {
     if (!existsSync(join(root, entry))) return Promise.resolve();
     run('asc', [
       entry, '--outFile', 'dist/cpu.wasm.part', '-O3', '--noAssert', '--runtime', 'stub', '--importMemory', '--sharedMemory',
-      '--initialMemory', '65', '--maximumMemory', '65536', '--memoryBase', '4096',
+      '--initialMemory', '2048', '--maximumMemory', '65536', '--memoryBase', '4096',
       '--enable', 'threads', '--enable', 'simd', '--enable', 'bulk-memory', '--enable', 'sign-extension', '--use', 'abort=',
     ]);
     writeModule('cpu.wasm', readFileSync(join(dist, 'cpu.wasm.part')), stamps.wasm);

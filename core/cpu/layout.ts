@@ -228,6 +228,8 @@ export const REGION_FIRST = 0x10ca0;
 export const RANGE_CROSSINGS = 0x10c80;
 export const RANGE_CROSSED_BY = 0x10c84;
 export const RANGE_CROSSED_AT = 0x10c88;
+/** 32-bit: STATUS of the last access for which a helper opened no window (assembly/windows.ts). */
+export const OPEN_STATUS = 0x10c8c;
 /**
  * 32-bit: two bits for each of ES, CS, SS and DS, as in SEG_FLAT, but set only where the base is 0: an offset is then the linear address;
  * and STACK_SIZE from bit 8 on. Legacy code is compiled for one value of it.

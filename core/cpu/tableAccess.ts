@@ -55,8 +55,8 @@ export function reachesOut(code: FunctionWriter, linear: number, bytes: number, 
   code.get(linear);
   code.op(op.i64Add);
   if (below !== 0) {
-    code.i64Const(below);
-    code.op(op.i64Sub);
+    code.i64Const(-below);
+    code.op(op.i64Add);
   }
   code.i64Const(4096 - bytes);
   code.op(op.i64GtU);

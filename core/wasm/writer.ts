@@ -82,8 +82,7 @@ export class ByteWriter {
     this.length += data.length;
   }
 
-  /** Bytes `first` to `end` of others: few, mostly. */
-  copy(data: Uint8Array, first: number, end: number): void {
+  protected part(data: Uint8Array, first: number, end: number): void {
     this.reserve(end - first);
     for (let i = first; i < end; i++) this.bytes[this.length++] = data[i]!;
   }
@@ -96,6 +95,12 @@ export class ByteWriter {
     return this.bytes.slice(0, this.length);
   }
 }
+
+/** What loads as i64 what an i32 load with an extension behind it does. As two instructions V8 carries out the load twice. */
+const WIDENED: Readonly<Record<number, Readonly<Record<number, number>>>> = {
+  [op.i64ExtendI32S]: { [op.i32Load]: op.i64Load32S, [op.i32Load8S]: op.i64Load8S, [op.i32Load16S]: op.i64Load16S },
+  [op.i64ExtendI32U]: { [op.i32Load]: op.i64Load32U, [op.i32Load8U]: op.i64Load8U, [op.i32Load16U]: op.i64Load16U },
+};
 
 /** The buffer of a function that is finished, for the next one: making a buffer takes as long as writing a hundred instructions. */
 let spare: Uint8Array<ArrayBuffer> | null = null;
@@ -111,6 +116,9 @@ export class FunctionWriter extends ByteWriter {
   private readonly parameters: number;
   private readonly localTypes: ValueType[] = [];
   private depth = 0;
+  /** The last load or store: where it begins and ends. */
+  private access = 0;
+  protected accessEnd = -1;
   /** Positions of the instructions that hints speak of, from the first instruction on. */
   private readonly hints: number[] = [];
 
@@ -125,7 +133,21 @@ export class FunctionWriter extends ByteWriter {
   }
 
   op(code: number): void {
-    this.u8(code);
+    if (!this.widens(code)) this.u8(code);
+  }
+
+  /** Bytes `first` to `end` of others, which are whole instructions: few, mostly. */
+  copy(data: Uint8Array, first: number, end: number): void {
+    this.part(data, this.widens(data[first]!) ? first + 1 : first, end);
+  }
+
+  /** Whether an instruction extends what was just loaded: the load does that itself then. */
+  private widens(code: number): boolean {
+    if (this.accessEnd !== this.length) return false;
+    const wide = WIDENED[code]?.[this.bytes[this.access]!];
+    if (wide === undefined) return false;
+    this.bytes[this.access] = wide;
+    return true;
   }
 
   simd(code: number): void {
@@ -160,9 +182,11 @@ export class FunctionWriter extends ByteWriter {
 
   /** A load or store; alignment is only a hint and given as 0 (guest accesses are of any alignment). */
   memory(code: number, offset: number): void {
+    this.access = this.length;
     this.u8(code);
     this.u8(0);
     this.u32(offset);
+    this.accessEnd = this.length;
   }
 
   simdMemory(code: number, offset: number): void {

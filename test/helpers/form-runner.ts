@@ -122,7 +122,9 @@ export class FormRunner {
         instruction: (page, offset) => this.instructions.at(page.host + offset, page.host + 4096, 64),
         page: number => (number === 0 ? { host, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true,
       }, { blocks: 16, instructions: 64, callDepth: 0 });
-      const module = new WebAssembly.Module(compileRegion(found, analyse(found.blocks, found.entry), 64, this.signatures, { record: RECORD, index: 0, plain: 0, stackSize: 0, windows: true, apart: new Set() }));
+      // By turns as small and as large ones are made.
+      const identity = { record: RECORD, index: 0, plain: 0, stackSize: 0, large: this.regions.size % 2 === 0, apart: new Set<number>() };
+      const module = new WebAssembly.Module(compileRegion(found, analyse(found.blocks, found.entry), 64, this.signatures, identity));
       region = this.instance(module).exports['region'] as ColdForm;
       this.regions.set(key, region);
     }

@@ -13,12 +13,12 @@ const cpu = instantiate();
 const rows = rowsOf(undefined);
 
 /** The module of the 64-bit code that begins at a place of the page. */
-function compile(instructions: InstructionCache, offset: number): Uint8Array {
+function compile(instructions: InstructionCache, offset: number, large = true): Uint8Array {
   const region = discover(offset, {
     instruction: (page, at) => instructions.at(page.host + at, page.host + PAGE, 64),
     page: number => (number === 0 ? { host: PAGE, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true,
   }, { blocks: 16, instructions: 64, callDepth: 1 });
-  const identity = { record: 0, index: 0, plain: 0, stackSize: 2, windows: true, apart: new Set<number>() };
+  const identity = { record: 0, index: 0, plain: 0, stackSize: 2, large, apart: new Set<number>() };
   return compileRegion(region, analyse(region.blocks, region.entry), 64, cpu.signatures, identity);
 }
 
@@ -46,13 +46,15 @@ const memory = new Uint8Array(2 * PAGE).fill(0xf4);
 Object.values(CODES).forEach((code, i) => memory.set(code, PAGE + i * ROOM));
 const all = cache(memory);
 
-it.each(Object.keys(CODES).map((name, i) => [name, i] as const))('%s: the same code whatever was compiled before', (_name, i) => {
-  const alone = compile(cache(memory), i * ROOM);
+const cases = [true, false].flatMap(large => Object.keys(CODES).map((name, i) => [name, large ? 'large' : 'small', i, large] as const));
+
+it.each(cases)('%s in a %s region: the same code whatever was compiled before', (_name, _size, i, large) => {
+  const alone = compile(cache(memory), i * ROOM, large);
   expect(WebAssembly.validate(alone as Uint8Array<ArrayBuffer>)).toBe(true);
   // All others first, in either order; then twice from the same tapes.
-  for (let other = 0; other < ROOM * Object.keys(CODES).length; other += ROOM) compile(all, other);
-  expect(compile(all, i * ROOM)).toEqual(alone);
-  expect(compile(all, i * ROOM)).toEqual(alone);
+  for (let other = 0; other < ROOM * Object.keys(CODES).length; other += ROOM) compile(all, other, large);
+  expect(compile(all, i * ROOM, large)).toEqual(alone);
+  expect(compile(all, i * ROOM, large)).toEqual(alone);
 });
 
 it('gives different operands of one form different code', () => {

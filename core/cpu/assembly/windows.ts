@@ -1,9 +1,10 @@
 /**
  * Windows of regions (core/cpu/jit/windowAccess.ts). A window stands for the entry of the table that was hit, or else, under a tag that matches nothing, for
- * this one access. These return OK or why the region must leave before the instruction.
+ * this one access. These return OK, or else the region must leave before the instruction, for the reason in OPEN_STATUS.
  */
 import {
   DR7,
+  OPEN_STATUS,
   PAGE_RAM,
   RANGE_CROSSED_AT,
   RANGE_CROSSED_BY,
@@ -37,6 +38,11 @@ function standFor(window: u32, la: u64, host: u32): void {
   store<u32>(window, host - <u32>la, 8);
 }
 
+function refused(status: u32): u32 {
+  store<u32>(OPEN_STATUS, status);
+  return status;
+}
+
 /** `where`: offset of the window from TLB_BASE, size of the access above bit 24. */
 export function openRead(la: u64, where: u32): u32 {
   const window = load<u32>(TLB_BASE) + (where & 0xffffff);
@@ -46,9 +52,9 @@ export function openRead(la: u64, where: u32): u32 {
     copyEntry(window, entry);
     return OK;
   }
-  if (load<u32>(DR7) & 0xff && (pageWatched(la) || pageWatched(la + size - 1))) return REGION_STEP;
+  if (load<u32>(DR7) & 0xff && (pageWatched(la) || pageWatched(la + size - 1))) return refused(REGION_STEP);
   const host = slowRead(la, size);
-  if (!host) return STATUS_FAULT;
+  if (!host) return refused(STATUS_FAULT);
   standFor(window, la, host);
   return OK;
 }
@@ -64,7 +70,7 @@ export function openRange(la: u64, where: u32, extent: u32, index: u32, at: i32)
     store<u32>(RANGE_CROSSINGS, load<u32>(RANGE_CROSSINGS) + 1);
     store<u32>(RANGE_CROSSED_BY, index);
     store<i32>(RANGE_CROSSED_AT, at);
-    return REGION_STEP;
+    return refused(REGION_STEP);
   }
   const window = load<u32>(TLB_BASE) + (where & 0xffffff);
   const entry = dataEntry(load<u32>(TLB_BASE) + (extent & (1 << 17) ? TLB_WRITE : TLB_READ), la);
@@ -73,17 +79,17 @@ export function openRange(la: u64, where: u32, extent: u32, index: u32, at: i32)
     const size: i32 = where >> 24;
     if (extent & (1 << 16)) {
       const host = writeSlow(la, size, currentAccess(), GENERAL_PROTECTION, false, true);
-      if (!host) return STATUS_FAULT;
+      if (!host) return refused(STATUS_FAULT);
     } else {
-      if (load<u32>(DR7) & 0xff && pageWatched(la)) return REGION_STEP;
+      if (load<u32>(DR7) & 0xff && pageWatched(la)) return refused(REGION_STEP);
       const access = currentAccess();
       if (!wide(access)) la &= 0xffffffff;
-      else if (!checkCanonical(la, size, GENERAL_PROTECTION)) return STATUS_FAULT;
-      if (!translateAll(la, size, access)) return STATUS_FAULT;
-      if (pageKind(firstTarget) != PAGE_RAM) return REGION_STEP;
-      if (!slowRead(la, size)) return STATUS_FAULT;
+      else if (!checkCanonical(la, size, GENERAL_PROTECTION)) return refused(STATUS_FAULT);
+      if (!translateAll(la, size, access)) return refused(STATUS_FAULT);
+      if (pageKind(firstTarget) != PAGE_RAM) return refused(REGION_STEP);
+      if (!slowRead(la, size)) return refused(STATUS_FAULT);
     }
-    if (load<u64>(entry) + first > 4096 - length) return REGION_STEP;
+    if (load<u64>(entry) + first > 4096 - length) return refused(REGION_STEP);
   }
   copyEntry(window, entry);
   return OK;
@@ -99,8 +105,8 @@ export function openWrite(la: u64, where: u32): u32 {
     return OK;
   }
   const host = writeSlow(la, size, currentAccess(), GENERAL_PROTECTION, false, true);
-  if (!host) return STATUS_FAULT;
-  if (host == REFUSED) return REGION_STEP;
+  if (!host) return refused(STATUS_FAULT);
+  if (host == REFUSED) return refused(REGION_STEP);
   standFor(window, la, host);
   return OK;
 }

@@ -5,7 +5,7 @@ import { I32, I64, op } from '../../wasm/opcodes.ts';
 import type { Program } from '../../isa/ir.ts';
 import { Emitter } from '../emitter.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { RIP } from '../layout.ts';
+import { RAM_BASE, RIP } from '../layout.ts';
 import { R_DISPLACEMENT, R_IMMEDIATE, STATUS_FAULT, STATUS_JUMP } from '../record.ts';
 import { LocalPool, recordTarget } from './forms.ts';
 
@@ -29,7 +29,7 @@ export function importHelpers(module: ModuleWriter, signatures: HelperSignatures
 /** A module with one function per cold form, (record, RIP of the page, look-aside base) → STATUS, that puts them into the table from an index on. */
 export function buildForms(programs: readonly Program[], signatures: HelperSignatures, first: number): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
-  module.importMemory('host', 'memory', 1);
+  module.importMemory('host', 'memory', RAM_BASE >>> 16);
   module.importTable('host', 'cold');
   const helper = importHelpers(module, signatures);
   for (const program of programs) {

@@ -225,8 +225,10 @@ export class JitManager {
       return;
     }
     const index = this.takeIndex();
+    // All code is compiled in both ways where everything is.
+    const large = selective ? tier === 1 : index % 2 === 0;
     const apart = before?.apart ?? new Set<number>();
-    const identity = { record, index, plain: view.getUint32(PLAIN_SEGMENTS, true), stackSize: view.getUint32(STACK_SIZE, true), windows: tier === 1 || !selective, apart };
+    const identity = { record, index, plain: view.getUint32(PLAIN_SEGMENTS, true), stackSize: view.getUint32(STACK_SIZE, true), large, apart };
     const code = compileRegion(region, analyse(region.blocks, region.entry), SIZES[size]!, this.host.signatures, identity);
     this.host.table.set(index, this.instantiate(code, tier));
     // A large region takes the place of the small one; what the record held before either stays known.

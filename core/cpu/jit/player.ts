@@ -92,7 +92,7 @@ export class Player implements LegacyView {
     this.code = context.code;
     this.registers = context.registers;
     this.accesses = new WindowAccess({
-      code: context.code, tlb: TLB, windows: context.identity.windows, index: context.identity.index,
+      code: context.code, tlb: TLB, windows: context.identity.large, index: context.identity.index,
       helper: name => context.helper(name),
       take: type => this.take(type),
       keep: () => {

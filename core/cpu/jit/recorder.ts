@@ -8,7 +8,6 @@ import { I32 } from '../../wasm/opcodes.ts';
 import type { ValueType } from '../../wasm/writer.ts';
 import { ACCESS_OFFSET, TapeWriter, openNumber, slotNumber, step } from './tape.ts';
 import type { Question, Tape, Variant } from './tape.ts';
-import { isFlag } from './registers.ts';
 
 export const FACTS = ['immediate', 'displacement', 'scale', 'length', 'rip', 'nextRip', 'target', 'aux'] as const satisfies readonly Fact[];
 const NOTHING_KNOWN = 0;
@@ -106,9 +105,7 @@ class Recorder implements Target {
   }
 
   writeState(offset: number, bytes: number, wide: boolean, value: () => void): void {
-    // A field of the flags that is written whole: there is nothing in front of the value.
-    const whole = bytes === 8 && isFlag(offset);
-    if (!whole) this.code.note(step.beginState, offset, bytes);
+    this.code.note(step.beginState, offset, bytes);
     value();
     this.code.note(step.endState, offset, bytes, wide ? 1 : 0);
   }

@@ -11,7 +11,7 @@ import { UNAVAILABLE } from '../../isa/prechecks.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importHelpers } from '../interpreter/coldForms.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import { BUDGET, CODE_GENERATION, CR0, CR4, CS, RIP } from '../layout.ts';
+import { BUDGET, CODE_GENERATION, CR0, CR4, CS, OPEN_STATUS, RAM_BASE, RIP } from '../layout.ts';
 import { REGION_DONE, REGION_STEP, STATUS_FAULT, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
 import { keyOffset } from './discover.ts';
 import type { Region } from './discover.ts';
@@ -30,7 +30,7 @@ const COMPLETED_BITS = 9;
 
 export function compileRegion(region: Region, flow: Flow, codeSize: CodeSize, signatures: HelperSignatures, identity: RegionIdentity): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
-  module.importMemory('host', 'memory', 1);
+  module.importMemory('host', 'memory', RAM_BASE >>> 16);
   module.importTable('host', 'cold');
   const type = module.type(REGION_TYPE);
   const helper = importHelpers(module, signatures);
@@ -52,16 +52,16 @@ class RegionCompiler implements SiteEnds {
   private readonly budget: number;
   private readonly exitRip: number;
   private readonly status: number;
-  /** Where the region is left, as `stopAt` packs it. */
-  private readonly place: number;
   private readonly generation: number;
   private readonly dropped: number;
   /** Labels of the blocks' code by position: of the loop, and of the end of the wasm block before it. */
   private readonly loops = new Map<number, number>();
   private readonly joins = new Map<number, number>();
   private leave = 0;
-  private stop = 0;
+  /** For places (`leaveFrom`) where the region is left before an instruction: by the interpreter's part, by why. */
   private step = 0;
+  private faulted = 0;
+  private refused = 0;
   /** What is known to be available (AVAILABLE_*) at this point, and behind each block that has been compiled. */
   private available = 0;
   private readonly availableBehind: number[] = [];
@@ -71,12 +71,12 @@ class RegionCompiler implements SiteEnds {
     this.legacy = codeSize !== 64;
     this.helper = helper;
     this.identity = identity;
-    this.registers = new RegisterFile(code, flow.order, this.legacy);
+    // A small region stays in baseline code, where a local costs what a field of the state does, and entries and ends of both are many.
+    this.registers = new RegisterFile(code, identity.large ? flow.order : null, this.legacy);
     this.pool = new LocalPool(code);
     this.budget = code.local(I64);
     this.exitRip = code.local(I64);
     this.status = code.local(I32);
-    this.place = code.local(I32);
     this.generation = code.local(I32);
     this.dropped = code.local(I32);
     const { legacy, registers, pool, exitRip, status, budget } = this;
@@ -91,16 +91,29 @@ class RegionCompiler implements SiteEnds {
     code.i32Const(0);
     code.memory(op.i64Load, BUDGET);
     code.set(this.budget);
-    code.i32Const(0);
-    code.memory(op.i32Load, CODE_GENERATION);
-    code.set(this.generation);
+    if (this.flow.order.some(block => block.instructions.some(({ form }) => form.callsHelper))) {
+      code.i32Const(0);
+      code.memory(op.i32Load, CODE_GENERATION);
+      code.set(this.generation);
+    }
     this.leave = code.block();
-    this.stop = code.block();
-    this.step = code.block();
+    const stop = code.block(op.block, I32);
+    this.refused = code.block(op.block, I32);
+    this.faulted = code.block(op.block, I32);
+    this.step = code.block(op.block, I32);
     this.tree(0);
     code.op(op.unreachable);
     code.end();
     code.i32Const(REGION_STEP);
+    code.set(this.status);
+    code.br(stop);
+    code.end();
+    code.i32Const(STATUS_FAULT);
+    code.set(this.status);
+    code.br(stop);
+    code.end();
+    code.i32Const(0);
+    code.memory(op.i32Load, OPEN_STATUS);
     code.set(this.status);
     code.end();
     this.stopped();
@@ -220,8 +233,8 @@ class RegionCompiler implements SiteEnds {
   private account(instructions: number): void {
     if (instructions === 0) return;
     this.code.get(this.budget);
-    this.code.i64Const(instructions);
-    this.code.op(op.i64Sub);
+    this.code.i64Const(-instructions);
+    this.code.op(op.i64Add);
     this.code.set(this.budget);
   }
 
@@ -262,54 +275,48 @@ class RegionCompiler implements SiteEnds {
   }
 
   /**
-   * Leaves at an offset of the page with `completed` instructions of the block done: at the label `stop` with the status in its local, at
-   * `step` for the interpreter to carry out the instruction there. There are many such places; each is as short as can be.
+   * Leaves before an instruction: at the label `step` for the interpreter to carry it out, at `faulted` with a fault pending, at `refused`
+   * where a helper has said why. There are many such places; each is as short as can be.
    */
-  private stopAt(label: number, site: Site): void {
-    this.stopPlace(site);
+  private leaveFrom({ instruction: { offset }, completed }: Site, label: number): void {
+    this.code.i32Const((offset << COMPLETED_BITS) | completed);
     this.code.br(label);
   }
 
-  private stopPlace({ instruction: { offset }, completed }: Site): void {
-    this.code.i32Const((offset << COMPLETED_BITS) | completed);
-    this.code.set(this.place);
-  }
-
-  /** Where `stopAt` leads. */
+  /** Where `leaveFrom` leads: the place is on the wasm stack. */
   private stopped(): void {
     const { code } = this;
+    const place = this.pool.allocate(I32);
+    code.tee(place);
+    code.i32Const(COMPLETED_BITS);
+    code.op(op.i32ShrS);
+    code.op(op.i64ExtendI32S);
+    code.get(PAGE_RIP);
+    code.op(op.i64Add);
+    code.set(this.exitRip);
     code.get(this.budget);
-    code.get(this.place);
+    code.get(place);
     code.i32Const((1 << COMPLETED_BITS) - 1);
     code.op(op.i32And);
     code.op(op.i64ExtendI32U);
     code.op(op.i64Sub);
     code.set(this.budget);
-    code.get(PAGE_RIP);
-    code.get(this.place);
-    code.i32Const(COMPLETED_BITS);
-    code.op(op.i32ShrS);
-    code.op(op.i64ExtendI32S);
-    code.op(op.i64Add);
-    code.set(this.exitRip);
   }
 
   // ---- ends of instructions -----------------------------------------------------------------------------------------------------
 
   stepInstead(site: Site): void {
-    this.stopAt(this.step, site);
+    this.leaveFrom(site, this.step);
   }
 
   fault(site: Site): void {
-    this.code.i32Const(STATUS_FAULT);
-    this.code.set(this.status);
-    this.stopAt(this.stop, site);
+    this.leaveFrom(site, this.faulted);
   }
 
   leaveUnlessOk(site: Site): void {
-    this.stopPlace(site);
-    this.code.tee(this.status);
-    this.code.brIf(this.stop);
+    this.code.if();
+    this.leaveFrom(site, this.refused);
+    this.code.end();
   }
 
   jump({ instruction: { form }, position, completed }: Site): void {

@@ -39,11 +39,6 @@ function flagAt(offset: number): number {
   return offset >= FLAGS_BEGIN ? FLAG_AT[(offset - FLAGS_BEGIN) >> 3] ?? -1 : -1;
 }
 
-/** Whether an offset is that of one of the lazy flags' 64-bit fields, which a region that writes it holds. */
-export function isFlag(offset: number): boolean {
-  return flagAt(offset - STATE) >= 0;
-}
-
 /** Slots that differ from instruction to instruction, as bits of a set: G, E, index, segment, V. */
 const OPEN_SLOTS = [-1, -2, -3, -4, -5] as const;
 
@@ -106,6 +101,7 @@ function numbersOf(bits: number): readonly number[] {
 
 export class RegisterFile {
   private readonly code: FunctionWriter;
+  private readonly holds: boolean;
   /** What general registers are held as: legacy code sees 32 bits of them, and has zeroes above (descriptors.ts). */
   private readonly general: ValueType;
   /** Registers and flags that the region touches, and that it writes. */
@@ -114,12 +110,14 @@ export class RegisterFile {
   /** Local of what is held; -1: it is not touched. */
   private readonly locals: number[] = new Array<number>(HELD).fill(-1);
 
-  constructor(code: FunctionWriter, blocks: readonly RegionBlock[], legacy: boolean) {
+  /** @param blocks code whose state is held in locals; null: everything stays in memory */
+  constructor(code: FunctionWriter, blocks: readonly RegionBlock[] | null, legacy: boolean) {
     this.code = code;
+    this.holds = blocks !== null;
     this.general = legacy ? I32 : I64;
     let touched = 0;
     let written = 0;
-    for (const { instructions } of blocks) {
+    for (const { instructions } of blocks ?? []) {
       for (const { decoded, form: { use } } of instructions) {
         touched |= resolve(decoded, use.touched);
         written |= resolve(decoded, use.written);
@@ -252,14 +250,19 @@ export class RegisterFile {
     code.op(this.general === I32 ? op.i32Or : op.i64Or);
   }
 
-  /** Whether the region touches one of the lazy flags' 64-bit fields. */
+  /** Whether one of the lazy flags' 64-bit fields can be read: a region that holds some holds those that it touches. */
   hasFlag(offset: number): boolean {
-    return this.flagLocal(offset) >= 0;
+    return !this.holds || this.flagLocal(offset) >= 0;
   }
 
-  /** Pushes a field of the lazy flags that the region touches. */
+  /** Pushes a field of the lazy flags, which `hasFlag`. */
   readFlag(offset: number): void {
-    this.code.get(this.flagLocal(offset));
+    const local = this.flagLocal(offset);
+    if (local >= 0) this.code.get(local);
+    else {
+      this.code.i32Const(0);
+      this.code.memory(op.i64Load, offset);
+    }
   }
 
   readState(offset: number, width: Width, signed: boolean): void {

@@ -107,6 +107,7 @@ export class TapeWriter extends FunctionWriter {
 
   note(kind: number, ...args: readonly number[]): void {
     this.flush();
+    this.accessEnd = -1;
     this.steps.push(kind, ...args);
   }
 

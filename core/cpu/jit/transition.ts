@@ -42,8 +42,8 @@ export interface RegionIdentity {
   readonly plain: number;
   /** Legacy code: STACK_SIZE, which PLAIN_SEGMENTS has too. */
   readonly stackSize: number;
-  /** Whether all base registers have windows, not the stack pointer alone. */
-  readonly windows: boolean;
+  /** Made for V8's optimising compiler: registers in locals, windows for all base registers and not the stack pointer alone. */
+  readonly large: boolean;
   /** Ranges of accesses that share no check (ranges.ts). */
   readonly apart: ReadonlySet<number>;
 }

@@ -116,8 +116,8 @@ export class WindowAccess {
     code.end();
     hostAddress(code, linear, tlb, window + 8);
     if (below !== 0) {
-      code.i32Const(below);
-      code.op(op.i32Sub);
+      code.i32Const(-below);
+      code.op(op.i32Add);
     }
     range.host = this.context.keep();
     code.set(range.host);

@@ -1,13 +1,14 @@
 /** Two states of a VM beside each other: configuration, components, memory and disks. */
 import type { DiskDifference, SnapshotDifference } from '../contract/snapshot.ts';
+import type { VmConfig } from '../contract/vm.ts';
 import type { PageMap } from '../snapshot/pageMap.ts';
 import { PageSource, SegmentReaders } from '../snapshot/pageSource.ts';
 import { decodeDisk } from '../store/disks.ts';
 import type { SavedImage } from '../store/disks.ts';
 import type { SnapshotStore } from '../store/snapshots.ts';
 import { compareDisks } from './diskDiff.ts';
-import type { ChunkHash } from './diskDiff.ts';
-import type { DiskStates } from './diskStates.ts';
+import type { ChunkHash, ComparedDisk } from './diskDiff.ts';
+import type { DiskStates, OpenedImage } from './diskStates.ts';
 import { kernelOwners } from './kernelOwners.ts';
 import type { Symbols } from './kernelOwners.ts';
 import { compareStates } from './snapshotDiff.ts';
@@ -39,10 +40,14 @@ async function compareAllDisks(disks: DiskStates, before: ComparedSide, after: C
   for (const one of before.disks) {
     const other = after.disks.find(({ image }) => image === one.image);
     if (!other || other.size !== one.size) continue;
-    const opened = [await disks.openSaved(before.config, one), await disks.openSaved(after.config, other)] as const;
+    const opened: OpenedImage[] = [];
+    const open = async (config: VmConfig, saved: SavedImage): Promise<ComparedDisk> => {
+      const image = await disks.openSaved(config, saved);
+      opened.push(image);
+      return { path: one.path, map: decodeDisk(saved), disk: image.disk };
+    };
     try {
-      const [first, second] = opened.map(({ disk }, index) => ({ path: one.path, map: decodeDisk(index === 0 ? one : other), disk }));
-      const difference = first && second && (await compareDisks(first, second, hashOf));
+      const difference = await compareDisks(await open(before.config, one), await open(after.config, other), hashOf);
       if (difference) differences.push(difference);
     } finally {
       for (const { close } of opened) await close();

@@ -155,8 +155,10 @@ export class DiskStates {
   /** A disk as a snapshot has it, to be read. @throws ContractError when its image is not as it was, or cannot be opened */
   async openSaved(config: VmConfig, saved: SavedImage): Promise<OpenedImage> {
     const { index, config: { path, format } } = configured(config, checked(saved, 'disks'));
+    // What may be refused comes before the image, which nobody would close.
+    const [map, segments] = [decodeDisk(saved), new Map(this.#segmentsOf(saved))];
     const image = await openImage(path, { format, readOnly: true });
-    const disk = new ChunkedDisk(image, saved.size, decodeDisk(saved), new Map(this.#segmentsOf(saved)));
+    const disk = new ChunkedDisk(image, saved.size, map, segments);
     return { index, disk, close: () => disk.close().then(() => image.close()) };
   }
 

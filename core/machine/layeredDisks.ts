@@ -44,8 +44,9 @@ export class LayeredDisks {
 
   /** Opens a disk. An image that has layers is not written to. @throws ContractError, SegmentError, MapError */
   async open(config: DiskConfig, state: DiskState | null): Promise<LayeredDisk> {
-    const image = await openImage(config.path, { format: config.format, readOnly: state !== null });
-    const disk = state === null ? new LayeredDisk(image) : await LayeredDisk.open(image, content(state));
+    const over = state && content(state);
+    const image = await openImage(config.path, { format: config.format, readOnly: over !== null });
+    const disk = over ? await LayeredDisk.open(image, over) : new LayeredDisk(image);
     const kept = state ?? { map: new ClusterMap(disk.size).encode(), segments: [] };
     this.#disks.set(config.path, { config, disk, kept, switched: Promise.resolve() });
     return disk;

@@ -296,7 +296,8 @@ export class LocalApic implements Component, VcpuInterrupts {
         this.dfr = (value | 0x0fffffff) >>> 0;
         break;
       case apicRegister.svr:
-        this.writeSvr(value & 0x13ff);
+        this.svr = value & 0x13ff;
+        if ((value & svrEnable) === 0) this.lvt.maskAll();
         break;
       case apicRegister.esr:
         this.esr = this.errors;
@@ -324,11 +325,6 @@ export class LocalApic implements Component, VcpuInterrupts {
       default:
         if (register < apicRegister.isr || register >= apicRegister.esr) this.raiseError(apicError.illegalRegister);
     }
-  }
-
-  private writeSvr(value: number): void {
-    this.svr = value;
-    if ((value & svrEnable) === 0) this.lvt.maskAll();
   }
 
   // ---- Acceptance and end -------------------------------------------------------------------------------------------

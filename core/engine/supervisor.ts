@@ -135,24 +135,30 @@ export class Supervisor {
     }
     if (from) for (const [port, console] of consoles.entries()) console.restore(from.consoles[port] ?? new Uint8Array(0));
     else for (const console of consoles) if (!console.scrollback.isEmpty) console.output(freshLine.slice());
-    const guest = new Guest({
-      vm, devices, disks, ...(from ? { restore: from.restore, paused: from.paused } : {}), folder: this.#library.vmFolder(vm.id), launch: this.#launch, machineModule: this.#machineModule, consoles,
-      events: {
-        state: (state) => void this.#becomes(vm.id, state),
-        metrics: (sample) => {
-          for (const listener of this.#metricsListeners.get(vm.id) ?? []) listener(sample);
+    let guest: Guest;
+    try {
+      guest = new Guest({
+        vm, devices, disks, ...(from ? { restore: from.restore, paused: from.paused } : {}), folder: this.#library.vmFolder(vm.id), launch: this.#launch, machineModule: this.#machineModule, consoles,
+        events: {
+          state: (state) => void this.#becomes(vm.id, state),
+          metrics: (sample) => {
+            for (const listener of this.#metricsListeners.get(vm.id) ?? []) listener(sample);
+          },
+          exits: (event) => {
+            for (const { listener } of this.#exitWatchers.get(vm.id) ?? []) listener(event);
+          },
+          released: (slot) => void this.cards.released(vm.id, slot).catch((error: unknown) => this.tellError(vm.id, error)),
+          problem: (message) => void this.#hasProblem(vm.id, message).catch((error: unknown) => this.tellError(vm.id, error)),
+          ended: (exit, error) => {
+            lines.close();
+            void this.#ended(vm.id, exit, error);
+          },
         },
-        exits: (event) => {
-          for (const { listener } of this.#exitWatchers.get(vm.id) ?? []) listener(event);
-        },
-        released: (slot) => void this.cards.released(vm.id, slot).catch((error: unknown) => this.tellError(vm.id, error)),
-        problem: (message) => void this.#hasProblem(vm.id, message).catch((error: unknown) => this.tellError(vm.id, error)),
-        ended: (exit, error) => {
-          lines.close();
-          void this.#ended(vm.id, exit, error);
-        },
-      },
-    });
+      });
+    } catch (error) {
+      lines.close();
+      throw error;
+    }
     // Before anything is awaited: a second start finds the first.
     this.#guests.set(vm.id, guest);
     await this.#becomes(vm.id, 'starting', 'started');

@@ -2,6 +2,8 @@
 import { fork } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { ContractError } from '../contract/errors.ts';
+import { unwritableBecause } from '../host/reasons.ts';
 import { entryUrl } from '../machine/entries.ts';
 import { ALLOCATOR_ENVIRONMENT, EXEC_ARGUMENTS } from '../machine/processSettings.ts';
 
@@ -20,7 +22,7 @@ export type VmProcessLauncher = (logFile: string) => VmProcess;
 
 /** The launcher of plain Node: a forked child. */
 export const forkVmProcess: VmProcessLauncher = (logFile) => {
-  const log = openSync(logFile, 'a', 0o600);
+  const log = openLog(logFile);
   const env = { ...ALLOCATOR_ENVIRONMENT, ...process.env };
   const child = fork(fileURLToPath(entryUrl('vm')), [], { serialization: 'advanced', execArgv: [...EXEC_ARGUMENTS], env, stdio: ['ignore', log, log, 'ipc'] });
   closeSync(log);
@@ -42,3 +44,11 @@ export const forkVmProcess: VmProcessLauncher = (logFile) => {
     kill: () => void child.kill('SIGKILL'),
   };
 };
+
+function openLog(path: string): number {
+  try {
+    return openSync(path, 'a', 0o600);
+  } catch (error) {
+    throw new ContractError('file-unreadable', `The machine's log "${path}" cannot be written: ${unwritableBecause(error)}.`, 'Check the space and the permissions of the disk that holds the library.');
+  }
+}

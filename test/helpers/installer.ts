@@ -26,7 +26,8 @@ const steps: readonly (Step & { readonly always: boolean })[] = [
   { shows: 'Finish partitioning and write', keys: ['Enter'], always: true },
   { shows: 'Write the changes to disks?', keys: ['ArrowLeft', 'Enter'], always: true },
 ];
-const finished = 'Installing the base system';
+/** The step behind, while it works, or when it asks: the mirror has nothing to install. */
+const finished = ['Installing the base system', 'Install the base system'];
 /** What the installer shows when it cannot go on. */
 const failures = ['failed to download', 'Architecture not supported', 'No kernel modules were found', 'Bad archive mirror', 'No partitionable media', 'Installation step failed'];
 
@@ -47,7 +48,7 @@ export async function partitionDisk(screen: InstallerScreen, patienceMs: number,
   let since = performance.now();
   for (;;) {
     const text = seen(await screen.text());
-    if (text.includes(seen(finished))) return;
+    if (finished.some((words) => text.includes(seen(words)))) return;
     const failure = failures.find((words) => text.includes(seen(words)));
     if (failure !== undefined) throw new Error(`the installer cannot go on at step ${next}:\n${text.slice(-3000)}`);
     const reach = steps.findIndex(({ always }, index) => index >= next && always);

@@ -27,7 +27,7 @@ const steps: readonly (Step & { readonly always: boolean })[] = [
   { shows: 'Write the changes to disks?', keys: ['ArrowLeft', 'Enter'], always: true },
 ];
 /** The step behind, while it works, or when it asks: the mirror has nothing to install. */
-const finished = ['Installing the base system', 'Install the base system'];
+const finished = ['Installing the base', 'Install the base'];
 /** What the installer shows when it cannot go on. */
 const failures = ['failed to download', 'Architecture not supported', 'No kernel modules were found', 'Bad archive mirror', 'No partitionable media', 'Installation step failed'];
 

@@ -5,6 +5,7 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import type Database from 'better-sqlite3';
 import { ContractError } from '../contract/errors.ts';
+import { unwritableBecause } from '../host/reasons.ts';
 
 export interface ImageLock {
   release(): void;
@@ -43,8 +44,7 @@ export function lockImage(path: string, identity: string, mode: LockMode): Image
   } catch (error) {
     database?.close();
     if (error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_BUSY')) throw inUse(path, mode);
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new ContractError('image-in-use', `The disk image "${path}" cannot be locked in "${folder}": ${reason}.`, 'Make that folder writable for yourself.');
+    throw new ContractError('image-in-use', `The disk image "${path}" cannot be locked in "${folder}": ${unwritableBecause(error)}.`, 'Make that folder writable for yourself.');
   }
 }
 

@@ -25,7 +25,7 @@ export async function openPage(browser: Browser, url: string): Promise<{ readonl
   const problems: string[] = [];
   page.on('pageerror', (error) => problems.push(error.message));
   page.on('console', (message) => {
-    if (message.type() === 'error' && !/WebSocket|ERR_CONNECTION/.test(message.text())) problems.push(message.text());
+    if (message.type() === 'error' && !/WebSocket|net::ERR_/.test(message.text())) problems.push(message.text());
   });
   await page.goto(url);
   return { page, problems };

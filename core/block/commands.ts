@@ -16,7 +16,6 @@ import type { Qcow2Options } from './qcow2/create.ts';
 import { incompatible, readHeader } from './qcow2/header.ts';
 import { Qcow2Image } from './qcow2/image.ts';
 import { FileStorage } from './storage.ts';
-import { unwritableBecause } from '../host/reasons.ts';
 
 export const DISK_MAXIMUM = 2 ** 46;
 const COPY_BYTES = 2 * 1024 * 1024;

@@ -7,7 +7,6 @@ import { LinuxMemory } from './linuxMemory.ts';
 import type { AddressOf } from './linuxMemory.ts';
 import { pageOwners } from './linuxPages.ts';
 import { processOwners } from './processOwners.ts';
-import { unreadableBecause } from '../host/reasons.ts';
 
 /** The owner of a guest-physical page; null: none that is known. */
 export type OwnerOf = (page: number) => string | null;

@@ -16,7 +16,6 @@ import { PageMap } from './pageMap.ts';
 import { PreserveRing } from './preserve.ts';
 import { CHUNK_BYTES } from './segment.ts';
 import type { FinishedSegment } from './segment.ts';
-import { unwritableBecause } from '../host/reasons.ts';
 
 /** Pages between two questions to the engine: 8 MiB. */
 const BATCH_PAGES = 2048;

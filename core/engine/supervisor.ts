@@ -351,11 +351,11 @@ export class Supervisor {
     return this.get(id);
   }
 
-  async #becomes(id: string, state: VmState, kind?: string): Promise<void> {
+  async #becomes(id: string, state: VmState, kind?: 'started'): Promise<void> {
     try {
       for (const console of this.consoles(id)) console.setState(state);
-      const startedAt = kind === 'started' ? { startedAt: Date.now() } : {};
-      this.#changed(await this.#library.record(id, { state, ...startedAt }, kind));
+      // What is stored says that a process lives, from its start to its end; which of its states it is in is the process's to say, and costs no commit.
+      this.#changed(kind === undefined ? await this.#library.get(id) : await this.#library.record(id, { state, startedAt: Date.now() }, kind));
     } catch (error) {
       this.tellError(id, error);
     }

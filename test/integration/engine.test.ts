@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MIB } from '../../core/contract/index.ts';
 import type { ConsoleEvent, LibraryEvent, MetricsEvent } from '../../core/contract/index.ts';
@@ -48,6 +49,17 @@ describe('the life of a VM', () => {
     expect(await history(test.client, 'Monitor')).not.toContain('hello');
     expect((await test.client.call('vm.resume', { vm: 'Monitor' })).state).toBe('running');
     await untilShown(test.client, 'Monitor', 'hello');
+  });
+
+  it('pauses and resumes without a commit: what is stored is that it lives', async () => {
+    await start();
+    const database = new Database(join(test.folder, 'library.db'), { readonly: true });
+    const commits = (): unknown => database.pragma('data_version', { simple: true });
+    const before = commits();
+    for (const operation of ['vm.pause', 'vm.resume'] as const) await test.client.call(operation, { vm: 'Monitor' });
+    expect((await test.client.call('vm.get', { vm: 'Monitor' })).state).toBe('running');
+    expect(commits()).toBe(before);
+    database.close();
   });
 
   it('resets without leaving its process', async () => {

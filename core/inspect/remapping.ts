@@ -75,7 +75,7 @@ function deviceRow(unit: VtdUnit, { requester, name }: { readonly requester: num
   const id = formatRequester(requester);
   const view = unit.viewOf(requester);
   if (view === null) return [id, name, '', 'off: addresses stand', '', ''];
-  if ('kind' in view) return [id, name, '', `refused: ${faultReasons[view.reason].text}`, '', ''];
+  if (view.kind === 'fault') return [id, name, '', `refused: ${faultReasons[view.reason].text}`, '', ''];
   const stage = (levels: number, table: number): string => (levels === 0 ? '' : `${levels} levels at ${hex(table)}`);
   const mode = `${view.mode}${view.scalable ? `, PASID ${view.pasid}` : ''}`;
   return [id, name, String(view.domain), mode, stage(view.firstLevels, view.first), stage(view.secondLevels, view.second)];

@@ -56,7 +56,7 @@ export class DmaRemapping {
   /** Translates an untranslated request, with the help of the caches. */
   translate(root: RootTable, request: DmaRequest): Outcome {
     const view = this.viewOf(root, request, this.lookup);
-    if ('kind' in view) return view;
+    if (view.kind === 'fault') return view;
     const refused = refuseRights(view, request);
     if (refused !== null) return refused;
     if (view.mode === 'pass-through') return this.passThrough(view, request.page);
@@ -74,7 +74,7 @@ export class DmaRemapping {
     const { memory } = this.lookup;
     const lookup: Lookup = { ...this.lookup, memory: { read: address => memory.read(address), write: () => true, writeDword: () => true }, trace };
     const view = this.readView(root, request, lookup);
-    if ('kind' in view) return view;
+    if (view.kind === 'fault') return view;
     const refused = refuseRights(view, request);
     if (refused !== null) return refused;
     if (view.mode === 'pass-through') return this.passThrough(view, request.page);
@@ -90,7 +90,7 @@ export class DmaRemapping {
   /** Whether the tables let a device use addresses that it had translated before. Null: yes. */
   refuseTranslated(root: RootTable, source: number, pasid: number | null): Fault | null {
     const view = this.viewOf(root, { source, pasid }, this.lookup);
-    if ('kind' in view) return view;
+    if (view.kind === 'fault') return view;
     if (view.deviceTlb) return null;
     return fault(view.scalable ? 'deviceTlbDisabled' : 'translationBlocked', view.faultDisabled);
   }
@@ -113,7 +113,7 @@ export class DmaRemapping {
     const { source } = request;
     const known = this.caches.context(source);
     if (known === undefined) return this.readView(root, request, lookup, this.caches);
-    if ('mode' in known) return request.pasid === null ? known : fault('pasidInLegacyMode');
+    if (known.kind === 'translation') return request.pasid === null ? known : fault('pasidInLegacyMode');
     return this.pasidView(known, request, lookup, this.caches);
   }
 
@@ -121,12 +121,12 @@ export class DmaRemapping {
     if (root.mode === tableMode.legacy) {
       if (pasid !== null) return fault('pasidInLegacyMode');
       const view = legacyTranslation(lookup, root.address, source);
-      if (!('kind' in view)) caches?.putContext(source, view);
+      if (view.kind !== 'fault') caches?.putContext(source, view);
       return view;
     }
     if (root.mode !== tableMode.scalable || !this.scalable) return fault('tableModeInvalid');
     const context = pasidContext(lookup, root.address, source);
-    if ('kind' in context) return context;
+    if (context.kind === 'fault') return context;
     caches?.putContext(source, context);
     return this.pasidView(context, { source, pasid }, lookup, caches);
   }
@@ -139,7 +139,7 @@ export class DmaRemapping {
     const known = caches?.pasid(source, number);
     if (known !== undefined) return ownRequest(known, context, pasid);
     const view = pasidTranslation(lookup, context, number);
-    if ('kind' in view) return view;
+    if (view.kind === 'fault') return view;
     caches?.putPasid(source, number, view);
     return ownRequest(view, context, pasid);
   }

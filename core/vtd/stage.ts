@@ -2,6 +2,7 @@
 
 /** How requests of one source (and PASID) are translated. */
 export interface Translation {
+  readonly kind: 'translation';
   readonly mode: 'pass-through' | 'first' | 'second' | 'nested';
   readonly scalable: boolean;
   readonly domain: number;
@@ -29,6 +30,7 @@ export interface Translation {
 
 /** A scalable-mode context entry. */
 export interface PasidContext {
+  readonly kind: 'pasid-context';
   readonly faultDisabled: boolean;
   readonly deviceTlb: boolean;
   readonly pasidEnabled: boolean;

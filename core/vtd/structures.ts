@@ -23,7 +23,7 @@ export interface Lookup {
 const pageBytes = 4096;
 
 const plain: Omit<Translation, 'mode' | 'domain' | 'faultDisabled' | 'deviceTlb'> = {
-  scalable: false, pasid: -1, first: 0, firstLevels: 0, second: 0, secondLevels: 0, secondAccessed: false, execute: false, supervisor: false,
+  kind: 'translation', scalable: false, pasid: -1, first: 0, firstLevels: 0, second: 0, secondLevels: 0, secondAccessed: false, execute: false, supervisor: false,
   writeProtect: false, noExecute: false, supervisorExecute: false,
 };
 
@@ -84,7 +84,7 @@ export function pasidContext(lookup: Lookup, root: number, source: number): Pasi
   if (!bit(entry, 0)) return fault('scalableContextNotPresent', faultDisabled);
   if (hasReserved(entry, reserved.scalableContext, lookup, [0])) return fault('scalableContextReserved', faultDisabled);
   return {
-    faultDisabled, deviceTlb: get(entry, scalableContext.deviceTlb) !== 0, pasidEnabled: get(entry, scalableContext.pasid) !== 0,
+    kind: 'pasid-context', faultDisabled, deviceTlb: get(entry, scalableContext.deviceTlb) !== 0, pasidEnabled: get(entry, scalableContext.pasid) !== 0,
     directory: table(entry, scalableContext.directory), pasids: 2 ** (get(entry, scalableContext.directorySize) + 7 + 6),
     ridPasid: get(entry, scalableContext.ridPasid), ridPrivilege: get(entry, scalableContext.ridPrivilege) !== 0,
   };
@@ -126,7 +126,7 @@ function decodePasidEntry(entry: bigint, context: PasidContext, pasid: number, f
   const firstMode = get(entry, pasidEntry.firstMode);
   if ((usesSecond && levels === undefined) || (usesFirst && firstMode > 1)) return null;
   return {
-    mode, scalable: true, domain: get(entry, pasidEntry.domain), pasid, faultDisabled, deviceTlb: context.deviceTlb,
+    kind: 'translation', mode, scalable: true, domain: get(entry, pasidEntry.domain), pasid, faultDisabled, deviceTlb: context.deviceTlb,
     first: usesFirst ? table(entry, pasidEntry.first) : 0, firstLevels: usesFirst ? 4 + firstMode : 0,
     second: usesSecond ? table(entry, pasidEntry.second) : 0, secondLevels: usesSecond ? (levels ?? 0) : 0, secondAccessed: flag(pasidEntry.secondAccessed),
     execute: flag(pasidEntry.execute), supervisor: flag(pasidEntry.supervisor), writeProtect: flag(pasidEntry.writeProtect),

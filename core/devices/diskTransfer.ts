@@ -4,22 +4,20 @@ import type { DiskOperation, DiskRequest } from '../block/link.ts';
 import type { GuestMemoryAccess, Segment } from './segments.ts';
 
 export interface DiskTransfer extends Required<Pick<DiskRequest, 'transfer' | 'views'>> {
-  /** False once something lay where the device may not reach. */
-  readonly reached: boolean;
+  /** False once something lay where the device may not reach. A field, for V8 takes half a microsecond to make an object with a getter. */
+  reached: boolean;
 }
 
 export function diskTransfer(operation: DiskOperation, memory: GuestMemoryAccess, segments: readonly Segment[]): DiskTransfer {
-  let reached = true;
-  return {
-    get reached() {
-      return reached;
-    },
+  const data: DiskTransfer = {
+    reached: true,
     transfer: (at, bytes) => {
       const moved = operation === 'write' ? gather(memory, segments, at, bytes) : scatter(memory, segments, at, bytes);
-      reached &&= moved;
+      data.reached &&= moved;
       // What is not the guest's memory is written as zeros, not as what the slot held before.
       if (!moved && operation === 'write') bytes.fill(0);
     },
     views: () => viewsOf(memory, segments, operation === 'read'),
   };
+  return data;
 }

@@ -1,7 +1,7 @@
 import { Activity as ActivityIcon, Cable, Camera, Ellipsis, LayoutDashboard, Microscope, Monitor, Pause, Play, Power, RotateCcw, ScanEye, SlidersHorizontal, SquareTerminal } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
 import { Tabs } from 'radix-ui';
-import type { ReactNode } from 'react';
+import type { MouseEvent, ReactNode } from 'react';
 import type { Vm } from '../../core/contract/index.ts';
 import { shortcutOf } from '../commands/commands.ts';
 import { ConfigurationEditor } from '../configuration/editor.tsx';
@@ -64,7 +64,7 @@ export function VmView({ vm }: { readonly vm: Vm }): ReactNode {
           <Tabs.List className="tabs" aria-label="Views of the machine">
             {tabs.map(({ name, label, icon: Icon, shortcut }) => (
               <Tip key={name} text={label} shortcut={shortcut}>
-                <Tabs.Trigger className="tab" value={name} data-state={name === tab ? 'active' : 'inactive'}>
+                <Tabs.Trigger className="tab" value={name} data-state={name === tab ? 'active' : 'inactive'} onMouseDown={focusQuietly}>
                   <Icon size={14} aria-hidden />{label}
                 </Tabs.Trigger>
               </Tip>
@@ -86,6 +86,11 @@ export function VmView({ vm }: { readonly vm: Vm }): ReactNode {
       </div>
     </main>
   );
+}
+
+/** The primitive focuses a pressed tab by script, which after typing would show the keyboard's ring. */
+function focusQuietly({ button, currentTarget }: MouseEvent<HTMLElement>): void {
+  if (button === 0) currentTarget.focus({ focusVisible: false });
 }
 
 function TabBody({ vm, tab }: { readonly vm: Vm; readonly tab: TabName }): ReactNode {

@@ -170,6 +170,13 @@ describe('a console', () => {
     expect(engine.typed()).toBe(before);
   });
 
+  it('is left by the mouse without the ring that is the keyboard’s', async () => {
+    await page.getByRole('region', { name: 'Console COM1', exact: true }).getByRole('textbox').focus();
+    await page.keyboard.type('x');
+    await page.getByRole('tab', { name: 'Overview' }).click();
+    expect(await page.getByRole('tab', { name: 'Overview' }).evaluate((tab) => [tab === document.activeElement, tab.matches(':focus-visible')])).toEqual([true, false]);
+  });
+
   it('finds text and counts the matches', async () => {
     await vm('Debian').click();
     await page.keyboard.press('Alt+2');

@@ -1,5 +1,5 @@
 /** UEFI variables outlive their machine: what its flash holds follows into a file. */
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import type { Flash } from '../devices/flash.ts';
 import { unwritableBecause } from '../host/reasons.ts';
 
@@ -36,12 +36,6 @@ export class VariableStore {
 /** Whole or not at all, whatever happens meanwhile. */
 function replace(path: string, data: Uint8Array): void {
   const part = `${path}.part`;
-  const descriptor = openSync(part, 'w', 0o600);
-  try {
-    writeSync(descriptor, data);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
+  writeFileSync(part, data, { mode: 0o600, flush: true });
   renameSync(part, path);
 }

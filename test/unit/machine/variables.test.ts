@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -43,5 +44,21 @@ describe('UEFI variables', () => {
     other.flash.loadState(flash.saveState());
     other.store.follow(true);
     expect(readFileSync(path)[9]).toBe(0x44);
+  });
+
+  it('stay as they were where there is no room for the new ones', () => {
+    writeFileSync(path, 'as they were');
+    const core = (file: string): string => JSON.stringify(new URL(`../../../core/${file}`, import.meta.url).href);
+    const program = `
+      const [{ Flash }, { VariableStore }, { surviveFileSizeLimit }] = await Promise.all([import(${core('devices/flash.ts')}), import(${core('machine/variables.ts')}), import(${core('block/room.ts')})]);
+      surviveFileSizeLimit();
+      const flash = new Flash(0xffc00000, new Uint8Array(8192).fill(0xff));
+      const store = new VariableStore(flash, ${JSON.stringify(path)});
+      for (const word of [0x40, 0x12, 0xff]) flash.write(9, 1, word);
+      store.follow(true);`;
+    // Half of the file fits.
+    const { stderr } = spawnSync('bash', ['-c', 'ulimit -f 4; exec "$0" --input-type=module -e "$1"', process.execPath, program], { encoding: 'utf8' });
+    expect(stderr).toMatch(/the UEFI variables cannot be kept in/);
+    expect(readFileSync(path, 'utf8')).toBe('as they were');
   });
 });

@@ -1,9 +1,10 @@
 /** Opens a library's database: checks its version, backs it up and migrates it, or refuses it untouched. */
-import { existsSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, openSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { Kysely, SqliteDialect } from 'kysely';
 import { ContractError } from '../contract/errors.ts';
+import { diskFiles } from '../snapshot/files.ts';
 import { asLibraryError } from './libraryError.ts';
 import { Reserve } from './reserve.ts';
 import { isFull, Transactions } from './transactions.ts';
@@ -97,12 +98,16 @@ function migrate(sqlite: Sqlite, path: string, history: readonly Migration[]): v
   }).exclusive();
 }
 
-/** A whole copy beside the database, complete before it takes its name. */
+/** A whole copy beside the database, complete and on the disk before it takes its name. */
 function backUp(sqlite: Sqlite, target: string): void {
   const part = `${target}.part`;
   rmSync(part, { force: true });
   sqlite.prepare('VACUUM INTO ?').run(part);
-  renameSync(part, target);
+  const copy = openSync(part, 'r+');
+  diskFiles.sync(copy);
+  diskFiles.close(copy);
+  diskFiles.rename(part, target);
+  diskFiles.syncFolder(dirname(target));
 }
 
 function userVersion(sqlite: Sqlite): number {

@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'react';
+import { useEffect, useRef, useState } from 'react';
 import type { ReactNode } from 'react';
 import { asContractError } from '../../core/contract/index.ts';
 import type { ErrorShape, Vm } from '../../core/contract/index.ts';
@@ -16,6 +16,7 @@ import { DisplayField, FirmwareFields, ImageFields, MemoryField, ModuleFields, N
 import { SerialFields } from './serial-fields.tsx';
 import { HostFields, ShareFields } from './host-fields.tsx';
 import { ScheduleFields } from './schedule-fields.tsx';
+import { keepDraft, useDrafts } from './drafts.ts';
 import { DiskFields } from './hardware-fields.tsx';
 import { NetworkFields } from './network-fields.tsx';
 import { useRecognised } from './use-recognised.ts';
@@ -25,17 +26,23 @@ const whileSuspended = { title: 'The machine is suspended.', hint: 'Name, notes,
 
 /** Edits a VM's configuration. While it runs only name and notes can change, and the page says so. */
 export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
-  const [draft, setDraft] = useState<Draft>(() => draftOf(vm.config));
+  const saved = JSON.stringify(vm.config);
+  const [draft, setDraft] = useState<Draft>(() => draftBefore(vm.id, saved) ?? draftOf(vm.config));
   const [refused, setRefused] = useState<Problems>({});
   const [error, setError] = useState<ErrorShape | null>(null);
   const [busy, setBusy] = useState(false);
   const recognised = useRecognised(draft);
-  const saved = JSON.stringify(vm.config);
-  useEffect(() => setDraft(draftOf(vm.config)), [saved]);
+  const base = useRef(saved);
+  useEffect(() => {
+    if (base.current === saved) return;
+    base.current = saved;
+    setDraft(draftOf(vm.config));
+  }, [saved]);
 
   const read = readDraft(draft);
   const changes = read.config ? changesBetween(vm.config, read.config) : null;
   const dirty = changes === null || Object.keys(changes).length > 0;
+  useEffect(() => keepDraft(vm.id, dirty ? { draft, base: saved } : null), [draft, dirty, saved]);
   const runs = isAlive(vm);
   const locked = runs || vm.state === 'suspended';
   const problems: Problems = { ...recognised.problems, ...refused, ...(dirty ? read.problems : {}) };
@@ -173,6 +180,12 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
       )}
     </form>
   );
+}
+
+/** What was typed for a VM before and is still a change of what it has. */
+function draftBefore(vm: string, saved: string): Draft | undefined {
+  const before = useDrafts.getState()[vm];
+  return before?.base === saved ? before.draft : undefined;
 }
 
 function Section({ title, about, children }: { readonly title: string; readonly about: string; readonly children: ReactNode }): ReactNode {

@@ -4,6 +4,7 @@ import { Tabs } from 'radix-ui';
 import type { MouseEvent, ReactNode } from 'react';
 import type { Vm } from '../../core/contract/index.ts';
 import { shortcutOf } from '../commands/commands.ts';
+import { useDrafts } from '../configuration/drafts.ts';
 import { ConfigurationEditor } from '../configuration/editor.tsx';
 import { ConsolePanes } from '../console/panes.tsx';
 import { Button, IconButton } from '../controls/button.tsx';
@@ -49,6 +50,7 @@ function tabsOf(vm: Vm): readonly TabRow[] {
 export function VmView({ vm }: { readonly vm: Vm }): ReactNode {
   const layout = useLayout((state) => state.vms[vm.id] ?? defaultVmLayout);
   const error = useLibrary((state) => state.errors[vm.id]);
+  const unsaved = useDrafts((drafts) => drafts[vm.id] !== undefined);
   const dock = useLayout((state) => state.dock);
   const tabs = tabsOf(vm);
   const tab = tabs.some(({ name }) => name === layout.tab) ? layout.tab : 'overview';
@@ -65,7 +67,7 @@ export function VmView({ vm }: { readonly vm: Vm }): ReactNode {
             {tabs.map(({ name, label, icon: Icon, shortcut }) => (
               <Tip key={name} text={label} shortcut={shortcut}>
                 <Tabs.Trigger className="tab" value={name} data-state={name === tab ? 'active' : 'inactive'} onMouseDown={focusQuietly}>
-                  <Icon size={14} aria-hidden />{label}
+                  <Icon size={14} aria-hidden />{label}{name === 'configuration' && unsaved && <span className="unread" role="img" aria-label="not saved" />}
                 </Tabs.Trigger>
               </Tip>
             ))}

@@ -248,6 +248,27 @@ describe('starting a machine', () => {
   });
 });
 
+describe('a configuration that is typed and not saved', () => {
+  it('is there again after a look at something else, marked on its tab, until it is discarded', async () => {
+    await vm('Idle').click();
+    await page.getByRole('tab', { name: 'Configuration' }).click();
+    await page.getByLabel('Notes').fill('half a sentence');
+    await vm('Asking').click();
+    await vm('Idle').click();
+    await page.getByRole('tab', { name: 'Overview' }).click();
+    await page.getByRole('tab', { name: 'Configuration not saved' }).click();
+    expect(await page.getByLabel('Notes').inputValue()).toBe('half a sentence');
+    await page.getByRole('button', { name: 'Discard' }).click();
+    await page.getByRole('tab', { name: 'Configuration', exact: true }).waitFor();
+    expect(await page.getByLabel('Notes').inputValue()).toBe('');
+    await page.getByLabel('Notes').fill('a whole sentence');
+    await page.getByRole('button', { name: 'Save changes' }).click();
+    await page.getByRole('tab', { name: 'Configuration', exact: true }).waitFor();
+    expect(await page.getByLabel('Notes').inputValue()).toBe('a whole sentence');
+    await page.getByRole('tab', { name: 'Overview' }).click();
+  });
+});
+
 describe('a small window', () => {
   it.each(['Overview', 'Configuration', 'Devices', 'Activity'])('needs no sideways scrolling: %s', async (name) => {
     await page.setViewportSize({ width: 720, height: 480 });

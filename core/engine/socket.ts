@@ -1,6 +1,6 @@
 /** The local socket (a named pipe on Windows) that carries the contract: one line of JSON a message. */
 import { createHash } from 'node:crypto';
-import { chmodSync, lstatSync, mkdirSync, realpathSync, rmSync } from 'node:fs';
+import { chmodSync, realpathSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import { decodeText, encodeText } from '../contract/wire.ts';
 import type { Transport } from '../contract/wire.ts';
+import { makeOwnFolder } from '../host/ownFolder.ts';
 
 /** A Unix socket's address has room for about 104 bytes. */
 const PATH_MAXIMUM = 100;
@@ -22,16 +23,9 @@ export function socketPath(folder: string): string {
   const near = join(real, 'engine.sock');
   if (Buffer.byteLength(near) <= PATH_MAXIMUM) return near;
   const own = join(tmpdir(), `vanderpool-${userInfo().uid}`);
-  mkdirSync(own, { recursive: true, mode: 0o700 });
-  refuseForeign(own);
-  return join(own, `${hash}.sock`);
-}
-
-/** Whoever may write to the socket's folder could put a socket of his own there, and would be told everything. */
-function refuseForeign(folder: string): void {
-  const found = lstatSync(folder);
-  if (found.isDirectory() && found.uid === userInfo().uid && (found.mode & 0o077) === 0) return;
-  throw new ContractError('library-unusable', `The folder "${folder}", for the engine's socket, is open to others.`, 'Remove it, or choose a library folder with a shorter path (--library): the socket then lies in that.');
+  if (makeOwnFolder(own)) return join(own, `${hash}.sock`);
+  // Whoever may write to it could put a socket of his own there, and would be told everything.
+  throw new ContractError('library-unusable', `The folder "${own}", for the engine's socket, is open to others.`, 'Remove it, or choose a library folder with a shorter path (--library): the socket then lies in that.');
 }
 
 /** Listens for clients. The caller holds the library's lock, so a socket that is there already was left by the dead. */

@@ -1,18 +1,16 @@
 /** Where the ports of a switch find each other: a folder for its owner alone, with a socket for each port. */
-import { lstatSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
+import { makeOwnFolder } from '../host/ownFolder.ts';
 
 /** Makes the folder of a switch. @throws ContractError when others could reach into it */
 export function switchFolder(name: string): string {
   const uid = process.getuid?.() ?? 0;
   const runtime = process.env['VANDERPOOL_RUNTIME'] ?? process.env['XDG_RUNTIME_DIR'];
   const base = runtime === undefined ? join(tmpdir(), `vanderpool-${uid}`) : join(runtime, 'vanderpool');
-  mkdirSync(base, { recursive: true, mode: 0o700 });
-  // In the folder for temporary files somebody else may have been first.
-  const found = lstatSync(base);
-  if (!found.isDirectory() || (process.getuid && (found.uid !== uid || (found.mode & 0o077) !== 0))) {
+  if (!makeOwnFolder(base)) {
     throw new ContractError('bad-field', `The folder of switches, ${base}, is not yours alone.`, 'Remove it, or name another one in VANDERPOOL_RUNTIME.', 'switchName');
   }
   const folder = join(base, 'switches', name);

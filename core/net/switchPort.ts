@@ -7,6 +7,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { ContractError } from '../contract/errors.ts';
+import { unwritableBecause } from '../host/reasons.ts';
 import { frameAbility } from './frameLink.ts';
 import type { Frame } from './frameLink.ts';
 import { GuestSide } from './guestSide.ts';
@@ -64,7 +65,7 @@ export class SwitchPort implements Network {
     try {
       await port.#listen();
     } catch (error) {
-      throw new ContractError('bad-field', `The switch "${name}" cannot be joined: ${error instanceof Error ? error.message : String(error)}`, 'Choose a shorter name, or see that the folder can be written.', 'switchName');
+      throw new ContractError('bad-field', `The switch "${name}" cannot be joined: ${unwritableBecause(error)}.`, 'Choose a shorter name, or see that the folder can be written.', 'switchName');
     }
     for (const other of readdirSync(folder)) if (other !== port.#id) port.#call(other);
     return port;

@@ -212,13 +212,11 @@ describe('a console', () => {
     await vm('Wide').click();
     await page.keyboard.press('Alt+2');
     await waitForText(page, /^W{60,}$/m);
-    await page.waitForTimeout(300);
-    const overhang = await page.locator('.xterm-rows').evaluate((rows) => {
+    await expect.poll(() => page.locator('.xterm-rows').evaluate((rows) => {
       const glyphs = document.createRange();
       glyphs.selectNodeContents(rows.firstElementChild ?? rows);
       return glyphs.getBoundingClientRect().right - rows.getBoundingClientRect().right;
-    });
-    expect(overhang).toBeLessThan(1);
+    })).toBeLessThan(1);
     await page.setViewportSize({ width: 1280, height: 800 });
   });
 });
@@ -274,17 +272,19 @@ describe('a small window', () => {
     await page.setViewportSize({ width: 720, height: 480 });
     await vm('Firmware').click();
     await page.getByRole('tab', { name }).click();
-    await page.waitForTimeout(200);
-    expect(await page.locator('.page').evaluate((body) => body.scrollWidth - body.clientWidth)).toBe(0);
+    await expect.poll(() => page.locator('.page').evaluate((body) => body.scrollWidth - body.clientWidth)).toBe(0);
   });
 
   it('has the head and the foot of a dialog in sight', async () => {
     await vm('Idle').press('n');
     const dialog = page.getByRole('dialog', { name: 'New virtual machine' });
     await dialog.getByRole('radio', { name: /Kernel/ }).click();
-    await page.waitForTimeout(300);
-    const [outer, head, foot] = await Promise.all(['', '.dialog-head', '.dialog-foot'].map((part) => (part === '' ? dialog : dialog.locator(part)).boundingBox()));
-    expect([head?.y, (foot?.y ?? 0) + (foot?.height ?? 0)].map((edge) => Math.round(edge ?? -1))).toEqual([Math.round((outer?.y ?? 0) + 1), Math.round((outer?.y ?? 0) + (outer?.height ?? 0) - 1)]);
+    // Pixels between the dialog's edges and its parts, once it stands.
+    await expect.poll(() => dialog.evaluate((outer) => {
+      const edges = outer.getBoundingClientRect();
+      const [head, foot] = ['.dialog-head', '.dialog-foot'].map((part) => outer.querySelector(part)?.getBoundingClientRect());
+      return [Math.round((head?.top ?? 0) - edges.top), Math.round(edges.bottom - (foot?.bottom ?? 0))];
+    })).toEqual([1, 1]);
     await page.keyboard.press('Escape');
     await page.setViewportSize({ width: 1280, height: 800 });
   });

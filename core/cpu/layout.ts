@@ -423,6 +423,16 @@ export const REGION_CHECK_SIZE = 16;
 /** 8 bytes a region, by the same index: what its entry's record held before, R_AUX and R_OP as u32. */
 export const REGION_ORIGINALS = 0xb00000;
 
+/**
+ * 16 bytes an indirect jump or call of a small region, four a region, by the same index: u64 RIP where it went the last time, and as u32 how often that
+ * was where it had gone the time before, and how often not.
+ */
+export const REGION_TARGETS = 0xc00000;
+export const REGION_TARGET_SIZE = 16;
+export const REGION_TARGET_SAME = 8;
+export const REGION_TARGET_OTHER = 12;
+export const REGION_TARGETS_EACH = 4;
+
 export const CODE_ARENA = 0x1800000;
 export const CODE_ARENA_END = 0x6700000;
 /** The last 16 MiB below 4 GiB: addresses wrap, so RAM_BASE + gpa leads here. */

@@ -5,6 +5,7 @@
  * Offsets are relative to the first byte of the entry's page and may lie outside it.
  */
 import type { Instruction } from './instructions.ts';
+import { REGION_TARGETS_EACH } from '../layout.ts';
 
 /** How large a region may become. V8's optimising compiler stays fast below about 64 blocks. */
 export interface RegionLimits {
@@ -21,6 +22,8 @@ const KEY_RANGE = 2 * REACH;
 export const PAGE_LIMIT = 6;
 
 const PAGE_SIZE = 4096;
+/** Instructions that end a block and may go to an address which is computed. */
+const COMPUTED: ReadonlySet<string> = new Set(['JMP', 'CALL']);
 
 /** Offset that a block's key stands for. */
 export function keyOffset(key: number): number {
@@ -36,10 +39,11 @@ export interface RegionBlock {
   readonly instructions: RegionInstruction[];
   /** Offset at which control goes on behind the block. */
   end: number;
-  /** Keys of successors, -1 when they are not in the region: of the direct branch or call, of falling through, of the return. */
+  /** Keys of successors, -1 when they are not in the region: of the direct branch or call, of falling through, of where a return or an
+   *  indirect jump or call is likely to go. */
   taken: number;
   next: number;
-  returns: number;
+  likely: number;
   /** The block ends at `end` because the interpreter must go on there, or because nothing behind it is known. */
   bail: boolean;
 }
@@ -68,6 +72,8 @@ export interface DiscoverySource {
   isDecoded(page: RegionPage, offset: number): boolean;
   /** Whether a branch or call to an offset of a page has been seen to be taken: what has not is left out. */
   isTaken(page: RegionPage, offset: number): boolean;
+  /** Where the indirect jump or call at an offset of a page has gone most of the time, relative to the entry's page; null where that is not known. */
+  likelyTarget(page: RegionPage, offset: number): number | null;
 }
 
 interface Context {
@@ -87,6 +93,8 @@ interface Place {
   following: Place | null;
   /** Of a call that is followed: the callee's context; else -1. */
   callee: number;
+  /** Of an indirect branch that is followed: where to; else -1. */
+  likely: number;
 }
 
 class Discovery {
@@ -130,7 +138,7 @@ class Discovery {
 
   private place(key: number): Place {
     let place = this.places.get(key);
-    if (!place) this.places.set(key, place = { key, leader: false, instruction: null, following: null, callee: -1 });
+    if (!place) this.places.set(key, place = { key, leader: false, instruction: null, following: null, callee: -1, likely: -1 });
     return place;
   }
 
@@ -188,22 +196,40 @@ class Discovery {
       const { row, displacement, length } = instruction.decoded;
       const next = at + length;
       if (row.has.relative) {
-        if (row.name === 'CALL') this.enterCall(context, place, at + displacement, next);
+        if (row.name === 'CALL') this.enterCall(context, place, at + displacement, next, false);
         else {
           if (this.taken(at + displacement, row.has.ends)) this.lead(this.key(context, at + displacement));
           if (!row.has.ends && this.known(next)) this.lead(this.key(context, next));
         }
         return;
       }
-      if (row.has.ends) return;
+      if (row.has.ends) {
+        this.enterLikely(context, place, at, next);
+        return;
+      }
       at = next;
       place = place.following = this.place(this.key(context, at));
     }
   }
 
-  private enterCall(context: number, callSite: Place, target: number, next: number): void {
+  /**
+   * Follows an indirect jump or call to where it is likely to go. Without that its region ends there, and so it does at each return to a caller on
+   * the way back, as nothing is known of those. (Returns from calls outside the region go too many ways to be followed.)
+   */
+  private enterLikely(context: number, place: Place, at: number, next: number): void {
+    const { name } = place.instruction!.decoded.row;
+    if (!COMPUTED.has(name)) return;
+    const target = this.source.likelyTarget(this.page(Math.floor(at / PAGE_SIZE))!, at & (PAGE_SIZE - 1));
+    if (target === null || !this.known(target)) return;
+    if (name === 'CALL') {
+      this.enterCall(context, place, target, next, true);
+      if (place.callee >= 0) place.likely = this.key(place.callee, target);
+    } else this.lead(place.likely = this.key(context, target));
+  }
+
+  private enterCall(context: number, callSite: Place, target: number, next: number, always: boolean): void {
     const { depth } = this.contexts[context]!;
-    if (depth >= this.limits.callDepth || !this.taken(target, false) || !this.known(next) || this.leaders.length + 2 > this.limits.blocks) return;
+    if (depth >= this.limits.callDepth || !this.taken(target, always) || !this.known(next) || this.leaders.length + 2 > this.limits.blocks) return;
     const returns = this.key(context, next);
     callSite.callee = this.contexts.push({ depth: depth + 1, returns }) - 1;
     this.lead(this.key(callSite.callee, target));
@@ -217,7 +243,7 @@ class Discovery {
 
   private form(leader: Place): RegionBlock {
     const context = this.contextOf(leader.key);
-    const block: RegionBlock = { key: leader.key, instructions: [], end: keyOffset(leader.key), taken: -1, next: -1, returns: -1, bail: false };
+    const block: RegionBlock = { key: leader.key, instructions: [], end: keyOffset(leader.key), taken: -1, next: -1, likely: -1, bail: false };
     for (let place: Place | null = leader; place?.instruction; place = place.following) {
       if (place.leader && place !== leader) {
         block.next = place.key;
@@ -234,13 +260,24 @@ class Discovery {
         return block;
       }
       if (row.has.ends) {
-        if (row.name === 'RET') block.returns = this.inRegion(this.contexts[context]!.returns);
+        const { returns } = this.contexts[context]!;
+        block.likely = this.inRegion(row.name === 'RET' && returns >= 0 ? returns : place.likely);
         return block;
       }
     }
     block.bail = true;
     return block;
   }
+}
+
+/** Blocks that end with an indirect jump or call, as far as it is noted where those go (REGION_TARGETS): number by key. */
+export function targetPlaces(region: Region): ReadonlyMap<number, number> {
+  const places = new Map<number, number>();
+  for (const { key, instructions } of region.blocks.values()) {
+    const { row } = instructions.at(-1)!.decoded;
+    if (places.size < REGION_TARGETS_EACH && COMPUTED.has(row.name) && row.has.ends && !row.has.relative) places.set(key, places.size);
+  }
+  return places;
 }
 
 /** The region that begins at an offset of its page; without blocks when the entry itself must be interpreted. */

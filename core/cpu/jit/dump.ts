@@ -46,7 +46,7 @@ function text({ index, tier, region, gpa, rip, codeSize, wasm, samples, millisec
   ];
   const goes = (what: string, key: number): string => (key < 0 ? '' : `, ${what} ${number.get(key) ?? 'out'}`);
   const body = (block: RegionBlock, i: number): string => [
-    `\nblock ${i}${goes('taken', block.taken)}${goes('next', block.next)}${goes('returns', block.returns)}${block.bail ? ', then the interpreter' : ''}`,
+    `\nblock ${i}${goes('taken', block.taken)}${goes('next', block.next)}${goes('likely', block.likely)}${block.bail ? ', then the interpreter' : ''}`,
     ...block.instructions.map(({ offset }) => {
       const bytes = bytesOf(Math.floor(offset / 4096));
       const at = offset & 4095;

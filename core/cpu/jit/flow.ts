@@ -57,7 +57,7 @@ function reversePostorder(blocks: ReadonlyMap<number, RegionBlock>, entry: Regio
     seen.add(block);
     visit(blocks.get(block.taken));
     visit(blocks.get(block.next));
-    visit(blocks.get(block.returns));
+    visit(blocks.get(block.likely));
     order.push(block);
   };
   visit(entry);
@@ -70,10 +70,10 @@ function predecessorsOf(order: readonly RegionBlock[], position: ReadonlyMap<num
     const to = position.get(key);
     if (to !== undefined) predecessors[to]!.push(from);
   };
-  order.forEach(({ taken, next, returns }, i) => {
+  order.forEach(({ taken, next, likely }, i) => {
     lead(i, taken);
     lead(i, next);
-    lead(i, returns);
+    lead(i, likely);
   });
   return predecessors;
 }

@@ -8,10 +8,11 @@ import type { CodeSize } from '../../isa/decoder.ts';
 import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import {
-  CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS, RIP, STACK_SIZE,
+  CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS, REGION_TARGETS, REGION_TARGETS_EACH,
+  REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE, RIP, STACK_SIZE,
 } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_CROSS, OP_GOTO, OP_REGION, OP_STOP, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
-import { discover, keyOffset } from './discover.ts';
+import { discover, keyOffset, targetPlaces } from './discover.ts';
 import { dumpRegion } from './dump.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
 import { analyse } from './flow.ts';
@@ -35,6 +36,9 @@ const COST = 0.5;
 /** The same for a large region, in samples of the small one, each some 10 microseconds; and how many there are before it is asked. */
 const LARGE_COST = 0.5;
 const LARGE_MARKS = 32;
+/** An indirect jump or call is likely to go where it has gone so often at least, and so many times as often as elsewhere. */
+const LIKELY_TIMES = 16;
+const LIKELY_SHARE = 4;
 /** Of a block of which nothing can be compiled: it does not pay. */
 const REFUSED: Prospect = { keys: [], cost: 1 << 12 };
 /** How often the ranges of a region cross pages before one is compiled apart: each time costs a tenth of a microsecond, compiling a third of a millisecond or more. */
@@ -108,8 +112,10 @@ export class JitManager {
   /** The regions' entries by record: what the record held before, and how hot the region is. */
   private readonly entries = new Map<number, RegionEntry>();
   private readonly heat = new Heat();
-  /** Regions by index: the record that leads to each, and its bytes. */
-  private readonly live = new Map<number, { readonly record: number; readonly bytes: number }>();
+  /** Regions by index: the record that leads to each, its bytes, and its keys of `targets`. */
+  private readonly live = new Map<number, { readonly record: number; readonly bytes: number; readonly targets: readonly number[] }>();
+  /** Where in REGION_TARGETS it is noted where an indirect jump or call went; by its address, as a block's. */
+  private readonly targets = new Map<number, number>();
   private readonly freeIndexes: number[] = [];
   private nextIndex: number;
   private liveBytes = 0;
@@ -209,7 +215,7 @@ export class JitManager {
     const selective = why !== 'always';
     const before = this.entries.get(record);
     const started = performance.now();
-    const region = discover(gpa & 4095, this.source(gpa, table, size, distance, selective), TIERS[tier]!);
+    const region = discover(gpa & 4095, this.source(gpa, table, size, distance, selective, tier), TIERS[tier]!);
     if (region.blocks.size === 0) {
       this.heat.postpone(Heat.key(gpa, size), REFUSED);
       this.counters.refused++;
@@ -246,7 +252,7 @@ export class JitManager {
     this.endPairBefore(record, table, size);
     view.setUint16(record + R_OP, OP_REGION, true);
     view.setUint32(record + R_AUX, index, true);
-    this.live.set(index, { record, bytes: code.length });
+    this.live.set(index, { record, bytes: code.length, targets: large ? [] : this.noteTargets(index, region, gpa, size) });
     this.liveBytes += code.length;
     this.sinceSweep++;
     this.counters.regions++;
@@ -256,10 +262,24 @@ export class JitManager {
     this.counters.compileMs += milliseconds;
     if (this.host.dumpFolder !== undefined) {
       const rip = BigInt.asUintN(64, view.getBigUint64(RIP, true) + BigInt(distance));
-      const { page } = this.source(gpa, table, size, distance, selective);
+      const { page } = this.source(gpa, table, size, distance, selective, tier);
       dumpRegion(this.host.dumpFolder, { index, tier, region, gpa, rip, codeSize: SIZES[size]!, wasm: code, samples, milliseconds },
         number => { const found = page(number); return found && this.bytes.subarray(found.host, found.host + 4096); });
     }
+  }
+
+  /** Finds the places of a region's indirect jumps and calls; returns their keys. */
+  private noteTargets(index: number, region: Region, gpa: number, size: number): readonly number[] {
+    const keys: number[] = [];
+    for (const [key, place] of targetPlaces(region)) {
+      const { offset } = region.blocks.get(key)!.instructions.at(-1)!;
+      const number = Math.floor(offset / PAGE_SIZE);
+      const page = number === 0 ? gpa - (gpa & 4095) : region.foreign.get(number)!.host - RAM_BASE;
+      const at = Heat.key(page + (offset & 4095), size);
+      this.targets.set(at, REGION_TARGETS + (index * REGION_TARGETS_EACH + place) * REGION_TARGET_SIZE);
+      keys.push(at);
+    }
+    return keys;
   }
 
   /** An instruction that made a pair with a region's first must lead to the region. */
@@ -295,7 +315,7 @@ export class JitManager {
     return pays;
   }
 
-  private source(gpa: number, table: number, size: number, distance: number, selective: boolean): DiscoverySource {
+  private source(gpa: number, table: number, size: number, distance: number, selective: boolean, tier: number): DiscoverySource {
     const { view } = this;
     const entryPage = gpa >>> 12;
     return {
@@ -311,7 +331,20 @@ export class JitManager {
       isMarked: offset => this.host.markedOffsets.has(offset),
       isDecoded: (page, offset) => view.getUint32(page.table + offset * 4, true) !== 0,
       isTaken: (page, offset) => !selective || this.heat.isTaken(Heat.key(page.host - RAM_BASE + offset, size)),
+      likelyTarget: (page, offset) => {
+        const target = tier === 0 ? null : this.likelyTarget(Heat.key(page.host - RAM_BASE + offset, size));
+        return target === null ? null : Number(BigInt.asIntN(64, target - view.getBigUint64(RIP, true))) - distance + (gpa & 4095);
+      },
     };
+  }
+
+  /** Where an instruction has gone nearly always, as far as that was noted. */
+  private likelyTarget(key: number): bigint | null {
+    const at = this.targets.get(key);
+    if (at === undefined) return null;
+    const same = this.view.getUint32(at + REGION_TARGET_SAME, true);
+    const other = this.view.getUint32(at + REGION_TARGET_OTHER, true);
+    return same >= LIKELY_TIMES && same >= other * LIKELY_SHARE ? this.view.getBigUint64(at, true) : null;
   }
 
   /**
@@ -354,16 +387,19 @@ export class JitManager {
     const index = this.freeIndexes.pop() ?? this.nextIndex++;
     // What the function that had it before found out about its pages (transition.ts) holds for no other.
     this.bytes.fill(0xff, REGION_CHECKS + index * REGION_CHECK_SIZE, REGION_CHECKS + (index + 1) * REGION_CHECK_SIZE);
+    const targets = REGION_TARGETS + index * REGION_TARGETS_EACH * REGION_TARGET_SIZE;
+    this.bytes.fill(0, targets, targets + REGION_TARGETS_EACH * REGION_TARGET_SIZE);
     return index;
   }
 
   /** Forgets the regions that nothing leads to: their code is gone, or a larger one has taken their place. No region runs now. */
   private sweep(): void {
     this.sinceSweep = 0;
-    for (const [index, { record, bytes }] of this.live) {
+    for (const [index, { record, bytes, targets }] of this.live) {
       if (this.view.getUint16(record + R_OP, true) === OP_REGION && this.view.getUint32(record + R_AUX, true) === index) continue;
       this.host.table.set(index, null);
       this.live.delete(index);
+      for (const key of targets) this.targets.delete(key);
       this.freeIndexes.push(index);
       this.liveBytes -= bytes;
       this.counters.swept++;
@@ -377,6 +413,7 @@ export class JitManager {
     this.nextIndex = this.host.firstIndex;
     this.freeIndexes.length = 0;
     this.live.clear();
+    this.targets.clear();
     this.liveBytes = 0;
     this.sinceSweep = 0;
     this.entries.clear();

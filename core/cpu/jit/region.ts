@@ -11,9 +11,9 @@ import { UNAVAILABLE } from '../../isa/prechecks.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importHelpers } from '../interpreter/coldForms.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import { BUDGET, CODE_GENERATION, CR0, CR4, CS, OPEN_STATUS, RAM_BASE, RIP } from '../layout.ts';
+import { BUDGET, CODE_GENERATION, CR0, CR4, CS, OPEN_STATUS, RAM_BASE, REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE, RIP } from '../layout.ts';
 import { REGION_DONE, REGION_STEP, STATUS_FAULT, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
-import { keyOffset } from './discover.ts';
+import { keyOffset, targetPlaces } from './discover.ts';
 import type { Region } from './discover.ts';
 import type { Flow } from './flow.ts';
 import { AVAILABLE_SSE } from './instructions.ts';
@@ -52,6 +52,8 @@ class RegionCompiler implements SiteEnds {
   private readonly budget: number;
   private readonly exitRip: number;
   private readonly status: number;
+  /** Places whose targets are noted. */
+  private targets: ReadonlyMap<number, number> = new Map();
   private readonly generation: number;
   private readonly dropped: number;
   /** Labels of the blocks' code by position: of the loop, and of the end of the wasm block before it. */
@@ -86,6 +88,7 @@ class RegionCompiler implements SiteEnds {
 
   compile(region: Region): void {
     const { code } = this;
+    if (!this.identity.large) this.targets = targetPlaces(region);
     this.transition.enter(region);
     this.registers.reload();
     code.i32Const(0);
@@ -322,16 +325,41 @@ class RegionCompiler implements SiteEnds {
   jump({ instruction: { form }, position, completed }: Site): void {
     this.code.set(this.exitRip);
     if (this.mayFault(form)) this.account(completed + 1);
-    if (this.flow.order[position]!.returns >= 0) this.predictReturn(position);
+    const { key, likely } = this.flow.order[position]!;
+    const place = this.targets.get(key);
+    if (place !== undefined) this.noteTarget(place);
+    if (likely >= 0) this.predict(position, likely);
     this.code.i32Const(REGION_DONE);
     this.code.set(this.status);
     this.code.br(this.leave);
   }
 
-  /** A return from a callee that was compiled in goes on behind its call, when it does go there. */
-  private predictReturn(position: number): void {
+  /** Notes where control goes, for the large region that may take this one's place. */
+  private noteTarget(place: number): void {
+    const { code, exitRip } = this;
+    const at = REGION_TARGETS + (this.identity.index * REGION_TARGETS_EACH + place) * REGION_TARGET_SIZE;
+    const other = this.pool.allocate(I32);
+    code.i32Const(0);
+    code.memory(op.i64Load, at);
+    code.get(exitRip);
+    code.op(op.i64Ne);
+    code.i32Const(Math.log2(REGION_TARGET_OTHER - REGION_TARGET_SAME));
+    code.op(op.i32Shl);
+    code.tee(other);
+    code.get(other);
+    code.memory(op.i32Load, at + REGION_TARGET_SAME);
+    code.i32Const(1);
+    code.op(op.i32Add);
+    code.memory(op.i32Store, at + REGION_TARGET_SAME);
+    this.pool.release(I32, other);
+    code.i32Const(0);
+    code.get(exitRip);
+    code.memory(op.i64Store, at);
+  }
+
+  /** Goes on in the region where that is where control goes. */
+  private predict(position: number, key: number): void {
     const { code } = this;
-    const key = this.flow.order[position]!.returns;
     const offset = keyOffset(key);
     code.get(this.exitRip);
     if (this.legacy) {

@@ -13,6 +13,8 @@ const GENERAL_END = GENERAL_REGISTERS * 8;
 /** Fields of the lazy flags are held as registers behind the general ones. F_AUX and F_PARITY are the halves of one. */
 const FLAG_FIELDS = [F_RES, F_CX, F_CY, F_AUX] as const;
 const HELD = GENERAL_REGISTERS + FLAG_FIELDS.length;
+/** Instructions that use a general register at least where a local is worth what reading it at entry and writing it back at the end cost. */
+const HELD_USES = 6;
 const FLAGS_BEGIN = F_RES - STATE;
 /** What is held, by the eighth of its offset from F_RES. */
 const FLAG_AT = [0, 1, 2, -1, 3].map(field => (field < 0 ? -1 : GENERAL_REGISTERS + field));
@@ -117,14 +119,18 @@ export class RegisterFile {
     this.general = legacy ? I32 : I64;
     let touched = 0;
     let written = 0;
+    const uses = new Array<number>(HELD).fill(0);
     for (const { instructions } of blocks ?? []) {
       for (const { decoded, form: { use } } of instructions) {
-        touched |= resolve(decoded, use.touched);
+        const used = resolve(decoded, use.touched);
+        touched |= used;
         written |= resolve(decoded, use.written);
+        for (let rest = used; rest !== 0; rest &= rest - 1) uses[31 - Math.clz32(rest & -rest)]!++;
       }
     }
+    for (let general = 0; general < GENERAL_REGISTERS; general++) if (uses[general]! < HELD_USES) touched &= ~(1 << general);
     this.touched = numbersOf(touched);
-    this.written = numbersOf(written);
+    this.written = numbersOf(written & touched);
     for (const held of this.touched) this.locals[held] = code.local(this.typeOf(held));
   }
 

@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest';
+import { discover, keyOffset, targetPlaces } from '../../core/cpu/jit/discover.ts';
+import type { Region } from '../../core/cpu/jit/discover.ts';
+import { InstructionCache } from '../../core/cpu/jit/instructions.ts';
+import { Decoder } from '../../core/isa/decoder.ts';
+import { invalidRow, rowsOf } from '../../core/isa/table/index.ts';
+
+const PAGE = 0x1000;
+const JMP_MEMORY = [0xff, 0x25, 0, 0, 0, 0];
+const CALL_REGISTER = [0xff, 0xd0];
+const INC_RET = [0x48, 0xff, 0xc0, 0xc3];
+const TARGET = 0x40;
+
+/** The region of code at the start of a page whose indirect jumps and calls are said to go to `target`. */
+function regionOf(code: readonly number[], target: number | null): Region {
+  const memory = new Uint8Array(2 * PAGE).fill(0xf4);
+  memory.set(code, PAGE);
+  memory.set(INC_RET, PAGE + TARGET);
+  const instructions = new InstructionCache(memory, new Decoder(rowsOf(undefined), invalidRow));
+  return discover(0, {
+    instruction: (page, at) => instructions.at(page.host + at, page.host + PAGE, 64),
+    page: number => (number === 0 ? { host: PAGE, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true,
+    likelyTarget: () => target,
+  }, { blocks: 16, instructions: 64, callDepth: 1 });
+}
+
+function offsets(region: Region): readonly number[] {
+  return [...region.blocks.keys()].map(keyOffset).sort((a, b) => a - b);
+}
+
+describe('indirect jumps and calls in a region', () => {
+  it('ends at one of which nothing is known', () => {
+    const region = regionOf(JMP_MEMORY, null);
+    expect(offsets(region)).toEqual([0]);
+    expect(region.blocks.get(region.entry)!.likely).toBe(-1);
+  });
+
+  it('goes on where one is likely to go', () => {
+    const region = regionOf(JMP_MEMORY, TARGET);
+    expect(offsets(region)).toEqual([0, TARGET]);
+    expect(keyOffset(region.blocks.get(region.entry)!.likely)).toBe(TARGET);
+  });
+
+  it('takes in the callee of a call, whose return goes on behind the call', () => {
+    const region = regionOf([...CALL_REGISTER, ...INC_RET], TARGET);
+    expect(offsets(region)).toEqual([0, CALL_REGISTER.length, TARGET]);
+    const callee = region.blocks.get(region.blocks.get(region.entry)!.likely)!;
+    expect(keyOffset(callee.likely)).toBe(CALL_REGISTER.length);
+  });
+
+  it('notes where the first few go, and neither returns nor direct branches', () => {
+    const jumps = Array.from({ length: 6 }, (_, i) => [0x75, JMP_MEMORY.length, ...JMP_MEMORY.map((byte, at) => (at === 2 ? i : byte))]).flat();
+    const region = regionOf([...jumps, 0xeb, 0xfe], null);
+    expect([...targetPlaces(region).values()]).toEqual([0, 1, 2, 3]);
+    expect(targetPlaces(regionOf(INC_RET, null)).size).toBe(0);
+  });
+});

@@ -33,6 +33,25 @@ describe('a processor model', () => {
     }
   });
 
+  it('says the same of its caches in leaves 2, 4 and 0x80000006', () => {
+    // @sdm 2A CPUID, encoding of descriptors
+    const DESCRIPTORS: Readonly<Record<number, string>> = { 0x2c: '1 data 32K 8 ways', 0x30: '1 code 32K 8 ways', 0x87: '2 both 1024K 8 ways' };
+    const context = { apicId: 0, apicEnabled: true, osxsave: false, ospke: false, xcr0: 1 };
+    const cpuid = new Cpuid(MODELS[0]!, { sockets: 1, cores: 1, threads: 1 });
+    const { eax, ebx, ecx, edx } = cpuid.query(2, 0, context);
+    expect(eax & 0xff).toBe(1);
+    const registers = [eax & ~0xff, ebx, ecx, edx];
+    expect(registers.every(value => value >= 0)).toBe(true);
+    const bytes = registers.flatMap(value => [value, value >> 8, value >> 16, value >> 24].map(byte => byte & 0xff)).filter(byte => byte !== 0 && byte !== 0xfe);
+    const caches = [0, 1, 2].map(subleaf => {
+      const leaf = cpuid.query(4, subleaf, context);
+      const ways = (leaf.ebx >>> 22) + 1;
+      return `${(leaf.eax >> 5) & 7} ${['', 'data', 'code', 'both'][leaf.eax & 31]} ${ways * ((leaf.ebx & 0xfff) + 1) * (leaf.ecx + 1) / 1024}K ${ways} ways`;
+    });
+    expect(bytes.map(byte => DESCRIPTORS[byte]).toSorted()).toEqual(caches.toSorted());
+    expect(cpuid.query(0x80000006, 0, context).ecx).toBe((1024 << 16) | (6 << 12) | 64);
+  });
+
   it('names only features that CPUID has a bit for, in models and in rows', () => {
     const known = new Set(Object.keys(FEATURES));
     for (const model of MODELS) expect(model.features.filter(name => !known.has(name))).toEqual([]);

@@ -34,7 +34,7 @@ const TIERS: readonly RegionLimits[] = [
  */
 const COST = 0.5;
 /** The same for a large region, in samples of the small one, each some 10 microseconds; and how many there are before it is asked. */
-const LARGE_COST = 0.5;
+const LARGE_COST = 0.15;
 const LARGE_MARKS = 32;
 /** An indirect jump or call is likely to go where it has gone so often at least, and so many times as often as elsewhere. */
 const LIKELY_TIMES = 16;

@@ -25,7 +25,7 @@ import { compileRegion } from './region.ts';
 export const REGION_REACH = 360;
 /** Two sizes of region: a small one soon, a large one, with callees compiled in, when the small one goes on being hot. */
 const TIERS: readonly RegionLimits[] = [
-  { blocks: 12, instructions: 60, callDepth: 1 },
+  { blocks: 20, instructions: 100, callDepth: 2 },
   { blocks: 60, instructions: REGION_REACH, callDepth: 3 },
 ];
 /**

@@ -5,6 +5,7 @@ import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import type { BuildOptions } from 'esbuild';
 import { iconPng } from './packaging/icon.ts';
+import { RAM_BASE } from '../core/cpu/layout.ts';
 import { STAMP_BYTES } from '../core/machine/entries.ts';
 import { newestSource, parts, root, staleParts } from './parts.mjs';
 
@@ -48,7 +49,7 @@ const builders: Readonly<Record<string, () => Promise<void>>> = {
     if (!existsSync(join(root, entry))) return Promise.resolve();
     run('asc', [
       entry, '--outFile', 'dist/cpu.wasm.part', '-O3', '--noAssert', '--runtime', 'stub', '--importMemory', '--sharedMemory',
-      '--initialMemory', '2048', '--maximumMemory', '65536', '--memoryBase', '4096',
+      '--initialMemory', String(RAM_BASE >>> 16), '--maximumMemory', '65536', '--memoryBase', '4096',
       '--enable', 'threads', '--enable', 'simd', '--enable', 'bulk-memory', '--enable', 'sign-extension', '--use', 'abort=',
     ]);
     writeModule('cpu.wasm', readFileSync(join(dist, 'cpu.wasm.part')), stamps.wasm);

@@ -8,10 +8,10 @@ import { ModuleWriter } from '../../wasm/writer.ts';
 import { I32, op } from '../../wasm/opcodes.ts';
 import type { Program } from '../../isa/ir.ts';
 import { Emitter } from '../emitter.ts';
-import { BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, EFLAGS, INSTRUCTIONS, INTERRUPT_WINDOW, RAM_BASE, RIP, STEP_REASON, TLB_BASE } from '../layout.ts';
+import { BUDGET, CODE_PAGE_RIP, CODE_SIZE, CODE_TABLE, EFLAGS, INSTRUCTIONS, INTERRUPT_WINDOW, RIP, STEP_REASON, TLB_BASE } from '../layout.ts';
 import { OP_FIRST, RECORD_SIZE, R_AUX, R_DISPLACEMENT, R_OP, STATUS_EXIT, STATUS_FAULT } from '../record.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { COLD, branchTarget, importHelpers } from './coldForms.ts';
+import { COLD, branchTarget, importProcessor } from './coldForms.ts';
 import { HOT_NUMBERS, reachesMemory } from './pairs.ts';
 import { LocalPool, recordTarget } from './forms.ts';
 import { RUN_BUDGET, RUN_EXIT, RUN_SYNC, RunLoop } from './runLoop.ts';
@@ -39,9 +39,7 @@ export interface HotForms {
 /** The main module: `run(record) → code`; `record` 0 starts with a look-up of CS:RIP. */
 export function buildInterpreter(hot: HotForms, signatures: HelperSignatures, options: InterpreterOptions): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
-  module.importMemory('host', 'memory', RAM_BASE >>> 16);
-  module.importTable('host', 'cold');
-  const helper = importHelpers(module, signatures);
+  const helper = importProcessor(module, signatures);
   const coldType = module.type(COLD);
   const { code } = module.function({ parameters: [I32], results: [I32] }, 'run');
   const run = new RunLoop(code, helper, options.long, coldType);

@@ -12,8 +12,13 @@ import { LocalPool, recordTarget } from './forms.ts';
 /** Their type, which is that of regions too. */
 export const COLD: FunctionType = { parameters: [I32, I64, I32], results: [I32] };
 
-/** The index of a helper by name; it is imported on first use. */
-export function importHelpers(module: ModuleWriter, signatures: HelperSignatures): (name: string) => number {
+/**
+ * Imports the processor's memory and function table; returns the index of a helper by name, which is imported on first use. The memory is declared as large as
+ * all that lies below guest RAM, so that V8 checks no access to a known address there.
+ */
+export function importProcessor(module: ModuleWriter, signatures: HelperSignatures): (name: string) => number {
+  module.importMemory('host', 'memory', RAM_BASE >>> 16);
+  module.importTable('host', 'cold');
   const indexes = new Map<string, number>();
   return name => {
     const known = indexes.get(name);
@@ -29,9 +34,7 @@ export function importHelpers(module: ModuleWriter, signatures: HelperSignatures
 /** A module with one function per cold form, (record, RIP of the page, look-aside base) → STATUS, that puts them into the table from an index on. */
 export function buildForms(programs: readonly Program[], signatures: HelperSignatures, first: number): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
-  module.importMemory('host', 'memory', RAM_BASE >>> 16);
-  module.importTable('host', 'cold');
-  const helper = importHelpers(module, signatures);
+  const helper = importProcessor(module, signatures);
   for (const program of programs) {
     const { code } = module.function(COLD);
     const status = code.local(I32);

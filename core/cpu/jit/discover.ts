@@ -5,7 +5,7 @@
  * Offsets are relative to the first byte of the entry's page and may lie outside it.
  */
 import type { Instruction } from './instructions.ts';
-import { REGION_TARGETS_EACH } from '../layout.ts';
+import { REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_SIZE } from '../layout.ts';
 
 /** How large a region may become. V8's optimising compiler stays fast below about 64 blocks. */
 export interface RegionLimits {
@@ -270,12 +270,17 @@ class Discovery {
   }
 }
 
-/** Blocks that end with an indirect jump or call, as far as it is noted where those go (REGION_TARGETS): number by key. */
-export function targetPlaces(region: Region): ReadonlyMap<number, number> {
+/** Where the places of the region with an index begin. */
+export function targetsOf(index: number): number {
+  return REGION_TARGETS + index * REGION_TARGETS_EACH * REGION_TARGET_SIZE;
+}
+
+/** Blocks of the region with an index that end with an indirect jump or call, by key: the address in REGION_TARGETS where it is noted where that goes. There is room for a few. */
+export function targetPlaces(region: Region, index: number): ReadonlyMap<number, number> {
   const places = new Map<number, number>();
   for (const { key, instructions } of region.blocks.values()) {
     const { row } = instructions.at(-1)!.decoded;
-    if (places.size < REGION_TARGETS_EACH && COMPUTED.has(row.name) && row.has.ends && !row.has.relative) places.set(key, places.size);
+    if (places.size < REGION_TARGETS_EACH && COMPUTED.has(row.name) && row.has.ends && !row.has.relative) places.set(key, targetsOf(index) + places.size * REGION_TARGET_SIZE);
   }
   return places;
 }

@@ -8,11 +8,11 @@ import type { CodeSize } from '../../isa/decoder.ts';
 import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import {
-  CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS, REGION_TARGETS, REGION_TARGETS_EACH,
-  REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE, RIP, STACK_SIZE,
+  CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS,
+  REGION_TARGET_OTHER, REGION_TARGET_SAME, RIP, STACK_SIZE,
 } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_CROSS, OP_GOTO, OP_REGION, OP_STOP, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
-import { discover, keyOffset, targetPlaces } from './discover.ts';
+import { discover, keyOffset, targetPlaces, targetsOf } from './discover.ts';
 import { dumpRegion } from './dump.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
 import { analyse } from './flow.ts';
@@ -271,12 +271,12 @@ export class JitManager {
   /** Finds the places of a region's indirect jumps and calls; returns their keys. */
   private noteTargets(index: number, region: Region, gpa: number, size: number): readonly number[] {
     const keys: number[] = [];
-    for (const [key, place] of targetPlaces(region)) {
+    for (const [key, place] of targetPlaces(region, index)) {
       const { offset } = region.blocks.get(key)!.instructions.at(-1)!;
       const number = Math.floor(offset / PAGE_SIZE);
       const page = number === 0 ? gpa - (gpa & 4095) : region.foreign.get(number)!.host - RAM_BASE;
       const at = Heat.key(page + (offset & 4095), size);
-      this.targets.set(at, REGION_TARGETS + (index * REGION_TARGETS_EACH + place) * REGION_TARGET_SIZE);
+      this.targets.set(at, place);
       keys.push(at);
     }
     return keys;
@@ -387,8 +387,7 @@ export class JitManager {
     const index = this.freeIndexes.pop() ?? this.nextIndex++;
     // What the function that had it before found out about its pages (transition.ts) holds for no other.
     this.bytes.fill(0xff, REGION_CHECKS + index * REGION_CHECK_SIZE, REGION_CHECKS + (index + 1) * REGION_CHECK_SIZE);
-    const targets = REGION_TARGETS + index * REGION_TARGETS_EACH * REGION_TARGET_SIZE;
-    this.bytes.fill(0, targets, targets + REGION_TARGETS_EACH * REGION_TARGET_SIZE);
+    this.bytes.fill(0, targetsOf(index), targetsOf(index + 1));
     return index;
   }
 

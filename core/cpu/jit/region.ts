@@ -9,9 +9,9 @@ import { I32, I64, op } from '../../wasm/opcodes.ts';
 import type { CodeSize } from '../../isa/decoder.ts';
 import { UNAVAILABLE } from '../../isa/prechecks.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { importHelpers } from '../interpreter/coldForms.ts';
+import { importProcessor } from '../interpreter/coldForms.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import { BUDGET, CODE_GENERATION, CR0, CR4, CS, OPEN_STATUS, RAM_BASE, REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE, RIP } from '../layout.ts';
+import { BUDGET, CODE_GENERATION, CR0, CR4, CS, OPEN_STATUS, REGION_TARGET_OTHER, REGION_TARGET_SAME, RIP } from '../layout.ts';
 import { REGION_DONE, REGION_STEP, STATUS_FAULT, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
 import { keyOffset, targetPlaces } from './discover.ts';
 import type { Region } from './discover.ts';
@@ -30,10 +30,8 @@ const COMPLETED_BITS = 9;
 
 export function compileRegion(region: Region, flow: Flow, codeSize: CodeSize, signatures: HelperSignatures, identity: RegionIdentity): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
-  module.importMemory('host', 'memory', RAM_BASE >>> 16);
-  module.importTable('host', 'cold');
   const type = module.type(REGION_TYPE);
-  const helper = importHelpers(module, signatures);
+  const helper = importProcessor(module, signatures);
   const { code } = module.function(REGION_TYPE, 'region');
   new RegionCompiler(code, flow, codeSize, helper, identity, type).compile(region);
   return module.finish();
@@ -52,7 +50,7 @@ class RegionCompiler implements SiteEnds {
   private readonly budget: number;
   private readonly exitRip: number;
   private readonly status: number;
-  /** Places whose targets are noted. */
+  /** Where it is noted where indirect jumps and calls go (targetPlaces). */
   private targets: ReadonlyMap<number, number> = new Map();
   private readonly generation: number;
   private readonly dropped: number;
@@ -88,7 +86,7 @@ class RegionCompiler implements SiteEnds {
 
   compile(region: Region): void {
     const { code } = this;
-    if (!this.identity.large) this.targets = targetPlaces(region);
+    if (!this.identity.large) this.targets = targetPlaces(region, this.identity.index);
     this.transition.enter(region);
     this.registers.reload();
     code.i32Const(0);
@@ -335,9 +333,8 @@ class RegionCompiler implements SiteEnds {
   }
 
   /** Notes where control goes, for the large region that may take this one's place. */
-  private noteTarget(place: number): void {
+  private noteTarget(at: number): void {
     const { code, exitRip } = this;
-    const at = REGION_TARGETS + (this.identity.index * REGION_TARGETS_EACH + place) * REGION_TARGET_SIZE;
     const other = this.pool.allocate(I32);
     code.i32Const(0);
     code.memory(op.i64Load, at);

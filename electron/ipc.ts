@@ -36,10 +36,10 @@ export function answerPage({ window, openPort }: IpcOptions): void {
       return asContractError(error).toShape();
     }
   });
-  ipcMain.handle(channels.chooseFile, async (event, wanted: unknown) => {
+  ipcMain.handle(channels.chooseFile, async (event, wanted: unknown, folder: unknown) => {
     const own = window();
     if (!own || !isTrusted(event, own)) throw new Error('Refused.');
-    const { canceled, filePaths } = await dialog.showOpenDialog(own, { title: title.parse(wanted), properties: ['openFile', 'showHiddenFiles'] });
+    const { canceled, filePaths } = await dialog.showOpenDialog(own, { title: title.parse(wanted), properties: folder === true ? ['openDirectory', 'showHiddenFiles'] : ['openFile', 'showHiddenFiles'] });
     return canceled ? null : (filePaths[0] ?? null);
   });
   ipcMain.handle(channels.readClipboard, (event) => {

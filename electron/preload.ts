@@ -8,8 +8,8 @@ const shell: Shell = {
   platform: process.platform,
   version: process.env.VANDERPOOL_VERSION ?? 'development',
   connect: (): Promise<unknown> => ipcRenderer.invoke(channels.connect),
-  chooseFile: async (title) => {
-    const answer: unknown = await ipcRenderer.invoke(channels.chooseFile, String(title));
+  chooseFile: async (title, folder) => {
+    const answer: unknown = await ipcRenderer.invoke(channels.chooseFile, String(title), folder === true);
     return typeof answer === 'string' ? answer : null;
   },
   readClipboard: async () => {

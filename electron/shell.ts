@@ -6,7 +6,7 @@ import { findEngine, libraryFolder, reachEngine } from '../core/engine/connect.t
 import { bridge } from './bridge.ts';
 import { createEngineHost } from './engine-host.ts';
 import { answerPage } from './ipc.ts';
-import { askLeaving, countRunning, stopEngine, tellUnsuspended } from './leave.ts';
+import { askLeaving, rememberLeaving, stopEngine, tellUnsuspended, whatRuns } from './leave.ts';
 import { menuTemplate } from './menu.ts';
 import { createSchemeHandler, SCHEME, schemePrivileges } from './scheme.ts';
 import { denyPermissions, hardenContents } from './security.ts';
@@ -58,6 +58,7 @@ export function runShell({ folder, args }: ShellOptions): void {
     window = openWindow(folder);
     window.on('closed', () => (window = null));
   };
+  const find = (): ReturnType<typeof findEngine> => findEngine(library);
   const openPort = async (): Promise<MessagePortMain> => {
     const engine = await reachEngine(library, (at) => host.launch(at));
     const { port1, port2 } = new MessageChannelMain();
@@ -66,10 +67,13 @@ export function runShell({ folder, args }: ShellOptions): void {
   };
   const leave = async (): Promise<void> => {
     // An engine that somebody else started goes on without us; ours ends with us.
-    const choice = await askLeaving(host.alive ? await countRunning(() => findEngine(library)) : 0);
+    const { running, quitting } = await whatRuns(find);
+    // Who quits what is in the background already wants something else than that.
+    const stay = { running: host.alive ? running : 0, quitting: tray !== null && quitting === 'background' ? 'ask' as const : quitting };
+    const choice = await askLeaving(stay, (answer) => void rememberLeaving(find, answer));
     if (choice === 'stay') return;
     if (choice === 'background') return goOn();
-    if (host.alive && !(await stopEngine(() => findEngine(library), choice === 'suspend')) && choice === 'suspend') return void tellUnsuspended();
+    if (host.alive && !(await stopEngine(find, choice === 'suspend')) && choice === 'suspend') return void tellUnsuspended();
     leaving = true;
     app.quit();
   };
@@ -87,7 +91,7 @@ export function runShell({ folder, args }: ShellOptions): void {
   });
   app.on('window-all-closed', () => {
     if (leaving) return;
-    void countRunning(() => findEngine(library)).then((running) => {
+    void whatRuns(find).then(({ running }) => {
       if (running > 0 && host.alive) goOn();
       else if (process.platform !== 'darwin') void leave();
     });

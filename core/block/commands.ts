@@ -2,7 +2,7 @@
 import { closeSync, existsSync, openSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
-import { formatMemory } from '../contract/memory.ts';
+import { formatMemory, formatSize } from '../contract/memory.ts';
 import { unwritableBecause } from '../host/reasons.ts';
 import { SECTOR } from './blockDevice.ts';
 import type { BlockDevice } from './blockDevice.ts';
@@ -112,6 +112,11 @@ export async function describeDisk(path: string): Promise<DiskInfo> {
   } finally {
     await storage.close();
   }
+}
+
+/** `qcow2, 20G, 1.5G on this host`. */
+export function diskText({ format, size, allocatedBytes }: DiskInfo): string {
+  return `${format}, ${formatSize(size)}, ${formatSize(allocatedBytes)} on this host`;
 }
 
 export async function checkDisk(path: string, repair: Repair): Promise<CheckReport> {

@@ -8,7 +8,7 @@ import type { Repair } from '../block/qcow2/check.ts';
 import { ContractError } from '../contract/errors.ts';
 import { oneOf } from './machine-options.ts';
 import { list, show } from './output.ts';
-import { parseSize } from '../contract/memory.ts';
+import { formatSize, parseSize } from '../contract/memory.ts';
 import { badArgument, Status } from './status.ts';
 
 export interface FormatOptions {
@@ -40,9 +40,9 @@ export async function createImage(file: string, size: string | undefined, option
 
 export async function describeImage(file: string, { json }: { readonly json?: boolean }): Promise<void> {
   show(await describeDisk(file), json === true, ({ path, format, size, allocatedBytes, qcow2 }) => list([
-    ['File', path], ['Format', format], ['Size', `${formatBytes(size)} (${size} bytes)`], ['On the host', formatBytes(allocatedBytes)],
+    ['File', path], ['Format', format], ['Size', `${formatSize(size)} (${size} bytes)`], ['On the host', formatSize(allocatedBytes)],
     ['Backing file', qcow2?.backingFile ? `${qcow2.backingFile} (${qcow2.backingFormat ?? 'no format named'})` : ''],
-    ['Version', qcow2 ? String(qcow2.version) : ''], ['Clusters', qcow2 ? formatBytes(qcow2.clusterBytes) : ''], ['Compression', qcow2?.compression ?? ''],
+    ['Version', qcow2 ? String(qcow2.version) : ''], ['Clusters', qcow2 ? formatSize(qcow2.clusterBytes) : ''], ['Compression', qcow2?.compression ?? ''],
     ['Snapshots', qcow2 && qcow2.snapshots > 0 ? String(qcow2.snapshots) : ''],
     ['State', qcow2?.corrupt === true ? 'corrupt' : qcow2?.dirty === true ? 'not closed properly' : ''],
   ]));
@@ -103,17 +103,9 @@ function formatByName(file: string): ImageFormat {
   return /\.(img|raw|iso|bin)$/i.test(file) ? 'raw' : 'qcow2';
 }
 
-const units: Readonly<Record<string, number>> = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3, T: 1024 ** 4 };
-
 /** `20G`, `512M`; a bare number counts bytes. */
 export function parseBytes(what: string, text: string): number {
   const bytes = parseSize(text);
   if (bytes === null) throw badArgument(`${what}: "${text}" is no size.`, 'Write a number with a unit, such as 20G.');
   return bytes;
-}
-
-function formatBytes(bytes: number): string {
-  const unit = ['T', 'G', 'M', 'K'].find(name => bytes >= (units[name] ?? 1)) ?? '';
-  const count = bytes / (units[unit] ?? 1);
-  return `${Number.isInteger(count) ? count : count.toFixed(1)}${unit === '' ? ' bytes' : unit}`;
 }

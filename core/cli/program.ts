@@ -102,6 +102,7 @@ export function createProgram(done: (status: number) => void): Command {
   addDevices(program);
   addRemapping(program);
   addEngineCommands(program, done);
+  addSettings(program);
   addCompletion(program);
   return program;
 }
@@ -177,6 +178,9 @@ function addVmCommands(program: Command): void {
     });
   sub('link <vm> <interface> <up|down>', 'plug the cable of a network interface in or pull it, of a running VM at once').action(async (name: string, number: string, state: string, options: object) => {
     await (await import('./vm.ts')).linkCable(name, number, state, options);
+  });
+  sub('move <vm> <place>', 'put a VM at a place of the list, counted from 1').action(async (name: string, place: string, options: object) => {
+    await (await import('./vm.ts')).moveVm(name, place, options);
   });
   sub('rm <vm>', 'remove a VM that does not run, with its folder').action(async (name: string, options: object) => {
     await (await import('./vm.ts')).removeVm(name, options);
@@ -383,6 +387,13 @@ function addCompletion(program: Command): void {
     .action(async (shell: string) => (await import('./completion.ts')).printCompletion(shell));
   program.command('complete [words...]', { hidden: true }).allowUnknownOption()
     .action(async (words: readonly string[]) => (await import('./completion.ts')).printCandidates(program, words));
+}
+
+function addSettings(program: Command): void {
+  addCommonOptions(program.command('settings [name] [value]').description('settings of the library: all of them, one of them, or a new value'))
+    .action(async (name: string | undefined, value: string | undefined, options: CommonOptions) => {
+      await (await import('./settings.ts')).changeSetting(name, value, options);
+    });
 }
 
 function addEngineCommands(program: Command, done: (status: number) => void): void {

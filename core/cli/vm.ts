@@ -143,6 +143,13 @@ export async function unplugCard(reference: string, text: string, options: Commo
   await answerWithVm(options, (client) => client.call('vm.unplug', { vm: reference, slot: slot.data, force: options.force === true }), (vm) => `Slot ${slot.data} of "${vm.config.name}" is empty.`);
 }
 
+export async function moveVm(reference: string, text: string, options: CommonOptions): Promise<void> {
+  const place = wholeNumber('place', text);
+  if (place < 1) throw badArgument('Places are counted from 1.', '`vanderpool vm list` shows them.');
+  const vms = await withEngine(options, (client) => client.call('vm.move', { vm: reference, position: place - 1 }));
+  show(vms, options.json === true, () => `Moved "${reference}".`);
+}
+
 export async function removeVm(reference: string, options: CommonOptions): Promise<void> {
   await withEngine(options, (client) => client.call('vm.remove', { vm: reference }));
   show({ removed: reference }, options.json === true, () => `Removed "${reference}".`);

@@ -41,6 +41,13 @@ export function parseSize(text: string): number | null {
   return Number.isSafeInteger(bytes) ? bytes : null;
 }
 
+/** `20G`, `1.5M`, `512 bytes`. */
+export function formatSize(bytes: number): string {
+  const unit = ['T', 'G', 'M', 'K'].find((name) => bytes >= (diskUnits[name] ?? 1)) ?? '';
+  const count = bytes / (diskUnits[unit] ?? 1);
+  return `${Number.isInteger(count) ? count : count.toFixed(1)}${unit === '' ? ' bytes' : unit}`;
+}
+
 function memoryError(message: string, hint: string): ContractError {
   return new ContractError('bad-field', message, hint, 'memoryBytes');
 }

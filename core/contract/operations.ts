@@ -8,7 +8,7 @@ import { CONSOLE_WRITE_BYTES } from './limits.ts';
 import { deviceOperations } from './device.ts';
 import { settings, settingsChanges } from './settings.ts';
 import { finding, snapshot, snapshotDifference, snapshotName, snapshotNotes, snapshotReference } from './snapshot.ts';
-import { NETWORKS_MAXIMUM, card, filePath, slotNumber } from './hardware.ts';
+import { NETWORKS_MAXIMUM, card, diskKind, filePath, slotNumber } from './hardware.ts';
 import { bootConfig, newVm, portNumber, vm, vmChanges, vmName, vmReference } from './vm.ts';
 
 const nothing = z.strictObject({});
@@ -149,6 +149,8 @@ export const operations = {
   /** Says whether an image and its companions could boot, before anything runs. */
   /** Makes an empty disk image, which no machine has yet. */
   'disk.create': { input: z.strictObject({ path: filePath, format: z.enum(['raw', 'qcow2']), bytes: diskBytes }), output: nothing },
+  /** What a file is as a disk, or as a disc in a drive. */
+  'disk.describe': { input: z.strictObject({ path: filePath, kind: diskKind }), output: z.strictObject({ description: z.string() }) },
   'boot.check': {
     input: z.strictObject({ boot: bootConfig, memoryBytes: z.int() }),
     output: z.strictObject({ description: z.string() }),

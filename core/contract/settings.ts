@@ -6,6 +6,8 @@ const fields = {
   consoleFontSize: z.int().min(6).max(40),
   consoleScrollbackLines: z.int().min(100).max(200_000),
   confirmStop: z.boolean(),
+  /** What becomes of running VMs when a person quits the desktop application. */
+  quitting: z.enum(['ask', 'background', 'suspend']),
 };
 
 export const settings = z.strictObject(fields);
@@ -14,4 +16,4 @@ export type Settings = z.infer<typeof settings>;
 export const settingsChanges = z.strictObject(fields).partial();
 export type SettingsChanges = z.infer<typeof settingsChanges>;
 
-export const settingsDefaults: Settings = { theme: 'system', consoleFontSize: 13, consoleScrollbackLines: 10_000, confirmStop: true };
+export const settingsDefaults: Settings = { theme: 'system', consoleFontSize: 13, consoleScrollbackLines: 10_000, confirmStop: true, quitting: 'ask' };

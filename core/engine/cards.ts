@@ -1,5 +1,6 @@
 /** Hot-plug cards of the library's VMs: into a slot and out of it, and in the configuration, whether the VM runs or not. */
 import { growDisk } from '../block/commands.ts';
+import { readDisc } from '../block/disc.ts';
 import { ContractError } from '../contract/errors.ts';
 import type { Card } from '../contract/hardware.ts';
 import type { BalloonState } from '../contract/paravirtual.ts';
@@ -94,6 +95,8 @@ export class Cards {
     refuseSuspended(vm);
     const drive = vm.config.disks[disk];
     if (drive?.kind !== 'cdrom') throw new ContractError('bad-field', `Disk ${disk + 1} of the VM "${vm.config.name}" is no CD-ROM drive.`, 'See its disks with `vanderpool vm show`.', 'disk');
+    // Before the guest lets go of what it has.
+    if (path !== '') await readDisc(path);
     const configured = async (file: string): Promise<Vm> => {
       const { config } = await this.#vms.get(vm.id);
       return this.#vms.configure(vm.id, { ...config, disks: config.disks.map((other, index) => (index === disk ? { ...other, path: file } : other)) });

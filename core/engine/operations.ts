@@ -1,6 +1,7 @@
 /** The engine's answer to each operation and stream of the contract. */
 import { isAbsolute } from 'node:path';
-import { createDisk } from '../block/commands.ts';
+import { createDisk, describeDisk, diskText } from '../block/commands.ts';
+import { discText, readDisc } from '../block/disc.ts';
 import { ContractError, parseWith } from '../contract/errors.ts';
 import { checkMemory } from '../contract/memory.ts';
 import { vmConfig, vmDefaults, withChanges } from '../contract/vm.ts';
@@ -103,9 +104,13 @@ export function createOperations(engine: Engine): OperationHandlers {
       return {};
     },
     'disk.create': async ({ path, format, bytes }) => {
-      if (!isAbsolute(path)) throw new ContractError('bad-field', `"${path}" names no folder.`, 'Write the whole path, from the root on.', 'path');
+      refuseRelative(path);
       await createDisk(path, { format, size: bytes });
       return {};
+    },
+    'disk.describe': async ({ path, kind }) => {
+      refuseRelative(path);
+      return { description: kind === 'cdrom' ? discText(await readDisc(path)) : diskText(await describeDisk(path)) };
     },
     'boot.check': async ({ boot, memoryBytes }) => ({ description: await checkBoot({ ...vmDefaults, boot, memoryBytes: checkMemory(memoryBytes) }) }),
     'events.list': async ({ vm, limit }) => library.events(vm === undefined ? null : (await supervisor.get(vm)).id, limit),
@@ -211,4 +216,8 @@ function consoleOf(engine: Engine, id: string, port: number): ReturnType<Engine[
   const console = engine.supervisor.consoles(id)[port];
   if (!console) throw new ContractError('bad-field', `There is no serial port ${port}.`, 'Ports are 0 to 3.', 'port');
   return console;
+}
+
+function refuseRelative(path: string): void {
+  if (!isAbsolute(path)) throw new ContractError('bad-field', `"${path}" names no folder.`, 'Write the whole path, from the root on.', 'path');
 }

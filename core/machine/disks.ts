@@ -1,6 +1,7 @@
 /** A VM's disks: opened and served by the I/O thread, used by the devices of the core thread. */
 import { DiskServer, createDiskBuffer } from '../block/link.ts';
 import { growDisk } from '../block/commands.ts';
+import { readDisc } from '../block/disc.ts';
 import { openImage } from '../block/open.ts';
 import { Room } from '../block/room.ts';
 import type { BlockDevice } from '../block/blockDevice.ts';
@@ -72,8 +73,9 @@ const emptyDrive: BlockDevice = {
 };
 
 /** Disks that are written to belong to snapshots. @param state what the library keeps of it; null: all of it is in its image */
-function openConfigured(disk: DiskConfig, layered: LayeredDisks, state: DiskState | null): Promise<BlockDevice> {
-  if (disk.path === '') return Promise.resolve(emptyDrive);
+async function openConfigured(disk: DiskConfig, layered: LayeredDisks, state: DiskState | null): Promise<BlockDevice> {
+  if (disk.path === '') return emptyDrive;
+  if (disk.kind === 'cdrom') await readDisc(disk.path);
   if (disk.kind === 'disk' && !disk.readOnly) return layered.open(disk, state);
   return openImage(disk.path, { format: disk.format, readOnly: true });
 }

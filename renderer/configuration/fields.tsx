@@ -11,6 +11,7 @@ import { Select } from '../controls/select.tsx';
 import type { Option } from '../controls/select.tsx';
 import { useLibrary } from '../state/library.ts';
 import type { BootDraft, Draft, Problems } from './draft.ts';
+import { ImageField } from './image-field.tsx';
 import { NewDisk } from './new-disk.tsx';
 import { PathField } from './path-field.tsx';
 
@@ -116,7 +117,7 @@ export function BootMediumField({ draft, problems, onChange, disabled = false, n
   };
   return (
     <>
-      <PathField label="ISO or disk image" optional value={medium?.path ?? ''} placeholder="/home/me/debian.iso" problem={problems[`disks.${others.length}.path`]} disabled={disabled}
+      <ImageField kind={medium?.kind ?? 'disk'} label="ISO or disk image" optional value={medium?.path ?? ''} placeholder="/home/me/debian.iso" problem={problems[`disks.${others.length}.path`]} disabled={disabled}
         hint="An ISO, or a raw or qcow2 image. Without one the firmware starts and finds nothing." onPath={set} />
       {medium?.kind === 'cdrom' && (
         <div className="input-row">

@@ -14,6 +14,8 @@ interface FileChooserProps {
   readonly title: string;
   /** The path in the field: its folder is shown first. */
   readonly start: string;
+  /** Folders are chosen, and files not shown. */
+  readonly folders?: boolean;
   readonly onChoose: (path: string) => void;
   readonly onClose: () => void;
 }
@@ -26,8 +28,8 @@ export function folderOf(path: string): string | null {
   return at > 0 ? path.slice(0, at) : at === 0 ? '/' : null;
 }
 
-/** Chooses a file among those of the engine's host, which may not be the browser's. */
-export function FileChooser({ title, start, onChoose, onClose }: FileChooserProps): ReactNode {
+/** Chooses a file or a folder among those of the engine's host, which may not be the browser's. */
+export function FileChooser({ title, start, folders = false, onChoose, onClose }: FileChooserProps): ReactNode {
   const [listing, setListing] = useState<Listing | null>(null);
   const [typed, setTyped] = useState('');
   const [active, setActive] = useState(0);
@@ -42,7 +44,7 @@ export function FileChooser({ title, start, onChoose, onClose }: FileChooserProp
     setError(null);
   });
   useEffect(() => {
-    show(folderOf(start)).catch(() => show(null)).catch((thrown: unknown) => setError(asContractError(thrown)));
+    show(folders && start !== '' ? start : folderOf(start)).catch(() => show(folderOf(start))).catch(() => show(null)).catch((thrown: unknown) => setError(asContractError(thrown)));
   }, []);
   const go = (path: string | null): void => void show(path).catch((thrown: unknown) => setError(asContractError(thrown)));
   /** What was typed is a folder to show, or a file to choose. */
@@ -61,7 +63,8 @@ export function FileChooser({ title, start, onChoose, onClose }: FileChooserProp
     go(entry.path);
     list.current?.focus();
   };
-  const entries = listing?.entries.filter(({ name }) => hidden || !name.startsWith('.')) ?? [];
+  const all = listing?.entries.filter(({ kind }) => !folders || kind === 'folder') ?? [];
+  const entries = all.filter(({ name }) => hidden || !name.startsWith('.'));
   const key = (event: KeyboardEvent): void => {
     const moves: Readonly<Record<string, number>> = { ArrowDown: active + 1, ArrowUp: active - 1, Home: 0, End: entries.length - 1 };
     const to = moves[event.key];
@@ -76,10 +79,12 @@ export function FileChooser({ title, start, onChoose, onClose }: FileChooserProp
   };
   const chosen = entries[active];
   return (
-    <Dialog title={title} description="Files of the machine that runs the engine." wide bodyClass="chooser" onClose={onClose} onSubmit={() => void enter()}
+    <Dialog title={title} description={`${folders ? 'Folders' : 'Files'} of the machine that runs the engine.`} wide bodyClass="chooser" onClose={onClose} onSubmit={() => void enter()}
       footer={<>
         <Button look="plain" size="large" onClick={onClose}>Cancel</Button>
-        <Button look="primary" size="large" disabled={!chosen} onClick={() => pick(chosen)}>{chosen?.kind === 'folder' ? 'Open folder' : 'Choose'}</Button>
+        {folders
+          ? <Button look="primary" size="large" disabled={!listing} onClick={() => { if (listing) onChoose(listing.path); }}>Choose this folder</Button>
+          : <Button look="primary" size="large" disabled={!chosen} onClick={() => pick(chosen)}>{chosen?.kind === 'folder' ? 'Open folder' : 'Choose'}</Button>}
       </>}>
       <div className="chooser-bar">
         <IconButton icon={ArrowUp} label="Parent folder" disabled={!listing || listing.parent === null} onClick={() => go(listing?.parent ?? null)} />
@@ -88,7 +93,7 @@ export function FileChooser({ title, start, onChoose, onClose }: FileChooserProp
         <TextInput aria-label="Folder" className="mono" value={typed} onText={setTyped} />
       </div>
       {error && <div style={{ padding: '0 16px 10px' }}><Callout kind="error" title={error.message} hint={error.hint} /></div>}
-      <div className="chooser-list" role="listbox" aria-label="Files" tabIndex={0} data-first-focus ref={list} onKeyDown={key}
+      <div className="chooser-list" role="listbox" aria-label={folders ? 'Folders' : 'Files'} tabIndex={0} data-first-focus ref={list} onKeyDown={key}
         aria-activedescendant={chosen ? `chooser-${active}` : undefined}>
         {entries.map((entry, index) => (
           <div key={entry.path} id={`chooser-${index}`} className={`chooser-row ${entry.kind}`} role="option" aria-selected={index === active}
@@ -98,8 +103,13 @@ export function FileChooser({ title, start, onChoose, onClose }: FileChooserProp
             {entry.kind === 'file' && <span className="size numeric">{formatBytes(entry.size)}</span>}
           </div>
         ))}
-        {listing && entries.length === 0 && <div className="palette-empty">{listing.entries.length === 0 ? 'This folder is empty' : 'Everything in this folder is hidden'}</div>}
+        {listing && entries.length === 0 && <div className="palette-empty">{emptyText(folders, all.length)}</div>}
       </div>
     </Dialog>
   );
+}
+
+function emptyText(folders: boolean, hidden: number): string {
+  if (folders) return hidden === 0 ? 'There is no folder in this one' : 'Every folder in this one is hidden';
+  return hidden === 0 ? 'This folder is empty' : 'Everything in this folder is hidden';
 }

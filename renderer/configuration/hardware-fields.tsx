@@ -8,9 +8,9 @@ import { Select } from '../controls/select.tsx';
 import type { Option } from '../controls/select.tsx';
 import { Switch } from '../controls/switch.tsx';
 import type { FieldsProps } from './fields.tsx';
+import { ImageField } from './image-field.tsx';
 import { changed, earlier, without } from './lists.ts';
 import { NewDisk } from './new-disk.tsx';
-import { PathField } from './path-field.tsx';
 
 export const buses: readonly Option[] = [
   { value: 'virtio', label: 'Virtio', detail: 'The fastest; Linux and most systems of today have its driver.' },
@@ -60,7 +60,7 @@ function DiskField({ disk, number, problems, disabled, onChange, onRemove, boots
   const title = drive ? `CD-ROM ${number}` : `Disk ${number}`;
   return (
     <div className="field" role="group" aria-label={title}>
-      <PathField label={title} value={disk.path} placeholder={drive ? '/home/me/installer.iso' : '/home/me/disk.qcow2'} disabled={disabled}
+      <ImageField kind={disk.kind} label={title} value={disk.path} placeholder={drive ? '/home/me/installer.iso' : '/home/me/disk.qcow2'} disabled={disabled}
         problem={problems[`disks.${number - 1}.path`]} onPath={(path) => onChange({ path })} />
       <div className="input-row">
         {!drive && <Select label={`Bus of disk ${number}`} value={disk.bus} options={buses} disabled={disabled} onPick={(bus) => onChange({ bus: bus as DiskConfig['bus'] })} />}

@@ -7,6 +7,7 @@ import { Button, IconButton } from '../controls/button.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
 import { Switch } from '../controls/switch.tsx';
 import type { FieldsProps } from './fields.tsx';
+import { PathField } from './path-field.tsx';
 
 /** Folders of the host, each with the tag that the guest mounts it by; the tag follows the folder's name until somebody types another. */
 export function ShareFields({ draft, problems, onChange, disabled = false }: FieldsProps): ReactNode {
@@ -17,15 +18,10 @@ export function ShareFields({ draft, problems, onChange, disabled = false }: Fie
     <>
       {draft.shares.map((share, index) => (
         <div className="field" key={index} role="group" aria-label={`Shared folder ${index + 1}`}>
-          <Field label={`Folder ${index + 1}`} problem={problems[`shares.${index}.folder`]}>
-            {(ties) => (
-              <div className="input-row">
-                <TextInput {...ties} className="mono" value={share.folder} placeholder="/home/me/shared" disabled={disabled}
-                  onText={(folder) => change(index, { folder, ...follow(share, folder) })} />
-                <IconButton icon={X} label={`Remove folder ${index + 1}`} disabled={disabled} onClick={() => set(draft.shares.filter((_one, at) => at !== index))} />
-              </div>
-            )}
-          </Field>
+          <PathField folder label={`Folder ${index + 1}`} value={share.folder} placeholder="/home/me/shared" problem={problems[`shares.${index}.folder`]} disabled={disabled}
+            onPath={(folder) => change(index, { folder, ...follow(share, folder) })}>
+            <IconButton icon={X} label={`Remove folder ${index + 1}`} disabled={disabled} onClick={() => set(draft.shares.filter((_one, at) => at !== index))} />
+          </PathField>
           <Field label="Tag" problem={problems[`shares.${index}.tag`] ?? problems['shares']} hint={`In the guest: mount -t 9p -o trans=virtio,version=9p2000.L ${share.tag || 'TAG'} /mnt`}>
             {(ties) => <TextInput {...ties} className="mono" value={share.tag} maxLength={31} disabled={disabled} onText={(tag) => change(index, { tag })} />}
           </Field>

@@ -1,6 +1,6 @@
 import { Moon, Sun, SunMoon } from 'lucide-react';
 import type { ReactNode } from 'react';
-import type { SettingsChanges } from '../../core/contract/index.ts';
+import type { Settings, SettingsChanges } from '../../core/contract/index.ts';
 import { commands } from '../commands/commands.ts';
 import { Dialog } from '../controls/dialog.tsx';
 import { Segments } from '../controls/segments.tsx';
@@ -14,6 +14,10 @@ import { notifyError } from '../state/notices.ts';
 
 const fontSizes = [10, 11, 12, 13, 14, 15, 16, 18, 20, 24];
 const scrollbacks = [1000, 5000, 10_000, 50_000, 200_000];
+
+const quittings: readonly { readonly value: Settings['quitting']; readonly label: string }[] = [
+  { value: 'ask', label: 'Ask' }, { value: 'background', label: 'Keep them running' }, { value: 'suspend', label: 'Suspend them' },
+];
 
 /** Settings of the library; each takes effect at once. */
 export function SettingsDialog(): ReactNode {
@@ -38,6 +42,9 @@ export function SettingsDialog(): ReactNode {
       </Row>
       <Row title="Ask before stopping" about="Force stop, reset and delete always ask.">
         <Switch label="Ask before stopping" on={settings.confirmStop} onTurn={(confirmStop) => set({ confirmStop })} />
+      </Row>
+      <Row title="Quitting" about="What becomes of running machines when the desktop application quits.">
+        <Select compact label="Quitting" value={settings.quitting} onPick={(quitting) => set({ quitting: quitting as Settings['quitting'] })} options={quittings} />
       </Row>
       <Row title="Consoles for screen readers" about="Lets a screen reader read console output; costs some speed.">
         <Switch label="Consoles for screen readers" on={screenReader} onTurn={(on) => useLayout.setState({ screenReader: on })} />

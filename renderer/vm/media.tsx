@@ -4,7 +4,7 @@ import { useEffect, useState } from 'react';
 import type { ReactNode } from 'react';
 import { ContractError, asContractError, formatMemory, parseMemory, parseSize } from '../../core/contract/index.ts';
 import type { BalloonState, ErrorShape, Vm } from '../../core/contract/index.ts';
-import { PathField } from '../configuration/path-field.tsx';
+import { ImageField } from '../configuration/image-field.tsx';
 import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
@@ -57,7 +57,7 @@ function DriveField({ vm, disk, path, number }: DriveFieldProps): ReactNode {
   };
   return (
     <div role="group" aria-label={`CD-ROM drive ${number}`} style={{ display: 'grid', gap: 8 }}>
-      <PathField label={`CD-ROM ${number}`} optional value={typed} placeholder="Empty" onPath={setTyped} />
+      <ImageField kind="cdrom" label={`CD-ROM ${number}`} optional value={typed} placeholder="Empty" onPath={setTyped} />
       <div className="input-row">
         <Button icon={Disc} busy={busy} disabled={typed.trim() === '' || typed === path} onClick={() => void put(typed.trim())}>Insert</Button>
         <Button busy={busy} disabled={path === ''} onClick={() => void put('')}>Eject</Button>

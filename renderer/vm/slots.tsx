@@ -6,7 +6,7 @@ import { HOT_PLUG_SLOTS, asContractError, diskDefaults, networkDefaults } from '
 import type { Card, DiskConfig, ErrorShape, NetworkConfig, Vm } from '../../core/contract/index.ts';
 import { buses } from '../configuration/hardware-fields.tsx';
 import { attachments, models } from '../configuration/network-fields.tsx';
-import { PathField } from '../configuration/path-field.tsx';
+import { ImageField } from '../configuration/image-field.tsx';
 import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
 import { Dialog } from '../controls/dialog.tsx';
@@ -113,7 +113,7 @@ function PlugDisk(props: PlugProps): ReactNode {
     <Dialog title="Plug in a disk" description="The guest sees a new card in a slot, as if somebody had put it in." onClose={props.onClose}
       onSubmit={() => plug({ kind: 'disk', disk: { ...diskDefaults, path: path.trim(), bus } })}
       footer={<><Button look="plain" size="large" onClick={props.onClose}>Cancel</Button><Button look="primary" size="large" type="submit" busy={busy} disabled={path.trim() === ''}>Plug in</Button></>}>
-      <PathField label="Image" value={path} placeholder="/home/me/data.qcow2" onPath={setPath} problem={atPath && error ? error : undefined} />
+      <ImageField kind="disk" label="Image" value={path} placeholder="/home/me/data.qcow2" onPath={setPath} problem={atPath && error ? error : undefined} />
       <Field label="Bus">{(ties) => <Select ties={ties} value={bus} options={cardBuses} onPick={(value) => setBus(value as DiskConfig['bus'])} />}</Field>
       {error && !atPath && <Callout kind="error" title={error.message} hint={error.hint} />}
     </Dialog>

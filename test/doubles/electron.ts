@@ -210,7 +210,7 @@ export const electron = {
   clipboard: { readText: vi.fn(() => 'from the clipboard') },
   dialog: {
     showOpenDialog: vi.fn(async (): Promise<{ canceled: boolean; filePaths: string[] }> => ({ canceled: false, filePaths: ['/boot/vmlinuz'] })),
-    showMessageBox: vi.fn(async (): Promise<{ response: number }> => ({ response: 2 })),
+    showMessageBox: vi.fn(async (): Promise<{ response: number; checkboxChecked: boolean }> => ({ response: 2, checkboxChecked: false })),
   },
   ipcMain: new StandInIpc(),
   protocol: { registerSchemesAsPrivileged: vi.fn(), handle: vi.fn() },

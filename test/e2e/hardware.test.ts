@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -75,7 +75,16 @@ describe('hardware in the interface', () => {
 
   it('shares a folder, gives a balloon and sockets, and makes a serial port a virtio console', async () => {
     await page.getByRole('button', { name: 'Share a folder' }).click();
+    mkdirSync(join(library, 'to share'));
     await page.getByLabel('Folder 1', { exact: true }).fill(library);
+    await page.getByRole('button', { name: 'Browse for folder 1' }).click();
+    const chooser = page.getByRole('dialog', { name: 'Choose folder 1' });
+    await chooser.getByRole('option', { name: 'to share' }).dblclick();
+    await chooser.getByText('There is no folder in this one').waitFor();
+    await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'folder.png') });
+    await chooser.getByRole('button', { name: 'Choose this folder' }).click();
+    expect(await page.getByLabel('Folder 1', { exact: true }).inputValue()).toBe(join(library, 'to share'));
+    expect(await page.getByLabel('Tag', { exact: true }).inputValue()).toBe('to-share');
     await page.getByLabel('Tag', { exact: true }).fill('shared');
     await page.getByRole('switch', { name: 'Folder 1 may be written' }).click();
     await page.getByRole('switch', { name: 'Memory balloon' }).click();
@@ -85,7 +94,7 @@ describe('hardware in the interface', () => {
     await page.getByRole('button', { name: 'Save changes' }).click();
     await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
     const config = await configOf('Installer');
-    expect(config).toMatchObject({ balloon: true, vsock: join(library, 'v'), shares: [{ folder: library, tag: 'shared', writable: true }] });
+    expect(config).toMatchObject({ balloon: true, vsock: join(library, 'v'), shares: [{ folder: join(library, 'to share'), tag: 'shared', writable: true }] });
     expect((config as { serial?: unknown[] }).serial?.[1]).toMatchObject({ device: 'virtio' });
     await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'paravirtual.png'), fullPage: true });
   });

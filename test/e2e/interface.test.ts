@@ -318,9 +318,13 @@ describe('the theme', () => {
 describe('when the engine goes away', () => {
   it('says so, and connects again by itself', async () => {
     await engine.vanish();
-    await page.getByRole('alert').filter({ hasText: 'The engine does not answer' }).first().waitFor();
-    expect(await namelessControls(page)).toEqual([]);
-    await engine.listen();
+    try {
+      await page.getByRole('alert').filter({ hasText: 'The engine does not answer' }).first().waitFor();
+      expect(await namelessControls(page)).toEqual([]);
+    } finally {
+      // The next test needs it, whatever becomes of this one.
+      await engine.listen();
+    }
     await page.getByRole('alert').filter({ hasText: 'The engine does not answer' }).first().waitFor({ state: 'detached', timeout: 20_000 });
     await vm('Idle').click();
     await page.getByText('This machine has not run yet').waitFor();

@@ -36,9 +36,13 @@ it('a disc is put into the drive of a running machine and taken out, a disk grow
   await expect.poll(() => discOf('Drives')).toBe(join(library, 'disc.iso'));
   await drive.getByRole('button', { name: 'Eject' }).click();
   await expect.poll(() => discOf('Drives')).toBe('');
+  await drive.getByRole('button', { name: 'Insert' }).waitFor();
+  writeFileSync(join(library, 'disc.iso.gz'), Buffer.from([0x1f, 0x8b, 8, 0]));
+  await drive.getByRole('textbox').fill(join(library, 'disc.iso.gz'));
+  await drive.getByText(/is packed by gzip, and no image of a disc/).waitFor();
   await drive.getByRole('textbox').fill(join(library, 'missing.iso'));
   await drive.getByRole('button', { name: 'Insert' }).click();
-  await drive.getByText(/there is no such file/).waitFor();
+  await drive.getByText(/there is no such file/).first().waitFor();
   await page.getByLabel('Make a disk larger', { exact: true }).fill('32K');
   await page.getByRole('button', { name: 'Make it larger' }).click();
   await page.getByText(/it can only grow/).waitFor();

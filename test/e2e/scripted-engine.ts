@@ -79,6 +79,7 @@ export async function startScriptedEngine(folder: string, script: readonly Scrip
   };
   const answers: { readonly [N in OperationName]?: (input: OperationInput<N>) => OperationOutput<N> } = {
     'host.info': () => host,
+    'disk.describe': () => ({ description: 'raw, 20G, 1G on this host' }),
     'settings.set': ({ changes }) => {
       settings = settingsSchema.parse({ ...settings, ...changes });
       publish('library', { kind: 'settings-changed', settings });

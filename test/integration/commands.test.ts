@@ -57,6 +57,22 @@ describe('vm commands', () => {
     expect(await json<VmAnswer[]>('vm', 'list')).toHaveLength(1);
   });
 
+  it('move in the list', async () => {
+    await vp('vm', 'create', 'second');
+    expect((await vp('vm', 'move', 'second', '1')).status).toBe(0);
+    expect((await json<VmAnswer[]>('vm', 'list')).map(({ config }) => config.name)).toEqual(['second', 'Monitor']);
+    expect((await vp('vm', 'move', 'second', '0')).status).toBe(125);
+  });
+
+  it('show and change settings, by the names and within the bounds of the contract', async () => {
+    expect(await json('settings', 'quitting', 'suspend')).toEqual({ quitting: 'suspend' });
+    expect(await json('settings', 'confirmStop', 'off')).toEqual({ confirmStop: false });
+    expect(await json('settings')).toMatchObject({ quitting: 'suspend', confirmStop: false, consoleFontSize: 13 });
+    expect((await vp('settings', 'theme')).stdout).toMatch(/^theme: +system\n$/);
+    const wrong = await Promise.all([vp('settings', 'volume'), vp('settings', 'consoleFontSize', '5000'), vp('settings', 'theme', 'on')]);
+    expect(wrong.map(({ status }) => status)).toEqual([125, 125, 125]);
+  });
+
   it('end with 125 for a bad argument and 1 for a refusal, without a stack', async () => {
     const outcomes = await Promise.all([
       vp('vm', 'create', 'x', '--memory', 'banana'), vp('vm', 'create', '../x'), vp('vm', 'create', 'x', '--cpu', 'z80'), vp('vm', 'edit', 'Monitor'),

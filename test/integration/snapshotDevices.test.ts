@@ -29,7 +29,9 @@ let first = '';
 /** A medium whose first line says what it is. */
 function medium(name: string): string {
   const path = join(folder, name);
-  writeFileSync(path, Buffer.concat([Buffer.from(`${name}\n`), Buffer.alloc(64 * 2048)]));
+  const disc = Buffer.alloc(64 * 2048);
+  disc.write(`${name}\n`);
+  writeFileSync(path, disc);
   return path;
 }
 

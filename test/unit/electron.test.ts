@@ -173,8 +173,11 @@ describe('messages from the page', () => {
     expect(electron.dialog.showOpenDialog).not.toHaveBeenCalled();
   });
 
-  it('chooses a file, or answers null when the dialog was left', async () => {
+  it('chooses a file or a folder, or answers null when the dialog was left', async () => {
     expect(await electron.ipcMain.invoke(channels.chooseFile, trusted(), 'Kernel')).toBe('/boot/vmlinuz');
+    expect(electron.dialog.showOpenDialog).toHaveBeenLastCalledWith(expect.anything(), expect.objectContaining({ properties: ['openFile', 'showHiddenFiles'] }));
+    await electron.ipcMain.invoke(channels.chooseFile, trusted(), 'Folder', true);
+    expect(electron.dialog.showOpenDialog).toHaveBeenLastCalledWith(expect.anything(), expect.objectContaining({ properties: ['openDirectory', 'showHiddenFiles'] }));
     electron.dialog.showOpenDialog.mockResolvedValueOnce({ canceled: true, filePaths: [] });
     expect(await electron.ipcMain.invoke(channels.chooseFile, trusted(), 'Kernel')).toBeNull();
   });
@@ -291,15 +294,32 @@ describe('the bridge between page and engine', () => {
 });
 
 describe('leaving', () => {
+  const forget = (): void => { throw new Error('nobody asked to remember'); };
+
   it('quits without a question when nothing runs', async () => {
     electron.dialog.showMessageBox.mockClear();
-    expect(await askLeaving(0)).toBe('quit');
+    expect(await askLeaving({ running: 0, quitting: 'suspend' }, forget)).toBe('quit');
     expect(electron.dialog.showMessageBox).not.toHaveBeenCalled();
   });
 
   it.each([[0, 'background'], [1, 'suspend'], [2, 'quit'], [3, 'stay']])('asks while machines run: answer %i means %s', async (response, meaning) => {
-    electron.dialog.showMessageBox.mockResolvedValueOnce({ response });
-    expect(await askLeaving(2)).toBe(meaning);
+    electron.dialog.showMessageBox.mockResolvedValueOnce({ response, checkboxChecked: false });
+    expect(await askLeaving({ running: 2, quitting: 'ask' }, forget)).toBe(meaning);
+  });
+
+  it.each(['background', 'suspend'] as const)('does as the settings say, without a question: %s', async (quitting) => {
+    electron.dialog.showMessageBox.mockClear();
+    expect(await askLeaving({ running: 2, quitting }, forget)).toBe(quitting);
+    expect(electron.dialog.showMessageBox).not.toHaveBeenCalled();
+  });
+
+  it('remembers an answer that is to hold from now on, and never that plugs are pulled', async () => {
+    const remembered: string[] = [];
+    for (const response of [0, 1, 2, 3]) {
+      electron.dialog.showMessageBox.mockResolvedValueOnce({ response, checkboxChecked: true });
+      await askLeaving({ running: 1, quitting: 'ask' }, (quitting) => remembered.push(quitting));
+    }
+    expect(remembered).toEqual(['background', 'suspend']);
   });
 });
 

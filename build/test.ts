@@ -32,6 +32,8 @@ const tools: readonly Tool[] = [
   { programs: ['/usr/lib/ISOLINUX/isolinux.bin'], package: 'isolinux', why: 'a second boot loader starts from ISO images' },
   { programs: ['/usr/lib/syslinux/modules/bios/ldlinux.c32'], package: 'syslinux-common', why: 'isolinux needs it' },
   { programs: ['tshark'], package: 'tshark', why: 'recordings of networks are read by an independent program' },
+  { programs: ['zsh'], package: 'zsh', why: 'the script that completes words in it is run by it' },
+  { programs: ['fish'], package: 'fish', why: 'the same' },
   { programs: ['gdb'], package: 'gdb', why: 'GDB debugs a guest' },
 ];
 

@@ -23,7 +23,11 @@ _vanderpool() {
 }
 compdef _vanderpool vanderpool`,
   fish: `# vanderpool completion fish | source, in ~/.config/fish/config.fish
-complete -c vanderpool -a '(vanderpool complete -- (commandline -opc)[2..] (commandline -ct))'`,
+function __vanderpool
+  set -l found (vanderpool complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
+  if test (count $found) -gt 0; printf '%s\\n' $found; else; __fish_complete_path (commandline -ct); end
+end
+complete -c vanderpool -f -a '(__vanderpool)'`,
 };
 
 export function printCompletion(shell: string): void {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { launcher, machineDouble, start, vanderpool } from '../helpers/command-line.ts';
+import { launcher, machineDouble, root, start, vanderpool } from '../helpers/command-line.ts';
 import { until } from '../helpers/engine.ts';
 
 interface VmAnswer {
@@ -18,6 +18,11 @@ interface VmAnswer {
 let home = '';
 let environment: Record<string, string> = {};
 const shell = (script: string): Promise<{ stdout: string; stderr: string }> => promisify(execFile)('bash', ['-c', script], { env: { ...process.env, ...environment } });
+/** What a shell prints, line by line in order. */
+const inShell = async (program: string, args: readonly string[]): Promise<string> => {
+  const { stdout } = await promisify(execFile)(program, args, { cwd: root, env: { ...process.env, ...environment } });
+  return stdout.trim().split('\n').toSorted().join('\n');
+};
 const vp = (...args: readonly string[]) => vanderpool(args, { environment });
 const json = async <T>(...args: readonly string[]): Promise<T> => JSON.parse((await vp(...args, '--json')).stdout) as T;
 const enginePid = async (): Promise<number> => (await json<{ processId: number }>('engine', 'status')).processId;
@@ -261,6 +266,28 @@ describe('completion', () => {
     ].join('\n'));
     expect((await complete('vm', 'start', 'deb')).stdout).toBe('Debian\\ 12,');
     expect((await complete('snapshot', 'e')).stdout).toBe('edit,export,');
+  });
+
+  // The names of the library where they belong, and files where nothing else can stand.
+  const lines: readonly (readonly [readonly string[], string])[] = [
+    [['vm', 'start', 'Deb'], 'Debian 12'], [['vm', 'stop', '--f'], '--force'], [['snapshot', 'e'], 'edit\nexport'], [['disk', 'info', 'pack'], 'package-lock.json\npackage.json'],
+  ];
+
+  it('offers the same in zsh', async () => {
+    await vp('vm', 'create', 'Debian 12');
+    const found = await Promise.all(lines.map(([words]) => inShell('zsh', ['-f', '-c', [
+      `vanderpool() { "${process.execPath}" "${launcher}" "$@" }`, 'compdef() { }', 'compadd() { print -rl -- $found }', '_files() { print -rl -- ${words[CURRENT]}* }',
+      'eval "$(vanderpool completion zsh)"', `words=(vanderpool ${words.join(' ')}); CURRENT=${words.length + 1}; _vanderpool`,
+    ].join('\n')])));
+    expect(found).toEqual(lines.map(([, offered]) => offered));
+  });
+
+  it('offers the same in fish', async () => {
+    await vp('vm', 'create', 'Debian 12');
+    const found = await Promise.all(lines.map(([words]) => inShell('fish', ['--no-config', '-c', [
+      `function vanderpool; "${process.execPath}" "${launcher}" $argv; end`, 'vanderpool completion fish | source', `complete -C 'vanderpool ${words.join(' ')}'`,
+    ].join('\n')])));
+    expect(found).toEqual(lines.map(([, offered]) => offered));
   });
 });
 

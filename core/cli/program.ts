@@ -119,6 +119,7 @@ function addVmCommands(program: Command): void {
   const vm = program.command('vm').description('the VMs of the library').addHelpText('after', vmExamples);
   const sub = (usage: string, description: string): Command => addCommonOptions(vm.command(usage).description(description));
   const editing = (command: Command): Command => addMachineOptions(command)
+    .option('--group <name>', 'the machines of a group stand together in the library; "none": none')
     .option('--notes <text>', 'notes for people')
     .option('--autostart <on|off>', 'start the VM, or let it go on, whenever the engine starts (default: off)')
     .option('--schedule <minutes,keep>', 'take a snapshot every so many minutes while the VM runs, and keep the newest; "none": none')

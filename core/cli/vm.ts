@@ -22,6 +22,7 @@ import { badArgument } from './status.ts';
 
 export interface EditOptions extends MachineOptions, CommonOptions {
   readonly name?: string;
+  readonly group?: string;
   readonly notes?: string;
   readonly monitor?: boolean;
   readonly autostart?: string;
@@ -55,7 +56,9 @@ export async function listVms(options: CommonOptions): Promise<void> {
   const vms = await withEngine(options, (client) => client.call('vm.list', {}));
   show(vms, options.json === true, (all) => {
     if (all.length === 0) return 'The library is empty. Create a VM with `vanderpool vm create NAME`.';
-    return table(['NAME', 'STATE', 'MEMORY', 'BOOTS'], all.map(({ config, state }) => [config.name, state, formatMemory(config.memoryBytes), bootText(config)]));
+    const grouped = all.some(({ config }) => config.group !== '');
+    const head = ['NAME', 'STATE', 'MEMORY', ...(grouped ? ['GROUP'] : []), 'BOOTS'];
+    return table(head, all.map(({ config, state }) => [config.name, state, formatMemory(config.memoryBytes), ...(grouped ? [config.group] : []), bootText(config)]));
   });
 }
 
@@ -192,6 +195,7 @@ function changes(options: EditOptions, before?: Vm): VmChanges {
     ...inBootOrder(changesFrom(options, before?.config.boot), options.bootOrder, before?.config.disks ?? []), ...keepingFrom(options),
     ...(options.monitor === true ? { boot: { kind: 'monitor' as const }, firmware: '' } : {}),
     ...(options.name === undefined ? {} : { name: options.name }),
+    ...(options.group === undefined ? {} : { group: options.group === 'none' ? '' : options.group }),
     ...(options.notes === undefined ? {} : { notes: options.notes }),
     ...(serial === ports ? {} : { serial }),
   };
@@ -227,7 +231,7 @@ function describeVm({ id, config, state, problem, exit, startedAt, createdAt, pr
   const { boot, serial } = config;
   const image = boot.kind === 'image' && config.firmware === '' ? boot : null;
   return list([
-    ['Name', config.name], ['State', state], ['Started', time(startedAt)], ['Process', processId === null ? '' : String(processId)],
+    ['Name', config.name], ['Group', config.group], ['State', state], ['Started', time(startedAt)], ['Process', processId === null ? '' : String(processId)],
     ['Waits for', problem === null ? '' : `room on a disk of the host: ${problem}`],
     ['Last end', exit ? `${exit.reason}, ${time(exit.at)}${exit.detail === '' ? '' : `\n${exit.detail}`}` : ''],
     ['Memory', formatMemory(config.memoryBytes)], ['Processors', [String(config.cpus), config.cpuModel, config.topology ? formatTopology(config.topology) : ''].filter(Boolean).join(' ')],

@@ -14,6 +14,7 @@ export const HOT_PLUG_SLOTS = 4;
 /** Devices that one VM can have assigned. */
 export const DEVICES_MAXIMUM = 8;
 export const NAME_LENGTH = 64;
+export const GROUP_LENGTH = 40;
 export const APPEND_LENGTH = 2047;
 export const MODULES_MAXIMUM = 16;
 

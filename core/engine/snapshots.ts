@@ -1,6 +1,7 @@
 /** Snapshots of a library's VMs: takes them, goes back to them, suspends and resumes, and gives space back that none of them needs. */
 import { ContractError } from '../contract/errors.ts';
 import type { Finding, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
+import { ownPart } from '../contract/vm.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
@@ -124,7 +125,7 @@ export class Snapshots {
       const guest = from && this.#inPlace(vm, stored, states);
       return this.#space.keeping(async () => {
         // Before the machine is touched: a library that cannot be written to refuses, and the guest runs on. Were it to die later, these are its disks.
-        await this.#supervisor.goBack(vm, stored.id, { ...stored.config, name: vm.config.name, notes: vm.config.notes, autostart: vm.config.autostart, schedule: vm.config.schedule }, states);
+        await this.#supervisor.goBack(vm, stored.id, { ...stored.config, ...ownPart(vm.config) }, states);
         if (guest && (await this.#restoreInPlace(vm, guest, stored, from, states))) return this.#supervisor.get(vm.id);
         await this.#supervisor.kill(vm.id, `It was put back to the snapshot "${stored.name}".`);
         this.#disks.removeUnused(vm.id);
@@ -146,7 +147,7 @@ export class Snapshots {
 
   /** The process of a machine of the same configuration, which needs no new one. */
   #inPlace(vm: Vm, stored: StoredSnapshot, states: readonly DiskState[]): Guest | null {
-    const same = ({ name: _name, notes: _notes, autostart: _autostart, schedule: _schedule, ...machine }: VmConfig): string => JSON.stringify(Object.entries(machine).toSorted());
+    const same = (config: VmConfig): string => JSON.stringify(Object.entries({ ...config, ...ownPart(vm.config) }).toSorted());
     const hasDevices = this.#supervisor.devices.slotsOf(vm.id).length > 0;
     if (hasDevices || (vm.state !== 'running' && vm.state !== 'paused') || same(vm.config) !== same(stored.config) || !this.#disks.haveSizes(vm, states)) return null;
     return this.#supervisor.guest(vm.id) ?? null;

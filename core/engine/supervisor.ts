@@ -8,7 +8,7 @@ import { newViewer } from './display.ts';
 import { SerialLines } from './serialLines.ts';
 import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { LibraryEvent, MetricsEvent } from '../contract/streams.ts';
-import { withChanges } from '../contract/vm.ts';
+import { ownKeys, withChanges } from '../contract/vm.ts';
 import type { Vm, VmChanges, VmConfig, VmExit, VmState } from '../contract/vm.ts';
 import type { RestorePoint } from '../machine/types.ts';
 import type { DiskState } from '../store/disks.ts';
@@ -25,7 +25,7 @@ import type { VmProcessLauncher } from './vm-process.ts';
 /** Where a guest's fresh start begins in a console that has history. */
 const freshLine = new TextEncoder().encode('\x1b[0m\r\n');
 /** What is no part of the machine. */
-const CHANGEABLE: ReadonlySet<string> = new Set(['name', 'notes', 'autostart', 'schedule']);
+const CHANGEABLE: ReadonlySet<string> = new Set(ownKeys);
 /** What people call the parts that are named otherwise in the contract. */
 const hardwareNames: Readonly<Record<string, string>> = {
   memoryBytes: 'memory', cpus: 'processors', cpuModel: 'processor model', topology: 'arrangement of processors', iommu: 'IOMMU', cachingMode: 'caching mode', usb: 'USB', kvm: 'KVM interface',
@@ -95,7 +95,7 @@ export class Supervisor {
     const vm = await this.get(reference);
     const frozen = Object.entries(changes).filter(([key, value]) => value !== undefined && !CHANGEABLE.has(key)).map(([key]) => key);
     if ((this.#guests.has(vm.id) || vm.state === 'suspended') && frozen.length > 0) {
-      throw wrongState(vm, `its ${frozen.map((key) => hardwareNames[key] ?? key).join(', ')} cannot be changed now`, 'Stop it first; name, notes, autostart and schedule can be changed at any time.');
+      throw wrongState(vm, `its ${frozen.map((key) => hardwareNames[key] ?? key).join(', ')} cannot be changed now`, `Stop it first; ${ownKeys.join(', ')} can be changed at any time.`);
     }
     return this.#changed(await this.#library.edit(vm, withChanges(vm.config, changes)));
   }

@@ -298,6 +298,11 @@ export const migrations: readonly Migration[] = [
       `ALTER TABLE networks ADD COLUMN net_boot TEXT NOT NULL DEFAULT 'off' CHECK (net_boot IN ('off', 'first', 'last'))`, `ALTER TABLE networks ADD COLUMN boot_file TEXT NOT NULL DEFAULT ''`,
     ],
   },
+  {
+    version: 20,
+    what: 'groups of VMs',
+    statements: [`ALTER TABLE vms ADD COLUMN group_name TEXT NOT NULL DEFAULT ''`],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

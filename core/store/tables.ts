@@ -4,6 +4,7 @@ import type { Generated } from 'kysely';
 export interface VmRow {
   readonly id: string;
   readonly name: string;
+  readonly group_name: string;
   readonly position: number;
   readonly memory_bytes: number;
   readonly cpus: number;

@@ -1,6 +1,6 @@
 /** Every command of the window as a row: its title, its shortcut, when it is possible, and what it does. */
 import {
-  Activity, Cable, Camera, CirclePlus, Copy, Cpu, Eraser, Keyboard, LayoutDashboard, Microscope, Monitor, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, ScanEye, Search,
+  Activity, Cable, Camera, CirclePlus, Copy, Cpu, Eraser, FolderInput, Keyboard, LayoutDashboard, Microscope, Monitor, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, ScanEye, Search,
   Settings, SlidersHorizontal, SquareSplitHorizontal, SquareSplitVertical, SquareTerminal, Sun, SunMoon, Trash2, Unplug, Zap,
 } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
@@ -11,7 +11,8 @@ import { saveLog } from '../console/save-log.ts';
 import { toggleSplit } from '../console/split.ts';
 import { engine } from '../engine/engine.ts';
 import { changeVmLayout, layoutOf, openDialog, portTab, select, tabPort, toggleDock, useLayout } from '../state/layout.ts';
-import { findVm, useLibrary } from '../state/library.ts';
+import { vmsInSight } from '../library/groups.ts';
+import { findVm } from '../state/library.ts';
 import { notifyError } from '../state/notices.ts';
 import { possibleActions, requestStop, startVm, suspendVm, togglePause } from '../vm/actions.ts';
 import type { VmActionName } from '../vm/actions.ts';
@@ -70,7 +71,7 @@ function setTheme(theme: SettingsData['theme']): void {
 }
 
 function moveSelection(by: number): void {
-  const ids = useLibrary.getState().vms.map((vm) => vm.id);
+  const ids = vmsInSight().map((vm) => vm.id);
   const at = ids.indexOf(useLayout.getState().selected ?? '');
   const next = ids[(at + by + ids.length) % ids.length];
   if (next !== undefined) select(next);
@@ -86,6 +87,7 @@ const machine: readonly Command[] = [
   vmCommand({ id: 'force-stop', title: 'Force stop…', icon: Zap }, can('force-stop'), (vm) => openDialog({ kind: 'force-stop', vm: vm.id })),
   vmCommand({ id: 'reset', title: 'Reset…', icon: RotateCcw, shortcut: 'Alt+R' }, can('reset'), (vm) => openDialog({ kind: 'reset', vm: vm.id })),
   vmCommand({ id: 'rename', title: 'Rename…', icon: Pencil, shortcut: 'F2' }, any, (vm) => openDialog({ kind: 'rename', vm: vm.id })),
+  vmCommand({ id: 'group', title: 'Move to a group…', icon: FolderInput, shortcut: 'Alt+G' }, any, (vm) => openDialog({ kind: 'group', vm: vm.id })),
   vmCommand({ id: 'remove', title: 'Delete…', icon: Trash2, shortcut: 'Delete' }, can('remove'), (vm) => openDialog({ kind: 'remove', vm: vm.id })),
 ];
 

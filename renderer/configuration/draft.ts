@@ -16,6 +16,7 @@ export interface BootDraft {
 
 export interface Draft {
   readonly name: string;
+  readonly group: string;
   /** As people write sizes: `512M`, `1G`. */
   readonly memory: string;
   readonly cpus: string;
@@ -55,6 +56,7 @@ const emptyImage: Omit<BootDraft, 'kind'> = { firmware: 'bios', kernel: '', init
 export function draftOf(config: VmConfig): Draft {
   return {
     name: config.name,
+    group: config.group,
     memory: formatMemory(config.memoryBytes),
     cpus: String(config.cpus),
     topology: config.topology,
@@ -106,6 +108,7 @@ export function readDraft(draft: Draft): ReadDraft {
   if (boot.kind === 'firmware' && boot.firmware.trim() === '') problems['firmware'] = { message: 'A file is needed.' };
   const result = vmConfig.safeParse({
     name: draft.name,
+    group: draft.group,
     memoryBytes,
     cpus: /^\d+$/.test(draft.cpus.trim()) ? Number(draft.cpus) : 0,
     topology: draft.topology,

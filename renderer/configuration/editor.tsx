@@ -17,14 +17,15 @@ import { SerialFields } from './serial-fields.tsx';
 import { HostFields, ShareFields } from './host-fields.tsx';
 import { ScheduleFields } from './schedule-fields.tsx';
 import { keepDraft, useDrafts } from './drafts.ts';
+import { GroupField } from './group-field.tsx';
 import { DiskFields } from './hardware-fields.tsx';
 import { NetworkFields } from './network-fields.tsx';
 import { useRecognised } from './use-recognised.ts';
 
-const whileItRuns = { title: 'The machine runs.', hint: 'Name, notes, start, snapshots and network cables can change now; stop it to change its hardware.' };
-const whileSuspended = { title: 'The machine is suspended.', hint: 'Name, notes, start and snapshots can change now; its hardware, when it has gone on and was stopped.' };
+const whileItRuns = { title: 'The machine runs.', hint: 'Name, group, notes, start, snapshots and network cables can change now; stop it to change its hardware.' };
+const whileSuspended = { title: 'The machine is suspended.', hint: 'Name, group, notes, start and snapshots can change now; its hardware, when it has gone on and was stopped.' };
 
-/** Edits a VM's configuration. While it runs only name and notes can change, and the page says so. */
+/** Edits a VM's configuration. While it runs only what is the person's can change, and the page says so. */
 export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
   const saved = JSON.stringify(vm.config);
   const [draft, setDraft] = useState<Draft>(() => draftBefore(vm.id, saved) ?? draftOf(vm.config));
@@ -82,6 +83,7 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
           {error && <div style={{ marginBottom: 16 }}><Callout kind="error" title={error.message} hint={error.hint} /></div>}
           <Section title="General" about="How you find the machine again.">
             <NameField {...fields} />
+            <GroupField value={draft.group} problem={problems['group']} onPick={(group) => change({ group })} />
             <label className="switch-row"><Switch label="Start with the engine" on={draft.autostart} onTurn={(autostart) => change({ autostart })} />Starts, or goes on, with the engine</label>
             <Field label="Notes" optional problem={problems['notes']}>
               {(ties) => <textarea {...ties} className="input" rows={3} value={draft.notes} onChange={(event) => change({ notes: event.target.value })} />}

@@ -1,13 +1,13 @@
 import type { Vm } from '../../core/contract/index.ts';
 
-/** VMs whose name, notes or boot files contain every word of the query. */
+/** VMs whose name, group, notes or boot files contain every word of the query. */
 export function searchVms(vms: readonly Vm[], query: string): readonly Vm[] {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   if (words.length === 0) return vms;
   return vms.filter((vm) => {
-    const { name, notes, boot } = vm.config;
+    const { name, group, notes, boot } = vm.config;
     const files = boot.kind === 'image' ? `${boot.kernel} ${boot.initrd ?? ''}` : 'monitor';
-    const text = `${name} ${notes} ${files} ${vm.state}`.toLowerCase();
+    const text = `${name} ${group} ${notes} ${files} ${vm.state}`.toLowerCase();
     return words.every((word) => text.includes(word));
   });
 }

@@ -1,4 +1,4 @@
-import { Keyboard, Plus, Search, Settings, SunMoon } from 'lucide-react';
+import { ChevronRight, Keyboard, Plus, Search, Settings, SunMoon } from 'lucide-react';
 import { useRef } from 'react';
 import type { KeyboardEvent, ReactNode } from 'react';
 import type { Vm } from '../../core/contract/index.ts';
@@ -7,10 +7,12 @@ import { Button, IconButton } from '../controls/button.tsx';
 import { TextInput } from '../controls/field.tsx';
 import { Keys } from '../controls/tooltip.tsx';
 import { engine } from '../engine/engine.ts';
-import { openDialog, select, useLayout } from '../state/layout.ts';
-import { useLibrary } from '../state/library.ts';
+import { openDialog, select, toggleGroup, useLayout } from '../state/layout.ts';
+import { isAlive, useLibrary } from '../state/library.ts';
 import { notifyError } from '../state/notices.ts';
 import { searchVms } from './filter.ts';
+import { arrange, inSight } from './groups.ts';
+import type { Group } from './groups.ts';
 import { VmRow } from './vm-row.tsx';
 
 export const SIDEBAR_LIMITS = { minimum: 200, maximum: 420 } as const;
@@ -36,7 +38,7 @@ export function Sidebar(): ReactNode {
           {search === '' && <Keys shortcut="/" />}
         </div>
       </div>
-      <VmList vms={shown} draggable={search === ''} />
+      <VmList vms={shown} searched={search !== ''} />
       {loaded && shown.length === 0 && <Nothing searched={search !== ''} />}
       <footer className="sidebar-foot">
         <IconButton icon={Settings} label="Settings" shortcut={shortcutOf('settings')} side="top" onClick={() => openDialog({ kind: 'settings' })} />
@@ -63,39 +65,79 @@ function switchTheme(): void {
   engine.call('settings.set', { changes: { theme } }).catch(notifyError);
 }
 
-function VmList({ vms, draggable }: { readonly vms: readonly Vm[]; readonly draggable: boolean }): ReactNode {
+interface VmListProps {
+  readonly vms: readonly Vm[];
+  /** All groups are open, and nothing can be dragged: what is shown is not the whole. */
+  readonly searched: boolean;
+}
+
+function VmList({ vms, searched }: VmListProps): ReactNode {
   const selected = useLayout((state) => state.selected);
+  const kept = useLayout((state) => state.folded);
+  const folded = searched ? [] : kept;
   const dragged = useRef<string | null>(null);
+  const groups = arrange(vms);
+  const rows = inSight(groups, folded);
   const move = (event: KeyboardEvent): void => {
-    const at = vms.findIndex((vm) => vm.id === selected);
-    const places: Readonly<Record<string, number>> = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: vms.length - 1 };
-    const next = vms[places[event.key] ?? -1];
+    const at = rows.findIndex((vm) => vm.id === selected);
+    const places: Readonly<Record<string, number>> = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 };
+    const next = rows[places[event.key] ?? -1];
     if (!next || event.altKey) return;
     event.preventDefault();
     select(next.id);
     document.getElementById(`vm-${next.id}`)?.focus();
   };
-  const drop = (target: Vm): void => {
-    const id = dragged.current;
+  /** To the place and the group of another machine, or to the end of a group. */
+  const drop = (group: string, target?: Vm): void => {
+    const vm = vms.find(({ id }) => id === dragged.current);
     dragged.current = null;
-    if (id === null || id === target.id) return;
-    engine.call('vm.move', { vm: id, position: vms.indexOf(target) }).catch(notifyError);
+    if (!vm || vm === target) return;
+    if (target) engine.call('vm.move', { vm: vm.id, position: vms.indexOf(target) }).catch(notifyError);
+    if (vm.config.group !== group) engine.call('vm.edit', { vm: vm.id, changes: { group } }).catch(notifyError);
   };
   if (vms.length === 0) return null;
+  const tabbable = rows.find(({ id }) => id === selected) ?? rows[0];
+  const list = (group: Group): ReactNode => group.vms.map((vm) => (
+    <VmRow key={vm.id} vm={vm} selected={vm.id === selected} tabbable={vm === tabbable} draggable={!searched}
+      onDrag={() => void (dragged.current = vm.id)} onDrop={() => drop(group.name, vm)} />
+  ));
   return (
     <div className="vm-list" role="listbox" aria-label="Virtual machines" onKeyDown={move}>
-      {vms.map((vm, index) => (
-        <VmRow key={vm.id} vm={vm} selected={vm.id === selected} tabbable={vm.id === selected || (index === 0 && !vms.some(({ id }) => id === selected))}
-          draggable={draggable} onDrag={() => void (dragged.current = vm.id)} onDrop={() => drop(vm)} />
-      ))}
+      {groups.map((group) => (group.name === '' ? list(group) : (
+        <div key={group.name} role="group" aria-label={group.name} className="vm-group">
+          <GroupHead group={group} open={!folded.includes(group.name)} fixed={searched} onDrop={() => drop(group.name)} />
+          {!folded.includes(group.name) && list(group)}
+        </div>
+      )))}
     </div>
+  );
+}
+
+interface GroupHeadProps {
+  readonly group: Group;
+  readonly open: boolean;
+  readonly fixed: boolean;
+  readonly onDrop: () => void;
+}
+
+/** The name of a group, which opens and folds it; a machine that is dropped on it joins it. */
+function GroupHead({ group: { name, vms }, open, fixed, onDrop }: GroupHeadProps): ReactNode {
+  const running = vms.filter(isAlive).length;
+  const count = running > 0 ? `${running} of ${vms.length}` : String(vms.length);
+  return (
+    <button type="button" className="group-head" aria-expanded={open} aria-label={`Group ${name}, ${running} of ${vms.length} running`} disabled={fixed}
+      onClick={() => toggleGroup(name)} onDragOver={(event) => event.preventDefault()} onDrop={onDrop}>
+      <ChevronRight size={13} aria-hidden />
+      <span className="name">{name}</span>
+      <span className="count numeric">{count}</span>
+    </button>
   );
 }
 
 function Nothing({ searched }: { readonly searched: boolean }): ReactNode {
   return (
     <div className="sidebar-note" style={{ flex: 1 }}>
-      {searched ? 'No machine matches. Names, notes and boot files are searched.' : 'The library is empty.'}
+      {searched ? 'No machine matches. Names, groups, notes and boot files are searched.' : 'The library is empty.'}
       <div>
         {searched
           ? <Button onClick={() => useLayout.setState({ search: '' })}>Clear the search</Button>

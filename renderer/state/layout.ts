@@ -25,7 +25,7 @@ export type DialogName =
   | { readonly kind: 'settings' }
   | { readonly kind: 'shortcuts' }
   | { readonly kind: 'palette' }
-  | { readonly kind: 'rename' | 'start-without' | 'stop' | 'force-stop' | 'reset' | 'remove' | 'take-snapshot'; readonly vm: string };
+  | { readonly kind: 'rename' | 'group' | 'start-without' | 'stop' | 'force-stop' | 'reset' | 'remove' | 'take-snapshot'; readonly vm: string };
 
 export interface LayoutState {
   readonly selected: string | null;
@@ -37,6 +37,8 @@ export interface LayoutState {
   readonly dock: DockName | null;
   readonly dockWidth: number;
   readonly vms: Readonly<Record<string, VmLayout>>;
+  /** Groups of the library of which only the name is shown. */
+  readonly folded: readonly string[];
   readonly search: string;
   readonly dialog: DialogName | null;
 }
@@ -44,12 +46,11 @@ export interface LayoutState {
 export const defaultVmLayout: VmLayout = { tab: 'overview', split: null };
 
 export const useLayout = create<LayoutState>()(persist(
-  () => ({ selected: null, sidebarWidth: 264, sidebarHidden: false, screenReader: false, fitScreen: true, dock: null, dockWidth: 520, vms: {}, search: '', dialog: null }) as LayoutState,
+  () => ({ selected: null, sidebarWidth: 264, sidebarHidden: false, screenReader: false, fitScreen: true, dock: null, dockWidth: 520, vms: {}, folded: [], search: '', dialog: null }) as LayoutState,
   {
     name: 'vanderpool.layout',
     version: 1,
-    partialize: ({ selected, sidebarWidth, sidebarHidden, screenReader, fitScreen, dock, dockWidth, vms }) =>
-      ({ selected, sidebarWidth, sidebarHidden, screenReader, fitScreen, dock, dockWidth, vms }),
+    partialize: ({ search: _search, dialog: _dialog, ...kept }) => kept,
   },
 ));
 
@@ -63,6 +64,11 @@ export function changeVmLayout(id: string, change: Partial<VmLayout>): void {
 
 export function select(id: string | null): void {
   useLayout.setState({ selected: id });
+}
+
+/** Shows the machines of a group, or only its name. */
+export function toggleGroup(name: string): void {
+  useLayout.setState(({ folded }) => ({ folded: folded.includes(name) ? folded.filter((one) => one !== name) : [...folded, name] }));
 }
 
 /** Opens a view at the machine's side, or closes it when it is there. */

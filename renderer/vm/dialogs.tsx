@@ -3,6 +3,7 @@ import { useState } from 'react';
 import type { ReactNode } from 'react';
 import { asContractError, vmName } from '../../core/contract/index.ts';
 import type { Vm } from '../../core/contract/index.ts';
+import { GroupField } from '../configuration/group-field.tsx';
 import { Button } from '../controls/button.tsx';
 import { Dialog } from '../controls/dialog.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
@@ -96,6 +97,24 @@ export function RenameDialog({ vm }: { readonly vm: Vm }): ReactNode {
             onText={(text) => { setName(text); setProblem(undefined); }} />
         )}
       </Field>
+    </Dialog>
+  );
+}
+
+export function GroupDialog({ vm }: { readonly vm: Vm }): ReactNode {
+  const [group, setGroup] = useState(vm.config.group);
+  const [problem, setProblem] = useState<FieldProblem | undefined>();
+  const close = (): void => openDialog(null);
+  const save = (): void => {
+    engine.call('vm.edit', { vm: vm.id, changes: { group } }).then(close, (thrown: unknown) => setProblem(asContractError(thrown)));
+  };
+  return (
+    <Dialog title={`Group of “${vm.config.name}”`} description="Machines of a group stand together in the library." onClose={close} onSubmit={save}
+      footer={<>
+        <Button look="plain" size="large" onClick={close}>Cancel</Button>
+        <Button look="primary" size="large" type="submit">Move</Button>
+      </>}>
+      <GroupField value={group} problem={problem} onPick={(name) => { setGroup(name); setProblem(undefined); }} />
     </Dialog>
   );
 }

@@ -160,6 +160,47 @@ describe('the keyboard', () => {
   });
 });
 
+describe('groups', () => {
+  const join = async (name: string, group: string): Promise<void> => {
+    await vm(name).click();
+    await vm(name).press('Alt+g');
+    await page.getByRole('dialog', { name: new RegExp(`^Group of .${name}`) }).getByRole('combobox', { name: /^Group/ }).fill(group);
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+  };
+  const names = (): Promise<readonly string[]> => page.getByRole('option').evaluateAll((rows) => rows.map((row) => row.getAttribute('aria-label')?.split(',')[0] ?? ''));
+
+  it('stand below the machines that have none, in their order, and take what is moved into them', async () => {
+    await join('Idle', 'Lab');
+    await join('Asking', 'Lab');
+    await expect.poll(names).toEqual(['Debian 12', 'Broken', 'Wide', 'Firmware', 'Unbootable', 'Asking', 'Idle']);
+    expect(await page.getByRole('group', { name: 'Lab' }).getByRole('option').count()).toBe(2);
+    expect(await namelessControls(page)).toEqual([]);
+  });
+
+  it('fold to their names, which the keyboard then passes by, and open for a search', async () => {
+    const head = page.getByRole('button', { name: 'Group Lab, 1 of 2 running' });
+    await head.focus();
+    await page.keyboard.press('Enter');
+    await expect.poll(names).not.toContain('Idle');
+    await vm('Unbootable').click();
+    await vm('Unbootable').press('ArrowDown');
+    await page.getByRole('heading', { name: 'Unbootable', level: 1 }).waitFor();
+    await page.getByRole('searchbox', { name: 'Search the library' }).fill('lab');
+    await expect.poll(names).toEqual(['Asking', 'Idle']);
+    await page.getByRole('searchbox', { name: 'Search the library' }).fill('');
+    await head.click();
+    await expect.poll(names).toContain('Idle');
+  });
+
+  it('are left by dragging to a machine without one, and gone when nobody is in them', async () => {
+    await vm('Idle').dragTo(vm('Firmware'));
+    await join('Asking', '');
+    await page.getByRole('group', { name: 'Lab' }).waitFor({ state: 'detached' });
+    await expect.poll(names).toEqual(['Debian 12', 'Asking', 'Broken', 'Wide', 'Firmware', 'Idle', 'Unbootable']);
+  });
+});
+
 describe('a console', () => {
   it('does not answer, on replay, what the guest once asked the terminal', async () => {
     const before = engine.typed();

@@ -90,6 +90,13 @@ export async function startScriptedEngine(folder: string, script: readonly Scrip
       if (boot.kind === 'image' && boot.kernel === NO_KERNEL) throw new ContractError('bad-image', `The kernel "${NO_KERNEL}" cannot be read: there is no such file.`, 'Check the path and its permissions.', 'boot.kernel');
       return change(vm, { state: 'running', startedAt: Date.now(), processId: 4242 });
     },
+    'vm.move': ({ vm, position }) => {
+      const moved = vms.find((one) => one.id === vm);
+      const others = vms.filter((one) => one !== moved);
+      if (moved) others.splice(position, 0, moved);
+      for (const [index, one] of others.entries()) change(one.id, { position: index });
+      return vms;
+    },
     'vm.pause': ({ vm }) => change(vm, { state: 'paused' }),
     'vm.resume': ({ vm }) => change(vm, { state: 'running' }),
     'vm.stop': ({ vm }) => change(vm, { state: 'stopped', startedAt: null, processId: null }),

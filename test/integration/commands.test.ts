@@ -62,6 +62,15 @@ describe('vm commands', () => {
     expect(await json<VmAnswer[]>('vm', 'list')).toHaveLength(1);
   });
 
+  it('name groups, which the list shows where there are any', async () => {
+    expect((await vp('vm', 'list')).stdout).not.toContain('GROUP');
+    await vp('vm', 'create', 'node', '--group', 'Cluster 1');
+    expect((await vp('vm', 'list')).stdout).toMatch(/GROUP[^]*node +stopped +512M +Cluster 1/);
+    expect((await vp('vm', 'edit', 'node', '--group', 'none')).status).toBe(0);
+    expect((await vp('vm', 'list')).stdout).not.toContain('GROUP');
+    expect(await vp('vm', 'edit', 'node', '--group', 'x'.repeat(41))).toMatchObject({ status: 125, stderr: expect.stringContaining('--group: a group') });
+  });
+
   it('move in the list', async () => {
     await vp('vm', 'create', 'second');
     expect((await vp('vm', 'move', 'second', '1')).status).toBe(0);

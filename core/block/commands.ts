@@ -7,7 +7,9 @@ import { unwritableBecause } from '../host/reasons.ts';
 import { SECTOR } from './blockDevice.ts';
 import type { BlockDevice } from './blockDevice.ts';
 import { badImage } from './errors.ts';
-import { openImage, openLocked, recognise } from './open.ts';
+import { foreignFormats, openForeign, recogniseForeign } from './foreign/formats.ts';
+import type { ForeignFormat } from './foreign/formats.ts';
+import { imageFormats, openImage, openLocked, recognise } from './open.ts';
 import type { ImageFormat } from './open.ts';
 import { checkQcow2 } from './qcow2/check.ts';
 import type { CheckReport, Repair } from './qcow2/check.ts';
@@ -83,7 +85,7 @@ async function intoNewFile(path: string, fill: (storage: FileStorage) => Promise
 
 export interface DiskInfo {
   readonly path: string;
-  readonly format: ImageFormat;
+  readonly format: ImageFormat | ForeignFormat;
   readonly size: number;
   /** Bytes of the host's disk that it takes. */
   readonly allocatedBytes: number;
@@ -97,8 +99,10 @@ export async function describeDisk(path: string): Promise<DiskInfo> {
   // Without a lock: looking does no harm, and people look at disks that are in use.
   const storage = new FileStorage(path, true);
   try {
-    const format = await recognise(storage);
     const allocatedBytes = statSync(path).blocks * 512;
+    const other = await recogniseForeign(storage);
+    if (other?.format) return { path, format: other.format, size: (await openForeign(storage, other.format)).size, allocatedBytes, qcow2: null };
+    const format = await recognise(storage);
     if (format === 'raw') return { path, format, size: storage.length, allocatedBytes, qcow2: null };
     const header = await readHeader(storage);
     const { version, size, compression, backingFile, backingFormat, snapshots, incompatibleFeatures: bits } = header;
@@ -114,8 +118,12 @@ export async function describeDisk(path: string): Promise<DiskInfo> {
   }
 }
 
-/** `qcow2, 20G, 1.5G on this host`. */
-export function diskText({ format, size, allocatedBytes }: DiskInfo): string {
+/** `qcow2, 20G, 1.5G on this host`. @throws ContractError when a guest cannot have it as its disk, or finds in it what nobody wants there */
+export async function diskText(path: string): Promise<string> {
+  const storage = new FileStorage(path, true);
+  const other = await recogniseForeign(storage).finally(() => storage.close());
+  if (other) throw badImage(path, `is ${other.what}`, other.hint);
+  const { format, size, allocatedBytes } = await describeDisk(path);
   return `${format}, ${formatSize(size)}, ${formatSize(allocatedBytes)} on this host`;
 }
 
@@ -150,7 +158,7 @@ export async function growDisk(path: string, size: number, format: ImageFormat |
 }
 
 export interface ConvertOptions {
-  readonly from: ImageFormat | 'auto';
+  readonly from: ImageFormat | ForeignFormat | 'auto';
   readonly to: ImageFormat;
   /** Compresses clusters; for qcow2. */
   readonly compressed: boolean;
@@ -160,9 +168,25 @@ export interface ConvertOptions {
   readonly progress?: (done: number, total: number) => void;
 }
 
+/** An image of any program whose format is known, to read. */
+async function openSource(path: string, wanted: ConvertOptions['from']): Promise<BlockDevice> {
+  const storage = new FileStorage(path, true);
+  try {
+    const other = wanted === 'auto' ? await recogniseForeign(storage) : null;
+    const format = foreignFormats.find((one) => one === (other?.format ?? wanted));
+    if (other && !other.format) throw badImage(path, `is ${other.what}`, other.hint);
+    if (format !== undefined) return await openForeign(storage, format);
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
+  await storage.close();
+  return openImage(path, { readOnly: true, format: imageFormats.find((one) => one === wanted) ?? 'auto' });
+}
+
 /** Copies a disk into a new image of another format, without its zeros and without its backing files. */
 export async function convertDisk(source: string, target: string, options: ConvertOptions): Promise<void> {
-  const from = await openImage(source, { readOnly: true, format: options.from });
+  const from = await openSource(source, options.from);
   try {
     await createDisk(target, { ...options, format: options.to, size: from.size });
     try {

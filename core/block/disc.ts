@@ -1,6 +1,8 @@
 /** What a file is as a disc. A file that cannot be one is refused while the person can still choose another, and not left to the guest to make sense of. */
 import { formatSize } from '../contract/memory.ts';
 import { badImage } from './errors.ts';
+import { recogniseForeign } from './foreign/formats.ts';
+import { recognise } from './open.ts';
 import { FileStorage } from './storage.ts';
 import type { ImageStorage } from './storage.ts';
 
@@ -10,29 +12,6 @@ const FIRST_DESCRIPTOR = 16;
 const DESCRIPTORS = 16;
 /** Writers pad a disc with up to 150 sectors, which copies of it may lack. */
 const PADDING = 150 * SECTOR;
-
-interface Foreign {
-  readonly at: number;
-  readonly magic: readonly number[];
-  readonly what: string;
-  readonly hint: string;
-}
-
-const unpack = 'Unpack it, and choose what comes out.';
-const attach = 'Attach it as a disk.';
-
-/** Files that people take for discs, by their first bytes. */
-const foreign: readonly Foreign[] = [
-  { at: 0, magic: [0x51, 0x46, 0x49, 0xfb], what: 'a qcow2 image of a disk', hint: attach },
-  { at: 0, magic: [0x4b, 0x44, 0x4d, 0x56], what: 'a VMDK image of a disk', hint: attach },
-  { at: 64, magic: [0x7f, 0x10, 0xda, 0xbe], what: 'a VDI image of a disk', hint: attach },
-  { at: 0, magic: [0x1f, 0x8b], what: 'packed by gzip', hint: unpack },
-  { at: 0, magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a], what: 'packed by xz', hint: unpack },
-  { at: 0, magic: [0x28, 0xb5, 0x2f, 0xfd], what: 'packed by zstd', hint: unpack },
-  { at: 0, magic: [0x42, 0x5a, 0x68], what: 'packed by bzip2', hint: unpack },
-  { at: 0, magic: [0x50, 0x4b, 0x03, 0x04], what: 'a ZIP archive', hint: unpack },
-  { at: 0, magic: [0x37, 0x7a, 0xbc, 0xaf], what: 'a 7z archive', hint: unpack },
-];
 
 export interface Disc {
   readonly size: number;
@@ -60,10 +39,9 @@ export function discText({ system, label, size }: Disc): string {
 async function examine(storage: ImageStorage): Promise<Disc> {
   const { path, length: size } = storage;
   if (size === 0) throw badImage(path, 'is empty', 'Choose the image of a disc.');
-  const head = new Uint8Array(SECTOR);
-  await storage.read(0, head);
-  const other = foreign.find(({ at, magic }) => magic.every((byte, index) => head[at + index] === byte));
+  const other = await recogniseForeign(storage);
   if (other) throw badImage(path, `is ${other.what}, and no image of a disc`, other.hint);
+  if (await recognise(storage) === 'qcow2') throw badImage(path, 'is a qcow2 image of a disk, and no image of a disc', 'Attach it as a disk.');
   const descriptors = new Uint8Array(DESCRIPTORS * SECTOR);
   await storage.read(FIRST_DESCRIPTOR * SECTOR, descriptors);
   const primary = descriptors.subarray(0, SECTOR);

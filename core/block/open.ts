@@ -4,6 +4,7 @@ import { dirname, isAbsolute, join, sep } from 'node:path';
 import { unreadableBecause } from '../host/reasons.ts';
 import type { BlockDevice } from './blockDevice.ts';
 import { badImage } from './errors.ts';
+import { recogniseForeign } from './foreign/formats.ts';
 import { lockImage } from './lock.ts';
 import type { ImageLock } from './lock.ts';
 import { makeWritable } from './qcow2/check.ts';
@@ -33,7 +34,7 @@ export async function openImage(path: string, options: OpenOptions): Promise<Blo
 async function open(path: string, { readOnly, format }: OpenOptions, depth: number): Promise<BlockDevice> {
   const { storage, lock } = openLocked(path, readOnly);
   try {
-    const recognised = format === 'auto' ? await recognise(storage) : format;
+    const recognised = format === 'auto' ? await recogniseOwn(storage) : format;
     const device = recognised === 'raw' ? new RawImage(storage, { guessed: format === 'auto' }) : await openQcow2(storage, depth);
     return withLock(device, lock);
   } catch (error) {
@@ -70,6 +71,13 @@ export async function recognise(storage: ImageStorage): Promise<ImageFormat> {
   const magic = new Uint8Array(4);
   await storage.read(0, magic);
   return new DataView(magic.buffer).getUint32(0) === QCOW2_MAGIC ? 'qcow2' : 'raw';
+}
+
+/** The same of an image that a guest is to have, which may be of no other program. @throws ContractError `bad-image` */
+async function recogniseOwn(storage: ImageStorage): Promise<ImageFormat> {
+  const other = await recogniseForeign(storage);
+  if (other?.format) throw badImage(storage.path, `is ${other.what}, which is not written to here`, `${other.hint}; or say that it is raw.`);
+  return recognise(storage);
 }
 
 async function openQcow2(storage: ImageStorage, depth: number): Promise<BlockDevice> {

@@ -6,11 +6,12 @@ Examples:
   vanderpool disk create disk.qcow2 20G
   vanderpool disk create copy.qcow2 --backing disk.qcow2 --backing-format qcow2
   vanderpool disk convert disk.img disk.qcow2 --compress
+  vanderpool disk convert machine.vmdk disk.qcow2
   vanderpool disk check disk.qcow2 --repair all
   vanderpool disk resize disk.qcow2 40G`;
 
 export function addDiskCommands(program: Command, done: (status: number) => void): void {
-  const disk = program.command('disk').description('disk images: raw and qcow2').addHelpText('after', examples);
+  const disk = program.command('disk').description('disk images: raw and qcow2; VMDK and VDI are converted').addHelpText('after', examples);
   const formatted = (command: Command): Command => command
     .option('--format <format>', 'raw or qcow2 (default: raw where the name ends in .img, .raw or .iso, else qcow2)')
     .option('--cluster-size <size>', 'size of a cluster, 512 to 2M (default: 64K)')
@@ -39,7 +40,7 @@ export function addDiskCommands(program: Command, done: (status: number) => void
     await guarded(resizeImage(file, size));
   });
   formatted(disk.command('convert <source> <target>').description('copy a disk into a new image'))
-    .option('--from <format>', 'format of the source (default: recognised)')
+    .option('--from <format>', 'raw, qcow2, vmdk or vdi (default: recognised)')
     .option('--compress', 'compress the clusters of a qcow2 image')
     .action(async (source: string, target: string, options: object) => {
       const { convertImage, guarded } = await import('./disk.ts');

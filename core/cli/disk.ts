@@ -2,6 +2,7 @@
 import { basename, dirname, join, resolve } from 'node:path';
 import { BlockError } from '../block/blockDevice.ts';
 import { checkDisk, convertDisk, createDisk, describeDisk, growDisk } from '../block/commands.ts';
+import { foreignFormats } from '../block/foreign/formats.ts';
 import { imageFormats } from '../block/open.ts';
 import type { ImageFormat } from '../block/open.ts';
 import type { Repair } from '../block/qcow2/check.ts';
@@ -84,7 +85,7 @@ export async function convertImage(source: string, target: string, options: Conv
   const { format, ...rest } = imageOptions(target, options);
   const shown = process.stderr.isTTY;
   await convertDisk(source, target, {
-    ...rest, to: format, from: options.from === undefined ? 'auto' : oneOf('--from', options.from, imageFormats), compressed: options.compress === true,
+    ...rest, to: format, from: options.from === undefined ? 'auto' : oneOf('--from', options.from, [...imageFormats, ...foreignFormats]), compressed: options.compress === true,
     progress: (done, total) => void (shown && process.stderr.write(`\r${Math.floor((100 * done) / total)} %${done === total ? '\n' : ''}`)),
   });
 }

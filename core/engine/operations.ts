@@ -1,6 +1,6 @@
 /** The engine's answer to each operation and stream of the contract. */
 import { isAbsolute } from 'node:path';
-import { createDisk, describeDisk, diskText } from '../block/commands.ts';
+import { createDisk, diskText } from '../block/commands.ts';
 import { discText, readDisc } from '../block/disc.ts';
 import { ContractError, parseWith } from '../contract/errors.ts';
 import { checkMemory } from '../contract/memory.ts';
@@ -110,7 +110,7 @@ export function createOperations(engine: Engine): OperationHandlers {
     },
     'disk.describe': async ({ path, kind }) => {
       refuseRelative(path);
-      return { description: kind === 'cdrom' ? discText(await readDisc(path)) : diskText(await describeDisk(path)) };
+      return { description: kind === 'cdrom' ? discText(await readDisc(path)) : await diskText(path) };
     },
     'boot.check': async ({ boot, memoryBytes }) => ({ description: await checkBoot({ ...vmDefaults, boot, memoryBytes: checkMemory(memoryBytes) }) }),
     'events.list': async ({ vm, limit }) => library.events(vm === undefined ? null : (await supervisor.get(vm)).id, limit),

@@ -82,7 +82,7 @@ const machine: readonly Command[] = [
   vmCommand({ id: 'pause', title: 'Pause', icon: Pause, shortcut: 'Alt+P' }, can('pause'), togglePause),
   vmCommand({ id: 'resume', title: 'Resume', icon: Play, shortcut: 'Alt+P' }, can('resume'), togglePause),
   vmCommand({ id: 'suspend', title: 'Suspend', icon: Moon, shortcut: 'Alt+S' }, can('suspend'), (vm) => void suspendVm(vm)),
-  vmCommand({ id: 'take-snapshot', title: 'Take snapshot…', icon: Camera, shortcut: 'Alt+T' }, any, (vm) => openDialog({ kind: 'take-snapshot', vm: vm.id })),
+  vmCommand({ id: 'take-snapshot', title: 'Take snapshot…', icon: Camera, shortcut: 'Alt+T', inConsole: true }, any, (vm) => openDialog({ kind: 'take-snapshot', vm: vm.id })),
   vmCommand({ id: 'stop', title: 'Stop…', icon: Power, shortcut: 'Alt+Q' }, can('stop'), requestStop),
   vmCommand({ id: 'force-stop', title: 'Force stop…', icon: Zap }, can('force-stop'), (vm) => openDialog({ kind: 'force-stop', vm: vm.id })),
   vmCommand({ id: 'reset', title: 'Reset…', icon: RotateCcw, shortcut: 'Alt+R' }, can('reset'), (vm) => openDialog({ kind: 'reset', vm: vm.id })),

@@ -67,7 +67,7 @@ export function ShortcutsDialog(): ReactNode {
   const rows = commands.flatMap((command) => (command.shortcut === undefined ? [] : [{ ...command, shortcut: command.shortcut }]));
   const groups = [...new Set(rows.map((row) => row.group))];
   return (
-    <Dialog title="Keyboard shortcuts" description="While a console has the focus, those of View, Console and Alt+arrows stay the window’s; every other key goes to the guest." wide onClose={() => openDialog(null)}>
+    <Dialog title="Keyboard shortcuts" description="While a console has the focus, those of View and Console, Alt+T and Alt+arrows stay the window’s; every other key goes to the guest." wide onClose={() => openDialog(null)}>
       <div className="shortcut-groups">
         {groups.map((group) => (
           <section key={group} aria-label={group}>

@@ -39,7 +39,7 @@ export function Activity({ vm }: { readonly vm: Vm }): ReactNode {
             <tbody>
               {events.map((event) => (
                 <tr key={event.id}>
-                  <td className="numeric">{formatTime(event.at)}</td>
+                  <td className="numeric" style={{ whiteSpace: 'nowrap' }}>{formatTime(event.at)}</td>
                   <td>{event.kind}</td>
                   <td className="selectable" style={{ whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }}>{event.detail}</td>
                 </tr>

@@ -76,7 +76,7 @@ export async function recognise(storage: ImageStorage): Promise<ImageFormat> {
 /** The same of an image that a guest is to have, which may be of no other program. @throws ContractError `bad-image` */
 async function recogniseOwn(storage: ImageStorage): Promise<ImageFormat> {
   const other = await recogniseForeign(storage);
-  if (other?.format) throw badImage(storage.path, `is ${other.what}, which is not written to here`, `${other.hint}; or say that it is raw.`);
+  if (other?.format) throw badImage(storage.path, `is ${other.what}, which is not written to here`, other.hint);
   return recognise(storage);
 }
 

@@ -1,7 +1,8 @@
 /** `vanderpool disk ...`: disk images, without engine or library. */
 import { basename, dirname, join, resolve } from 'node:path';
 import { BlockError } from '../block/blockDevice.ts';
-import { checkDisk, convertDisk, createDisk, describeDisk, growDisk } from '../block/commands.ts';
+import { checkDisk, createDisk, describeDisk, growDisk } from '../block/commands.ts';
+import { convertDisk } from '../block/convert.ts';
 import { foreignFormats } from '../block/foreign/formats.ts';
 import { imageFormats } from '../block/open.ts';
 import type { ImageFormat } from '../block/open.ts';

@@ -96,6 +96,7 @@ export function createProgram(done: (status: number) => void): Command {
   addVmCommands(program);
   addDiskCommands(program, done);
   addSnapshotCommands(program);
+  addImport(program);
   addDoctor(program, done);
   addConsole(program, done);
   addWatching(program);
@@ -193,6 +194,23 @@ function addVmCommands(program: Command): void {
     .option('--limit <n>', 'how many', '50')
     .action(async (name: string | undefined, options: { readonly limit: string }) => {
       await (await import('./vm.ts')).listEvents(name, options);
+    });
+}
+
+const importExamples = `
+What an appliance wants and cannot have, such as more memory than there is, is written into the notes of the machine.
+
+Examples:
+  vanderpool import server.ova
+  vanderpool import old-machine.vdi --name Old         a machine around a disk of another program
+  vanderpool import clean.vpsnap                       a snapshot that was exported`;
+
+function addImport(program: Command): void {
+  addCommonOptions(program.command('import <file>').description('make a VM of an appliance (OVA, OVF), of a VMDK or VDI image, or of an exported snapshot'))
+    .option('--name <name>', 'name of the VM')
+    .addHelpText('after', importExamples)
+    .action(async (file: string, options: CommonOptions & { readonly name?: string }) => {
+      await (await import('./import.ts')).importFile(file, options);
     });
 }
 

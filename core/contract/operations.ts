@@ -70,6 +70,11 @@ export const operations = {
   'vm.get': { input: onVm, output: vm },
   'vm.create': { input: z.strictObject({ config: newVm }), output: vm },
   /** A running VM may change its name and notes; the rest waits until it is stopped. */
+  /** What an appliance (OVA, OVF, or a VMDK or VDI image alone) is. */
+  'appliance.describe': { input: z.strictObject({ path: filePath }), output: z.strictObject({ name: z.string(), description: z.string() }) },
+  /** Makes a VM of one, with disks of its own. */
+  'appliance.import': { input: z.strictObject({ path: filePath, name: vmName.optional() }), output: vm },
+  'appliance.cancel': { input: z.strictObject({ path: filePath }), output: nothing },
   'vm.edit': { input: z.strictObject({ vm: vmReference, changes: vmChanges }), output: vm },
   'vm.remove': { input: onVm, output: nothing },
   /** With `withoutMissing` assigned devices that are not there or in use are left out; otherwise they refuse the start. */

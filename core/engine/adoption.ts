@@ -1,6 +1,5 @@
 /** New VMs that go on from snapshots: clones, and what archives hold. The segments that they need are kept meanwhile by the caller. */
 import { ContractError } from '../contract/errors.ts';
-import { NAME_LENGTH } from '../contract/limits.ts';
 import type { Vm } from '../contract/vm.ts';
 import { readArchive, writeArchive } from '../snapshot/archive.ts';
 import type { WholeDisk } from '../snapshot/archive.ts';
@@ -11,6 +10,7 @@ import { PageSource } from '../snapshot/pageSource.ts';
 import type { Cell } from '../snapshot/runs.ts';
 import type { DiskState } from '../store/disks.ts';
 import type { Library } from '../store/library.ts';
+import { freeVmName } from '../store/names.ts';
 import type { NewSnapshot, SnapshotStore, StoredSnapshot } from '../store/snapshots.ts';
 import { unreadableBecause, unwritableBecause } from '../host/reasons.ts';
 import type { DiskStates, OpenedImage } from './diskStates.ts';
@@ -75,7 +75,7 @@ export class Adoption {
       };
       const whole = disks.map((disk) => ({ ...disk, map: placed(new ClusterMap(disk.size), disk.map.cells()) }));
       const pageMap = placed(new PageMap(map.pages), map.cells());
-      return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, map: pageMap.encode() }, name ?? (await this.#freeName(header.config.name)), whole);
+      return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, map: pageMap.encode() }, name ?? (await freeVmName(this.#library, header.config.name)), whole);
     } catch (error) {
       throw fileError(error, `"${path}" cannot be imported`, unreadableBecause);
     }
@@ -108,14 +108,6 @@ export class Adoption {
     });
   }
 
-  async #freeName(wanted: string): Promise<string> {
-    const names = new Set((await this.#library.list()).map(({ config }) => config.name.toLowerCase()));
-    for (let number = 2, name = wanted; ; number += 1) {
-      if (!names.has(name.toLowerCase())) return name;
-      const ending = ` (${number})`;
-      name = wanted.slice(0, NAME_LENGTH - ending.length) + ending;
-    }
-  }
 }
 
 /** Says what was being done, why it failed and what to do. */

@@ -10,6 +10,7 @@ import { makeLibraryFolder } from '../store/folder.ts';
 import { Library } from '../store/library.ts';
 import { LOCK_FILE, lockLibrary } from '../store/lock.ts';
 import type { LibraryLock } from '../store/lock.ts';
+import { Appliances } from './appliances.ts';
 import { serveClient } from './dispatch.ts';
 import type { OperationHandlers, StreamHandlers } from './dispatch.ts';
 import { ExitRecordings } from './exitRecordings.ts';
@@ -37,6 +38,7 @@ export class Engine {
   readonly library: Library;
   readonly snapshots: Snapshots;
   readonly exitRecordings: ExitRecordings;
+  readonly appliances: Appliances;
   readonly server: ContractServer;
   readonly #options: EngineOptions;
   readonly #lock: LibraryLock;
@@ -65,6 +67,7 @@ export class Engine {
     }
     this.supervisor = new Supervisor(this.library, options.launch, options.machineModule);
     this.snapshots = new Snapshots(this.library, this.supervisor);
+    this.appliances = new Appliances(this.library, this.supervisor);
     this.exitRecordings = new ExitRecordings(this.supervisor);
     this.server = new ContractServer((transport) => this.serve(transport), join(folder, 'server.port'));
     this.#handlers = createOperations(this);
@@ -75,6 +78,7 @@ export class Engine {
   async open(): Promise<void> {
     await this.library.recordLostVms(Date.now());
     await this.snapshots.open();
+    this.appliances.open();
     this.#socket = await listen(socketPath(this.#options.folder), (transport) => this.serve(transport));
     const { idleMs } = this.#options;
     this.#housekeeping = setInterval(() => this.#keepHouse(), Math.min(HOUSEKEEPING_MS, idleMs ?? HOUSEKEEPING_MS));
@@ -168,6 +172,7 @@ export class Engine {
     clearInterval(this.#housekeeping);
     await this.supervisor.stopAll();
     this.exitRecordings.close();
+    this.appliances.leave();
     this.snapshots.leave();
     await this.#background;
     await this.snapshots.close();

@@ -13,7 +13,7 @@ import { hostInfo, listFolder } from './host.ts';
 import { DisplayView } from './display.ts';
 
 export function createOperations(engine: Engine): OperationHandlers {
-  const { supervisor, library, server, snapshots, exitRecordings } = engine;
+  const { supervisor, library, server, snapshots, exitRecordings, appliances } = engine;
   const { devices } = supervisor;
   /** Tells who shows devices when something about them has changed. */
   const changing = async <T>(change: Promise<T>): Promise<T> => {
@@ -27,6 +27,19 @@ export function createOperations(engine: Engine): OperationHandlers {
     'vm.create': async ({ config }) => {
       checkCpuModel(config.cpuModel ?? '');
       return supervisor.create(withChanges(parseWith(vmConfig, { ...vmDefaults, name: config.name }), config));
+    },
+    'appliance.describe': ({ path }) => {
+      refuseRelative(path);
+      return appliances.describe(path);
+    },
+    'appliance.import': ({ path, name }) => {
+      engine.refuseWhenStopping();
+      refuseRelative(path);
+      return appliances.import(path, name);
+    },
+    'appliance.cancel': async ({ path }) => {
+      appliances.cancel(path);
+      return {};
     },
     'vm.edit': async ({ vm, changes }) => {
       await snapshots.release((await supervisor.get(vm)).id);

@@ -1,4 +1,4 @@
-import { Cpu, HardDrive, SquareTerminal } from 'lucide-react';
+import { Cpu, HardDrive, PackageOpen, SquareTerminal } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
 import { useState } from 'react';
 import type { KeyboardEvent, ReactNode } from 'react';
@@ -15,9 +15,12 @@ import { engine } from '../engine/engine.ts';
 import { openDialog, select } from '../state/layout.ts';
 import { useLibrary } from '../state/library.ts';
 import { startVm } from '../vm/actions.ts';
+import { ApplianceField, ImportProgress, useAppliance } from './appliance.tsx';
+
+type SourceKind = BootDraft['kind'] | 'appliance';
 
 interface Source {
-  readonly kind: BootDraft['kind'];
+  readonly kind: SourceKind;
   readonly icon: LucideIcon;
   readonly title: string;
   readonly detail: string;
@@ -27,6 +30,7 @@ const sources: readonly Source[] = [
   { kind: 'monitor', icon: SquareTerminal, title: 'Built-in monitor', detail: 'A small guest with a prompt of its own: inventory, memory test, VM exits. Needs no file.' },
   { kind: 'firmware', icon: HardDrive, title: 'ISO or disk image', detail: 'Started by a BIOS or UEFI, with a display, as a PC does it.' },
   { kind: 'image', icon: Cpu, title: 'Kernel and initrd', detail: 'A Linux bzImage or a multiboot image from this host, with an optional RAM disk.' },
+  { kind: 'appliance', icon: PackageOpen, title: 'Appliance', detail: 'A machine that another program exported (OVA, OVF), or its disk (VMDK, VDI).' },
 ];
 
 /** Creates a VM on one page: what it runs, and the rest filled in sensibly. */
@@ -38,8 +42,11 @@ export function CreateWizard(): ReactNode {
   const [error, setError] = useState<ErrorShape | null>(null);
   const [busy, setBusy] = useState<'create' | 'start' | null>(null);
   const recognised = useRecognised(draft);
+  const [appliance, setAppliance] = useState<string | null>(null);
+  const path = appliance?.trim() ?? '';
+  const described = useAppliance(path);
 
-  const suggested = freeName(suggestedName(draft), taken);
+  const suggested = freeName(appliance === null ? suggestedName(draft) : (described.name ?? 'Appliance'), taken);
   const named: Draft = { ...draft, name: draft.name.trim() === '' ? suggested : draft.name };
   const read = readDraft(named);
   const problems: Problems = { ...(tried ? read.problems : {}), ...recognised.problems, ...refused };
@@ -50,10 +57,10 @@ export function CreateWizard(): ReactNode {
   };
   const create = async (start: boolean): Promise<void> => {
     setTried(true);
-    if (!read.config || busy) return;
+    if (!read.config || busy || (appliance !== null && path === '')) return;
     setBusy(start ? 'start' : 'create');
     try {
-      const vm = await engine.call('vm.create', { config: read.config });
+      const vm = await (appliance === null ? engine.call('vm.create', { config: read.config }) : engine.call('appliance.import', { path, name: read.config.name }));
       select(vm.id);
       openDialog(null);
       if (start) void startVm(vm);
@@ -61,25 +68,32 @@ export function CreateWizard(): ReactNode {
       const contractError = asContractError(thrown);
       const atField = fieldProblem(contractError);
       if (atField) setRefused(atField);
-      else setError(contractError.toShape());
+      else if (contractError.code !== 'cancelled') setError(contractError.toShape());
       setBusy(null);
     }
   };
   const fields = { draft, problems, onChange: change };
+  const importing = busy !== null && appliance !== null;
+  const pick = (kind: SourceKind): void => {
+    setAppliance(kind === 'appliance' ? appliance ?? '' : null);
+    if (kind !== 'appliance') change({ boot: { ...draft.boot, kind }, ...defaultsOf(kind) });
+  };
+  const refusedPath = appliance !== null ? refused['path'] : undefined;
   return (
     <Dialog title="New virtual machine" description="Choose what it runs. Everything else has a default and can change later." wide
-      onClose={() => openDialog(null)} onSubmit={() => void create(true)}
-      footer={<>
+      onClose={() => { if (!importing) openDialog(null); }} onSubmit={() => void create(true)}
+      footer={importing ? <ImportProgress path={path} /> : <>
         <Button look="plain" size="large" onClick={() => openDialog(null)}>Cancel</Button>
         <Button size="large" busy={busy === 'create'} disabled={busy !== null} onClick={() => void create(false)}>Create</Button>
         <Button look="primary" size="large" type="submit" busy={busy === 'start'} disabled={busy !== null}>Create and start</Button>
       </>}>
       {error && <Callout kind="error" title={error.message} hint={error.hint} />}
-      <Sources value={draft.boot.kind} onPick={(kind) => change({ boot: { ...draft.boot, kind }, ...defaultsOf(kind) })} />
-      {draft.boot.kind === 'firmware' && <><BootMediumField {...fields} name={suggested} /><FirmwareFields {...fields} /></>}
-      {draft.boot.kind === 'image' && <ImageFields {...fields} recognised={recognised.description} />}
+      <Sources value={appliance === null ? draft.boot.kind : 'appliance'} onPick={pick} />
+      {appliance !== null && <ApplianceField path={appliance} described={refusedPath ? { problem: refusedPath } : described} disabled={importing} onPath={(text) => { setAppliance(text); setRefused({}); setError(null); }} />}
+      {appliance === null && draft.boot.kind === 'firmware' && <><BootMediumField {...fields} name={suggested} /><FirmwareFields {...fields} /></>}
+      {appliance === null && draft.boot.kind === 'image' && <ImageFields {...fields} recognised={recognised.description} />}
       <NameField {...fields} placeholder={suggested} />
-      <div className="columns three"><MemoryField {...fields} brief /><ProcessorFields {...fields} brief /></div>
+      {appliance === null && <div className="columns three"><MemoryField {...fields} brief /><ProcessorFields {...fields} brief /></div>}
     </Dialog>
   );
 }
@@ -94,7 +108,7 @@ function suggestedName({ boot, disks }: Draft): string {
   return boot.kind === 'monitor' ? 'Monitor' : nameForKernel(boot.kernel);
 }
 
-function Sources({ value, onPick }: { readonly value: BootDraft['kind']; readonly onPick: (kind: BootDraft['kind']) => void }): ReactNode {
+function Sources({ value, onPick }: { readonly value: SourceKind; readonly onPick: (kind: SourceKind) => void }): ReactNode {
   const key = (event: KeyboardEvent<HTMLDivElement>): void => {
     if (!event.key.startsWith('Arrow')) return;
     event.preventDefault();
@@ -105,7 +119,7 @@ function Sources({ value, onPick }: { readonly value: BootDraft['kind']; readonl
     event.currentTarget.querySelector<HTMLElement>(`[data-kind="${next.kind}"]`)?.focus();
   };
   return (
-    <div className="choices three" role="radiogroup" aria-label="What it runs" onKeyDown={key}>
+    <div className="choices two" role="radiogroup" aria-label="What it runs" onKeyDown={key}>
       {sources.map(({ kind, icon: Icon, title, detail }) => (
         <button type="button" className="choice" role="radio" key={kind} data-kind={kind} aria-checked={kind === value} tabIndex={kind === value ? 0 : -1}
           onClick={() => onPick(kind)}>

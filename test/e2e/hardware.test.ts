@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { describeDisk } from '../../core/block/commands.ts';
+import { writeOva } from '../helpers/appliances.ts';
 import { useInterface } from '../helpers/browser.ts';
 import { machineDouble, vanderpool } from '../helpers/command-line.ts';
 
@@ -155,5 +156,19 @@ describe('hardware in the interface', () => {
     await page.getByRole('button', { name: 'Create', exact: true }).click();
     await page.getByRole('heading', { name: 'install', exact: true }).waitFor();
     expect((await configOf('install')).disks).toMatchObject([{ path: join(library, 'disk to install on.qcow2'), kind: 'disk', bus: 'virtio' }, { path: join(library, 'install.iso'), kind: 'cdrom' }]);
+  });
+
+  it('the wizard imports an appliance, and says what is wrong with one', async () => {
+    await page.getByRole('button', { name: 'New virtual machine' }).first().click();
+    await page.getByRole('radio', { name: /^Appliance/ }).click();
+    const path = page.getByRole('textbox', { name: 'Appliance', exact: true });
+    await path.fill(join(library, 'disk.img'));
+    await page.getByText(/is no appliance/).waitFor();
+    await path.fill(writeOva(library, Buffer.alloc(1 << 20, 'content'), { memory: 8192 }));
+    await page.getByText('It wants 8G of memory and gets 3G.').waitFor();
+    await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'appliance.png') });
+    await page.getByRole('button', { name: 'Create', exact: true }).click();
+    await page.getByRole('heading', { name: 'Web server', exact: true }).waitFor();
+    expect(await configOf('Web server')).toMatchObject({ memoryBytes: 3 * 2 ** 30, disks: [{ bus: 'virtio' }, { bus: 'ahci' }, { kind: 'cdrom' }] });
   });
 });

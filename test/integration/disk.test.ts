@@ -4,7 +4,8 @@ import { copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, t
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { checkDisk, convertDisk, createDisk, describeDisk, growDisk } from '../../core/block/commands.ts';
+import { checkDisk, createDisk, describeDisk, growDisk } from '../../core/block/commands.ts';
+import { convertDisk } from '../../core/block/convert.ts';
 import { openImage } from '../../core/block/open.ts';
 
 let folder: string;

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { convertDisk } from '../../core/block/commands.ts';
+import { convertDisk } from '../../core/block/convert.ts';
 import { driverGuest } from '../helpers/driver-guest.ts';
 import { GuestShell, guestOptions } from '../helpers/guests.ts';
 import type { Guest } from '../helpers/guests.ts';

@@ -16,9 +16,9 @@ interface Foreign {
 export const foreignFormats = ['vmdk', 'vdi'] as const;
 export type ForeignFormat = (typeof foreignFormats)[number];
 
-const convert = 'Make a qcow2 image of it: vanderpool disk convert FILE disk.qcow2';
+const convert = 'Import it, in the wizard or with `vanderpool import`; or make a qcow2 image of it with `vanderpool disk convert`.';
 const unpack = 'Unpack it, and choose what comes out.';
-const appliance = 'Import it: vanderpool import FILE';
+const appliance = 'Import it, in the wizard or with `vanderpool import`.';
 
 const rows: readonly Foreign[] = [
   { at: 0, magic: [0x4b, 0x44, 0x4d, 0x56], what: 'a VMDK image', hint: convert, format: 'vmdk' },

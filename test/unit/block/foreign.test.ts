@@ -4,7 +4,8 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { convertDisk, describeDisk } from '../../../core/block/commands.ts';
+import { describeDisk } from '../../../core/block/commands.ts';
+import { convertDisk } from '../../../core/block/convert.ts';
 import { foreignFormats, openForeign, recogniseForeign } from '../../../core/block/foreign/formats.ts';
 import { openImage } from '../../../core/block/open.ts';
 import { FileStorage } from '../../../core/block/storage.ts';

@@ -1,0 +1,133 @@
+/** New VMs from appliances: their disks are converted beside the library's VMs first, so that what fails or is cancelled leaves nothing. */
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { AppliancePackage } from '../appliance/package.ts';
+import { BlockError } from '../block/blockDevice.ts';
+import { createDisk } from '../block/commands.ts';
+import { copyDisk } from '../block/convert.ts';
+import { ContractError } from '../contract/errors.ts';
+import { diskDefaults, driveBus, networkDefaults } from '../contract/hardware.ts';
+import type { DiskConfig } from '../contract/hardware.ts';
+import { freeVmName } from '../store/names.ts';
+import type { Library } from '../store/library.ts';
+import { vmConfig, vmDefaults } from '../contract/vm.ts';
+import type { Vm } from '../contract/vm.ts';
+import type { Supervisor } from './supervisor.ts';
+
+/** Progress is told so often at most. */
+const PROGRESS_MS = 200;
+
+interface Conversion {
+  cancelled: boolean;
+}
+
+export class Appliances {
+  readonly #library: Library;
+  readonly #supervisor: Supervisor;
+  /** Under way, by the appliance's path. */
+  readonly #running = new Map<string, Conversion>();
+  readonly #incoming: string;
+
+  constructor(library: Library, supervisor: Supervisor) {
+    this.#library = library;
+    this.#supervisor = supervisor;
+    this.#incoming = join(library.folder, 'incoming');
+  }
+
+  /** Removes what an engine that died was converting. */
+  open(): void {
+    rmSync(this.#incoming, { recursive: true, force: true });
+  }
+
+  /** What an appliance is, in a line or a few. @throws ContractError */
+  async describe(path: string): Promise<{ readonly name: string; readonly description: string }> {
+    const { name, cpus, memoryBytes, firmware, disks, changes } = (await AppliancePackage.open(path)).appliance;
+    const counted = (count: number, thing: string): string => `${count} ${thing}${count === 1 ? '' : 's'}`;
+    return { name, description: [`${counted(cpus, 'processor')}, ${memoryBytes / 2 ** 20}M, ${firmware === 'uefi' ? 'UEFI' : 'BIOS'}, ${counted(disks.length, 'disk')}.`, ...changes].join(' ') };
+  }
+
+  /** @throws ContractError why it cannot be imported, `disk-full`, or `cancelled`; nothing is left then */
+  async import(path: string, name: string | undefined): Promise<Vm> {
+    if (this.#running.has(path)) throw new ContractError('wrong-state', `"${path}" is being imported already.`, 'Wait for it, or cancel it.', 'path');
+    const conversion = { cancelled: false };
+    this.#running.set(path, conversion);
+    const folder = join(this.#incoming, randomUUID());
+    try {
+      const source = await AppliancePackage.open(path);
+      const chosen = name ?? await freeVmName(this.#library, source.appliance.name);
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      const files = await this.#convert(source, folder, conversion);
+      return await this.#adopt(source, chosen, folder, files);
+    } catch (error) {
+      throw error instanceof BlockError ? blockRefusal(error) : error;
+    } finally {
+      this.#running.delete(path);
+      rmSync(folder, { recursive: true, force: true });
+      this.#supervisor.tell({ kind: 'import-progress', path, done: 0, total: 0 });
+    }
+  }
+
+  cancel(path: string): void {
+    const conversion = this.#running.get(path);
+    if (conversion) conversion.cancelled = true;
+  }
+
+  /** The engine ends: what is under way is given up. */
+  leave(): void {
+    for (const conversion of this.#running.values()) conversion.cancelled = true;
+  }
+
+  /** Names of the new images in the folder, in the order of the disks. */
+  async #convert(source: AppliancePackage, folder: string, conversion: Conversion): Promise<readonly string[]> {
+    const { disks } = source.appliance;
+    const opened = await Promise.all(disks.map(({ file }) => source.openDisk(file)));
+    const total = source.bytesToVerify + opened.reduce((sum, device) => sum + (device?.size ?? 0), 0);
+    let before = 0;
+    let told = 0;
+    const progress = (done: number): void => {
+      if (conversion.cancelled) throw new ContractError('cancelled', 'The import was cancelled.', 'Nothing of it is left.');
+      if (performance.now() - told < PROGRESS_MS) return;
+      told = performance.now();
+      this.#supervisor.tell({ kind: 'import-progress', path: source.path, done, total: Math.max(1, total) });
+    };
+    try {
+      await source.verify((bytes) => progress(before += bytes));
+      const names: string[] = [];
+      for (const [index, device] of opened.entries()) {
+        const name = `disk-${index + 1}.qcow2`;
+        if (device) await copyDisk(device, join(folder, name), { to: 'qcow2', compressed: false, progress: (done) => progress(before + done) });
+        else await createDisk(join(folder, name), { format: 'qcow2', size: disks[index]?.bytes ?? 0 });
+        before += device?.size ?? 0;
+        names.push(name);
+      }
+      return names;
+    } finally {
+      await Promise.allSettled(opened.map((device) => device?.close()));
+    }
+  }
+
+  async #adopt({ appliance }: AppliancePackage, name: string, folder: string, files: readonly string[]): Promise<Vm> {
+    const { cpus, memoryBytes, firmware, networks, notes, changes } = appliance;
+    const vm = await this.#supervisor.create(vmConfig.parse({
+      ...vmDefaults, name, cpus, memoryBytes, firmware, display: 'vga', notes: [notes, ...changes].filter(Boolean).join('\n'),
+      networks: networks.map((model) => ({ ...networkDefaults, model })),
+    }));
+    try {
+      const own = this.#library.vmFolder(vm.id);
+      for (const file of files) renameSync(join(folder, file), join(own, file));
+      const disks: DiskConfig[] = appliance.disks.map(({ bus }, index) => ({ ...diskDefaults, path: join(own, files[index] ?? ''), bus, format: 'qcow2' }));
+      const drives = Array.from({ length: appliance.drives }, (): DiskConfig => ({ path: '', kind: 'cdrom', bus: driveBus, format: 'raw', readOnly: true }));
+      return await this.#supervisor.configure(vm.id, { ...vm.config, disks: [...disks, ...drives] });
+    } catch (error) {
+      await this.#supervisor.remove(vm.id);
+      throw error;
+    }
+  }
+}
+
+function blockRefusal(error: BlockError): ContractError {
+  const message = `${error.message.charAt(0).toUpperCase()}${error.message.slice(1)}.`;
+  if (error.failure === 'full') return new ContractError('disk-full', message, 'Make room on the disk of the library, and import it again.');
+  return new ContractError('bad-image', message, 'Check the file, and the disk that it lies on.', 'path');
+}

@@ -1,0 +1,65 @@
+/** The part of the create wizard that makes a machine of what another program has exported. */
+import { useEffect, useState } from 'react';
+import type { ReactNode } from 'react';
+import { asContractError } from '../../core/contract/index.ts';
+import { PathField } from '../configuration/path-field.tsx';
+import { Button } from '../controls/button.tsx';
+import type { FieldProblem } from '../controls/field.tsx';
+import { engine } from '../engine/engine.ts';
+import { useLibrary } from '../state/library.ts';
+
+const SETTLE_MS = 350;
+
+export interface Described {
+  readonly name?: string;
+  readonly description?: string;
+  readonly problem?: FieldProblem;
+}
+
+/** What the engine finds in the file, once typing pauses. @param path empty: nothing is asked */
+export function useAppliance(path: string): Described {
+  const [described, setDescribed] = useState<Described>({});
+  useEffect(() => {
+    setDescribed({});
+    if (path === '') return;
+    let current = true;
+    const timer = setTimeout(() => {
+      engine.call('appliance.describe', { path }).then(
+        (found) => { if (current) setDescribed(found); },
+        (thrown: unknown) => { if (current) setDescribed({ problem: asContractError(thrown) }); },
+      );
+    }, SETTLE_MS);
+    return () => {
+      current = false;
+      clearTimeout(timer);
+    };
+  }, [path]);
+  return described;
+}
+
+interface ApplianceFieldProps {
+  readonly path: string;
+  readonly described: Described;
+  readonly disabled: boolean;
+  readonly onPath: (path: string) => void;
+}
+
+export function ApplianceField({ path, described, disabled, onPath }: ApplianceFieldProps): ReactNode {
+  return (
+    <PathField label="Appliance" value={path} placeholder="/home/me/server.ova" disabled={disabled} problem={described.problem} onPath={onPath}
+      hint={described.description ?? 'An OVA or OVF file; or a VMDK or VDI image, which gets a machine around it. Its disks are copied.'} />
+  );
+}
+
+/** In the foot of the wizard while disks are copied. */
+export function ImportProgress({ path }: { readonly path: string }): ReactNode {
+  const progress = useLibrary((state) => state.imports[path]);
+  const percent = progress ? Math.round((progress.done / progress.total) * 100) : 0;
+  return (
+    <>
+      <div className="share" role="progressbar" aria-label="Disks copied" aria-valuenow={percent} aria-valuemin={0} aria-valuemax={100} style={{ flex: 1 }}><span style={{ width: `${percent}%` }} /></div>
+      <span className="numeric" style={{ width: 44, textAlign: 'right' }}>{percent} %</span>
+      <Button size="large" onClick={() => void engine.call('appliance.cancel', { path }).catch(() => undefined)}>Cancel the import</Button>
+    </>
+  );
+}

@@ -7,6 +7,7 @@ import { BlockError } from '../block/blockDevice.ts';
 import { createDisk } from '../block/commands.ts';
 import { copyDisk } from '../block/convert.ts';
 import { ContractError } from '../contract/errors.ts';
+import { formatMemory } from '../contract/memory.ts';
 import { diskDefaults, driveBus, networkDefaults } from '../contract/hardware.ts';
 import type { DiskConfig } from '../contract/hardware.ts';
 import { freeVmName } from '../store/names.ts';
@@ -44,7 +45,7 @@ export class Appliances {
   async describe(path: string): Promise<{ readonly name: string; readonly description: string }> {
     const { name, cpus, memoryBytes, firmware, disks, changes } = (await AppliancePackage.open(path)).appliance;
     const counted = (count: number, thing: string): string => `${count} ${thing}${count === 1 ? '' : 's'}`;
-    return { name, description: [`${counted(cpus, 'processor')}, ${memoryBytes / 2 ** 20}M, ${firmware === 'uefi' ? 'UEFI' : 'BIOS'}, ${counted(disks.length, 'disk')}.`, ...changes].join(' ') };
+    return { name, description: [`${counted(cpus, 'processor')}, ${formatMemory(memoryBytes)}, ${firmware === 'uefi' ? 'UEFI' : 'BIOS'}, ${counted(disks.length, 'disk')}.`, ...changes].join(' ') };
   }
 
   /** @throws ContractError why it cannot be imported, `disk-full`, or `cancelled`; nothing is left then */

@@ -27,7 +27,7 @@ interface Source {
 }
 
 const sources: readonly Source[] = [
-  { kind: 'monitor', icon: SquareTerminal, title: 'Built-in monitor', detail: 'A small guest with a prompt of its own: inventory, memory test, VM exits. Needs no file.' },
+  { kind: 'monitor', icon: SquareTerminal, title: 'Built-in monitor', detail: 'A small guest with a prompt: inventory, memory test, VM exits. Needs no file.' },
   { kind: 'firmware', icon: HardDrive, title: 'ISO or disk image', detail: 'Started by a BIOS or UEFI, with a display, as a PC does it.' },
   { kind: 'image', icon: Cpu, title: 'Kernel and initrd', detail: 'A Linux bzImage or a multiboot image from this host, with an optional RAM disk.' },
   { kind: 'appliance', icon: PackageOpen, title: 'Appliance', detail: 'A machine that another program exported (OVA, OVF), or its disk (VMDK, VDI).' },

@@ -31,7 +31,7 @@ const leftOver = (): readonly string[] => (existsSync(join(test.folder, 'incomin
 
 it('an OVA becomes a VM with the machine that it describes, and its disks to the byte', async () => {
   const path = writeOva(folder, content);
-  expect(await call('appliance.describe', { path })).toEqual({ name: 'Web server', description: '2 processors, 1024M, BIOS, 2 disks.' });
+  expect(await call('appliance.describe', { path })).toEqual({ name: 'Web server', description: '2 processors, 1G, BIOS, 2 disks.' });
   const events: LibraryEvent[] = [];
   test.client.subscribe('library', {}, { event: (event) => void events.push(event) });
   const vm = await call('appliance.import', { path });

@@ -45,7 +45,7 @@ function follow(client: Client, id: string, port: number, json: boolean): Promis
       terminal.stop();
       resolve(status);
     };
-    const terminal = new Terminal({ send: sender, quit: () => finish(Status.ok) });
+    const terminal = new Terminal({ send: sender, quit: () => finish(Status.ok), sendBreak: () => void client.call('console.break', { vm: id, port }).catch(() => undefined) });
     let ran = false;
     const subscription = client.subscribe('console', { vm: id, port }, {
       event: async (event) => {

@@ -125,7 +125,7 @@ function runMachine(
       },
       room: () => runner.resume(),
     });
-    const terminal = new Terminal({ send: (bytes) => runner.writeInput(0, bytes), quit: () => cut('quit', Status.ok, '') });
+    const terminal = new Terminal({ send: (bytes) => runner.writeInput(0, bytes), quit: () => cut('quit', Status.ok, ''), sendBreak: () => void runner.ask('break', { port: 0 }).catch(() => undefined) });
     if (timeoutSeconds !== null) {
       timer = setTimeout(() => cut('timeout', Status.timeout, `vanderpool: the guest did not end within ${timeoutSeconds} s.`), timeoutSeconds * 1000);
     }

@@ -1,12 +1,13 @@
 /** A serial line on standard input and output: raw while it is a terminal, with Ctrl-A as the escape key. */
 
 const CTRL_A = 0x01;
-const escapeHelp = '\r\nCtrl-A x  quit\r\nCtrl-A h  this help\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n';
+const escapeHelp = '\r\nCtrl-A x  quit\r\nCtrl-A b  send a break\r\nCtrl-A h  this help\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n';
 
 export interface TerminalInput {
   /** Bytes to send; `false` or a smaller number means the rest is to be offered again. */
   send(bytes: Uint8Array): number;
   quit(): void;
+  sendBreak(): void;
 }
 
 /** How often input that found no room is offered again. */
@@ -75,6 +76,7 @@ export class Terminal {
       const key = String.fromCharCode(byte).toLowerCase();
       if (byte === CTRL_A || key === 'a') out.push(CTRL_A);
       else if (key === 'x') this.#input.quit();
+      else if (key === 'b') this.#input.sendBreak();
       else if (key === 'h' || key === '?') process.stderr.write(escapeHelp);
     }
     return Uint8Array.from(out);

@@ -146,6 +146,8 @@ export const operations = {
     output: z.strictObject({ taken: z.int() }),
   },
   /** What the port has shown so far, as far as it is kept. */
+  /** A break on the line of a UART, which Linux takes for the magic key: the next character is its command. */
+  'console.break': { input: z.strictObject({ vm: vmReference, port: portNumber }), output: nothing },
   'console.history': {
     input: z.strictObject({ vm: vmReference, port: portNumber }),
     output: z.strictObject({ data: bytes, truncated: z.boolean() }),

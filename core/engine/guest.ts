@@ -138,6 +138,10 @@ export class Guest {
     if (this.#state === 'stopping') this.#become('running');
   }
 
+  sendBreak(port: number): void {
+    this.#send({ type: 'break', port });
+  }
+
   powerButton(): void {
     this.#send({ type: 'command', command: 'power-button' });
     // A paused guest cannot see its button.

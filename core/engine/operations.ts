@@ -111,6 +111,10 @@ export function createOperations(engine: Engine): OperationHandlers {
       if (processId === null) throw new ContractError('wrong-state', `The VM "${config.name}" is ${state}: nobody listens on its console.`, 'Start it first.');
       return { taken: consoleOf(engine, id, port).write(data) };
     },
+    'console.break': async ({ vm, port }) => {
+      await supervisor.sendBreak(vm, port);
+      return {};
+    },
     'console.history': async ({ vm, port }) => consoleOf(engine, (await supervisor.get(vm)).id, port).scrollback.read(),
     'console.clear': async ({ vm, port }) => {
       consoleOf(engine, (await supervisor.get(vm)).id, port).scrollback.clear();

@@ -194,6 +194,13 @@ export class Supervisor {
     return this.get(vm.id);
   }
 
+  /** @throws ContractError `wrong-state` when it does not run, `bad-field` when the port is no UART */
+  async sendBreak(reference: string, port: number): Promise<void> {
+    const { vm, guest } = await this.#live(reference, 'sent a break');
+    if (vm.config.serial[port]?.device === 'virtio') throw new ContractError('bad-field', `COM${port + 1} of the VM "${vm.config.name}" is a virtio console, which knows no break.`, 'Breaks go to UARTs.', 'port');
+    guest.sendBreak(port);
+  }
+
   async reset(reference: string): Promise<Vm> {
     const { vm, guest } = await this.#live(reference, 'reset');
     guest.reset();

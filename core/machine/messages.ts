@@ -39,6 +39,7 @@ export const toVmProcess = z.discriminatedUnion('type', [
     disks: z.array(diskState.nullable()).max(DISKS_MAXIMUM) }),
   z.strictObject({ type: z.literal('command'), command: z.enum(['pause', 'resume', 'reset', 'power-button', 'end']) }),
   z.strictObject({ type: z.literal('input'), port: portNumber, data: bytes }),
+  z.strictObject({ type: z.literal('break'), port: portNumber }),
   z.strictObject({ type: z.literal('credit'), port: portNumber, bytes: z.int().min(1) }),
   z.strictObject({ type: z.literal('describe') }),
   /** What of VM exits is to be reported from now on; null: nothing, and nothing is traced. */

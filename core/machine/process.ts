@@ -170,6 +170,7 @@ class Guest {
       case 'picture': return void this.#picture(message.id, message.viewer, message.forget);
       case 'thumbnail': return void this.#thumbnail(message.id);
       case 'display-input': return void this.#runner.ask('display-input', message.input).catch(() => undefined);
+      case 'break': return void this.#runner.ask('break', { port: message.port }).catch(() => undefined);
       case 'link': return this.#services.setLink(message.network, message.up);
       case 'plug': return void this.#answerPlug(message.id, () => this.#plug(message));
       case 'grow': return void this.#answerPlug(message.id, () => this.#grow(message));

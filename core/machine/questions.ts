@@ -47,6 +47,10 @@ const handlers: Handlers = {
     if (size) pc.gpu?.resize(size.width, size.height);
     return null;
   },
+  break: ({ pc }, { port }) => {
+    pc.uarts[port]?.receiveBreak();
+    return null;
+  },
   'modem-lines': ({ pc }, { port, lines }) => {
     pc.setModemLines(port, lines);
     return null;

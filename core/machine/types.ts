@@ -175,6 +175,8 @@ export interface Questions {
   readonly 'disk-size': { readonly serial: string; readonly medium: Medium | null };
   /** Asks the balloon for so many bytes; null: asks nothing. */
   readonly balloon: { readonly bytes: number | null };
+  /** Holds the line of a UART (0 to 3) low for longer than a character. */
+  readonly break: { readonly port: number };
   /** The other end of an assigned serial port has set its modem lines. */
   readonly 'modem-lines': { readonly port: number; readonly lines: ModemLines };
   /** Puts a card into a hot-plug slot. */
@@ -200,6 +202,7 @@ export interface Answers {
   readonly medium: null;
   readonly 'disk-size': null;
   readonly balloon: BalloonState;
+  readonly break: null;
   readonly 'modem-lines': null;
   readonly plug: null;
   readonly unplug: null;

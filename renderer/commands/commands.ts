@@ -8,6 +8,7 @@ import type { Settings as SettingsData, Vm } from '../../core/contract/index.ts'
 import { copyText } from '../console/session.ts';
 import { attachedSession, detach } from '../console/sessions.ts';
 import { saveLog } from '../console/save-log.ts';
+import { sendBreak } from '../console/send-break.ts';
 import { toggleSplit } from '../console/split.ts';
 import { engine } from '../engine/engine.ts';
 import { changeVmLayout, layoutOf, openDialog, portTab, select, tabPort, toggleDock, useLayout } from '../state/layout.ts';
@@ -133,6 +134,10 @@ const consoleRows: readonly Command[] = [
     { id: 'split-down', title: 'Split console down', icon: SquareSplitVertical, shortcut: 'Mod+Shift+O', inConsole: true, group: 'Console' },
     hasConsole,
     (vm) => toggleSplit(vm, 'column')),
+  vmCommand(
+    { id: 'break', title: 'Send a break', icon: Zap, inConsole: true, group: 'Console' },
+    (vm) => hasConsole(vm) && vm.state === 'running',
+    (vm) => onConsole(vm, (port) => sendBreak(vm, port))),
   vmCommand(
     { id: 'clear', title: 'Clear console', icon: Eraser, shortcut: 'Mod+Shift+L', inConsole: true, group: 'Console' },
     hasConsole,

@@ -1,4 +1,4 @@
-import { Clipboard, Copy, Ellipsis, Eraser, Play, Plug, Save, Scaling, Search, SquareSplitHorizontal, SquareSplitVertical, Unplug, X } from 'lucide-react';
+import { Clipboard, Copy, Ellipsis, Eraser, Play, Plug, Save, Scaling, Search, SquareSplitHorizontal, SquareSplitVertical, Unplug, X, Zap } from 'lucide-react';
 import { useEffect, useRef, useState } from 'react';
 import type { ReactNode } from 'react';
 import type { Vm } from '../../core/contract/index.ts';
@@ -20,6 +20,7 @@ import { copyText } from './session.ts';
 import type { ConsoleSession } from './session.ts';
 import { attach, detach, sessionFor, sessionKey, useDetached } from './sessions.ts';
 import type { Slot } from './sessions.ts';
+import { sendBreak } from './send-break.ts';
 import { consolePorts, toggleSplit } from './split.ts';
 
 interface PaneProps {
@@ -170,6 +171,7 @@ function consoleMenu({ vm, port, slot, session, selected, shortcuts }: MenuOptio
     // A serial line carries no window size: a shell in the guest has to be told.
     { kind: 'action', label: `Type “stty rows ${terminal.rows} cols ${terminal.cols}”`, icon: Scaling, disabled: vm.state !== 'running',
       run: () => session.paste(`stty rows ${terminal.rows} cols ${terminal.cols}\r`) },
+    { kind: 'action', label: 'Send a break', icon: Zap, disabled: vm.state !== 'running' || vm.config.serial[port]?.device === 'virtio', run: () => { sendBreak(vm, port); terminal.focus(); } },
     { kind: 'action', label: 'Save log…', icon: Save, shortcut: shortcuts('save-log'), run: () => saveLog(vm, port, slot) },
     { kind: 'action', label: 'Clear', icon: Eraser, shortcut: shortcuts('clear'), run: () => void session.clear().catch(notifyError) },
     { kind: 'rule' },

@@ -71,6 +71,12 @@ describe('Debian in a VM of the library', () => {
     await call('console.write', { vm: VM, port: 1, data: new Uint8Array(Buffer.from('in by virtio\n')) });
     expect(await typed).toContain('in by virtio');
 
+    // A break is the magic key of Linux: what follows is its command. A virtio console has none.
+    await call('console.break', { vm: VM, port: 0 });
+    await call('console.write', { vm: VM, port: 0, data: new Uint8Array(Buffer.from('h')) });
+    await until(async () => (await history(test.client, VM)).includes('sysrq: HELP'), 'Linux has heard the break', ANSWER_MS);
+    expect(await refused(call('console.break', { vm: VM, port: 1 }))).toMatchObject({ code: 'bad-field', field: 'port' });
+
     // The balloon: the guest has less.
     const available = async (): Promise<number> => Number(await ask("sed -n 's/MemFree: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"));
     const before = await available();

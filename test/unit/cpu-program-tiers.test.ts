@@ -40,7 +40,7 @@ function instructions(a: Assembler, random: Random, long: boolean): void {
   for (const pointer of pointers) a.emit('MOV', pointer, DATA + 0x1000 * (1 + random(2)) + random(5) * 0x3f0 + random(16));
   let skips = 0;
   for (let n = 12 + random(30); n > 0; n--) {
-    switch (random(22)) {
+    switch (random(23)) {
       case 0: case 1: a.emit('MOV', any(low), dword(where())); break;
       case 2: a.emit('MOV', any(values), width(where())); break;
       case 3: case 4: a.emit('MOV', dword(where()), any(low)); break;
@@ -60,6 +60,7 @@ function instructions(a: Assembler, random: Random, long: boolean): void {
       case 18: a.emit(any(['CMP', 'ADD']), any(bytes), random(100)); break;
       case 19: a.emit(`SET${any(CONDITIONS)}`, any(bytes)); break;
       case 20: a.emit(`CMOV${any(CONDITIONS)}`, any(low), any(low)); break;
+      case 21: a.emit(long ? 'PUSHFQ' : 'PUSHFD').emit('POP', any(values)); break;
       default: {
         const label = `skip${skips++}`;
         a.emit('CMP', any(values), any(values)).emit(`J${any(CONDITIONS)}`, label).emit('ADD', any(low), dword(where())).label(label);

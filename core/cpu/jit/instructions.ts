@@ -43,7 +43,7 @@ const FORM_LIMIT = 4096;
 /** Room for the bytes of one. */
 const BYTES = 16;
 
-/** Value helpers that look at nothing but their arguments; programs that call others are left to the interpreter. */
+/** Value helpers that look at nothing but their arguments. Programs that call others are left to the interpreter, unless a helper has had all state written back before. */
 const PURE_HELPERS = new Set(['multiplyHigh', 'multiplyHighSigned', 'rotateCarryLeft', 'rotateCarryRight', 'crc32c', 'depositBits', 'extractBits']);
 
 export class InstructionCache {
@@ -117,10 +117,16 @@ function branchesSafely({ name, has }: Decoded['row']): boolean {
 }
 
 function compilable(statements: readonly Statement[]): boolean {
+  // PUSHF: its check writes back what is held, and nothing changes before the image is made.
+  let writtenBack = false;
   return statements.every(statement => {
-    if (statement.kind === 'let') return statement.node.kind !== 'call' || PURE_HELPERS.has(statement.node.helper);
-    if (statement.kind === 'when') return compilable(statement.then) && compilable(statement.otherwise);
-    return true;
+    switch (statement.kind) {
+      case 'let': return writtenBack || statement.node.kind !== 'call' || PURE_HELPERS.has(statement.node.helper);
+      case 'instruction': writtenBack = !isRare(statement); return true;
+      case 'setSlot': case 'setPart': case 'setState': writtenBack = false; return true;
+      case 'when': writtenBack = false; return compilable(statement.then) && compilable(statement.otherwise);
+      default: return true;
+    }
   });
 }
 

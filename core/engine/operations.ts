@@ -103,8 +103,14 @@ export function createOperations(engine: Engine): OperationHandlers {
     },
     'snapshot.clone': ({ vm, snapshot, name, full }) => snapshots.clone(vm, snapshot, name, full === true),
     'snapshot.diff': ({ vm, from, to, symbols }) => snapshots.compare(vm, from, to, symbols),
-    'snapshot.export': async ({ vm, snapshot, path }) => ({ bytes: await snapshots.exportTo(vm, snapshot, path) }),
-    'snapshot.import': ({ path, name }) => snapshots.importFrom(path, name),
+    'snapshot.export': async ({ vm, snapshot, path }) => {
+      refuseRelative(path);
+      return { bytes: await snapshots.exportTo(vm, snapshot, path) };
+    },
+    'snapshot.import': ({ path, name }) => {
+      refuseRelative(path);
+      return snapshots.importFrom(path, name);
+    },
     'library.check': ({ repair }) => snapshots.examine(repair),
     'console.write': async ({ vm, port, data }) => {
       const { id, config, state, processId } = await supervisor.get(vm);

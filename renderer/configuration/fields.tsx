@@ -2,7 +2,7 @@
 import { Plus, X } from 'lucide-react';
 import type { ReactNode } from 'react';
 import {
-  CPUS_MAXIMUM, diskDefaults, driveBus, formatMemory, formatTopology, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB, parseTopology, topologiesOf,
+  CPUS_MAXIMUM, diskDefaults, driveBus, formatMemory, formatSize, formatTopology, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB, parseSize, parseTopology, topologiesOf,
 } from '../../core/contract/index.ts';
 import type { CpuTopology } from '../../core/contract/index.ts';
 import { Button, IconButton } from '../controls/button.tsx';
@@ -24,6 +24,9 @@ export interface FieldsProps {
   readonly brief?: boolean;
 }
 
+/** Of the host's memory; the rest is its own system's. */
+const ROOM_SHARE = 0.8;
+
 const memorySteps: readonly number[] = [64, 128, 256, 512, 1024, 2048, 3072].map((mebibytes) => mebibytes * MIB);
 
 export function NameField({ draft, problems, onChange, placeholder }: FieldsProps & { readonly placeholder?: string }): ReactNode {
@@ -36,7 +39,9 @@ export function NameField({ draft, problems, onChange, placeholder }: FieldsProp
 
 export function MemoryField({ draft, problems, onChange, disabled = false, brief = false }: FieldsProps): ReactNode {
   const range = `${formatMemory(MEMORY_MINIMUM)} to ${formatMemory(MEMORY_MAXIMUM)}.`;
-  const hint = brief ? range : `${range} The host gives only what the guest touches.`;
+  const host = useLibrary((state) => state.host?.hostMemoryBytes);
+  const wanted = parseSize(/^\d+$/.test(draft.memory.trim()) ? `${draft.memory}M` : draft.memory);
+  const hint = host !== undefined && wanted !== null && wanted > host * ROOM_SHARE ? `${range} This host has ${formatSize(Math.floor(host / MIB) * MIB)} in all: a guest that uses this much may be ended by its system.` : brief ? range : `${range} The host gives only what the guest touches.`;
   return (
     <Field label="Memory" hint={hint} problem={problems['memoryBytes']}>
       {(ties) => (

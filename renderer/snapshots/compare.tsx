@@ -1,13 +1,14 @@
-import { useEffect, useId, useState } from 'react';
+import { useEffect, useState } from 'react';
 import type { ReactNode } from 'react';
 import { asContractError } from '../../core/contract/index.ts';
 import type { ContractError, DiskDifference, FieldDifference, Snapshot, SnapshotDifference, Vm } from '../../core/contract/index.ts';
 import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
 import { Dialog } from '../controls/dialog.tsx';
+import { Select } from '../controls/select.tsx';
 import { engine } from '../engine/engine.ts';
 import { PathField } from '../configuration/path-field.tsx';
-import { formatBytes } from '../state/format.ts';
+import { formatBytes, formatTime } from '../state/format.ts';
 
 /** Runs and fields beyond this are counted, not listed. */
 const SHOWN = 500;
@@ -28,7 +29,6 @@ export function Comparison({ vm, snapshot, snapshots, close }: ComparisonProps):
   const symbols = useSettled(path);
   const [difference, setDifference] = useState<SnapshotDifference | null>(null);
   const [error, setError] = useState<ContractError | null>(null);
-  const label = useId();
   useEffect(() => {
     let current = true;
     setDifference(null);
@@ -42,11 +42,9 @@ export function Comparison({ vm, snapshot, snapshots, close }: ComparisonProps):
   return (
     <Dialog wide title={`Changes since “${snapshot.name}”`} onClose={close} footer={<Button look="primary" size="large" onClick={close}>Close</Button>}>
       <div className="compare-with">
-        <label htmlFor={label}>Compared with</label>
-        <select id={label} className="input" data-first-focus value={other} onChange={(event) => setOther(event.target.value)}>
-          <option value={NOW}>Now</option>
-          {snapshots.filter(({ id }) => id !== snapshot.id).map(({ id, name }) => <option key={id} value={id}>{name}</option>)}
-        </select>
+        <span>Compared with</span>
+        <Select label="Compared with" value={other} onPick={setOther}
+          options={[{ value: NOW, label: 'Now' }, ...snapshots.filter(({ id }) => id !== snapshot.id).map(({ id, name, createdAt }) => ({ value: id, label: name, detail: formatTime(createdAt) }))]} />
       </div>
       <PathField label="Symbols of its Linux" optional value={path} onPath={setPath} problem={error?.field === 'symbols' ? error : undefined}
         hint="System.map of its kernel, or a copy of its /proc/kallsyms: memory is then named by what of the kernel, which file or process lies there." />

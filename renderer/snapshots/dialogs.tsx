@@ -11,7 +11,7 @@ import type { FieldProblem } from '../controls/field.tsx';
 import { Switch } from '../controls/switch.tsx';
 import { engine } from '../engine/engine.ts';
 import { openDialog, select } from '../state/layout.ts';
-import { isAlive } from '../state/library.ts';
+import { isAlive, useLibrary } from '../state/library.ts';
 import { notify } from '../state/notices.ts';
 import { formatBytes } from '../state/format.ts';
 import { Comparison } from './compare.tsx';
@@ -32,6 +32,7 @@ interface SnapshotDialogsProps {
 
 export function SnapshotDialogs({ vm, dialog: { kind, snapshot }, snapshots, close }: SnapshotDialogsProps): ReactNode {
   const ties = { vm: vm.id, snapshot: snapshot.id };
+  const home = useLibrary((state) => state.host?.homeFolder ?? '');
   switch (kind) {
     case 'restore': return <RestoreDialog vm={vm} snapshot={snapshot} close={close} />;
     case 'compare': return <Comparison vm={vm} snapshot={snapshot} snapshots={snapshots} close={close} />;
@@ -57,7 +58,7 @@ export function SnapshotDialogs({ vm, dialog: { kind, snapshot }, snapshots, clo
     case 'export':
       return (
         <TextDialog title={`Export “${snapshot.name}”`} confirm="Export" close={close} description="Writes one file with everything of the snapshot, for another library."
-          path={{ label: 'File', initial: `${snapshot.name.replaceAll(/[^\w.-]+/g, '-')}.vpsnap` }}
+          path={{ label: 'File', initial: `${home}/${snapshot.name.replaceAll(/[^\w.-]+/g, '-')}.vpsnap` }}
           act={async ({ path }) => notify('info', `Exported “${snapshot.name}”`, formatBytes((await engine.call('snapshot.export', { ...ties, path })).bytes))} />
       );
   }

@@ -1,4 +1,4 @@
-/** The part of the create wizard that makes a machine of what another program has exported. */
+/** The part of the create wizard that makes a machine of what was exported: by another program, or by this one. */
 import { useEffect, useState } from 'react';
 import type { ReactNode } from 'react';
 import { asContractError } from '../../core/contract/index.ts';
@@ -9,6 +9,11 @@ import { engine } from '../engine/engine.ts';
 import { useLibrary } from '../state/library.ts';
 
 const SETTLE_MS = 350;
+
+/** By its name: what is in it is looked at when it is imported. */
+export function isSnapshot(path: string): boolean {
+  return path.endsWith('.vpsnap');
+}
 
 export interface Described {
   readonly name?: string;
@@ -21,7 +26,7 @@ export function useAppliance(path: string): Described {
   const [described, setDescribed] = useState<Described>({});
   useEffect(() => {
     setDescribed({});
-    if (path === '') return;
+    if (path === '' || isSnapshot(path)) return;
     let current = true;
     const timer = setTimeout(() => {
       engine.call('appliance.describe', { path }).then(
@@ -46,8 +51,8 @@ interface ApplianceFieldProps {
 
 export function ApplianceField({ path, described, disabled, onPath }: ApplianceFieldProps): ReactNode {
   return (
-    <PathField label="Appliance" value={path} placeholder="/home/me/server.ova" disabled={disabled} problem={described.problem} onPath={onPath}
-      hint={described.description ?? 'An OVA or OVF file; or a VMDK or VDI image, which gets a machine around it. Its disks are copied.'} />
+    <PathField label="File to import" value={path} placeholder="/home/me/server.ova" disabled={disabled} problem={described.problem} onPath={onPath}
+      hint={described.description ?? 'An OVA or OVF file; a VMDK or VDI image, which gets a machine around it; or a snapshot (.vpsnap). Disks are copied.'} />
   );
 }
 

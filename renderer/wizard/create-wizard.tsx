@@ -3,7 +3,7 @@ import type { LucideIcon } from 'lucide-react';
 import { useState } from 'react';
 import type { KeyboardEvent, ReactNode } from 'react';
 import { asContractError, networkDefaults } from '../../core/contract/index.ts';
-import type { ErrorShape } from '../../core/contract/index.ts';
+import type { ErrorShape, Vm } from '../../core/contract/index.ts';
 import { fieldProblem, freeName, nameForKernel, nameForMedium, newDraft, readDraft } from '../configuration/draft.ts';
 import type { BootDraft, Draft, Problems } from '../configuration/draft.ts';
 import { BootMediumField, FirmwareFields, ImageFields, MemoryField, NameField, ProcessorFields } from '../configuration/fields.tsx';
@@ -15,7 +15,7 @@ import { engine } from '../engine/engine.ts';
 import { openDialog, select } from '../state/layout.ts';
 import { useLibrary } from '../state/library.ts';
 import { startVm } from '../vm/actions.ts';
-import { ApplianceField, ImportProgress, useAppliance } from './appliance.tsx';
+import { ApplianceField, ImportProgress, isSnapshot, useAppliance } from './appliance.tsx';
 
 type SourceKind = BootDraft['kind'] | 'appliance';
 
@@ -30,7 +30,7 @@ const sources: readonly Source[] = [
   { kind: 'monitor', icon: SquareTerminal, title: 'Built-in monitor', detail: 'A small guest with a prompt: inventory, memory test, VM exits. Needs no file.' },
   { kind: 'firmware', icon: HardDrive, title: 'ISO or disk image', detail: 'Started by a BIOS or UEFI, with a display, as a PC does it.' },
   { kind: 'image', icon: Cpu, title: 'Kernel and initrd', detail: 'A Linux bzImage or a multiboot image from this host, with an optional RAM disk.' },
-  { kind: 'appliance', icon: PackageOpen, title: 'Appliance', detail: 'A machine that another program exported (OVA, OVF), or its disk (VMDK, VDI).' },
+  { kind: 'appliance', icon: PackageOpen, title: 'Import', detail: 'A machine that another program exported (OVA, OVF), its disk (VMDK, VDI), or an exported snapshot.' },
 ];
 
 /** Creates a VM on one page: what it runs, and the rest filled in sensibly. */
@@ -46,7 +46,7 @@ export function CreateWizard(): ReactNode {
   const path = appliance?.trim() ?? '';
   const described = useAppliance(path);
 
-  const suggested = freeName(appliance === null ? suggestedName(draft) : (described.name ?? 'Appliance'), taken);
+  const suggested = freeName(appliance === null ? suggestedName(draft) : (described.name ?? (path === '' ? 'Imported' : nameForMedium(path.replace(/\.\w+$/, '')))), taken);
   const named: Draft = { ...draft, name: draft.name.trim() === '' ? suggested : draft.name };
   const read = readDraft(named);
   const problems: Problems = { ...(tried ? read.problems : {}), ...recognised.problems, ...refused };
@@ -60,7 +60,7 @@ export function CreateWizard(): ReactNode {
     if (!read.config || busy || (appliance !== null && path === '')) return;
     setBusy(start ? 'start' : 'create');
     try {
-      const vm = await (appliance === null ? engine.call('vm.create', { config: read.config }) : engine.call('appliance.import', { path, name: read.config.name }));
+      const vm = await (appliance === null ? engine.call('vm.create', { config: read.config }) : importFile(path, read.config.name));
       select(vm.id);
       openDialog(null);
       if (start) void startVm(vm);
@@ -73,7 +73,7 @@ export function CreateWizard(): ReactNode {
     }
   };
   const fields = { draft, problems, onChange: change };
-  const importing = busy !== null && appliance !== null;
+  const importing = busy !== null && appliance !== null && !isSnapshot(path);
   const pick = (kind: SourceKind): void => {
     setAppliance(kind === 'appliance' ? appliance ?? '' : null);
     if (kind !== 'appliance') change({ boot: { ...draft.boot, kind }, ...defaultsOf(kind) });
@@ -96,6 +96,10 @@ export function CreateWizard(): ReactNode {
       {appliance === null && <div className="columns three"><MemoryField {...fields} brief /><ProcessorFields {...fields} brief /></div>}
     </Dialog>
   );
+}
+
+function importFile(path: string, name: string): Promise<Vm> {
+  return isSnapshot(path) ? engine.call('snapshot.import', { path, name }) : engine.call('appliance.import', { path, name });
 }
 
 /** A PC that starts from a medium is looked at on its screen, and wants the network. */

@@ -160,8 +160,8 @@ describe('hardware in the interface', () => {
 
   it('the wizard imports an appliance, and says what is wrong with one', async () => {
     await page.getByRole('button', { name: 'New virtual machine' }).first().click();
-    await page.getByRole('radio', { name: /^Appliance/ }).click();
-    const path = page.getByRole('textbox', { name: 'Appliance', exact: true });
+    await page.getByRole('radio', { name: /^Import/ }).click();
+    const path = page.getByRole('textbox', { name: 'File to import', exact: true });
     await path.fill(join(library, 'disk.img'));
     await page.getByText(/is no appliance/).waitFor();
     await path.fill(writeOva(library, Buffer.alloc(1 << 20, 'content'), { memory: 8192 }));

@@ -88,7 +88,8 @@ describe('snapshots in the interface', () => {
     await page.getByRole('tab', { name: 'Snapshots' }).click();
     await item('branch').click();
     await page.getByRole('button', { name: 'Compare…' }).click();
-    await dialog().getByLabel('Compared with').selectOption({ label: 'other' });
+    await dialog().getByRole('combobox', { name: 'Compared with' }).click();
+    await page.getByRole('option', { name: /^other/ }).click();
     await dialog().getByRole('region', { name: 'Memory' }).waitFor();
     await dialog().getByRole('cell', { name: '/branch' }).waitFor();
     await dialog().getByRole('cell', { name: 'vcpu 0.instructions' }).waitFor();
@@ -147,5 +148,24 @@ describe('snapshots in the interface', () => {
     await page.getByRole('option', { name: /^Copy/ }).waitFor();
     const { stdout } = await vanderpool(['vm', 'show', 'Copy', '--library', library, '--json']);
     expect(JSON.parse(stdout)).toMatchObject({ state: 'suspended', config: { disks: [{ path: expect.stringContaining(library) }] } });
+  });
+
+  it('goes into a file, and comes back as a machine from the wizard', async () => {
+    const file = join(folder, 'clean.vpsnap');
+    await page.getByRole('option', { name: /^Debian 12,/ }).click();
+    await item('clean').click();
+    await page.getByRole('button', { name: /^Export/ }).click();
+    await dialog().getByLabel('File', { exact: true }).fill('clean.vpsnap');
+    await dialog().getByRole('button', { name: 'Export', exact: true }).click();
+    await dialog().getByText('names no folder').waitFor();
+    await dialog().getByLabel('File', { exact: true }).fill(file);
+    await dialog().getByRole('button', { name: 'Export', exact: true }).click();
+    await dialog().waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'New virtual machine' }).first().click();
+    await dialog().getByRole('radio', { name: /^Import/ }).click();
+    await dialog().getByRole('textbox', { name: 'File to import', exact: true }).fill(file);
+    await dialog().getByRole('button', { name: 'Create', exact: true }).click();
+    await page.getByRole('heading', { name: 'clean', level: 1 }).waitFor();
+    await page.getByText('Suspended', { exact: true }).first().waitFor();
   });
 });

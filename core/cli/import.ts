@@ -1,5 +1,6 @@
-/** `vanderpool import`: machines that other programs have made, and exported snapshots. */
+/** `vanderpool import` and `export`: machines that other programs have made, and machines of another library. */
 import { resolve } from 'node:path';
+import { formatSize } from '../contract/memory.ts';
 import { importSnapshot } from './snapshot.ts';
 import { show } from './output.ts';
 import { withEngine } from './session.ts';
@@ -21,4 +22,19 @@ export async function importFile(file: string, options: CommonOptions & { readon
   });
   if (shown) process.stderr.write('\r');
   show(vm, options.json === true, ({ config: { name, notes } }) => [`Imported "${name}".`, ...(notes === '' ? [] : [notes])].join('\n'));
+}
+
+/** By way of a snapshot, which does not stay. */
+export async function exportVm(reference: string, file: string, options: CommonOptions): Promise<void> {
+  const path = resolve(file);
+  const answer = await withEngine(options, async (client) => {
+    const { id } = await client.call('vm.get', { vm: reference });
+    const snapshot = await client.call('snapshot.take', { vm: id, name: `Export ${Date.now()}` });
+    try {
+      return await client.call('snapshot.export', { vm: id, snapshot: snapshot.id, path });
+    } finally {
+      await client.call('snapshot.remove', { vm: id, snapshot: snapshot.id });
+    }
+  });
+  show(answer, options.json === true, ({ bytes }) => `Exported "${reference}" to "${path}", ${formatSize(bytes)}.`);
 }

@@ -93,10 +93,11 @@ export function createProgram(done: (status: number) => void): Command {
       const { run } = await import('./run.ts');
       done(await run(options));
     });
-  addVmCommands(program);
+  addVmCommands(program, done);
   addDiskCommands(program, done);
   addSnapshotCommands(program);
   addImport(program);
+  addExport(program);
   addDoctor(program, done);
   addConsole(program, done);
   addWatching(program);
@@ -116,7 +117,7 @@ Examples:
   vanderpool vm stop debian --force    pull the plug
   vanderpool vm list --json`;
 
-function addVmCommands(program: Command): void {
+function addVmCommands(program: Command, done: (status: number) => void): void {
   const vm = program.command('vm').description('the VMs of the library').addHelpText('after', vmExamples);
   const sub = (usage: string, description: string): Command => addCommonOptions(vm.command(usage).description(description));
   const editing = (command: Command): Command => addMachineOptions(command)
@@ -190,6 +191,7 @@ function addVmCommands(program: Command): void {
   sub('registers <vm>', 'print the registers of a running VM').action(async (name: string, options: object) => {
     await (await import('./vm.ts')).describeMachine(name, options);
   });
+  addConsole(vm, done);
   addCommonOptions(program.command('events [vm]').description('what happened in the library, or to one VM'))
     .option('--limit <n>', 'how many', '50')
     .action(async (name: string | undefined, options: { readonly limit: string }) => {
@@ -211,6 +213,13 @@ function addImport(program: Command): void {
     .addHelpText('after', importExamples)
     .action(async (file: string, options: CommonOptions & { readonly name?: string }) => {
       await (await import('./import.ts')).importFile(file, options);
+    });
+}
+
+function addExport(program: Command): void {
+  addCommonOptions(program.command('export <vm> <file>').description('write a VM as it is now to one file, for `vanderpool import` in another library'))
+    .action(async (vm: string, file: string, options: CommonOptions) => {
+      await (await import('./import.ts')).exportVm(vm, file, options);
     });
 }
 

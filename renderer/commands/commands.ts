@@ -1,6 +1,6 @@
 /** Every command of the window as a row: its title, its shortcut, when it is possible, and what it does. */
 import {
-  Activity, Cable, Camera, CirclePlus, Copy, Cpu, Eraser, FolderInput, Keyboard, LayoutDashboard, Microscope, Monitor, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, ScanEye, Search,
+  Activity, Cable, Camera, CirclePlus, Clock, Copy, Cpu, Eraser, FolderInput, Keyboard, LayoutDashboard, Microscope, Monitor, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, ScanEye, Search,
   Settings, SlidersHorizontal, SquareSplitHorizontal, SquareSplitVertical, SquareTerminal, Sun, SunMoon, Trash2, Unplug, Zap,
 } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
@@ -11,7 +11,7 @@ import { saveLog } from '../console/save-log.ts';
 import { sendBreak } from '../console/send-break.ts';
 import { toggleSplit } from '../console/split.ts';
 import { engine } from '../engine/engine.ts';
-import { changeVmLayout, layoutOf, openDialog, portTab, select, tabPort, toggleDock, useLayout } from '../state/layout.ts';
+import { changeVmLayout, layoutOf, openDialog, portTab, select, tabPort, toggleDock, toggleLineTimes, useLayout } from '../state/layout.ts';
 import { vmsInSight } from '../library/groups.ts';
 import { findVm } from '../state/library.ts';
 import { notifyError } from '../state/notices.ts';
@@ -134,6 +134,8 @@ const consoleRows: readonly Command[] = [
     { id: 'split-down', title: 'Split console down', icon: SquareSplitVertical, shortcut: 'Mod+Shift+O', inConsole: true, group: 'Console' },
     hasConsole,
     (vm) => toggleSplit(vm, 'column')),
+  vmCommand(
+    { id: 'line-times', title: 'Show or hide the times of lines', icon: Clock, inConsole: true, group: 'Console' }, hasConsole, toggleLineTimes),
   vmCommand(
     { id: 'break', title: 'Send a break', icon: Zap, inConsole: true, group: 'Console' },
     (vm) => hasConsole(vm) && vm.state === 'running',

@@ -1,4 +1,4 @@
-import { Clipboard, Copy, Ellipsis, Eraser, Play, Plug, Save, Scaling, Search, SquareSplitHorizontal, SquareSplitVertical, Unplug, X, Zap } from 'lucide-react';
+import { Clipboard, Clock, Copy, Ellipsis, Eraser, Play, Plug, Save, Scaling, Search, SquareSplitHorizontal, SquareSplitVertical, Unplug, X, Zap } from 'lucide-react';
 import { useEffect, useRef, useState } from 'react';
 import type { ReactNode } from 'react';
 import type { Vm } from '../../core/contract/index.ts';
@@ -9,7 +9,7 @@ import type { MenuRow } from '../controls/menu.tsx';
 import { Select } from '../controls/select.tsx';
 import { StateDot } from '../controls/state-dot.tsx';
 import { shell } from '../engine/shell.ts';
-import { changeVmLayout, layoutOf } from '../state/layout.ts';
+import { changeVmLayout, layoutOf, toggleLineTimes, useLayout } from '../state/layout.ts';
 import { isAlive } from '../state/library.ts';
 import { notify, notifyError } from '../state/notices.ts';
 import { resumeVm, startVm, stateLine } from '../vm/actions.ts';
@@ -59,7 +59,8 @@ function AttachedPane({ vm, port, slot, shortcuts, takesFocus }: PaneProps): Rea
       hide();
     };
   }, [session]);
-  const rows = consoleMenu({ vm, port, slot, session, selected, shortcuts });
+  const timed = useLayout((state) => state.lineTimes);
+  const rows = consoleMenu({ vm, port, slot, session, selected, timed, shortcuts });
   return (
     <>
       <PaneBar vm={vm} port={port} slot={slot}>
@@ -155,10 +156,12 @@ interface MenuOptions {
   readonly slot: Slot;
   readonly session: ConsoleSession;
   readonly selected: boolean;
+  /** Whether the times of lines are shown. */
+  readonly timed: boolean;
   readonly shortcuts: (id: string) => string | undefined;
 }
 
-function consoleMenu({ vm, port, slot, session, selected, shortcuts }: MenuOptions): readonly MenuRow[] {
+function consoleMenu({ vm, port, slot, session, selected, timed, shortcuts }: MenuOptions): readonly MenuRow[] {
   const { terminal } = session;
   return [
     { kind: 'action', label: 'Copy', icon: Copy, shortcut: shortcuts('copy'), disabled: !selected, run: () => void copyText(terminal.getSelection()) },
@@ -172,6 +175,7 @@ function consoleMenu({ vm, port, slot, session, selected, shortcuts }: MenuOptio
     { kind: 'action', label: `Type “stty rows ${terminal.rows} cols ${terminal.cols}”`, icon: Scaling, disabled: vm.state !== 'running',
       run: () => session.paste(`stty rows ${terminal.rows} cols ${terminal.cols}\r`) },
     { kind: 'action', label: 'Send a break', icon: Zap, disabled: vm.state !== 'running' || vm.config.serial[port]?.device === 'virtio', run: () => { sendBreak(vm, port); terminal.focus(); } },
+    { kind: 'action', label: timed ? 'Hide the times of lines' : 'Show the times of lines', icon: Clock, run: toggleLineTimes },
     { kind: 'action', label: 'Save log…', icon: Save, shortcut: shortcuts('save-log'), run: () => saveLog(vm, port, slot) },
     { kind: 'action', label: 'Clear', icon: Eraser, shortcut: shortcuts('clear'), run: () => void session.clear().catch(notifyError) },
     { kind: 'rule' },

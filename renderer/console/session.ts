@@ -12,6 +12,7 @@ import { useLayout } from '../state/layout.ts';
 import { useLibrary } from '../state/library.ts';
 import { notifyError } from '../state/notices.ts';
 import { createInputQueue } from './input-queue.ts';
+import { LineTimes } from './line-times.ts';
 import { consoleThemes, searchColours } from './themes.ts';
 
 /** A port has two UART FIFOs of 16 bytes; offering again sooner only makes messages. */
@@ -78,8 +79,11 @@ export function createSession({ vm, port, isWindowKey }: SessionOptions): Consol
   terminal.attachCustomKeyEventHandler((event) => !isWindowKey(event) && !copiesSelection(terminal, event));
 
   const write = (data: Uint8Array): Promise<void> => new Promise((done) => terminal.write(data, done));
+  const times = new LineTimes();
+  /** A program that has the whole screen to itself writes no lines. */
+  const timed = (data: Uint8Array): Uint8Array => (useLayout.getState().lineTimes && terminal.buffer.active.type === 'normal' ? times.add(data, Date.now()) : data);
   const receive = async (event: ConsoleEvent): Promise<void> => {
-    if (event.kind === 'data') return write(event.data);
+    if (event.kind === 'data') return write(timed(event.data));
     if (event.kind !== 'replay') return;
     replaying++;
     terminal.reset();

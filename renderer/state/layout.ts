@@ -32,6 +32,8 @@ export interface LayoutState {
   readonly sidebarWidth: number;
   readonly sidebarHidden: boolean;
   readonly screenReader: boolean;
+  /** Consoles show when each line came. */
+  readonly lineTimes: boolean;
   /** Guests that can are asked for a screen as large as their pane. */
   readonly fitScreen: boolean;
   readonly dock: DockName | null;
@@ -46,7 +48,7 @@ export interface LayoutState {
 export const defaultVmLayout: VmLayout = { tab: 'overview', split: null };
 
 export const useLayout = create<LayoutState>()(persist(
-  () => ({ selected: null, sidebarWidth: 264, sidebarHidden: false, screenReader: false, fitScreen: true, dock: null, dockWidth: 520, vms: {}, folded: [], search: '', dialog: null }) as LayoutState,
+  () => ({ selected: null, sidebarWidth: 264, sidebarHidden: false, screenReader: false, lineTimes: false, fitScreen: true, dock: null, dockWidth: 520, vms: {}, folded: [], search: '', dialog: null }) as LayoutState,
   {
     name: 'vanderpool.layout',
     version: 1,
@@ -69,6 +71,11 @@ export function select(id: string | null): void {
 /** Shows the machines of a group, or only its name. */
 export function toggleGroup(name: string): void {
   useLayout.setState(({ folded }) => ({ folded: folded.includes(name) ? folded.filter((one) => one !== name) : [...folded, name] }));
+}
+
+/** From now on: a line that came before has no time. */
+export function toggleLineTimes(): void {
+  useLayout.setState(({ lineTimes }) => ({ lineTimes: !lineTimes }));
 }
 
 /** Opens a view at the machine's side, or closes it when it is there. */

@@ -42,6 +42,23 @@ describe('the interface against the engine', () => {
     await waitForText(page, /^hello, world$/m);
   });
 
+  it('shows when a line came, from when somebody asks until nobody does', async () => {
+    const toggle = async (name: string): Promise<void> => {
+      await page.getByRole('button', { name: 'Console actions' }).click();
+      await page.getByRole('menuitem', { name }).click();
+    };
+    await toggle('Show the times of lines');
+    await typeLine(page, 'say timed');
+    await waitForText(page, /^\d\d:\d\d:\d\d\.\d{3} timed$/m);
+    await toggle('Hide the times of lines');
+    await typeLine(page, 'say untimed');
+    await waitForText(page, /^untimed$/m);
+    await page.getByRole('button', { name: 'Console actions' }).click();
+    await page.getByRole('menuitem', { name: 'Clear' }).click();
+    await typeLine(page, 'say hello, world');
+    await waitForText(page, /^hello, world$/m);
+  });
+
   it('keeps the scrollback over detach and attach', async () => {
     const before = await screenText(page);
     await page.getByRole('button', { name: 'Detach console' }).click();

@@ -316,6 +316,15 @@ describe('a small window', () => {
     await expect.poll(() => page.locator('.page').evaluate((body) => body.scrollWidth - body.clientWidth)).toBe(0);
   });
 
+  it('is told where a machine would have more memory than the host', async () => {
+    await vm('Idle').press('n');
+    await page.getByLabel('Memory', { exact: true }).fill('1G');
+    await page.getByText('16M to 3G.', { exact: true }).waitFor();
+    await page.getByLabel('Memory', { exact: true }).fill('2G');
+    await page.getByText(/This host has 2G in all/).waitFor();
+    await page.keyboard.press('Escape');
+  });
+
   it('has the head and the foot of a dialog in sight', async () => {
     await vm('Idle').press('n');
     const dialog = page.getByRole('dialog', { name: 'New virtual machine' });

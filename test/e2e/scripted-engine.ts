@@ -36,7 +36,7 @@ export interface ScriptedEngine {
 }
 
 const host: HostInfo = {
-  platform: 'linux', hostname: 'workbench', hostCpus: 8, hostMemoryBytes: 16 * 2 ** 30, memoryMinimum: 2 ** 24, memoryMaximum: 3 * 2 ** 30, memoryDefault: 2 ** 29,
+  platform: 'linux', hostname: 'workbench', hostCpus: 8, hostMemoryBytes: 2 * 2 ** 30, memoryMinimum: 2 ** 24, memoryMaximum: 3 * 2 ** 30, memoryDefault: 2 ** 29,
   cpusMaximum: 1, homeFolder: '/home/ada',
   cpuModels: [
     { name: 'x86-64-v2', description: 'Nehalem class: SSE4.2, POPCNT, CMPXCHG16B', isDefault: true },

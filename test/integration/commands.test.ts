@@ -71,6 +71,18 @@ describe('vm commands', () => {
     expect(await vp('vm', 'edit', 'node', '--group', 'x'.repeat(41))).toMatchObject({ status: 125, stderr: expect.stringContaining('--group: a group') });
   });
 
+  it('have their console by either name', async () => {
+    expect([await vp('vm', 'console', 'Monitor', '--history'), await vp('console', 'Monitor', '--history')].map(({ status }) => status)).toEqual([0, 0]);
+  });
+
+  it('go from one library to another in one file', async () => {
+    const file = join(home, 'monitor.vpsnap');
+    expect((await vp('export', 'Monitor', file)).stdout).toMatch(/^Exported "Monitor" to ".*monitor\.vpsnap", /);
+    expect(await json('snapshot', 'list', 'Monitor')).toEqual([]);
+    expect(await json<VmAnswer>('import', file, '--name', 'Second')).toMatchObject({ config: { name: 'Second', boot: { kind: 'monitor' } } });
+    expect(await vp('import', join(home, 'no.ova'))).toMatchObject({ status: 125, stderr: expect.stringContaining('no.ova') });
+  });
+
   it('move in the list', async () => {
     await vp('vm', 'create', 'second');
     expect((await vp('vm', 'move', 'second', '1')).status).toBe(0);

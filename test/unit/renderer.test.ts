@@ -4,6 +4,7 @@ import type { MetricsEvent, Transport, Vm } from '../../core/contract/index.ts';
 import { filterBy, score } from '../../renderer/commands/filter.ts';
 import { changesBetween, draftOf, fieldProblem, freeName, nameForKernel, newDraft, readDraft } from '../../renderer/configuration/draft.ts';
 import { createInputQueue } from '../../renderer/console/input-queue.ts';
+import { LineTimes } from '../../renderer/console/line-times.ts';
 import { keyCaps, matches, parseShortcut } from '../../renderer/controls/keys.ts';
 import { sparkPoints } from '../../renderer/controls/sparkline.tsx';
 import { createConnection } from '../../renderer/engine/connection.ts';
@@ -251,5 +252,15 @@ describe('what is shown', () => {
 
   it('the theme of the setting, or of the system', () => {
     expect([shownTheme('system', true), shownTheme('system', false), shownTheme('light', true), shownTheme('dark', false)]).toEqual(['dark', 'light', 'light', 'dark']);
+  });
+});
+
+describe('the times of lines', () => {
+  const noon = new Date(2026, 10, 22, 12, 0, 0, 42).getTime();
+  const shown = (times: LineTimes, text: string): string => new TextDecoder().decode(times.add(new TextEncoder().encode(text), noon)).replaceAll('\x1b[90m12:00:00.042\x1b[39m ', '|');
+
+  it('stand before what begins a line, however the line comes', () => {
+    const times = new LineTimes();
+    expect([shown(times, 'one\r\ntw'), shown(times, 'o\r\n'), shown(times, '\r\n'), shown(times, 'three\rthree'), shown(times, '')]).toEqual(['|one\r\n|tw', 'o\r\n', '\r\n', '|three\rthree', '']);
   });
 });

@@ -120,7 +120,7 @@ export class FormRunner {
       bytes.set(whole, host);
       const found = discover(0, {
         instruction: (page, offset) => this.instructions.at(page.host + offset, page.host + 4096, 64),
-        page: number => (number === 0 ? { host, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true, likelyTarget: () => null,
+        page: number => (number === 0 ? { host, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true, isEntry: () => false, likelyTarget: () => null,
       }, { blocks: 16, instructions: 64, callDepth: 0 });
       // By turns as small and as large ones are made.
       const identity = { record: RECORD, index: 0, plain: 0, stackSize: 0, large: this.regions.size % 2 === 0, apart: new Set<number>() };

@@ -13,7 +13,7 @@ const INC_RET = [0x48, 0xff, 0xc0, 0xc3];
 const TARGET = 0x40;
 
 /** The region of code at the start of a page whose indirect jumps and calls are said to go to `target`. */
-function regionOf(code: readonly number[], target: number | null): Region {
+function regionOf(code: readonly number[], target: number | null, others: readonly number[] = []): Region {
   const memory = new Uint8Array(2 * PAGE).fill(0xf4);
   memory.set(code, PAGE);
   memory.set(INC_RET, PAGE + TARGET);
@@ -21,7 +21,7 @@ function regionOf(code: readonly number[], target: number | null): Region {
   return discover(0, {
     instruction: (page, at) => instructions.at(page.host + at, page.host + PAGE, 64),
     page: number => (number === 0 ? { host: PAGE, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true,
-    likelyTarget: () => target,
+    isEntry: (_page, at) => others.includes(at), likelyTarget: () => target,
   }, { blocks: 16, instructions: 64, callDepth: 1 });
 }
 
@@ -56,5 +56,34 @@ describe('indirect jumps and calls in a region', () => {
     expect([...targetPlaces(region, 7).values()]).toEqual([0, 1, 2, 3].map(place => begin + place * REGION_TARGET_SIZE));
     expect(begin + 4 * REGION_TARGET_SIZE).toBe(targetsOf(8));
     expect(targetPlaces(regionOf(INC_RET, null), 7).size).toBe(0);
+  });
+});
+
+describe('a region beside others', () => {
+  const JZ = [0x74, 0x02];
+  const INC = [0x48, 0xff, 0xc0];
+  const SHORT = [...JZ, 0xeb, 0xfe, ...INC, 0xf4];
+
+  it('ends at a branch to where another begins', () => {
+    expect(offsets(regionOf(SHORT, null))).toEqual([0, 2, 4]);
+    const region = regionOf(SHORT, null, [4]);
+    expect(offsets(region)).toEqual([0, 2]);
+    expect(region.blocks.get(region.entry)!.taken).toBe(-1);
+  });
+
+  it('ends before an instruction at which another begins', () => {
+    const region = regionOf([...INC, ...INC, 0xf4], null, [INC.length]);
+    const entry = region.blocks.get(region.entry)!;
+    expect(entry.instructions.length).toBe(1);
+    expect(entry.end).toBe(INC.length);
+    expect(entry.next).toBe(-1);
+  });
+
+  it('takes in a callee that another begins at', () => {
+    expect(offsets(regionOf([...CALL_REGISTER, ...INC_RET], TARGET, [TARGET]))).toEqual([0, CALL_REGISTER.length, TARGET]);
+  });
+
+  it('begins where it begins itself', () => {
+    expect(offsets(regionOf([0xeb, 0xfe], null, [0]))).toEqual([0]);
   });
 });

@@ -19,7 +19,7 @@ describe('the dump of a region', () => {
     const instructions = new InstructionCache(page, new Decoder(rows, invalidRow));
     const region = discover(0x10, {
       instruction: (_page, offset) => instructions.at(offset, page.length, 64),
-      page: number => (number === 0 ? { host: 0, table: 0 } : null), isDecoded: () => true, isTaken: () => true, likelyTarget: () => null, isMarked: () => false,
+      page: number => (number === 0 ? { host: 0, table: 0 } : null), isDecoded: () => true, isTaken: () => true, isEntry: () => false, likelyTarget: () => null, isMarked: () => false,
     }, { blocks: 8, instructions: 16, callDepth: 0 });
     const wasm = new Uint8Array([1, 2, 3]);
     dumpRegion(join(folder, 'new'), { index: 7, tier: 0, region, gpa: 0x5010, rip: 0x400010n, codeSize: 64, wasm, samples: 12, milliseconds: 1 }, number => (number === 0 ? page : null));

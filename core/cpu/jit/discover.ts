@@ -44,7 +44,7 @@ export interface RegionBlock {
   taken: number;
   next: number;
   likely: number;
-  /** The block ends at `end` because the interpreter must go on there, or because nothing behind it is known. */
+  /** The block ends at `end` because the interpreter or another region goes on there, or because nothing behind it is known. */
   bail: boolean;
 }
 
@@ -72,6 +72,8 @@ export interface DiscoverySource {
   isDecoded(page: RegionPage, offset: number): boolean;
   /** Whether a branch or call to an offset of a page has been seen to be taken: what has not is left out. */
   isTaken(page: RegionPage, offset: number): boolean;
+  /** Whether a region begins at an offset of a page that this one is to end at: it goes on there by itself. */
+  isEntry(page: RegionPage, offset: number): boolean;
   /** Where the indirect jump or call at an offset of a page has gone most of the time, relative to the entry's page; null where that is not known. */
   likelyTarget(page: RegionPage, offset: number): number | null;
 }
@@ -142,10 +144,22 @@ class Discovery {
     return place;
   }
 
+  /**
+   * Whether the region ends where a key leads: another one begins there, which holds what follows. A callee is compiled in
+   * all the same, as a return to its caller costs more than its code.
+   */
+  private endsAt(key: number): boolean {
+    const entry = this.leaders[0];
+    if (!entry || key === entry.key || this.contextOf(key) !== 0) return false;
+    const offset = keyOffset(key);
+    const page = this.page(Math.floor(offset / PAGE_SIZE));
+    return page !== null && this.source.isEntry(page, offset & (PAGE_SIZE - 1));
+  }
+
   private lead(key: number): void {
     if (this.leaders.length >= this.limits.blocks) return;
     const place = this.place(key);
-    if (place.leader) return;
+    if (place.leader || this.endsAt(key)) return;
     place.leader = true;
     this.leaders.push(place);
   }
@@ -208,6 +222,7 @@ class Discovery {
         return;
       }
       at = next;
+      if (this.endsAt(this.key(context, at))) return;
       place = place.following = this.place(this.key(context, at));
     }
   }

@@ -330,12 +330,19 @@ export class JitManager {
       },
       isMarked: offset => this.host.markedOffsets.has(offset),
       isDecoded: (page, offset) => view.getUint32(page.table + offset * 4, true) !== 0,
+      isEntry: (page, offset) => selective && this.beginsRegion(this.follow(view.getUint32(page.table + offset * 4, true)), tier),
       isTaken: (page, offset) => !selective || this.heat.isTaken(Heat.key(page.host - RAM_BASE + offset, size)),
       likelyTarget: (page, offset) => {
         const target = tier === 0 ? null : this.likelyTarget(Heat.key(page.host - RAM_BASE + offset, size));
         return target === null ? null : Number(BigInt.asIntN(64, target - view.getBigUint64(RIP, true))) - distance + (gpa & 4095);
       },
     };
+  }
+
+  /** Whether a record leads to a region that one of a tier leaves its blocks to: a large one, or for a small one any. */
+  private beginsRegion(record: number, tier: number): boolean {
+    if (record === 0 || this.view.getUint16(record + R_OP, true) !== OP_REGION) return false;
+    return tier === 0 || this.entries.get(record)?.large === true;
   }
 
   /** Where an instruction has gone nearly always, as far as that was noted. */

@@ -72,7 +72,7 @@ export interface DiscoverySource {
   isDecoded(page: RegionPage, offset: number): boolean;
   /** Whether a branch or call to an offset of a page has been seen to be taken: what has not is left out. */
   isTaken(page: RegionPage, offset: number): boolean;
-  /** Whether a region begins at an offset of a page that this one is to end at: it goes on there by itself. */
+  /** Whether another region begins on a page, at an offset relative to the entry's page, that this one leaves what follows to. */
   isEntry(page: RegionPage, offset: number): boolean;
   /** Where the indirect jump or call at an offset of a page has gone most of the time, relative to the entry's page; null where that is not known. */
   likelyTarget(page: RegionPage, offset: number): number | null;
@@ -153,7 +153,7 @@ class Discovery {
     if (!entry || key === entry.key || this.contextOf(key) !== 0) return false;
     const offset = keyOffset(key);
     const page = this.page(Math.floor(offset / PAGE_SIZE));
-    return page !== null && this.source.isEntry(page, offset & (PAGE_SIZE - 1));
+    return page !== null && this.source.isEntry(page, offset);
   }
 
   private lead(key: number): void {
@@ -288,6 +288,13 @@ class Discovery {
 /** Where the places of the region with an index begin. */
 export function targetsOf(index: number): number {
   return REGION_TARGETS + index * REGION_TARGETS_EACH * REGION_TARGET_SIZE;
+}
+
+/** Offsets of a region's instructions, but for those in callees. */
+export function outermost(region: Region): ReadonlySet<number> {
+  const offsets = new Set<number>();
+  for (const { key, instructions } of region.blocks.values()) if (key < KEY_RANGE) for (const { offset } of instructions) offsets.add(offset);
+  return offsets;
 }
 
 /** Blocks of the region with an index that end with an indirect jump or call, by key: the address in REGION_TARGETS where it is noted where that goes. There is room for a few. */

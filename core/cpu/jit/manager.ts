@@ -12,7 +12,7 @@ import {
   REGION_TARGET_OTHER, REGION_TARGET_SAME, RIP, STACK_SIZE,
 } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_CROSS, OP_GOTO, OP_REGION, OP_STOP, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
-import { discover, keyOffset, targetPlaces, targetsOf } from './discover.ts';
+import { discover, keyOffset, outermost, targetPlaces, targetsOf } from './discover.ts';
 import { dumpRegion } from './dump.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
 import { analyse } from './flow.ts';
@@ -51,6 +51,7 @@ const ABSENCE_LIMIT = 1_000;
  */
 const TIERING_BUDGET = [2_000_000_000, 13_000_000];
 const DEFAULT_TIERING_BUDGET = 13_000_000;
+const NOTHING: ReadonlySet<number> = new Set<number>();
 /** Bytes of WebAssembly kept before everything is dropped and rebuilt from new samples. */
 const BYTE_QUOTA = 24 << 20;
 const PAGE_SIZE = 4096;
@@ -96,6 +97,8 @@ interface RegionEntry {
   index: number;
   marks: number;
   large: boolean;
+  /** Of a large region: offsets of its instructions, relative to its page. */
+  holds: ReadonlySet<number>;
   /** How often its ranges of accesses have crossed pages, and those that are known to go on doing so (ranges.ts). */
   crossings: number;
   readonly apart: Set<number>;
@@ -243,10 +246,13 @@ export class JitManager {
       before.foreign = region.foreign;
     } else {
       const aux = view.getUint32(record + R_AUX, true);
-      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, crossings: 0, apart, foreign: region.foreign, absences: 0 });
+      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, holds: NOTHING, crossings: 0, apart, foreign: region.foreign, absences: 0 });
     }
     const entry = this.entries.get(record)!;
-    if (tier === 1) entry.large = true;
+    if (tier === 1) {
+      entry.large = true;
+      entry.holds = outermost(region);
+    }
     view.setUint32(REGION_ORIGINALS + index * 8, entry.aux, true);
     view.setUint32(REGION_ORIGINALS + index * 8 + 4, this.host.singleOperation(entry.operation, size === 2), true);
     this.endPairBefore(record, table, size);
@@ -330,7 +336,7 @@ export class JitManager {
       },
       isMarked: offset => this.host.markedOffsets.has(offset),
       isDecoded: (page, offset) => view.getUint32(page.table + offset * 4, true) !== 0,
-      isEntry: (page, offset) => selective && this.beginsRegion(this.follow(view.getUint32(page.table + offset * 4, true)), tier),
+      isEntry: (page, offset) => selective && this.leavesTo(this.follow(view.getUint32(page.table + (offset & 4095) * 4, true)), tier, (gpa & 4095) - (offset & ~4095)),
       isTaken: (page, offset) => !selective || this.heat.isTaken(Heat.key(page.host - RAM_BASE + offset, size)),
       likelyTarget: (page, offset) => {
         const target = tier === 0 ? null : this.likelyTarget(Heat.key(page.host - RAM_BASE + offset, size));
@@ -339,10 +345,13 @@ export class JitManager {
     };
   }
 
-  /** Whether a record leads to a region that one of a tier leaves its blocks to: a large one, or for a small one any. */
-  private beginsRegion(record: number, tier: number): boolean {
+  /**
+   * Whether a region ends where a record leads to another one. A large one does so only where that one has the entry of this, at an offset from
+   * its page: else a loop could lie half in each.
+   */
+  private leavesTo(record: number, tier: number, entry: number): boolean {
     if (record === 0 || this.view.getUint16(record + R_OP, true) !== OP_REGION) return false;
-    return tier === 0 || this.entries.get(record)?.large === true;
+    return tier === 0 || this.entries.get(record)?.holds.has(entry) === true;
   }
 
   /** Where an instruction has gone nearly always, as far as that was noted. */

@@ -24,17 +24,8 @@ export async function importFile(file: string, options: CommonOptions & { readon
   show(vm, options.json === true, ({ config: { name, notes } }) => [`Imported "${name}".`, ...(notes === '' ? [] : [notes])].join('\n'));
 }
 
-/** By way of a snapshot, which does not stay. */
 export async function exportVm(reference: string, file: string, options: CommonOptions): Promise<void> {
   const path = resolve(file);
-  const answer = await withEngine(options, async (client) => {
-    const { id } = await client.call('vm.get', { vm: reference });
-    const snapshot = await client.call('snapshot.take', { vm: id, name: `Export ${Date.now()}` });
-    try {
-      return await client.call('snapshot.export', { vm: id, snapshot: snapshot.id, path });
-    } finally {
-      await client.call('snapshot.remove', { vm: id, snapshot: snapshot.id });
-    }
-  });
+  const answer = await withEngine(options, (client) => client.call('vm.export', { vm: reference, path }));
   show(answer, options.json === true, ({ bytes }) => `Exported "${reference}" to "${path}", ${formatSize(bytes)}.`);
 }

@@ -182,6 +182,9 @@ function addVmCommands(program: Command, done: (status: number) => void): void {
   sub('link <vm> <interface> <up|down>', 'plug the cable of a network interface in or pull it, of a running VM at once').action(async (name: string, number: string, state: string, options: object) => {
     await (await import('./vm.ts')).linkCable(name, number, state, options);
   });
+  sub('clone <vm> <name>', 'make a new VM that goes on from what this one is now').option('--full', 'with disks of its own: it does not need the disk images of the other').action(async (vm: string, name: string, options: object) => {
+    await (await import('./vm.ts')).cloneVm(vm, name, options);
+  });
   sub('move <vm> <place>', 'put a VM at a place of the list, counted from 1').action(async (name: string, place: string, options: object) => {
     await (await import('./vm.ts')).moveVm(name, place, options);
   });

@@ -146,6 +146,11 @@ export async function unplugCard(reference: string, text: string, options: Commo
   await answerWithVm(options, (client) => client.call('vm.unplug', { vm: reference, slot: slot.data, force: options.force === true }), (vm) => `Slot ${slot.data} of "${vm.config.name}" is empty.`);
 }
 
+export async function cloneVm(reference: string, name: string, options: CommonOptions & { readonly full?: boolean }): Promise<void> {
+  const full = options.full === true;
+  await answerWithVm(options, (client) => client.call('vm.clone', { vm: reference, name, full }), ({ config, state }) => `Created "${config.name}"; it is ${state}.`);
+}
+
 export async function moveVm(reference: string, text: string, options: CommonOptions): Promise<void> {
   const place = wholeNumber('place', text);
   if (place < 1) throw badArgument('Places are counted from 1.', '`vanderpool vm list` shows them.');

@@ -111,6 +111,10 @@ export const operations = {
   'vm.unplug': { input: z.strictObject({ vm: vmReference, slot: slotNumber, force: z.boolean() }), output: vm },
   /** Plugs the cable of a network interface in or pulls it, of a running VM at once. `network`: its place in the configuration, from 0. */
   'vm.link': { input: z.strictObject({ vm: vmReference, network: z.int().min(0).max(NETWORKS_MAXIMUM - 1), up: z.boolean() }), output: vm },
+  /** A new VM that goes on from what this one is now. `full`: it needs no disk image of this one. */
+  'vm.clone': { input: z.strictObject({ vm: vmReference, name: vmName, full: z.boolean().optional() }), output: vm },
+  /** Writes it as it is now to one file, for `snapshot.import`; answers the file's length. */
+  'vm.export': { input: z.strictObject({ vm: vmReference, path: filePath }), output: z.strictObject({ bytes: z.int() }) },
   'vm.move': { input: z.strictObject({ vm: vmReference, position: z.int().min(0) }), output: z.array(vm) },
   /** While the guest runs, with its memory; of a VM that is off, its configuration. */
   'snapshot.take': {

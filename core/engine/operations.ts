@@ -11,6 +11,7 @@ import type { OperationHandlers, StreamHandlers } from './dispatch.ts';
 import type { Engine } from './engine.ts';
 import { hostInfo, listFolder } from './host.ts';
 import { DisplayView } from './display.ts';
+import { cloneVm, exportVm } from './passing.ts';
 
 export function createOperations(engine: Engine): OperationHandlers {
   const { supervisor, library, server, snapshots, exitRecordings, appliances } = engine;
@@ -81,6 +82,14 @@ export function createOperations(engine: Engine): OperationHandlers {
     'vm.medium': ({ vm, disk, path, force }) => supervisor.cards.changeMedium(vm, disk, path, force),
     'vm.balloon': ({ vm, bytes }) => supervisor.cards.balloon(vm, bytes),
     'vm.unplug': ({ vm, slot, force }) => supervisor.cards.unplug(vm, slot, force),
+    'vm.clone': ({ vm, name, full }) => {
+      engine.refuseWhenStopping();
+      return cloneVm(snapshots, vm, name, full === true);
+    },
+    'vm.export': async ({ vm, path }) => {
+      refuseRelative(path);
+      return { bytes: await exportVm(snapshots, vm, path) };
+    },
     'vm.move': ({ vm, position }) => supervisor.move(vm, position),
     'snapshot.take': ({ vm, name, notes }) => {
       engine.refuseWhenStopping();

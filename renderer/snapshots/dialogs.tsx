@@ -3,6 +3,7 @@ import { useState } from 'react';
 import type { ReactNode } from 'react';
 import { asContractError, snapshotName, vmName } from '../../core/contract/index.ts';
 import type { Snapshot, Vm } from '../../core/contract/index.ts';
+import { freeName as freeVmName } from '../configuration/draft.ts';
 import { PathField } from '../configuration/path-field.tsx';
 import { Button } from '../controls/button.tsx';
 import { Dialog } from '../controls/dialog.tsx';
@@ -73,6 +74,17 @@ export function TakeSnapshotDialog({ vm }: { readonly vm: Vm }): ReactNode {
       description={isAlive(vm) ? 'With its memory. The guest goes on while it is written.' : 'The machine is off: its configuration and its disks.'}
       text={{ label: 'Name', initial: freeName(snapshots), check: checkName }} notes=""
       act={({ text, notes }) => engine.call('snapshot.take', { vm: vm.id, name: text, notes })} />
+  );
+}
+
+/** A copy of the machine as it is now. */
+export function CloneDialog({ vm }: { readonly vm: Vm }): ReactNode {
+  const taken = useLibrary((state) => state.vms).map(({ config }) => config.name);
+  return (
+    <TextDialog title={`Clone “${vm.config.name}”`} confirm="Clone" close={() => openDialog(null)} option="Full: it needs no disk image of this machine"
+      description={isAlive(vm) ? 'Makes a new machine that goes on from what this one does now.' : 'Makes a new machine with this configuration and what is on these disks.'}
+      text={{ label: 'Name of the new machine', initial: freeVmName(`${vm.config.name} copy`.slice(0, 60), taken), check: (text) => vmName.safeParse(text).error?.issues[0]?.message }}
+      act={async ({ text, option }) => select((await engine.call('vm.clone', { vm: vm.id, name: text, full: option })).id)} />
   );
 }
 

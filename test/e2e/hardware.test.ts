@@ -171,4 +171,13 @@ describe('hardware in the interface', () => {
     await page.getByRole('heading', { name: 'Web server', exact: true }).waitFor();
     expect(await configOf('Web server')).toMatchObject({ memoryBytes: 3 * 2 ** 30, disks: [{ bus: 'virtio' }, { bus: 'ahci' }, { kind: 'cdrom' }] });
   });
+
+  it('a machine is cloned as it is', async () => {
+    await page.getByRole('option', { name: /^Web server/ }).press('Alt+c');
+    const dialog = page.getByRole('dialog', { name: 'Clone “Web server”' });
+    expect(await dialog.getByLabel('Name of the new machine').inputValue()).toBe('Web server copy');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Web server copy', level: 1 }).waitFor();
+    expect((await configOf('Web server copy')).disks).toEqual((await configOf('Web server')).disks);
+  });
 });

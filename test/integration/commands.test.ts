@@ -71,6 +71,13 @@ describe('vm commands', () => {
     expect(await vp('vm', 'edit', 'node', '--group', 'x'.repeat(41))).toMatchObject({ status: 125, stderr: expect.stringContaining('--group: a group') });
   });
 
+  it('are cloned, by way of a snapshot that does not stay', async () => {
+    expect((await vp('vm', 'clone', 'Monitor', 'Twin', '--full')).stdout).toBe('Created "Twin"; it is stopped.\n');
+    expect(await json('snapshot', 'list', 'Monitor')).toEqual([]);
+    expect((await vp('vm', 'clone', 'Monitor', 'twin')).status).toBe(1);
+    expect(await json('snapshot', 'list', 'Monitor')).toEqual([]);
+  });
+
   it('have their console by either name', async () => {
     expect([await vp('vm', 'console', 'Monitor', '--history'), await vp('console', 'Monitor', '--history')].map(({ status }) => status)).toEqual([0, 0]);
   });

@@ -21,7 +21,7 @@ const segmentation = { none: 0, tcp4: 1, tcp6: 4 } as const;
 const ETHER_TYPE_AT = 12;
 const linkUp = 1;
 /** How long the driver may wait to be told that frames are sent. Usually an answer comes before, and with it the driver looks for itself: then it wants no interrupt. */
-const SENT_NS = 300_000;
+const SENT_NS = 1_000_000;
 const NOTHING = new Uint8Array(0);
 
 export class VirtioNet implements VirtioKind {

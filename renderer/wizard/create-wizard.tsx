@@ -1,6 +1,6 @@
 import { Cpu, HardDrive, PackageOpen, SquareTerminal } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
-import { useState } from 'react';
+import { useId, useState } from 'react';
 import type { KeyboardEvent, ReactNode } from 'react';
 import { asContractError, networkDefaults } from '../../core/contract/index.ts';
 import type { ErrorShape, Vm } from '../../core/contract/index.ts';
@@ -27,7 +27,7 @@ interface Source {
 }
 
 const sources: readonly Source[] = [
-  { kind: 'monitor', icon: SquareTerminal, title: 'Built-in monitor', detail: 'A small guest with a prompt: inventory, memory test, VM exits. Needs no file.' },
+  { kind: 'monitor', icon: SquareTerminal, title: 'Built-in monitor', detail: 'A small guest with a prompt of its own: inventory, memory test, VM exits. Needs no file.' },
   { kind: 'firmware', icon: HardDrive, title: 'ISO or disk image', detail: 'Started by a BIOS or UEFI, with a display, as a PC does it.' },
   { kind: 'image', icon: Cpu, title: 'Kernel and initrd', detail: 'A Linux bzImage or a multiboot image from this host, with an optional RAM disk.' },
   { kind: 'appliance', icon: PackageOpen, title: 'Import', detail: 'A machine that another program exported (OVA, OVF), its disk (VMDK, VDI), or an exported snapshot.' },
@@ -88,7 +88,7 @@ export function CreateWizard(): ReactNode {
         <Button look="primary" size="large" type="submit" busy={busy === 'start'} disabled={busy !== null}>Create and start</Button>
       </>}>
       {error && <Callout kind="error" title={error.message} hint={error.hint} />}
-      <Sources value={appliance === null ? draft.boot.kind : 'appliance'} onPick={pick} />
+      <Sources value={appliance === null ? draft.boot.kind : 'appliance'} disabled={importing} onPick={pick} />
       {appliance !== null && <ApplianceField path={appliance} described={refusedPath ? { problem: refusedPath } : described} disabled={importing} onPath={(text) => { setAppliance(text); setRefused({}); setError(null); }} />}
       {appliance === null && draft.boot.kind === 'firmware' && <><BootMediumField {...fields} name={suggested} /><FirmwareFields {...fields} /></>}
       {appliance === null && draft.boot.kind === 'image' && <ImageFields {...fields} recognised={recognised.description} />}
@@ -112,9 +112,16 @@ function suggestedName({ boot, disks }: Draft): string {
   return boot.kind === 'monitor' ? 'Monitor' : nameForKernel(boot.kernel);
 }
 
-function Sources({ value, onPick }: { readonly value: SourceKind; readonly onPick: (kind: SourceKind) => void }): ReactNode {
+interface SourcesProps {
+  readonly value: SourceKind;
+  readonly disabled: boolean;
+  readonly onPick: (kind: SourceKind) => void;
+}
+
+function Sources({ value, disabled, onPick }: SourcesProps): ReactNode {
+  const note = useId();
   const key = (event: KeyboardEvent<HTMLDivElement>): void => {
-    if (!event.key.startsWith('Arrow')) return;
+    if (disabled || !event.key.startsWith('Arrow')) return;
     event.preventDefault();
     const step = event.key === 'ArrowLeft' || event.key === 'ArrowUp' ? sources.length - 1 : 1;
     const next = sources[(sources.findIndex((source) => source.kind === value) + step) % sources.length];
@@ -123,14 +130,17 @@ function Sources({ value, onPick }: { readonly value: SourceKind; readonly onPic
     event.currentTarget.querySelector<HTMLElement>(`[data-kind="${next.kind}"]`)?.focus();
   };
   return (
-    <div className="choices two" role="radiogroup" aria-label="What it runs" onKeyDown={key}>
-      {sources.map(({ kind, icon: Icon, title, detail }) => (
-        <button type="button" className="choice" role="radio" key={kind} data-kind={kind} aria-checked={kind === value} tabIndex={kind === value ? 0 : -1}
-          onClick={() => onPick(kind)}>
-          <span className="glyph"><Icon size={17} aria-hidden /></span>
-          <span><span className="title">{title}</span><div className="detail">{detail}</div></span>
-        </button>
-      ))}
+    <div className="sources">
+      <div className="choices" role="radiogroup" aria-label="What it runs" aria-describedby={note} onKeyDown={key}>
+        {sources.map(({ kind, icon: Icon, title }) => (
+          <button type="button" className="choice" role="radio" key={kind} data-kind={kind} aria-checked={kind === value} tabIndex={kind === value ? 0 : -1} disabled={disabled}
+            onClick={() => onPick(kind)}>
+            <Icon size={17} aria-hidden />
+            {title}
+          </button>
+        ))}
+      </div>
+      <p className="field-hint" id={note}>{sources.find(({ kind }) => kind === value)?.detail}</p>
     </div>
   );
 }

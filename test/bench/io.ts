@@ -48,10 +48,10 @@ function rounds(first: readonly Work[]): { readonly work: readonly Work[]; reado
 function diskWork(node: string): Work[] {
   const queue = `/sys/block/${node}/queue/read_ahead_kb`;
   return [
-    { name: 'write', command: `dd if=/dev/zero of=/dev/${node} bs=1M count=${DISK_MIB / 2} conv=fsync`, amount: DISK_MIB / 2, unit: 'MiB/s', between: 1 },
-    { name: 'read', command: `echo 3 > /proc/sys/vm/drop_caches; echo 128 > ${queue}; dd if=/dev/${node} of=/dev/null bs=1M`, amount: DISK_MIB, unit: 'MiB/s', between: 1 },
+    { name: 'write', command: `dd if=/dev/zero of=/dev/${node} bs=1M count=${DISK_MIB / 2} conv=fsync`, amount: DISK_MIB / 2, unit: 'MiB/s', between: 4 },
+    { name: 'read', command: `echo 3 > /proc/sys/vm/drop_caches; echo 128 > ${queue}; dd if=/dev/${node} of=/dev/null bs=1M`, amount: DISK_MIB, unit: 'MiB/s', between: 2 },
     // Without read-ahead each read is a request of 4 KiB, one at a time.
-    { name: 'small', command: `echo 3 > /proc/sys/vm/drop_caches; echo 0 > ${queue}; dd if=/dev/${node} of=/dev/null bs=4k count=${SMALL}`, amount: SMALL, unit: 'reads/s', between: 1 },
+    { name: 'small', command: `echo 3 > /proc/sys/vm/drop_caches; echo 0 > ${queue}; dd if=/dev/${node} of=/dev/null bs=4k count=${SMALL}`, amount: SMALL, unit: 'reads/s', between: 8 },
   ];
 }
 

@@ -62,8 +62,7 @@ export class RawImage implements BlockDevice {
   }
 
   async close(): Promise<void> {
-    await this.flush();
-    await this.#storage.close();
+    await this.flush().finally(() => this.#storage.close());
   }
 
   /** False: there is no hole, and the bytes are as they were. */

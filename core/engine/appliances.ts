@@ -128,7 +128,6 @@ export class Appliances {
 }
 
 function blockRefusal(error: BlockError): ContractError {
-  const message = `${error.message.charAt(0).toUpperCase()}${error.message.slice(1)}.`;
-  if (error.failure === 'full') return new ContractError('disk-full', message, 'Make room on the disk of the library, and import it again.');
-  return new ContractError('bad-image', message, 'Check the file, and the disk that it lies on.', 'path');
+  if (error.failure === 'full') return new ContractError('disk-full', `The disks of the appliance have no room in the library: ${error.message}.`, 'Make room on the disk of the library, and import it again.');
+  return new ContractError('bad-image', `${error.message.charAt(0).toUpperCase()}${error.message.slice(1)}.`, 'Check the file, and the disk that it lies on.', 'path');
 }

@@ -1,6 +1,7 @@
 /** Appliances become VMs of the library with disks of their own; what fails or is cancelled leaves nothing. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -73,4 +74,22 @@ it('what is damaged, taken or cancelled leaves no machine and no file', async ()
   expect((await cancelled).code).toBe('cancelled');
   expect(await names()).toEqual(before);
   expect(leftOver()).toEqual([]);
+});
+
+it('one that is larger than the room of the library is refused, and gives the room back', async () => {
+  const room = join(folder, 'room');
+  mkdirSync(room);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', room]);
+  const small = await startTestEngine(join(room, 'library'));
+  try {
+    const path = writeOva(folder, randomBytes(32 << 20));
+    const { bfree } = statfsSync(room);
+    expect(await refused(small.client.call('appliance.import', { path }))).toMatchObject({ code: 'disk-full' });
+    expect((await small.client.call('vm.list', {})).map(({ config }) => config.name)).toEqual(['Monitor']);
+    // The database may have grown by a page or two.
+    expect(bfree - statfsSync(room).bfree).toBeLessThan(64);
+  } finally {
+    await small.end();
+    execFileSync('umount', ['-l', room]);
+  }
 });

@@ -79,6 +79,8 @@ function VmList({ vms, searched }: VmListProps): ReactNode {
   const groups = arrange(vms);
   const rows = inSight(groups, folded);
   const move = (event: KeyboardEvent): void => {
+    const group = event.target instanceof HTMLElement ? event.target.closest<HTMLElement>('.vm-group') : null;
+    if (group && !searched && (event.key === 'ArrowLeft' || event.key === 'ArrowRight')) return foldFrom(group, event.key === 'ArrowLeft', kept);
     const at = rows.findIndex((vm) => vm.id === selected);
     const places: Readonly<Record<string, number>> = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 };
     const next = rows[places[event.key] ?? -1];
@@ -111,6 +113,13 @@ function VmList({ vms, searched }: VmListProps): ReactNode {
       )))}
     </div>
   );
+}
+
+/** The focus is the head's then, which the other arrow brings back from. */
+function foldFrom(group: HTMLElement, fold: boolean, folded: readonly string[]): void {
+  const name = group.getAttribute('aria-label') ?? '';
+  if (folded.includes(name) !== fold) toggleGroup(name);
+  group.querySelector<HTMLElement>('.group-head')?.focus();
 }
 
 interface GroupHeadProps {

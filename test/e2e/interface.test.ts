@@ -193,6 +193,14 @@ describe('groups', () => {
     await expect.poll(names).toContain('Idle');
   });
 
+  it('fold and open by the arrows as well', async () => {
+    await vm('Idle').click();
+    await vm('Idle').press('ArrowLeft');
+    await expect.poll(names).not.toContain('Idle');
+    await page.keyboard.press('ArrowRight');
+    await expect.poll(names).toContain('Idle');
+  });
+
   it('are left by dragging to a machine without one, and gone when nobody is in them', async () => {
     await vm('Idle').dragTo(vm('Firmware'));
     await join('Asking', '');
@@ -305,6 +313,19 @@ describe('a configuration that is typed and not saved', () => {
     await page.getByRole('tab', { name: 'Configuration', exact: true }).waitFor();
     expect(await page.getByLabel('Notes').inputValue()).toBe('a whole sentence');
     await page.getByRole('tab', { name: 'Overview' }).click();
+  });
+});
+
+describe('the settings', () => {
+  it('have what quitting does, which the engine keeps', async () => {
+    await page.getByRole('button', { name: 'Settings' }).click();
+    const quitting = page.getByRole('dialog', { name: 'Settings' }).getByRole('combobox', { name: 'Quitting' });
+    await expect.poll(() => quitting.textContent()).toBe('Ask');
+    await quitting.click();
+    await page.getByRole('option', { name: 'Suspend them' }).click();
+    await expect.poll(() => quitting.textContent()).toBe('Suspend them');
+    await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
   });
 });
 

@@ -1,4 +1,5 @@
-/** As much of XML as descriptors of appliances have: elements, attributes, text. No declarations of types: nothing is expanded, and nothing fetched. */
+/** Descriptors of appliances as trees of elements. Documents that declare types or entities are refused. */
+import { SaxesParser } from 'saxes';
 
 export interface Element {
   /** Without its prefix: descriptors name their namespaces as they like. */
@@ -9,10 +10,7 @@ export interface Element {
   readonly text: string;
 }
 
-interface Open {
-  readonly name: string;
-  readonly qualified: string;
-  readonly attributes: ReadonlyMap<string, string>;
+interface Open extends Element {
   readonly children: Element[];
   text: string;
 }
@@ -20,33 +18,39 @@ interface Open {
 const DEPTH_MAXIMUM = 64;
 const ELEMENTS_MAXIMUM = 50_000;
 
-const piece = /<!--[^]*?-->|<\?[^]*?\?>|<!\[CDATA\[([^]*?)\]\]>|<(\/?)([\w:.-]+)((?:\s+[\w:.-]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*)\s*(\/?)>|([^<]+)/y;
-const attribute = /([\w:.-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')/g;
-const entities: Readonly<Record<string, string>> = { lt: '<', gt: '>', amp: '&', quot: '"', apos: "'" };
-
-/** The root element; null: it is not such a document. */
+/** The root element; null: it is no such document. */
 export function parseXml(document: string): Element | null {
-  const top: Open = { name: '', qualified: '', attributes: new Map(), children: [], text: '' };
+  const top = opened('', {});
   const open = [top];
   let elements = 0;
-  piece.lastIndex = document.startsWith('\ufeff') ? 1 : 0;
-  while (piece.lastIndex < document.length) {
-    const [whole, literal, closing, qualified, attributes = '', empty, text] = piece.exec(document) ?? [];
-    const current = open.at(-1);
-    if (whole === undefined || !current) return null;
-    if (literal !== undefined) current.text += literal;
-    else if (text !== undefined) current.text += unescaped(text);
-    else if (qualified === undefined) continue;
-    else if (closing === '/') {
-      if (current.qualified !== qualified) return null;
-      finish(open);
-    } else {
-      if (++elements > ELEMENTS_MAXIMUM || open.length > DEPTH_MAXIMUM) return null;
-      open.push({ name: local(qualified), qualified, attributes: attributesOf(attributes), children: [], text: '' });
-      if (empty === '/') finish(open);
-    }
+  const parser = new SaxesParser();
+  const refuse = (): never => {
+    throw new Error('no descriptor');
+  };
+  parser.on('error', refuse);
+  parser.on('doctype', refuse);
+  parser.on('opentag', ({ name, attributes }) => {
+    if (++elements > ELEMENTS_MAXIMUM || open.length > DEPTH_MAXIMUM) refuse();
+    const element = opened(name, attributes);
+    open.at(-1)!.children.push(element);
+    open.push(element);
+  });
+  parser.on('closetag', () => void open.pop());
+  const write = (text: string): void => {
+    open.at(-1)!.text += text;
+  };
+  parser.on('text', write);
+  parser.on('cdata', write);
+  try {
+    parser.write(document).close();
+  } catch {
+    return null;
   }
-  return open.length === 1 && top.children.length === 1 ? top.children[0] ?? null : null;
+  return top.children[0] ?? null;
+}
+
+function opened(name: string, attributes: Readonly<Record<string, string>>): Open {
+  return { name: local(name), attributes: new Map(Object.entries(attributes).map(([key, value]) => [local(key), value])), children: [], text: '' };
 }
 
 /** The first element of a name anywhere below. */
@@ -64,23 +68,6 @@ export function textOf(element: Element, name: string): string {
   return element.children.find((child) => child.name === name)?.text.trim() ?? '';
 }
 
-function finish(open: Open[]): void {
-  const done = open.pop();
-  if (done) open.at(-1)?.children.push(done);
-}
-
-function attributesOf(text: string): ReadonlyMap<string, string> {
-  return new Map([...text.matchAll(attribute)].map(([, name = '', double, single]) => [local(name), unescaped(double ?? single ?? '')]));
-}
-
 function local(name: string): string {
   return name.slice(name.lastIndexOf(':') + 1);
-}
-
-function unescaped(text: string): string {
-  return text.replace(/&(?:#(\d{1,7})|#x([\da-f]{1,6})|(\w+));/gi, (whole, decimal?: string, hexadecimal?: string, name?: string) => {
-    const code = decimal === undefined ? Number.parseInt(hexadecimal ?? '', 16) : Number(decimal);
-    if (name !== undefined) return entities[name] ?? whole;
-    return code <= 0x10_ffff ? String.fromCodePoint(code) : whole;
-  });
 }

@@ -6,6 +6,7 @@ import { show, table, time } from './output.ts';
 import { withEngine } from './session.ts';
 import type { CommonOptions } from './session.ts';
 import { badArgument, Status } from './status.ts';
+import { transferring } from './transfer.ts';
 
 interface TakeOptions extends CommonOptions {
   readonly notes?: string;
@@ -60,13 +61,15 @@ export async function diffSnapshots(vm: string, from: string, to: string | undef
 }
 
 export async function exportSnapshot(vm: string, snapshot: string, file: string, options: CommonOptions): Promise<void> {
-  const answer = await withEngine(options, (client) => client.call('snapshot.export', { vm, snapshot, path: resolve(file) }));
+  const path = resolve(file);
+  const answer = await transferring(options, path, (client) => client.call('snapshot.export', { vm, snapshot, path }));
   show(answer, options.json === true, ({ bytes }) => `Wrote "${snapshot}" to ${file} (${size(bytes)}).`);
 }
 
 export async function importSnapshot(file: string, options: CommonOptions & { readonly name?: string }): Promise<void> {
   const { name } = options;
-  const made = await withEngine(options, (client) => client.call('snapshot.import', { path: resolve(file), ...(name === undefined ? {} : { name }) }));
+  const path = resolve(file);
+  const made = await transferring(options, path, (client) => client.call('snapshot.import', { path, ...(name === undefined ? {} : { name }) }));
   show(made, options.json === true, ({ config, state }) => `Created "${config.name}"; it is ${state}.`);
 }
 

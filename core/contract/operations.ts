@@ -74,7 +74,8 @@ export const operations = {
   'appliance.describe': { input: z.strictObject({ path: filePath }), output: z.strictObject({ name: z.string(), description: z.string() }) },
   /** Makes a VM of one, with disks of its own. */
   'appliance.import': { input: z.strictObject({ path: filePath, name: vmName.optional() }), output: vm },
-  'appliance.cancel': { input: z.strictObject({ path: filePath }), output: nothing },
+  /** Gives up the import or export of a file; nothing of it stays. */
+  'transfer.cancel': { input: z.strictObject({ path: filePath }), output: nothing },
   'vm.edit': { input: z.strictObject({ vm: vmReference, changes: vmChanges }), output: vm },
   'vm.remove': { input: onVm, output: nothing },
   /** With `withoutMissing` assigned devices that are not there or in use are left out; otherwise they refuse the start. */

@@ -18,8 +18,8 @@ export const libraryEvent = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('snapshots-changed'), vmId: z.string() }),
   /** A snapshot or suspension is being made: pages done and to do; both 0 when it is over. */
   z.strictObject({ kind: z.literal('snapshot-progress'), vmId: z.string(), done: z.int(), total: z.int() }),
-  /** An appliance is being imported: bytes done and to do; both 0 when it is over. */
-  z.strictObject({ kind: z.literal('import-progress'), path: z.string(), done: z.number(), total: z.number() }),
+  /** A file is being imported or exported: bytes done and to do; both 0 when it is over. */
+  z.strictObject({ kind: z.literal('transfer-progress'), path: z.string(), done: z.number(), total: z.number() }),
   /** Assignable devices or their owners changed: whoever shows them asks anew. */
   z.strictObject({ kind: z.literal('devices-changed') }),
   /** Something went wrong outside any request, such as a VM process that died. */

@@ -2,7 +2,7 @@
 import { ContractError } from '../contract/errors.ts';
 import type { Vm } from '../contract/vm.ts';
 import { readArchive, writeArchive } from '../snapshot/archive.ts';
-import type { WholeDisk } from '../snapshot/archive.ts';
+import type { Progress, WholeDisk } from '../snapshot/archive.ts';
 import type { Placed } from '../snapshot/chunkWriter.ts';
 import { ClusterMap } from '../snapshot/disk/clusterMap.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
@@ -50,12 +50,13 @@ export class Adoption {
   }
 
   /** Writes a snapshot to one file; answers its length. @throws ContractError */
-  async exportTo({ config, state, power, notes, pauseMilliseconds, screen, picture, consoles, pageMap, disks }: StoredSnapshot, path: string): Promise<number> {
+  async exportTo(stored: StoredSnapshot, path: string, progress: Progress): Promise<number> {
+    const { config, state, power, notes, pauseMilliseconds, screen, picture, consoles, pageMap, disks } = stored;
     const source = new PageSource(pageMap, new Map(this.#store.paths(pageMap.references().keys())));
     const opened: OpenedImage[] = [];
     try {
       for (const disk of disks) opened.push(await this.#disks.openSaved(config, disk));
-      return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, picture, consoles: [...consoles] }, source, opened);
+      return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, picture, consoles: [...consoles] }, source, opened, progress);
     } catch (error) {
       throw fileError(error, `The snapshot could not be written to "${path}"`, unwritableBecause);
     } finally {
@@ -65,9 +66,9 @@ export class Adoption {
   }
 
   /** Makes a VM of what a file holds. @throws ContractError */
-  async importFrom(path: string, name: string | undefined): Promise<Vm> {
+  async importFrom(path: string, name: string | undefined, progress: Progress): Promise<Vm> {
     try {
-      const { header, segments, map, disks } = await readArchive(path, this.#store.prepare());
+      const { header, segments, map, disks } = await readArchive(path, this.#store.prepare(), progress);
       const ids = segments.map((segment) => this.#store.recordSegment(segment));
       const placed = <M extends Placed>(into: M, cells: Iterable<Cell>): M => {
         for (const { place, segment, position } of cells) into.place(place, ids[segment - 1] ?? 0, position);

@@ -15,19 +15,11 @@ import type { Library } from '../store/library.ts';
 import { vmConfig, vmDefaults } from '../contract/vm.ts';
 import type { Vm } from '../contract/vm.ts';
 import type { Supervisor } from './supervisor.ts';
-
-/** Progress is told so often at most. */
-const PROGRESS_MS = 200;
-
-interface Conversion {
-  cancelled: boolean;
-}
+import type { Transfer } from './transfers.ts';
 
 export class Appliances {
   readonly #library: Library;
   readonly #supervisor: Supervisor;
-  /** Under way, by the appliance's path. */
-  readonly #running = new Map<string, Conversion>();
   readonly #incoming: string;
 
   constructor(library: Library, supervisor: Supervisor) {
@@ -49,55 +41,33 @@ export class Appliances {
   }
 
   /** @throws ContractError why it cannot be imported, `disk-full`, or `cancelled`; nothing is left then */
-  async import(path: string, name: string | undefined): Promise<Vm> {
-    if (this.#running.has(path)) throw new ContractError('wrong-state', `"${path}" is being imported already.`, 'Wait for it, or cancel it.', 'path');
-    const conversion = { cancelled: false };
-    this.#running.set(path, conversion);
+  async import(path: string, name: string | undefined, progress: Transfer['progress']): Promise<Vm> {
     const folder = join(this.#incoming, randomUUID());
     try {
       const source = await AppliancePackage.open(path);
       const chosen = name ?? await freeVmName(this.#library, source.appliance.name);
       mkdirSync(folder, { recursive: true, mode: 0o700 });
-      const files = await this.#convert(source, folder, conversion);
+      const files = await this.#convert(source, folder, progress);
       return await this.#adopt(source, chosen, folder, files);
     } catch (error) {
       throw error instanceof BlockError ? blockRefusal(error) : error;
     } finally {
-      this.#running.delete(path);
       rmSync(folder, { recursive: true, force: true });
-      this.#supervisor.tell({ kind: 'import-progress', path, done: 0, total: 0 });
     }
   }
 
-  cancel(path: string): void {
-    const conversion = this.#running.get(path);
-    if (conversion) conversion.cancelled = true;
-  }
-
-  /** The engine ends: what is under way is given up. */
-  leave(): void {
-    for (const conversion of this.#running.values()) conversion.cancelled = true;
-  }
-
   /** Names of the new images in the folder, in the order of the disks. */
-  async #convert(source: AppliancePackage, folder: string, conversion: Conversion): Promise<readonly string[]> {
+  async #convert(source: AppliancePackage, folder: string, progress: Transfer['progress']): Promise<readonly string[]> {
     const { disks } = source.appliance;
     const opened = await Promise.all(disks.map(({ file }) => source.openDisk(file)));
     const total = source.bytesToVerify + opened.reduce((sum, device) => sum + (device?.size ?? 0), 0);
     let before = 0;
-    let told = 0;
-    const progress = (done: number): void => {
-      if (conversion.cancelled) throw new ContractError('cancelled', 'The import was cancelled.', 'Nothing of it is left.');
-      if (performance.now() - told < PROGRESS_MS) return;
-      told = performance.now();
-      this.#supervisor.tell({ kind: 'import-progress', path: source.path, done, total: Math.max(1, total) });
-    };
     try {
-      await source.verify((bytes) => progress(before += bytes));
+      await source.verify((bytes) => progress(before += bytes, total));
       const names: string[] = [];
       for (const [index, device] of opened.entries()) {
         const name = `disk-${index + 1}.qcow2`;
-        if (device) await copyDisk(device, join(folder, name), { to: 'qcow2', compressed: false, progress: (done) => progress(before + done) });
+        if (device) await copyDisk(device, join(folder, name), { to: 'qcow2', compressed: false, progress: (done) => progress(before + done, total) });
         else await createDisk(join(folder, name), { format: 'qcow2', size: disks[index]?.bytes ?? 0 });
         before += device?.size ?? 0;
         names.push(name);

@@ -18,6 +18,7 @@ import { createOperations, createStreams } from './operations.ts';
 import { listen, socketPath } from './socket.ts';
 import { Snapshots } from './snapshots.ts';
 import { Supervisor } from './supervisor.ts';
+import { Transfers } from './transfers.ts';
 import type { VmProcessLauncher } from './vm-process.ts';
 
 export interface EngineOptions {
@@ -39,6 +40,7 @@ export class Engine {
   readonly snapshots: Snapshots;
   readonly exitRecordings: ExitRecordings;
   readonly appliances: Appliances;
+  readonly transfers: Transfers;
   readonly server: ContractServer;
   readonly #options: EngineOptions;
   readonly #lock: LibraryLock;
@@ -68,6 +70,7 @@ export class Engine {
     this.supervisor = new Supervisor(this.library, options.launch, options.machineModule);
     this.snapshots = new Snapshots(this.library, this.supervisor);
     this.appliances = new Appliances(this.library, this.supervisor);
+    this.transfers = new Transfers((event) => this.supervisor.tell(event));
     this.exitRecordings = new ExitRecordings(this.supervisor);
     this.server = new ContractServer((transport) => this.serve(transport), join(folder, 'server.port'));
     this.#handlers = createOperations(this);
@@ -172,8 +175,8 @@ export class Engine {
     clearInterval(this.#housekeeping);
     await this.supervisor.stopAll();
     this.exitRecordings.close();
-    this.appliances.leave();
     this.snapshots.leave();
+    await this.transfers.close();
     await this.#background;
     await this.snapshots.close();
     await this.server.stop();

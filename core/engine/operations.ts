@@ -14,7 +14,7 @@ import { DisplayView } from './display.ts';
 import { cloneVm, exportVm } from './passing.ts';
 
 export function createOperations(engine: Engine): OperationHandlers {
-  const { supervisor, library, server, snapshots, exitRecordings, appliances } = engine;
+  const { supervisor, library, server, snapshots, exitRecordings, appliances, transfers } = engine;
   const { devices } = supervisor;
   /** Tells who shows devices when something about them has changed. */
   const changing = async <T>(change: Promise<T>): Promise<T> => {
@@ -36,10 +36,10 @@ export function createOperations(engine: Engine): OperationHandlers {
     'appliance.import': ({ path, name }) => {
       engine.refuseWhenStopping();
       refuseRelative(path);
-      return appliances.import(path, name);
+      return transfers.run(path, 'The import', ({ progress }) => appliances.import(path, name, progress));
     },
-    'appliance.cancel': async ({ path }) => {
-      appliances.cancel(path);
+    'transfer.cancel': async ({ path }) => {
+      transfers.cancel(path);
       return {};
     },
     'vm.edit': async ({ vm, changes }) => {
@@ -88,7 +88,7 @@ export function createOperations(engine: Engine): OperationHandlers {
     },
     'vm.export': async ({ vm, path }) => {
       refuseRelative(path);
-      return { bytes: await exportVm(snapshots, vm, path) };
+      return { bytes: await transfers.run(path, 'The export', (transfer) => exportVm(snapshots, vm, path, transfer)) };
     },
     'vm.move': ({ vm, position }) => supervisor.move(vm, position),
     'snapshot.take': ({ vm, name, notes }) => {
@@ -114,11 +114,12 @@ export function createOperations(engine: Engine): OperationHandlers {
     'snapshot.diff': ({ vm, from, to, symbols }) => snapshots.compare(vm, from, to, symbols),
     'snapshot.export': async ({ vm, snapshot, path }) => {
       refuseRelative(path);
-      return { bytes: await snapshots.exportTo(vm, snapshot, path) };
+      return { bytes: await transfers.run(path, 'The export', ({ progress }) => snapshots.exportTo(vm, snapshot, path, progress)) };
     },
     'snapshot.import': ({ path, name }) => {
+      engine.refuseWhenStopping();
       refuseRelative(path);
-      return snapshots.importFrom(path, name);
+      return transfers.run(path, 'The import', ({ progress }) => snapshots.importFrom(path, name, progress));
     },
     'library.check': ({ repair }) => snapshots.examine(repair),
     'console.write': async ({ vm, port, data }) => {

@@ -1,6 +1,7 @@
 /** What is done by way of a snapshot that does not stay: a machine is copied, or written to a file, as it is now. */
 import type { Vm } from '../contract/vm.ts';
 import type { Snapshots } from './snapshots.ts';
+import type { Transfer } from './transfers.ts';
 
 /** @throws ContractError; the snapshot is gone then as well */
 export async function cloneVm(snapshots: Snapshots, vm: string, name: string, full: boolean): Promise<Vm> {
@@ -8,12 +9,15 @@ export async function cloneVm(snapshots: Snapshots, vm: string, name: string, fu
 }
 
 /** Answers the length of the file. @throws ContractError */
-export function exportVm(snapshots: Snapshots, vm: string, path: string): Promise<number> {
-  return passing(snapshots, vm, (snapshot) => snapshots.exportTo(vm, snapshot, path));
+export function exportVm(snapshots: Snapshots, vm: string, path: string, { signal, progress }: Transfer): Promise<number> {
+  return passing(snapshots, vm, (snapshot) => snapshots.exportTo(vm, snapshot, path, progress), signal);
 }
 
-async function passing<T>(snapshots: Snapshots, vm: string, use: (snapshot: string) => Promise<T>): Promise<T> {
-  const { id } = await snapshots.take(vm, `Copy ${Date.now()}`, '');
+async function passing<T>(snapshots: Snapshots, vm: string, use: (snapshot: string) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  // Where there is nothing to give up yet, or no more, the use of the snapshot finds that it is cancelled.
+  const cancel = (): void => void snapshots.cancel(vm).catch(() => undefined);
+  signal?.addEventListener('abort', cancel);
+  const { id } = await snapshots.take(vm, `Copy ${Date.now()}`, '').finally(() => signal?.removeEventListener('abort', cancel));
   try {
     return await use(id);
   } finally {

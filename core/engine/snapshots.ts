@@ -3,6 +3,7 @@ import { ContractError } from '../contract/errors.ts';
 import type { Finding, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
 import { ownPart } from '../contract/vm.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
+import type { Progress } from '../snapshot/archive.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
 import type { DiskState, SavedImage } from '../store/disks.ts';
@@ -200,13 +201,13 @@ export class Snapshots {
   }
 
   /** Writes a snapshot to one file; answers its length. @throws ContractError */
-  exportTo(reference: string, snapshot: string, path: string): Promise<number> {
-    return this.#exclusively(reference, (vm) => this.#adoption.exportTo(this.#store.load(this.#store.get(vm.id, snapshot).id), path));
+  exportTo(reference: string, snapshot: string, path: string, progress: Progress): Promise<number> {
+    return this.#exclusively(reference, (vm) => this.#adoption.exportTo(this.#store.load(this.#store.get(vm.id, snapshot).id), path, progress));
   }
 
   /** Makes a VM of an exported snapshot: suspended in its state, or off. @throws ContractError */
-  importFrom(path: string, name: string | undefined): Promise<Vm> {
-    return this.#space.keeping(() => this.#adoption.importFrom(path, name));
+  importFrom(path: string, name: string | undefined, progress: Progress): Promise<Vm> {
+    return this.#space.keeping(() => this.#adoption.importFrom(path, name, progress));
   }
 
   /** Reads everything the library keeps. */

@@ -70,6 +70,16 @@ export interface WholeDisk {
   readonly map: ClusterMap;
 }
 
+/** Told how far the work on an archive is, in bytes. What it throws ends the work, and nothing of it stays. */
+export type Progress = (done: number, total: number) => void;
+/** So many bytes more are done. */
+type Advance = (bytes: number) => void;
+
+function advancing(total: number, progress: Progress): Advance {
+  let done = 0;
+  return (bytes) => progress((done += bytes), total);
+}
+
 /** An archive was refused. The message says what is wrong with it. */
 export class ArchiveError extends Error {
   override readonly name = 'ArchiveError';
@@ -116,16 +126,18 @@ class ArchiveWriter implements SegmentFiles {
 }
 
 /** Writes an archive, under its name only when it is whole, and returns its length. @throws Error of the disk, SegmentError, BlockError */
-export async function writeArchive(path: string, content: ArchiveContent, source: PageSource, disks: readonly ArchivedDisk[] = []): Promise<number> {
+export async function writeArchive(path: string, content: ArchiveContent, source: PageSource, disks: readonly ArchivedDisk[], progress: Progress): Promise<number> {
   const part = `${path}.part`;
   diskFiles.remove(part);
   const archive = new ArchiveWriter(part);
   try {
     archive.append(MAGIC);
     const chunks = new ArchivedChunks(archive);
-    const map = await writePages(chunks, source);
+    const pages = source.map.segments.reduce((count, segment) => count + (segment === 0 ? 0 : 1), 0);
+    const advance = advancing(disks.reduce((sum, { disk }) => sum + disk.size, pages * CHUNK_BYTES), progress);
+    const map = await writePages(chunks, source, advance);
     const whole: { index: number; size: number; map: string }[] = [];
-    for (const { index, disk } of disks) whole.push({ index, size: disk.size, map: toBase64((await writeDisk(chunks, disk)).encode()) });
+    for (const { index, disk } of disks) whole.push({ index, size: disk.size, map: toBase64((await writeDisk(chunks, disk, advance)).encode()) });
     const segments = chunks.end();
     const { consoles, picture, ...rest } = content;
     const text = JSON.stringify({
@@ -177,17 +189,19 @@ class ArchivedChunks {
   }
 }
 
-async function writePages(chunks: ArchivedChunks, source: PageSource): Promise<PageMap> {
+async function writePages(chunks: ArchivedChunks, source: PageSource, advance: Advance): Promise<PageMap> {
   const { map: from } = source;
   const map = new PageMap(from.pages);
   for (let page = 0; page < from.pages; page += 1) {
     if (page % YIELD_PAGES === 0) await yieldToOthers();
-    if (from.segments[page] !== 0) chunks.add(map, page, source.read(page));
+    if (from.segments[page] === 0) continue;
+    chunks.add(map, page, source.read(page));
+    advance(CHUNK_BYTES);
   }
   return map;
 }
 
-async function writeDisk(chunks: ArchivedChunks, disk: ArchivedDisk['disk']): Promise<ClusterMap> {
+async function writeDisk(chunks: ArchivedChunks, disk: ArchivedDisk['disk'], advance: Advance): Promise<ClusterMap> {
   const map = new ClusterMap(disk.size);
   const piece = new Uint8Array(YIELD_PAGES * CLUSTER_BYTES);
   for (let at = 0; at < disk.size; at += piece.length) {
@@ -199,6 +213,7 @@ async function writeDisk(chunks: ArchivedChunks, disk: ArchivedDisk['disk']): Pr
       const cluster = piece.subarray(within, within + CLUSTER_BYTES);
       if (!ZEROS.equals(cluster)) chunks.add(map, (at + within) / CLUSTER_BYTES, cluster);
     }
+    advance(bytes);
   }
   return map;
 }
@@ -212,11 +227,13 @@ export interface ReadArchive {
 }
 
 /** Reads an archive: its header, and its segments, by their new names, as files of a folder. @throws ArchiveError, SegmentError, or Error of the disk */
-export async function readArchive(path: string, folder: string): Promise<ReadArchive> {
+export async function readArchive(path: string, folder: string, progress: Progress): Promise<ReadArchive> {
   const handle = openSync(path, 'r');
   const made: string[] = [];
   try {
-    const read = await readHeader(handle);
+    // Its checksum is taken, and its segments, which are nearly all of it, are copied and verified.
+    const advance = advancing(3 * fstatSync(handle).size, progress);
+    const read = await readHeader(handle, advance);
     const map = PageMap.decode(read.map, read.config.memoryBytes / CHUNK_BYTES);
     const disks = read.disks.map(({ index, size, map: encoded }) => ({ index, size, map: ClusterMap.decode(encoded, size) }));
     const used = [map, ...disks.map((disk) => disk.map)].flatMap((one) => [...one.references().keys()]);
@@ -225,7 +242,7 @@ export async function readArchive(path: string, folder: string): Promise<ReadArc
       // New names: the same archive may be imported twice.
       const name = randomUUID();
       made.push(name);
-      await extract(handle, { name, offset, bytes }, folder);
+      await extract(handle, { name, offset, bytes }, folder, advance);
     }
     return { header: read, segments: made, map, disks };
   } catch (error) {
@@ -237,7 +254,7 @@ export async function readArchive(path: string, folder: string): Promise<ReadArc
   }
 }
 
-async function readHeader(handle: number): Promise<ArchiveHeader> {
+async function readHeader(handle: number, advance: Advance): Promise<ArchiveHeader> {
   const { size } = fstatSync(handle);
   if (size < MAGIC.length + TRAILER_BYTES || !MAGIC.equals(readExactly(handle, 0, MAGIC.length))) throw new ArchiveError('it is no snapshot of Vanderpool');
   const trailer = readExactly(handle, size - TRAILER_BYTES, TRAILER_BYTES);
@@ -247,6 +264,7 @@ async function readHeader(handle: number): Promise<ArchiveHeader> {
   for (let at = 0; at < end; at += COPY_BYTES) {
     digest.update(readExactly(handle, at, Math.min(COPY_BYTES, end - at)));
     await yieldToOthers();
+    advance(Math.min(COPY_BYTES, end - at));
   }
   if (!digest.digest().equals(trailer.subarray(4, 36))) throw new ArchiveError('it is damaged: its content does not fit its checksum');
   const length = new DataView(trailer.buffer).getUint32(0, true);
@@ -256,21 +274,22 @@ async function readHeader(handle: number): Promise<ArchiveHeader> {
 }
 
 /** Copies a segment into a file of its own and checks each of its chunks: others will be found to be the same by their hashes. */
-async function extract(handle: number, { name, offset, bytes }: ArchiveHeader['segments'][number], folder: string): Promise<void> {
+async function extract(handle: number, { name, offset, bytes }: ArchiveHeader['segments'][number], folder: string, advance: Advance): Promise<void> {
   const target = segmentPath(folder, name);
   const part = `${target}.part`;
   const out = diskFiles.create(part);
   try {
-    for (let done = 0; done < bytes; done += COPY_BYTES) {
-      diskFiles.write(out, readExactly(handle, offset + done, Math.min(COPY_BYTES, bytes - done)));
-      await yieldToOthers();
+    try {
+      for (let done = 0; done < bytes; done += COPY_BYTES) {
+        diskFiles.write(out, readExactly(handle, offset + done, Math.min(COPY_BYTES, bytes - done)));
+        await yieldToOthers();
+        advance(Math.min(COPY_BYTES, bytes - done));
+      }
+      diskFiles.sync(out);
+    } finally {
+      diskFiles.close(out);
     }
-    diskFiles.sync(out);
-  } finally {
-    diskFiles.close(out);
-  }
-  try {
-    await verifySegment(part);
+    await verifySegment(part, advance);
   } catch (error) {
     diskFiles.remove(part);
     throw error;
@@ -279,13 +298,14 @@ async function extract(handle: number, { name, offset, bytes }: ArchiveHeader['s
   diskFiles.syncFolder(folder);
 }
 
-/** Reads every chunk of a segment. @throws SegmentError */
-export async function verifySegment(path: string): Promise<void> {
+/** Reads every chunk of a segment. @throws SegmentError, and what `advance` throws */
+export async function verifySegment(path: string, advance: Advance = () => undefined): Promise<void> {
   const reader = new SegmentReader(path);
   try {
     for (let position = 0; position < reader.chunks; position += FRAME_CHUNKS) {
       if (position % YIELD_PAGES === 0) await yieldToOthers();
       reader.readFrame(position);
+      advance((reader.bytes * Math.min(FRAME_CHUNKS, reader.chunks - position)) / reader.chunks);
     }
   } finally {
     reader.close();

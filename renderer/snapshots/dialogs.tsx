@@ -5,6 +5,7 @@ import { asContractError, snapshotName, vmName } from '../../core/contract/index
 import type { Snapshot, Vm } from '../../core/contract/index.ts';
 import { freeName as freeVmName } from '../configuration/draft.ts';
 import { PathField } from '../configuration/path-field.tsx';
+import { TransferProgress } from '../configuration/transfer-progress.tsx';
 import { Button } from '../controls/button.tsx';
 import { Dialog } from '../controls/dialog.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
@@ -127,18 +128,21 @@ function TextDialog({ title, description, confirm, danger = false, text, notes, 
   const submit = async (): Promise<void> => {
     const wrong = text?.check(answers.text);
     if (wrong !== undefined) return setProblem({ message: wrong });
+    if (busy) return;
     setBusy(true);
     try {
       await act({ ...answers, text: answers.text.trim() });
       close();
     } catch (thrown) {
-      setProblem(asContractError(thrown));
+      const error = asContractError(thrown);
+      if (error.code !== 'cancelled') setProblem(error);
       setBusy(false);
     }
   };
+  const exporting = busy && path !== undefined;
   return (
-    <Dialog title={title} {...(description === undefined ? {} : { description })} onClose={close} onSubmit={() => void submit()}
-      footer={<>
+    <Dialog title={title} {...(description === undefined ? {} : { description })} onClose={() => { if (!exporting) close(); }} onSubmit={() => void submit()}
+      footer={exporting ? <TransferProgress path={answers.path.trim()} what="export" /> : <>
         <Button look="plain" size="large" onClick={close}>Cancel</Button>
         <Button look={danger ? 'danger' : 'primary'} size="large" type="submit" busy={busy}>{confirm}</Button>
       </>}>
@@ -152,7 +156,7 @@ function TextDialog({ title, description, confirm, danger = false, text, notes, 
           {(ties) => <TextInput {...ties} maxLength={10_000} value={answers.notes} onText={(value) => change({ notes: value })} />}
         </Field>
       )}
-      {path && <PathField label={path.label} value={answers.path} problem={problem} onPath={(value) => change({ path: value })} />}
+      {path && <PathField label={path.label} value={answers.path} disabled={busy} problem={problem} onPath={(value) => change({ path: value })} />}
       {option !== undefined && (
         <label className="switch-row"><Switch label={option} on={answers.option} onTurn={(on) => change({ option: on })} />{option}</label>
       )}

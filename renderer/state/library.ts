@@ -22,14 +22,14 @@ export interface LibraryState {
   readonly snapshotsVersion: Readonly<Record<string, number>>;
   /** By VM: pages of the snapshot that is being taken, done and to do. */
   readonly progress: Readonly<Record<string, { readonly done: number; readonly total: number }>>;
-  /** By path: bytes of the appliance that is being imported, done and to do. */
-  readonly imports: Readonly<Record<string, { readonly done: number; readonly total: number }>>;
+  /** By path: bytes of the file that is being imported or exported, done and to do. */
+  readonly transfers: Readonly<Record<string, { readonly done: number; readonly total: number }>>;
   /** Counts the changes of assignable devices: who shows them asks anew when it grows. */
   readonly deviceChanges: number;
 }
 
 export const emptyLibrary: LibraryState = {
-  connection: { kind: 'connecting' }, loaded: false, vms: [], settings: settingsDefaults, host: null, metrics: {}, errors: {}, snapshotsVersion: {}, progress: {}, imports: {}, deviceChanges: 0,
+  connection: { kind: 'connecting' }, loaded: false, vms: [], settings: settingsDefaults, host: null, metrics: {}, errors: {}, snapshotsVersion: {}, progress: {}, transfers: {}, deviceChanges: 0,
 };
 
 /** The library after an event of the engine. */
@@ -49,8 +49,8 @@ export function applyLibraryEvent(state: LibraryState, event: LibraryEvent): Lib
       return { ...state, snapshotsVersion: { ...state.snapshotsVersion, [event.vmId]: (state.snapshotsVersion[event.vmId] ?? 0) + 1 } };
     case 'snapshot-progress':
       return { ...state, progress: event.total === 0 ? without(state.progress, event.vmId) : { ...state.progress, [event.vmId]: { done: event.done, total: event.total } } };
-    case 'import-progress':
-      return { ...state, imports: event.total === 0 ? without(state.imports, event.path) : { ...state.imports, [event.path]: { done: event.done, total: event.total } } };
+    case 'transfer-progress':
+      return { ...state, transfers: event.total === 0 ? without(state.transfers, event.path) : { ...state.transfers, [event.path]: { done: event.done, total: event.total } } };
     case 'error':
       return event.vmId === null ? state : { ...state, errors: { ...state.errors, [event.vmId]: event.error } };
   }

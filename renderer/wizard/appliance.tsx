@@ -3,10 +3,8 @@ import { useEffect, useState } from 'react';
 import type { ReactNode } from 'react';
 import { asContractError } from '../../core/contract/index.ts';
 import { PathField } from '../configuration/path-field.tsx';
-import { Button } from '../controls/button.tsx';
 import type { FieldProblem } from '../controls/field.tsx';
 import { engine } from '../engine/engine.ts';
-import { useLibrary } from '../state/library.ts';
 
 const SETTLE_MS = 350;
 
@@ -53,18 +51,5 @@ export function ApplianceField({ path, described, disabled, onPath }: ApplianceF
   return (
     <PathField label="File to import" value={path} placeholder="/home/me/server.ova" disabled={disabled} problem={described.problem} onPath={onPath}
       hint={described.description ?? 'An OVA or OVF file; a VMDK or VDI image, which gets a machine around it; or a snapshot (.vpsnap). Disks are copied.'} />
-  );
-}
-
-/** In the foot of the wizard while disks are copied. */
-export function ImportProgress({ path }: { readonly path: string }): ReactNode {
-  const progress = useLibrary((state) => state.imports[path]);
-  const percent = progress ? Math.round((progress.done / progress.total) * 100) : 0;
-  return (
-    <>
-      <div className="share" role="progressbar" aria-label="Disks copied" aria-valuenow={percent} aria-valuemin={0} aria-valuemax={100} style={{ flex: 1 }}><span style={{ width: `${percent}%` }} /></div>
-      <span className="numeric" style={{ width: 44, textAlign: 'right' }}>{percent} %</span>
-      <Button size="large" onClick={() => void engine.call('appliance.cancel', { path }).catch(() => undefined)}>Cancel the import</Button>
-    </>
   );
 }

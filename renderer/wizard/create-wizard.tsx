@@ -7,6 +7,7 @@ import type { ErrorShape, Vm } from '../../core/contract/index.ts';
 import { fieldProblem, freeName, nameForKernel, nameForMedium, newDraft, readDraft } from '../configuration/draft.ts';
 import type { BootDraft, Draft, Problems } from '../configuration/draft.ts';
 import { BootMediumField, FirmwareFields, ImageFields, MemoryField, NameField, ProcessorFields } from '../configuration/fields.tsx';
+import { TransferProgress } from '../configuration/transfer-progress.tsx';
 import { useRecognised } from '../configuration/use-recognised.ts';
 import { Button } from '../controls/button.tsx';
 import { Callout } from '../controls/callout.tsx';
@@ -15,7 +16,7 @@ import { engine } from '../engine/engine.ts';
 import { openDialog, select } from '../state/layout.ts';
 import { useLibrary } from '../state/library.ts';
 import { startVm } from '../vm/actions.ts';
-import { ApplianceField, ImportProgress, isSnapshot, useAppliance } from './appliance.tsx';
+import { ApplianceField, isSnapshot, useAppliance } from './appliance.tsx';
 
 type SourceKind = BootDraft['kind'] | 'appliance';
 
@@ -73,7 +74,7 @@ export function CreateWizard(): ReactNode {
     }
   };
   const fields = { draft, problems, onChange: change };
-  const importing = busy !== null && appliance !== null && !isSnapshot(path);
+  const importing = busy !== null && appliance !== null;
   const pick = (kind: SourceKind): void => {
     setAppliance(kind === 'appliance' ? appliance ?? '' : null);
     if (kind !== 'appliance') change({ boot: { ...draft.boot, kind }, ...defaultsOf(kind) });
@@ -82,7 +83,7 @@ export function CreateWizard(): ReactNode {
   return (
     <Dialog title="New virtual machine" description="Choose what it runs. Everything else has a default and can change later." wide
       onClose={() => { if (!importing) openDialog(null); }} onSubmit={() => void create(true)}
-      footer={importing ? <ImportProgress path={path} /> : <>
+      footer={importing ? <TransferProgress path={path} what="import" /> : <>
         <Button look="plain" size="large" onClick={() => openDialog(null)}>Cancel</Button>
         <Button size="large" busy={busy === 'create'} disabled={busy !== null} onClick={() => void create(false)}>Create</Button>
         <Button look="primary" size="large" type="submit" busy={busy === 'start'} disabled={busy !== null}>Create and start</Button>

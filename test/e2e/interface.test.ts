@@ -90,6 +90,33 @@ describe('every control has a name', () => {
   afterAll(async () => page.keyboard.press('Escape'));
 });
 
+describe('imports and exports', () => {
+  const goesUntilCancelled = async (what: 'import' | 'export'): Promise<void> => {
+    const dialog = page.getByRole('dialog');
+    await expect.poll(() => dialog.getByRole('progressbar', { name: `Progress of the ${what}` }).getAttribute('aria-valuenow')).toBe('42');
+    await page.keyboard.press('Escape');
+    await dialog.getByRole('button', { name: `Cancel the ${what}` }).click();
+    await dialog.getByRole('progressbar').waitFor({ state: 'detached' });
+    expect(await dialog.getByRole('alert').count()).toBe(0);
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+  };
+
+  it('of snapshots show how far they are, and can be cancelled', async () => {
+    await vm('Debian').press('n');
+    await page.getByRole('radio', { name: /^Import/ }).click();
+    await page.getByRole('textbox', { name: 'File to import', exact: true }).fill('/vms/clean.vpsnap');
+    await page.getByRole('button', { name: 'Create', exact: true }).click();
+    await goesUntilCancelled('import');
+    await vm('Idle').click();
+    await page.getByRole('tab', { name: 'Snapshots' }).click();
+    await page.getByRole('button', { name: /^Export/ }).click();
+    await page.getByRole('button', { name: 'Export', exact: true }).click();
+    await goesUntilCancelled('export');
+    await page.getByRole('tab', { name: 'Overview' }).click();
+  });
+});
+
 describe('the keyboard', () => {
   it('walks the library with the arrows, and opens the menu key’s menu', async () => {
     await vm('Debian').click();

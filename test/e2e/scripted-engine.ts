@@ -77,7 +77,24 @@ export async function startScriptedEngine(folder: string, script: readonly Scrip
     publish('library', { kind: 'vm-changed', vm });
     return vm;
   };
-  const answers: { readonly [N in OperationName]?: (input: OperationInput<N>) => OperationOutput<N> } = {
+  /** Imports and exports under way, by file: each goes on until it is cancelled. */
+  const transfers = new Map<string, (error: ContractError) => void>();
+  const transfer = (path: string): Promise<never> => new Promise((_resolve, reject) => {
+    transfers.set(path, reject);
+    publish('library', { kind: 'transfer-progress', path, done: 420, total: 1000 });
+  });
+  const answers: { readonly [N in OperationName]?: (input: OperationInput<N>) => OperationOutput<N> | Promise<OperationOutput<N>> } = {
+    'snapshot.import': ({ path }) => transfer(path),
+    'snapshot.export': ({ path }) => transfer(path),
+    'transfer.cancel': ({ path }) => {
+      transfers.get(path)?.(new ContractError('cancelled', 'It was cancelled.', ''));
+      publish('library', { kind: 'transfer-progress', path, done: 0, total: 0 });
+      return {};
+    },
+    'snapshot.list': ({ vm }) => [{
+      id: vm, vmId: vm, parentId: null, name: 'clean', notes: '', createdAt: 1_760_000_000_000, power: 'off', memoryBytes: 2 ** 29, usedBytes: 0, exclusiveBytes: 0, pauseMilliseconds: 0,
+      screen: '', hasPicture: false, current: true,
+    }],
     'host.info': () => host,
     'disk.describe': () => ({ description: 'raw, 20G, 1G on this host' }),
     'settings.set': ({ changes }) => {
@@ -149,7 +166,7 @@ export async function startScriptedEngine(folder: string, script: readonly Scrip
     const subscriptions = new Map<number, ClientMessage & { readonly type: 'subscribe' }>();
     sockets.set(socket, subscriptions);
     socket.on('close', () => sockets.delete(socket));
-    socket.on('message', (data) => {
+    socket.on('message', async (data) => {
       const message = parseClientMessage(decodeText(String(data)));
       const reply = (body: object): void => socket.send(encodeText(body));
       if (message.type === 'subscribe') {
@@ -168,7 +185,7 @@ export async function startScriptedEngine(folder: string, script: readonly Scrip
         try {
           const answer = answers[message.operation as OperationName];
           if (!answer) throw new ContractError('unknown-operation', `The script has no ${message.operation}.`, 'Add it to the script.');
-          const output = parseWith(operations[message.operation as OperationName].output, answer(message.input as never));
+          const output = parseWith(operations[message.operation as OperationName].output, await answer(message.input as never));
           reply({ type: 'answer', id: message.id, output });
         } catch (thrown) {
           reply({ type: 'refusal', id: message.id, error: asContractError(thrown).toShape() });

@@ -31,6 +31,11 @@ export function vanderpool(args: readonly string[], options: CommandOptions = {}
   const child = start(args, options.environment);
   if (options.input !== undefined) child.stdin.write(options.input);
   if (options.keepOpen !== true) child.stdin.end();
+  return outcomeOf(child);
+}
+
+/** What a command that was started says, once it has ended. */
+export function outcomeOf(child: ChildProcessWithoutNullStreams): Promise<Outcome> {
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => void (stdout += chunk.toString('latin1')));

@@ -44,7 +44,7 @@ it('an OVA becomes a VM with the machine that it describes, and its disks to the
   expect(dirname(disk)).toBe(join(test.folder, 'vms', vm.id));
   await convertDisk(disk, join(folder, 'back.img'), { from: 'qcow2', to: 'raw', compressed: false });
   expect(readFileSync(join(folder, 'back.img')).equals(content)).toBe(true);
-  expect(events.filter(({ kind }) => kind === 'import-progress').at(-1)).toEqual({ kind: 'import-progress', path, done: 0, total: 0 });
+  expect(events.filter(({ kind }) => kind === 'transfer-progress').at(-1)).toEqual({ kind: 'transfer-progress', path, done: 0, total: 0 });
   // Another one gets another name, and goes with its disks when it is removed.
   const second = await call('appliance.import', { path });
   expect(second.config.name).toBe('Web server (2)');
@@ -69,7 +69,7 @@ it('what is damaged, taken or cancelled leaves no machine and no file', async ()
   expect(await refused(call('appliance.import', { path: whole, name: 'web SERVER' }))).toMatchObject({ code: 'name-taken' });
   const cancelled = refused(call('appliance.import', { path: whole }));
   const twice = refused(call('appliance.import', { path: whole }));
-  await call('appliance.cancel', { path: whole });
+  await call('transfer.cancel', { path: whole });
   expect((await twice).code).toBe('wrong-state');
   expect((await cancelled).code).toBe('cancelled');
   expect(await names()).toEqual(before);

@@ -1,11 +1,14 @@
 import { execFile, execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { launcher, machineDouble, root, start, vanderpool } from '../helpers/command-line.ts';
+import { createClient } from '../../core/contract/index.ts';
+import { dial, socketPath } from '../../core/engine/socket.ts';
+import { launcher, machineDouble, outcomeOf, root, start, vanderpool } from '../helpers/command-line.ts';
+import type { Outcome } from '../helpers/command-line.ts';
 import { until } from '../helpers/engine.ts';
 
 interface VmAnswer {
@@ -88,6 +91,34 @@ describe('vm commands', () => {
     expect(await json('snapshot', 'list', 'Monitor')).toEqual([]);
     expect(await json<VmAnswer>('import', file, '--name', 'Second')).toMatchObject({ config: { name: 'Second', boot: { kind: 'monitor' } } });
     expect(await vp('import', join(home, 'no.ova'))).toMatchObject({ status: 125, stderr: expect.stringContaining('no.ova') });
+  });
+
+  it('are left as they are, and no file, when Ctrl-C cancels an export or an import', async () => {
+    // Both take minutes: a large disk of zeros, and a large file of which only the ends are an archive's.
+    const [disk, archive, file] = [join(home, 'large.img'), join(home, 'large.vpsnap'), join(home, 'new.vpsnap')];
+    for (const path of [disk, archive]) writeFileSync(path, path === archive ? 'VPSNAP01' : '');
+    for (const path of [disk, archive]) truncateSync(path, 2 ** 36);
+    appendFileSync(archive, 'VPSNAP01');
+    await vp('vm', 'create', 'large', '--disk', disk);
+    const interrupted = async (path: string, ...args: readonly string[]): Promise<Outcome> => {
+      const transport = await dial(socketPath(home));
+      if (!transport) throw new Error('the engine does not listen');
+      const client = createClient(transport);
+      const seen = new Set<string>();
+      client.subscribe('library', {}, { event: (event) => void seen.add(event.kind === 'transfer-progress' && event.path === path ? path : event.kind) });
+      await until(() => seen.has('all'), 'the library is followed');
+      const child = start(args, environment);
+      const ended = outcomeOf(child);
+      await until(() => seen.has(path), 'it is under way');
+      child.kill('SIGINT');
+      client.close();
+      return ended;
+    };
+    expect(await interrupted(file, 'export', 'large', file)).toMatchObject({ status: 1, stderr: expect.stringContaining('The export was cancelled.') });
+    expect(await json('snapshot', 'list', 'large')).toEqual([]);
+    expect(await interrupted(archive, 'import', archive)).toMatchObject({ status: 1, stderr: expect.stringContaining('The import was cancelled.') });
+    expect(readdirSync(home).filter((name) => name.includes('vpsnap'))).toEqual(['large.vpsnap']);
+    expect(await json<VmAnswer[]>('vm', 'list')).toHaveLength(2);
   });
 
   it('move in the list', async () => {

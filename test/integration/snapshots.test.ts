@@ -3,6 +3,8 @@ import { copyFileSync, readdirSync, readFileSync, rmSync, statSync, writeFileSyn
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ContractError } from '../../core/contract/index.ts';
+import type { LibraryEvent } from '../../core/contract/index.ts';
 import { machineModuleUrl } from '../../core/machine/entries.ts';
 import { history, startTestEngine, type, until, untilState } from '../helpers/engine.ts';
 import type { TestEngine } from '../helpers/engine.ts';
@@ -240,6 +242,65 @@ describe('a snapshot in one file', () => {
     expect((await refused(call('snapshot.import', { path, name: 'Damaged' }))).message).toMatch(/cut short/);
     expect(await refused(call('vm.get', { vm: 'Damaged' }))).toMatchObject({ code: 'not-found' });
     expect(await call('library.check', { repair: false })).toEqual([]);
+  });
+
+  it('is given up at any point of its writing and of its reading, and nothing of it stays', async () => {
+    await startMonitor();
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    const path = join(test.folder, 'one.vpsnap');
+    const { snapshots } = test.engine;
+    const files = (): readonly string[] => [...readdirSync(test.folder), ...readdirSync(join(test.folder, 'chunks'))].sort();
+    writeFileSync(path, 'what an export replaces stays until it is whole');
+    const before = [files(), readFileSync(path, 'utf8')];
+    /** Cancels at the given time of being told. */
+    const cancelAt = (nth: number) => {
+      let calls = 0;
+      return (done: number, total: number): void => {
+        expect(done).toBeLessThanOrEqual(total);
+        if ((calls += 1) === nth) throw new ContractError('cancelled', 'cancelled', '');
+      };
+    };
+    const points = async (work: (progress: ReturnType<typeof cancelAt>) => Promise<unknown>, step: number): Promise<number> => {
+      for (let nth = 1; ; nth += step) {
+        const error = await work(cancelAt(nth)).then(() => null, (thrown: unknown) => thrown);
+        if (error === null) return (nth - 1) / step;
+        expect(error).toMatchObject({ code: 'cancelled' });
+        expect([files(), readFileSync(path, 'utf8')]).toEqual(before);
+        expect(await call('vm.list', {})).toHaveLength(1);
+      }
+    };
+    expect(await points((progress) => snapshots.exportTo(VM, 'one', path, progress), 5)).toBeGreaterThan(3);
+    before.splice(0, 2, files(), readFileSync(path, 'utf8'));
+    expect(await points((progress) => snapshots.importFrom(path, 'Imported', progress), 1)).toBeGreaterThan(3);
+    expect(await call('library.check', { repair: false })).toEqual([]);
+  });
+
+  it('shows how far it is, and is cancelled by its file', async () => {
+    await startMonitor();
+    await call('snapshot.take', { vm: VM, name: 'one' });
+    const path = join(test.folder, 'one.vpsnap');
+    const events: LibraryEvent[] = [];
+    let follows = false;
+    test.client.subscribe('library', {}, { event: (event) => void (event.kind === 'all' ? (follows = true) : event.kind === 'transfer-progress' && events.push(event)) });
+    await until(() => follows, 'the library is followed');
+    const works = {
+      'snapshot.export': () => call('snapshot.export', { vm: VM, snapshot: 'one', path }),
+      'vm.export': () => call('vm.export', { vm: VM, path }),
+      'snapshot.import': () => call('snapshot.import', { path, name: 'Imported' }),
+    };
+    for (const [name, work] of Object.entries(works)) {
+      if (name === 'snapshot.import') await call('snapshot.export', { vm: VM, snapshot: 'one', path });
+      events.length = 0;
+      const [cancelled, twice] = [refused(work()), refused(work())];
+      await call('transfer.cancel', { path });
+      expect(await twice, name).toMatchObject({ code: 'wrong-state', field: 'path' });
+      expect(await cancelled, name).toMatchObject({ code: 'cancelled' });
+      await until(() => events.length > 1, 'the progress is told');
+      expect([events[0], events.at(-1)], name).toEqual([{ kind: 'transfer-progress', path, done: 0, total: 1 }, { kind: 'transfer-progress', path, done: 0, total: 0 }]);
+      expect(readdirSync(test.folder).filter((file) => file.startsWith('one.vpsnap')), name).toEqual(name === 'snapshot.import' ? ['one.vpsnap'] : []);
+    }
+    expect((await call('snapshot.list', { vm: VM })).map(({ name }) => name)).toEqual(['one']);
+    expect(await call('vm.list', {})).toHaveLength(1);
   });
 });
 

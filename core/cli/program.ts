@@ -143,6 +143,12 @@ function addVmCommands(program: Command, done: (status: number) => void): void {
   sub('show <vm>', 'show the configuration and the state of a VM').action(async (name: string, options: object) => {
     await (await import('./vm.ts')).showVm(name, options);
   });
+  sub('tag <vm> <tags...>', 'add tags to a VM, by which the window finds it (tag:NAME)').action(async (name: string, tags: string[], options: object) => {
+    await (await import('./vm.ts')).tagVm(name, tags, options);
+  });
+  sub('untag <vm> <tags...>', 'take tags away').action(async (name: string, tags: string[], options: object) => {
+    await (await import('./vm.ts')).untagVm(name, tags, options);
+  });
   sub('start <vm>', 'start a VM').option('--without-missing', 'leave out assigned devices that are not there or in use').action(async (name: string, options: object) => {
     await (await import('./vm.ts')).startVm(name, options);
   });

@@ -22,7 +22,7 @@ export function inOptions(error: ContractError): ContractError {
   const [, field, part] = /^(?:(?:config|changes)\.)?(([A-Za-z]+)[\w.]*)$/.exec(error.field ?? '') ?? [];
   const said = error.message.startsWith(`${error.field ?? ''}: `) ? error.message.slice((error.field ?? '').length + 2) : null;
   if (error.code !== 'bad-field' || field === undefined || part === undefined || said === null) return error;
-  return new ContractError(error.code, `${part === 'name' ? 'name' : `--${options[part] ?? part}`}: ${said}`, '', error.field);
+  return new ContractError(error.code, `${part === 'name' || part === 'tags' ? part : `--${options[part] ?? part}`}: ${said}`, '', error.field);
 }
 
 /** Prints an error for a person, or as JSON, on standard error and returns the exit status. No stack: it helps nobody here. */

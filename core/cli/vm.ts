@@ -10,7 +10,8 @@ import { parseBytes } from './disk.ts';
 import { HOT_PLUG_SLOTS } from '../contract/limits.ts';
 import { cardOf, inBootOrder, serialLines, virtioConsoles } from './hardware-options.ts';
 import type { HardwareOptions } from './hardware-options.ts';
-import { defaultSerial } from '../contract/vm.ts';
+import { ContractError } from '../contract/errors.ts';
+import { defaultSerial, differentTags } from '../contract/vm.ts';
 import type { DiskConfig, NetworkConfig } from '../contract/hardware.ts';
 import type { SerialPortConfig, Vm, VmChanges } from '../contract/vm.ts';
 import { changesFrom, wholeNumber } from './machine-options.ts';
@@ -56,15 +57,37 @@ export async function listVms(options: CommonOptions): Promise<void> {
   const vms = await withEngine(options, (client) => client.call('vm.list', {}));
   show(vms, options.json === true, (all) => {
     if (all.length === 0) return 'The library is empty. Create a VM with `vanderpool vm create NAME`.';
-    const grouped = all.some(({ config }) => config.group !== '');
-    const head = ['NAME', 'STATE', 'MEMORY', ...(grouped ? ['GROUP'] : []), 'BOOTS'];
-    return table(head, all.map(({ config, state }) => [config.name, state, formatMemory(config.memoryBytes), ...(grouped ? [config.group] : []), bootText(config)]));
+    const [grouped, tagged] = [all.some(({ config }) => config.group !== ''), all.some(({ config }) => config.tags.length > 0)];
+    const head = ['NAME', 'STATE', 'MEMORY', ...(grouped ? ['GROUP'] : []), ...(tagged ? ['TAGS'] : []), 'BOOTS'];
+    return table(head, all.map(({ config, state }) => [
+      config.name, state, formatMemory(config.memoryBytes), ...(grouped ? [config.group] : []), ...(tagged ? [config.tags.join(' ')] : []), bootText(config),
+    ]));
   });
 }
 
 export async function showVm(reference: string, options: CommonOptions): Promise<void> {
   const vm = await withEngine(options, (client) => client.call('vm.get', { vm: reference }));
   show(vm, options.json === true, describeVm);
+}
+
+export async function tagVm(reference: string, tags: readonly string[], options: CommonOptions): Promise<void> {
+  await changeTags(reference, options, ({ config }) => differentTags([...config.tags, ...tags]));
+}
+
+export async function untagVm(reference: string, tags: readonly string[], options: CommonOptions): Promise<void> {
+  const given = new Set(tags.map((tag) => tag.toLowerCase()));
+  await changeTags(reference, options, ({ config }) => {
+    const missing = tags.find((tag) => !config.tags.some((one) => one.toLowerCase() === tag.toLowerCase()));
+    if (missing !== undefined) throw new ContractError('not-found', `"${config.name}" has no tag "${missing}".`, config.tags.length === 0 ? 'It has none.' : `It has ${config.tags.join(', ')}.`);
+    return config.tags.filter((tag) => !given.has(tag.toLowerCase()));
+  });
+}
+
+async function changeTags(reference: string, options: CommonOptions, change: (vm: Vm) => string[]): Promise<void> {
+  await answerWithVm(options, async (client) => {
+    const vm = await client.call('vm.get', { vm: reference });
+    return client.call('vm.edit', { vm: vm.id, changes: { tags: change(vm) } });
+  }, ({ config: { name, tags } }) => (tags.length === 0 ? `"${name}" has no tags now.` : `"${name}" has the tags ${tags.join(', ')}.`));
 }
 
 type Verb = 'reset' | 'pause' | 'suspend' | 'resume';
@@ -236,7 +259,7 @@ function describeVm({ id, config, state, problem, exit, startedAt, createdAt, pr
   const { boot, serial } = config;
   const image = boot.kind === 'image' && config.firmware === '' ? boot : null;
   return list([
-    ['Name', config.name], ['Group', config.group], ['State', state], ['Started', time(startedAt)], ['Process', processId === null ? '' : String(processId)],
+    ['Name', config.name], ['Group', config.group], ['Tags', config.tags.join(' ')], ['State', state], ['Started', time(startedAt)], ['Process', processId === null ? '' : String(processId)],
     ['Waits for', problem === null ? '' : `room on a disk of the host: ${problem}`],
     ['Last end', exit ? `${exit.reason}, ${time(exit.at)}${exit.detail === '' ? '' : `\n${exit.detail}`}` : ''],
     ['Memory', formatMemory(config.memoryBytes)], ['Processors', [String(config.cpus), config.cpuModel, config.topology ? formatTopology(config.topology) : ''].filter(Boolean).join(' ')],

@@ -15,6 +15,9 @@ export const HOT_PLUG_SLOTS = 4;
 export const DEVICES_MAXIMUM = 8;
 export const NAME_LENGTH = 64;
 export const GROUP_LENGTH = 40;
+export const TAG_LENGTH = 32;
+/** That one VM can have. */
+export const TAGS_MAXIMUM = 16;
 export const APPEND_LENGTH = 2047;
 export const MODULES_MAXIMUM = 16;
 

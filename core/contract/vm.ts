@@ -1,7 +1,7 @@
 /** What a virtual machine is, to people: its configuration, its state and how it last ended. */
 import * as z from 'zod';
 import {
-  APPEND_LENGTH, CPUS_MAXIMUM, GROUP_LENGTH, MEMORY_DEFAULT, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB, MODULES_MAXIMUM, NAME_LENGTH, SERIAL_PORTS,
+  APPEND_LENGTH, CPUS_MAXIMUM, GROUP_LENGTH, MEMORY_DEFAULT, MEMORY_MAXIMUM, MEMORY_MINIMUM, MIB, MODULES_MAXIMUM, NAME_LENGTH, SERIAL_PORTS, TAGS_MAXIMUM, TAG_LENGTH,
 } from './limits.ts';
 import { DISKS_MAXIMUM, NETWORKS_MAXIMUM, diskConfig, filePath, networkConfig } from './hardware.ts';
 import { shares, vsockPath } from './paravirtual.ts';
@@ -15,6 +15,19 @@ export const vmName = z.string().trim().min(1, 'a name is needed').max(NAME_LENG
 
 /** Machines of the same group stand together in the library; empty: none. */
 export const vmGroup = z.string().trim().max(GROUP_LENGTH, `a group's name has at most ${GROUP_LENGTH} characters`).regex(/^[^\p{Cc}]*$/u, 'a group is named in one line');
+
+const vmTag = z.string().max(TAG_LENGTH, `a tag has at most ${TAG_LENGTH} characters`)
+  .regex(/^[\p{L}\p{N}][\p{L}\p{N}._+:/-]*$/u, 'a tag starts with a letter or digit and has letters, digits and . _ + - : / only');
+
+/** Words by which people find machines; their case is kept, and makes no difference. */
+export const vmTags = z.array(vmTag).max(TAGS_MAXIMUM, `a machine has at most ${TAGS_MAXIMUM} tags`)
+  .refine((tags) => differentTags(tags).length === tags.length, 'a machine has each tag once');
+
+/** Each tag once, as it was written first. */
+export function differentTags(tags: readonly string[]): string[] {
+  const seen = new Set<string>();
+  return tags.filter((tag) => !seen.has(tag.toLowerCase()) && seen.add(tag.toLowerCase()));
+}
 
 const commandLine = z.string().max(APPEND_LENGTH, `a command line has at most ${APPEND_LENGTH} characters`)
   .refine((text) => !text.includes('\0'), 'a command line has no NUL character');
@@ -75,6 +88,7 @@ export type SnapshotSchedule = z.infer<typeof snapshotSchedule>;
 const fields = {
   name: vmName,
   group: vmGroup,
+  tags: vmTags,
   memoryBytes: z.int()
     .min(MEMORY_MINIMUM, `at least ${formatMemory(MEMORY_MINIMUM)} of guest memory is needed`)
     .max(MEMORY_MAXIMUM, `at most ${formatMemory(MEMORY_MAXIMUM)} of guest memory is supported`)
@@ -116,12 +130,12 @@ export const vmConfig = z.strictObject(fields).refine(({ cpus, topology }) => to
 export type VmConfig = z.infer<typeof vmConfig>;
 
 /** What of a configuration is the person's and not the machine's: it may change while the machine runs, and going back to a snapshot leaves it. */
-export const ownKeys = ['name', 'group', 'notes', 'autostart', 'schedule'] as const satisfies readonly (keyof VmConfig)[];
+export const ownKeys = ['name', 'group', 'tags', 'notes', 'autostart', 'schedule'] as const satisfies readonly (keyof VmConfig)[];
 type OwnKey = (typeof ownKeys)[number];
 
 export function ownPart(config: VmConfig): Pick<VmConfig, OwnKey> {
-  const { name, group, notes, autostart, schedule } = config;
-  return { name, group, notes, autostart, schedule };
+  const { name, group, tags, notes, autostart, schedule } = config;
+  return { name, group, tags, notes, autostart, schedule };
 }
 
 export const vmChanges = z.strictObject(fields).partial();
@@ -138,6 +152,7 @@ export const defaultSerial: readonly SerialPortConfig[] = [
 /** The configuration that a new VM gets where the person chose nothing. */
 export const vmDefaults: Omit<VmConfig, 'name'> = {
   group: '',
+  tags: [],
   memoryBytes: MEMORY_DEFAULT,
   cpus: 1,
   topology: null,

@@ -260,10 +260,10 @@ function updateConfig({ sqlite }: OpenedDatabase, id: string, config: VmConfig):
   const { boot } = config;
   const image = boot.kind === 'image' ? boot : { kernel: null, initrd: null, append: '', modules: [] };
   sqlite.prepare(
-    `UPDATE vms SET name = ?, group_name = ?, memory_bytes = ?, cpus = ?, topology = ?, cpu_model = ?, jit = ?, clock = ?, iommu = ?, caching_mode = ?, usb = ?, kvm = ?, firmware = ?, display = ?, gdb_port = ?, gdb_wait = ?,
+    `UPDATE vms SET name = ?, group_name = ?, tags = ?, memory_bytes = ?, cpus = ?, topology = ?, cpu_model = ?, jit = ?, clock = ?, iommu = ?, caching_mode = ?, usb = ?, kvm = ?, firmware = ?, display = ?, gdb_port = ?, gdb_wait = ?,
      boot_kind = ?, kernel = ?, initrd = ?, append = ?, notes = ? WHERE id = ?`,
   ).run(
-    config.name, config.group, config.memoryBytes, config.cpus, config.topology === null ? null : formatTopology(config.topology), config.cpuModel, config.jit, config.clock,
+    config.name, config.group, JSON.stringify(config.tags), config.memoryBytes, config.cpus, config.topology === null ? null : formatTopology(config.topology), config.cpuModel, config.jit, config.clock,
     config.iommu, config.cachingMode ? 1 : 0, config.usb, config.kvm, config.firmware, config.display, config.gdb?.port ?? null, config.gdb?.wait ? 1 : 0, boot.kind, image.kernel, image.initrd, image.append, config.notes, id,
   );
   sqlite.prepare('DELETE FROM boot_modules WHERE vm_id = ?').run(id);
@@ -305,7 +305,7 @@ function toVm(row: VmRow, modules: readonly BootModuleRow[], ports: readonly Ser
   const parsed = vmSchema.safeParse({
     id: row.id,
     config: {
-      name: row.name, group: row.group_name, memoryBytes: row.memory_bytes, cpus: row.cpus, topology: storedTopology(row.topology), cpuModel: row.cpu_model, jit: row.jit, clock: row.clock, iommu: row.iommu,
+      name: row.name, group: row.group_name, tags: storedJson(row.tags), memoryBytes: row.memory_bytes, cpus: row.cpus, topology: storedTopology(row.topology), cpuModel: row.cpu_model, jit: row.jit, clock: row.clock, iommu: row.iommu,
       cachingMode: row.caching_mode === 1, usb: row.usb, kvm: row.kvm,
       firmware: row.firmware, display: row.display, gdb: row.gdb_port === null ? null : { port: row.gdb_port, wait: row.gdb_wait === 1 }, boot, ...hardware,
       balloon: row.balloon === 1, vsock: row.vsock, shares: storedJson(row.shares),

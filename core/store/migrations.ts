@@ -303,6 +303,11 @@ export const migrations: readonly Migration[] = [
     what: 'groups of VMs',
     statements: [`ALTER TABLE vms ADD COLUMN group_name TEXT NOT NULL DEFAULT ''`],
   },
+  {
+    version: 21,
+    what: 'tags of VMs',
+    statements: [`ALTER TABLE vms ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'`],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

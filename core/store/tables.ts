@@ -5,6 +5,8 @@ export interface VmRow {
   readonly id: string;
   readonly name: string;
   readonly group_name: string;
+  /** As JSON. */
+  readonly tags: string;
   readonly position: number;
   readonly memory_bytes: number;
   readonly cpus: number;

@@ -89,7 +89,7 @@ const machine: readonly Command[] = [
   vmCommand({ id: 'reset', title: 'Reset…', icon: RotateCcw, shortcut: 'Alt+R' }, can('reset'), (vm) => openDialog({ kind: 'reset', vm: vm.id })),
   vmCommand({ id: 'rename', title: 'Rename…', icon: Pencil, shortcut: 'F2' }, any, (vm) => openDialog({ kind: 'rename', vm: vm.id })),
   vmCommand({ id: 'clone', title: 'Clone…', icon: CopyPlus, shortcut: 'Alt+C' }, any, (vm) => openDialog({ kind: 'clone', vm: vm.id })),
-  vmCommand({ id: 'group', title: 'Move to a group…', icon: FolderInput, shortcut: 'Alt+G' }, any, (vm) => openDialog({ kind: 'group', vm: vm.id })),
+  vmCommand({ id: 'group', title: 'Group and tags…', icon: FolderInput, shortcut: 'Alt+G' }, any, (vm) => openDialog({ kind: 'group', vm: vm.id })),
   vmCommand({ id: 'remove', title: 'Delete…', icon: Trash2, shortcut: 'Delete' }, can('remove'), (vm) => openDialog({ kind: 'remove', vm: vm.id })),
 ];
 

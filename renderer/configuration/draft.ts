@@ -1,5 +1,5 @@
 /** A configuration as it is being typed: text where people type text, and what is wrong with it field by field. */
-import { asContractError, ContractError, formatMemory, parseMemory, vmConfig, vmDefaults } from '../../core/contract/index.ts';
+import { asContractError, ContractError, differentTags, formatMemory, parseMemory, vmConfig, vmDefaults } from '../../core/contract/index.ts';
 import type { BootModulePath, DiskConfig, ErrorShape, NetworkConfig, SerialPortConfig, ShareConfig, VmConfig } from '../../core/contract/index.ts';
 import type { FieldProblem } from '../controls/field.tsx';
 import { fileName } from '../state/format.ts';
@@ -17,6 +17,8 @@ export interface BootDraft {
 export interface Draft {
   readonly name: string;
   readonly group: string;
+  /** As people write them, one behind another. */
+  readonly tags: string;
   /** As people write sizes: `512M`, `1G`. */
   readonly memory: string;
   readonly cpus: string;
@@ -57,6 +59,7 @@ export function draftOf(config: VmConfig): Draft {
   return {
     name: config.name,
     group: config.group,
+    tags: writtenTags(config.tags),
     memory: formatMemory(config.memoryBytes),
     cpus: String(config.cpus),
     topology: config.topology,
@@ -81,6 +84,15 @@ export function draftOf(config: VmConfig): Draft {
     schedule: config.schedule,
     notes: config.notes,
   };
+}
+
+/** Tags as they are typed, with spaces or commas between them. */
+export function readTags(text: string): string[] {
+  return differentTags(text.split(/[\s,]+/).filter(Boolean));
+}
+
+export function writtenTags(tags: readonly string[]): string {
+  return tags.join(' ');
 }
 
 function bootDraftOf({ boot, firmware }: VmConfig): BootDraft {
@@ -109,6 +121,7 @@ export function readDraft(draft: Draft): ReadDraft {
   const result = vmConfig.safeParse({
     name: draft.name,
     group: draft.group,
+    tags: readTags(draft.tags),
     memoryBytes,
     cpus: /^\d+$/.test(draft.cpus.trim()) ? Number(draft.cpus) : 0,
     topology: draft.topology,
@@ -136,7 +149,7 @@ export function readDraft(draft: Draft): ReadDraft {
     notes: draft.notes,
   });
   for (const issue of result.error?.issues ?? []) {
-    const field = issue.path.map(String).join('.');
+    const field = issue.path[0] === 'tags' ? 'tags' : issue.path.map(String).join('.');
     problems[field] ??= { message: sentence(issue.message) };
   }
   if (result.success && Object.keys(problems).length === 0) return { config: result.data, problems: null };
@@ -151,7 +164,7 @@ export function fieldProblem(error: ErrorShape | ContractError): Problems | null
   return { [field === 'boot' ? 'boot.kernel' : field]: error };
 }
 
-function sentence(text: string): string {
+export function sentence(text: string): string {
   const capital = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }

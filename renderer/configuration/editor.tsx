@@ -20,10 +20,11 @@ import { keepDraft, useDrafts } from './drafts.ts';
 import { GroupField } from './group-field.tsx';
 import { DiskFields } from './hardware-fields.tsx';
 import { NetworkFields } from './network-fields.tsx';
+import { TagsField } from './tags-field.tsx';
 import { useRecognised } from './use-recognised.ts';
 
-const whileItRuns = { title: 'The machine runs.', hint: 'Name, group, notes, start, snapshots and network cables can change now; stop it to change its hardware.' };
-const whileSuspended = { title: 'The machine is suspended.', hint: 'Name, group, notes, start and snapshots can change now; its hardware, when it has gone on and was stopped.' };
+const whileItRuns = { title: 'The machine runs.', hint: 'Name, group, tags, notes, start, snapshots and network cables can change now; stop it to change its hardware.' };
+const whileSuspended = { title: 'The machine is suspended.', hint: 'Name, group, tags, notes, start and snapshots can change now; its hardware, when it has gone on and was stopped.' };
 
 /** Edits a VM's configuration. While it runs only what is the person's can change, and the page says so. */
 export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
@@ -84,6 +85,7 @@ export function ConfigurationEditor({ vm }: { readonly vm: Vm }): ReactNode {
           <Section title="General" about="How you find the machine again.">
             <NameField {...fields} />
             <GroupField value={draft.group} problem={problems['group']} onPick={(group) => change({ group })} />
+            <TagsField value={draft.tags} problem={problems['tags']} onText={(tags) => change({ tags })} />
             <label className="switch-row"><Switch label="Start with the engine" on={draft.autostart} onTurn={(autostart) => change({ autostart })} />Starts, or goes on, with the engine</label>
             <Field label="Notes" optional problem={problems['notes']}>
               {(ties) => <textarea {...ties} className="input" rows={3} value={draft.notes} onChange={(event) => change({ notes: event.target.value })} />}

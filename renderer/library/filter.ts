@@ -1,14 +1,21 @@
 import type { Vm } from '../../core/contract/index.ts';
 
-/** VMs whose name, group, notes or boot files contain every word of the query. */
+const TAG_PREFIX = 'tag:';
+
+/** The query that finds the machines with a tag. */
+export function tagQuery(tag: string): string {
+  return `${TAG_PREFIX}${tag}`;
+}
+
+/** VMs whose name, group, tags, notes or boot files contain every word of the query, or for a word `tag:NAME` that have this very tag. */
 export function searchVms(vms: readonly Vm[], query: string): readonly Vm[] {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   if (words.length === 0) return vms;
   return vms.filter((vm) => {
-    const { name, group, notes, boot } = vm.config;
+    const { name, group, tags, notes, boot } = vm.config;
     const files = boot.kind === 'image' ? `${boot.kernel} ${boot.initrd ?? ''}` : 'monitor';
-    const text = `${name} ${group} ${notes} ${files} ${vm.state}`.toLowerCase();
-    return words.every((word) => text.includes(word));
+    const text = `${name} ${group} ${tags.join(' ')} ${notes} ${files} ${vm.state}`.toLowerCase();
+    return words.every((word) => (word.startsWith(TAG_PREFIX) ? tags.some((tag) => tag.toLowerCase() === word.slice(TAG_PREFIX.length)) : text.includes(word)));
   });
 }
 

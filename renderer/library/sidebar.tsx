@@ -146,7 +146,7 @@ function GroupHead({ group: { name, vms }, open, fixed, onDrop }: GroupHeadProps
 function Nothing({ searched }: { readonly searched: boolean }): ReactNode {
   return (
     <div className="sidebar-note" style={{ flex: 1 }}>
-      {searched ? 'No machine matches. Names, groups, notes and boot files are searched.' : 'The library is empty.'}
+      {searched ? 'No machine matches. Names, groups, tags, notes and boot files are searched; tag:NAME finds a tag.' : 'The library is empty.'}
       <div>
         {searched
           ? <Button onClick={() => useLayout.setState({ search: '' })}>Clear the search</Button>

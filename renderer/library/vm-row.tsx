@@ -25,12 +25,13 @@ const SPARK_SAMPLES = 40;
 export function VmRow({ vm, selected, tabbable, draggable, onDrag, onDrop }: VmRowProps): ReactNode {
   const search = useLayout((state) => state.search);
   const samples = useLibrary((state) => state.metrics[vm.id]);
+  const { tags } = vm.config;
   const memory = bytesWithUnit(vm.config.memoryBytes);
   const start = (): void => { if (!isAlive(vm)) void startVm(vm); };
   return (
     <RightClickMenu rows={vmMenu(vm)}>
       <div id={`vm-${vm.id}`} className="vm-row" role="option" aria-selected={selected} tabIndex={tabbable ? 0 : -1} draggable={draggable}
-        aria-label={`${vm.config.name}, ${stateLine(vm)}`} onClick={() => select(vm.id)} onDoubleClick={start} onContextMenu={() => select(vm.id)}
+        aria-label={[vm.config.name, stateLine(vm), ...(tags.length > 0 ? [`tags ${tags.join(' ')}`] : [])].join(', ')} onClick={() => select(vm.id)} onDoubleClick={start} onContextMenu={() => select(vm.id)}
         onDragStart={onDrag} onDragOver={(event) => event.preventDefault()} onDrop={onDrop}
         onKeyDown={(event) => { if (event.key === 'Enter' && !event.ctrlKey && !event.metaKey) start(); }}>
         <StateDot state={vm.state} />
@@ -39,6 +40,7 @@ export function VmRow({ vm, selected, tabbable, draggable, onDrag, onDrop }: VmR
             {markMatches(vm.config.name, search).map(({ text, marked }, index) => (marked ? <mark key={index}>{text}</mark> : text))}
           </div>
           <div className={`detail ${endedBadly(vm) ? 'failed' : ''}`}>{stateLine(vm)} · {memory.value} {memory.unit}</div>
+          {tags.length > 0 && <div className="tags" title={tags.join(' ')} aria-hidden>{tags.map((tag) => <span key={tag} className="tag">{tag}</span>)}</div>}
         </div>
         {isAlive(vm) && samples && (
           <Sparkline values={samples.map((sample) => sample.cpuPercent)} top={100} width={48} height={18} capacity={SPARK_SAMPLES}

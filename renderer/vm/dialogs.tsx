@@ -1,9 +1,11 @@
 /** Dialogs that ask before something is lost. */
 import { useState } from 'react';
 import type { ReactNode } from 'react';
-import { asContractError, vmName } from '../../core/contract/index.ts';
+import { asContractError, vmName, vmTags } from '../../core/contract/index.ts';
 import type { Vm } from '../../core/contract/index.ts';
 import { GroupField } from '../configuration/group-field.tsx';
+import { readTags, sentence, writtenTags } from '../configuration/draft.ts';
+import { TagsField } from '../configuration/tags-field.tsx';
 import { Button } from '../controls/button.tsx';
 import { Dialog } from '../controls/dialog.tsx';
 import { Field, TextInput } from '../controls/field.tsx';
@@ -103,18 +105,22 @@ export function RenameDialog({ vm }: { readonly vm: Vm }): ReactNode {
 
 export function GroupDialog({ vm }: { readonly vm: Vm }): ReactNode {
   const [group, setGroup] = useState(vm.config.group);
-  const [problem, setProblem] = useState<FieldProblem | undefined>();
+  const [tags, setTags] = useState(writtenTags(vm.config.tags));
+  const [problems, setProblems] = useState<{ readonly group?: FieldProblem; readonly tags?: FieldProblem }>({});
   const close = (): void => openDialog(null);
   const save = (): void => {
-    engine.call('vm.edit', { vm: vm.id, changes: { group } }).then(close, (thrown: unknown) => setProblem(asContractError(thrown)));
+    const wrong = vmTags.safeParse(readTags(tags)).error?.issues[0];
+    if (wrong) return setProblems({ tags: { message: sentence(wrong.message) } });
+    engine.call('vm.edit', { vm: vm.id, changes: { group, tags: readTags(tags) } }).then(close, (thrown: unknown) => setProblems({ group: asContractError(thrown) }));
   };
   return (
-    <Dialog title={`Group of “${vm.config.name}”`} description="Machines of a group stand together in the library." onClose={close} onSubmit={save}
+    <Dialog title={`Group and tags of “${vm.config.name}”`} description="Machines of a group stand together in the library; tags are for finding them." onClose={close} onSubmit={save}
       footer={<>
         <Button look="plain" size="large" onClick={close}>Cancel</Button>
-        <Button look="primary" size="large" type="submit">Move</Button>
+        <Button look="primary" size="large" type="submit">Save</Button>
       </>}>
-      <GroupField value={group} problem={problem} onPick={(name) => { setGroup(name); setProblem(undefined); }} />
+      <GroupField value={group} problem={problems.group} onPick={(name) => { setGroup(name); setProblems({}); }} />
+      <TagsField value={tags} problem={problems.tags} onText={(text) => { setTags(text); setProblems({}); }} />
     </Dialog>
   );
 }

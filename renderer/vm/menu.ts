@@ -23,7 +23,7 @@ export function vmMenu(vm: Vm): readonly MenuRow[] {
     { kind: 'rule' },
     row('Rename…', Pencil, () => openDialog({ kind: 'rename', vm: vm.id }), { shortcut: shortcutOf('rename') }),
     row('Clone…', CopyPlus, () => openDialog({ kind: 'clone', vm: vm.id }), { shortcut: shortcutOf('clone') }),
-    row('Move to a group…', FolderInput, () => openDialog({ kind: 'group', vm: vm.id }), { shortcut: shortcutOf('group') }),
+    row('Group and tags…', FolderInput, () => openDialog({ kind: 'group', vm: vm.id }), { shortcut: shortcutOf('group') }),
     row('Edit configuration', SlidersHorizontal, () => { select(vm.id); changeVmLayout(vm.id, { tab: 'configuration' }); }, { shortcut: shortcutOf('configuration') }),
     { kind: 'rule' },
     row('Delete…', Trash2, () => openDialog({ kind: 'remove', vm: vm.id }), { shortcut: shortcutOf('remove'), danger: true, disabled: !can.has('remove') }),

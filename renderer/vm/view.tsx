@@ -15,6 +15,7 @@ import { Tip } from '../controls/tooltip.tsx';
 import { DisplayPane } from '../display/pane.tsx';
 import { Dock } from '../dock/dock.tsx';
 import { Devices } from '../devices/devices.tsx';
+import { tagQuery } from '../library/filter.ts';
 import { Snapshots } from '../snapshots/snapshots.tsx';
 import { changeVmLayout, defaultVmLayout, openDialog, portTab, tabPort, toggleDock, useLayout } from '../state/layout.ts';
 import type { TabName } from '../state/layout.ts';
@@ -116,12 +117,24 @@ function DockButtons(): ReactNode {
   );
 }
 
+/** Each finds the machines that have it. */
+function Tags({ tags }: { readonly tags: readonly string[] }): ReactNode {
+  return (
+    <div className="tags" role="group" aria-label="Tags">
+      {tags.map((tag) => (
+        <button type="button" key={tag} className="tag" title={`Find the machines with the tag ${tag}`} onClick={() => useLayout.setState({ search: tagQuery(tag), sidebarHidden: false })}>{tag}</button>
+      ))}
+    </div>
+  );
+}
+
 function Head({ vm }: { readonly vm: Vm }): ReactNode {
   const can = possibleActions(vm);
   return (
     <header className="vm-head">
       <h1 title={vm.config.name}>{vm.config.name}</h1>
       <span className="state-badge" role="status" aria-label={`State: ${stateNames[vm.state]}`}><StateDot state={vm.state} />{stateNames[vm.state]}</span>
+      {vm.config.tags.length > 0 && <Tags tags={vm.config.tags} />}
       <span className="spacer" />
       <div className="button-group" role="toolbar" aria-label="Machine">
         {can.has('start') && (

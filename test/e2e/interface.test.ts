@@ -191,7 +191,7 @@ describe('groups', () => {
   const join = async (name: string, group: string): Promise<void> => {
     await vm(name).click();
     await vm(name).press('Alt+g');
-    await page.getByRole('dialog', { name: new RegExp(`^Group of .${name}`) }).getByRole('combobox', { name: /^Group/ }).fill(group);
+    await page.getByRole('dialog', { name: new RegExp(`^Group and tags of .${name}`) }).getByRole('combobox', { name: /^Group/ }).fill(group);
     await page.keyboard.press('Enter');
     await page.getByRole('dialog').waitFor({ state: 'detached' });
   };
@@ -233,6 +233,46 @@ describe('groups', () => {
     await join('Asking', '');
     await page.getByRole('group', { name: 'Lab' }).waitFor({ state: 'detached' });
     await expect.poll(names).toEqual(['Debian 12', 'Asking', 'Broken', 'Wide', 'Firmware', 'Idle', 'Unbootable']);
+  });
+});
+
+describe('tags', () => {
+  const names = (): Promise<readonly string[]> => page.getByRole('option').evaluateAll((rows) => rows.map((row) => row.getAttribute('aria-label')?.split(',')[0] ?? '').sort());
+  const search = (): ReturnType<Page['getByRole']> => page.getByRole('searchbox', { name: 'Search the library' });
+  const dialog = (): ReturnType<Page['getByRole']> => page.getByRole('dialog', { name: /^Group and tags of/ });
+
+  it('are typed beside the group, checked, and offered to the next machine', async () => {
+    await vm('Idle').click();
+    await vm('Idle').press('Alt+g');
+    await dialog().getByRole('textbox', { name: /^Tags/ }).fill('web, <b>');
+    await page.keyboard.press('Enter');
+    await dialog().getByText('A tag starts with a letter or digit').waitFor();
+    await dialog().getByRole('textbox', { name: /^Tags/ }).fill('web, Production web');
+    await page.keyboard.press('Enter');
+    await dialog().waitFor({ state: 'detached' });
+    await page.getByRole('option', { name: /^Idle, .*, tags web Production$/ }).waitFor();
+    await vm('Wide').click();
+    await vm('Wide').press('Alt+g');
+    await dialog().getByRole('button', { name: 'Add the tag Production' }).click();
+    expect(await namelessControls(page)).toEqual([]);
+    await page.keyboard.press('Tab');
+    await dialog().getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('option', { name: /^Wide, .*, tags Production$/ }).waitFor();
+  });
+
+  it('find machines: as a word, as the whole tag, and by a click in the head', async () => {
+    await search().fill('prod');
+    await expect.poll(names).toEqual(['Idle', 'Wide']);
+    await search().fill('tag:prod');
+    await expect.poll(names).toEqual([]);
+    await search().fill('TAG:production tag:web');
+    await expect.poll(names).toEqual(['Idle']);
+    await search().fill('');
+    await vm('Wide').click();
+    await page.getByRole('group', { name: 'Tags' }).getByRole('button', { name: 'Production' }).click();
+    await expect.poll(names).toEqual(['Idle', 'Wide']);
+    expect(await search().inputValue()).toBe('tag:Production');
+    await search().fill('');
   });
 });
 

@@ -14,7 +14,7 @@ import { until } from '../helpers/engine.ts';
 interface VmAnswer {
   readonly state: string;
   readonly processId: number | null;
-  readonly config: { readonly name: string; readonly memoryBytes: number; readonly boot: { readonly kind: string; readonly kernel?: string } };
+  readonly config: { readonly name: string; readonly tags: readonly string[]; readonly memoryBytes: number; readonly boot: { readonly kind: string; readonly kernel?: string } };
   readonly exit: { readonly reason: string } | null;
 }
 
@@ -72,6 +72,28 @@ describe('vm commands', () => {
     expect((await vp('vm', 'edit', 'node', '--group', 'none')).status).toBe(0);
     expect((await vp('vm', 'list')).stdout).not.toContain('GROUP');
     expect(await vp('vm', 'edit', 'node', '--group', 'x'.repeat(41))).toMatchObject({ status: 125, stderr: expect.stringContaining('--group: a group') });
+  });
+
+  it('have tags, which stay with their clones and exports', async () => {
+    expect((await vp('vm', 'list')).stdout).not.toContain('TAGS');
+    expect((await vp('vm', 'tag', 'Monitor', 'web', 'Production', 'WEB')).stdout).toBe('"Monitor" has the tags web, Production.\n');
+    expect((await vp('vm', 'tag', 'Monitor', 'production', 'env:test')).stdout).toBe('"Monitor" has the tags web, Production, env:test.\n');
+    expect((await vp('vm', 'list')).stdout).toMatch(/TAGS[^]*web Production env:test/);
+    expect((await vp('vm', 'show', 'Monitor')).stdout).toMatch(/Tags: +web Production env:test/);
+    await vp('vm', 'clone', 'Monitor', 'Twin');
+    const file = join(home, 'tagged.vpsnap');
+    await vp('export', 'Monitor', file);
+    await vp('import', file, '--name', 'Third');
+    expect((await vp('vm', 'untag', 'Monitor', 'Web', 'env:test')).stdout).toBe('"Monitor" has the tags Production.\n');
+    expect((await json<VmAnswer[]>('vm', 'list')).map(({ config: { name, tags } }) => [name, tags])).toEqual([
+      ['Monitor', ['Production']], ['Twin', ['web', 'Production', 'env:test']], ['Third', ['web', 'Production', 'env:test']],
+    ]);
+    expect(await vp('vm', 'untag', 'Monitor', 'web')).toMatchObject({ status: 1, stderr: expect.stringContaining('"Monitor" has no tag "web"') });
+    for (const wrong of ['x'.repeat(33), 'two words', '<b>', '', 'a\nb', '../b']) {
+      expect(await vp('vm', 'tag', 'Monitor', wrong), wrong).toMatchObject({ status: 125, stderr: expect.stringContaining('tags: a tag') });
+    }
+    const many = Array.from({ length: 17 }, (_, index) => `t${index}`);
+    expect(await vp('vm', 'tag', 'Twin', ...many)).toMatchObject({ status: 125, stderr: expect.stringContaining('at most 16 tags') });
   });
 
   it('are cloned, by way of a snapshot that does not stay', async () => {

@@ -21,7 +21,7 @@ afterEach(() => {
 });
 
 const debian: VmConfig = {
-  name: 'Debian', ...vmDefaults, memoryBytes: 256 * MIB, group: 'Lab', notes: 'a note',
+  name: 'Debian', ...vmDefaults, memoryBytes: 256 * MIB, group: 'Lab', tags: ['web', 'Größe/2'], notes: 'a note',
   boot: { kind: 'image', kernel: '/boot/vmlinuz', initrd: null, append: 'quiet', modules: [{ path: '/m', commandLine: 'a b' }] },
 };
 

@@ -227,6 +227,12 @@ describe('finding', () => {
     expect(score('xyz', 'Start')).toBeNull();
   });
 
+  it('searches tags, and for tag:NAME whole ones', () => {
+    const vms = [['web', 'Env:Test'], ['webmail'], []].map((tags, index) => ({ ...vmNamed('Debian', index), config: { ...vmDefaults, name: `vm ${index}`, tags } }));
+    const found = (query: string): readonly string[] => searchVms(vms, query).map((vm) => vm.config.name);
+    expect([found('web'), found('tag:web'), found('TAG:env:test debian'), found('tag:WEBmail vm'), found('tag:')]).toEqual([['vm 0', 'vm 1'], ['vm 0'], [], ['vm 1'], []]);
+  });
+
   it('searches names, notes and boot files, all words at once', () => {
     const vms = [vmNamed('Debian', 0), { ...vmNamed('Xen', 1), config: { ...vmDefaults, name: 'Xen', notes: 'driver course' } }];
     expect(searchVms(vms, 'COURSE xen').map((vm) => vm.config.name)).toEqual(['Xen']);

@@ -82,6 +82,16 @@ function region(run: RunLoop): void {
   code.ifUnlikely();
   run.interpretFirst();
   code.end();
+  // Straight-line code may lead here with the budget used up. A region looks at it where it ends, too late for an exact entry (entryBudget.ts).
+  code.get(run.budget);
+  code.i32Const(0);
+  code.memory(op.i64Load, REGION_RESERVE);
+  code.op(op.i64Add);
+  code.i64Const(0);
+  code.op(op.i64LeS);
+  code.ifUnlikely();
+  run.interpretFirst();
+  code.end();
   code.i32Const(0);
   code.get(run.budget);
   code.i32Const(0);

@@ -15,8 +15,11 @@ import { COLD_FIRST, prebuild } from '../../core/cpu/interpreter/prebuilt.ts';
 import { compiled, helperBytes } from './cpu-wasm.ts';
 
 export const TIERS = ['off', 'always'] as const;
-/** `prebuilt`: off, with the code that the build emits. `forgetful`: off, with room for so few forms that they are forgotten all the time. */
-export type Tier = (typeof TIERS)[number] | 'prebuilt' | 'forgetful';
+/**
+ * `prebuilt`: off, with the code that the build emits. `forgetful`: off, with room for so few forms that they are forgotten all the time.
+ * `exact`, `exact always`: VM entries end at the same instructions in either.
+ */
+export type Tier = (typeof TIERS)[number] | 'prebuilt' | 'forgetful' | 'exact' | 'exact always';
 
 export const GDT = 0x1000;
 export const IDT = 0x2000;
@@ -82,7 +85,7 @@ function processorFor(tier: Tier): Processor {
   let cpu = processors.get(tier);
   if (!cpu) {
     cpu = new Processor({
-      helpers: compiled.module, helperBytes, ramBytes: RAM_BYTES, jit: tier === 'always' ? 'always' : 'off',
+      helpers: compiled.module, helperBytes, ramBytes: RAM_BYTES, jit: tier.endsWith('always') ? 'always' : 'off', exact: tier.startsWith('exact'),
       formLimit: tier === 'forgetful' ? COLD_FIRST + 3 : undefined,
       prebuilt: tier === 'prebuilt' ? prebuild(helperSignatures(helperBytes)) : undefined,
       host: { mmioRead: () => 0, mmioReadHigh: () => 0, mmioWrite: () => undefined, portRead: () => 0, portWrite: () => undefined, timestamp: () => 0, random: () => 0 },

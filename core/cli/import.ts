@@ -4,7 +4,7 @@ import { formatSize } from '../contract/memory.ts';
 import { importSnapshot } from './snapshot.ts';
 import { show } from './output.ts';
 import type { CommonOptions } from './session.ts';
-import { transferring } from './transfer.ts';
+import { transferring } from './progress.ts';
 
 export async function importFile(file: string, options: CommonOptions & { readonly name?: string }): Promise<void> {
   if (!/\.(ova|ovf|vmdk|vdi)$/i.test(file)) return importSnapshot(file, options);

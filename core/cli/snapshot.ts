@@ -6,7 +6,7 @@ import { show, table, time } from './output.ts';
 import { withEngine } from './session.ts';
 import type { CommonOptions } from './session.ts';
 import { badArgument, Status } from './status.ts';
-import { transferring } from './transfer.ts';
+import { saving, transferring } from './progress.ts';
 
 interface TakeOptions extends CommonOptions {
   readonly notes?: string;
@@ -14,7 +14,7 @@ interface TakeOptions extends CommonOptions {
 
 export async function takeSnapshot(vm: string, name: string, options: TakeOptions): Promise<void> {
   const { notes } = options;
-  const taken = await withEngine(options, (client) => client.call('snapshot.take', { vm, name, ...(notes === undefined ? {} : { notes }) }));
+  const taken = await saving(options, vm, (client) => client.call('snapshot.take', { vm, name, ...(notes === undefined ? {} : { notes }) }));
   show(taken, options.json === true, ({ power, usedBytes, pauseMilliseconds }) => {
     return power === 'off' ? `Took "${name}": the configuration of a VM that is off.` : `Took "${name}": ${size(usedBytes)} of memory; the guest stood still for ${pauseMilliseconds.toFixed(1)} ms.`;
   });
@@ -50,7 +50,7 @@ export async function editSnapshot(vm: string, snapshot: string, options: Common
 }
 
 export async function cloneSnapshot(vm: string, snapshot: string, name: string, options: CommonOptions & { readonly full?: boolean }): Promise<void> {
-  const made = await withEngine(options, (client) => client.call('snapshot.clone', { vm, snapshot, name, full: options.full === true }));
+  const made = await saving(options, vm, (client) => client.call('snapshot.clone', { vm, snapshot, name, full: options.full === true }));
   show(made, options.json === true, ({ state }) => `Created "${name}" from "${snapshot}"; it is ${state}.`);
 }
 

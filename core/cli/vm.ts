@@ -17,6 +17,7 @@ import type { SerialPortConfig, Vm, VmChanges } from '../contract/vm.ts';
 import { changesFrom, wholeNumber } from './machine-options.ts';
 import type { MachineOptions } from './machine-options.ts';
 import { list, show, table, time } from './output.ts';
+import { saving } from './progress.ts';
 import { withEngine } from './session.ts';
 import type { CommonOptions } from './session.ts';
 import { badArgument } from './status.ts';
@@ -171,7 +172,8 @@ export async function unplugCard(reference: string, text: string, options: Commo
 
 export async function cloneVm(reference: string, name: string, options: CommonOptions & { readonly full?: boolean }): Promise<void> {
   const full = options.full === true;
-  await answerWithVm(options, (client) => client.call('vm.clone', { vm: reference, name, full }), ({ config, state }) => `Created "${config.name}"; it is ${state}.`);
+  const made = await saving(options, reference, (client) => client.call('vm.clone', { vm: reference, name, full }));
+  show(made, options.json === true, ({ config, state }) => `Created "${config.name}"; it is ${state}.`);
 }
 
 export async function moveVm(reference: string, text: string, options: CommonOptions): Promise<void> {

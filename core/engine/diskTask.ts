@@ -7,6 +7,7 @@ import type { WantedDisk } from '../snapshot/disk/saveDisks.ts';
 import { createPreserveBuffer } from '../snapshot/preserve.ts';
 import type { FromSaver, SaverStart, ToSaver } from '../snapshot/saver.ts';
 import type { DiskMap } from './diskStates.ts';
+import { nowAndThen } from './progress.ts';
 import type { ChunkLibrary } from './snapshotTask.ts';
 import type { Supervisor } from './supervisor.ts';
 
@@ -70,12 +71,13 @@ export class DiskTasks {
   /** Makes chunks of what lies in disks of a VM that does not run. @throws ContractError as `DiskTask.result` */
   async save(vm: Vm, wanted: readonly WantedDisk[]): Promise<readonly DiskMap[]> {
     if (wanted.length === 0) return [];
-    const task = new DiskTask(this.#library, wanted, (done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total }));
+    const task = new DiskTask(this.#library, wanted, nowAndThen((done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total })));
     this.#tasks.set(vm.id, task);
     try {
       return await task.result;
     } finally {
       this.#tasks.delete(vm.id);
+      this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done: 0, total: 0 });
     }
   }
 

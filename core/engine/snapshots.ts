@@ -18,6 +18,7 @@ import { DiskTasks } from './diskTask.ts';
 import { examine } from './doctor.ts';
 import type { Guest } from './guest.ts';
 import { readSymbols } from './kernelOwners.ts';
+import { nowAndThen } from './progress.ts';
 import { refuseChangedDisks, refuseUnsavable, withDisks } from './savable.ts';
 import { lastScreen } from './screen.ts';
 import { SegmentSpace } from './segmentSpace.ts';
@@ -404,7 +405,7 @@ export class Snapshots {
   /** While `make` runs, segments without references stay, and everybody sees how far it is. */
   async #made<T>(vm: Vm, make: (progress: (done: number, total: number) => void) => Promise<T>): Promise<T> {
     try {
-      return await this.#space.keeping(() => make((done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total })));
+      return await this.#space.keeping(() => make(nowAndThen((done, total) => this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done, total }))));
     } finally {
       this.#supervisor.tell({ kind: 'snapshot-progress', vmId: vm.id, done: 0, total: 0 });
     }

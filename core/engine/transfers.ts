@@ -1,9 +1,7 @@
 /** Imports and exports: each is known by the path of its file, everybody sees how far it is, and may cancel it. */
 import { ContractError } from '../contract/errors.ts';
 import type { LibraryEvent } from '../contract/streams.ts';
-
-/** Progress is told so often at most. */
-const PROGRESS_MS = 200;
+import { nowAndThen } from './progress.ts';
 
 export interface Transfer {
   /** Aborted when somebody cancels. */
@@ -36,12 +34,10 @@ export class Transfers {
     const { signal } = cancelling;
     const ended = Promise.withResolvers<void>();
     this.#running.set(path, { cancelling, ended: ended.promise });
-    let told = -Infinity;
+    const tell = nowAndThen((done, total) => this.#tell({ kind: 'transfer-progress', path, done: Math.min(done, total), total: Math.max(1, total) }));
     const progress = (done: number, total: number): void => {
       if (signal.aborted) throw new ContractError('cancelled', `${what} was cancelled.`, 'Nothing of it is left.');
-      if (performance.now() - told < PROGRESS_MS) return;
-      told = performance.now();
-      this.#tell({ kind: 'transfer-progress', path, done: Math.min(done, total), total: Math.max(1, total) });
+      tell(done, total);
     };
     try {
       progress(0, 1);

@@ -12,6 +12,7 @@ import type { Outcome } from '../helpers/command-line.ts';
 import { until } from '../helpers/engine.ts';
 
 interface VmAnswer {
+  readonly id: string;
   readonly state: string;
   readonly processId: number | null;
   readonly config: { readonly name: string; readonly tags: readonly string[]; readonly memoryBytes: number; readonly boot: { readonly kind: string; readonly kernel?: string } };
@@ -115,30 +116,40 @@ describe('vm commands', () => {
     expect(await vp('import', join(home, 'no.ova'))).toMatchObject({ status: 125, stderr: expect.stringContaining('no.ova') });
   });
 
-  it('are left as they are, and no file, when Ctrl-C cancels an export or an import', async () => {
+  it('are left as they are, and no file, when Ctrl-C cancels an export, an import or a full clone', async () => {
     // Both take minutes: a large disk of zeros, and a large file of which only the ends are an archive's.
     const [disk, archive, file] = [join(home, 'large.img'), join(home, 'large.vpsnap'), join(home, 'new.vpsnap')];
     for (const path of [disk, archive]) writeFileSync(path, path === archive ? 'VPSNAP01' : '');
     for (const path of [disk, archive]) truncateSync(path, 2 ** 36);
     appendFileSync(archive, 'VPSNAP01');
     await vp('vm', 'create', 'large', '--disk', disk);
-    const interrupted = async (path: string, ...args: readonly string[]): Promise<Outcome> => {
+    const interrupted = async (awaited: string, ...args: readonly string[]): Promise<Outcome> => {
       const transport = await dial(socketPath(home));
       if (!transport) throw new Error('the engine does not listen');
       const client = createClient(transport);
       const seen = new Set<string>();
-      client.subscribe('library', {}, { event: (event) => void seen.add(event.kind === 'transfer-progress' && event.path === path ? path : event.kind) });
+      let toDo = 0;
+      client.subscribe('library', {}, {
+        event: (event) => {
+          if ('total' in event) toDo = event.total;
+          seen.add('total' in event && event.total > 0 ? ('path' in event ? event.path : event.vmId) : event.kind);
+        },
+      });
       await until(() => seen.has('all'), 'the library is followed');
       const child = start(args, environment);
       const ended = outcomeOf(child);
-      await until(() => seen.has(path), 'it is under way');
+      await until(() => seen.has(awaited), 'it is under way');
       child.kill('SIGINT');
+      const outcome = await ended;
+      await until(() => toDo === 0, 'its end is told');
       client.close();
-      return ended;
+      return outcome;
     };
     expect(await interrupted(file, 'export', 'large', file)).toMatchObject({ status: 1, stderr: expect.stringContaining('The export was cancelled.') });
     expect(await json('snapshot', 'list', 'large')).toEqual([]);
     expect(await interrupted(archive, 'import', archive)).toMatchObject({ status: 1, stderr: expect.stringContaining('The import was cancelled.') });
+    const { id } = await json<VmAnswer>('vm', 'show', 'large');
+    expect(await interrupted(id, 'vm', 'clone', 'large', 'twin', '--full')).toMatchObject({ status: 1, stderr: expect.stringContaining('cancelled') });
     expect(readdirSync(home).filter((name) => name.includes('vpsnap'))).toEqual(['large.vpsnap']);
     expect(await json<VmAnswer[]>('vm', 'list')).toHaveLength(2);
   });

@@ -97,6 +97,10 @@ function isUefi(system: Element): boolean {
 }
 
 function nameOf(system: Element): string {
-  const name = textOf(system, 'Name') || (system.attributes.get('id') ?? '');
-  return name.replace(/[^\p{L}\p{N} ._+()-]/gu, ' ').replace(/\s+/g, ' ').replace(/^[^\p{L}\p{N}]+/u, '').trim().slice(0, NAME_LENGTH - 5).trim() || 'Appliance';
+  return machineName(textOf(system, 'Name') || (system.attributes.get('id') ?? ''), 'Appliance');
+}
+
+/** What of a text can be a machine's name, with room for a number behind it. */
+export function machineName(text: string, otherwise: string): string {
+  return text.replace(/[^\p{L}\p{N} ._+()-]/gu, ' ').replace(/\s+/g, ' ').replace(/^[^\p{L}\p{N}]+/u, '').trim().slice(0, NAME_LENGTH - 5).trim() || otherwise;
 }

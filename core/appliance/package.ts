@@ -11,7 +11,7 @@ import { FileStorage } from '../block/storage.ts';
 import type { ImageStorage } from '../block/storage.ts';
 import { MEMORY_DEFAULT } from '../contract/limits.ts';
 import { badAppliance } from './errors.ts';
-import { readOvf } from './ovf.ts';
+import { machineName, readOvf } from './ovf.ts';
 import type { Appliance } from './ovf.ts';
 import { readTar } from './tar.ts';
 import { fileWindow } from './window.ts';
@@ -68,7 +68,7 @@ export class AppliancePackage {
     const storage = new FileStorage(path, true);
     const other = await recogniseForeign(storage).finally(() => storage.close());
     if (!other?.format) throw badAppliance(path, other ? `is ${other.what}` : 'is no appliance (.ova, .ovf) and no VMDK or VDI image', other ? other.hint : 'A raw or qcow2 image needs no import: make a machine with it.');
-    const name = basename(path, extname(path)).replace(/[^\p{L}\p{N} ._+()-]/gu, ' ').trim().slice(0, 50) || 'Imported';
+    const name = machineName(basename(path, extname(path)), 'Imported');
     const disks = [{ file: basename(path), bytes: 0, bus: 'ahci' as const }];
     const appliance: Appliance = { name, notes: '', cpus: 1, memoryBytes: MEMORY_DEFAULT, firmware: 'bios', disks, drives: 0, networks: ['e1000e'], changes: [] };
     return new AppliancePackage(path, appliance, besides(path), new Map());

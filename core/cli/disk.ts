@@ -9,7 +9,7 @@ import type { ImageFormat } from '../block/open.ts';
 import type { Repair } from '../block/qcow2/check.ts';
 import { ContractError } from '../contract/errors.ts';
 import { oneOf } from './machine-options.ts';
-import { list, show } from './output.ts';
+import { list, show, showPercent } from './output.ts';
 import { formatSize, parseSize } from '../contract/memory.ts';
 import { badArgument, Status } from './status.ts';
 
@@ -87,7 +87,10 @@ export async function convertImage(source: string, target: string, options: Conv
   const shown = process.stderr.isTTY;
   await convertDisk(source, target, {
     ...rest, to: format, from: options.from === undefined ? 'auto' : oneOf('--from', options.from, [...imageFormats, ...foreignFormats]), compressed: options.compress === true,
-    progress: (done, total) => void (shown && process.stderr.write(`\r${Math.floor((100 * done) / total)} %${done === total ? '\n' : ''}`)),
+    progress: (done, total) => {
+      if (shown) showPercent(done, total);
+      if (shown && done === total) process.stderr.write('\n');
+    },
   });
 }
 

@@ -23,3 +23,8 @@ export function list(rows: readonly (readonly [string, string])[]): string {
 export function time(at: number | null): string {
   return at === null ? '' : new Date(at).toLocaleString('sv-SE');
 }
+
+/** How far long work is, in place of what the line said before. */
+export function showPercent(done: number, total: number): void {
+  process.stderr.write(`\r${Math.floor((100 * done) / total)} %`);
+}

@@ -1,6 +1,7 @@
 /** Commands that take long: how far they are is shown where people look, and Ctrl-C gives them up. */
 import type { Client } from '../contract/client.ts';
 import type { LibraryEvent } from '../contract/streams.ts';
+import { showPercent } from './output.ts';
 import { withEngine } from './session.ts';
 import type { CommonOptions } from './session.ts';
 
@@ -52,7 +53,7 @@ function follow(client: Client, { progressOf }: Work): Promise<void> {
     event: (event) => {
       if (event.kind === 'all') resolve();
       const progress = progressOf(event);
-      if (progress && progress.total > 0) process.stderr.write(`\r${Math.floor((100 * progress.done) / progress.total)} %`);
+      if (progress && progress.total > 0) showPercent(progress.done, progress.total);
     },
     end: () => resolve(),
   }));

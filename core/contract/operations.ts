@@ -69,13 +69,13 @@ export const operations = {
   'vm.list': { input: nothing, output: z.array(vm) },
   'vm.get': { input: onVm, output: vm },
   'vm.create': { input: z.strictObject({ config: newVm }), output: vm },
-  /** A running VM may change its name and notes; the rest waits until it is stopped. */
   /** What an appliance (OVA, OVF, or a VMDK or VDI image alone) is. */
   'appliance.describe': { input: z.strictObject({ path: filePath }), output: z.strictObject({ name: z.string(), description: z.string() }) },
   /** Makes a VM of one, with disks of its own. */
   'appliance.import': { input: z.strictObject({ path: filePath, name: vmName.optional() }), output: vm },
   /** Gives up the import or export of a file; nothing of it stays. */
   'transfer.cancel': { input: z.strictObject({ path: filePath }), output: nothing },
+  /** A running VM may change what is the person's (`ownKeys`); the rest waits until it is stopped. */
   'vm.edit': { input: z.strictObject({ vm: vmReference, changes: vmChanges }), output: vm },
   'vm.remove': { input: onVm, output: nothing },
   /** With `withoutMissing` assigned devices that are not there or in use are left out; otherwise they refuse the start. */
@@ -150,19 +150,19 @@ export const operations = {
     input: z.strictObject({ vm: vmReference, port: portNumber, data: bytes.refine((data) => data.length <= CONSOLE_WRITE_BYTES, 'too much input at once') }),
     output: z.strictObject({ taken: z.int() }),
   },
-  /** What the port has shown so far, as far as it is kept. */
   /** A break on the line of a UART, which Linux takes for the magic key: the next character is its command. */
   'console.break': { input: z.strictObject({ vm: vmReference, port: portNumber }), output: nothing },
+  /** What the port has shown so far, as far as it is kept. */
   'console.history': {
     input: z.strictObject({ vm: vmReference, port: portNumber }),
     output: z.strictObject({ data: bytes, truncated: z.boolean() }),
   },
   'console.clear': { input: z.strictObject({ vm: vmReference, port: portNumber }), output: nothing },
-  /** Says whether an image and its companions could boot, before anything runs. */
   /** Makes an empty disk image, which no machine has yet. */
   'disk.create': { input: z.strictObject({ path: filePath, format: z.enum(['raw', 'qcow2']), bytes: diskBytes }), output: nothing },
   /** What a file is as a disk, or as a disc in a drive. */
   'disk.describe': { input: z.strictObject({ path: filePath, kind: diskKind }), output: z.strictObject({ description: z.string() }) },
+  /** Says whether an image and its companions could boot, before anything runs. */
   'boot.check': {
     input: z.strictObject({ boot: bootConfig, memoryBytes: z.int() }),
     output: z.strictObject({ description: z.string() }),

@@ -1,9 +1,8 @@
 /** VirtualBox's disk images, version 1.1: a header, a map of blocks, the blocks. */
 import type { BlockDevice } from '../blockDevice.ts';
 import { SECTOR } from '../blockDevice.ts';
-import { badImage } from '../errors.ts';
 import type { ImageStorage } from '../storage.ts';
-import { readOnlyDevice } from './readOnly.ts';
+import { badForeign, readOnlyDevice } from './readOnly.ts';
 
 const HEADER_BYTES = 400;
 const VERSION = 0x0001_0001;
@@ -22,7 +21,7 @@ export async function openVdi(storage: ImageStorage): Promise<BlockDevice> {
   const word = (at: number): number => header.getUint32(at, true);
   const [version, kind, mapAt, dataAt, blockBytes, extraBytes, blocks] = [word(68), word(76), word(340), word(344), word(376), word(380), word(384)];
   const size = Number(header.getBigUint64(368, true));
-  const bad = (what: string): Error => badImage(storage.path, what, 'Convert it with the program that made it.');
+  const bad = (what: string): Error => badForeign(storage, what);
   if (version !== VERSION) throw bad(`is a VDI image of version ${version >>> 16}.${version & 0xffff}; 1.1 is supported`);
   if (kinds[kind] === undefined) throw bad('is a VDI image that needs another one below it');
   if (blockBytes < SECTOR || blockBytes > BLOCK_BYTES_MAXIMUM || blockBytes % SECTOR !== 0 || extraBytes > BLOCK_BYTES_MAXIMUM || extraBytes % SECTOR !== 0) throw bad('has blocks of a size that cannot be');

@@ -3,9 +3,8 @@ import { inflate } from 'node:zlib';
 import { promisify } from 'node:util';
 import type { BlockDevice } from '../blockDevice.ts';
 import { SECTOR } from '../blockDevice.ts';
-import { badImage } from '../errors.ts';
 import type { ImageStorage } from '../storage.ts';
-import { readOnlyDevice } from './readOnly.ts';
+import { badForeign, readOnlyDevice } from './readOnly.ts';
 
 const flags = { zeroGrains: 1 << 2, compressed: 1 << 16 } as const;
 const DEFLATE = 1;
@@ -36,7 +35,7 @@ export async function openVmdk(storage: ImageStorage): Promise<BlockDevice> {
   const header = await readHeader(storage);
   const { size, grainBytes, tableEntries, directoryAt } = header;
   const tables = Math.ceil(size / grainBytes / tableEntries);
-  if (tables > TABLES_MAXIMUM || directoryAt + tables * 4 > storage.length) throw bad(storage, 'is cut off, or names a directory that is not in it');
+  if (tables > TABLES_MAXIMUM || directoryAt + tables * 4 > storage.length) throw badForeign(storage, 'is cut off, or names a directory that is not in it');
   const directory = await words(storage, directoryAt, tables);
   const kept = new Map<number, Uint32Array>();
   const tableAt = async (index: number): Promise<Uint32Array | null> => {
@@ -56,7 +55,7 @@ export async function openVmdk(storage: ImageStorage): Promise<BlockDevice> {
     const within = offset % grainBytes;
     const at = entry * SECTOR;
     if (!header.compressed) {
-      if (at + within + into.length > storage.length) throw bad(storage, `is cut off: the part at ${offset} of its disk lies beyond the end of the file`);
+      if (at + within + into.length > storage.length) throw badForeign(storage, `is cut off: the part at ${offset} of its disk lies beyond the end of the file`);
       return storage.read(at + within, into);
     }
     if (last?.grain !== grain) last = { grain, bytes: await readCompressed(storage, header, at) };
@@ -69,11 +68,11 @@ async function readCompressed(storage: ImageStorage, { grainBytes }: Header, at:
   const marker = new Uint8Array(MARKER_BYTES);
   await storage.read(at, marker);
   const length = new DataView(marker.buffer).getUint32(8, true);
-  if (length === 0 || length > grainBytes * 2 + SECTOR || at + MARKER_BYTES + length > storage.length) throw bad(storage, `is cut off or damaged at ${at}`);
+  if (length === 0 || length > grainBytes * 2 + SECTOR || at + MARKER_BYTES + length > storage.length) throw badForeign(storage, `is cut off or damaged at ${at}`);
   const packed = new Uint8Array(length);
   await storage.read(at + MARKER_BYTES, packed);
   const bytes = await inflated(packed, { maxOutputLength: grainBytes }).catch(() => null);
-  if (bytes === null) throw bad(storage, `is damaged at ${at}: what lies there cannot be unpacked`);
+  if (bytes === null) throw badForeign(storage, `is damaged at ${at}: what lies there cannot be unpacked`);
   // The last grain of a disk may be short.
   if (bytes.length === grainBytes) return bytes;
   const whole = new Uint8Array(grainBytes);
@@ -90,16 +89,16 @@ async function readHeader(storage: ImageStorage): Promise<Header> {
   const [capacity, grain, directory] = [12, 20, 56].map((at) => Number(header.getBigUint64(at, true) * BigInt(SECTOR))) as [number, number, number];
   const tableEntries = header.getUint32(44, true);
   const compressed = (set & flags.compressed) !== 0;
-  if (header.getUint32(0, true) !== 0x564d_444b) throw bad(storage, 'has no footer: it is cut off');
-  if (version < 1 || version > 3) throw bad(storage, `is a VMDK image of version ${version}; 1 to 3 are supported`);
-  if (compressed && header.getUint16(77, true) !== DEFLATE) throw bad(storage, 'is compressed in a way that is not known');
-  if (grain < 8 * SECTOR || grain > GRAIN_BYTES_MAXIMUM || !Number.isInteger(Math.log2(grain))) throw bad(storage, 'has grains of a size that cannot be');
-  if (capacity === 0 || !Number.isSafeInteger(capacity) || tableEntries === 0 || tableEntries > TABLE_ENTRIES_MAXIMUM || !Number.isSafeInteger(directory)) throw bad(storage, 'has a header that cannot be');
+  if (header.getUint32(0, true) !== 0x564d_444b) throw badForeign(storage, 'has no footer: it is cut off');
+  if (version < 1 || version > 3) throw badForeign(storage, `is a VMDK image of version ${version}; 1 to 3 are supported`);
+  if (compressed && header.getUint16(77, true) !== DEFLATE) throw badForeign(storage, 'is compressed in a way that is not known');
+  if (grain < 8 * SECTOR || grain > GRAIN_BYTES_MAXIMUM || !Number.isInteger(Math.log2(grain))) throw badForeign(storage, 'has grains of a size that cannot be');
+  if (capacity === 0 || !Number.isSafeInteger(capacity) || tableEntries === 0 || tableEntries > TABLE_ENTRIES_MAXIMUM || !Number.isSafeInteger(directory)) throw badForeign(storage, 'has a header that cannot be');
   return { size: capacity, grainBytes: grain, tableEntries, directoryAt: directory, compressed, zeroGrains: (set & flags.zeroGrains) !== 0 };
 }
 
 async function headerAt(storage: ImageStorage, at: number): Promise<DataView> {
-  if (at < 0) throw bad(storage, 'is cut off');
+  if (at < 0) throw badForeign(storage, 'is cut off');
   const bytes = new Uint8Array(SECTOR);
   await storage.read(at, bytes);
   return new DataView(bytes.buffer);
@@ -110,8 +109,4 @@ async function words(storage: ImageStorage, at: number, count: number): Promise<
   await storage.read(at, bytes);
   const view = new DataView(bytes.buffer);
   return Uint32Array.from({ length: count }, (_, index) => view.getUint32(index * 4, true));
-}
-
-function bad(storage: ImageStorage, what: string): Error {
-  return badImage(storage.path, what, 'Convert it with the program that made it.');
 }

@@ -87,16 +87,14 @@ function region(run: RunLoop): void {
   code.i32Const(0);
   code.memory(op.i64Load, REGION_RESERVE);
   code.op(op.i64Add);
+  code.tee(run.target);
   code.i64Const(0);
   code.op(op.i64LeS);
   code.ifUnlikely();
   run.interpretFirst();
   code.end();
   code.i32Const(0);
-  code.get(run.budget);
-  code.i32Const(0);
-  code.memory(op.i64Load, REGION_RESERVE);
-  code.op(op.i64Add);
+  code.get(run.target);
   code.memory(op.i64Store, BUDGET);
   run.callTable(op.i32Load, R_AUX);
   code.set(run.status);

@@ -152,7 +152,7 @@ class Discovery {
     const entry = this.leaders[0];
     if (!entry || key === entry.key || this.contextOf(key) !== 0) return false;
     const offset = keyOffset(key);
-    const page = this.page(Math.floor(offset / PAGE_SIZE));
+    const page = this.pageOf(offset);
     return page !== null && this.source.isEntry(page, offset);
   }
 
@@ -177,22 +177,26 @@ class Discovery {
     return page;
   }
 
+  private pageOf(offset: number): RegionPage | null {
+    return this.page(Math.floor(offset / PAGE_SIZE));
+  }
+
   /** Whether code at an offset may join the region: it has run, or at least been decoded, before. */
   private known(offset: number): boolean {
     if (Math.abs(offset) > REACH - PAGE_SIZE) return false;
-    const page = this.page(Math.floor(offset / PAGE_SIZE));
+    const page = this.pageOf(offset);
     return page !== null && this.source.isDecoded(page, offset & (PAGE_SIZE - 1));
   }
 
   /** Whether the target of a branch may join: what is behind a jump is as likely to run as the jump. */
   private taken(offset: number, always: boolean): boolean {
     if (!this.known(offset)) return false;
-    const page = this.page(Math.floor(offset / PAGE_SIZE))!;
+    const page = this.pageOf(offset)!;
     return always || this.source.isTaken(page, offset & (PAGE_SIZE - 1));
   }
 
   private instruction(offset: number): RegionInstruction | null {
-    const page = this.page(Math.floor(offset / PAGE_SIZE));
+    const page = this.pageOf(offset);
     if (!page || this.source.isMarked(offset & (PAGE_SIZE - 1))) return null;
     const found = this.source.instruction(page, offset & (PAGE_SIZE - 1));
     return found && { offset, decoded: found.decoded, form: found.form };
@@ -234,7 +238,7 @@ class Discovery {
   private enterLikely(context: number, place: Place, at: number, next: number): void {
     const { name } = place.instruction!.decoded.row;
     if (!COMPUTED.has(name)) return;
-    const target = this.source.likelyTarget(this.page(Math.floor(at / PAGE_SIZE))!, at & (PAGE_SIZE - 1));
+    const target = this.source.likelyTarget(this.pageOf(at)!, at & (PAGE_SIZE - 1));
     if (target === null || !this.known(target)) return;
     if (name === 'CALL') {
       this.enterCall(context, place, target, next, true);

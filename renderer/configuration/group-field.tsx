@@ -1,6 +1,7 @@
 /** The group that a machine stands with in the library: one of those that there are, or a new one. */
 import { useId } from 'react';
 import type { ReactNode } from 'react';
+import { GROUP_LENGTH } from '../../core/contract/index.ts';
 import { Field, TextInput } from '../controls/field.tsx';
 import type { FieldProblem } from '../controls/field.tsx';
 import { groupNames } from '../library/groups.ts';
@@ -19,7 +20,7 @@ export function GroupField({ value, problem, onPick }: GroupFieldProps): ReactNo
     <Field label="Group" optional problem={problem} hint={names.length > 0 ? `There are ${names.join(', ')}; another name makes a new one.` : 'A name makes the group.'}>
       {(ties) => (
         <>
-          <TextInput {...ties} list={list} value={value} maxLength={40} onText={onPick} />
+          <TextInput {...ties} list={list} value={value} maxLength={GROUP_LENGTH} onText={onPick} />
           <datalist id={list}>{names.map((name) => <option key={name} value={name} />)}</datalist>
         </>
       )}

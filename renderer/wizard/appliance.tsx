@@ -1,12 +1,10 @@
 /** The part of the create wizard that makes a machine of what was exported: by another program, or by this one. */
-import { useEffect, useState } from 'react';
 import type { ReactNode } from 'react';
 import { asContractError } from '../../core/contract/index.ts';
 import { PathField } from '../configuration/path-field.tsx';
+import { useAnswer } from '../configuration/use-answer.ts';
 import type { FieldProblem } from '../controls/field.tsx';
 import { engine } from '../engine/engine.ts';
-
-const SETTLE_MS = 350;
 
 /** By its name: what is in it is looked at when it is imported. */
 export function isSnapshot(path: string): boolean {
@@ -19,25 +17,14 @@ export interface Described {
   readonly problem?: FieldProblem;
 }
 
-/** What the engine finds in the file, once typing pauses. @param path empty: nothing is asked */
+const nothing: Described = {};
+
+/** What the engine finds in the file. @param path empty: nothing is asked */
 export function useAppliance(path: string): Described {
-  const [described, setDescribed] = useState<Described>({});
-  useEffect(() => {
-    setDescribed({});
-    if (path === '' || isSnapshot(path)) return;
-    let current = true;
-    const timer = setTimeout(() => {
-      engine.call('appliance.describe', { path }).then(
-        (found) => { if (current) setDescribed(found); },
-        (thrown: unknown) => { if (current) setDescribed({ problem: asContractError(thrown) }); },
-      );
-    }, SETTLE_MS);
-    return () => {
-      current = false;
-      clearTimeout(timer);
-    };
-  }, [path]);
-  return described;
+  return useAnswer<Described>(path, nothing, () => (path === '' || isSnapshot(path) ? null : engine.call('appliance.describe', { path }).then(
+    (found) => found,
+    (thrown: unknown) => ({ problem: asContractError(thrown) }),
+  )));
 }
 
 interface ApplianceFieldProps {

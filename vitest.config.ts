@@ -10,5 +10,7 @@ export default defineConfig({
     pool: 'forks',
     // Guests and browsers share the machine's cores with each other: two files at a time.
     maxWorkers: 2,
+    // An engine that a test starts keeps no process ready: from the sources it costs a second of a core (test/integration/spareProcess.test.ts has its own).
+    env: { VANDERPOOL_SPARE: 'off' },
   },
 });

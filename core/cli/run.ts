@@ -12,6 +12,7 @@ import { machineModuleUrl } from '../machine/entries.ts';
 import type { GdbServer } from '../gdb/server.ts';
 import { nameImage } from '../machine/boot-check.ts';
 import { checkCpuModel } from '../machine/cpu-models.ts';
+import { CoreThread } from '../machine/coreThread.ts';
 import { listenForGdb } from '../machine/debugger.ts';
 import { readMachineConfig } from '../machine/files.ts';
 import { encodePng } from '../machine/pictures.ts';
@@ -106,7 +107,7 @@ function runMachine(
         .then(([statistics]) => finish({ reason, status, message, statistics }));
     };
     const runner = new Runner({
-      config, services, attached: [true, false, false, false], machineModule: machineModuleUrl(), held: gdb?.wait === true,
+      config, services, attached: [true, false, false, false], thread: new CoreThread(machineModuleUrl()), held: gdb?.wait === true,
       events: {
         started: () => {
           if (gdb) void listenForGdb(gdb.port, runner).then((server) => (debugging = server), finish);

@@ -17,6 +17,7 @@ import { ExitRecordings } from './exitRecordings.ts';
 import { createOperations, createStreams } from './operations.ts';
 import { listen, socketPath } from './socket.ts';
 import { Snapshots } from './snapshots.ts';
+import { SpareProcess } from './spareProcess.ts';
 import { Supervisor } from './supervisor.ts';
 import { Transfers } from './transfers.ts';
 import type { VmProcessLauncher } from './vm-process.ts';
@@ -29,10 +30,14 @@ export interface EngineOptions {
   readonly stopped: () => void;
   /** An engine without VMs, clients and server ends by itself after this time; absent: never. */
   readonly idleMs?: number;
+  /** False: no VM process is kept ready for the next machine. */
+  readonly spare?: boolean;
 }
 
 /** How often the engine looks whether it is still needed. */
 const HOUSEKEEPING_MS = 10_000;
+/** Whoever has just suspended a VM may want it back. */
+const SPARE_MS = 60_000;
 
 export class Engine {
   readonly supervisor: Supervisor;
@@ -42,6 +47,7 @@ export class Engine {
   readonly appliances: Appliances;
   readonly transfers: Transfers;
   readonly server: ContractServer;
+  readonly spare: SpareProcess | null;
   readonly #options: EngineOptions;
   readonly #lock: LibraryLock;
   readonly #handlers: OperationHandlers;
@@ -67,7 +73,9 @@ export class Engine {
       this.#lock.release();
       throw error;
     }
-    this.supervisor = new Supervisor(this.library, options.launch, options.machineModule);
+    const { launch, machineModule, spare = process.env['VANDERPOOL_SPARE'] !== 'off' } = options;
+    this.spare = spare ? new SpareProcess({ launch, machineModule, folder }) : null;
+    this.supervisor = new Supervisor(this.library, this.spare?.take ?? launch, machineModule);
     this.snapshots = new Snapshots(this.library, this.supervisor);
     this.appliances = new Appliances(this.library, this.supervisor);
     this.transfers = new Transfers((event) => this.supervisor.tell(event));
@@ -155,8 +163,9 @@ export class Engine {
     const gone = !existsSync(join(folder, LOCK_FILE));
     const unneeded = idleMs !== undefined && performance.now() - this.#neededAt > idleMs;
     if (this.#stopping) return;
-    if (gone || unneeded) void this.close().finally(stopped);
-    else this.#inBackground(() => this.snapshots.takeScheduled(Date.now()).then(() => this.snapshots.mergeDisks()));
+    if (gone || unneeded) return void this.close().finally(stopped);
+    if (!idle || performance.now() - this.#neededAt > SPARE_MS) this.spare?.keep(!idle);
+    this.#inBackground(() => this.snapshots.takeScheduled(Date.now()).then(() => this.snapshots.mergeDisks()));
   }
 
   /** Work of the engine's own, one piece after the other; closing waits for it. Each tells of its errors: what is left is a library that went away. */
@@ -173,6 +182,7 @@ export class Engine {
   async close(): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#housekeeping);
+    this.spare?.close();
     await this.supervisor.stopAll();
     this.exitRecordings.close();
     this.snapshots.leave();

@@ -6,6 +6,7 @@ import { Cpuid } from '../vmm/cpuid.ts';
 import { Vmm } from '../vmm/vmm.ts';
 import { VirtualClock, tscPerNs } from '../platform/clock.ts';
 import { flatTopology } from '../platform/topology.ts';
+import { MEMORY_MINIMUM } from '../contract/limits.ts';
 import type { BootImages } from '../boot/image.ts';
 import { BootError } from '../boot/loader.ts';
 import { loadMonitor } from '../monitor/image.ts';
@@ -53,6 +54,12 @@ function allowedEfer(model: CpuModel): bigint {
  */
 export async function createMachine(config: MachineConfig, host: MachineHost): Promise<Machine> {
   return build(config, host, false);
+}
+
+/** Makes a small machine that never runs: its code, and the tables that all machines share, are there for the next one. */
+export async function rehearse(): Promise<void> {
+  const config: MachineConfig = { memoryBytes: MEMORY_MINIMUM, cpus: 1, cpuModel: '', boot: { kind: 'monitor' }, jit: 'on', clock: 'wall' };
+  await createMachine(config, { serialOutput: () => undefined });
 }
 
 /** A machine with its inside, for tools that count what it executes, or compare two. */

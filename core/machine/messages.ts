@@ -35,6 +35,8 @@ const portOutput = z.strictObject({ unread: bytes.refine(({ length }) => length 
 export type PortOutput = z.infer<typeof portOutput>;
 
 export const toVmProcess = z.discriminatedUnion('type', [
+  /** Load what machines need: a `start` will follow, perhaps. */
+  z.strictObject({ type: z.literal('prepare'), machineModule: z.string() }),
   z.strictObject({ type: z.literal('start'), config: vmConfig, folder: z.string(), devices: z.array(assignedDevice).max(DEVICES_MAXIMUM), machineModule: z.string(), restore: restorePoint.nullable(), paused: z.boolean(),
     disks: z.array(diskState.nullable()).max(DISKS_MAXIMUM) }),
   z.strictObject({ type: z.literal('command'), command: z.enum(['pause', 'resume', 'reset', 'power-button', 'end']) }),

@@ -7,6 +7,7 @@ import { DEVICES_MAXIMUM, SERIAL_PORTS } from '../contract/limits.ts';
 import type { InspectQuery } from '../contract/inspect.ts';
 import { nameImage } from './boot-check.ts';
 import type { GdbServer } from '../gdb/server.ts';
+import { CoreThread } from './coreThread.ts';
 import { listenForGdb } from './debugger.ts';
 import { ExitReports } from './exitReports.ts';
 import { readMachineConfig, restoredMachineConfig } from './files.ts';
@@ -42,6 +43,7 @@ else {
 
 function serve(engine: ParentPort): void {
   let guest: Promise<Guest | null> | null = null;
+  let prepared: CoreThread | null = null;
   // Without its engine a guest has neither console nor supervisor: it ends, and the library shows it as crashed.
   engine.onClose(() => process.exit(0));
   process.on('SIGINT', () => undefined); // Ctrl-C in the terminal that started the engine is not for the guests.
@@ -50,17 +52,18 @@ function serve(engine: ParentPort): void {
     if (!parsed.success) return;
     const { data } = parsed;
     // What arrives while the disks are being opened waits, in its order.
-    if (data.type !== 'start') void guest?.then((started) => started?.obey(data));
-    else guest ??= startGuest(engine, data);
+    if (data.type === 'start') guest ??= startGuest(engine, data, prepared ?? new CoreThread(data.machineModule));
+    else if (data.type === 'prepare') prepared ??= new CoreThread(data.machineModule, true);
+    else void guest?.then((started) => started?.obey(data));
   });
 }
 
-async function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type: 'start' }>): Promise<Guest | null> {
+async function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type: 'start' }>, thread: CoreThread): Promise<Guest | null> {
   try {
     const variables = join(start.folder, VARIABLES_FILE);
     const config = start.restore ? restoredMachineConfig(start.config, start.restore, variables) : readMachineConfig(start.config, variables);
     const services = await MachineServices.open(start.config, start.devices, start.disks);
-    return new Guest(engine, start, { ...config, ...services.descriptions, devices: start.devices }, services);
+    return new Guest(engine, start, { ...config, ...services.descriptions, devices: start.devices }, services, thread);
   } catch (error) {
     end(engine, { type: 'failed', error: asContractError(error).toShape() });
     return null;
@@ -96,7 +99,7 @@ class Guest {
   #full = false;
 
   constructor(
-    engine: ParentPort, start: Extract<ToVmProcess, { type: 'start' }>, config: MachineConfig, services: MachineServices,
+    engine: ParentPort, start: Extract<ToVmProcess, { type: 'start' }>, config: MachineConfig, services: MachineServices, thread: CoreThread,
   ) {
     const send = (message: FromVmProcess): void => engine.send(message);
     this.#engine = engine;
@@ -110,7 +113,7 @@ class Guest {
       paused: start.paused,
       held: start.config.gdb?.wait === true && !start.restore,
       attached: [...start.config.serial.map(({ attach }) => attach === 'console'), ...Array.from({ length: DEVICES_MAXIMUM }, () => true)],
-      machineModule: start.machineModule,
+      thread,
       events: {
         started: () => void this.#start(start.config.gdb?.port ?? null),
         failed: (error) => this.#finish({ type: 'failed', error: nameImage(error, start.config.boot).toShape() }),

@@ -1,13 +1,13 @@
 /** The I/O thread's side of a machine: starts the core thread, moves serial bytes, passes commands, reports the end. */
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { ContractError } from '../contract/errors.ts';
-import { entryUrl } from './entries.ts';
+import type { CoreThread } from './coreThread.ts';
 import type { LineSettings } from '../devices/uart16550.ts';
 import type { MachineSettings } from './files.ts';
 import { createPreserveBuffer } from '../snapshot/preserve.ts';
 import { Command, createLinkBuffer, Link } from './link.ts';
 import type { Answers, MachineConfig, MachineExit, MachineStatistics, QuestionKind, Questions } from './types.ts';
-import type { WorkerMessage, WorkerQuestion, WorkerStart } from './worker.ts';
+import type { WorkerMessage, WorkerQuestion } from './worker.ts';
 
 export interface RunnerEvents {
   started(): void;
@@ -37,7 +37,8 @@ export interface RunnerOptions {
   /** Its images are moved to the core thread: the caller's views of them are empty afterwards. */
   readonly config: MachineConfig;
   readonly attached: readonly boolean[];
-  readonly machineModule: string;
+  /** The thread that it is to run in. */
+  readonly thread: CoreThread;
   /** A restored machine's settings: it reads its boot files when it is reset. */
   readonly settings?: MachineSettings;
   /** The machine waits for `resume` before its first instruction. */
@@ -50,9 +51,6 @@ export interface RunnerOptions {
 }
 
 export type SnapshotAnswer = Pick<Extract<WorkerMessage, { type: 'snapshot' }>, 'point' | 'milliseconds' | 'sent'>;
-
-/** The core thread's objects live long or die at once: V8's usual 32 MB for the young ones would only lie about. */
-const HEAP = { maxYoungGenerationSizeMb: 6 } as const;
 
 /** One machine in one worker thread. */
 export class Runner {
@@ -76,13 +74,13 @@ export class Runner {
     this.#events = options.events;
     this.#services = options.services;
     for (const service of this.#services) service.serve(() => this.#link.wake());
-    const { config, attached, machineModule, settings, paused, held = false } = options;
+    const { config, attached, thread, settings, paused, held = false } = options;
     if (paused) this.#link.raise(Command.pause);
-    const start: WorkerStart = { link, config, attached, held, machineModule, preserved: this.preserved, settings: settings ?? null };
-    this.#worker = new Worker(entryUrl('worker'), { workerData: start, transferList: imagesOf(config), resourceLimits: HEAP, name: 'core' });
+    this.#worker = thread.worker;
     this.#worker.on('message', (message: WorkerMessage) => this.#receive(message));
     this.#worker.on('error', (error) => this.#fail(`The core thread broke: ${error instanceof Error ? error.message : String(error)}`));
     this.#worker.on('exit', () => this.#fail('The core thread ended by itself.'));
+    thread.start({ link, config, attached, held, preserved: this.preserved, settings: settings ?? null }, imagesOf(config));
   }
 
   /** Takes up to `limit` bytes of a port's output. */

@@ -1,6 +1,7 @@
 /** The core thread: makes the machine and runs it in slices; sleeps while the guest is halted or paused. */
 import { setFlagsFromString } from 'node:v8';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import { asContractError } from '../contract/errors.ts';
 import type { LineSettings } from '../devices/uart16550.ts';
 import type { ErrorShape } from '../contract/errors.ts';
@@ -16,7 +17,17 @@ import { damagedSnapshot } from './saved.ts';
 import { PreserveRing } from '../snapshot/preserve.ts';
 import type { SnapshotPoint } from '../snapshot/guestMemory.ts';
 
-/** What the thread is started with. */
+/** What the thread begins with: it loads its programs. */
+export interface WorkerData {
+  /** URL of the module that exports `createMachine`. */
+  readonly machineModule: string;
+  /** There is time to rehearse: nobody waits for the machine yet. */
+  readonly rehearse: boolean;
+  /** Where its one `WorkerStart` will come from. */
+  readonly start: MessagePort;
+}
+
+/** What the thread is to run. */
 export interface WorkerStart {
   readonly link: SharedArrayBuffer;
   readonly config: MachineConfig;
@@ -24,8 +35,6 @@ export interface WorkerStart {
   readonly attached: readonly boolean[];
   /** A debugger is to come before the first instruction. */
   readonly held: boolean;
-  /** URL of the module that exports `createMachine`. */
-  readonly machineModule: string;
   /** Where pages go that a snapshot needs (core/snapshot/preserve.ts). */
   readonly preserved: SharedArrayBuffer;
   /** What a restored machine boots from when it is reset; null where that is known already. */
@@ -62,6 +71,8 @@ export interface WorkerQuestion {
 
 interface MachineModule {
   readonly createMachine: (config: MachineConfig, host: MachineHost) => Promise<Machine>;
+  /** Does once for nothing what making a machine takes: its code is compiled then. */
+  readonly rehearse?: () => Promise<void>;
 }
 
 /** A running guest lets the thread's own tasks (compilation, messages) run this often. */
@@ -81,17 +92,27 @@ const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.
 
 const port = parentPort;
 if (port) {
-  const start = workerData as WorkerStart;
+  const { machineModule, rehearse, start } = workerData as WorkerData;
   const post = (message: WorkerMessage): void => port.postMessage(message);
-  runCore(start, post).catch((thrown: unknown) => post({ type: 'failed', error: describeFailure(thrown) }));
+  const loading = load(machineModule, rehearse);
+  loading.catch(() => undefined); // Whoever wants a machine hears of it.
+  start.once('message', (wanted: WorkerStart) => {
+    runCore(loading, wanted, post).catch((thrown: unknown) => post({ type: 'failed', error: describeFailure(thrown) }));
+  });
 }
 
-async function runCore(start: WorkerStart, post: (message: WorkerMessage) => void): Promise<void> {
-  const link = new Link(start.link);
-  const host = createHost(start, link, post);
-  const { createMachine } = (await import(start.machineModule)) as MachineModule;
+async function load(machineModule: string, rehearse: boolean): Promise<MachineModule> {
+  const module = (await import(machineModule)) as MachineModule;
   // Not before: Node keeps compiled modules for the flags under which they were compiled, and the other thread loads some of the same.
   if (!fromSources) setFlagsFromString(NO_INLINING);
+  if (rehearse) await module.rehearse?.();
+  return module;
+}
+
+async function runCore(loading: Promise<MachineModule>, start: WorkerStart, post: (message: WorkerMessage) => void): Promise<void> {
+  const link = new Link(start.link);
+  const host = createHost(start, link, post);
+  const { createMachine } = await loading;
   const machine = await createMachine(start.config, host);
   if (start.held) machine.answer('debug-hold', {});
   post({ type: 'started' });

@@ -16,6 +16,8 @@ const VM = 'Bench';
 const MEMORY = 1024;
 const FILL = 'dd if=/dev/urandom of=/tmp/fill bs=1M count=200; echo FIL""LED';
 const APPEND = 'console=ttyS0 quiet shell';
+/** A process has been made by then that waits for a machine. */
+const SPARE_MS = 4000;
 const PATIENCE_MS = 240_000;
 
 interface Figures {
@@ -24,7 +26,10 @@ interface Figures {
   /** By a process that has just begun: its code is not compiled yet. */
   readonly restoreNew: number[];
   readonly suspend: number[];
+  /** In the process that waits for a machine. */
   readonly resume: number[];
+  /** So soon after another start that none waits yet. */
+  readonly resumeNew: number[];
   /** Bytes that the second snapshot of the idle guest wrote. */
   second: number | null;
 }
@@ -42,6 +47,7 @@ export async function snapshots(guest: Guest, runs: number, withPeer: boolean): 
     ['second snapshot of the idle guest writes', mb(mine.second), ...(theirs ? [mb(theirs.second)] : [])],
     ['suspend', ms(mine.suspend), ...(theirs ? [''] : [])],
     ['resume, until the guest runs', ms(mine.resume), ...(theirs ? [''] : [])],
+    ['the same without a process that waits', ms(mine.resumeNew), ...(theirs ? [''] : [])],
   ]);
 }
 
@@ -66,7 +72,7 @@ async function timed(action: () => Promise<unknown>): Promise<number> {
 
 async function measureOurs(guest: Guest, runs: number): Promise<Figures> {
   const folder = mkdtempSync(join(tmpdir(), 'vanderpool-bench-'));
-  const figures: Figures = { pause: [], restore: [], restoreNew: [], suspend: [], resume: [], second: null };
+  const figures: Figures = { pause: [], restore: [], restoreNew: [], suspend: [], resume: [], resumeNew: [], second: null };
   const client = await connectEngine(folder, launchBuilt);
   try {
     const boot = { kind: 'image' as const, kernel: guest.kernel, initrd: guest.initramfs, append: APPEND, modules: [] };
@@ -85,10 +91,14 @@ async function measureOurs(guest: Guest, runs: number): Promise<Figures> {
     }
     const restore = (): Promise<number> => timed(() => client.call('snapshot.restore', { vm: VM, snapshot: 'live 0', paused: false }));
     for (let run = 0; run < runs; run += 1) figures.restore.push(await restore());
+    const resume = (): Promise<number> => timed(() => client.call('vm.resume', { vm: VM }));
     for (let run = 0; run < runs; run += 1) {
       figures.suspend.push(await timed(() => client.call('vm.suspend', { vm: VM })));
-      figures.resume.push(await timed(() => client.call('vm.resume', { vm: VM })));
+      await new Promise((resolve) => setTimeout(resolve, SPARE_MS));
+      figures.resume.push(await resume());
       figures.restoreNew.push(await restore());
+      await client.call('vm.suspend', { vm: VM });
+      figures.resumeNew.push(await resume());
     }
     return figures;
   } finally {
@@ -116,7 +126,7 @@ async function measureQemu(guest: Guest, runs: number): Promise<Figures> {
   const disk = join(folder, 'disk.qcow2');
   const made = spawnSync('qemu-img', ['create', '-q', '-f', 'qcow2', disk, '1G']);
   if (made.status !== 0) throw new Error('qemu-img could not make a disk; on Debian: sudo apt-get install qemu-utils');
-  const figures: Figures = { pause: [], restore: [], restoreNew: [], suspend: [], resume: [], second: null };
+  const figures: Figures = { pause: [], restore: [], restoreNew: [], suspend: [], resume: [], resumeNew: [], second: null };
   const child = spawn('qemu-system-x86_64', [
     '-accel', 'tcg,thread=single', '-m', String(MEMORY), '-display', 'none', '-serial', 'mon:stdio', '-kernel', guest.kernel, '-initrd', guest.initramfs, '-append', APPEND,
     '-drive', `file=${disk},if=ide,format=qcow2`,

@@ -122,6 +122,7 @@ function addVmCommands(program: Command, done: (status: number) => void): void {
   const sub = (usage: string, description: string): Command => addCommonOptions(vm.command(usage).description(description));
   const editing = (command: Command): Command => addMachineOptions(command)
     .option('--group <name>', 'the machines of a group stand together in the library; "none": none')
+    .option('--tags <web,test>', 'words by which the window finds the VM (tag:NAME), instead of those that it has; "none": none')
     .option('--notes <text>', 'notes for people')
     .option('--autostart <on|off>', 'start the VM, or let it go on, whenever the engine starts (default: off)')
     .option('--schedule <minutes,keep>', 'take a snapshot every so many minutes while the VM runs, and keep the newest; "none": none')

@@ -25,6 +25,7 @@ import { badArgument } from './status.ts';
 export interface EditOptions extends MachineOptions, CommonOptions {
   readonly name?: string;
   readonly group?: string;
+  readonly tags?: string;
   readonly notes?: string;
   readonly monitor?: boolean;
   readonly autostart?: string;
@@ -100,7 +101,9 @@ export async function startVm(reference: string, options: CommonOptions & { read
 }
 
 export async function commandVm(verb: Verb, reference: string, options: CommonOptions): Promise<void> {
-  await answerWithVm(options, (client) => client.call(`vm.${verb}`, { vm: reference }), (vm) => `${verbs[verb]} "${vm.config.name}".`);
+  const command = (client: Client): Promise<Vm> => client.call(`vm.${verb}`, { vm: reference });
+  const vm = verb === 'suspend' ? await saving(options, reference, command) : await withEngine(options, command);
+  show(vm, options.json === true, ({ config }) => `${verbs[verb]} "${config.name}".`);
 }
 
 export async function stopVm(reference: string, options: CommonOptions & { readonly force?: boolean }): Promise<void> {
@@ -226,9 +229,14 @@ function changes(options: EditOptions, before?: Vm): VmChanges {
     ...(options.monitor === true ? { boot: { kind: 'monitor' as const }, firmware: '' } : {}),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.group === undefined ? {} : { group: options.group === 'none' ? '' : options.group }),
+    ...(options.tags === undefined ? {} : { tags: tagsFrom(options.tags) }),
     ...(options.notes === undefined ? {} : { notes: options.notes }),
     ...(serial === ports ? {} : { serial }),
   };
+}
+
+function tagsFrom(text: string): string[] {
+  return text === 'none' ? [] : differentTags(text.split(',').map((tag) => tag.trim()));
 }
 
 /** The ports named have a console, the others none; labels stay. */

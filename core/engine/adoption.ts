@@ -1,7 +1,7 @@
 /** New VMs that go on from snapshots: clones, and what archives hold. The segments that they need are kept meanwhile by the caller. */
 import { ContractError } from '../contract/errors.ts';
 import type { Vm } from '../contract/vm.ts';
-import { readArchive, writeArchive } from '../snapshot/archive.ts';
+import { ArchiveError, readArchive, writeArchive } from '../snapshot/archive.ts';
 import type { Progress, WholeDisk } from '../snapshot/archive.ts';
 import type { Placed } from '../snapshot/chunkWriter.ts';
 import { ClusterMap } from '../snapshot/disk/clusterMap.ts';
@@ -114,5 +114,6 @@ export class Adoption {
 /** Says what was being done, why it failed and what to do. */
 function fileError(error: unknown, what: string, because: (error: unknown) => string): ContractError {
   if (error instanceof ContractError) return error;
-  return new ContractError('file-unreadable', `${what}: ${because(error)}.`, 'Check the file, its folder and the space on its disk.', 'path');
+  const hint = (error instanceof ArchiveError && error.hint) || 'Check the file, its folder and the space on its disk.';
+  return new ContractError('file-unreadable', `${what}: ${because(error)}.`, hint, 'path');
 }

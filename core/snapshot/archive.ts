@@ -83,7 +83,16 @@ function advancing(total: number, progress: Progress): Advance {
 /** An archive was refused. The message says what is wrong with it. */
 export class ArchiveError extends Error {
   override readonly name = 'ArchiveError';
+  /** What to do; absent: what is done about any file. */
+  readonly hint: string | undefined;
+
+  constructor(message: string, hint?: string) {
+    super(message);
+    this.hint = hint;
+  }
 }
+
+const OTHER_FILES = 'Machines and disks of other programs are known by their names: .ova, .ovf, .vmdk and .vdi. An ISO, a raw or a qcow2 image needs no import: make a machine with it.';
 
 /** Appends to one file what a segment writer writes; the segments have no files of their own. */
 class ArchiveWriter implements SegmentFiles {
@@ -256,7 +265,7 @@ export async function readArchive(path: string, folder: string, progress: Progre
 
 async function readHeader(handle: number, advance: Advance): Promise<ArchiveHeader> {
   const { size } = fstatSync(handle);
-  if (size < MAGIC.length + TRAILER_BYTES || !MAGIC.equals(readExactly(handle, 0, MAGIC.length))) throw new ArchiveError('it is no snapshot of Vanderpool');
+  if (size < MAGIC.length + TRAILER_BYTES || !MAGIC.equals(readExactly(handle, 0, MAGIC.length))) throw new ArchiveError('it is no snapshot of Vanderpool', OTHER_FILES);
   const trailer = readExactly(handle, size - TRAILER_BYTES, TRAILER_BYTES);
   if (!MAGIC.equals(trailer.subarray(36))) throw new ArchiveError('it is cut short');
   const digest = createHash('sha256');

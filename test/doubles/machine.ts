@@ -7,6 +7,7 @@ class BootError extends Error {
   readonly field = 'boot.kernel';
 }
 
+import { HISTORY_PENDING } from '../../core/cpu/layout.ts';
 import type { SnapshotPoint } from '../../core/snapshot/guestMemory.ts';
 
 const text = new TextEncoder();
@@ -27,6 +28,7 @@ class WordMachine implements Machine {
   #flood = 0;
   #exit: MachineExit | null = null;
   #memory: SharedArrayBuffer | null = null;
+  #written = false;
 
   constructor(config: MachineConfig, host: MachineHost) {
     this.#config = config;
@@ -83,11 +85,20 @@ class WordMachine implements Machine {
 
   snapshot(): SnapshotPoint {
     const { memoryBytes } = this.#config;
-    this.#memory ??= new SharedArrayBuffer(memoryBytes + memoryBytes / 4096);
+    const pages = Uint32Array.from({ length: this.#written ? memoryBytes / 4096 : 0 }, (_, page) => page);
+    const { buffer } = this.#ram;
+    new Uint8Array(buffer, memoryBytes).fill(HISTORY_PENDING, 0, pages.length);
     return {
-      memory: { buffer: this.#memory, ram: 0, bytes: memoryBytes, history: memoryBytes },
-      state: { words: { version: 1, line: this.#line, started: this.#started } }, pages: new Uint32Array(0),
+      memory: { buffer, ram: 0, bytes: memoryBytes, history: memoryBytes },
+      state: { words: { version: 1, line: this.#line, started: this.#started } }, pages,
     };
+  }
+
+  /** Memory, and a byte of history for each page of it. */
+  get #ram(): Uint32Array<SharedArrayBuffer> {
+    const { memoryBytes } = this.#config;
+    this.#memory ??= new SharedArrayBuffer(memoryBytes + memoryBytes / 4096);
+    return new Uint32Array(this.#memory, 0, memoryBytes / 4);
   }
 
   fillPages(): boolean {
@@ -117,7 +128,16 @@ class WordMachine implements Machine {
     else if (word === 'flood') this.#flood = Number(argument);
     else if (word === 'die') process.kill(process.pid, 'SIGKILL');
     else if (word === 'throw') throw new Error('the double was told to throw');
+    else if (word === 'write') this.#write();
     else if (word === 'say') this.#print(`${line.slice(4)}\r\n`);
+  }
+
+  /** No page is as another one, nor empty. */
+  #write(): void {
+    const ram = this.#ram;
+    for (let at = 0; at < ram.length; at += 1024) ram[at] = at + 1;
+    this.#written = true;
+    this.#print('WRITTEN\r\n');
   }
 
   #print(line: string): void {

@@ -9,7 +9,7 @@ import { createClient } from '../../core/contract/index.ts';
 import { dial, socketPath } from '../../core/engine/socket.ts';
 import { launcher, machineDouble, outcomeOf, root, start, vanderpool } from '../helpers/command-line.ts';
 import type { Outcome } from '../helpers/command-line.ts';
-import { until } from '../helpers/engine.ts';
+import { type, until, untilShown, untilState } from '../helpers/engine.ts';
 
 interface VmAnswer {
   readonly id: string;
@@ -30,6 +30,30 @@ const inShell = async (program: string, args: readonly string[]): Promise<string
 const vp = (...args: readonly string[]) => vanderpool(args, { environment });
 const json = async <T>(...args: readonly string[]): Promise<T> => JSON.parse((await vp(...args, '--json')).stdout) as T;
 const enginePid = async (): Promise<number> => (await json<{ processId: number }>('engine', 'status')).processId;
+
+/** Presses Ctrl-C when there are news of how far a VM or file, by its id or path, is. */
+const interrupted = async (awaited: string, ...args: readonly string[]): Promise<Outcome> => {
+  const transport = await dial(socketPath(home));
+  if (!transport) throw new Error('the engine does not listen');
+  const client = createClient(transport);
+  const seen = new Set<string>();
+  let toDo = 0;
+  client.subscribe('library', {}, {
+    event: (event) => {
+      if ('total' in event) toDo = event.total;
+      seen.add('total' in event && event.total > 0 ? ('path' in event ? event.path : event.vmId) : event.kind);
+    },
+  });
+  await until(() => seen.has('all'), 'the library is followed');
+  const child = start(args, environment);
+  const ended = outcomeOf(child);
+  await until(() => seen.has(awaited), 'it is under way');
+  child.kill('SIGINT');
+  const outcome = await ended;
+  await until(() => toDo === 0, 'its end is told');
+  client.close();
+  return outcome;
+};
 
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), 'vanderpool-home-'));
@@ -116,6 +140,37 @@ describe('vm commands', () => {
     expect(await vp('import', join(home, 'no.ova'))).toMatchObject({ status: 125, stderr: expect.stringContaining('no.ova') });
   });
 
+  it('have their groups and tags from the start, and are given others', async () => {
+    expect((await json<VmAnswer>('vm', 'create', 'node', '--group', 'Cluster', '--tags', 'web, env:test,WEB')).config).toMatchObject({ group: 'Cluster', tags: ['web', 'env:test'] });
+    expect((await json<VmAnswer>('vm', 'edit', 'node', '--tags', 'db')).config).toMatchObject({ group: 'Cluster', tags: ['db'] });
+    expect((await json<VmAnswer>('vm', 'edit', 'node', '--tags', 'none')).config.tags).toEqual([]);
+    expect(await vp('vm', 'create', 'other', '--tags', 'two words')).toMatchObject({ status: 125, stderr: expect.stringContaining('tags: a tag') });
+  });
+
+  it('are told what can be imported when a file is nothing of the kind', async () => {
+    const file = join(home, 'disk.qcow2');
+    writeFileSync(file, 'QFI\xfb'.repeat(40));
+    expect(await vp('import', file)).toMatchObject({ status: 125, stderr: expect.stringMatching(/no snapshot of Vanderpool[^]*\.ova, \.ovf, \.vmdk and \.vdi[^]*needs no import/) });
+  });
+
+  it('go on, without a snapshot, when Ctrl-C cancels one that is being taken, or a suspension', async () => {
+    await vp('vm', 'create', 'busy', '--memory', '256M');
+    const { id } = await json<VmAnswer>('vm', 'start', 'busy');
+    const transport = await dial(socketPath(home));
+    if (!transport) throw new Error('the engine does not listen');
+    const client = createClient(transport);
+    await type(client, 'busy', 'write\n');
+    await untilShown(client, 'busy', 'WRITTEN');
+    expect(await interrupted(id, 'snapshot', 'take', 'busy', 'never')).toMatchObject({ status: 1, stderr: expect.stringContaining('cancelled') });
+    expect(await interrupted(id, 'vm', 'suspend', 'busy')).toMatchObject({ status: 1, stderr: expect.stringContaining('cancelled') });
+    await untilState(client, 'busy', 'running');
+    await type(client, 'busy', 'say still here\n');
+    await untilShown(client, 'busy', 'still here\r');
+    expect(await json('snapshot', 'list', 'busy')).toEqual([]);
+    expect((await vp('vm', 'suspend', 'busy')).stdout).toBe('Suspended "busy".\n');
+    client.close();
+  });
+
   it('are left as they are, and no file, when Ctrl-C cancels an export, an import or a full clone', async () => {
     // Both take minutes: a large disk of zeros, and a large file of which only the ends are an archive's.
     const [disk, archive, file] = [join(home, 'large.img'), join(home, 'large.vpsnap'), join(home, 'new.vpsnap')];
@@ -123,28 +178,6 @@ describe('vm commands', () => {
     for (const path of [disk, archive]) truncateSync(path, 2 ** 36);
     appendFileSync(archive, 'VPSNAP01');
     await vp('vm', 'create', 'large', '--disk', disk);
-    const interrupted = async (awaited: string, ...args: readonly string[]): Promise<Outcome> => {
-      const transport = await dial(socketPath(home));
-      if (!transport) throw new Error('the engine does not listen');
-      const client = createClient(transport);
-      const seen = new Set<string>();
-      let toDo = 0;
-      client.subscribe('library', {}, {
-        event: (event) => {
-          if ('total' in event) toDo = event.total;
-          seen.add('total' in event && event.total > 0 ? ('path' in event ? event.path : event.vmId) : event.kind);
-        },
-      });
-      await until(() => seen.has('all'), 'the library is followed');
-      const child = start(args, environment);
-      const ended = outcomeOf(child);
-      await until(() => seen.has(awaited), 'it is under way');
-      child.kill('SIGINT');
-      const outcome = await ended;
-      await until(() => toDo === 0, 'its end is told');
-      client.close();
-      return outcome;
-    };
     expect(await interrupted(file, 'export', 'large', file)).toMatchObject({ status: 1, stderr: expect.stringContaining('The export was cancelled.') });
     expect(await json('snapshot', 'list', 'large')).toEqual([]);
     expect(await interrupted(archive, 'import', archive)).toMatchObject({ status: 1, stderr: expect.stringContaining('The import was cancelled.') });

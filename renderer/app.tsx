@@ -16,7 +16,7 @@ import { openDialog, useLayout } from './state/layout.ts';
 import { useLibrary } from './state/library.ts';
 import { dismiss, useNotices } from './state/notices.ts';
 import { StatusBar } from './status-bar.tsx';
-import { CloneDialog, TakeSnapshotDialog } from './snapshots/dialogs.tsx';
+import { CloneDialog, ExportDialog, TakeSnapshotDialog } from './snapshots/dialogs.tsx';
 import { AskDialog, GroupDialog, RenameDialog } from './vm/dialogs.tsx';
 import { VmView } from './vm/view.tsx';
 import { CreateWizard } from './wizard/create-wizard.tsx';
@@ -116,6 +116,7 @@ function Dialogs(): ReactNode {
   if (!vm) return null;
   if (dialog.kind === 'take-snapshot') return <TakeSnapshotDialog vm={vm} />;
   if (dialog.kind === 'clone') return <CloneDialog vm={vm} />;
+  if (dialog.kind === 'export') return <ExportDialog vm={vm} />;
   if (dialog.kind === 'group') return <GroupDialog vm={vm} />;
   return dialog.kind === 'rename' ? <RenameDialog vm={vm} /> : <AskDialog kind={dialog.kind} vm={vm} />;
 }

@@ -29,7 +29,7 @@ export interface Appliance {
 }
 
 /** CIM_ResourceAllocationSettingData.ResourceType. */
-const resource = { processor: '3', memory: '4', ethernet: '10', cdDrive: '15', disk: '17' } as const;
+export const resource = { processor: '3', memory: '4', ethernet: '10', cdDrive: '15', disk: '17' } as const;
 
 /** @param path of the appliance, for messages @throws ContractError `bad-image` */
 export function readOvf(text: string, path: string): Appliance {

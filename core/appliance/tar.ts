@@ -1,4 +1,4 @@
-/** The index of a tar archive (POSIX.1 ustar), as OVA files are: one header a member, in blocks of 512 bytes. */
+/** Tar archives (POSIX.1 ustar), as OVA files are: one header a member, in blocks of 512 bytes. */
 import type { ImageStorage } from '../block/storage.ts';
 import { badAppliance } from './errors.ts';
 
@@ -9,7 +9,11 @@ export interface TarMember {
   readonly length: number;
 }
 
-const BLOCK = 512;
+export const BLOCK = 512;
+/** From here on a length is written in binary. */
+const OCTAL_LIMIT = 8 ** 11;
+/** An archive ends with two empty blocks. */
+export const tarEnd = Buffer.alloc(2 * BLOCK);
 const MEMBERS_MAXIMUM = 1000;
 /** Plain files; everything else (folders, links, extended headers) is passed by. */
 const PLAIN: ReadonlySet<string> = new Set(['0', '\0', '7']);
@@ -30,6 +34,33 @@ export async function readTar(file: ImageStorage): Promise<readonly TarMember[]>
     at = begin + Math.ceil(length / BLOCK) * BLOCK;
   }
   return members;
+}
+
+/** The header of a plain file. @param name of at most 100 bytes */
+export function tarHeader(name: string, length: number): Buffer {
+  const header = Buffer.alloc(BLOCK);
+  const octal = (value: number, at: number, digits: number): void => void header.write(`${value.toString(8).padStart(digits, '0')}\0`, at, 'latin1');
+  header.write(name, 0, 100, 'utf8');
+  octal(0o644, 100, 7);
+  octal(0, 108, 7);
+  octal(0, 116, 7);
+  if (length < OCTAL_LIMIT) octal(length, 124, 11);
+  else {
+    header.writeUInt8(0x80, 124);
+    header.writeBigUInt64BE(BigInt(length), 128);
+  }
+  octal(Math.floor(Date.now() / 1000), 136, 11);
+  header.write('0', 156, 'latin1');
+  header.write('ustar\x0000', 257, 'latin1');
+  header.write('        ', 148, 'latin1');
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
+  return header;
+}
+
+/** Zeros up to the end of a member's last block. */
+export function tarPadding(length: number): Buffer {
+  return Buffer.alloc((BLOCK - (length % BLOCK)) % BLOCK);
 }
 
 /** The sum of the header's bytes, with its own field as blanks. */

@@ -1,5 +1,6 @@
 /** Copies disks into new images: of another format, of another program, or from within an archive. */
 import { rmSync } from 'node:fs';
+import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import type { BlockDevice } from './blockDevice.ts';
 import { createDisk } from './commands.ts';
 import { badImage } from './errors.ts';
@@ -92,6 +93,8 @@ async function eachPiece(from: BlockDevice, length: number, { progress }: CopyOp
   const buffer = new Uint8Array(length);
   for (let offset = 0; offset < from.size; offset += length) {
     const bytes = buffer.subarray(0, Math.min(length, from.size - offset));
+    // What is read and holds nothing may take no turn of the event loop at all.
+    await yieldToOthers();
     await from.read(offset, bytes);
     await take(offset, bytes);
     progress?.(Math.min(offset + length, from.size), from.size);

@@ -1,5 +1,9 @@
 /** New VMs that go on from snapshots: clones, and what archives hold. The segments that they need are kept meanwhile by the caller. */
+import { isAppliance, refuseAsAppliance, writeAppliance } from '../appliance/write.ts';
+import type { BlockDevice } from '../block/blockDevice.ts';
+import { openImage } from '../block/open.ts';
 import { ContractError } from '../contract/errors.ts';
+import { driveBus } from '../contract/hardware.ts';
 import type { Vm } from '../contract/vm.ts';
 import { ArchiveError, readArchive, writeArchive } from '../snapshot/archive.ts';
 import type { Progress, WholeDisk } from '../snapshot/archive.ts';
@@ -49,8 +53,9 @@ export class Adoption {
     return this.#adoptWhole(stored, name, whole);
   }
 
-  /** Writes a snapshot to one file; answers its length. @throws ContractError */
+  /** Writes a snapshot to one file, by its name an appliance or an archive of ours; answers its length. @throws ContractError */
   async exportTo(stored: StoredSnapshot, path: string, progress: Progress): Promise<number> {
+    if (isAppliance(path)) return this.#exportAppliance(stored, path, progress);
     const { config, state, power, notes, pauseMilliseconds, screen, picture, consoles, pageMap, disks } = stored;
     const source = new PageSource(pageMap, new Map(this.#store.paths(pageMap.references().keys())));
     const opened: OpenedImage[] = [];
@@ -61,6 +66,26 @@ export class Adoption {
       throw fileError(error, `The snapshot could not be written to "${path}"`, unwritableBecause);
     } finally {
       source.close();
+      for (const { close } of opened) await close();
+    }
+  }
+
+  async #exportAppliance({ config, power, disks }: StoredSnapshot, path: string, progress: Progress): Promise<number> {
+    refuseAsAppliance(config, power);
+    const opened: { readonly index: number; readonly disk: Pick<BlockDevice, 'size' | 'read'>; readonly close: () => Promise<void> }[] = [];
+    try {
+      for (const disk of disks) opened.push(await this.#disks.openSaved(config, disk));
+      for (const [index, disk] of config.disks.entries()) {
+        // What is only read is no part of a snapshot.
+        if (disk.kind !== 'disk' || opened.some((one) => one.index === index)) continue;
+        const image = await openImage(disk.path, { format: disk.format, readOnly: true });
+        opened.push({ index, disk: image, close: () => image.close() });
+      }
+      const inOrder = opened.toSorted((one, other) => one.index - other.index);
+      return await writeAppliance(path, { config, disks: inOrder.map(({ index, disk }) => ({ disk, bus: config.disks[index]?.bus ?? driveBus })) }, progress);
+    } catch (error) {
+      throw fileError(error, `The machine could not be written to "${path}"`, unwritableBecause);
+    } finally {
       for (const { close } of opened) await close();
     }
   }

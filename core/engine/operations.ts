@@ -1,5 +1,6 @@
 /** The engine's answer to each operation and stream of the contract. */
 import { isAbsolute } from 'node:path';
+import { isAppliance, refuseAsAppliance } from '../appliance/write.ts';
 import { createDisk, diskText } from '../block/commands.ts';
 import { discText, readDisc } from '../block/disc.ts';
 import { ContractError, parseWith } from '../contract/errors.ts';
@@ -87,7 +88,11 @@ export function createOperations(engine: Engine): OperationHandlers {
       return cloneVm(snapshots, vm, name, full === true);
     },
     'vm.export': async ({ vm, path }) => {
-      refuseRelative(path);
+      refuseExport(path);
+      if (isAppliance(path)) {
+        const { config, state } = await supervisor.get(vm);
+        refuseAsAppliance(config, state);
+      }
       return { bytes: await transfers.run(path, 'The export', (transfer) => exportVm(snapshots, vm, path, transfer)) };
     },
     'vm.move': ({ vm, position }) => supervisor.move(vm, position),
@@ -113,7 +118,7 @@ export function createOperations(engine: Engine): OperationHandlers {
     'snapshot.clone': ({ vm, snapshot, name, full }) => snapshots.clone(vm, snapshot, name, full === true),
     'snapshot.diff': ({ vm, from, to, symbols }) => snapshots.compare(vm, from, to, symbols),
     'snapshot.export': async ({ vm, snapshot, path }) => {
-      refuseRelative(path);
+      refuseExport(path);
       return { bytes: await transfers.run(path, 'The export', ({ progress }) => snapshots.exportTo(vm, snapshot, path, progress)) };
     },
     'snapshot.import': ({ path, name }) => {
@@ -253,4 +258,10 @@ function consoleOf(engine: Engine, id: string, port: number): ReturnType<Engine[
 
 function refuseRelative(path: string): void {
   if (!isAbsolute(path)) throw new ContractError('bad-field', `"${path}" names no folder.`, 'Write the whole path, from the root on.', 'path');
+}
+
+/** A file by whose name it would be taken for something else. */
+function refuseExport(path: string): void {
+  refuseRelative(path);
+  if (/\.(ovf|vmdk|vdi)$/i.test(path)) throw new ContractError('bad-field', `"${path}" cannot be written: an export is one file.`, 'Name it .ova for other programs, or .vpsnap for Vanderpool.', 'path');
 }

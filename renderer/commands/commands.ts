@@ -1,6 +1,6 @@
 /** Every command of the window as a row: its title, its shortcut, when it is possible, and what it does. */
 import {
-  Activity, Cable, Camera, CirclePlus, Clock, Copy, CopyPlus, Cpu, Eraser, FolderInput, Keyboard, LayoutDashboard, Microscope, Monitor, Moon, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, ScanEye, Search,
+  Activity, Cable, Camera, CirclePlus, Clock, Copy, CopyPlus, Cpu, Eraser, FolderInput, Keyboard, LayoutDashboard, Microscope, Monitor, Moon, FileOutput, PanelLeft, Pause, Pencil, Play, Power, RotateCcw, Save, ScanEye, Search,
   Settings, SlidersHorizontal, SquareSplitHorizontal, SquareSplitVertical, SquareTerminal, Sun, SunMoon, Trash2, Unplug, Zap,
 } from 'lucide-react';
 import type { LucideIcon } from 'lucide-react';
@@ -89,6 +89,7 @@ const machine: readonly Command[] = [
   vmCommand({ id: 'reset', title: 'Reset…', icon: RotateCcw, shortcut: 'Alt+R' }, can('reset'), (vm) => openDialog({ kind: 'reset', vm: vm.id })),
   vmCommand({ id: 'rename', title: 'Rename…', icon: Pencil, shortcut: 'F2' }, any, (vm) => openDialog({ kind: 'rename', vm: vm.id })),
   vmCommand({ id: 'clone', title: 'Clone…', icon: CopyPlus, shortcut: 'Alt+C' }, any, (vm) => openDialog({ kind: 'clone', vm: vm.id })),
+  vmCommand({ id: 'export', title: 'Export…', icon: FileOutput }, any, (vm) => openDialog({ kind: 'export', vm: vm.id })),
   vmCommand({ id: 'group', title: 'Group and tags…', icon: FolderInput, shortcut: 'Alt+G' }, any, (vm) => openDialog({ kind: 'group', vm: vm.id })),
   vmCommand({ id: 'remove', title: 'Delete…', icon: Trash2, shortcut: 'Delete' }, can('remove'), (vm) => openDialog({ kind: 'remove', vm: vm.id })),
 ];

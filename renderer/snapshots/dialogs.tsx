@@ -60,7 +60,7 @@ export function SnapshotDialogs({ vm, dialog: { kind, snapshot }, snapshots, clo
     case 'export':
       return (
         <TextDialog title={`Export “${snapshot.name}”`} confirm="Export" close={close} description="Writes one file with everything of the snapshot, for another library."
-          path={{ label: 'File', initial: `${home}/${snapshot.name.replaceAll(/[^\w.-]+/g, '-')}.vpsnap` }}
+          path={{ label: 'File', initial: `${home}/${fileName(snapshot.name)}.vpsnap` }}
           act={async ({ path }) => notify('info', `Exported “${snapshot.name}”`, formatBytes((await engine.call('snapshot.export', { ...ties, path })).bytes))} />
       );
   }
@@ -87,6 +87,26 @@ export function CloneDialog({ vm }: { readonly vm: Vm }): ReactNode {
       text={{ label: 'Name of the new machine', initial: freeVmName(`${vm.config.name} copy`.slice(0, 60), taken), check: (text) => vmName.safeParse(text).error?.issues[0]?.message }}
       act={async ({ text, option }) => select((await engine.call('vm.clone', { vm: vm.id, name: text, full: option })).id)} />
   );
+}
+
+/** The machine as it is now in one file: for other programs where they could start it, else for another library. */
+export function ExportDialog({ vm }: { readonly vm: Vm }): ReactNode {
+  const home = useLibrary((state) => state.host?.homeFolder ?? '');
+  const { name, firmware } = vm.config;
+  const forOthers = !isAlive(vm) && vm.state !== 'suspended' && firmware !== '';
+  const why = firmware === '' ? 'it starts a kernel of its own' : 'it is not shut down';
+  return (
+    <TextDialog title={`Export “${name}”`} confirm="Export" close={() => openDialog(null)}
+      description={forOthers
+        ? 'As .ova, one file with its disks that VirtualBox, VMware and others import. Under any other name, for Vanderpool, with everything that belongs to it.'
+        : `One file for another library of Vanderpool, with its memory where it runs, and its disks. Not as .ova for other programs: ${why}.`}
+      path={{ label: 'File', initial: `${home}/${fileName(name)}.${forOthers ? 'ova' : 'vpsnap'}` }}
+      act={async ({ path }) => notify('info', `Exported “${name}”`, formatBytes((await engine.call('vm.export', { vm: vm.id, path })).bytes))} />
+  );
+}
+
+function fileName(name: string): string {
+  return name.replaceAll(/[^\w.-]+/g, '-');
 }
 
 function checkName(text: string): string | undefined {

@@ -25,7 +25,7 @@ export type DialogName =
   | { readonly kind: 'settings' }
   | { readonly kind: 'shortcuts' }
   | { readonly kind: 'palette' }
-  | { readonly kind: 'rename' | 'clone' | 'group' | 'start-without' | 'stop' | 'force-stop' | 'reset' | 'remove' | 'take-snapshot'; readonly vm: string };
+  | { readonly kind: 'rename' | 'clone' | 'export' | 'group' | 'start-without' | 'stop' | 'force-stop' | 'reset' | 'remove' | 'take-snapshot'; readonly vm: string };
 
 export interface LayoutState {
   readonly selected: string | null;

@@ -1,5 +1,5 @@
 /** The menu of a VM: the same behind a right click in the library and behind the button in its head. */
-import { Camera, CopyPlus, FolderInput, Moon, Pause, Pencil, Play, Power, RotateCcw, SlidersHorizontal, Trash2, Zap } from 'lucide-react';
+import { Camera, CopyPlus, FolderInput, Moon, FileOutput, Pause, Pencil, Play, Power, RotateCcw, SlidersHorizontal, Trash2, Zap } from 'lucide-react';
 import type { Vm } from '../../core/contract/index.ts';
 import { shortcutOf } from '../commands/commands.ts';
 import type { MenuAction, MenuRow } from '../controls/menu.tsx';
@@ -23,6 +23,7 @@ export function vmMenu(vm: Vm): readonly MenuRow[] {
     { kind: 'rule' },
     row('Rename…', Pencil, () => openDialog({ kind: 'rename', vm: vm.id }), { shortcut: shortcutOf('rename') }),
     row('Clone…', CopyPlus, () => openDialog({ kind: 'clone', vm: vm.id }), { shortcut: shortcutOf('clone') }),
+    row('Export…', FileOutput, () => openDialog({ kind: 'export', vm: vm.id })),
     row('Group and tags…', FolderInput, () => openDialog({ kind: 'group', vm: vm.id }), { shortcut: shortcutOf('group') }),
     row('Edit configuration', SlidersHorizontal, () => { select(vm.id); changeVmLayout(vm.id, { tab: 'configuration' }); }, { shortcut: shortcutOf('configuration') }),
     { kind: 'rule' },

@@ -1,14 +1,15 @@
 /** Appliances become VMs of the library with disks of their own; what fails or is cancelled leaves nothing. */
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { convertDisk } from '../../core/block/convert.ts';
+import { diskDefaults, networkDefaults } from '../../core/contract/index.ts';
 import type { LibraryEvent } from '../../core/contract/index.ts';
 import { writeOva } from '../helpers/appliances.ts';
-import { startTestEngine } from '../helpers/engine.ts';
+import { startTestEngine, until } from '../helpers/engine.ts';
 import type { TestEngine } from '../helpers/engine.ts';
 import { refused } from '../helpers/refusal.ts';
 
@@ -59,6 +60,71 @@ it('the disk of another program becomes a machine around it', async () => {
   const { config } = await call('appliance.import', { path: join(folder, 'Old PC.vdi') });
   expect(config).toMatchObject({ name: 'Old PC', firmware: 'bios', disks: [{ bus: 'ahci' }] });
   expect(await refused(call('appliance.import', { path: join(folder, 'old.img') }))).toMatchObject({ code: 'bad-image', hint: expect.stringContaining('needs no import') });
+});
+
+it('a machine is written as an OVA that others read, and comes back as it was', async () => {
+  const [raw, second] = [join(folder, 'root.img'), join(folder, 'read-only.qcow2')];
+  // Longer than what one table of grains is for, and not of whole grains.
+  const bytes = Buffer.alloc((33 << 20) + 512 * 3);
+  for (let at = 0; at < bytes.length; at += 3 << 20) randomBytes(5000).copy(bytes, at);
+  bytes.write('the end', bytes.length - 512);
+  writeFileSync(raw, bytes);
+  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', second, '3G']);
+  const { id } = await call('vm.create', { config: {
+    name: 'Müller (1)', notes: 'First <line> & "more"\nsecond \u0007line', cpus: 3, memoryBytes: 768 << 20, firmware: 'uefi', networks: [{ ...networkDefaults, model: 'virtio' }, { ...networkDefaults, model: 'e1000e' }],
+    disks: [{ ...diskDefaults, path: raw, bus: 'nvme', format: 'raw' }, { path: '', kind: 'cdrom', bus: 'ahci', format: 'raw', readOnly: true }, { ...diskDefaults, path: second, readOnly: true, format: 'qcow2' }],
+  } });
+  const path = join(folder, 'out.ova');
+  const { bytes: length } = await call('vm.export', { vm: id, path });
+  expect(statSync(path).size).toBe(length);
+  expect(readdirSync(folder).filter((name) => name.endsWith('.part'))).toEqual([]);
+  expect(await call('snapshot.list', { vm: id })).toEqual([]);
+  // Others: tar, the digests that it says, qemu-img, and a reader of XML that knows nothing of ours.
+  const others = mkdtempSync(join(folder, 'others-'));
+  execFileSync('tar', ['-xf', path, '-C', others]);
+  expect(execFileSync('tar', ['-tf', path], { encoding: 'utf8' }).trim().split('\n')).toEqual(['out.ovf', 'out-disk1.vmdk', 'out-disk2.vmdk', 'out.mf']);
+  const digests = readFileSync(join(others, 'out.mf'), 'utf8').replaceAll(/^SHA256\((.*)\)= (.*)$/gm, '$2  $1');
+  expect(execFileSync('sha256sum', ['-c'], { cwd: others, input: digests, encoding: 'utf8' }).match(/: OK$/gm)).toHaveLength(3);
+  const back = join(others, 'back.img');
+  execFileSync('qemu-img', ['convert', '-f', 'vmdk', '-O', 'raw', join(others, 'out-disk1.vmdk'), back]);
+  expect(readFileSync(back).equals(bytes)).toBe(true);
+  execFileSync('qemu-img', ['check', '-f', 'vmdk', join(others, 'out-disk2.vmdk')]);
+  expect(JSON.parse(execFileSync('qemu-img', ['info', '--output=json', join(others, 'out-disk2.vmdk')], { encoding: 'utf8' }))).toMatchObject({ 'virtual-size': 3 * 2 ** 30, format: 'vmdk' });
+  const { config } = await call('appliance.import', { path, name: 'Back' });
+  expect(await call('appliance.describe', { path })).toMatchObject({ name: 'Müller (1)' });
+  expect(config).toMatchObject({
+    name: 'Back', notes: 'First <line> & "more"\nsecond line', cpus: 3, memoryBytes: 768 << 20, firmware: 'uefi', networks: [{ model: 'virtio' }, { model: 'e1000e' }],
+    disks: [{ bus: 'nvme' }, { bus: 'virtio' }, { kind: 'cdrom' }],
+  });
+  rmSync(back);
+  await convertDisk(config.disks[0]?.path ?? '', back, { from: 'qcow2', to: 'raw', compressed: false });
+  expect(readFileSync(back).equals(bytes)).toBe(true);
+});
+
+it('what no appliance can say is refused, and an export that is cancelled leaves what was there', async () => {
+  const path = join(folder, 'kept.ova');
+  writeFileSync(path, 'kept');
+  const refusal = (vm: string, file = path): Promise<{ readonly code: string }> => refused(call('vm.export', { vm, path: file }));
+  expect(await refusal('Monitor')).toMatchObject({ code: 'bad-field', message: expect.stringContaining('kernel of its own') });
+  await call('vm.create', { config: { name: 'off', firmware: 'bios' } });
+  expect(await refusal('off', join(folder, 'x.vmdk'))).toMatchObject({ code: 'bad-field', hint: expect.stringContaining('.ova') });
+  await call('vm.start', { vm: 'Monitor' });
+  expect(await refusal('Monitor')).toMatchObject({ code: 'wrong-state', message: expect.stringContaining('holds no memory') });
+  await call('snapshot.take', { vm: 'Monitor', name: 'running' });
+  expect(await refused(call('snapshot.export', { vm: 'Monitor', snapshot: 'running', path }))).toMatchObject({ code: 'wrong-state' });
+  await call('vm.stop', { vm: 'Monitor', force: true });
+  const large = join(folder, 'large.qcow2');
+  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', large, '500G']);
+  await call('vm.create', { config: { name: 'large', firmware: 'bios', disks: [{ ...diskDefaults, path: large }] } });
+  const cancelled = refusal('large');
+  const events: LibraryEvent[] = [];
+  test.client.subscribe('library', {}, { event: (event) => void events.push(event) });
+  await until(() => events.some((event) => event.kind === 'transfer-progress' && event.total > 1), 'it is under way');
+  await call('transfer.cancel', { path });
+  expect((await cancelled).code).toBe('cancelled');
+  expect(readFileSync(path, 'utf8')).toBe('kept');
+  expect(existsSync(`${path}.part`)).toBe(false);
+  expect(await refusal('off', join(folder, 'nowhere', 'x.ova'))).toMatchObject({ code: 'file-unreadable', message: expect.stringContaining('nowhere') });
 });
 
 it('what is damaged, taken or cancelled leaves no machine and no file', async () => {

@@ -6,16 +6,18 @@ import { SECTOR } from '../blockDevice.ts';
 import type { ImageStorage } from '../storage.ts';
 import { badForeign, readOnlyDevice } from './readOnly.ts';
 
-const flags = { zeroGrains: 1 << 2, compressed: 1 << 16 } as const;
-const DEFLATE = 1;
+/** `KDMV`. */
+export const MAGIC = 0x564d_444b;
+export const flags = { zeroGrains: 1 << 2, compressed: 1 << 16, markers: 1 << 17 } as const;
+export const DEFLATE = 1;
 /** The directory's place stands in the footer, which is written last. */
-const AT_END = 0xffff_ffff_ffff_ffffn;
+export const directoryAtEnd = 0xffff_ffff_ffff_ffffn;
 const GRAIN_BYTES_MAXIMUM = 16 << 20;
 const TABLE_ENTRIES_MAXIMUM = 1 << 16;
 const TABLES_MAXIMUM = 1 << 20;
 /** A table entry that says zeros, where the header says that there are such. */
 const ZERO_GRAIN = 1;
-const MARKER_BYTES = 12;
+export const MARKER_BYTES = 12;
 /** Pieces that a copy from front to back asks for again and again. */
 const TABLES_KEPT = 4;
 
@@ -83,13 +85,13 @@ async function readCompressed(storage: ImageStorage, { grainBytes }: Header, at:
 async function readHeader(storage: ImageStorage): Promise<Header> {
   const first = await headerAt(storage, 0);
   // Footer and end-of-stream marker are the last two sectors.
-  const header = first.getBigUint64(56, true) === AT_END ? await headerAt(storage, storage.length - 2 * SECTOR) : first;
+  const header = first.getBigUint64(56, true) === directoryAtEnd ? await headerAt(storage, storage.length - 2 * SECTOR) : first;
   const version = header.getUint32(4, true);
   const set = header.getUint32(8, true);
   const [capacity, grain, directory] = [12, 20, 56].map((at) => Number(header.getBigUint64(at, true) * BigInt(SECTOR))) as [number, number, number];
   const tableEntries = header.getUint32(44, true);
   const compressed = (set & flags.compressed) !== 0;
-  if (header.getUint32(0, true) !== 0x564d_444b) throw badForeign(storage, 'has no footer: it is cut off');
+  if (header.getUint32(0, true) !== MAGIC) throw badForeign(storage, 'has no footer: it is cut off');
   if (version < 1 || version > 3) throw badForeign(storage, `is a VMDK image of version ${version}; 1 to 3 are supported`);
   if (compressed && header.getUint16(77, true) !== DEFLATE) throw badForeign(storage, 'is compressed in a way that is not known');
   if (grain < 8 * SECTOR || grain > GRAIN_BYTES_MAXIMUM || !Number.isInteger(Math.log2(grain))) throw badForeign(storage, 'has grains of a size that cannot be');

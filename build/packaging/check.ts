@@ -29,6 +29,7 @@ const required: readonly (readonly [pattern: RegExp, place: 'packed' | 'unpacked
   [/^dist\/machine\.js$/, 'unpacked', 'the machine'],
   [/^node_modules\/better-sqlite3\/prebuilds\/[\w-]+\.node$/, 'unpacked', 'the native part of SQLite'],
   [/^node_modules\/koffi\/index\.cjs$/, 'unpacked', 'the way to the system\'s library'],
+  [/^node_modules\/@node-usb\/usb-[\w-]+\/usb\.[\w-]+\.node$/, 'unpacked', 'the way to USB devices'],
   [/^node_modules\/@koromix\/koffi-[\w-]+\/\w+\/koffi\.node$/, 'unpacked', 'the native part of it'],
 ];
 

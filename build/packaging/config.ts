@@ -32,11 +32,12 @@ const files: readonly string[] = [
   'node_modules/better-sqlite3/lib/**/*',
   'node_modules/better-sqlite3/prebuilds/${platform}-${arch}.node',
   'node_modules/usb/{package.json,LICENSE.md,index.js,dist/index.js}',
-  'node_modules/@node-usb/**/*',
   'node_modules/koffi/{package.json,LICENSE.txt,index.cjs}',
   'node_modules/koffi/src/koffi/**/*.cjs',
-  'node_modules/@koromix/**/*.{json,js,node}',
 ];
+
+/** Native parts in packages of their own, one a system: they are optional, and electron-builder learns of no such package from npm where node_modules is a link. */
+const nativeFiles = ['@node-usb', '@koromix'].map((scope) => ({ from: `node_modules/${scope}`, to: `node_modules/${scope}`, filter: ['**/*.{json,js,node}'] }));
 
 /** Utility processes, their worker threads and the native module are loaded from real files. */
 const asarUnpack: readonly string[] = [
@@ -56,7 +57,7 @@ export function packagingConfig({ output, icons, electronDist }: PackagingOption
     productName: 'Vanderpool',
     copyright: 'MIT License',
     directories: { output, buildResources: icons },
-    files: [...files],
+    files: [...files, ...nativeFiles],
     asar: true,
     asarUnpack: [...asarUnpack],
     // The native module is an N-API prebuild: the same file serves Node and Electron.

@@ -61,7 +61,7 @@ export function SnapshotDialogs({ vm, dialog: { kind, snapshot }, snapshots, clo
       return (
         <TextDialog title={`Export “${snapshot.name}”`} confirm="Export" close={close} description="Writes one file with everything of the snapshot, for another library."
           path={{ label: 'File', initial: `${home}/${fileName(snapshot.name)}.vpsnap` }}
-          act={async ({ path }) => notify('info', `Exported “${snapshot.name}”`, formatBytes((await engine.call('snapshot.export', { ...ties, path })).bytes))} />
+          act={async ({ path }) => notify('info', `Exported “${snapshot.name}”`, `${path}, ${formatBytes((await engine.call('snapshot.export', { ...ties, path })).bytes)}`)} />
       );
   }
 }
@@ -98,10 +98,10 @@ export function ExportDialog({ vm }: { readonly vm: Vm }): ReactNode {
   return (
     <TextDialog title={`Export “${name}”`} confirm="Export" close={() => openDialog(null)}
       description={forOthers
-        ? 'As .ova, one file with its disks that VirtualBox, VMware and others import. Under any other name, for Vanderpool, with everything that belongs to it.'
-        : `One file for another library of Vanderpool, with its memory where it runs, and its disks. Not as .ova for other programs: ${why}.`}
+        ? 'Named .ova, one file with its disks that VirtualBox, VMware and others import; discs in its drives stay behind. Named .vpsnap, for Vanderpool, with everything that belongs to it.'
+        : `One file for another library of Vanderpool, with its disks${isAlive(vm) || vm.state === 'suspended' ? ' and its memory' : ''}. It cannot be an .ova for other programs: ${why}.`}
       path={{ label: 'File', initial: `${home}/${fileName(name)}.${forOthers ? 'ova' : 'vpsnap'}` }}
-      act={async ({ path }) => notify('info', `Exported “${name}”`, formatBytes((await engine.call('vm.export', { vm: vm.id, path })).bytes))} />
+      act={async ({ path }) => notify('info', `Exported “${name}”`, `${path}, ${formatBytes((await engine.call('vm.export', { vm: vm.id, path })).bytes)}`)} />
   );
 }
 

@@ -1,4 +1,4 @@
-import { Cpu, Disc, HardDrive, MemoryStick, Monitor, Network, SquareTerminal } from 'lucide-react';
+import { Clock, Cpu, Disc, HardDrive, Hash, MemoryStick, Monitor, Network, NotebookPen, SquareTerminal } from 'lucide-react';
 import { useEffect, useState } from 'react';
 import type { ReactNode } from 'react';
 import type { DiskConfig, MetricsEvent, NetworkConfig, Vm, VmConfig } from '../../core/contract/index.ts';
@@ -104,9 +104,9 @@ function Facts({ vm }: { readonly vm: Vm }): ReactNode {
       {config.networks.length > 0 && <><dt><Named icon={Network} text="Network" /></dt><dd><Lines lines={config.networks.map(networkLine)} /></dd></>}
       {config.display !== 'none' && <><dt><Named icon={Monitor} text="Display" /></dt><dd>{config.display === 'vga' ? 'VGA' : 'Virtio'}</dd></>}
       <dt className="beside-buttons"><Named icon={SquareTerminal} text="Consoles" /></dt><dd><Consoles vm={vm} /></dd>
-      {vm.startedAt !== null && isAlive(vm) && <><dt>Running for</dt><dd><Since at={vm.startedAt} /></dd></>}
-      {vm.processId !== null && <><dt>Process</dt><dd className="mono">{vm.processId}</dd></>}
-      {config.notes !== '' && <><dt>Notes</dt><dd style={{ whiteSpace: 'pre-wrap' }}>{config.notes}</dd></>}
+      {vm.startedAt !== null && isAlive(vm) && <><dt><Named icon={Clock} text="Running for" /></dt><dd><Since at={vm.startedAt} /></dd></>}
+      {vm.processId !== null && <><dt><Named icon={Hash} text="Process" /></dt><dd className="mono">{vm.processId}</dd></>}
+      {config.notes !== '' && <><dt><Named icon={NotebookPen} text="Notes" /></dt><dd style={{ whiteSpace: 'pre-wrap' }}>{config.notes}</dd></>}
     </dl>
   );
 }

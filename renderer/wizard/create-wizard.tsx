@@ -3,7 +3,7 @@ import type { LucideIcon } from 'lucide-react';
 import { useId, useState } from 'react';
 import type { KeyboardEvent, ReactNode } from 'react';
 import { asContractError, networkDefaults } from '../../core/contract/index.ts';
-import type { ErrorShape, Vm } from '../../core/contract/index.ts';
+import type { ErrorShape, Vm, VmConfig } from '../../core/contract/index.ts';
 import { fieldProblem, freeName, nameForKernel, nameForMedium, newDraft, readDraft } from '../configuration/draft.ts';
 import type { BootDraft, Draft, Problems } from '../configuration/draft.ts';
 import { BootMediumField, FirmwareFields, ImageFields, MemoryField, NameField, ProcessorFields } from '../configuration/fields.tsx';
@@ -61,6 +61,11 @@ export function CreateWizard(): ReactNode {
     if (!read.config || busy || (appliance !== null && path === '')) return;
     setBusy(start ? 'start' : 'create');
     try {
+      const unusable = start && appliance === null ? await unusableDisks(read.config) : {};
+      if (Object.keys(unusable).length > 0) {
+        setRefused(unusable);
+        return setBusy(null);
+      }
       const vm = await (appliance === null ? engine.call('vm.create', { config: read.config }) : importFile(path, read.config.name));
       select(vm.id);
       openDialog(null);
@@ -97,6 +102,12 @@ export function CreateWizard(): ReactNode {
       {appliance === null && <div className="columns three"><MemoryField {...fields} brief /><ProcessorFields {...fields} brief /></div>}
     </Dialog>
   );
+}
+
+/** A machine that is to start at once needs its disks now. */
+async function unusableDisks({ disks }: VmConfig): Promise<Problems> {
+  const answers = await Promise.all(disks.map(({ path, kind }, index) => engine.call('disk.describe', { path, kind }).then(() => [], (thrown: unknown) => [[`disks.${index}.path`, asContractError(thrown)] as const])));
+  return Object.fromEntries(answers.flat());
 }
 
 function importFile(path: string, name: string): Promise<Vm> {

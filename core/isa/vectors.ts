@@ -68,6 +68,11 @@ export const byAddress = (helper: string, first: (o: Ops) => readonly V[] = () =
 /** What every MMX instruction does to the x87 state once it can no longer fault: TOP = 0, every register in use. @sdm 1 9.5.1 */
 export function enterMmx(o: Ops): void {
   o.setState(FTAGS, o.const(8, 0xff));
+  resetTop(o);
+}
+
+/** The part of it that a store does before it can fault, as Intel's processors do. */
+export function resetTop(o: Ops): void {
   o.setState(FSW, o.and(o.state(FSW, 16), o.const(16, 0xc7ff)));
 }
 

@@ -78,10 +78,16 @@ describe('MOVS', () => {
     expect([cpu.read64(RCX), cpu.read64(RSI), cpu.read64(RDI)]).toEqual([0n, 0x1004n, 0x2004n]);
   });
 
-  it('does nothing at all when the count is zero', () => {
-    set({ rcx: 0x1234_0000_0000n, rsi: 0xabcd_0000_0010n, rdi: 0xabcd_0000_0020n });
-    expect(cpu.call('movs', 1, 4, L.DS, 1)).toBe(OK);
-    expect([cpu.read64(RCX), cpu.read64(RSI), cpu.read64(RDI)]).toEqual([0x1234_0000_0000n, 0xabcd_0000_0010n, 0xabcd_0000_0020n]);
+  it('does nothing when the count is zero, but clears the upper halves of what a 32-bit address size repeats with', () => {
+    const registers = { rcx: 0x1234_0000_0000n, rsi: 0xabcd_0000_0010n, rdi: 0xabcd_0000_0020n };
+    set({ ...registers, rcx: 0n });
+    expect(cpu.call('movs', 1, 8, L.DS, 1)).toBe(OK);
+    expect([cpu.read64(RCX), cpu.read64(RSI), cpu.read64(RDI)]).toEqual([0n, registers.rsi, registers.rdi]);
+    for (const [name, source, target] of [['movs', 0x10n, 0x20n], ['stos', registers.rsi, 0x20n], ['lods', registers.rsi, registers.rdi], ['cmps', registers.rsi, registers.rdi]] as const) {
+      set(registers);
+      expect(cpu.call(name, 1, 4, L.DS, 1)).toBe(OK);
+      expect([cpu.read64(RCX), cpu.read64(RSI), cpu.read64(RDI)], name).toEqual([0n, source, target]);
+    }
   });
 
   it('comes back for interrupts while iterations remain', () => {
@@ -284,8 +290,18 @@ describe('CMPS and SCAS', () => {
     set({ rcx: 0x2000n, rsi: 0x1_0ff8n, rdi: 0x1_2ff8n });
     cpu.write64(L.F_RES, 0x1234n);
     expect(finish('cmps', 1, 8, L.DS, 1)).toBe(FAULTED);
-    expect(takeFault(cpu)).toEqual({ vector: 14, error: 0, address: 0x1_1000n });
+    // Both elements lie in missing pages: that at DI is read first.
+    expect(takeFault(cpu)).toEqual({ vector: 14, error: 0, address: 0x1_3000n });
     expect([cpu.read64(RCX), cpu.read64(RSI)]).toEqual([0x1ff8n, 0x1_1000n]);
     expect(cpu.read64(L.F_RES)).toBe(0x1234n);
+  });
+
+  it('leave the flags alone while iterations remain', () => {
+    set({ rcx: 0x2_0000n, rsi: 0x20_0000n, rdi: 0x40_0000n });
+    cpu.write64(L.F_RES, 0x1234n);
+    expect(cpu.call('cmps', 1, 8, L.DS, 1)).toBe(JUMP);
+    expect(cpu.read64(L.F_RES)).toBe(0x1234n);
+    expect(finish('cmps', 1, 8, L.DS, 1)).toBe(OK);
+    expect(flags().zf).toBe(true);
   });
 });

@@ -74,9 +74,16 @@ export function targetLong(): bool {
   return longModeActive() && (access & ACCESS_L) != 0;
 }
 
+/** A 64-bit operand size does not reach other code than 64-bit: Intel's processors take the lower half of the offset. */
+// @ts-ignore: decorator
+@inline
+function pointerFrom(offset: u64): u64 {
+  return targetLong() ? offset : offset & 0xffffffff;
+}
+
 /** Checks the new instruction pointer: #GP(0) outside the segment, or not canonical in a 64-bit one. */
 export function targetFits(offset: u64): bool {
-  if (targetLong() ? canonical(offset) : offset <= u64(limit)) return true;
+  if (targetLong() ? canonical(offset) : pointerFrom(offset) <= u64(limit)) return true;
   raiseError(13, 0);
   return false;
 }
@@ -86,7 +93,7 @@ export function enterCode(selector: u32, level: u32, offset: u64): void {
   if (level != load<u32>(CPL)) setPrivilege(level);
   writeSegment(CS, (selector & 0xfffc) | level, base, limit, access);
   refreshSizes();
-  store<u64>(RIP, offset);
+  store<u64>(RIP, pointerFrom(offset));
 }
 
 /** Status of a completed transfer: through the outer loop when an interrupt can be taken now, or instructions are stepped. */

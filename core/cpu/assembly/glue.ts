@@ -2,6 +2,7 @@
 import { CR4, CS, GPR, SEGMENTS, SEGMENT_SIZE, SEG_BASE, MSR_TSC_AUX, CODE_SIZE, FS, GS } from '../layout';
 import { pop, segmentAddress } from './address';
 import { popFlags, pushFlagsImage } from './flags';
+import { stackPeek, writeStackPointer } from './frame';
 import { probeWrite, writeU16, writeU32, writeU64 } from './memory';
 import { canonical, canonicalWhenWide } from './paging';
 import { loadSegment, moveToSegment } from './segments';
@@ -30,11 +31,13 @@ export function loadSegmentChecked(segment: i32, selector: i32): i32 {
   return moveToSegment(segment, selector);
 }
 
+/** POP of a segment register. Like Intel's processors it reads no more of the stack than the selector. */
 export function popSegment(segment: i32, size: i32): i32 {
   const rsp = load<u64>(RSP);
-  const selector = pop(size);
+  const selector = stackPeek(0, 2);
   if (faulted()) return FAULTED;
-  const status = moveToSegment(segment, <i32>(selector & 0xffff));
+  writeStackPointer(rsp + size);
+  const status = moveToSegment(segment, <i32>selector);
   if (status == FAULTED) store<u64>(RSP, rsp);
   return status;
 }

@@ -83,7 +83,8 @@ export function farReturn(popBytes: i32, opSize: i32): i32 {
   const extra = u32(popBytes) & 0xffff;
   const offset = stackPeek(0, opSize);
   if (faulted()) return FAULTED;
-  const selector = u32(stackPeek(opSize, opSize)) & 0xffff;
+  // Of the selector's slot Intel's processors read no more than the selector.
+  const selector = u32(stackPeek(opSize, 2));
   if (faulted()) return FAULTED;
   const released = u64(u32(opSize) * 2 + extra);
   if (load<u32>(REAL_SEGMENTS)) {
@@ -104,7 +105,7 @@ export function farReturn(popBytes: i32, opSize: i32): i32 {
   }
   const pointer = stackPeek(u32(released), opSize);
   if (faulted()) return FAULTED;
-  const stack = u32(stackPeek(u32(released) + opSize, opSize)) & 0xffff;
+  const stack = u32(stackPeek(u32(released) + opSize, 2));
   if (faulted()) return FAULTED;
   if (!checkOuterStack(stack, level) || !settle(offset)) return FAULTED;
   enterCode(selector, level, offset);
@@ -178,7 +179,7 @@ function returnFromInterrupt(opSize: i32): i32 {
   }
   const pointer = stackPeek(opSize * 3, opSize);
   if (faulted()) return FAULTED;
-  const stack = u32(stackPeek(opSize * 4, opSize)) & 0xffff;
+  const stack = u32(stackPeek(opSize * 4, 2));
   if (faulted()) return FAULTED;
   if (!checkOuterStack(stack, target) || !settle(offset)) return FAULTED;
   enterCode(selector, target, offset);

@@ -6,6 +6,7 @@ import { OK } from './status';
 /** ROUNDxx, DPPx, RCPxS and RSQRTxS. */
 
 const lanes: u32 = <u32>memory.data(32, 16);
+const sums: u32 = <u32>memory.data(16, 16);
 
 function roundLane(bits: u64, wide: bool, suppress: bool): u64 {
   const sign = bits & signOf(wide);
@@ -45,7 +46,10 @@ export function sseRound(kind: i32, control: i32, dst: u32, src: u32): i32 {
   return status;
 }
 
-/** DPPS (kind 2) and DPPD (kind 3): products, sums of pairs, their sum; each step reports its own exceptions. @sdm 2A DPPS */
+/**
+ * DPPS (kind 2) and DPPD (kind 3): products, sums of pairs, their sum; each step reports its own exceptions. The elements differ in which
+ * of several NaNs they get, as on Intel's processors: each has its own product or sum as the first or second addend. @sdm 2A DPPS
+ */
 export function sseDot(kind: i32, control: i32, dst: u32, src: u32): i32 {
   const wide = kind == 3;
   const count = elementCount(kind);
@@ -56,17 +60,30 @@ export function sseDot(kind: i32, control: i32, dst: u32, src: u32): i32 {
   }
   let status = endSse();
   if (status != OK) return status;
-  let sum = arithmeticLane(ADD, wide, element(lanes, 0, wide), element(lanes, 1, wide));
   if (!wide) {
-    const upper = arithmeticLane(ADD, false, element(lanes, 2, false), element(lanes, 3, false));
+    swapNeighbours();
+    addDistant(1, false);
     status = endSse();
     if (status != OK) return status;
-    sum = arithmeticLane(ADD, false, sum, upper);
   }
+  addDistant(wide ? 1 : 2, wide);
   status = endSse();
   if (status != OK) return status;
-  for (let i: u32 = 0; i < count; i++) putElement(dst, i, wide, control >> i & 1 ? sum : 0);
+  for (let i: u32 = 0; i < count; i++) putElement(dst, i, wide, control >> i & 1 ? element(lanes, i, wide) : 0);
   return OK;
+}
+
+/** Elements 0 and 1, 2 and 3 of `lanes` change places. */
+function swapNeighbours(): void {
+  store<u64>(lanes, rotl(load<u64>(lanes), 32));
+  store<u64>(lanes, rotl(load<u64>(lanes, 8), 32), 8);
+}
+
+/** Each element of `lanes` becomes the sum of itself and the one `distance` from it. */
+function addDistant(distance: u32, wide: bool): void {
+  const count = elementCount(wide ? 3 : 2);
+  for (let i: u32 = 0; i < count; i++) putElement(sums, i, wide, arithmeticLane(ADD, wide, element(lanes, i, wide), element(lanes, i ^ distance, wide)));
+  memory.copy(lanes, sums, 16);
 }
 
 /** RCPPS: 12 significant bits, relative error below 1.5 * 2^-12; denormals are zeros, tiny results are zero. @sdm 2B RCPPS */

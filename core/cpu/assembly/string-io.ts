@@ -17,10 +17,8 @@ function portSize(size: i32): i32 {
   return size == 8 ? 4 : size;
 }
 
-/** What comes before the first element: the permission, then a nested guest's exit. `direction`: 8 = input. */
-function permission(port: u32, size: i32, direction: i32, rep: i32, linear: u64, addressSize: i32, segment: i32): i32 {
-  const status = ioPermission(port, size);
-  if (status != OK) return status;
+/** What a nested guest's hypervisor hears of before the first element. `direction`: 8 = input. */
+function guestExit(port: u32, size: i32, direction: i32, rep: i32, linear: u64, addressSize: i32, segment: i32): i32 {
   return stringPortExit(port, size, u64(u32(size - 1 | direction | 0x10 | (rep ? 0x20 : 0)) | (port << 16)), linear, addressSize, segment);
 }
 
@@ -46,10 +44,12 @@ function outElement(port: u32, size: i32, addressSize: i32, segment: i32): bool 
 
 export function ins(operandSize: i32, addressSize: i32, segment: i32, rep: i32): i32 {
   const size = portSize(operandSize);
-  let count: u64 = rep ? index(RCX, addressSize) : 1;
-  if (count == 0) return OK;
   const port: u32 = load<u16>(RDX);
-  const status = permission(port, size, 8, rep, linearAddress(ES, index(RDI, addressSize)), addressSize, ES);
+  // Processors check the permission even when nothing is to be repeated.
+  let status = ioPermission(port, size);
+  let count: u64 = rep ? index(RCX, addressSize) : 1;
+  if (status != OK || count == 0) return status;
+  status = guestExit(port, size, 8, rep, linearAddress(ES, index(RDI, addressSize)), addressSize, ES);
   if (status != OK) return status;
   const down = backward();
   let left = min(count, quantum(size));
@@ -64,10 +64,11 @@ export function ins(operandSize: i32, addressSize: i32, segment: i32, rep: i32):
 
 export function outs(operandSize: i32, addressSize: i32, segment: i32, rep: i32): i32 {
   const size = portSize(operandSize);
-  let count: u64 = rep ? index(RCX, addressSize) : 1;
-  if (count == 0) return OK;
   const port: u32 = load<u16>(RDX);
-  const status = permission(port, size, 0, rep, linearAddress(segment, index(RSI, addressSize)), addressSize, segment);
+  let status = ioPermission(port, size);
+  let count: u64 = rep ? index(RCX, addressSize) : 1;
+  if (status != OK || count == 0) return status;
+  status = guestExit(port, size, 0, rep, linearAddress(segment, index(RSI, addressSize)), addressSize, segment);
   if (status != OK) return status;
   const down = backward();
   let left = min(count, quantum(size));

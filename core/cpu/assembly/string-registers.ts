@@ -34,6 +34,20 @@ export function setIndex(register: usize, addressSize: i32, value: u64): void {
   else store<u16>(register, <u16>value);
 }
 
+/**
+ * Writes a register as the address size has it. With 32-bit addresses Intel's processors begin a repeated instruction so with ECX, MOVS
+ * with ESI and EDI and STOS with EDI too: the upper halves are zero even when it faults at once or repeats nothing.
+ */
+export function truncate(register: usize, addressSize: i32): void {
+  setIndex(register, addressSize, index(register, addressSize));
+}
+
+/** Iterations that a repeated instruction is to do. */
+export function counted(addressSize: i32): u64 {
+  truncate(RCX, addressSize);
+  return index(RCX, addressSize);
+}
+
 /** Iterations this call may do: all of a short string, one while single-stepping. */
 // @ts-ignore: decorator
 @inline

@@ -7,7 +7,7 @@ import { ES, GPR } from '../layout';
 import { readU16, readU32, readU64, readU8, writeU16, writeU32, writeU64, writeU8 } from './access';
 import { segmentAddress } from './address';
 import { faulted, FAULTED, OK } from './status';
-import { advance, backward, compareFlags, index, quantum, RCX, RDI, resume, RSI, run, runHost, setIndex } from './string-registers';
+import { advance, backward, compareFlags, counted, index, quantum, RCX, RDI, resume, RSI, run, runHost, setIndex, truncate } from './string-registers';
 
 const REPE = 1;
 const RAX: usize = GPR;
@@ -65,7 +65,11 @@ function copyRun(to: u32, from: u32, n: u32, size: i32, down: bool): void {
 
 export function movs(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
   const down = backward();
-  let count: u64 = rep ? index(RCX, addressSize) : 1;
+  let count: u64 = rep ? counted(addressSize) : 1;
+  if (rep) {
+    truncate(RSI, addressSize);
+    truncate(RDI, addressSize);
+  }
   let left = min(count, quantum(size));
   while (left) {
     const source = index(RSI, addressSize);
@@ -121,7 +125,8 @@ function fillRun(host: u32, bytes: u32, repeated: u64): void {
 export function stos(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
   const down = backward();
   const value = load<u64>(RAX);
-  let count: u64 = rep ? index(RCX, addressSize) : 1;
+  let count: u64 = rep ? counted(addressSize) : 1;
+  if (rep) truncate(RDI, addressSize);
   let left = min(count, quantum(size));
   while (left) {
     const target = index(RDI, addressSize);
@@ -146,7 +151,7 @@ export function stos(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
 
 export function lods(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
   const down = backward();
-  let count: u64 = rep ? index(RCX, addressSize) : 1;
+  let count: u64 = rep ? counted(addressSize) : 1;
   let left = min(count, quantum(size));
   while (left) {
     const value = readElement(segment, index(RSI, addressSize), size);
@@ -162,7 +167,8 @@ export function lods(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
 }
 
 // ---- CMPS, SCAS -------------------------------------------------------------------------------------------------------------------
-// The flags are those of the last comparison. A fault leaves them as they were, as the manual has it for a repeated comparison.
+// The flags are those of the last comparison. A fault, a trap or an interrupt between two iterations finds them as they were, as the
+// manual has it for faults and Intel's processors for all.
 
 /** Elements compared until one ends the repetition, at most `n`; equal ones go on with REPE, different ones with REPNE. */
 function compareRun(a: u32, b: u32, n: u32, size: i32, rep: i32, down: bool): u32 {
@@ -192,9 +198,17 @@ function scanRun(value: u64, b: u32, n: u32, size: i32, rep: i32, down: bool): u
   return done;
 }
 
+/** Ends a share of comparisons, of which the last one's flags count. */
+// @ts-ignore: decorator
+@inline
+function compared(a: u64, b: u64, size: i32, remaining: bool): i32 {
+  if (!remaining) compareFlags(a, b, size);
+  return resume(remaining);
+}
+
 export function cmps(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
   const down = backward();
-  let count: u64 = rep ? index(RCX, addressSize) : 1;
+  let count: u64 = rep ? counted(addressSize) : 1;
   if (count == 0) return OK;
   let left = min(count, quantum(size));
   let a: u64 = 0;
@@ -215,9 +229,10 @@ export function cmps(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
       }
     }
     if (!n) {
-      a = readElement(segment, source, size);
-      if (faulted()) return FAULTED;
+      // The manual leaves the order open; Intel's processors read the element at DI first.
       b = readElement(ES, target, size);
+      if (faulted()) return FAULTED;
+      a = readElement(segment, source, size);
       if (faulted()) return FAULTED;
       n = 1;
     }
@@ -228,13 +243,12 @@ export function cmps(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
     if (rep) setIndex(RCX, addressSize, count);
     if ((a == b) != (rep == REPE)) break;
   }
-  compareFlags(a, b, size);
-  return resume(rep != 0 && count != 0 && (a == b) == (rep == REPE));
+  return compared(a, b, size, rep != 0 && count != 0 && (a == b) == (rep == REPE));
 }
 
 export function scas(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
   const down = backward();
-  let count: u64 = rep ? index(RCX, addressSize) : 1;
+  let count: u64 = rep ? counted(addressSize) : 1;
   if (count == 0) return OK;
   let left = min(count, quantum(size));
   const value = loadHost(<u32>RAX, size);
@@ -256,6 +270,5 @@ export function scas(size: i32, addressSize: i32, segment: i32, rep: i32): i32 {
     if (rep) setIndex(RCX, addressSize, count);
     if ((value == b) != (rep == REPE)) break;
   }
-  compareFlags(value, b, size);
-  return resume(rep != 0 && count != 0 && (value == b) == (rep == REPE));
+  return compared(value, b, size, rep != 0 && count != 0 && (value == b) == (rep == REPE));
 }

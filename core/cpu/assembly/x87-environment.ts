@@ -216,7 +216,6 @@ export function operandTop(): u32 {
 
 /** Writes 10 bytes, all or none. */
 export function writeExtended(linear: u64, sig: u64, se: u32): bool {
-  if (!probeRange(linear, 10)) return false;
   writeU64(linear, sig);
   if (faulted()) return false;
   writeU16(linear + 8, se);

@@ -1,5 +1,5 @@
 import { CR0, F_CX, F_CY, F_PARITY, F_RES, FCW, FSW, FTAGS, GPR } from '../layout';
-import { probeWrite, readU16, readU32, readU64, writeU16, writeU32, writeU64 } from './memory';
+import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from './memory';
 import { IE, PE, raised, setFlags, setRoundedUp, setRoundingMode, signExponent, ZERO } from './softfloat';
 import {
   doubleToExtended, extendedToDouble, extendedToInteger, extendedToPackedDecimal, extendedToSingle, integerToExtended,
@@ -41,8 +41,6 @@ export function x87Memory(opcode: i32, reg: i32, linear: u64, offset: u64, segme
   if (isUndefinedMemory(row)) return raise(6);
   const status = waiting();
   if (status != OK) return status;
-  // An unmasked exception keeps the value from being stored, but a fault of the address comes first.
-  if ((~load<u16>(FCW) & 0x3f) != 0 && opcode & 1 && storedBytes(row) && !probeWrite(linear, storedBytes(row))) return FAULTED;
   if ((opcode & 1) == 0) arithmeticMemory(opcode, operation, linear);
   else transferMemory(row, linear);
   if (faulted()) return FAULTED;
@@ -51,15 +49,29 @@ export function x87Memory(opcode: i32, reg: i32, linear: u64, offset: u64, segme
   return OK;
 }
 
-/** Bytes that a transfer stores; 0 for one that loads. */
-function storedBytes(row: u32): i32 {
-  switch (row) {
-    case 0x39: case 0x3a: case 0x3b: return 2;
-    case 0x0a: case 0x0b: case 0x19: case 0x1a: case 0x1b: return 4;
-    case 0x29: case 0x2a: case 0x2b: case 0x3f: return 8;
-    case 0x1f: case 0x3e: return 10;
-    default: return 0;
+/**
+ * Whether an unmasked exception keeps a transfer from storing anything. Its address is then not looked at: Intel's processors report the
+ * exception, not a fault of the address.
+ */
+export function x87Withholds(opcode: i32, operation: i32): i32 {
+  if ((~load<u16>(FCW) & 0x3f) == 0) return 0;
+  if (isEmpty(0)) return i32(!maskedUnderflow());
+  const sig = sigOf(st(0));
+  const se = seOf(st(0));
+  beginExtended();
+  switch (<u32>opcode << 3 | <u32>operation) {
+    case 0x0a: case 0x0b: extendedToSingle(sig, se); break;
+    case 0x2a: case 0x2b: extendedToDouble(sig, se); break;
+    case 0x1f: return 0;
+    case 0x3e: extendedToPackedDecimal(sig, se); break;
+    case 0x19: storedInteger(32, true); break;
+    case 0x29: storedInteger(64, true); break;
+    case 0x39: storedInteger(16, true); break;
+    case 0x1a: case 0x1b: storedInteger(32, false); break;
+    case 0x3a: case 0x3b: storedInteger(16, false); break;
+    default: storedInteger(64, false);
   }
+  return i32(withholdsStore());
 }
 
 /** D9 /4../7, DD /4, /6, /7. */
@@ -220,11 +232,15 @@ function storePackedDecimal(linear: u64): void {
   if (!faulted()) finishStore(empty, withheld, true);
 }
 
+function storedInteger(bits: i32, truncate: bool): i64 {
+  if (truncate) setRoundingMode(ZERO);
+  return extendedToInteger(sigOf(st(0)), seOf(st(0)), bits);
+}
+
 function storeInteger(linear: u64, bits: i32, truncate: bool, popping: bool): void {
   const empty = isEmpty(0);
   beginExtended();
-  if (truncate) setRoundingMode(ZERO);
-  const value = empty ? <i64>(~(<u64>0) << (bits - 1)) : extendedToInteger(sigOf(st(0)), seOf(st(0)), bits);
+  const value = empty ? <i64>(~(<u64>0) << (bits - 1)) : storedInteger(bits, truncate);
   const withheld = empty ? !maskedUnderflow() : withholdsStore();
   if (!withheld) {
     if (bits == 16) writeU16(linear, <u32>value & 0xffff);

@@ -156,10 +156,13 @@ export const controlRows: readonly RowSpec[] = [
   row('62', 'BOUND', 'Gv,Ma', 'mem i64', o => {
     const index = o.signExtend(o.src(0), 32);
     const bytes = o.opSize / 8;
-    const linear = o.linear('segment', o.effectiveAddress(), bytes * 2, false);
-    const lower = o.signExtend(o.load(linear, o.opSize), 32);
-    const upper = o.signExtend(o.load(o.add(linear, o.const(64, bytes)), o.opSize), 32);
-    o.when(o.or(o.ltS(index, lower), o.ltS(upper, index)), () => o.raise(5));
+    const offset = o.effectiveAddress();
+    const bound = (at: V): V => o.signExtend(o.load(o.linear('segment', at, bytes, false), o.opSize), 32);
+    const lower = bound(offset);
+    // As Intel's processors have it, the upper bound is not looked at when the lower one is violated.
+    o.when(o.ltS(index, lower), () => o.raise(5));
+    const upper = bound(o.add(offset, o.const(64, bytes)));
+    o.when(o.ltS(upper, index), () => o.raise(5));
   }),
   row('0F 05', 'SYSCALL', '', 'o64 ends', call('syscall'), { feature: 'syscall' }), row('0F 07', 'SYSRET', '', 'o64 cpl0 ends size', sized('sysret'), { feature: 'syscall' }),
   row('0F 34', 'SYSENTER', '', 'ends', call('sysenter'), { feature: 'sep' }), row('0F 35', 'SYSEXIT', '', 'cpl0 ends size', sized('sysexit'), { feature: 'sep' }),
@@ -172,7 +175,7 @@ export const controlRows: readonly RowSpec[] = [
   row('FA', 'CLI', '', '', call('cli')), row('FB', 'STI', '', '', call('sti')),
   row('F4', 'HLT', '', 'cpl0', call('hlt')),
   row('9B', 'FWAIT', '', '', call('fwait')),
-  row('F3 90', 'PAUSE', '', 'hot norexb', pause),
+  row('F3 90', 'PAUSE', '', 'hot', pause),
   row('0F 0B', 'UD2', '', 'ends', o => o.raise(6)), row('0F B9', 'UD1', 'Gv,Ev', 'ends', o => o.raise(6)), row('0F FF', 'UD0', 'Gv,Ev', 'ends', o => o.raise(6)),
   row('0F 1F', 'NOP', 'Ev', 'hot modrm nomem', nothing),
   ...['18', '19', '1A', '1B', '1C', '1D', '1E', '0D'].map(byte => row(`0F ${byte}`, 'NOP', 'Ev', 'modrm nomem', nothing)),

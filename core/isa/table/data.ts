@@ -85,18 +85,17 @@ export const dataRows: readonly RowSpec[] = [
   row('0F B6', 'MOVZX', 'Gv,Eb', 'hot', movZeroExtend), row('0F B7', 'MOVZX', 'Gv,Ew', 'hot', movZeroExtend),
   row('0F BE', 'MOVSX', 'Gv,Eb', 'hot', movSignExtend), row('0F BF', 'MOVSX', 'Gv,Ew', 'hot', movSignExtend),
   row('63', 'MOVSXD', 'Gv,Ed', 'o64 hot', o => {
-    const value = o.src(1);
-    o.write(0, o.opSize === 64 ? o.signExtend(value, 64) : o.resize(value, o.opSize));
+    // With a 16-bit operand size the source has 16 bits, too.
+    if (o.opSize === 16 && o.isMemory(1)) o.write(0, o.load(o.operandLinear(2, false), 16));
+    else o.write(0, o.opSize === 64 ? o.signExtend(o.src(1), 64) : o.resize(o.src(1), o.opSize));
   }),
   row('63', 'ARPL', 'Ew,Gw', 'i64 prot', o => {
-    const b = o.src(1);
-    o.update(0, a => {
-      const low = o.and(a, o.const(16, 3));
-      const wanted = o.and(b, o.const(16, 3));
-      const raised = o.ltU(low, wanted);
-      o.instruction('setZero', [o.zeroExtend(raised, 32)]);
-      return o.select(raised, o.or(o.and(a, o.const(16, 0xfffc)), wanted), a);
-    });
+    const a = o.src(0);
+    const wanted = o.and(o.src(1), o.const(16, 3));
+    const raised = o.ltU(o.and(a, o.const(16, 3)), wanted);
+    // Processors write only a selector that changes.
+    o.when(raised, () => o.write(0, o.or(o.and(a, o.const(16, 0xfffc)), wanted)));
+    o.instruction('setZero', [o.zeroExtend(raised, 32)]);
   }),
   row('86', 'XCHG', 'Eb,Gb', 'lock', xchgMemory), row('87', 'XCHG', 'Ev,Gv', 'lock', xchgMemory),
   row('90', 'NOP', '', 'hot norexb', () => {}),

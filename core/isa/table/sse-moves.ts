@@ -5,7 +5,7 @@ import { row } from '../rows.ts';
 import { v } from '../../wasm/opcodes.ts';
 import { FTAGS } from '../../cpu/layout.ts';
 import {
-  alignedLinear, and, enterMmx, interleave, mm, or, setMmx, shuffle, source, swapped, lane, xmm, xor,
+  alignedLinear, and, enterMmx, interleave, mm, or, resetTop, setMmx, shuffle, source, swapped, lane, xmm, xor,
 } from '../vectors.ts';
 
 const moveAligned: Definition = o => o.setSlot('G', source(o, 1));
@@ -104,6 +104,7 @@ export const sseMoveRows: readonly RowSpec[] = [
     setMmx(o, 'G', value);
   }, mmx),
   row('NP 0F 7E', 'MOVD', 'Ey,Pq', 'mmx', o => {
+    resetTop(o);
     storeLow(o);
     enterMmx(o);
   }, mmx),
@@ -114,11 +115,13 @@ export const sseMoveRows: readonly RowSpec[] = [
   }, mmx),
   row('NP 0F 7F', 'MOVQ', 'Qq,Pq', 'mmx', o => {
     const value = o.slot('G', 64);
+    resetTop(o);
     if (o.isMemory(0)) o.write(0, value);
     else setMmx(o, 'E', value);
     enterMmx(o);
   }, mmx),
   row('NP 0F E7', 'MOVNTQ', 'Mq,Pq', 'mmx mem', o => {
+    resetTop(o);
     storeLow(o);
     enterMmx(o);
   }, sse),

@@ -57,10 +57,18 @@ const memoryForm = (opcode: number, reg: number, name: string, bytes: Bytes, wri
   // A pending exception comes before faults of the operand's segment.
   if (!o.long && !NO_WAIT.includes(name)) o.instruction('fwait');
   const offset = o.effectiveAddress();
-  const linear = o.linear('segment', offset, typeof bytes === 'number' ? bytes : bytes(o), write);
   const operation = o.or(o.shl(modrm(o), o.const(32, 8)), o.const(32, reg));
   const segment = o.shrU(o.fact('aux', 32), o.const(32, 8));
-  o.instruction('x87Memory', [o.const(32, opcode), operation, linear, offset, segment, o.const(32, o.opSize / 8)]);
+  const run = (linear: V): void => o.instruction('x87Memory', [o.const(32, opcode), operation, linear, offset, segment, o.const(32, o.opSize / 8)]);
+  const access = (): void => run(o.linear('segment', offset, typeof bytes === 'number' ? bytes : bytes(o), write));
+  // In 64-bit code the address is checked with the access; elsewhere a value that is not stored must not meet the segment's limits.
+  if (o.long || !write || NO_WAIT.includes(name)) {
+    access();
+    return;
+  }
+  const withheld = o.call('x87Withholds', 32, [o.const(32, opcode), o.const(32, reg)]);
+  o.when(withheld, () => run(o.const(64, 0)));
+  o.when(o.isZero(withheld), access);
 };
 const registerForm = (opcode: number): Definition => o => o.instruction('x87Register', [o.const(32, opcode), modrm(o)]);
 

@@ -57,7 +57,7 @@ const transfers: readonly Row[] = [
   ]),
 ];
 
-// FCOMI clears C1 as the manual says; AMD processors leave it.
+// FCOMI clears C1 as the manual says; processors leave it.
 const control: readonly Row[] = [
   registerRow('FUCOM', 0xdd, 0xe1), registerRow('FUCOMP', 0xdd, 0xe9), registerRow('FUCOMPP', 0xda, 0xe9), registerRow('FCOMPP', 0xde, 0xd9),
   registerRow('FCOMI', 0xdb, 0xf1, { fsw: C1 }), registerRow('FUCOMI', 0xdb, 0xe9, { fsw: C1 }),

@@ -46,7 +46,7 @@ export function differences(item: Case, ours: Outcome, theirs: Outcome, comparis
   }
   if (comparison.exact && ours.instructions !== theirs.instructions) say('instructions', `${ours.instructions}`, `${theirs.instructions}`);
   if (ours.rip !== theirs.rip) say('RIP', hex(ours.rip), hex(theirs.rip));
-  compareRegisters(item, ours, theirs, say);
+  compareRegisters(item, ours, theirs, tolerances, say);
   const mask = comparison.exact ? 0x3f_ffff : FLAGS & ~tolerances.reduce((sum, tolerance) => sum | (tolerance.flags ?? 0), comparison.undefinedFlags);
   if ((ours.flags & mask) !== (theirs.flags & mask)) say('RFLAGS', hex(ours.flags & mask), hex(theirs.flags & mask));
   selectorNames.forEach((name, i) => {
@@ -73,11 +73,12 @@ function sameError(ours: Outcome, theirs: Outcome, exact: boolean): boolean {
 type Say = (what: string, a: string, b: string) => void;
 
 /** Registers beyond those of 32-bit code, and upper halves, are undefined after a return to 64-bit code. @sdm 1 3.4.1.1 */
-function compareRegisters(item: Case, ours: Outcome, theirs: Outcome, say: Say): void {
+function compareRegisters(item: Case, ours: Outcome, theirs: Outcome, tolerances: readonly Tolerance[], say: Say): void {
   const long = item.codeSize === 64 && theirs.selectors[0] === item.selector('cs');
   for (let i = 0; i < (long ? 16 : 8); i++) {
-    const a = long ? ours.gpr[i]! : ours.gpr[i]! & 0xffff_ffffn;
-    const b = long ? theirs.gpr[i]! : theirs.gpr[i]! & 0xffff_ffffn;
+    const whole = long && !([1, 6, 7].includes(i) && tolerances.some(tolerance => tolerance.upperHalves));
+    const a = whole ? ours.gpr[i]! : ours.gpr[i]! & 0xffff_ffffn;
+    const b = whole ? theirs.gpr[i]! : theirs.gpr[i]! & 0xffff_ffffn;
     if (a !== b) say(REGISTERS[i]!, hex(a), hex(b));
   }
 }
@@ -94,11 +95,22 @@ function near(a: Uint8Array, b: Uint8Array, tolerances: readonly Tolerance[]): b
   return distance >= -1n && distance <= 1n;
 }
 
+/** Whether two vectors are equal but for elements that are NaNs in both. */
+export function sameButNans(a: Uint8Array, b: Uint8Array, size: 4 | 8): boolean {
+  const values = (bytes: Uint8Array): number[] => {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    return Array.from({ length: bytes.length / size }, (_, i) => (size === 4 ? view.getFloat32(i * 4, true) : view.getFloat64(i * 8, true)));
+  };
+  const others = values(b);
+  return values(a).every((value, i) => Object.is(value, others[i]));
+}
+
 function compareFloatingPoint(item: Case, ours: Outcome, theirs: Outcome, tolerances: readonly Tolerance[], say: Say): void {
   if (Buffer.compare(ours.fx.subarray(160, item.codeSize === 64 ? 416 : 288), theirs.fx.subarray(160, item.codeSize === 64 ? 416 : 288)) !== 0) {
     for (let i = 0; i < 16; i++) {
-      const [a, b] = [ours, theirs].map(outcome => bytesHex(outcome.fx.subarray(160 + i * 16, 176 + i * 16)));
-      if (a !== b) say(`XMM${i}`, a!, b!);
+      const [a, b] = [ours, theirs].map(outcome => outcome.fx.subarray(160 + i * 16, 176 + i * 16)) as [Uint8Array, Uint8Array];
+      const nans = tolerances.find(tolerance => tolerance.nans)?.nans;
+      if (Buffer.compare(a, b) !== 0 && !(nans && sameButNans(a, b, nans))) say(`XMM${i}`, bytesHex(a), bytesHex(b));
     }
   }
   const parts: readonly (readonly [string, number, number])[] = [

@@ -1,5 +1,7 @@
 /** What is not tested against the native processor, each with its reason. */
 import type { Row } from '../../../core/isa/rows.ts';
+import type { Maker } from '../maker.ts';
+import { hostMaker } from '../maker.ts';
 
 interface Exclusion {
   readonly names: readonly string[];
@@ -37,30 +39,42 @@ export function exclusionOf(row: Row, features: ReadonlySet<string>): string {
 interface Quirk {
   /** Whether the encoding is one that manufacturers treat differently. */
   readonly applies: (row: Row, codeSize: number, code: Uint8Array) => boolean;
+  /** Whose processors; of all when there is none. */
+  readonly on?: Maker;
   readonly reason: string;
 }
 
-/** Encodings that are not tested, because the host's manufacturer defines them otherwise than the SDM. */
+/** Encodings that are not tested, because their manufacturer defines them otherwise than the SDM. */
 export const QUIRKS: readonly Quirk[] = [
   {
     applies: (row, _codeSize, code) => row.name.startsWith('LOOP') && (code.includes(0xf2) || code.includes(0xf3)),
+    on: 'AMD',
     reason: 'LOOP with a repeat prefix, which the manual reserves: AMD takes it for the condition',
   },
   {
     applies: (_row, _codeSize, code) => code.includes(0xf0) && code.some((byte, i) => byte === 0x0f && code[i + 1] === 0x00),
+    on: 'AMD',
     reason: 'LOCK before VERR and VERW: AMD ignores it',
   },
   {
     applies: (_row, _codeSize, code) => code.includes(0xf0) && code.some((byte, i) => byte === 0x0f && (code[i + 1]! & 0xfd) === 0x20),
+    on: 'AMD',
     reason: 'LOCK before MOV of CR0: means CR8 to AMD',
   },
   {
     applies: (row, codeSize, code) => codeSize === 64 && ['LSS', 'LFS', 'LGS', 'JMPF', 'CALLF'].includes(row.name) && code.some(byte => byte >= 0x48 && byte <= 0x4f),
+    on: 'AMD',
     reason: 'far pointers with REX.W: AMD has no 64-bit offsets there',
   },
   {
     applies: row => row.opcode === '0F 0D',
+    on: 'AMD',
     reason: 'PREFETCHW of a register: AMD defines #UD',
+  },
+  {
+    on: 'AMD',
+    applies: (row, codeSize, code) => codeSize === 64 && ['PAUSE', 'XCHG'].includes(row.name) && code.includes(0xf3) && code[code.length - 1] === 0x90 && (code[code.length - 2]! & 0xf1) === 0x41,
+    reason: 'PAUSE with REX.B: XCHG with R8 to AMD',
   },
   {
     applies: row => row.name === 'ESC',
@@ -68,6 +82,12 @@ export const QUIRKS: readonly Quirk[] = [
   },
   {
     applies: (row, codeSize, code) => codeSize === 64 && row.has.f64 && code.includes(0x66),
+    on: 'AMD',
     reason: 'near branches with an operand-size prefix in 64-bit code: AMD truncates to 16 bits, Intel ignores the prefix',
   },
 ];
+
+/** The quirk of this host's processor that an encoding meets. */
+export function quirkOf(row: Row, codeSize: number, code: Uint8Array): Quirk | undefined {
+  return QUIRKS.find(({ on, applies }) => (on === undefined || on === hostMaker) && applies(row, codeSize, code));
+}

@@ -2,7 +2,7 @@
 import type { Row } from '../../../core/isa/rows.ts';
 import { rows } from '../../../core/isa/table/index.ts';
 import { encode } from './encode.ts';
-import { QUIRKS, exclusionOf } from './exclusions.ts';
+import { exclusionOf, quirkOf } from './exclusions.ts';
 import { Case, LOCAL_SEGMENTS, MEMORY_SIZE, PAGE, PATCH2_LIMIT, REGIONS, USER32_CS, USER_CS, USER_DS, baseOf, localSegment, regionNamed } from './layout.ts';
 import { Random, extended, float32, float64, integer, vector } from './random.ts';
 
@@ -152,7 +152,7 @@ export class Generator {
     item.rip = item.codeAddress - bases[1]!;
     const encoded = encode(random, { row, codeSize, target, rip: item.rip, gpr, bases });
     if (!encoded || exclusionOf(encoded.row, new Set(encoded.row.feature ? [encoded.row.feature] : [])) !== '') return null;
-    if (QUIRKS.some(quirk => quirk.applies(encoded.row, codeSize, encoded.code))) return null;
+    if (quirkOf(encoded.row, codeSize, encoded.code)) return null;
     // INT 80H is a system call.
     if (row.name === 'INT' && encoded.code[encoded.code.length - 1] === 0x80) return null;
     item.code = encoded.code;

@@ -67,5 +67,6 @@ for (let done = 0; done < cases;) {
 }
 const vectors = [...session.vectors].sort(([a], [b]) => a - b).map(([vector, count]) => `#${vector}: ${count}`).join(', ');
 console.log(`${session.covered.size} of ${session.rowCount} rows, ${session.compiled} cases in compiled regions; ends by vector: ${vectors}`);
+for (const line of session.passing) console.log(`only once: ${line}`);
 for (const [row, count] of [...byRow].sort(([, a], [, b]) => b - a)) console.log(`${count} differences: ${row}`);
 process.exit(different > 0 ? 1 : 0);

@@ -10,7 +10,8 @@ export default defineConfig({
     pool: 'forks',
     // Guests and browsers share the machine's cores with each other: two files at a time.
     maxWorkers: 2,
-    // An engine that a test starts keeps no process ready: from the sources it costs a second of a core (test/integration/spareProcess.test.ts has its own).
-    env: { VANDERPOOL_SPARE: 'off' },
+    // An engine that a test starts keeps no process ready: from the sources it costs a second of a core (test/integration/spareProcess.test.ts has its own). What a test
+    // compiles is no other's business.
+    env: { VANDERPOOL_SPARE: 'off', VANDERPOOL_TRANSLATIONS: 'off' },
   },
 });

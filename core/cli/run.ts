@@ -17,6 +17,7 @@ import { listenForGdb } from '../machine/debugger.ts';
 import { readMachineConfig } from '../machine/files.ts';
 import { encodePng } from '../machine/pictures.ts';
 import { Runner } from '../machine/runner.ts';
+import { translationPath } from '../machine/translationPath.ts';
 import { MachineServices } from '../machine/services.ts';
 import type { MachineConfig, MachineExit, MachineStatistics } from '../machine/types.ts';
 import { changesFrom } from './machine-options.ts';
@@ -55,7 +56,8 @@ export async function run(options: RunOptions): Promise<number> {
   const name = settings.networks.some(({ attach }) => attach === 'switch') ? `${settings.name} ${process.pid}` : settings.name;
   const services = await MachineServices.open({ ...settings, name });
   if (settings.clock === 'instructions' && settings.networks.length > 0) process.stderr.write(`${unrepeatableNetwork}\n`);
-  const config = { ...images, ...services.descriptions, testDevices: options.testDevices === true };
+  const translations = translationPath([bootFiles(settings), process.cwd()]);
+  const config = { ...images, ...services.descriptions, ...translations, testDevices: options.testDevices === true };
   const started = performance.now();
   surviveFileSizeLimit();
   const ending = await runMachine(config, services, { timeoutSeconds, gdb: settings.gdb, screenshot: options.screenshot });
@@ -64,6 +66,12 @@ export async function run(options: RunOptions): Promise<number> {
   if (options.stats !== undefined) writeFile('--stats', options.stats, `${JSON.stringify(summary(ending, (performance.now() - started) / 1000), null, 2)}\n`);
   if (options.json === true) process.stderr.write(`${JSON.stringify(summary(ending, (performance.now() - started) / 1000))}\n`);
   return ending.status;
+}
+
+/** Files that what runs comes from: what tells machines apart that have no name. */
+function bootFiles({ boot, firmware, disks }: Pick<VmConfig, 'boot' | 'firmware' | 'disks'>): readonly (string | null)[] {
+  const images = boot.kind === 'image' ? [boot.kernel, boot.initrd] : [boot.kind];
+  return [...images, firmware, ...disks.map(({ path }) => path)];
 }
 
 interface RunLimits {

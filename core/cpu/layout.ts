@@ -224,7 +224,7 @@ export const REGIONS_OFF = 0x10c74;
 export const TIME_UP = 0x10c78;
 /** The first instruction of a region as it was decoded, and a way back to what follows: records for REGIONS_OFF. */
 export const REGION_FIRST = 0x10ca0;
-/** 32-bit each: how often a range of accesses crossed a page (jit/ranges.ts); the index of the region where that happened last, and the range there. */
+/** 32-bit each: how often a range of accesses crossed a page (jit/ranges.ts); the entry record of the region where that happened last, and the range there. */
 export const RANGE_CROSSINGS = 0x10c80;
 export const RANGE_CROSSED_BY = 0x10c84;
 export const RANGE_CROSSED_AT = 0x10c88;
@@ -434,7 +434,14 @@ export const REGION_TARGET_OTHER = 12;
 export const REGION_TARGETS_EACH = 4;
 
 export const CODE_ARENA = 0x1800000;
-export const CODE_ARENA_END = 0x6700000;
+export const CODE_ARENA_END = 0x6300000;
+
+/**
+ * 64 bytes a region, by its index: u32 how many pages it lies on beside its entry's; for each, i32 its number relative to that one, and as u32 the record
+ * table that it was compiled from.
+ */
+export const REGION_PAGES = 0x6300000;
+export const REGION_PAGES_EACH = 64;
 /** The last 16 MiB below 4 GiB: addresses wrap, so RAM_BASE + gpa leads here. */
 export const ROM_BASE = 0x7000000;
 /** Guest-physical address of the ROM area. */

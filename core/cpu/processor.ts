@@ -16,6 +16,7 @@ import { VmEntry, STATUS_EXIT, STATUS_OK, injectionPending, linearRip } from './
 import type { FrequentHelpers } from './entry.ts';
 import { EntryBudget } from './entryBudget.ts';
 import { JitManager } from './jit/manager.ts';
+import type { Translations } from './jit/translation.ts';
 import { helperImports } from './host.ts';
 import type { InstructionHost, ProcessorHost } from './host.ts';
 import { helperSignatures } from './helpers.ts';
@@ -68,6 +69,8 @@ export interface ProcessorOptions {
   readonly exact?: boolean;
   /** Folder into which every compiled region is written, for whoever tunes them. */
   readonly dumpRegions?: string | undefined;
+  /** What earlier runs have compiled, and where this one keeps its own (`JitManager.keep`); absent: nothing is kept. */
+  readonly translations?: Translations | undefined;
   /** Made from the same sources; absent: what is needed is emitted when it is needed. */
   readonly prebuilt?: PrebuiltCode | undefined;
   /** For tests: how few forms there is room for (interpreter/code.ts). */
@@ -137,6 +140,8 @@ export class Processor {
         memory: this.memory, table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, features: options.features,
         firstIndex: COLD_LIMIT, lastIndex: TABLE_SIZE - 1, dropAllCode: () => { this.call('dropAllCode'); },
         pageAddress: delta => this.call('sampleAddress', delta) >>> 0, markedOffsets: this.translator.markedOffsets,
+        translations: options.translations, tableFor: gpa => this.call('tableFor', gpa) >>> 0,
+        markDecoded: (descriptor, from, to) => { this.call('markDecoded', descriptor, from, to); },
         singleOperation: (operation, long) => this.interpreter.pairs(long).single(operation),
       });
     }

@@ -24,6 +24,7 @@ import { hostSources, repeatableSources } from './sources.ts';
 import type { LoadedBoot, Machine, MachineConfig, MachineHost, RestorePoint } from './types.ts';
 import { PAGE_MMIO, PAGE_RAM, PAGE_ROM } from '../cpu/layout.ts';
 import { checkFirmware } from './firmware.ts';
+import { TranslationFile } from './translationFile.ts';
 import { VariableStore } from './variables.ts';
 import { WallTime } from './wallTime.ts';
 import { entryChecker } from '../vmx/entry.ts';
@@ -84,8 +85,9 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
   let entryChecks = (_groups: number): number => 0;
   const sources = config.clock === 'instructions' ? repeatableSources(() => retired()) : hostSources();
   const clock = new VirtualClock(sources.time);
+  const kept = config.translations !== undefined && config.jit === 'on' && !profile ? TranslationFile.open(config.translations, helperBytes, model) : null;
   const cpu = new Processor({
-    helpers, helperBytes, prebuilt: readPrebuilt(), ramBytes: config.memoryBytes, vcpus: config.cpus, jit: config.jit, exact: config.clock === 'instructions', dumpRegions: process.env['VANDERPOOL_DUMP_REGIONS'], features: new Set<string>(model.features), profile,
+    helpers, helperBytes, prebuilt: readPrebuilt(), ramBytes: config.memoryBytes, vcpus: config.cpus, jit: config.jit, exact: config.clock === 'instructions', dumpRegions: process.env['VANDERPOOL_DUMP_REGIONS'], features: new Set<string>(model.features), profile, translations: kept?.translations,
     host: {
       mmioRead: (low, high, size) => vmm!.mmioRead(low, high, size),
       mmioReadHigh: () => vmm!.mmioReadHigh(),
@@ -205,6 +207,11 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       instructions: cpu.instructions, exits: root.exits, memoryBytes: config.memoryBytes,
       engine: { ...cpu.jit?.counters, formsCompiled: cpu.formsCompiled, instructionsDecoded: cpu.translator.instructionsDecoded },
     }),
+    prepareNextRun: () => kept !== null && cpu.jit?.keepOne() === true,
+    ended: hurry => {
+      cpu.jit?.keep(hurry ? 0 : KEEP_MS);
+      kept?.save();
+    },
     describe: () => root.describe(),
     get held() {
       return gdb.held;
@@ -226,6 +233,8 @@ function readDeferred({ readBoot }: MachineHost): BootImages {
   return imagesOf(source);
 }
 
+/** What a machine that has ended may spend on optimising code for its next run. */
+const KEEP_MS = 400;
 const CLEAR_CHUNK = 65536;
 
 /** Zeroes memory but writes only where something is: the host gives pages to what is written, and a guest has rarely touched all of its RAM. */

@@ -20,6 +20,7 @@ import { SerialLine } from '../passthrough/serialLine.ts';
 import { encodePng, Pictures, thumbnailOf } from './pictures.ts';
 import { Runner } from './runner.ts';
 import { SnapshotTaker } from './taker.ts';
+import { translationPath } from './translationPath.ts';
 import { MachineServices } from './services.ts';
 import { OUTPUT_RING } from './link.ts';
 import type { MachineConfig } from './types.ts';
@@ -63,7 +64,7 @@ async function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type
     const variables = join(start.folder, VARIABLES_FILE);
     const config = start.restore ? restoredMachineConfig(start.config, start.restore, variables) : readMachineConfig(start.config, variables);
     const services = await MachineServices.open(start.config, start.devices, start.disks);
-    return new Guest(engine, start, { ...config, ...services.descriptions, devices: start.devices }, services, thread);
+    return new Guest(engine, start, { ...config, ...services.descriptions, ...translationPath(start.folder), devices: start.devices }, services, thread);
   } catch (error) {
     end(engine, { type: 'failed', error: asContractError(error).toShape() });
     return null;

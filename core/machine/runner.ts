@@ -52,10 +52,14 @@ export interface RunnerOptions {
 
 export type SnapshotAnswer = Pick<Extract<WorkerMessage, { type: 'snapshot' }>, 'point' | 'milliseconds' | 'sent'>;
 
+/** How long a thread that is to end has for what it keeps for the next run. */
+const PATIENCE_MS = 1000;
+
 /** One machine in one worker thread. */
 export class Runner {
   readonly #link: Link;
   readonly #worker: Worker;
+  readonly #exited: Promise<unknown>;
   readonly #events: RunnerEvents;
   readonly #statisticsWaiters: ((statistics: MachineStatistics | null) => void)[] = [];
   readonly #descriptionWaiters: ((text: string | null) => void)[] = [];
@@ -77,6 +81,7 @@ export class Runner {
     const { config, attached, thread, settings, paused, held = false } = options;
     if (paused) this.#link.raise(Command.pause);
     this.#worker = thread.worker;
+    this.#exited = new Promise((resolve) => this.#worker.once('exit', resolve));
     this.#worker.on('message', (message: WorkerMessage) => this.#receive(message));
     this.#worker.on('error', (error) => this.#fail(`The core thread broke: ${error instanceof Error ? error.message : String(error)}`));
     this.#worker.on('exit', () => this.#fail('The core thread ended by itself.'));
@@ -160,11 +165,13 @@ export class Runner {
     return this.#ask(Command.snapshot | (disks ? Command.switchLayers : 0), this.#snapshotWaiters, timeoutMs);
   }
 
-  /** Ends the thread at once. No event follows. */
+  /** Ends the thread: by itself if it does so soon. No event follows. */
   async terminate(): Promise<void> {
     this.#end();
     this.#link.raise(Command.stop);
-    await this.#worker.terminate();
+    const patience = setTimeout(() => void this.#worker.terminate(), PATIENCE_MS);
+    await this.#exited;
+    clearTimeout(patience);
     await this.#closeServices();
   }
 

@@ -55,6 +55,8 @@ export interface MachineConfig {
   readonly restore?: RestorePoint;
   /** Resources of the host that are assigned to it. */
   readonly devices?: readonly AssignedDevice[];
+  /** The file that keeps compiled code from one run to the next; absent: nothing is kept. */
+  readonly translations?: string;
 }
 
 /** A snapshot, as the machine that goes on from it needs it; plain data. */
@@ -145,6 +147,10 @@ export interface Machine {
   /** Fetches pages of the snapshot that the machine was restored from, for about so long; true when all are there. */
   fillPages(milliseconds: number): boolean;
   statistics(): MachineStatistics;
+  /** The guest sleeps: spends a few milliseconds on what makes its next run quicker. False: there is nothing left to do. */
+  prepareNextRun?(): boolean;
+  /** The machine has run for the last time: it leaves what it keeps for its next run. `hurry`: somebody waits for its end. */
+  ended?(hurry: boolean): void;
   /** Registers and the like as text, for people. */
   describe(): string;
   /** Whether a debugger has stopped the guest. */

@@ -88,6 +88,13 @@ const HELD_MS = 200;
 /** Share of a running guest's time that goes to fetching what it has not asked for yet of its snapshot; all of a sleeping one's, while nobody wakes it. */
 const FILL_MS = 0.5;
 const FILL_ASLEEP_MS = 5;
+/**
+ * A sleeping guest's machine spends some milliseconds on its next run this often, a hundredth of a core, where nothing is due for as long; and when it looks again
+ * once there was nothing to do.
+ */
+const PREPARE_MS = 250;
+const PREPARE_FREE_NS = 3e6;
+const PREPARE_AGAIN_MS = 60_000;
 const ONCE = Command.reset | Command.powerButton | Command.statistics | Command.describe | Command.question | Command.snapshot | Command.switchLayers;
 
 const port = parentPort;
@@ -118,15 +125,18 @@ async function runCore(loading: Promise<MachineModule>, start: WorkerStart, post
   post({ type: 'started' });
   const exit = await runSlices(machine, link, host, post);
   host.ring();
-  post({ type: 'stopped', exit, statistics: machine.statistics() });
+  machine.ended?.(exit === null);
+  post({ type: 'stopped', exit: exit ?? { reason: 'power-off' }, statistics: machine.statistics() });
 }
 
-async function runSlices(machine: Machine, link: Link, host: RingingHost, post: (message: WorkerMessage) => void): Promise<MachineExit> {
+/** Runs the machine to its end; null: it was told to stop. */
+async function runSlices(machine: Machine, link: Link, host: RingingHost, post: (message: WorkerMessage) => void): Promise<MachineExit | null> {
   let yieldedAt = performance.now();
+  let prepareAt = yieldedAt + PREPARE_MS;
   for (;;) {
     const count = link.wakeCount();
     const commands = link.takeCommands(ONCE);
-    if (commands & Command.stop) return { reason: 'power-off' };
+    if (commands & Command.stop) return null;
     obey(commands, machine, host, post);
     if (commands & Command.pause || machine.held) {
       host.ring();
@@ -148,7 +158,11 @@ async function runSlices(machine: Machine, link: Link, host: RingingHost, post: 
     }
     const free = result.kind === 'halted' ? Math.min(FILL_ASLEEP_MS, (result.wakeInNs ?? Number.POSITIVE_INFINITY) / 1e6) : 0;
     if (!fill(machine, link, count, free)) continue;
-    if (result.kind === 'halted' && input !== 'more') sleepWhileHalted(link, count, result.wakeInNs, input);
+    if (result.kind !== 'halted' || input === 'more') continue;
+    const sleepNs = result.wakeInNs ?? Infinity;
+    if (performance.now() >= prepareAt && sleepNs >= PREPARE_FREE_NS) prepareAt = performance.now() + (machine.prepareNextRun?.() === true ? PREPARE_MS : PREPARE_AGAIN_MS);
+    const prepareNs = (prepareAt - performance.now()) * 1e6;
+    sleepWhileHalted(link, count, prepareNs > 0 ? Math.min(sleepNs, prepareNs) : sleepNs, input);
   }
 }
 
@@ -160,9 +174,8 @@ function fill(machine: Machine, link: Link, count: number, milliseconds: number)
   }
 }
 
-function sleepWhileHalted(link: Link, count: number, wakeInNs: number | null, input: 'none' | 'stuck'): void {
-  const armed = wakeInNs === null ? Number.POSITIVE_INFINITY : wakeInNs / 1e6;
-  const milliseconds = Math.min(armed, input === 'stuck' ? STUCK_INPUT_MS : Number.POSITIVE_INFINITY);
+function sleepWhileHalted(link: Link, count: number, wakeInNs: number, input: 'none' | 'stuck'): void {
+  const milliseconds = Math.min(wakeInNs / 1e6, input === 'stuck' ? STUCK_INPUT_MS : Number.POSITIVE_INFINITY);
   if (milliseconds > SLEEP_MINIMUM_MS) link.sleep(count, milliseconds);
 }
 

@@ -195,6 +195,11 @@ export class FunctionWriter extends ByteWriter {
     this.u32(offset);
   }
 
+  globalGet(index: number): void {
+    this.u8(op.globalGet);
+    this.u32(index);
+  }
+
   call(index: number): void {
     this.u8(op.call);
     this.u32(index);
@@ -314,6 +319,7 @@ export class ModuleWriter {
   private readonly types: FunctionType[] = [];
   private memory: { readonly module: string; readonly name: string; readonly initialPages: number } | null = null;
   private table: { readonly module: string; readonly name: string } | null = null;
+  private readonly globals: { readonly module: string; readonly name: string; readonly type: ValueType }[] = [];
   private readonly imports: FunctionImport[] = [];
   private readonly functions: { readonly type: number; readonly writer: FunctionWriter }[] = [];
   private readonly exports: { readonly name: string; readonly ordinal: number }[] = [];
@@ -331,6 +337,11 @@ export class ModuleWriter {
 
   importTable(module: string, name: string): void {
     this.table = { module, name };
+  }
+
+  /** One that does not change. */
+  importGlobal(module: string, name: string, type: ValueType): number {
+    return this.globals.push({ module, name, type }) - 1;
   }
 
   /** Imported functions have the first indexes, whenever they are imported: the module's own are known by their exports alone. */
@@ -383,7 +394,7 @@ export class ModuleWriter {
   }
 
   private writeImports(): void {
-    const { memory, table } = this;
+    const { memory, table, globals } = this;
     if (memory) {
       CONTENT.name(memory.module);
       CONTENT.name(memory.name);
@@ -400,13 +411,20 @@ export class ModuleWriter {
       CONTENT.u8(0);
       CONTENT.u32(0);
     }
+    for (const { module, name, type } of globals) {
+      CONTENT.name(module);
+      CONTENT.name(name);
+      CONTENT.u8(3);
+      CONTENT.u8(type);
+      CONTENT.u8(0);
+    }
     for (const { module, name, type } of this.imports) {
       CONTENT.name(module);
       CONTENT.name(name);
       CONTENT.u8(0);
       CONTENT.u32(type);
     }
-    section(2, this.imports.length + (memory ? 1 : 0) + (table ? 1 : 0));
+    section(2, this.imports.length + globals.length + (memory ? 1 : 0) + (table ? 1 : 0));
   }
 
   /** An active segment of table 0 that holds all functions. */

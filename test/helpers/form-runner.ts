@@ -123,7 +123,7 @@ export class FormRunner {
         page: number => (number === 0 ? { host, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true, isEntry: () => false, likelyTarget: () => null,
       }, { blocks: 16, instructions: 64, callDepth: 0 });
       // By turns as small and as large ones are made.
-      const identity = { record: RECORD, index: 0, plain: 0, stackSize: 0, large: this.regions.size % 2 === 0, apart: new Set<number>() };
+      const identity = { plain: 0, stackSize: 0, large: this.regions.size % 2 === 0, apart: new Set<number>(), targets: new Map<number, number>(), moving: null };
       const module = new WebAssembly.Module(compileRegion(found, analyse(found.blocks, found.entry), 64, this.signatures, identity));
       region = this.instance(module).exports['region'] as ColdForm;
       this.regions.set(key, region);

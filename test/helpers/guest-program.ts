@@ -6,6 +6,7 @@ import { Assembler } from '../../core/isa/assembler.ts';
 import type { CodeSize } from '../../core/isa/decoder.ts';
 import { findModel } from '../../core/cpu/models.ts';
 import { exitReason } from '../../core/cpu/host.ts';
+import type { Translations } from '../../core/cpu/jit/translation.ts';
 import { Processor } from '../../core/cpu/processor.ts';
 import { resetProcessor } from '../../core/vmm/resetState.ts';
 import type { InitialVcpuState, SegmentState } from '../../core/boot/loader.ts';
@@ -81,17 +82,17 @@ export interface Stop {
 
 const processors = new Map<Tier, Processor>();
 
-function processorFor(tier: Tier): Processor {
-  let cpu = processors.get(tier);
+function processorFor(tier: Tier, translations?: Translations): Processor {
+  let cpu = translations ? undefined : processors.get(tier);
   if (!cpu) {
     cpu = new Processor({
-      helpers: compiled.module, helperBytes, ramBytes: RAM_BYTES, jit: tier.endsWith('always') ? 'always' : 'off', exact: tier.startsWith('exact'),
+      helpers: compiled.module, helperBytes, ramBytes: RAM_BYTES, jit: translations ? 'on' : tier.endsWith('always') ? 'always' : 'off', exact: tier.startsWith('exact'), translations,
       formLimit: tier === 'forgetful' ? COLD_FIRST + 3 : undefined,
       prebuilt: tier === 'prebuilt' ? prebuild(helperSignatures(helperBytes)) : undefined,
       host: { mmioRead: () => 0, mmioReadHigh: () => 0, mmioWrite: () => undefined, portRead: () => 0, portWrite: () => undefined, timestamp: () => 0, random: () => 0 },
     });
     cpu.setLimits({ cr4: 0x77_1fffn, efer: 0xd01n, xcr0: 3n, physicalAddressBits: 40 });
-    processors.set(tier, cpu);
+    if (!translations) processors.set(tier, cpu);
   }
   return cpu;
 }
@@ -99,9 +100,12 @@ function processorFor(tier: Tier): Processor {
 export class Guest {
   readonly cpu: Processor;
 
-  /** All tables in place, in 64-bit mode at privilege 0 with interrupts off; RIP is CODE, RSP is STACK. */
-  constructor(tier: Tier) {
-    this.cpu = processorFor(tier);
+  /**
+   * All tables in place, in 64-bit mode at privilege 0 with interrupts off; RIP is CODE, RSP is STACK.
+   * @param translations given: a processor of its own, which compiles what is hot and keeps it there
+   */
+  constructor(tier: Tier, translations?: Translations) {
+    this.cpu = processorFor(tier, translations);
     this.cpu.ram.fill(0, 0, 0x400000);
     for (const [selector, bits] of DESCRIPTORS) this.write(GDT + selector, bits, 8);
     this.buildPageTables();

@@ -28,6 +28,8 @@ export interface Agreement {
   readonly instructions: number;
   readonly entries: number;
   readonly regions: number;
+  /** Regions that were taken over from an earlier run. */
+  readonly kept: number;
 }
 
 export interface Disagreement {
@@ -140,7 +142,11 @@ export async function lockstep(options: LockstepOptions): Promise<Agreement | Di
         const places = differingMemory(compiled.machine.cpu.ram, interpreted.machine.cpu.ram);
         if (registers || places.length > 0) return { entry, lookedAt, places };
         lookedAt = entry;
-        if (ends) return { kind: 'agreed', instructions: compiled.count, entries: entry, regions: compiled.machine.cpu.jit?.counters.regions ?? 0 };
+        if (ends) {
+          const { regions = 0, kept = 0 } = compiled.machine.cpu.jit?.counters ?? {};
+          compiled.machine.ended?.(true);
+          return { kind: 'agreed', instructions: compiled.count, entries: entry, regions, kept };
+        }
         options.progress?.(compiled.count);
       }
     }

@@ -8,22 +8,23 @@ import type { Agreement, Disagreement } from './lockstep.ts';
 const HELP = `Boots a guest compiled and interpreted side by side, and compares registers and memory.
 
   npm run lockstep -- [--guest amd64|i386] [--kernel FILE --initrd FILE] [--append TEXT]
-                      [--memory MIB] [--tier on|always] [--instructions N]
+                      [--memory MIB] [--tier on|always] [--instructions N] [--translations FILE]
 
-Without a kernel: Debian's, as the tests use it. --instructions: where to end if the guest does not power off before.
+Without a kernel: Debian's, as the tests use it. --instructions: where to end if the guest does not power off before. --translations: takes over
+the compiled code that the run before has left in this file, and leaves its own.
 `;
 const GUESTS = ['amd64', 'i386'] as const;
 
 const { values } = parseArgs({
   options: {
     guest: { type: 'string' }, kernel: { type: 'string' }, initrd: { type: 'string' }, append: { type: 'string', default: 'console=ttyS0 quiet bootonly' },
-    memory: { type: 'string', default: '256' }, tier: { type: 'string', default: 'on' }, instructions: { type: 'string', default: '3e9' }, help: { type: 'boolean', default: false },
+    memory: { type: 'string', default: '256' }, tier: { type: 'string', default: 'on' }, instructions: { type: 'string', default: '3e9' }, help: { type: 'boolean', default: false }, translations: { type: 'string' },
   },
 });
 
 function report(name: string, result: Agreement | Disagreement): boolean {
   if (result.kind === 'agreed') {
-    console.log(`${name}: no difference in ${result.instructions} instructions, ${result.entries} VM entries, ${result.regions} regions`);
+    console.log(`${name}: no difference in ${result.instructions} instructions, ${result.entries} VM entries, ${result.regions} regions, ${result.kept} of an earlier run`);
     return true;
   }
   console.log(`${name}: the tiers differ after instruction ${result.agreed}, seen at ${result.differs}`);
@@ -48,7 +49,7 @@ else {
     const result = await lockstep({
       tier, instructions: Number(values.instructions),
       config: () => ({
-        memoryBytes: Number(values.memory) << 20, cpuModel: '',
+        memoryBytes: Number(values.memory) << 20, cpuModel: '', ...(values.translations === undefined ? {} : { translations: values.translations }),
         boot: { kind: 'image', kernel: readFileSync(kernel), ...(initrd === undefined ? {} : { initrd: readFileSync(initrd) }), append: values.append, modules: [] },
       }),
       progress: (instructions) => {

@@ -1,7 +1,7 @@
 /** From CS:RIP to decoded code. */
 import {
-  CODE_ARENA_END, CODE_NEXT, CODE_PAGE_RIP, CODE_SIZE, FAULT, CODE_TABLE, CODE_TABLES_FOR, CS, PAGE_CODE, RAM_BASE, RIP, SEG_BASE, SEG_LIMIT, SEGMENTS,
-  SEGMENT_SIZE, TLB_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK,
+  CODE_ARENA_END, CODE_NEXT, CODE_PAGE_RIP, CODE_SIZE, EXECUTE_EPOCH, FAULT, CODE_TABLE, CODE_TABLES_FOR, CS, PAGE_CODE, RAM_BASE, REGION_CHECKS, REGION_CHECK_SIZE,
+  REGION_PAGES, REGION_PAGES_EACH, RIP, SEG_BASE, SEG_LIMIT, SEGMENTS, SEGMENT_SIZE, TLB_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK,
 } from '../layout';
 import { allocateTable, descriptorOf, dropAllCode, emptyTable } from './code';
 import { decode } from './imports';
@@ -67,11 +67,7 @@ export function lookup(): u32 {
     return decode(gpa, 0);
   }
   const descriptor = descriptorOf(gpa >> 12);
-  let table = load<u32>(descriptor + (size << 2));
-  if (table == 0) {
-    table = allocateTable();
-    store<u32>(descriptor + (size << 2), table);
-  }
+  const table = tableOf(descriptor);
   fillExecute(linear, table);
   store<u32>(CODE_TABLE, table);
   let record = load<u32>(table + (offset << 2));
@@ -133,8 +129,39 @@ export function sampleAddress(delta: i32): u32 {
   return gpa;
 }
 
-/** Whether code `number` pages behind a page (its linear address) has this record table now: it is what a region was compiled from. */
-export function holdsTable(page: u64, number: i32, table: u32): bool {
+/**
+ * Whether all pages of the region with an index hold the code that it was compiled from, its entry's page being at a linear address. That is so as
+ * long as the execute table leads from each page to the same record table; what was found is noted, as it holds until EXECUTE_EPOCH changes.
+ */
+export function holdsPages(page: u64, index: u32): bool {
+  const pages: u32 = REGION_PAGES + index * REGION_PAGES_EACH;
+  for (let i: u32 = 0; i < load<u32>(pages); i++) {
+    if (!holdsTable(page, load<i32>(pages + i * 8, 4), load<u32>(pages + i * 8, 8))) return false;
+  }
+  const check: u32 = REGION_CHECKS + index * REGION_CHECK_SIZE;
+  store<u64>(check, page);
+  store<u64>(check, load<u64>(EXECUTE_EPOCH), 8);
+  return true;
+}
+
+/** The record table of the page of a guest-physical address, for code of the current size, made when there is none; 0 when there is no room for it. */
+export function tableFor(gpa: u32): u32 {
+  if (load<u32>(CODE_NEXT) + RESERVE > <u32>CODE_ARENA_END) return 0;
+  return tableOf(descriptorOf(gpa >> 12));
+}
+
+function tableOf(descriptor: u32): u32 {
+  const place = descriptor + (load<u32>(CODE_SIZE) << 2);
+  let table = load<u32>(place);
+  if (table == 0) {
+    table = allocateTable();
+    store<u32>(place, table);
+  }
+  return table;
+}
+
+/** Whether code `number` pages behind a page (its linear address) has this record table now. */
+function holdsTable(page: u64, number: i32, table: u32): bool {
   let linear = page + ((<u64>(<i64>number)) << 12);
   if (load<u32>(CODE_SIZE) != 2) linear &= 0xffffffff;
   const entry = load<u32>(TLB_BASE) + (<u32>(linear >> 8) & TLB_EXECUTE_MASK);

@@ -5,7 +5,7 @@
  * Offsets are relative to the first byte of the entry's page and may lie outside it.
  */
 import type { Instruction } from './instructions.ts';
-import { REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_SIZE } from '../layout.ts';
+import { REGION_TARGETS_EACH } from '../layout.ts';
 
 /** How large a region may become. V8's optimising compiler stays fast below about 64 blocks. */
 export interface RegionLimits {
@@ -289,11 +289,6 @@ class Discovery {
   }
 }
 
-/** Where the places of the region with an index begin. */
-export function targetsOf(index: number): number {
-  return REGION_TARGETS + index * REGION_TARGETS_EACH * REGION_TARGET_SIZE;
-}
-
 /** Offsets of a region's instructions, but for those in callees. */
 export function outermost(region: Region): ReadonlySet<number> {
   const offsets = new Set<number>();
@@ -301,12 +296,12 @@ export function outermost(region: Region): ReadonlySet<number> {
   return offsets;
 }
 
-/** Blocks of the region with an index that end with an indirect jump or call, by key: the address in REGION_TARGETS where it is noted where that goes. There is room for a few. */
-export function targetPlaces(region: Region, index: number): ReadonlyMap<number, number> {
+/** Blocks of a region that end with an indirect jump or call, by key: the place among the region's targets where it is noted where that goes. There is room for a few. */
+export function targetPlaces(region: Region): ReadonlyMap<number, number> {
   const places = new Map<number, number>();
   for (const { key, instructions } of region.blocks.values()) {
     const { row } = instructions.at(-1)!.decoded;
-    if (places.size < REGION_TARGETS_EACH && COMPUTED.has(row.name) && row.has.ends && !row.has.relative) places.set(key, targetsOf(index) + places.size * REGION_TARGET_SIZE);
+    if (places.size < REGION_TARGETS_EACH && COMPUTED.has(row.name) && row.has.ends && !row.has.relative) places.set(key, places.size);
   }
   return places;
 }

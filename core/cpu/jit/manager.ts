@@ -8,18 +8,21 @@ import type { CodeSize } from '../../isa/decoder.ts';
 import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import {
-  CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS,
-  REGION_TARGET_OTHER, REGION_TARGET_SAME, RIP, STACK_SIZE,
+  CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS, REGION_PAGES,
+  REGION_PAGES_EACH, REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE, RIP, STACK_SIZE,
 } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_CROSS, OP_GOTO, OP_REGION, OP_STOP, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
-import { discover, keyOffset, outermost, targetPlaces, targetsOf } from './discover.ts';
+import { discover, keyOffset, outermost, targetPlaces } from './discover.ts';
 import { dumpRegion } from './dump.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
 import { analyse } from './flow.ts';
 import { Heat } from './heat.ts';
 import type { Prospect } from './heat.ts';
 import { InstructionCache } from './instructions.ts';
+import { KeptRegions } from './kept.ts';
+import type { MadeRegion } from './kept.ts';
 import { compileRegion } from './region.ts';
+import type { Translations } from './translation.ts';
 
 /** Instructions between two places of a region at which it looks at the budget: no more than it has. */
 export const REGION_REACH = 360;
@@ -52,6 +55,7 @@ const ABSENCE_LIMIT = 1_000;
 const TIERING_BUDGET = [2_000_000_000, 13_000_000];
 const DEFAULT_TIERING_BUDGET = 13_000_000;
 const NOTHING: ReadonlySet<number> = new Set<number>();
+const NO_TARGETS: ReadonlyMap<number, number> = new Map<number, number>();
 /** Bytes of WebAssembly kept before everything is dropped and rebuilt from new samples. */
 const BYTE_QUOTA = 24 << 20;
 const PAGE_SIZE = 4096;
@@ -81,6 +85,12 @@ export interface JitHost {
   singleOperation(operation: number, long: boolean): number;
   /** Folder for dumps of regions (dump.ts). */
   readonly dumpFolder?: string | undefined;
+  /** What earlier runs have compiled, and where this one keeps its own; absent: nothing is kept. */
+  readonly translations?: Translations | undefined;
+  /** The record table of the page of a guest-physical address, made when there is none; 0 when there is no room. */
+  tableFor(gpa: number): number;
+  /** Marks bytes [from, to) of a page as decoded, by its descriptor. */
+  markDecoded(descriptor: number, from: number, to: number): void;
 }
 
 /** Why a region is compiled. */
@@ -107,6 +117,31 @@ interface RegionEntry {
   absences: number;
 }
 
+/** A region that is to be entered from a record. */
+interface NewRegion {
+  readonly gpa: number;
+  readonly size: number;
+  readonly index: number;
+  readonly foreign: Region['foreign'];
+  readonly run: () => void;
+}
+
+/** A region by its index. */
+interface LiveRegion {
+  /** The record that leads to it. */
+  readonly record: number;
+  readonly bytes: number;
+  /** Its keys of `JitManager.targets`. */
+  readonly targets: readonly number[];
+  /** What is kept of it. */
+  readonly made: MadeRegion | null;
+}
+
+/** Where the places of the region with an index begin. */
+function targetsOf(index: number): number {
+  return REGION_TARGETS + index * REGION_TARGETS_EACH * REGION_TARGET_SIZE;
+}
+
 export class JitManager {
   private readonly host: JitHost;
   private readonly instructions: InstructionCache;
@@ -115,15 +150,16 @@ export class JitManager {
   /** The regions' entries by record: what the record held before, and how hot the region is. */
   private readonly entries = new Map<number, RegionEntry>();
   private readonly heat = new Heat();
-  /** Regions by index: the record that leads to each, its bytes, and its keys of `targets`. */
-  private readonly live = new Map<number, { readonly record: number; readonly bytes: number; readonly targets: readonly number[] }>();
+  private readonly live = new Map<number, LiveRegion>();
+  private readonly kept: KeptRegions | null;
+  private readonly unmoved = new WebAssembly.Global({ value: 'i64' }, 0n);
   /** Where in REGION_TARGETS it is noted where an indirect jump or call went; by its address, as a block's. */
   private readonly targets = new Map<number, number>();
   private readonly freeIndexes: number[] = [];
   private nextIndex: number;
   private liveBytes = 0;
   private sinceSweep = 0;
-  readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0, postponed: 0, stale: 0, swept: 0, samplesInterpreted: 0, samplesInRegions: 0 };
+  readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0, postponed: 0, stale: 0, swept: 0, samplesInterpreted: 0, samplesInRegions: 0, kept: 0 };
 
   constructor(host: JitHost) {
     this.host = host;
@@ -131,6 +167,7 @@ export class JitManager {
     this.instructions = new InstructionCache(this.bytes, new Decoder(rowsOf(host.features), invalidRow));
     this.view = new DataView(host.memory.buffer);
     this.nextIndex = host.firstIndex;
+    this.kept = host.translations ? KeptRegions.of(host, host.translations) : null;
   }
 
   /** Marks the block at a guest-physical address, which a branch is about to enter. */
@@ -142,6 +179,7 @@ export class JitManager {
     const size = this.view.getUint32(CODE_SIZE, true);
     const { record } = this.recordAt(gpa, size);
     if (record !== 0 && this.view.getUint16(record + R_OP, true) === OP_REGION) return;
+    if (record !== 0 && this.takeKept(gpa, size, record)) return;
     if (this.heat.mark(Heat.key(gpa, size))) this.compile(gpa, 0, 0, 'hot');
   }
 
@@ -188,9 +226,8 @@ export class JitManager {
     const crossings = view.getUint32(RANGE_CROSSINGS, true);
     if (crossings === 0) return;
     view.setUint32(RANGE_CROSSINGS, 0, true);
-    const index = view.getUint32(RANGE_CROSSED_BY, true);
-    const entry = this.entries.get(this.live.get(index)?.record ?? 0);
-    if (entry?.index !== index) return;
+    const entry = this.entries.get(view.getUint32(RANGE_CROSSED_BY, true));
+    if (!entry) return;
     // All that was counted is put down to the last.
     entry.crossings += crossings;
     if (entry.crossings < CROSSING_LIMIT) return;
@@ -237,28 +274,23 @@ export class JitManager {
     // All code is compiled in both ways where everything is.
     const large = selective ? tier === 1 : index % 2 === 0;
     const apart = before?.apart ?? new Set<number>();
-    const identity = { record, index, plain: view.getUint32(PLAIN_SEGMENTS, true), stackSize: view.getUint32(STACK_SIZE, true), large, apart };
-    const code = compileRegion(region, analyse(region.blocks, region.entry), SIZES[size]!, this.host.signatures, identity);
-    this.host.table.set(index, this.instantiate(code, tier));
-    // A large region takes the place of the small one; what the record held before either stays known.
-    if (operation === OP_REGION && before) {
-      before.index = index;
-      before.foreign = region.foreign;
-    } else {
-      const aux = view.getUint32(record + R_AUX, true);
-      this.entries.set(record, { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, holds: NOTHING, crossings: 0, apart, foreign: region.foreign, absences: 0 });
-    }
-    const entry = this.entries.get(record)!;
+    const flow = analyse(region.blocks, region.entry);
+    // A 64-bit kernel lies in the upper half of the address space.
+    const draft = selective ? this.kept?.draft(flow.order, region.foreign, RAM_BASE + gpa - (gpa & 4095), view.getInt32(RIP + 4, true) < 0) ?? null : null;
+    const plain = view.getUint32(PLAIN_SEGMENTS, true);
+    const stackSize = view.getUint32(STACK_SIZE, true);
+    const targets = large ? NO_TARGETS : targetPlaces(region);
+    const code = compileRegion(region, flow, SIZES[size]!, this.host.signatures, { plain, stackSize, large, apart, targets, moving: draft?.moving ?? null });
+    const module = this.compileModule(code, tier);
+    const run = this.instantiate(module, 0);
+    const entry = this.install(record, { gpa, size, index, foreign: region.foreign, run }, table);
     if (tier === 1) {
       entry.large = true;
       entry.holds = outermost(region);
     }
-    view.setUint32(REGION_ORIGINALS + index * 8, entry.aux, true);
-    view.setUint32(REGION_ORIGINALS + index * 8 + 4, this.host.singleOperation(entry.operation, size === 2), true);
-    this.endPairBefore(record, table, size);
-    view.setUint16(record + R_OP, OP_REGION, true);
-    view.setUint32(record + R_AUX, index, true);
-    this.live.set(index, { record, bytes: code.length, targets: large ? [] : this.noteTargets(index, region, gpa, size) });
+    const jumps = [...targets.keys()].map(key => region.blocks.get(key)!.instructions.at(-1)!.offset);
+    const translation = draft?.finish({ size, plain, stackSize, entry: gpa & 4095, large, instructions, holds: entry.holds, apart, jumps });
+    this.live.set(index, { record, bytes: code.length, targets: this.noteTargets(jumps, index, region.foreign, gpa, size), made: translation ? { translation, module, run, wasm: code } : null });
     this.liveBytes += code.length;
     this.sinceSweep++;
     this.counters.regions++;
@@ -274,15 +306,103 @@ export class JitManager {
     }
   }
 
+  /** Makes a record lead to a region. */
+  private install(record: number, { gpa, size, index, foreign, run }: NewRegion, table: number): RegionEntry {
+    const { view } = this;
+    this.host.table.set(index, run);
+    const pages = REGION_PAGES + index * REGION_PAGES_EACH;
+    view.setUint32(pages, foreign.size, true);
+    let at = pages + 4;
+    for (const [number, page] of foreign) {
+      view.setInt32(at, number, true);
+      view.setUint32(at + 4, page.table, true);
+      at += 8;
+    }
+    let entry = this.entries.get(record);
+    // A large region takes the place of the small one; what the record held before either stays known.
+    if (entry && view.getUint16(record + R_OP, true) === OP_REGION) {
+      entry.index = index;
+      entry.foreign = foreign;
+    } else {
+      const operation = view.getUint16(record + R_OP, true);
+      const aux = view.getUint32(record + R_AUX, true);
+      const apart = entry?.apart ?? new Set<number>();
+      entry = { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, holds: NOTHING, crossings: 0, apart, foreign, absences: 0 };
+      this.entries.set(record, entry);
+    }
+    view.setUint32(REGION_ORIGINALS + index * 8, entry.aux, true);
+    view.setUint32(REGION_ORIGINALS + index * 8 + 4, this.host.singleOperation(entry.operation, size === 2), true);
+    this.endPairBefore(record, table, size);
+    view.setUint16(record + R_OP, OP_REGION, true);
+    view.setUint32(record + R_AUX, index, true);
+    return entry;
+  }
+
+  /** The block that is about to be entered begins a region that an earlier run has made. */
+  private takeKept(gpa: number, size: number, record: number): boolean {
+    if (!this.kept?.mayBegin(gpa, size)) return false;
+    return this.host.aside(() => {
+      const { view } = this;
+      const operation = view.getUint16(record + R_OP, true);
+      if (operation === OP_CROSS || operation === OP_STOP || this.host.markedOffsets.size > 0) return false;
+      const found = this.kept!.find(gpa, size, this.tableOf(gpa, size), view.getUint32(PLAIN_SEGMENTS, true), view.getUint32(STACK_SIZE, true));
+      if (!found) return false;
+      const { module, bytes, translation, moved, foreign } = found;
+      const index = this.takeIndex();
+      const entry = this.install(record, { gpa, size, index, foreign, run: this.instantiate(module, moved) }, this.tableOf(gpa, size));
+      entry.large = translation.large;
+      if (translation.large) entry.holds = new Set(translation.holds);
+      for (const at of translation.apart) entry.apart.add(at);
+      this.live.set(index, { record, bytes, targets: this.noteTargets(translation.jumps, index, foreign, gpa, size), made: null });
+      this.liveBytes += bytes;
+      this.sinceSweep++;
+      this.counters.kept++;
+      return true;
+    });
+  }
+
+  /**
+   * Keeps the machine code of all that V8 has optimised, for the next run. Small regions, which it has not, take longer to optimise than they would gain in this run,
+   * but not in all that are to come.
+   * @param milliseconds that may be spent on optimising, the most used ones first
+   */
+  keep(milliseconds: number): void {
+    const end = performance.now() + milliseconds;
+    const rest = this.notKept();
+    while (performance.now() < end && this.keepNext(rest));
+  }
+
+  /** Spends some milliseconds on one region that is not kept yet; false: all are. */
+  keepOne(): boolean {
+    return this.keepNext(this.notKept());
+  }
+
+  private keepNext(rest: MadeRegion[]): boolean {
+    const made = rest.pop();
+    if (!made) return false;
+    this.kept!.optimise(made);
+    return this.kept!.keep(made);
+  }
+
+  /** What V8 has not optimised; the most used last. */
+  private notKept(): MadeRegion[] {
+    if (!this.kept) return [];
+    const rest = [...this.live.values()].flatMap(({ record, made }) => (made && !this.isKept(made) ? [{ made, marks: this.entries.get(record)?.marks ?? 0 }] : []));
+    return rest.sort((a, b) => a.marks - b.marks).map(({ made }) => made);
+  }
+
+  private isKept(made: MadeRegion): boolean {
+    return made.translation.compiled !== null || this.kept!.keep(made);
+  }
+
   /** Finds the places of a region's indirect jumps and calls; returns their keys. */
-  private noteTargets(index: number, region: Region, gpa: number, size: number): readonly number[] {
+  private noteTargets(jumps: Iterable<number>, index: number, foreign: Region['foreign'], gpa: number, size: number): readonly number[] {
     const keys: number[] = [];
-    for (const [key, place] of targetPlaces(region, index)) {
-      const { offset } = region.blocks.get(key)!.instructions.at(-1)!;
+    for (const offset of jumps) {
       const number = Math.floor(offset / PAGE_SIZE);
-      const page = number === 0 ? gpa - (gpa & 4095) : region.foreign.get(number)!.host - RAM_BASE;
+      const page = number === 0 ? gpa - (gpa & 4095) : foreign.get(number)!.host - RAM_BASE;
       const at = Heat.key(page + (offset & 4095), size);
-      this.targets.set(at, place);
+      this.targets.set(at, targetsOf(index) + keys.length * REGION_TARGET_SIZE);
       keys.push(at);
     }
     return keys;
@@ -297,11 +417,17 @@ export class JitManager {
     view.setUint16(before + R_OP, this.host.singleOperation(view.getUint16(before + R_OP, true), size === 2), true);
   }
 
-  private instantiate(code: Uint8Array<ArrayBuffer>, tier: number): () => void {
+  private compileModule(code: Uint8Array<ArrayBuffer>, tier: number): WebAssembly.Module {
     setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET[tier]!}`);
     const module = new WebAssembly.Module(code);
     setFlagsFromString(`--wasm-tiering-budget=${DEFAULT_TIERING_BUDGET}`);
-    const instance = new WebAssembly.Instance(module, { host: { memory: this.host.memory, cold: this.host.table }, helpers: this.host.helpers });
+    return module;
+  }
+
+  /** @param distance how far the kernel's addresses have moved since the module was made */
+  private instantiate(module: WebAssembly.Module, distance: number): () => void {
+    const moved = distance === 0 ? this.unmoved : new WebAssembly.Global({ value: 'i64' }, BigInt(distance));
+    const instance = new WebAssembly.Instance(module, { host: { memory: this.host.memory, cold: this.host.table, moved }, helpers: this.host.helpers });
     return instance.exports['region'] as () => void;
   }
 
@@ -410,8 +536,10 @@ export class JitManager {
   /** Forgets the regions that nothing leads to: their code is gone, or a larger one has taken their place. No region runs now. */
   private sweep(): void {
     this.sinceSweep = 0;
-    for (const [index, { record, bytes, targets }] of this.live) {
+    for (const [index, region] of this.live) {
+      const { record, bytes, targets } = region;
       if (this.view.getUint16(record + R_OP, true) === OP_REGION && this.view.getUint32(record + R_AUX, true) === index) continue;
+      if (region.made) this.isKept(region.made);
       this.host.table.set(index, null);
       this.live.delete(index);
       for (const key of targets) this.targets.delete(key);
@@ -424,6 +552,7 @@ export class JitManager {
 
   /** Drops all regions, and all decoded code. */
   evict(): void {
+    this.keep(0);
     for (let index = this.host.firstIndex; index < this.nextIndex; index++) this.host.table.set(index, null);
     this.nextIndex = this.host.firstIndex;
     this.freeIndexes.length = 0;

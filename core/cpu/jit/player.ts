@@ -92,7 +92,7 @@ export class Player implements LegacyView {
     this.code = context.code;
     this.registers = context.registers;
     this.accesses = new WindowAccess({
-      code: context.code, tlb: TLB, windows: context.identity.large, index: context.identity.index,
+      code: context.code, tlb: TLB, windows: context.identity.large,
       helper: name => context.helper(name),
       take: type => this.take(type),
       keep: () => {
@@ -273,10 +273,10 @@ export class Player implements LegacyView {
 
   private fact(index: number, width: Width, decoded: Decoded, offset: number): void {
     switch (FACTS[index]!) {
-      case 'immediate': this.constant(width, decoded.immediateLow, decoded.immediateHigh); break;
+      case 'immediate': this.operand('immediate', width, decoded.immediateLow, decoded.immediateHigh); break;
       case 'displacement': {
         const displacement = ownDisplacement(decoded);
-        this.constant(width, displacement, displacement >> 31);
+        this.operand('displacement', width, displacement, displacement >> 31);
         break;
       }
       case 'scale': this.constant(width, decoded.scale, 0); break;
@@ -284,8 +284,20 @@ export class Player implements LegacyView {
       case 'aux': this.constant(width, decoded.row.has.string ? decoded.segmentNumber : decoded.aux, 0); break;
       case 'rip': this.relative(width, offset); break;
       case 'nextRip': this.relative(width, offset + decoded.length); break;
-      case 'target': this.relative(width, offset + decoded.displacement); break;
+      case 'target':
+        this.relative(width, offset + decoded.displacement);
+        if (width !== 64 || this.context.identity.moving?.stays(this.site.instruction) !== true) break;
+        this.code.globalGet(0);
+        this.code.op(op.i64Sub);
+        break;
     }
+  }
+
+  private operand(which: 'immediate' | 'displacement', width: Width, low: number, high: number): void {
+    this.constant(width, low, high);
+    if (width !== 64 || this.context.identity.moving?.moves(this.site.instruction, which, low, high) !== true) return;
+    this.code.globalGet(0);
+    this.code.op(op.i64Add);
   }
 
   private constant(width: Width, low: number, high: number): void {

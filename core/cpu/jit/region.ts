@@ -11,9 +11,9 @@ import { UNAVAILABLE } from '../../isa/prechecks.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importProcessor } from '../interpreter/coldForms.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import { BUDGET, CODE_GENERATION, CR0, CR4, CS, OPEN_STATUS, REGION_TARGET_OTHER, REGION_TARGET_SAME, RIP } from '../layout.ts';
-import { REGION_DONE, REGION_STEP, STATUS_FAULT, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
-import { keyOffset, targetPlaces } from './discover.ts';
+import { BUDGET, CODE_GENERATION, CR0, CR4, CS, OPEN_STATUS, REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE, RIP } from '../layout.ts';
+import { REGION_DONE, REGION_STEP, R_AUX, STATUS_FAULT, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
+import { keyOffset } from './discover.ts';
 import type { Region } from './discover.ts';
 import type { Flow } from './flow.ts';
 import { AVAILABLE_SSE } from './instructions.ts';
@@ -22,7 +22,7 @@ import { Player } from './player.ts';
 import type { Site, SiteEnds } from './player.ts';
 import { rangesOf } from './ranges.ts';
 import { RegisterFile } from './registers.ts';
-import { PAGE_RIP, REGION_TYPE, Transition, isPlain, pageAddress, pageAddress32 } from './transition.ts';
+import { PAGE_RIP, RECORD, REGION_TYPE, Transition, isPlain, pageAddress, pageAddress32 } from './transition.ts';
 import type { RegionIdentity } from './transition.ts';
 
 /** Room for the number of instructions of a block, beside an offset of up to 4 MiB (discover.ts). */
@@ -32,6 +32,7 @@ export function compileRegion(region: Region, flow: Flow, codeSize: CodeSize, si
   const module = new ModuleWriter();
   const type = module.type(REGION_TYPE);
   const helper = importProcessor(module, signatures);
+  if (identity.moving) module.importGlobal('host', 'moved', I64);
   const { code } = module.function(REGION_TYPE, 'region');
   new RegionCompiler(code, flow, codeSize, helper, identity, type).compile(region);
   return module.finish();
@@ -50,8 +51,6 @@ class RegionCompiler implements SiteEnds {
   private readonly budget: number;
   private readonly exitRip: number;
   private readonly status: number;
-  /** Where it is noted where indirect jumps and calls go (targetPlaces). */
-  private targets: ReadonlyMap<number, number> = new Map();
   private readonly generation: number;
   private readonly dropped: number;
   /** Labels of the blocks' code by position: of the loop, and of the end of the wasm block before it. */
@@ -86,7 +85,6 @@ class RegionCompiler implements SiteEnds {
 
   compile(region: Region): void {
     const { code } = this;
-    if (!this.identity.large) this.targets = targetPlaces(region, this.identity.index);
     this.transition.enter(region);
     this.registers.reload();
     code.i32Const(0);
@@ -324,7 +322,7 @@ class RegionCompiler implements SiteEnds {
     this.code.set(this.exitRip);
     if (this.mayFault(form)) this.account(completed + 1);
     const { key, likely } = this.flow.order[position]!;
-    const place = this.targets.get(key);
+    const place = this.identity.targets.get(key);
     if (place !== undefined) this.noteTarget(place);
     if (likely >= 0) this.predict(position, likely);
     this.code.i32Const(REGION_DONE);
@@ -333,15 +331,23 @@ class RegionCompiler implements SiteEnds {
   }
 
   /** Notes where control goes, for the large region that may take this one's place. */
-  private noteTarget(at: number): void {
+  private noteTarget(place: number): void {
     const { code, exitRip } = this;
+    const at = REGION_TARGETS + place * REGION_TARGET_SIZE;
+    const target = this.pool.allocate(I32);
     const other = this.pool.allocate(I32);
-    code.i32Const(0);
+    code.get(RECORD);
+    code.memory(op.i32Load, R_AUX);
+    code.i32Const(Math.log2(REGION_TARGETS_EACH * REGION_TARGET_SIZE));
+    code.op(op.i32Shl);
+    code.tee(target);
     code.memory(op.i64Load, at);
     code.get(exitRip);
     code.op(op.i64Ne);
     code.i32Const(Math.log2(REGION_TARGET_OTHER - REGION_TARGET_SAME));
     code.op(op.i32Shl);
+    code.get(target);
+    code.op(op.i32Add);
     code.tee(other);
     code.get(other);
     code.memory(op.i32Load, at + REGION_TARGET_SAME);
@@ -349,9 +355,10 @@ class RegionCompiler implements SiteEnds {
     code.op(op.i32Add);
     code.memory(op.i32Store, at + REGION_TARGET_SAME);
     this.pool.release(I32, other);
-    code.i32Const(0);
+    code.get(target);
     code.get(exitRip);
     code.memory(op.i64Store, at);
+    this.pool.release(I32, target);
   }
 
   /** Goes on in the region where that is where control goes. */

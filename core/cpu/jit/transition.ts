@@ -11,8 +11,11 @@ import {
 import { OP_REGION, REGION_DONE, REGION_STALE, R_AUX, R_OP } from '../record.ts';
 import { keyOffset } from './discover.ts';
 import type { Region } from './discover.ts';
+import type { MovingAddresses } from './translation.ts';
 
 export const REGION_TYPE: FunctionType = { parameters: [I32, I64, I32], results: [I32] };
+/** Parameters. */
+export const RECORD = 0;
 export const PAGE_RIP = 1;
 export const TLB = 2;
 
@@ -32,12 +35,8 @@ export function pageAddress32(code: FunctionWriter, offset: number): void {
   code.op(op.i32Add);
 }
 
-/** What a region is known by from outside. */
+/** What a region is made for. */
 export interface RegionIdentity {
-  /** Record of its first instruction. */
-  readonly record: number;
-  /** Index in the function table. */
-  readonly index: number;
   /** Legacy code: PLAIN_SEGMENTS, for which the region is made. */
   readonly plain: number;
   /** Legacy code: STACK_SIZE, which PLAIN_SEGMENTS has too. */
@@ -46,6 +45,10 @@ export interface RegionIdentity {
   readonly large: boolean;
   /** Ranges of accesses that share no check (ranges.ts). */
   readonly apart: ReadonlySet<number>;
+  /** Places where it is noted where indirect jumps and calls go, by the keys of their blocks (targetPlaces); of small regions alone. */
+  readonly targets: ReadonlyMap<number, number>;
+  /** Finds the addresses that are other ones when the region is kept for another run (translation.ts); null: it is not kept. */
+  readonly moving: MovingAddresses | null;
 }
 
 /** Whether a value of PLAIN_SEGMENTS says that a segment is the whole linear address space, for reads or for writes. */
@@ -90,7 +93,7 @@ export class Transition {
       this.leaveStale(entry);
       this.code.end();
     }
-    if (region.foreign.size > 0) this.checkPages(region, entry);
+    if (region.foreign.size > 0) this.checkPages(entry);
   }
 
   /** Pushes a truth value: nonzero when segments are other than what the region was made for. */
@@ -118,7 +121,7 @@ export class Transition {
   noteEntry(): void {
     const { code } = this;
     code.i32Const(0);
-    code.i32Const(this.context.identity.record);
+    code.get(RECORD);
     code.memory(op.i32Store, REGION_ENTRY);
   }
 
@@ -165,15 +168,18 @@ export class Transition {
 
   /**
    * Code on other pages than the entry's is checked when the region is entered for the first time, and again when a translation has
-   * changed since, the entry's page is at another address, or at another privilege level. It is right as long as the execute table still leads
-   * from its linear address to the record table it was compiled from: mapping and contents are unchanged then.
+   * changed since, the entry's page is at another address, or at another privilege level.
    */
-  private checkPages(region: Region, entry: number): void {
+  private checkPages(entry: number): void {
     const { code } = this;
-    const slot = REGION_CHECKS + this.context.identity.index * REGION_CHECK_SIZE;
     const page = this.context.exitRip;
-    code.i32Const(0);
-    code.memory(op.i64Load, slot);
+    const check = this.context.status;
+    code.get(RECORD);
+    code.memory(op.i32Load, R_AUX);
+    code.i32Const(Math.log2(REGION_CHECK_SIZE));
+    code.op(op.i32Shl);
+    code.tee(check);
+    code.memory(op.i64Load, REGION_CHECKS);
     code.get(PAGE_RIP);
     if (this.hasBase) {
       code.i32Const(0);
@@ -182,33 +188,21 @@ export class Transition {
     }
     code.tee(page);
     code.op(op.i64Ne);
-    code.i32Const(0);
-    code.memory(op.i64Load, slot + 8);
+    code.get(check);
+    code.memory(op.i64Load, REGION_CHECKS + 8);
     code.i32Const(0);
     code.memory(op.i64Load, EXECUTE_EPOCH);
     code.op(op.i64Ne);
     code.op(op.i32Or);
     code.ifUnlikely();
-    code.i32Const(0);
     code.get(page);
-    code.memory(op.i64Store, slot);
-    let first = true;
-    for (const [number, { table }] of region.foreign) {
-      code.get(page);
-      code.i32Const(number);
-      code.i32Const(table);
-      code.call(this.context.helper('holdsTable'));
-      if (!first) code.op(op.i32And);
-      first = false;
-    }
+    code.get(RECORD);
+    code.memory(op.i32Load, R_AUX);
+    code.call(this.context.helper('holdsPages'));
     code.op(op.i32Eqz);
     code.if();
     this.leaveStale(entry);
     code.end();
-    code.i32Const(0);
-    code.i32Const(0);
-    code.memory(op.i64Load, EXECUTE_EPOCH);
-    code.memory(op.i64Store, slot + 8);
     code.end();
   }
 }

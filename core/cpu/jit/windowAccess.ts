@@ -14,12 +14,11 @@ import {
 import type { RangeAccess } from './ranges.ts';
 import { slotOffset } from './registers.ts';
 import { slotNumber } from './tape.ts';
+import { RECORD } from './transition.ts';
 
 export interface RegionAccessContext extends AccessContext {
   /** Whether registers other than the stack pointer look through windows first: worth it in code that runs long. */
   readonly windows: boolean;
-  /** Index of the region. */
-  readonly index: number;
   /** A local (i32) that is free until the block ends. */
   keep(): number;
   /** Leaves the region at the current instruction, which has done nothing yet, when the STATUS on the wasm stack is not OK. */
@@ -93,7 +92,7 @@ export class WindowAccess {
       code.get(linear);
       code.i32Const(window | (bytes << 24));
       code.i32Const(below | ((span - 1) << 8) | (write ? 1 << 16 : 0) | (range.write ? 1 << 17 : 0));
-      code.i32Const(this.context.index);
+      code.get(RECORD);
       code.i32Const(range.at);
       code.call(this.context.helper('openRange'));
       this.context.leaveUnlessOk();

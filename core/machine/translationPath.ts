@@ -1,0 +1,21 @@
+/** Where compiled code is kept between the runs of a machine (translationFile.ts): beside what other programs keep that they could make anew. */
+import { createHash } from 'node:crypto';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+/**
+ * @param identity what tells the machine from others
+ * @returns nothing where nothing is to be kept: VANDERPOOL_TRANSLATIONS is `off`
+ */
+export function translationPath(identity: unknown): { readonly translations?: string } {
+  const named = process.env['VANDERPOOL_TRANSLATIONS'];
+  if (named === 'off') return {};
+  const name = createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 32);
+  return { translations: join(named ?? join(cacheFolder(), 'translations'), name) };
+}
+
+function cacheFolder(): string {
+  if (process.platform === 'win32') return join(process.env['LOCALAPPDATA'] ?? homedir(), 'Vanderpool/Cache');
+  if (process.platform === 'darwin') return join(homedir(), 'Library/Caches/Vanderpool');
+  return join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'vanderpool');
+}

@@ -8,6 +8,7 @@ import { Callout } from '../controls/callout.tsx';
 import { Dialog } from '../controls/dialog.tsx';
 import { RightClickMenu } from '../controls/menu.tsx';
 import type { MenuRow } from '../controls/menu.tsx';
+import { Tip } from '../controls/tooltip.tsx';
 import { engine } from '../engine/engine.ts';
 import { isAlive } from '../state/library.ts';
 import { notifyError } from '../state/notices.ts';
@@ -48,8 +49,9 @@ export function Devices({ vm }: { readonly vm: Vm }): ReactNode {
     <div className="page">
       <div className="page-inner">
         {alive && <Callout kind="info" title="The machine runs." hint="What is assigned is there at once, in a hot-plug slot. What is released is taken out of it, as soon as its guest lets it go." />}
+        {vm.state === 'suspended' && <Callout kind="info" title="The machine is suspended." hint="Its devices can change when it goes on." />}
         <DeviceCard {...list} {...target(true)} title="Assigned to this machine" devices={own}
-          empty="None. Assign one from the list below, by its button or by dragging it here." />
+          empty="None. What is assigned is this machine’s alone: its guest drives it by itself. Assign one from the list below, by its button or by dragging it here." />
         <DeviceCard {...list} {...target(false)} title="On this host" devices={others} empty="Every device of this host is assigned to this machine."
           action={<Button icon={CirclePlus} onClick={() => setAdding(true)}>Add device</Button>} />
         <Remapping vm={vm} devices={own} />
@@ -107,7 +109,7 @@ function DeviceCard({ title, devices, empty, action, accepts, drop, ...row }: Ca
       {devices.length === 0 ? <p className="device-empty">{empty}</p> : (
         <div className="wide-table">
           <table className="table device-table">
-            <thead><tr><th>Device</th><th>Group</th><th>Requester</th><th>State</th><th aria-label="Actions" /></tr></thead>
+            <thead><tr><th>Device</th><th><Tip text="IOMMU group: what can only be given away together"><span tabIndex={0}>Group</span></Tip></th><th><Tip text="Requester ID: bus, device and function by which its DMA and interrupts are known"><span tabIndex={0}>Requester</span></Tip></th><th>State</th><th aria-label="Actions" /></tr></thead>
             <tbody>{devices.map((device) => <DeviceRow key={device.id} device={device} {...row} />)}</tbody>
           </table>
         </div>
@@ -131,7 +133,7 @@ function DeviceRow(row: RowProps): ReactNode {
       <tr draggable={device.vm === null || device.vm.id === vm.id} onDragStart={() => drag(device.id)} onDragEnd={() => drag(null)}>
         <td>
           <span className="device-name"><Icon size={14} aria-hidden />{device.name}</span>
-          <span className="device-id selectable">{device.path ?? device.id}</span>
+          <span className="device-id selectable">{device.path ?? device.id}{device.kind === 'edu' && ', emulated, to try drivers with'}</span>
         </td>
         <td className="numeric">{device.group}</td>
         <td className="mono">{device.requester}</td>
@@ -142,8 +144,14 @@ function DeviceRow(row: RowProps): ReactNode {
   );
 }
 
-function RowAction({ vm, device, changing, change }: RowProps): ReactNode {
-  const disabled = changing.has(device.id);
+/** What a suspended machine has is part of what it goes on from. */
+function isFixed({ vm, device, changing }: RowProps): boolean {
+  return changing.has(device.id) || vm.state === 'suspended';
+}
+
+function RowAction(row: RowProps): ReactNode {
+  const { vm, device, change } = row;
+  const disabled = isFixed(row);
   if (device.vm?.id === vm.id) return <Button icon={Unlink2} disabled={disabled} aria-label={`Release ${device.name}`} onClick={() => change(device, null)}>Release</Button>;
   if (device.vm) return null;
   return <Button icon={Link2} disabled={disabled} aria-label={`Assign ${device.name}`} onClick={() => change(device, vm)}>Assign</Button>;
@@ -157,8 +165,9 @@ function stateOf({ device, vm, changing }: RowProps): { readonly text: string; r
   return { text: device.vm ? 'from the next start on' : 'free', look: 'plain' };
 }
 
-function menuOf({ device, vm, changing, change }: RowProps): readonly MenuRow[] {
-  const busy = changing.has(device.id);
+function menuOf(row: RowProps): readonly MenuRow[] {
+  const { device, vm, change } = row;
+  const busy = isFixed(row);
   const own = device.vm?.id === vm.id;
   return [
     { kind: 'heading', label: device.name },

@@ -131,6 +131,8 @@ export async function waitForText(page: Page, wanted: string | RegExp, timeoutMs
 
 /** Types into the focused console; `\n` presses Enter. */
 export async function typeLine(page: Page, line: string): Promise<void> {
+  // A menu that closes gives the focus back to its button.
+  await page.getByRole('menu').waitFor({ state: 'hidden' });
   await page.getByRole('region', { name: 'Console COM1', exact: true }).getByRole('textbox').focus();
   await page.keyboard.type(line);
   await page.keyboard.press('Enter');

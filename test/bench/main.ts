@@ -1,6 +1,7 @@
 /** `npm run bench`: times guests on ours and on peers; `profile`, `idle` and `memory` are measurements of their own. */
-import { writeFileSync } from 'node:fs';
-import { cpus, loadavg, release, totalmem } from 'node:os';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { provideGuest } from '../helpers/guests.ts';
 import { dma } from './dma.ts';
@@ -27,18 +28,20 @@ const usage = `Usage: npm run bench [-- options]            boot and phases of e
 
   --guests amd64,i386     guests
   --peers qemu,v86|none   what is measured beside ours (default: qemu)
-  --jit on,off            tiers of ours, each measured (default: on,off)
+  --jit on,off            tiers of ours, each measured (default: on,again,off); 'again' is what is on, with the code that runs before have compiled
   --runs N                runs of each; medians are shown (default: 3)
   --json FILE             writes every figure`;
 
-const tiers = ['on', 'off', 'always'];
+const tiers = ['on', 'off', 'always', 'again'];
+/** Runs before those of 'again' that are measured. */
+const RUNS_BEFORE = 4;
 const guestNames = ['amd64', 'i386'] as const;
 type GuestName = (typeof guestNames)[number];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    guests: { type: 'string', default: 'amd64,i386' }, peers: { type: 'string', default: 'qemu' }, jit: { type: 'string', default: 'on,off' },
+    guests: { type: 'string', default: 'amd64,i386' }, peers: { type: 'string', default: 'qemu' }, jit: { type: 'string', default: 'on,again,off' },
     runs: { type: 'string', default: '3' }, json: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false }, 'dry-run': { type: 'boolean', default: false },
   },
 });
@@ -53,10 +56,17 @@ function words<T extends string>(option: string, text: string, known: readonly T
 }
 
 function chosenPeers(): Peer[] {
-  const mine = words('jit', values.jit, tiers).map((tier) => ours(`ours, jit ${tier}`, ['--jit', tier]));
+  const mine = words('jit', values.jit, tiers).map(contender);
   const others = values.peers === 'none' ? [] : words('peers', values.peers, ['qemu', 'v86']).map((name) => (name === 'qemu' ? qemu : v86));
   others.forEach(provide);
   return [...mine, ...others];
+}
+
+function contender(tier: string): Peer {
+  if (tier !== 'again') return ours(`ours, jit ${tier}`, ['--jit', tier], { environment: { VANDERPOOL_TRANSLATIONS: 'off' } });
+  const folder = mkdtempSync(join(tmpdir(), 'vanderpool-bench-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return ours('ours, again', [], { environment: { VANDERPOOL_TRANSLATIONS: folder }, before: RUNS_BEFORE });
 }
 
 interface Sample extends GuestRun {
@@ -71,11 +81,12 @@ async function compare(guests: readonly GuestName[]): Promise<void> {
   const samples: Sample[] = [];
   for (const name of guests) {
     const guest = await provideGuest(name);
+    for (const { before = 0, command, environment } of peers) for (let run = 0; run < before; run++) await measure(command(guest, 'console=ttyS0 quiet'), environment);
     for (let run = 1; run <= runs; run++) {
       // In turn, so that a busy spell of the host meets all alike.
       for (const peer of peers.filter(({ guests: able }) => able.includes(name))) {
         console.error(`${name}, ${peer.name}: run ${run} of ${runs}`);
-        samples.push({ guest: name, peer: peer.name, ...await measure(peer.command(guest, 'console=ttyS0 quiet')) });
+        samples.push({ guest: name, peer: peer.name, ...await measure(peer.command(guest, 'console=ttyS0 quiet'), peer.environment) });
       }
     }
   }
@@ -121,6 +132,8 @@ async function io(what: 'disk' | 'net'): Promise<void> {
 
 async function main(): Promise<void> {
   const [what = 'compare'] = positionals;
+  // What earlier runs have compiled is measured where that is asked for.
+  process.env['VANDERPOOL_TRANSLATIONS'] ??= 'off';
   const guests = words('guests', values.guests, guestNames);
   if (values.help || !['compare', 'profile', 'idle', 'snapshot', 'dma', 'passthrough', 'exits', 'disk', 'net'].includes(what)) console.log(usage);
   else if (what === 'profile') await profile(await Promise.all(guests.map(async (name) => ({ name, ...await provideGuest(name) }))), !values['dry-run']);
@@ -129,7 +142,7 @@ async function main(): Promise<void> {
   else if (what === 'dma') dma();
   else if (what === 'passthrough') await passthrough(Number(values.runs));
   else if (what === 'exits') await exits();
-  else if (what === 'idle') for (const name of guests) await idle(name, await provideGuest(name), words('jit', values.jit, tiers));
+  else if (what === 'idle') for (const name of guests) await idle(name, await provideGuest(name), words('jit', values.jit, tiers).filter((tier) => tier !== 'again'));
   else await compare(guests);
 }
 

@@ -10,6 +10,10 @@ export interface Peer {
   /** Guests it can run. */
   readonly guests: readonly string[];
   command(guest: Guest, append: string): readonly string[];
+  /** Variables that it is started with, beside those of this process. */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Runs before those that are measured. */
+  readonly before?: number;
   /** Its version, for the report. */
   version(): string;
 }
@@ -19,9 +23,9 @@ const BOTH = ['amd64', 'i386'];
 const LIMIT_SECONDS = 900;
 
 /** The project's own command line, with the options that choose a tier. */
-export function ours(name: string, options: readonly string[]): Peer {
+export function ours(name: string, options: readonly string[], more: Pick<Peer, 'environment' | 'before'> = {}): Peer {
   return {
-    name, guests: BOTH,
+    name, guests: BOTH, ...more,
     command: (guest, append) => [
       process.execPath, join(root, 'build/launch.mjs'), 'run', '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', append, '--memory', '512M',
       '--timeout', String(LIMIT_SECONDS), ...options,

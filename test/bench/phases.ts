@@ -17,10 +17,10 @@ export interface GuestRun {
 const SAMPLE_MS = 250;
 
 /** @throws Error with the last lines of output when the guest does not get through its phases */
-export async function measure(command: readonly string[]): Promise<GuestRun> {
+export async function measure(command: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<GuestRun> {
   const [program = '', ...args] = command;
   const started = performance.now();
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment } });
   const id = child.pid;
   if (id === undefined) throw new Error(`${program} could not be started`);
   const phases: Record<string, Measure> = {};

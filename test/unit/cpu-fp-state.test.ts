@@ -375,6 +375,33 @@ describe('save areas', () => {
   });
 });
 
+describe('SSE approximations', () => {
+  /** RCPSS (0) or RSQRTSS (1) of single-precision bits. */
+  const approximate = (operation: 0 | 1, bits: number): number => {
+    cpu.write32(L.XSCRATCH, bits);
+    expect(cpu.call('sseReciprocal', operation, 0, L.XMM, L.XSCRATCH)).toBe(OK);
+    return cpu.read32(L.XMM) >>> 0;
+  };
+
+  test.each([
+    [0, 0x3f80_0000, 0x3f7f_f000], [0, 0x3fff_ffff, 0x3f00_0800], [0, 0xbf80_0000, 0xbf7f_f000], [0, 0x0080_0000, 0x7e7f_f000], [0, 0x7e7f_ffff, 0x0080_0800],
+    [0, 0x7e80_0000, 0], [0, 0x8000_0001, 0xff80_0000], [0, 0xff80_0000, 0x8000_0000], [0, 0x7f80_0001, 0x7fc0_0001],
+    [1, 0x3f80_0000, 0x3f7f_f000], [1, 0x4000_0000, 0x3f34_f800], [1, 0x7f7f_ffff, 0x1f80_0800], [1, 0x0080_0000, 0x5eff_f000], [1, 0xbf80_0000, 0xffc0_0000],
+    [1, 0x8000_0000, 0xff80_0000],
+  ] as const)('operation %i of %i is what an Intel processor gives', (operation, bits, result) => {
+    expect(approximate(operation, bits)).toBe(result);
+  });
+
+  test('lie within the error that the manual allows', () => {
+    for (let bits = 0x3f80_0000; bits < 0x4080_0000; bits += 1237) {
+      const value = new Float32Array(Uint32Array.of(bits).buffer)[0]!;
+      const [reciprocal, root] = new Float32Array(Uint32Array.of(approximate(0, bits), approximate(1, bits)).buffer) as unknown as [number, number];
+      expect(Math.abs(reciprocal * value - 1)).toBeLessThan(1.5 / 4096);
+      expect(Math.abs(root * Math.sqrt(value) - 1)).toBeLessThan(1.5 / 4096);
+    }
+  });
+});
+
 describe('SSE exceptions', () => {
   test('are #XM, or #UD when CR4.OSXMMEXCPT is clear; the destination stays', () => {
     cpu.write32(L.MXCSR, 0x1f80 & ~0x200);

@@ -86,24 +86,45 @@ function addDistant(distance: u32, wide: bool): void {
   memory.copy(lanes, sums, 16);
 }
 
-/** RCPPS: 12 significant bits, relative error below 1.5 * 2^-12; denormals are zeros, tiny results are zero. @sdm 2B RCPPS */
+/** A number in (1/2, 1) to 13 bits, of which the first is 1: the 12 below it as a fraction in place. */
+// @ts-ignore: decorator
+@inline
+function approximation(value: f64): u32 {
+  return (<u32>floor<f64>(8192.0 * value + 0.5) & 0xfff) << 11;
+}
+
+/** 1.fraction as a number. */
+// @ts-ignore: decorator
+@inline
+function fromFraction(fraction: u32): f64 {
+  return <f64>reinterpret<f32>(0x3f800000 | fraction);
+}
+
+/**
+ * RCPPS: relative error below 1.5 * 2^-12; denormals are zeros, tiny results are zero (@sdm 2B RCPPS). Intel's processors give the
+ * reciprocal of the middle of the interval that the first 11 bits of the fraction name.
+ */
 function reciprocalLane(bits: u32): u32 {
   const sign = bits & 0x80000000;
   const magnitude = bits ^ sign;
   if (magnitude > 0x7f800000) return bits | 0x400000;
   if (magnitude == 0x7f800000) return sign;
   if (magnitude < 0x800000) return sign | 0x7f800000;
-  const value = reinterpret<u32>(<f32>(1.0 / <f64>reinterpret<f32>(magnitude)));
-  return value < 0x800000 ? sign : sign | (value + 0x400 & 0xfffff800);
+  const exponent = 253 - <i32>(magnitude >> 23);
+  if (exponent <= 0) return sign;
+  return sign | <u32>exponent << 23 | approximation(1.0 / fromFraction(magnitude & 0x7ff000 | 0x800));
 }
 
+/** RSQRTPS: likewise, by the first 10 bits of the fraction and whether the exponent is odd. */
 function reciprocalRootLane(bits: u32): u32 {
   const magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return bits | 0x400000;
   if (magnitude < 0x800000) return bits & 0x80000000 | 0x7f800000;
   if (bits != magnitude) return 0xffc00000;
   if (magnitude == 0x7f800000) return 0;
-  return reinterpret<u32>(<f32>(1.0 / Math.sqrt(<f64>reinterpret<f32>(magnitude)))) + 0x400 & 0xfffff800;
+  const exponent = <i32>(magnitude >> 23) - 127;
+  const middle = fromFraction(magnitude & 0x7fe000 | 0x1000);
+  return <u32>(126 - (exponent >> 1)) << 23 | approximation(1.0 / Math.sqrt(exponent & 1 ? 2.0 * middle : middle));
 }
 
 /** RCPxS (op 0) and RSQRTxS (op 1), kind 0 or 2; no exceptions, MXCSR unused. */

@@ -154,7 +154,7 @@ describe.skipIf(obstacle !== undefined)(`SSE against the native processor${obsta
     }
   }
 
-  test('RCP and RSQRT lie within their tolerance of the native approximation, special values exactly', () => {
+  test('RCP and RSQRT are Intel\'s to the bit; AMD\'s lie within their tolerance of them, special values exactly', () => {
     const values = new Values(13);
     for (const row of reciprocals) {
       for (const [one, native, emulated] of both(cpu, row, Array.from({ length: 400 }, () => randomCase(values, row, false)))) {
@@ -162,7 +162,7 @@ describe.skipIf(obstacle !== undefined)(`SSE against the native processor${obsta
         const got = new Float32Array(emulated.image.slice(176, 192).buffer);
         want.forEach((value, i) => {
           const relative = Math.abs(got[i]! / value - 1);
-          expect(Object.is(value, got[i]) || relative < 2 * 1.5 / 4096, `${row.name} ${describeCase(one)}`).toBe(true);
+          expect(Object.is(value, got[i]) || (hostMaker === 'AMD' && relative < 2 * 1.5 / 4096), `${row.name} ${describeCase(one)}`).toBe(true);
         });
         expect(emulated.image.subarray(24, 28)).toEqual(native.image.subarray(24, 28));
       }

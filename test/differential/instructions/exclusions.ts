@@ -4,6 +4,8 @@ import type { Maker } from '../maker.ts';
 import { hostMaker } from '../maker.ts';
 
 interface Exclusion {
+  /** On whose processors; on all when there is none. */
+  readonly on?: Maker;
   readonly names: readonly string[];
   /** Opcode, when not all rows of the name are meant. */
   readonly opcode?: RegExp;
@@ -17,11 +19,12 @@ export const EXCLUSIONS: readonly Exclusion[] = [
   { names: ['SGDT', 'SIDT', 'SLDT', 'STR', 'SMSW'], reason: 'with CR4.UMIP Linux emulates them for programs' },
   { names: ['XGETBV', 'RDPKRU', 'WRPKRU'], reason: 'XCR0 and PKRU are the host kernel\'s' },
   { names: ['XSAVE', 'XSAVEOPT', 'XSAVEC', 'XRSTOR'], reason: 'the host\'s XCR0 has more components, and its XINUSE is not the case\'s' },
-  { names: ['RCPPS', 'RCPSS', 'RSQRTPS', 'RSQRTSS'], reason: 'approximations: each manufacturer has its own within the error that the manual allows' },
+  { on: 'AMD', names: ['RCPPS', 'RCPSS', 'RSQRTPS', 'RSQRTSS'], reason: 'approximations: each manufacturer has its own within the error that the manual allows' },
 ];
 
 const reasons = new Map<string, readonly Exclusion[]>();
-for (const exclusion of EXCLUSIONS) for (const name of exclusion.names) reasons.set(name, [...(reasons.get(name) ?? []), exclusion]);
+const here = EXCLUSIONS.filter(({ on }) => on === undefined || on === hostMaker);
+for (const exclusion of here) for (const name of exclusion.names) reasons.set(name, [...(reasons.get(name) ?? []), exclusion]);
 
 /** Linux's names of features, where they differ from the rows'. */
 const FEATURE_NAMES: Record<string, readonly string[]> = {

@@ -203,7 +203,7 @@ export function emptyOutcome(): Outcome {
   };
 }
 
-const SIGALRM = 14;
+const SIGPROF = 27;
 
 /** Reads a result of the harness. */
 export function readOutcome(bytes: Uint8Array): Outcome {
@@ -216,7 +216,7 @@ export function readOutcome(bytes: Uint8Array): Outcome {
   out.gsBase = view.getBigUint64(FS_BASE + 8, true);
   for (let i = 0; i < 6; i++) out.selectors[i] = view.getUint16(SELECTORS + i * 2, true);
   if (view.getUint32(172, true) === 0) out.failure = 'the native process died';
-  if (view.getUint32(176, true) === SIGALRM) out.failure = 'the native processor did not come back';
+  if (view.getUint32(176, true) === SIGPROF) out.failure = 'the native processor did not come back';
   out.vector = view.getUint32(180, true);
   out.error = view.getUint32(184, true);
   out.fx.set(bytes.subarray(FX, FX + 416));

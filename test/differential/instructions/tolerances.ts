@@ -115,6 +115,12 @@ export const TOLERANCES: readonly Tolerance[] = [
     applies: (row, _item, ours, native) => row.name === 'CALL' && ours.vector === 13 && native.vector === 13, memory: true,
   },
   {
+    on: 'Intel',
+    reason: 'RETF from a 16-bit stack to 64-bit code: where return address and parameters together exceed 64 KiB, Intel adds their sum modulo 64 KiB',
+    applies: (row, item, ours) => row.name === 'RETF' && localSegment(item.selector('ss'))?.wide === false && changesMode(item, ours)
+      && item.code.at(-1) === 0xff && item.code.at(-2)! >= 0xf8, all: true,
+  },
+  {
     on: 'AMD',
     reason: 'far transfers to 32-bit code with a 64-bit operand size: Intel takes the lower half of the offset, AMD checks the whole',
     applies: (row, item, ours, native) => named(row, ['RETF', 'IRET', 'JMPF', 'CALLF']) && item.codeSize === 64 && changesMode(item, ours) && native.vector === 13, all: true,

@@ -125,4 +125,15 @@ describe('a device of the host', () => {
     await vanderpool(['vm', 'stop', 'Other', '--force', '--library', library]);
     await status('Stopped');
   });
+
+  it('cannot be given to a suspended machine, which says so', async () => {
+    for (const verb of ['start', 'suspend']) await vanderpool(['vm', verb, 'Monitor', '--library', library]);
+    await open('Monitor');
+    await status('Suspended');
+    await page.getByText('Its devices can change when it goes on.').waitFor();
+    expect(await host().getByRole('button', { name: 'Assign edu demonstrator 1' }).isEnabled()).toBe(false);
+    await host().getByRole('row', { name: /edu demonstrator 1/ }).click({ button: 'right' });
+    expect(await page.getByRole('menuitem', { name: 'Assign to Monitor' }).getAttribute('aria-disabled')).toBe('true');
+    await page.keyboard.press('Escape');
+  });
 });

@@ -8,6 +8,8 @@ import { MovingAddresses, codeOf, distanceMoved } from './translation.ts';
 import type { Translation, Translations } from './translation.ts';
 
 const PAGE_SIZE = 4096;
+/** Blocks that are remembered as met. */
+const TRIES_LIMIT = 100_000;
 const NOTHING_MOVES = { moving: new Int32Array(0), staying: new Int32Array(0) };
 export interface KeptHost {
   readonly memory: WebAssembly.Memory;
@@ -71,6 +73,7 @@ export class KeptRegions {
   mayBegin(gpa: number, size: number): boolean {
     if (this.translations.at(size, gpa & (PAGE_SIZE - 1)).length === 0) return false;
     const key = gpa * 4 + size;
+    if (this.tries.size > TRIES_LIMIT) this.tries.clear();
     const tries = (this.tries.get(key) ?? 0) + 1;
     this.tries.set(key, tries);
     // What does not fit may do so later: other pages are mapped, a kernel has mended its code. Less and less likely, though.
@@ -154,9 +157,9 @@ export class KeptRegions {
     this.native.optimise(run);
   }
 
-  /** Keeps what V8 has made of a region, if it has optimised it. Returns whether it has. */
-  keep({ translation, module, run, wasm }: MadeRegion): boolean {
-    if (!this.native.isOptimised(run)) return false;
+  /** Keeps what V8 has made of a region, if it has optimised it and there is room; `gone`: nothing leads to it any more. Returns whether it is kept. */
+  keep({ translation, module, run, wasm }: MadeRegion, gone = false): boolean {
+    if (!this.translations.hasRoom(gone) || !this.native.isOptimised(run)) return false;
     translation.compiled = { wasm, code: this.native.serialize(module) };
     this.translations.keep(translation);
     return true;

@@ -379,7 +379,7 @@ export class JitManager {
 
   private keepNext(rest: MadeRegion[]): boolean {
     const made = rest.pop();
-    if (!made) return false;
+    if (!made || !this.host.translations!.hasRoom(false)) return false;
     this.kept!.optimise(made);
     return this.kept!.keep(made);
   }
@@ -539,7 +539,7 @@ export class JitManager {
     for (const [index, region] of this.live) {
       const { record, bytes, targets } = region;
       if (this.view.getUint16(record + R_OP, true) === OP_REGION && this.view.getUint32(record + R_AUX, true) === index) continue;
-      if (region.made) this.isKept(region.made);
+      if (region.made?.translation.compiled === null) this.kept?.keep(region.made, true);
       this.host.table.set(index, null);
       this.live.delete(index);
       for (const key of targets) this.targets.delete(key);

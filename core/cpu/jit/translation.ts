@@ -40,6 +40,10 @@ export interface Translation {
   age: number;
 }
 
+/** Bytes of machine code that one run adds; of code that is gone, as a kernel's is that only boots, what is added first. */
+const LIMIT = 32 << 20;
+const GONE_LIMIT = 8 << 20;
+
 /** Where the top 2 GiB end in which a 64-bit kernel's addresses lie, as the upper half of the text's first GiB: fields of 32 bits that are sign-extended. */
 const KERNEL_LOW = -0x80000000;
 const KERNEL_HIGH = -0x40000000;
@@ -163,6 +167,8 @@ export class Translations {
   /** What was of use in this run. */
   private readonly used = new Set<Translation>();
   private readonly load: (translation: Translation) => Compiled | null;
+  /** Bytes in memory that this run has added. */
+  private bytes = 0;
 
   /** @param load fetches what a translation that was given was compiled to, null when it cannot be had */
   constructor(given: readonly Translation[] = [], load: (translation: Translation) => Compiled | null = () => null) {
@@ -202,8 +208,14 @@ export class Translations {
     this.places.set(place, this.at(translation.size, translation.entry).filter(other => other !== translation));
   }
 
+  /** Whether a translation of this run may still be added: a guest that changes its code without end would fill the memory. `gone`: its code is not there any more. */
+  hasRoom(gone: boolean): boolean {
+    return this.bytes < (gone ? GONE_LIMIT : LIMIT);
+  }
+
   /** Adds a translation of this run, whose machine code is there; it takes the place of one of the same code. */
   keep(translation: Translation): void {
+    this.bytes += translation.compiled?.code.byteLength ?? 0;
     for (const other of this.at(translation.size, translation.entry)) if (isLike(other, translation)) this.forget(other);
     this.add(translation);
     this.used.add(translation);

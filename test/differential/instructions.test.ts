@@ -1,5 +1,6 @@
 /** Generated instructions have the same effects natively, in the interpreter and in the reference evaluator (docs/testing.md). */
 import { describe, expect, it } from 'vitest';
+import { sameButNans } from './instructions/compare.ts';
 import { describeCase } from './instructions/describe.ts';
 import { EXCLUSIONS, QUIRKS, exclusionOf } from './instructions/exclusions.ts';
 import { Generator, testedRows } from './instructions/generate.ts';
@@ -36,6 +37,15 @@ describe('instructions on the native processor, the interpreter and the referenc
     const [a, b, c] = [new Generator(7, tested), new Generator(7, tested), new Generator(8, tested)];
     expect(a.case(1234).item.bytes).toEqual(b.case(1234).item.bytes);
     expect(a.case(1234).item.bytes).not.toEqual(c.case(1234).item.bytes);
+  });
+
+  it('may give different NaNs where a tolerance says so, and nothing else', () => {
+    const vector = (...words: number[]): Uint8Array => new Uint8Array(Uint32Array.from(words).buffer);
+    const some = vector(0x7fc0_0001, 0x3f80_0000, 0, 0xffc0_0002);
+    expect(sameButNans(some, vector(0x7fc0_0003, 0x3f80_0000, 0, 0x7fc0_0002), 4)).toBe(true);
+    expect(sameButNans(some, vector(0x7fc0_0001, 0x3f80_0001, 0, 0xffc0_0002), 4)).toBe(false);
+    expect(sameButNans(some, vector(0x7fc0_0001, 0x3f80_0000, 0x8000_0000, 0xffc0_0002), 4)).toBe(false);
+    expect(sameButNans(some, vector(0x7fc0_0003, 0x3f80_0000, 0, 0xffc0_0002), 8)).toBe(false);
   });
 
   it('leave out few rows, each for a stated reason', () => {

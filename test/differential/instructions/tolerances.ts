@@ -95,8 +95,8 @@ export const TOLERANCES: readonly Tolerance[] = [
   },
   {
     on: 'AMD',
-    reason: 'POP of a segment register, RETF: Intel reads no more than the selector, AMD the whole slot',
-    applies: (row, _item, _ours, native) => (row.name.startsWith('POP ') || row.name === 'RETF') && [12, 14].includes(native.vector), all: true,
+    reason: 'POP of a segment register, RETF, IRET: Intel reads no more than the selector, AMD the whole slot',
+    applies: (row, _item, _ours, native) => (row.name.startsWith('POP ') || named(row, ['RETF', 'IRET'])) && [12, 14].includes(native.vector), all: true,
   },
   {
     on: 'AMD',
@@ -147,8 +147,7 @@ export const TOLERANCES: readonly Tolerance[] = [
     applies: (row, _item, ours, native) => named(row, TO_MMX) && faults(native) && native.vector === ours.vector, x87: true,
   },
   {
-    on: 'AMD',
-    reason: 'CVTPI2PS from memory: AMD does not look at a pending x87 exception',
+    reason: 'CVTPI2PS from memory: the manual enters MMX mode, processors do not look at a pending x87 exception',
     applies: (row, _item, ours) => row.name === 'CVTPI2PS' && ours.vector === 16, all: true,
   },
   {

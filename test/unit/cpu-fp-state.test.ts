@@ -128,7 +128,7 @@ describe('x87 memory operands', () => {
     expect(cpu.read64(L.FIP)).toBe(0x5678n);
   });
 
-  test('a 10-byte store whose second page is not writable changes neither memory nor state', () => {
+  test('a store whose second page is not writable changes no state, and no memory but a significand of 8 bytes in front of it', () => {
     // Page tables with one page mapped at 0x5000, none behind it.
     const directory = 0x10000;
     const table = 0x11000;
@@ -145,10 +145,31 @@ describe('x87 memory operands', () => {
     expect(cpu.read64(L.FAULT_ADDRESS)).toBe(0x6000n);
     expect(cpu.bytes.subarray(RAM + 0x5ffa, RAM + 0x6000)).toEqual(new Uint8Array(6).fill(0xaa));
     expect(state()).toEqual(before);
+    expect(memory(0xdb, 7, 0x5ff8)).toBe(FAULTED);
+    fault();
+    expect(cpu.bytes.subarray(RAM + 0x5ff8, RAM + 0x6000)).toEqual(Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0x80));
+    expect(state()).toEqual(before);
     expect(memory(0xdd, 6, 0x5fc0)).toBe(FAULTED);
     fault();
     expect(cpu.call('fxsave', 0x5f00n, 4)).toBe(FAULTED);
     expect(state()).toEqual(before);
+  });
+});
+
+describe('stores that an unmasked exception withholds', () => {
+  const IE_SF_ES = 0xc1;
+  test.each([['FST m32', 0xd9, 2], ['FISTP m16', 0xdf, 3], ['FISTTP m64', 0xdd, 1], ['FSTP m80', 0xdb, 7], ['FBSTP', 0xdf, 6]] as const)('%s does not look at its address', (_name, opcode, reg) => {
+    cpu.write32(L.CR0, 0x8001_0031);
+    cpu.write64(L.CR3, 0x1_0000n);
+    cpu.call('flushAll');
+    setU16(L.FCW, 0x37e);
+    expect(cpu.call('x87Withholds', opcode & 7, reg)).toBe(1);
+    expect(memory(opcode, reg, 0x6000)).toBe(OK);
+    expect(u16(L.FSW) & 0xff).toBe(IE_SF_ES);
+    register(0xdb, 0xe3);
+    expect(cpu.call('x87Withholds', opcode & 7, reg)).toBe(0);
+    expect(memory(opcode, reg, 0x6000)).toBe(FAULTED);
+    expect(fault() & 0xff).toBe(14);
   });
 });
 

@@ -319,7 +319,8 @@ function executeRegister(row: u32, operation: u32, i: u32): void {
     case 0x09: case 0x29: case 0x39: exchange(i); break;
     case 0x0a: break;
     case 0x2a: storeRegister(i, false); break;
-    case 0x0b: case 0x2b: case 0x3a: case 0x3b: storeRegister(i, true); break;
+    case 0x0b: storeUnchecked(i); break;
+    case 0x2b: case 0x3a: case 0x3b: storeRegister(i, true); break;
     case 0x0c: unary(i); break;
     case 0x0d: constant(i); break;
     case 0x0e: functions(i); break;
@@ -328,6 +329,16 @@ function executeRegister(row: u32, operation: u32, i: u32): void {
     case 0x38: setEmpty(i); clearC1(); pop(); break;
     default: conditionalMove(i, condition(row));
   }
+}
+
+/** D9 D8 to DF, which the manual reserves: FSTP to Intel's processors, but an empty ST(0) is popped without an exception and not stored. */
+function storeUnchecked(i: u32): void {
+  if (!isEmpty(0)) {
+    storeRegister(i, true);
+    return;
+  }
+  clearC1();
+  pop();
 }
 
 /** DA and DB C0..DF: B, E, BE, U and their negations. */

@@ -80,8 +80,9 @@ export const QUIRKS: readonly Quirk[] = [
     reason: 'PAUSE with REX.B: XCHG with R8 to AMD',
   },
   {
+    on: 'AMD',
     applies: row => row.name === 'ESC',
-    reason: 'x87 encodings that the manuals do not list: processors differ in them',
+    reason: 'x87 encodings that the manuals do not list: ours are Intel\'s',
   },
   {
     applies: (row, codeSize, code) => codeSize === 64 && row.has.f64 && code.includes(0x66),

@@ -207,7 +207,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
       instructions: cpu.instructions, exits: root.exits, memoryBytes: config.memoryBytes,
       engine: { ...cpu.jit?.counters, formsCompiled: cpu.formsCompiled, instructionsDecoded: cpu.translator.instructionsDecoded },
     }),
-    prepareNextRun: () => kept !== null && cpu.jit?.keepOne() === true,
+    prepareNextRun: () => kept !== null && cpu.jit?.prepareNextRun() === true,
     ended: hurry => {
       cpu.jit?.keep(hurry ? 0 : KEEP_MS);
       kept?.save();

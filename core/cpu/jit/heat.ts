@@ -76,6 +76,19 @@ export class Heat {
     }
   }
 
+  /** The block with the most marks of those that somebody takes, null when there is none with two; it has none afterwards. */
+  takeHottest(takes: (key: number) => boolean): number | null {
+    let hottest: number | null = null;
+    let most = 1;
+    for (const [key, { marks }] of this.blocks) {
+      if (marks <= most || !takes(key)) continue;
+      most = marks;
+      hottest = key;
+    }
+    if (hottest !== null) this.cool([hottest]);
+    return hottest;
+  }
+
   clear(): void {
     for (const block of this.blocks.values()) forget(block, 0);
   }

@@ -54,6 +54,8 @@ const ABSENCE_LIMIT = 1_000;
  */
 const TIERING_BUDGET = [2_000_000_000, 13_000_000];
 const DEFAULT_TIERING_BUDGET = 13_000_000;
+/** Of what cannot be fetched. */
+const NO_ADDRESS = 0xffffffff;
 const NOTHING: ReadonlySet<number> = new Set<number>();
 const NO_TARGETS: ReadonlyMap<number, number> = new Map<number, number>();
 /** Bytes of WebAssembly kept before everything is dropped and rebuilt from new samples. */
@@ -93,8 +95,8 @@ export interface JitHost {
   markDecoded(descriptor: number, from: number, to: number): void;
 }
 
-/** Why a region is compiled. */
-type Why = 'always' | 'hot' | 'crossings';
+/** Why a region is compiled; `spare`: there is time for it. */
+type Why = 'always' | 'hot' | 'crossings' | 'spare';
 
 interface RegionEntry {
   readonly operation: number;
@@ -120,6 +122,7 @@ interface RegionEntry {
 /** A region that is to be entered from a record. */
 interface NewRegion {
   readonly gpa: number;
+  readonly rip: bigint;
   readonly size: number;
   readonly index: number;
   readonly foreign: Region['foreign'];
@@ -175,7 +178,7 @@ export class JitManager {
     if (this.sinceSweep >= SWEEP_EVERY || this.full) this.sweep();
     if (this.full) this.evict();
     this.watchCrossings();
-    if (gpa === 0xffffffff) return;
+    if (gpa === NO_ADDRESS) return;
     const size = this.view.getUint32(CODE_SIZE, true);
     const { record } = this.recordAt(gpa, size);
     if (record !== 0 && this.view.getUint16(record + R_OP, true) === OP_REGION) return;
@@ -283,7 +286,8 @@ export class JitManager {
     const code = compileRegion(region, flow, SIZES[size]!, this.host.signatures, { plain, stackSize, large, apart, targets, moving: draft?.moving ?? null });
     const module = this.compileModule(code, tier);
     const run = this.instantiate(module, 0);
-    const entry = this.install(record, { gpa, size, index, foreign: region.foreign, run }, table);
+    const rip = BigInt.asUintN(64, view.getBigUint64(RIP, true) + BigInt(distance));
+    const entry = this.install(record, { gpa, rip, size, index, foreign: region.foreign, run }, table);
     if (tier === 1) {
       entry.large = true;
       entry.holds = outermost(region);
@@ -299,7 +303,6 @@ export class JitManager {
     const milliseconds = performance.now() - started;
     this.counters.compileMs += milliseconds;
     if (this.host.dumpFolder !== undefined) {
-      const rip = BigInt.asUintN(64, view.getBigUint64(RIP, true) + BigInt(distance));
       const { page } = this.source(gpa, table, size, distance, selective, tier);
       dumpRegion(this.host.dumpFolder, { index, tier, region, gpa, rip, codeSize: SIZES[size]!, wasm: code, samples, milliseconds },
         number => { const found = page(number); return found && this.bytes.subarray(found.host, found.host + 4096); });
@@ -307,7 +310,7 @@ export class JitManager {
   }
 
   /** Makes a record lead to a region. */
-  private install(record: number, { gpa, size, index, foreign, run }: NewRegion, table: number): RegionEntry {
+  private install(record: number, { gpa, rip, size, index, foreign, run }: NewRegion, table: number): RegionEntry {
     const { view } = this;
     this.host.table.set(index, run);
     const pages = REGION_PAGES + index * REGION_PAGES_EACH;
@@ -327,7 +330,7 @@ export class JitManager {
       const operation = view.getUint16(record + R_OP, true);
       const aux = view.getUint32(record + R_AUX, true);
       const apart = entry?.apart ?? new Set<number>();
-      entry = { operation, aux, gpa, rip: view.getBigUint64(RIP, true), size, index, marks: 0, large: false, holds: NOTHING, crossings: 0, apart, foreign, absences: 0 };
+      entry = { operation, aux, gpa, rip, size, index, marks: 0, large: false, holds: NOTHING, crossings: 0, apart, foreign, absences: 0 };
       this.entries.set(record, entry);
     }
     view.setUint32(REGION_ORIGINALS + index * 8, entry.aux, true);
@@ -349,7 +352,7 @@ export class JitManager {
       if (!found) return false;
       const { module, bytes, translation, moved, foreign } = found;
       const index = this.takeIndex();
-      const entry = this.install(record, { gpa, size, index, foreign, run: this.instantiate(module, moved) }, this.tableOf(gpa, size));
+      const entry = this.install(record, { gpa, rip: view.getBigUint64(RIP, true), size, index, foreign, run: this.instantiate(module, moved) }, this.tableOf(gpa, size));
       entry.large = translation.large;
       if (translation.large) entry.holds = new Set(translation.holds);
       for (const at of translation.apart) entry.apart.add(at);
@@ -372,9 +375,12 @@ export class JitManager {
     while (performance.now() < end && this.keepNext(rest));
   }
 
-  /** Spends some milliseconds on one region that is not kept yet; false: all are. */
-  keepOne(): boolean {
-    return this.keepNext(this.notKept());
+  /**
+   * The guest sleeps: spends some milliseconds on what makes its next run quicker. Once all regions are kept, code is compiled that was met, but for which
+   * compiling does not pay in one run. False: there is nothing left to do.
+   */
+  prepareNextRun(): boolean {
+    return this.keepNext(this.notKept()) || this.compileSpare();
   }
 
   private keepNext(rest: MadeRegion[]): boolean {
@@ -382,6 +388,19 @@ export class JitManager {
     if (!made || !this.host.translations!.hasRoom(false)) return false;
     this.kept!.optimise(made);
     return this.kept!.keep(made);
+  }
+
+  /** Compiles the block with the most marks that lies where code at RIP is mapped, too: in a kernel's image, when its guest sleeps. */
+  private compileSpare(): boolean {
+    const { kept, heat, view, host } = this;
+    const here = host.pageAddress(0);
+    const size = view.getUint32(CODE_SIZE, true);
+    if (!kept || here === NO_ADDRESS || !host.translations!.hasRoom(false)) return false;
+    const key = heat.takeHottest(candidate => (candidate & 3) === size && host.pageAddress((candidate - (candidate & 3)) / 4 - here) === (candidate - (candidate & 3)) / 4);
+    if (key === null) return false;
+    const gpa = (key - (key & 3)) / 4;
+    this.compile(gpa, 0, gpa - here, 'spare');
+    return true;
   }
 
   /** What V8 has not optimised; the most used last. */
@@ -455,7 +474,7 @@ export class JitManager {
       page: number => {
         if (number === 0) return { host: (RAM_BASE + entryPage * 4096) >>> 0, table };
         const other = this.host.pageAddress(distance + number * 4096 - (gpa & 4095));
-        const records = other === 0xffffffff ? 0 : this.tableOf(other, size);
+        const records = other === NO_ADDRESS ? 0 : this.tableOf(other, size);
         // From now on this region takes the table for a sign of what it was compiled from.
         if (records !== 0) view.setUint32(view.getUint32(PAGE_CODE + (other >>> 12) * 4, true) + DESCRIPTOR_SHARED, 1, true);
         return records === 0 ? null : { host: (RAM_BASE + (other & ~4095)) >>> 0, table: records };
@@ -509,7 +528,7 @@ export class JitManager {
     let absent = false;
     for (const [number, { table }] of foreign) {
       const other = this.host.pageAddress(number * PAGE_SIZE - (gpa & 4095));
-      if (other === 0xffffffff) absent = true;
+      if (other === NO_ADDRESS) absent = true;
       else if (this.tableOf(other, size) !== table) return false;
     }
     return absent;

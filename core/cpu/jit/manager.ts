@@ -7,11 +7,8 @@ import { Decoder } from '../../isa/decoder.ts';
 import type { CodeSize } from '../../isa/decoder.ts';
 import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import {
-  CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS, REGION_PAGES,
-  REGION_PAGES_EACH, REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE, RIP, STACK_SIZE,
-} from '../layout.ts';
-import { DESCRIPTOR_SHARED, OP_CROSS, OP_GOTO, OP_REGION, OP_STOP, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
+import { CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, RIP, STACK_SIZE } from '../layout.ts';
+import { DESCRIPTOR_SHARED, OP_CROSS, OP_REGION, OP_STOP, R_OP } from '../record.ts';
 import { discover, keyOffset, outermost, targetPlaces } from './discover.ts';
 import { dumpRegion } from './dump.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
@@ -22,6 +19,8 @@ import { InstructionCache } from './instructions.ts';
 import { KeptRegions } from './kept.ts';
 import type { MadeRegion } from './kept.ts';
 import { compileRegion } from './region.ts';
+import { NO_ADDRESS, RegionTable } from './regionTable.ts';
+import type { RegionEntry, RegionTableHost } from './regionTable.ts';
 import type { Translations } from './translation.ts';
 
 /** Instructions between two places of a region at which it looks at the budget: no more than it has. */
@@ -39,52 +38,32 @@ const COST = 0.5;
 /** The same for a large region, in samples of the small one, each some 10 microseconds; and how many there are before it is asked. */
 const LARGE_COST = 0.15;
 const LARGE_MARKS = 32;
-/** An indirect jump or call is likely to go where it has gone so often at least, and so many times as often as elsewhere. */
-const LIKELY_TIMES = 16;
-const LIKELY_SHARE = 4;
 /** Of a block of which nothing can be compiled: it does not pay. */
 const REFUSED: Prospect = { keys: [], cost: 1 << 12 };
 /** How often the ranges of a region cross pages before one is compiled apart: each time costs a tenth of a microsecond, compiling a third of a millisecond or more. */
 const CROSSING_LIMIT = 4_000;
-/** How often a region is not entered as code of it is not mapped, before it is dropped: each time takes a microsecond, compiling a thousand and more. */
-const ABSENCE_LIMIT = 1_000;
 /**
  * What V8 executes of a module's baseline code before it optimises it, in its own measure. A small region stays in baseline code, as
  * optimising it takes longer than most of them ever run; a large one takes its place when it does run long.
  */
 const TIERING_BUDGET = [2_000_000_000, 13_000_000];
 const DEFAULT_TIERING_BUDGET = 13_000_000;
-/** Of what cannot be fetched. */
-const NO_ADDRESS = 0xffffffff;
 const NOTHING: ReadonlySet<number> = new Set<number>();
 const NO_TARGETS: ReadonlyMap<number, number> = new Map<number, number>();
-/** Bytes of WebAssembly kept before everything is dropped and rebuilt from new samples. */
-const BYTE_QUOTA = 24 << 20;
 const PAGE_SIZE = 4096;
-/** Regions that are compiled between two looks for those that nothing leads to any more. */
-const SWEEP_EVERY = 512;
 const SIZES: readonly CodeSize[] = [16, 32, 64];
 
-export interface JitHost {
-  readonly memory: WebAssembly.Memory;
-  readonly table: WebAssembly.Table;
+export interface JitHost extends RegionTableHost {
   readonly helpers: WebAssembly.ModuleImports;
   readonly signatures: HelperSignatures;
   /** Runs work that takes no time of the guest's. */
   aside<T>(work: () => T): T;
   /** CPUID features of the model; absent: all. */
   readonly features?: ReadonlySet<string> | undefined;
-  /** First and last index of the table that regions may use. */
-  readonly firstIndex: number;
-  readonly lastIndex: number;
   /** Forgets all decoded code, records that lead to regions included. */
   dropAllCode(): void;
   /** Offsets in every page at which no region may run (debug.ts). */
   readonly markedOffsets: ReadonlySet<number>;
-  /** Guest-physical address of the instruction byte at RIP + delta; 0xffffffff when it cannot be fetched. No fault is left pending. */
-  pageAddress(delta: number): number;
-  /** The operation of an instruction alone, whose record may name a pair (interpreter/pairs.ts). */
-  singleOperation(operation: number, long: boolean): number;
   /** Folder for dumps of regions (dump.ts). */
   readonly dumpFolder?: string | undefined;
   /** What earlier runs have compiled, and where this one keeps its own; absent: nothing is kept. */
@@ -98,70 +77,15 @@ export interface JitHost {
 /** Why a region is compiled; `spare`: there is time for it. */
 type Why = 'always' | 'hot' | 'crossings' | 'spare';
 
-interface RegionEntry {
-  readonly operation: number;
-  readonly aux: number;
-  readonly gpa: number;
-  /** RIP of the entry when it was first compiled. */
-  readonly rip: bigint;
-  readonly size: number;
-  /** Index of its function. */
-  index: number;
-  marks: number;
-  large: boolean;
-  /** Of a large region: offsets of its instructions, relative to its page. */
-  holds: ReadonlySet<number>;
-  /** How often its ranges of accesses have crossed pages, and those that are known to go on doing so (ranges.ts). */
-  crossings: number;
-  readonly apart: Set<number>;
-  /** Its other pages, and how often it could not be entered since the last sample as one of them was not mapped. */
-  foreign: Region['foreign'];
-  absences: number;
-}
-
-/** A region that is to be entered from a record. */
-interface NewRegion {
-  readonly gpa: number;
-  readonly rip: bigint;
-  readonly size: number;
-  readonly index: number;
-  readonly foreign: Region['foreign'];
-  readonly run: () => void;
-}
-
-/** A region by its index. */
-interface LiveRegion {
-  /** The record that leads to it. */
-  readonly record: number;
-  readonly bytes: number;
-  /** Its keys of `JitManager.targets`. */
-  readonly targets: readonly number[];
-  /** What is kept of it. */
-  readonly made: MadeRegion | null;
-}
-
-/** Where the places of the region with an index begin. */
-function targetsOf(index: number): number {
-  return REGION_TARGETS + index * REGION_TARGETS_EACH * REGION_TARGET_SIZE;
-}
-
 export class JitManager {
   private readonly host: JitHost;
   private readonly instructions: InstructionCache;
   private readonly bytes: Uint8Array;
   private readonly view: DataView;
-  /** The regions' entries by record: what the record held before, and how hot the region is. */
-  private readonly entries = new Map<number, RegionEntry>();
+  private readonly regions: RegionTable;
   private readonly heat = new Heat();
-  private readonly live = new Map<number, LiveRegion>();
   private readonly kept: KeptRegions | null;
   private readonly unmoved = new WebAssembly.Global({ value: 'i64' }, 0n);
-  /** Where in REGION_TARGETS it is noted where an indirect jump or call went; by its address, as a block's. */
-  private readonly targets = new Map<number, number>();
-  private readonly freeIndexes: number[] = [];
-  private nextIndex: number;
-  private liveBytes = 0;
-  private sinceSweep = 0;
   readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0, postponed: 0, stale: 0, swept: 0, samplesInterpreted: 0, samplesInRegions: 0, kept: 0 };
 
   constructor(host: JitHost) {
@@ -169,33 +93,21 @@ export class JitManager {
     this.bytes = new Uint8Array(host.memory.buffer);
     this.instructions = new InstructionCache(this.bytes, new Decoder(rowsOf(host.features), invalidRow));
     this.view = new DataView(host.memory.buffer);
-    this.nextIndex = host.firstIndex;
+    this.regions = new RegionTable(host);
     this.kept = host.translations ? KeptRegions.of(host, host.translations) : null;
   }
 
   /** Marks the block at a guest-physical address, which a branch is about to enter. */
   sample(gpa: number): void {
-    if (this.sinceSweep >= SWEEP_EVERY || this.full) this.sweep();
-    if (this.full) this.evict();
+    if (this.regions.isCrowded) this.sweep();
+    if (this.regions.full) this.evict();
     this.watchCrossings();
     if (gpa === NO_ADDRESS) return;
     const size = this.view.getUint32(CODE_SIZE, true);
-    const { record } = this.recordAt(gpa, size);
+    const { record } = this.regions.recordAt(gpa, size);
     if (record !== 0 && this.view.getUint16(record + R_OP, true) === OP_REGION) return;
     if (record !== 0 && this.takeKept(gpa, size, record)) return;
     if (this.heat.mark(Heat.key(gpa, size))) this.compile(gpa, 0, 0, 'hot');
-  }
-
-  /** The record of the instruction at a guest-physical address, 0 when it is not decoded, and the record table of its page. */
-  private recordAt(gpa: number, size: number): { readonly record: number; readonly table: number } {
-    const table = this.tableOf(gpa, size);
-    return { record: table === 0 ? 0 : this.follow(this.view.getUint32(table + (gpa & 4095) * 4, true)), table };
-  }
-
-  /** The record table of the page of a guest-physical address, 0 when no code there has been decoded. */
-  private tableOf(gpa: number, size: number): number {
-    const descriptor = this.view.getUint32(PAGE_CODE + (gpa >>> 12) * 4, true);
-    return descriptor === 0 ? 0 : this.view.getUint32(descriptor + size * 4, true);
   }
 
   /**
@@ -204,7 +116,7 @@ export class JitManager {
    */
   sampleRegion(record: number, samples: number): boolean {
     this.counters.samplesInRegions += samples;
-    const entry = this.entries.get(record);
+    const entry = this.regions.entries.get(record);
     if (entry) entry.absences = 0;
     if (!entry || entry.large) return true;
     const before = entry.marks;
@@ -229,7 +141,7 @@ export class JitManager {
     const crossings = view.getUint32(RANGE_CROSSINGS, true);
     if (crossings === 0) return;
     view.setUint32(RANGE_CROSSINGS, 0, true);
-    const entry = this.entries.get(view.getUint32(RANGE_CROSSED_BY, true));
+    const entry = this.regions.entries.get(view.getUint32(RANGE_CROSSED_BY, true));
     if (!entry) return;
     // All that was counted is put down to the last.
     entry.crossings += crossings;
@@ -251,12 +163,12 @@ export class JitManager {
   private compileAside(gpa: number, tier: number, distance: number, why: Why): void {
     const { view } = this;
     const size = view.getUint32(CODE_SIZE, true);
-    const { record, table } = this.recordAt(gpa, size);
-    if (record === 0 || this.full) return;
+    const { record, table } = this.regions.recordAt(gpa, size);
+    if (record === 0 || this.regions.full) return;
     const operation = view.getUint16(record + R_OP, true);
     if (operation === OP_CROSS || operation === OP_STOP || (operation === OP_REGION && tier === 0 && why !== 'crossings')) return;
     const selective = why !== 'always';
-    const before = this.entries.get(record);
+    const before = this.regions.entries.get(record);
     const started = performance.now();
     const region = discover(gpa & 4095, this.source(gpa, table, size, distance, selective, tier), TIERS[tier]!);
     if (region.blocks.size === 0) {
@@ -273,7 +185,7 @@ export class JitManager {
       this.counters.compileMs += performance.now() - started;
       return;
     }
-    const index = this.takeIndex();
+    const index = this.regions.takeIndex();
     // All code is compiled in both ways where everything is.
     const large = selective ? tier === 1 : index % 2 === 0;
     const apart = before?.apart ?? new Set<number>();
@@ -287,16 +199,15 @@ export class JitManager {
     const module = this.compileModule(code, tier);
     const run = this.instantiate(module, 0);
     const rip = BigInt.asUintN(64, view.getBigUint64(RIP, true) + BigInt(distance));
-    const entry = this.install(record, { gpa, rip, size, index, foreign: region.foreign, run }, table);
+    const holds = tier === 1 ? outermost(region) : NOTHING;
+    const jumps = [...targets.keys()].map(key => region.blocks.get(key)!.instructions.at(-1)!.offset);
+    const translation = draft?.finish({ size, plain, stackSize, entry: gpa & 4095, large, instructions, holds, apart, jumps });
+    const made = translation ? { translation, module, run, wasm: code } : null;
+    const entry = this.regions.install(record, { gpa, rip, size, index, foreign: region.foreign, run, bytes: code.length, jumps, made }, table);
     if (tier === 1) {
       entry.large = true;
-      entry.holds = outermost(region);
+      entry.holds = holds;
     }
-    const jumps = [...targets.keys()].map(key => region.blocks.get(key)!.instructions.at(-1)!.offset);
-    const translation = draft?.finish({ size, plain, stackSize, entry: gpa & 4095, large, instructions, holds: entry.holds, apart, jumps });
-    this.live.set(index, { record, bytes: code.length, targets: this.noteTargets(jumps, index, region.foreign, gpa, size), made: translation ? { translation, module, run, wasm: code } : null });
-    this.liveBytes += code.length;
-    this.sinceSweep++;
     this.counters.regions++;
     this.counters.regionBytes += code.length;
     this.counters.regionInstructions += instructions;
@@ -309,38 +220,6 @@ export class JitManager {
     }
   }
 
-  /** Makes a record lead to a region. */
-  private install(record: number, { gpa, rip, size, index, foreign, run }: NewRegion, table: number): RegionEntry {
-    const { view } = this;
-    this.host.table.set(index, run);
-    const pages = REGION_PAGES + index * REGION_PAGES_EACH;
-    view.setUint32(pages, foreign.size, true);
-    let at = pages + 4;
-    for (const [number, page] of foreign) {
-      view.setInt32(at, number, true);
-      view.setUint32(at + 4, page.table, true);
-      at += 8;
-    }
-    let entry = this.entries.get(record);
-    // A large region takes the place of the small one; what the record held before either stays known.
-    if (entry && view.getUint16(record + R_OP, true) === OP_REGION) {
-      entry.index = index;
-      entry.foreign = foreign;
-    } else {
-      const operation = view.getUint16(record + R_OP, true);
-      const aux = view.getUint32(record + R_AUX, true);
-      const apart = entry?.apart ?? new Set<number>();
-      entry = { operation, aux, gpa, rip, size, index, marks: 0, large: false, holds: NOTHING, crossings: 0, apart, foreign, absences: 0 };
-      this.entries.set(record, entry);
-    }
-    view.setUint32(REGION_ORIGINALS + index * 8, entry.aux, true);
-    view.setUint32(REGION_ORIGINALS + index * 8 + 4, this.host.singleOperation(entry.operation, size === 2), true);
-    this.endPairBefore(record, table, size);
-    view.setUint16(record + R_OP, OP_REGION, true);
-    view.setUint32(record + R_AUX, index, true);
-    return entry;
-  }
-
   /** The block that is about to be entered begins a region that an earlier run has made. */
   private takeKept(gpa: number, size: number, record: number): boolean {
     if (!this.kept?.mayBegin(gpa, size)) return false;
@@ -348,17 +227,16 @@ export class JitManager {
       const { view } = this;
       const operation = view.getUint16(record + R_OP, true);
       if (operation === OP_CROSS || operation === OP_STOP || this.host.markedOffsets.size > 0) return false;
-      const found = this.kept!.find(gpa, size, this.tableOf(gpa, size), view.getUint32(PLAIN_SEGMENTS, true), view.getUint32(STACK_SIZE, true));
+      const found = this.kept!.find(gpa, size, this.regions.tableOf(gpa, size), view.getUint32(PLAIN_SEGMENTS, true), view.getUint32(STACK_SIZE, true));
       if (!found) return false;
       const { module, bytes, translation, moved, foreign } = found;
-      const index = this.takeIndex();
-      const entry = this.install(record, { gpa, rip: view.getBigUint64(RIP, true), size, index, foreign, run: this.instantiate(module, moved) }, this.tableOf(gpa, size));
+      const index = this.regions.takeIndex();
+      const run = this.instantiate(module, moved);
+      const region = { gpa, rip: view.getBigUint64(RIP, true), size, index, foreign, run, bytes, jumps: translation.jumps, made: null };
+      const entry = this.regions.install(record, region, this.regions.tableOf(gpa, size));
       entry.large = translation.large;
       if (translation.large) entry.holds = new Set(translation.holds);
       for (const at of translation.apart) entry.apart.add(at);
-      this.live.set(index, { record, bytes, targets: this.noteTargets(translation.jumps, index, foreign, gpa, size), made: null });
-      this.liveBytes += bytes;
-      this.sinceSweep++;
       this.counters.kept++;
       return true;
     });
@@ -406,34 +284,12 @@ export class JitManager {
   /** What V8 has not optimised; the most used last. */
   private notKept(): MadeRegion[] {
     if (!this.kept) return [];
-    const rest = [...this.live.values()].flatMap(({ record, made }) => (made && !this.isKept(made) ? [{ made, marks: this.entries.get(record)?.marks ?? 0 }] : []));
+    const rest = [...this.regions.live.values()].flatMap(({ record, made }) => (made && !this.isKept(made) ? [{ made, marks: this.regions.entries.get(record)?.marks ?? 0 }] : []));
     return rest.sort((a, b) => a.marks - b.marks).map(({ made }) => made);
   }
 
   private isKept(made: MadeRegion): boolean {
     return made.translation.compiled !== null || this.kept!.keep(made);
-  }
-
-  /** Finds the places of a region's indirect jumps and calls; returns their keys. */
-  private noteTargets(jumps: Iterable<number>, index: number, foreign: Region['foreign'], gpa: number, size: number): readonly number[] {
-    const keys: number[] = [];
-    for (const offset of jumps) {
-      const number = Math.floor(offset / PAGE_SIZE);
-      const page = number === 0 ? gpa - (gpa & 4095) : foreign.get(number)!.host - RAM_BASE;
-      const at = Heat.key(page + (offset & 4095), size);
-      this.targets.set(at, targetsOf(index) + keys.length * REGION_TARGET_SIZE);
-      keys.push(at);
-    }
-    return keys;
-  }
-
-  /** An instruction that made a pair with a region's first must lead to the region. */
-  private endPairBefore(record: number, table: number, size: number): void {
-    const { view } = this;
-    const before = record - RECORD_SIZE;
-    // What lies before a run's first record is no record, and nothing leads to it.
-    if (view.getUint32(table + view.getUint16(before + R_OFFSET, true) % PAGE_SIZE * 4, true) !== before) return;
-    view.setUint16(before + R_OP, this.host.singleOperation(view.getUint16(before + R_OP, true), size === 2), true);
   }
 
   private compileModule(code: Uint8Array<ArrayBuffer>, tier: number): WebAssembly.Module {
@@ -474,112 +330,40 @@ export class JitManager {
       page: number => {
         if (number === 0) return { host: (RAM_BASE + entryPage * 4096) >>> 0, table };
         const other = this.host.pageAddress(distance + number * 4096 - (gpa & 4095));
-        const records = other === NO_ADDRESS ? 0 : this.tableOf(other, size);
+        const records = other === NO_ADDRESS ? 0 : this.regions.tableOf(other, size);
         // From now on this region takes the table for a sign of what it was compiled from.
         if (records !== 0) view.setUint32(view.getUint32(PAGE_CODE + (other >>> 12) * 4, true) + DESCRIPTOR_SHARED, 1, true);
         return records === 0 ? null : { host: (RAM_BASE + (other & ~4095)) >>> 0, table: records };
       },
       isMarked: offset => this.host.markedOffsets.has(offset),
       isDecoded: (page, offset) => view.getUint32(page.table + offset * 4, true) !== 0,
-      isEntry: (page, offset) => selective && this.leavesTo(this.follow(view.getUint32(page.table + (offset & 4095) * 4, true)), tier, (gpa & 4095) - (offset & ~4095)),
+      isEntry: (page, offset) => selective && this.regions.leavesTo(this.regions.follow(view.getUint32(page.table + (offset & 4095) * 4, true)), tier, (gpa & 4095) - (offset & ~4095)),
       isTaken: (page, offset) => !selective || this.heat.isTaken(Heat.key(page.host - RAM_BASE + offset, size)),
       likelyTarget: (page, offset) => {
-        const target = tier === 0 ? null : this.likelyTarget(Heat.key(page.host - RAM_BASE + offset, size));
+        const target = tier === 0 ? null : this.regions.likelyTarget(Heat.key(page.host - RAM_BASE + offset, size));
         return target === null ? null : Number(BigInt.asIntN(64, target - view.getBigUint64(RIP, true))) - distance + (gpa & 4095);
       },
     };
   }
 
-  /**
-   * Whether a region ends where a record leads to another one. A large one does so only where that one has the entry of this, at an offset from
-   * its page: else a loop could lie half in each.
-   */
-  private leavesTo(record: number, tier: number, entry: number): boolean {
-    if (record === 0 || this.view.getUint16(record + R_OP, true) !== OP_REGION) return false;
-    return tier === 0 || this.entries.get(record)?.holds.has(entry) === true;
-  }
-
-  /** Where an instruction has gone nearly always, as far as that was noted. */
-  private likelyTarget(key: number): bigint | null {
-    const at = this.targets.get(key);
-    if (at === undefined) return null;
-    const same = this.view.getUint32(at + REGION_TARGET_SAME, true);
-    const other = this.view.getUint32(at + REGION_TARGET_OTHER, true);
-    return same >= LIKELY_TIMES && same >= other * LIKELY_SHARE ? this.view.getBigUint64(at, true) : null;
-  }
-
-  /**
-   * Code elsewhere that the region at RIP includes is not what it was: puts its entry back to what the interpreter runs, and returns true. Where that
-   * code is merely not mapped, as in a process that has just begun, the region stays: the interpreter is to carry out the instruction at RIP.
-   */
+  /** A region turns out not to be right (`RegionTable.drop`). */
   drop(record: number): boolean {
-    const before = this.entries.get(record);
-    if (!before || this.view.getUint16(record + R_OP, true) !== OP_REGION) return true;
-    if (++before.absences <= ABSENCE_LIMIT && this.awaitsPages(before)) return false;
-    this.view.setUint16(record + R_OP, before.operation, true);
-    this.view.setUint32(record + R_AUX, before.aux, true);
-    this.entries.delete(record);
-    this.counters.stale++;
-    return true;
+    const before = this.regions.entries.size;
+    const dropped = this.regions.drop(record);
+    this.counters.stale += before - this.regions.entries.size;
+    return dropped;
   }
 
-  /** Whether pages of the region at RIP are not mapped, and all others are what they were. */
-  private awaitsPages({ foreign, gpa, size }: RegionEntry): boolean {
-    let absent = false;
-    for (const [number, { table }] of foreign) {
-      const other = this.host.pageAddress(number * PAGE_SIZE - (gpa & 4095));
-      if (other === NO_ADDRESS) absent = true;
-      else if (this.tableOf(other, size) !== table) return false;
-    }
-    return absent;
-  }
-
-  /** A record that only leads to another one. */
-  private follow(record: number): number {
-    return record !== 0 && this.view.getUint16(record + R_OP, true) === OP_GOTO ? this.view.getUint32(record + R_AUX, true) : record;
-  }
-
-  /** Nothing more is compiled until a sample has made room. */
-  private get full(): boolean {
-    return this.liveBytes > BYTE_QUOTA || (this.nextIndex > this.host.lastIndex && this.freeIndexes.length === 0);
-  }
-
-  private takeIndex(): number {
-    const index = this.freeIndexes.pop() ?? this.nextIndex++;
-    // What the function that had it before found out about its pages (transition.ts) holds for no other.
-    this.bytes.fill(0xff, REGION_CHECKS + index * REGION_CHECK_SIZE, REGION_CHECKS + (index + 1) * REGION_CHECK_SIZE);
-    this.bytes.fill(0, targetsOf(index), targetsOf(index + 1));
-    return index;
-  }
-
-  /** Forgets the regions that nothing leads to: their code is gone, or a larger one has taken their place. No region runs now. */
   private sweep(): void {
-    this.sinceSweep = 0;
-    for (const [index, region] of this.live) {
-      const { record, bytes, targets } = region;
-      if (this.view.getUint16(record + R_OP, true) === OP_REGION && this.view.getUint32(record + R_AUX, true) === index) continue;
-      if (region.made?.translation.compiled === null) this.kept?.keep(region.made, true);
-      this.host.table.set(index, null);
-      this.live.delete(index);
-      for (const key of targets) this.targets.delete(key);
-      this.freeIndexes.push(index);
-      this.liveBytes -= bytes;
-      this.counters.swept++;
-      if (this.entries.get(record)?.index === index) this.entries.delete(record);
-    }
+    const gone = this.regions.sweep();
+    this.counters.swept += gone.length;
+    for (const { made } of gone) if (made?.translation.compiled === null) this.kept?.keep(made, true);
   }
 
   /** Drops all regions, and all decoded code. */
   evict(): void {
     this.keep(0);
-    for (let index = this.host.firstIndex; index < this.nextIndex; index++) this.host.table.set(index, null);
-    this.nextIndex = this.host.firstIndex;
-    this.freeIndexes.length = 0;
-    this.live.clear();
-    this.targets.clear();
-    this.liveBytes = 0;
-    this.sinceSweep = 0;
-    this.entries.clear();
+    this.regions.clear();
     this.counters.evictions++;
     this.heat.clear();
     this.host.dropAllCode();

@@ -112,3 +112,32 @@ describe('code that an earlier run has compiled', () => {
     }
   });
 });
+
+describe('a guest that sleeps', () => {
+  /** How often the loop is run until there is a small region, and until its code has been met twice, for which compiling does not pay. */
+  it.each([['what runs in baseline code', 200_000, true], ['what was met and not compiled', 20_000, false]])('has %s compiled for its next run', (_what, times, compiled) => {
+    const translations = new Translations();
+    const guest = new Guest('off', translations);
+    load(guest, OBJECT);
+    run(guest, times);
+    const { jit } = guest.cpu;
+    expect(jit!.counters.regions > 0).toBe(compiled);
+    expect(translations.list()).toEqual([]);
+    // It sleeps in its loop's page.
+    let steps = 0;
+    while (jit!.prepareNextRun() && steps < 20) steps++;
+    expect(steps).toBeLessThan(20);
+    expect(translations.list().map(({ large }) => large)).toContain(false);
+
+    const next = new Guest('off', new Translations(translations.list()));
+    load(next, OBJECT);
+    const plain = new Guest('off');
+    load(plain, OBJECT);
+    expect(run(next, 100_000)).toEqual(run(plain, 100_000));
+    expect(next.cpu.jit!.counters.kept).toBeGreaterThan(0);
+    // It makes way for a large one as ever.
+    const { regions } = next.cpu.jit!.counters;
+    run(next, TIMES);
+    expect(next.cpu.jit!.counters.regions).toBeGreaterThan(regions);
+  });
+});

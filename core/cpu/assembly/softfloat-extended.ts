@@ -268,8 +268,10 @@ export function extendedScale(sigA: u64, seA: u32, sigB: u64, seB: u32): u64 {
     if (isUnmasked(DE)) return 0;
   }
   if (a == CLASS_INFINITY || a == CLASS_ZERO) return give(sigA, seA);
+  // Intel's processors take A as it is: a denormal does not underflow.
+  if (b == CLASS_ZERO) return give(sigA, a == CLASS_DENORMAL && (sigA & INTEGER_BIT) != 0 ? seA | 1 : seA);
   const shift = EXTENDED_BIAS + 63 - <i32>(seB & 0x7fff);
-  let count = b == CLASS_ZERO || shift >= 64 ? 0 : shift < 46 ? 0x20000 : <i32>(sigB >> shift);
+  let count = shift >= 64 ? 0 : shift < 46 ? 0x20000 : <i32>(sigB >> shift);
   if (count > 0x20000) count = 0x20000;
   return roundExtended(sign, normalExponent(sigA, seA) + (seB & 0x8000 ? -count : count), normalSignificand(sigA), 0);
 }

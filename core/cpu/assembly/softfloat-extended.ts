@@ -252,6 +252,11 @@ export function extendedExponent(sig: u64, se: u32): u64 {
   return give(normalSignificand(magnitude), (value < 0 ? 0x8000 : 0) | u32(EXTENDED_BIAS + 63 - <i32>clz(magnitude)));
 }
 
+/** An operand as the result, as Intel's processors have it: a denormal does not underflow; a pseudo-denormal becomes normal. */
+function unchanged(kind: u32, sig: u64, se: u32): u64 {
+  return give(sig, kind == CLASS_DENORMAL && (sig & INTEGER_BIT) != 0 ? se | 1 : se);
+}
+
 /** FSCALE: A times 2 to the truncated B. */
 export function extendedScale(sigA: u64, seA: u32, sigB: u64, seB: u32): u64 {
   const a = classify(sigA, seA);
@@ -268,8 +273,7 @@ export function extendedScale(sigA: u64, seA: u32, sigB: u64, seB: u32): u64 {
     if (isUnmasked(DE)) return 0;
   }
   if (a == CLASS_INFINITY || a == CLASS_ZERO) return give(sigA, seA);
-  // Intel's processors take A as it is: a denormal does not underflow.
-  if (b == CLASS_ZERO) return give(sigA, a == CLASS_DENORMAL && (sigA & INTEGER_BIT) != 0 ? seA | 1 : seA);
+  if (b == CLASS_ZERO) return unchanged(a, sigA, seA);
   const shift = EXTENDED_BIAS + 63 - <i32>(seB & 0x7fff);
   let count = shift >= 64 ? 0 : shift < 46 ? 0x20000 : <i32>(sigB >> shift);
   if (count > 0x20000) count = 0x20000;
@@ -311,10 +315,10 @@ export function extendedRemainder(sigA: u64, seA: u32, sigB: u64, seB: u32, near
   }
   finished = true;
   if (a == CLASS_ZERO) return give(sigA, seA);
+  if (b == CLASS_INFINITY) return unchanged(a, sigA, seA);
   const sign = seA >> 15;
   const expA = normalExponent(sigA, seA);
   sigA = normalSignificand(sigA);
-  if (b == CLASS_INFINITY) return roundExtended(sign, expA, sigA, 0);
   let expB = normalExponent(sigB, seB);
   sigB = normalSignificand(sigB);
   const distance = expA - expB;

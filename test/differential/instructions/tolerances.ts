@@ -127,8 +127,9 @@ export const TOLERANCES: readonly Tolerance[] = [
   },
   {
     on: 'AMD',
-    reason: 'FSCALE of a denormal by 0, underflow unmasked: Intel leaves the operand as it is, AMD reports the underflow',
-    applies: (row, item) => row.name === 'FSCALE' && (item.fx[0]! & 0x10) === 0 && item.fx.subarray(48, 57).every(byte => byte === 0), x87: true,
+    reason: 'FSCALE of a denormal by 0, its FPREM by infinity, underflow unmasked: Intel leaves the operand as it is, AMD reports the underflow',
+    applies: (row, item) => named(row, ['FSCALE', 'FPREM', 'FPREM1']) && (item.fx[0]! & 0x10) === 0 && item.fx.subarray(32, 42).some(byte => byte !== 0)
+      && (item.fx[41]! & 0x7f) === 0 && item.fx[40] === 0, x87: true,
   },
   {
     on: 'AMD',

@@ -1,5 +1,6 @@
 /** Where compiled code is kept between the runs of a machine (translationFile.ts): beside what other programs keep that they could make anew. */
 import { createHash } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
@@ -12,6 +13,12 @@ export function translationPath(identity: unknown): { readonly translations?: st
   if (named === 'off') return {};
   const name = createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 32);
   return { translations: join(named ?? join(cacheFolder(), 'translations'), name) };
+}
+
+/** A machine is no more: what was compiled of its guest's code goes, too. */
+export function forgetTranslations(identity: unknown): void {
+  const { translations } = translationPath(identity);
+  if (translations !== undefined) rmSync(translations, { force: true });
 }
 
 function cacheFolder(): string {

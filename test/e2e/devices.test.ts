@@ -71,18 +71,18 @@ describe('a device of the host', () => {
     await page.getByRole('tab', { name: 'COM1' }).click();
     await waitForText(page, /GUEST-READY[^]*#\s*$/, BOOT_MS);
     await typeLine(page, '/usr/bin/lspci -n -d 1234:11e8');
-    await waitForText(page, /^01:00\.0 00ff: 1234:11e8/m, 15_000);
+    await waitForText(page, /^01:00\.0 00ff: 1234:11e8/m);
   });
 
   it('that reaches for what it may not is shown with requester, address and reason', async () => {
     await typeLine(page, 'cd /sys/bus/pci/devices/0000:01:00.0; echo 1 >enable; printf "\\006\\000" | dd of=config bs=1 seek=4 conv=notrunc 2>/dev/null');
     // From the device's buffer to an address that the guest has mapped for nobody.
     await typeLine(page, 'B=$(head -c 18 resource); for r in "80 0x40000" "84 0" "88 0x12345000" "8c 0" "90 8" "94 0" "98 3"; do set -- $r; devmem $((B + 0x$1)) 32 $2; done; echo TOLD');
-    await waitForText(page, /TOLD\n/, 15_000);
+    await waitForText(page, /TOLD\n/);
     await page.getByRole('tab', { name: 'Devices' }).click();
     await host().waitFor();
     const faults = page.getByRole('region', { name: 'Refused requests' });
-    await faults.getByRole('cell', { name: '0x12345000' }).first().waitFor({ timeout: 15_000 });
+    await faults.getByRole('cell', { name: '0x12345000' }).first().waitFor();
     await faults.getByRole('cell', { name: '01:00.0' }).first().waitFor();
     await page.getByRole('region', { name: 'Traffic of assigned devices' }).getByRole('cell', { name: 'edu demonstrator 0' }).waitFor();
   });
@@ -105,7 +105,7 @@ describe('a device of the host', () => {
     await host().getByRole('button', { name: 'Assign edu demonstrator 0' }).waitFor();
     await page.getByRole('tab', { name: 'COM1' }).click();
     await typeLine(page, '[ -z "$(/usr/bin/lspci -n -d 1234:11e8)" ] && echo "no su""ch device"');
-    await waitForText(page, 'no such device', 15_000);
+    await waitForText(page, 'no such device');
     await vanderpool(['vm', 'stop', 'Debian 12', '--force', '--library', library]);
     await status('Stopped');
   });

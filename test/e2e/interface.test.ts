@@ -463,7 +463,7 @@ describe('when the engine goes away', () => {
       // The next test needs it, whatever becomes of this one.
       await engine.listen();
     }
-    await page.getByRole('alert').filter({ hasText: 'The engine does not answer' }).first().waitFor({ state: 'detached', timeout: 20_000 });
+    await page.getByRole('alert').filter({ hasText: 'The engine does not answer' }).first().waitFor({ state: 'detached' });
     await vm('Idle').click();
     await page.getByText('This machine has not run yet').waitFor();
   });

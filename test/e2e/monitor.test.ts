@@ -50,7 +50,7 @@ describe('the monitor in the interface', () => {
 
   it('provokes VM exits, which the overview counts', async () => {
     await typeLine(page, 'exits');
-    await waitForText(page, /exits[^]*monitor>\s*$/, 30_000);
+    await waitForText(page, /exits[^]*monitor>\s*$/);
     await page.getByRole('tab', { name: 'Overview' }).click();
     await page.getByRole('cell', { name: 'CPUID', exact: true }).waitFor();
     await page.getByRole('cell', { name: 'I/O instruction', exact: true }).waitFor();

@@ -34,7 +34,7 @@ const status = (text: string): Promise<void> => page.getByRole('status', { name:
 async function run(line: string, answer: RegExp): Promise<void> {
   await page.getByRole('tab', { name: 'COM1' }).click();
   await typeLine(page, line);
-  await waitForText(page, answer, 15_000);
+  await waitForText(page, answer);
 }
 
 async function take(name: string): Promise<void> {

@@ -12,6 +12,9 @@ const programs = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/go
 /** Quiet: the browser talks to the page's server and to nobody else. */
 const quiet = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
+/** On a machine that is busy with other things an interface answers late. */
+const PATIENCE_MS = 90_000;
+
 export function openBrowser(): Promise<Browser> {
   const executablePath = programs.find((path) => existsSync(path));
   if (executablePath === undefined) throw new Error('Chromium is missing. On Debian: apt-get install chromium.');
@@ -21,6 +24,7 @@ export function openBrowser(): Promise<Browser> {
 /** Opens the interface at an address; errors of the page fail the test through `problems`. */
 export async function openPage(browser: Browser, url: string): Promise<{ readonly page: Page; readonly problems: readonly string[] }> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'dark', acceptDownloads: true });
+  context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
   const problems: string[] = [];
   page.on('pageerror', (error) => problems.push(error.message));
@@ -88,9 +92,11 @@ export function useInterface(opened: (opened: Interface) => void, environment: R
   let library = '';
   let app: App | undefined;
   let problems: readonly string[] = [];
+  let page: Page | undefined;
   const open = async (): Promise<void> => {
     app = await serveApp(library, environment);
-    const { page, problems: found } = await openPage(browser, app.url);
+    const { page: shown, problems: found } = await openPage(browser, app.url);
+    page = shown;
     problems = found;
     opened({ page, library });
   };
@@ -103,7 +109,10 @@ export function useInterface(opened: (opened: Interface) => void, environment: R
     library = await newLibrary();
     await open();
   });
-  afterEach(() => expect(problems).toEqual([]));
+  afterEach(async ({ task }) => {
+    if (task.result?.state === 'fail') console.error(`The page shows:\n${await page?.locator('body').innerText().catch(String)}`);
+    expect(problems).toEqual([]);
+  });
   afterAll(async () => {
     await quit();
     await browser.close();
@@ -119,7 +128,7 @@ export async function screenText(page: Page, port = 1): Promise<string> {
 }
 
 /** Waits until a console shows a text. */
-export async function waitForText(page: Page, wanted: string | RegExp, timeoutMs = 10_000): Promise<string> {
+export async function waitForText(page: Page, wanted: string | RegExp, timeoutMs = PATIENCE_MS): Promise<string> {
   const until = Date.now() + timeoutMs;
   for (;;) {
     const text = await screenText(page);

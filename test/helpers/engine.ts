@@ -42,7 +42,7 @@ export async function startTestEngine(folder = mkdtempSync(join(tmpdir(), 'vande
 }
 
 /** Looks again until there is something: what is undefined, null or false is not there yet. */
-export async function until<T>(look: () => Promise<T | undefined | null | false> | T | undefined | null | false, what: string, milliseconds = 15_000): Promise<T> {
+export async function until<T>(look: () => Promise<T | undefined | null | false> | T | undefined | null | false, what: string, milliseconds = 60_000): Promise<T> {
   const end = performance.now() + milliseconds;
   while (performance.now() < end) {
     const found = await look();

@@ -147,7 +147,7 @@ describe('a console', () => {
       },
     });
     await type(test.client, 'Monitor', `flood ${total}\n`);
-    await until(() => dots >= total || undefined, 'every byte', 30_000);
+    await until(() => dots >= total || undefined, 'every byte', 120_000);
     expect(dots).toBe(total);
     viewer.close();
   });

@@ -149,11 +149,11 @@ describe('the debugger of a guest that waits', () => {
       await command('vm', 'create', 'held', '--memory', '64M', '--gdb', `127.0.0.1:${waitPort}`, '--gdb-wait');
       await command('vm', 'start', 'held');
       const state = async (): Promise<string> => (JSON.parse((await command('vm', 'show', 'held', '--json')).stdout) as { readonly state: string }).state;
-      await vi.waitFor(async () => expect(await state()).toBe('paused'), { timeout: 10_000 });
+      await vi.waitFor(async () => expect(await state()).toBe('paused'), { timeout: 60_000 });
       const { status, stderr } = await command('vm', 'resume', 'held');
       expect([status, stderr]).toEqual([1, expect.stringContaining('GDB holds it')]);
       await runGdb([`target remote 127.0.0.1:${waitPort}`, 'detach']);
-      await vi.waitFor(async () => expect(await state()).toBe('running'), { timeout: 10_000 });
+      await vi.waitFor(async () => expect(await state()).toBe('running'), { timeout: 60_000 });
       // The port is taken: a second VM that wants it says so and does not run.
       await command('vm', 'create', 'second', '--memory', '64M', '--gdb', String(waitPort));
       expect((await command('vm', 'start', 'second')).stderr).toContain(`GDB's port ${waitPort} on 127.0.0.1 cannot be opened: another program has it`);

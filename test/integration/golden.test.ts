@@ -22,4 +22,4 @@ it.each(snapshots)('%s goes on where it was', async (name) => {
   } finally {
     await test.end();
   }
-}, 60_000);
+}, 180_000);

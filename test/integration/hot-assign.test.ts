@@ -108,7 +108,7 @@ it('a USB stick, an image and a demonstrator come and go', async () => {
   // The machine crashes: nothing holds its device any more.
   const { processId } = JSON.parse(await command('vm', 'show', 'debian', '--json')) as { readonly processId: number };
   process.kill(processId, 'SIGKILL');
-  await expect.poll(() => command('device', 'show', stick), { timeout: 20_000 }).toMatch(/^State: +assigned$/m);
+  await expect.poll(() => command('device', 'show', stick)).toMatch(/^State: +assigned$/m);
   await command('device', 'release', stick);
 }, 240_000);
 

@@ -77,7 +77,7 @@ describe('a serial port that is connected', () => {
     });
     socket.write('flood 1000000\n');
     await until(() => received === 1_000_000, 'all of it is there', 60_000);
-  }, 70_000);
+  }, 180_000);
 
   it('is a TCP client, which tries until somebody listens', async () => {
     const port = await freePort();

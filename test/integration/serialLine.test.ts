@@ -51,7 +51,7 @@ it('carries a megabyte both ways at once without loss, to a guest that is often 
   await expect.poll(() => [length(received), length(outside)], { timeout: 60_000, interval: 50 }).toEqual([MIB, MIB]);
   expect(Buffer.concat(received).equals(toGuest)).toBe(true);
   expect(Buffer.concat(outside).equals(fromGuest)).toBe(true);
-}, 70_000);
+}, 180_000);
 
 it('says when the other side goes, and does not end the process', async () => {
   const { child, path } = await openPair();
@@ -59,5 +59,5 @@ it('says when the other side goes, and does not end the process', async () => {
   const reasons: string[] = [];
   line = new SerialLine(path, { input: bytes => bytes.length, output: () => new Uint8Array(0), lines: noLines }, reason => reasons.push(reason));
   child.kill('SIGKILL');
-  await expect.poll(() => reasons.length, { timeout: 5000 }).toBeGreaterThan(0);
+  await expect.poll(() => reasons.length).toBeGreaterThan(0);
 });

@@ -100,7 +100,7 @@ describe('the process that waits', () => {
       await untilShown(client, 'Monitor', 'memtest');
       expect(readFileSync(join(engine.library.vmFolder(vm.id), 'process.log'), 'utf8')).toBe('');
     });
-  }, 60_000);
+  }, 180_000);
 
   it('ends when its engine is killed', async () => {
     const folder = newFolder();
@@ -114,5 +114,5 @@ describe('the process that waits', () => {
     expect(isAlive(spare)).toBe(true);
     engine.kill('SIGKILL');
     await until(() => !isAlive(spare), 'its end');
-  }, 60_000);
+  }, 180_000);
 });

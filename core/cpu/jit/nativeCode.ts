@@ -19,9 +19,10 @@ export interface NativeCode {
 
 let known: NativeCode | null | undefined;
 
-/** Null where this V8 has no such functions. */
+/** Null where this V8 has no such functions, or is Electron's. */
 export function nativeCode(): NativeCode | null {
-  if (known === undefined) known = find();
+  // V8 ends the process where it dislikes what these functions are asked. What Electron's does has not been tried.
+  if (known === undefined) known = 'electron' in process.versions ? null : find();
   return known;
 }
 

@@ -4,7 +4,7 @@
  * may write is not read, and neither is one of another build of this program. Whatever is wrong with it, the machine starts as if there were none.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import { crc32 } from 'node:zlib';
@@ -12,6 +12,7 @@ import type { CpuModel } from '../cpu/models.ts';
 import { Translations } from '../cpu/jit/translation.ts';
 import type { Compiled, Translation } from '../cpu/jit/translation.ts';
 import { makeOwnFolder } from '../host/ownFolder.ts';
+import { readExactly } from '../snapshot/files.ts';
 
 const MAGIC = Buffer.from('VPTRANS1');
 const IDENTITY_BYTES = 32;
@@ -60,11 +61,11 @@ export class TranslationFile {
 
   private readIndex(file: number): Translation[] {
     try {
-      const header = read(file, 0, HEADER_BYTES);
+      const header = Buffer.from(readExactly(file, 0, HEADER_BYTES).buffer);
       if (!header.subarray(0, MAGIC.length).equals(MAGIC) || !header.subarray(MAGIC.length, MAGIC.length + IDENTITY_BYTES).equals(this.identity)) return [];
       const [at, length, sum] = [0, 4, 8].map(word => header.readUInt32LE(MAGIC.length + IDENTITY_BYTES + word)) as [number, number, number];
       if (length > FILE_LIMIT) return [];
-      const index = read(file, at, length);
+      const index = readExactly(file, at, length);
       if (crc32(index) !== sum) return [];
       return (deserialize(index) as Row[]).map(({ place, ...row }) => {
         const translation: Translation = { ...row, age: row.age + 1, compiled: null };
@@ -80,11 +81,10 @@ export class TranslationFile {
     const place = this.places.get(translation);
     if (!place || this.file === null) return null;
     try {
-      const { at, wasm, code, sum } = place;
-      const bytes = read(this.file, at, wasm + code);
-      if (crc32(bytes) !== sum) return null;
       // V8 takes buffers of its own.
-      return { wasm: Uint8Array.from(bytes.subarray(0, wasm)), code: Uint8Array.from(bytes.subarray(wasm)).buffer };
+      const wasm = readExactly(this.file, place.at, place.wasm);
+      const code = readExactly(this.file, place.at + place.wasm, place.code);
+      return crc32(code, crc32(wasm)) === place.sum ? { wasm, code: code.buffer } : null;
     } catch {
       return null;
     }
@@ -149,17 +149,6 @@ function openOwn(path: string): number | null {
   }
   if (file !== null) closeSync(file);
   return null;
-}
-
-/** @throws Error where the file is shorter */
-function read(file: number, at: number, length: number): Buffer {
-  const bytes = Buffer.alloc(length);
-  for (let done = 0; done < length;) {
-    const count = readSync(file, bytes, done, length - done, at + done);
-    if (count === 0) throw new Error('the file ends early');
-    done += count;
-  }
-  return bytes;
 }
 
 function writeAll(file: number, bytes: Uint8Array, at: number): void {

@@ -32,6 +32,12 @@ export class Heat {
     return gpa * 4 + size;
   }
 
+  /** The address and the code size that a name stands for. */
+  static blockOf(key: number): { readonly gpa: number; readonly size: number } {
+    const size = key & 3;
+    return { gpa: (key - size) / 4, size };
+  }
+
   /** Marks a block that a branch is about to enter; returns whether it is time to look if its region pays. */
   mark(key: number): boolean {
     if (++this.samples >= DECAY_SAMPLES) this.decay();

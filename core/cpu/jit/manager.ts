@@ -274,9 +274,12 @@ export class JitManager {
     const here = host.pageAddress(0);
     const size = view.getUint32(CODE_SIZE, true);
     if (!kept || here === NO_ADDRESS || !host.translations!.hasRoom(false)) return false;
-    const key = heat.takeHottest(candidate => (candidate & 3) === size && host.pageAddress((candidate - (candidate & 3)) / 4 - here) === (candidate - (candidate & 3)) / 4);
+    const key = heat.takeHottest(candidate => {
+      const block = Heat.blockOf(candidate);
+      return block.size === size && host.pageAddress(block.gpa - here) === block.gpa;
+    });
     if (key === null) return false;
-    const gpa = (key - (key & 3)) / 4;
+    const { gpa } = Heat.blockOf(key);
     this.compile(gpa, 0, gpa - here, 'spare');
     return true;
   }

@@ -434,7 +434,12 @@ export const REGION_TARGET_OTHER = 12;
 export const REGION_TARGETS_EACH = 4;
 
 export const CODE_ARENA = 0x1800000;
-export const CODE_ARENA_END = 0x6300000;
+export const CODE_ARENA_END = 0x5f00000;
+
+/** 64 bytes a region, by its index: how often each of a small region's first blocks has run, as u32. */
+export const REGION_COUNTS = 0x5f00000;
+export const REGION_COUNTS_EACH = 64;
+export const REGION_COUNTERS = 16;
 
 /**
  * 64 bytes a region, by its index: u32 how many pages it lies on beside its entry's; for each, i32 its number relative to that one, and as u32 the record

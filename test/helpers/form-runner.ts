@@ -120,10 +120,10 @@ export class FormRunner {
       bytes.set(whole, host);
       const found = discover(0, {
         instruction: (page, offset) => this.instructions.at(page.host + offset, page.host + 4096, 64),
-        page: number => (number === 0 ? { host, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true, isEntry: () => false, likelyTarget: () => null,
-      }, { blocks: 16, instructions: 64, callDepth: 0 });
+        page: number => (number === 0 ? { host, table: 0 } : null), across: () => null, odds: () => null, isMarked: () => false, isDecoded: () => true, isTaken: () => true, isEntry: () => false, likelyTarget: () => null,
+      }, { blocks: 16, instructions: 64, callDepth: 0, weighed: false });
       // By turns as small and as large ones are made.
-      const identity = { plain: 0, stackSize: 0, large: this.regions.size % 2 === 0, apart: new Set<number>(), targets: new Map<number, number>(), moving: null };
+      const identity = { plain: 0, stackSize: 0, large: this.regions.size % 2 === 0, apart: new Set<number>(), targets: new Map<number, number>(), counted: new Set<number>(), moving: null };
       const module = new WebAssembly.Module(compileRegion(found, analyse(found.blocks, found.entry), 64, this.signatures, identity));
       region = this.instance(module).exports['region'] as ColdForm;
       this.regions.set(key, region);

@@ -12,16 +12,17 @@ const INC_RET = [0x48, 0xff, 0xc0, 0xc3];
 const TARGET = 0x40;
 
 /** The region of code at the start of a page whose indirect jumps and calls are said to go to `target`. */
-function regionOf(code: readonly number[], target: number | null, others: readonly number[] = []): Region {
+function regionOf(code: readonly number[], target: number | null, others: readonly number[] = [], odds: Readonly<Record<number, number>> | null = null, blocks = 16): Region {
   const memory = new Uint8Array(2 * PAGE).fill(0xf4);
   memory.set(code, PAGE);
-  memory.set(INC_RET, PAGE + TARGET);
+  if (code.length <= TARGET) memory.set(INC_RET, PAGE + TARGET);
   const instructions = new InstructionCache(memory, new Decoder(rowsOf(undefined), invalidRow));
   return discover(0, {
     instruction: (page, at) => instructions.at(page.host + at, page.host + PAGE, 64),
-    page: number => (number === 0 ? { host: PAGE, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true,
+    page: number => (number === 0 ? { host: PAGE, table: 0 } : null), across: () => null,
+    odds: (_page, at) => odds?.[at] ?? null, isMarked: () => false, isDecoded: () => true, isTaken: () => true,
     isEntry: (_page, at) => others.includes(at), likelyTarget: () => target,
-  }, { blocks: 16, instructions: 64, callDepth: 1 });
+  }, { blocks, instructions: 64, callDepth: 1, weighed: odds !== null });
 }
 
 function offsets(region: Region): readonly number[] {
@@ -82,5 +83,24 @@ describe('a region beside others', () => {
 
   it('begins where it begins itself', () => {
     expect(offsets(regionOf([0xeb, 0xfe], null, [0]))).toEqual([0]);
+  });
+});
+
+describe('a region of few blocks', () => {
+  const INC = [0xff, 0xc0];
+  const JMP_BACK = [0xeb, 0xfe];
+  /** Five branches one behind another, of four bytes each with what they pass; each leads to a block of its own. */
+  const branches = Array.from({ length: 5 }, (_, i) => [0x74, 0x1e + i * 12, ...INC]).flat();
+  const code = [...branches, ...JMP_BACK, ...new Array<number>(10).fill(0x90), ...Array.from({ length: 5 }, () => [...JMP_BACK, ...new Array<number>(14).fill(0x90)]).flat()];
+  const aside = (i: number): number => i * 4 + 2 + 0x1e + i * 12;
+
+  it('takes what is fewest branches away where nothing is known', () => {
+    expect(offsets(regionOf(code, null, [], null, 5))).toEqual([0, 2, 6, aside(0), aside(1)]);
+  });
+
+  it('takes what runs most', () => {
+    const seldom = Object.fromEntries(branches.flatMap((_, at) => (at % 4 === 0 ? [[at, 0.01]] : [])));
+    expect(offsets(regionOf(code, null, [], seldom, 5))).toEqual([0, 2, 6, 10, 14]);
+    expect(offsets(regionOf(code, null, [], { ...seldom, 4: 0.99 }, 4))).toEqual([0, 2, aside(0), aside(1)]);
   });
 });

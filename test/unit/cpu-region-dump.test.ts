@@ -19,8 +19,8 @@ describe('the dump of a region', () => {
     const instructions = new InstructionCache(page, new Decoder(rows, invalidRow));
     const region = discover(0x10, {
       instruction: (_page, offset) => instructions.at(offset, page.length, 64),
-      page: number => (number === 0 ? { host: 0, table: 0 } : null), isDecoded: () => true, isTaken: () => true, isEntry: () => false, likelyTarget: () => null, isMarked: () => false,
-    }, { blocks: 8, instructions: 16, callDepth: 0 });
+      page: number => (number === 0 ? { host: 0, table: 0 } : null), isDecoded: () => true, isTaken: () => true, isEntry: () => false, likelyTarget: () => null, across: () => null, odds: () => null, isMarked: () => false,
+    }, { blocks: 8, instructions: 16, callDepth: 0, weighed: false });
     const wasm = new Uint8Array([1, 2, 3]);
     dumpRegion(join(folder, 'new'), { index: 7, tier: 0, region, gpa: 0x5010, rip: 0x400010n, codeSize: 64, wasm, samples: 12, milliseconds: 1 }, number => (number === 0 ? page : null));
     expect(readdirSync(join(folder, 'new'))).toEqual(['00007-400010.txt', '00007-400010.wasm']);

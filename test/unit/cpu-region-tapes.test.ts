@@ -16,9 +16,10 @@ const rows = rowsOf(undefined);
 function compile(instructions: InstructionCache, offset: number, large = true): Uint8Array {
   const region = discover(offset, {
     instruction: (page, at) => instructions.at(page.host + at, page.host + PAGE, 64),
-    page: number => (number === 0 ? { host: PAGE, table: 0 } : null), isMarked: () => false, isDecoded: () => true, isTaken: () => true, isEntry: () => false, likelyTarget: () => null,
-  }, { blocks: 16, instructions: 64, callDepth: 1 });
-  const identity = { plain: 0, stackSize: 2, large, apart: new Set<number>(), targets: new Map<number, number>(), moving: null };
+    page: number => (number === 0 ? { host: PAGE, table: 0 } : null), across: () => null, odds: () => null, isMarked: () => false, isDecoded: () => true, isTaken: () => true,
+    isEntry: () => false, likelyTarget: () => null,
+  }, { blocks: 16, instructions: 64, callDepth: 1, weighed: false });
+  const identity = { plain: 0, stackSize: 2, large, apart: new Set<number>(), targets: new Map<number, number>(), counted: new Set<number>(), moving: null };
   return compileRegion(region, analyse(region.blocks, region.entry), 64, cpu.signatures, identity);
 }
 

@@ -13,6 +13,8 @@ export interface RegionLimits {
   readonly instructions: number;
   /** Calls inside calls that are followed. */
   readonly callDepth: number;
+  /** Whether what is likely to run most comes first, not what is fewest branches away. */
+  readonly weighed: boolean;
 }
 
 /** How far from the entry's page code is followed, in bytes: block keys have this much room. */
@@ -22,6 +24,9 @@ const KEY_RANGE = 2 * REACH;
 export const PAGE_LIMIT = 6;
 
 const PAGE_SIZE = 4096;
+const INSTRUCTION_MAXIMUM = 15;
+/** Of a branch of which it is not known which way it goes. */
+const EVEN = 0.5;
 /** Instructions that end a block and may go to an address which is computed. */
 const COMPUTED: ReadonlySet<string> = new Set(['JMP', 'CALL']);
 
@@ -64,6 +69,8 @@ export interface Region {
 export interface DiscoverySource {
   /** The instruction at an offset of a page, null where the interpreter must go on. */
   instruction(page: RegionPage, offset: number): Instruction | null;
+  /** The instruction that begins at an offset of a page and ends on the next one; null likewise. */
+  across(page: RegionPage, offset: number, next: RegionPage): Instruction | null;
   /** A page by number relative to the entry's, when code on it has been decoded; else null. */
   page(number: number): RegionPage | null;
   /** Whether a debugger looks at an offset of every page: the interpreter must stop there. */
@@ -74,6 +81,8 @@ export interface DiscoverySource {
   isTaken(page: RegionPage, offset: number): boolean;
   /** Whether another region begins on a page, at an offset relative to the entry's page, that this one leaves what follows to. */
   isEntry(page: RegionPage, offset: number): boolean;
+  /** How large the share of the times is in which the conditional branch at an offset of a page is taken; null where that is not known. */
+  odds(page: RegionPage, offset: number): number | null;
   /** Where the indirect jump or call at an offset of a page has gone most of the time, relative to the entry's page; null where that is not known. */
   likelyTarget(page: RegionPage, offset: number): number | null;
 }
@@ -89,6 +98,8 @@ interface Place {
   readonly key: number;
   /** Begins a block. */
   leader: boolean;
+  /** Of a block that is to be followed: how often it is likely to run for each time that the region is entered. */
+  weight: number;
   /** Part of the region, once it has been followed. */
   instruction: RegionInstruction | null;
   /** Behind it in its block. */
@@ -104,7 +115,8 @@ class Discovery {
   private readonly limits: RegionLimits;
   /** Pages that were asked for, null where no code of theirs has been decoded; by number relative to the entry's. */
   private readonly pages = new Map<number, RegionPage | null>();
-  private pageCount = 0;
+  /** Those that have code of the region. */
+  private readonly used = new Set<number>();
   /** The page that was asked for last: most questions are about the same. */
   private lastNumber = NaN;
   private lastPage: RegionPage | null = null;
@@ -113,6 +125,9 @@ class Discovery {
   private instructions = 0;
   /** Where blocks begin, in the order in which they were found. */
   private readonly leaders: Place[] = [];
+  /** Those of them that have not been followed yet, and how many have. */
+  private readonly waiting: Place[] = [];
+  private blocks = 0;
 
   constructor(source: DiscoverySource, limits: RegionLimits) {
     this.source = source;
@@ -121,12 +136,12 @@ class Discovery {
 
   run(entryOffset: number): Region {
     const entry = this.key(0, entryOffset);
-    this.lead(entry);
-    for (let i = 0; i < this.leaders.length && this.instructions < this.limits.instructions; i++) this.walk(this.leaders[i]!);
+    this.lead(entry, 1);
+    for (let next = this.heaviest(); next && this.blocks <= this.limits.blocks && this.instructions < this.limits.instructions; next = this.heaviest()) this.walk(next);
     const blocks = new Map<number, RegionBlock>();
     for (const place of this.leaders) if (place.instruction) blocks.set(place.key, this.form(place));
     const foreign = new Map<number, RegionPage>();
-    for (const [number, page] of this.pages) if (page && number !== 0) foreign.set(number, page);
+    for (const number of this.used) if (number !== 0) foreign.set(number, this.pages.get(number)!);
     return { entry, blocks, foreign };
   }
 
@@ -140,7 +155,7 @@ class Discovery {
 
   private place(key: number): Place {
     let place = this.places.get(key);
-    if (!place) this.places.set(key, place = { key, leader: false, instruction: null, following: null, callee: -1, likely: -1 });
+    if (!place) this.places.set(key, place = { key, leader: false, weight: 0, instruction: null, following: null, callee: -1, likely: -1 });
     return place;
   }
 
@@ -156,22 +171,32 @@ class Discovery {
     return page !== null && this.source.isEntry(page, offset);
   }
 
-  private lead(key: number): void {
-    if (this.leaders.length >= this.limits.blocks) return;
+  private lead(key: number, weight: number): void {
     const place = this.place(key);
-    if (place.leader || this.endsAt(key)) return;
+    // A small region knows nothing of odds: what is fewest branches away comes first.
+    place.weight = this.limits.weighed ? place.weight + weight : 1;
+    if (place.leader || this.blocks >= this.limits.blocks || this.endsAt(key)) return;
     place.leader = true;
     this.leaders.push(place);
+    // A block that was followed already is two from now on.
+    if (place.instruction) this.blocks++;
+    else this.waiting.push(place);
+  }
+
+  /** The block that is to be followed next: of those that are as likely to run, the one that was found first. */
+  private heaviest(): Place | null {
+    const { waiting } = this;
+    let best = 0;
+    for (let i = 1; i < waiting.length; i++) if (waiting[i]!.weight > waiting[best]!.weight) best = i;
+    const [place] = waiting.splice(best, 1);
+    this.blocks++;
+    return place ?? null;
   }
 
   private page(number: number): RegionPage | null {
     if (number === this.lastNumber) return this.lastPage;
     let page = this.pages.get(number);
-    if (page === undefined) {
-      page = this.pageCount > PAGE_LIMIT ? null : this.source.page(number);
-      if (page) this.pageCount++;
-      this.pages.set(number, page);
-    }
+    if (page === undefined) this.pages.set(number, page = this.source.page(number));
     this.lastNumber = number;
     this.lastPage = page;
     return page;
@@ -179,6 +204,16 @@ class Discovery {
 
   private pageOf(offset: number): RegionPage | null {
     return this.page(Math.floor(offset / PAGE_SIZE));
+  }
+
+  /** The page of an offset whose code joins the region; null when there are too many. */
+  private use(offset: number): RegionPage | null {
+    const page = this.pageOf(offset);
+    const number = Math.floor(offset / PAGE_SIZE);
+    if (!page || this.used.has(number)) return page;
+    if (this.used.size > PAGE_LIMIT) return null;
+    this.used.add(number);
+    return page;
   }
 
   /** Whether code at an offset may join the region: it has run, or at least been decoded, before. */
@@ -196,15 +231,23 @@ class Discovery {
   }
 
   private instruction(offset: number): RegionInstruction | null {
-    const page = this.pageOf(offset);
-    if (!page || this.source.isMarked(offset & (PAGE_SIZE - 1))) return null;
-    const found = this.source.instruction(page, offset & (PAGE_SIZE - 1));
+    const page = this.source.isMarked(offset & (PAGE_SIZE - 1)) ? null : this.use(offset);
+    if (!page) return null;
+    const found = this.source.instruction(page, offset & (PAGE_SIZE - 1)) ?? this.across(page, offset);
     return found && { offset, decoded: found.decoded, form: found.form };
+  }
+
+  /** The instruction at an offset, if it is one that goes on on the next page. */
+  private across(page: RegionPage, offset: number): Instruction | null {
+    const behind = offset + INSTRUCTION_MAXIMUM - 1;
+    const next = Math.floor(behind / PAGE_SIZE) === Math.floor(offset / PAGE_SIZE) ? null : this.use(behind);
+    return next && this.source.across(page, offset & (PAGE_SIZE - 1), next);
   }
 
   /** Follows a block to its end and queues its successors. */
   private walk(leader: Place): void {
     const context = this.contextOf(leader.key);
+    const { weight } = leader;
     let at = keyOffset(leader.key);
     for (let place = leader; this.instructions < this.limits.instructions && !place.instruction;) {
       const instruction = this.instruction(at);
@@ -214,15 +257,19 @@ class Discovery {
       const { row, displacement, length } = instruction.decoded;
       const next = at + length;
       if (row.has.relative) {
-        if (row.name === 'CALL') this.enterCall(context, place, at + displacement, next, false);
+        if (row.name === 'CALL') this.enterCall(context, place, at + displacement, next, false, weight);
         else {
-          if (this.taken(at + displacement, row.has.ends)) this.lead(this.key(context, at + displacement));
-          if (!row.has.ends && this.known(next)) this.lead(this.key(context, next));
+          const taken = this.taken(at + displacement, row.has.ends);
+          const passed = !row.has.ends && this.known(next);
+          const odds = row.has.ends ? 1 : this.source.odds(this.pageOf(at)!, at & (PAGE_SIZE - 1)) ?? (taken && passed ? EVEN : taken ? 1 : 0);
+          if (taken) this.lead(this.key(context, at + displacement), weight * odds);
+          // A loop is left in the end, however often it goes round.
+          if (passed) this.lead(this.key(context, next), weight * (displacement > 0 || odds === 1 ? 1 - odds : 1));
         }
         return;
       }
       if (row.has.ends) {
-        this.enterLikely(context, place, at, next);
+        this.enterLikely(context, place, at, next, weight);
         return;
       }
       at = next;
@@ -235,24 +282,24 @@ class Discovery {
    * Follows an indirect jump or call to where it is likely to go. Without that its region ends there, and so it does at each return to a caller on
    * the way back, as nothing is known of those. (Returns from calls outside the region go too many ways to be followed.)
    */
-  private enterLikely(context: number, place: Place, at: number, next: number): void {
+  private enterLikely(context: number, place: Place, at: number, next: number, weight: number): void {
     const { name } = place.instruction!.decoded.row;
     if (!COMPUTED.has(name)) return;
     const target = this.source.likelyTarget(this.pageOf(at)!, at & (PAGE_SIZE - 1));
     if (target === null || !this.known(target)) return;
     if (name === 'CALL') {
-      this.enterCall(context, place, target, next, true);
+      this.enterCall(context, place, target, next, true, weight);
       if (place.callee >= 0) place.likely = this.key(place.callee, target);
-    } else this.lead(place.likely = this.key(context, target));
+    } else this.lead(place.likely = this.key(context, target), weight);
   }
 
-  private enterCall(context: number, callSite: Place, target: number, next: number, always: boolean): void {
+  private enterCall(context: number, callSite: Place, target: number, next: number, always: boolean, weight: number): void {
     const { depth } = this.contexts[context]!;
-    if (depth >= this.limits.callDepth || !this.taken(target, always) || !this.known(next) || this.leaders.length + 2 > this.limits.blocks) return;
+    if (depth >= this.limits.callDepth || !this.taken(target, always) || !this.known(next) || this.blocks + 2 > this.limits.blocks) return;
     const returns = this.key(context, next);
     callSite.callee = this.contexts.push({ depth: depth + 1, returns }) - 1;
-    this.lead(this.key(callSite.callee, target));
-    this.lead(returns);
+    this.lead(this.key(callSite.callee, target), weight);
+    this.lead(returns, weight);
   }
 
   private inRegion(key: number): number {
@@ -287,6 +334,14 @@ class Discovery {
     block.bail = true;
     return block;
   }
+}
+
+/** A region's instructions that lie on two pages: the number of the second one, and how many of their bytes that has. */
+export function tails(region: Region): readonly { readonly page: number; readonly bytes: number }[] {
+  return [...region.blocks.values()].flatMap(({ instructions }) => instructions.flatMap(({ offset, decoded: { length } }) => {
+    const bytes = (offset & (PAGE_SIZE - 1)) + length - PAGE_SIZE;
+    return bytes > 0 ? [{ page: Math.floor(offset / PAGE_SIZE) + 1, bytes }] : [];
+  }));
 }
 
 /** Offsets of a region's instructions, but for those in callees. */

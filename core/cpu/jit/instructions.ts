@@ -56,6 +56,7 @@ export class InstructionCache {
   private readonly known: (Instruction | null)[] = new Array<Instruction | null>(SLOTS).fill(null);
   private readonly kept = new Uint8Array(SLOTS * BYTES);
   private readonly forms = new Map<number, RegionForm>();
+  private readonly straddle = new Uint8Array(BYTES);
 
   constructor(memory: Uint8Array, decoder: Decoder) {
     this.memory = memory;
@@ -67,13 +68,8 @@ export class InstructionCache {
     // 2^32 divided by the golden ratio: spreads neighbours and pages alike.
     const slot = Math.imul(place, 0x9e3779b1) >>> SLOT_SHIFT;
     if (this.holds(slot, place, codeSize)) return this.known[slot]!;
-    let decoded: Decoded;
-    try {
-      decoded = { ...this.decoder.decode(this.memory, place, limit, codeSize) };
-    } catch (error) {
-      if (error instanceof NeedMoreBytes || error instanceof DecodeFault) return null;
-      throw error;
-    }
+    const decoded = this.decode(this.memory, place, limit, codeSize);
+    if (!decoded) return null;
     const form = this.formOf(decoded, codeSize);
     const instruction = form.compilable ? { decoded, form } : null;
     this.places[slot] = place;
@@ -82,6 +78,26 @@ export class InstructionCache {
     this.known[slot] = instruction;
     this.kept.set(this.memory.subarray(place, place + decoded.length), slot * BYTES);
     return instruction;
+  }
+
+  /** The same for one of which the first `here` bytes end a page and the others begin another one, at `next`. */
+  across(place: number, here: number, next: number, codeSize: CodeSize): Instruction | null {
+    const { straddle } = this;
+    straddle.set(this.memory.subarray(place, place + here));
+    straddle.set(this.memory.subarray(next, next + BYTES - here), here);
+    const decoded = this.decode(straddle, 0, BYTES, codeSize);
+    if (!decoded || decoded.length <= here) return null;
+    const form = this.formOf(decoded, codeSize);
+    return form.compilable ? { decoded, form } : null;
+  }
+
+  private decode(bytes: Uint8Array, from: number, limit: number, codeSize: CodeSize): Decoded | null {
+    try {
+      return { ...this.decoder.decode(bytes, from, limit, codeSize) };
+    } catch (error) {
+      if (error instanceof NeedMoreBytes || error instanceof DecodeFault) return null;
+      throw error;
+    }
   }
 
   /** Whether a slot is that of an instruction, which is still there. */

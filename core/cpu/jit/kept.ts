@@ -43,7 +43,7 @@ export interface MadeRegion {
 export interface Draft {
   /** Null: none of its addresses move. */
   readonly moving: MovingAddresses | null;
-  finish(facts: Pick<Translation, 'size' | 'plain' | 'stackSize' | 'entry' | 'large' | 'instructions'> & { readonly holds: ReadonlySet<number>; readonly apart: ReadonlySet<number>; readonly jumps: readonly number[] }): Translation;
+  finish(facts: Pick<Translation, 'size' | 'plain' | 'stackSize' | 'entry' | 'large' | 'instructions'> & { readonly holds: ReadonlySet<number>; readonly apart: ReadonlySet<number>; readonly jumps: readonly number[]; readonly branches: readonly number[] }): Translation;
 }
 
 export class KeptRegions {
@@ -145,8 +145,9 @@ export class KeptRegions {
     const code = codeOf(blocks, this.bytes, hostOf);
     return {
       moving,
-      finish: ({ holds, apart, jumps, ...facts }) => ({
+      finish: ({ holds, apart, jumps, branches, ...facts }) => ({
         ...facts, ...code, ...(moving?.offsets ?? NOTHING_MOVES), foreign: Int32Array.from(pages.keys()), holds: Int32Array.from(holds), apart: Int32Array.from(apart), jumps: Int32Array.from(jumps),
+        branches: Int32Array.from(branches),
         compiled: null, age: 0,
       }),
     };

@@ -7,9 +7,10 @@ import { Decoder } from '../../isa/decoder.ts';
 import type { CodeSize } from '../../isa/decoder.ts';
 import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { CODE_SIZE, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, RIP, STACK_SIZE } from '../layout.ts';
+import { CODE_SIZE, CS, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, RIP, STACK_SIZE } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_CROSS, OP_REGION, OP_STOP, R_OP } from '../record.ts';
-import { discover, keyOffset, outermost, targetPlaces } from './discover.ts';
+import { countedBlocks, countedBranches } from './branches.ts';
+import { discover, keyOffset, outermost, tails, targetPlaces } from './discover.ts';
 import { dumpRegion } from './dump.ts';
 import type { DiscoverySource, Region, RegionLimits } from './discover.ts';
 import { analyse } from './flow.ts';
@@ -21,14 +22,15 @@ import type { MadeRegion } from './kept.ts';
 import { compileRegion } from './region.ts';
 import { NO_ADDRESS, RegionTable } from './regionTable.ts';
 import type { RegionEntry, RegionTableHost } from './regionTable.ts';
+import { isPlain } from './transition.ts';
 import type { Translations } from './translation.ts';
 
 /** Instructions between two places of a region at which it looks at the budget: no more than it has. */
 export const REGION_REACH = 360;
 /** Two sizes of region: a small one soon, a large one, with callees compiled in, when the small one goes on being hot. */
 const TIERS: readonly RegionLimits[] = [
-  { blocks: 20, instructions: 100, callDepth: 2 },
-  { blocks: 60, instructions: REGION_REACH, callDepth: 3 },
+  { blocks: 20, instructions: 100, callDepth: 2, weighed: false },
+  { blocks: 60, instructions: REGION_REACH, callDepth: 3, weighed: true },
 ];
 /**
  * What compiling an instruction costs, in marks: a mark stands for some 50 microseconds of interpretation, and waiting until as much time was
@@ -52,6 +54,7 @@ const NOTHING: ReadonlySet<number> = new Set<number>();
 const NO_TARGETS: ReadonlyMap<number, number> = new Map<number, number>();
 const PAGE_SIZE = 4096;
 const SIZES: readonly CodeSize[] = [16, 32, 64];
+const CODE_64 = 2;
 
 export interface JitHost extends RegionTableHost {
   readonly helpers: WebAssembly.ModuleImports;
@@ -185,6 +188,7 @@ export class JitManager {
       this.counters.compileMs += performance.now() - started;
       return;
     }
+    this.watchTails(region, gpa);
     const index = this.regions.takeIndex();
     // All code is compiled in both ways where everything is.
     const large = selective ? tier === 1 : index % 2 === 0;
@@ -195,15 +199,16 @@ export class JitManager {
     const plain = view.getUint32(PLAIN_SEGMENTS, true);
     const stackSize = view.getUint32(STACK_SIZE, true);
     const targets = large ? NO_TARGETS : targetPlaces(region);
-    const code = compileRegion(region, flow, SIZES[size]!, this.host.signatures, { plain, stackSize, large, apart, targets, moving: draft?.moving ?? null });
+    const branches = large ? [] : countedBranches(flow);
+    const code = compileRegion(region, flow, SIZES[size]!, this.host.signatures, { plain, stackSize, large, apart, targets, counted: countedBlocks(branches), moving: draft?.moving ?? null });
     const module = this.compileModule(code, tier);
     const run = this.instantiate(module, 0);
     const rip = BigInt.asUintN(64, view.getBigUint64(RIP, true) + BigInt(distance));
     const holds = tier === 1 ? outermost(region) : NOTHING;
     const jumps = [...targets.keys()].map(key => region.blocks.get(key)!.instructions.at(-1)!.offset);
-    const translation = draft?.finish({ size, plain, stackSize, entry: gpa & 4095, large, instructions, holds, apart, jumps });
+    const translation = draft?.finish({ size, plain, stackSize, entry: gpa & 4095, large, instructions, holds, apart, jumps, branches });
     const made = translation ? { translation, module, run, wasm: code } : null;
-    const entry = this.regions.install(record, { gpa, rip, size, index, foreign: region.foreign, run, bytes: code.length, jumps, made }, table);
+    const entry = this.regions.install(record, { gpa, rip, size, index, foreign: region.foreign, run, bytes: code.length, jumps, branches, made }, table);
     if (tier === 1) {
       entry.large = true;
       entry.holds = holds;
@@ -232,7 +237,7 @@ export class JitManager {
       const { module, bytes, translation, moved, foreign } = found;
       const index = this.regions.takeIndex();
       const run = this.instantiate(module, moved);
-      const region = { gpa, rip: view.getBigUint64(RIP, true), size, index, foreign, run, bytes, jumps: translation.jumps, made: null };
+      const region = { gpa, rip: view.getBigUint64(RIP, true), size, index, foreign, run, bytes, jumps: translation.jumps, branches: translation.branches, made: null };
       const entry = this.regions.install(record, region, this.regions.tableOf(gpa, size));
       entry.large = translation.large;
       if (translation.large) entry.holds = new Set(translation.holds);
@@ -325,11 +330,22 @@ export class JitManager {
     return pays;
   }
 
+  /** Writes to the ends of instructions that begin on another page are seen from now on. */
+  private watchTails(region: Region, gpa: number): void {
+    for (const { page, bytes } of tails(region)) {
+      const host = page === 0 ? RAM_BASE + gpa : region.foreign.get(page)!.host;
+      this.host.markDecoded(this.view.getUint32(PAGE_CODE + (((host - RAM_BASE) >>> 0) >>> 12) * 4, true), 0, bytes);
+    }
+  }
+
   private source(gpa: number, table: number, size: number, distance: number, selective: boolean, tier: number): DiscoverySource {
     const { view } = this;
     const entryPage = gpa >>> 12;
     return {
       instruction: (page, offset) => this.instructions.at(page.host + offset, page.host + PAGE_SIZE, SIZES[size]!),
+      // Where CS has a limit, it may lie on either page.
+      across: (page, offset, next) => (size === CODE_64 || isPlain(view.getUint32(PLAIN_SEGMENTS, true), CS, false)
+        ? this.instructions.across(page.host + offset, PAGE_SIZE - offset, next.host, SIZES[size]!) : null),
       page: number => {
         if (number === 0) return { host: (RAM_BASE + entryPage * 4096) >>> 0, table };
         const other = this.host.pageAddress(distance + number * 4096 - (gpa & 4095));
@@ -342,6 +358,7 @@ export class JitManager {
       isDecoded: (page, offset) => view.getUint32(page.table + offset * 4, true) !== 0,
       isEntry: (page, offset) => selective && this.regions.leavesTo(this.regions.follow(view.getUint32(page.table + (offset & 4095) * 4, true)), tier, (gpa & 4095) - (offset & ~4095)),
       isTaken: (page, offset) => !selective || this.heat.isTaken(Heat.key(page.host - RAM_BASE + offset, size)),
+      odds: (page, offset) => (tier === 0 ? null : this.regions.branches.odds(Heat.key(page.host - RAM_BASE + offset, size))),
       likelyTarget: (page, offset) => {
         const target = tier === 0 ? null : this.regions.likelyTarget(Heat.key(page.host - RAM_BASE + offset, size));
         return target === null ? null : Number(BigInt.asIntN(64, target - view.getBigUint64(RIP, true))) - distance + (gpa & 4095);

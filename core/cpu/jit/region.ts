@@ -11,7 +11,10 @@ import { UNAVAILABLE } from '../../isa/prechecks.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importProcessor } from '../interpreter/coldForms.ts';
 import { LocalPool } from '../interpreter/forms.ts';
-import { BUDGET, CODE_GENERATION, CR0, CR4, CS, OPEN_STATUS, REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE, RIP } from '../layout.ts';
+import {
+  BUDGET, CODE_GENERATION, CR0, CR4, CS, OPEN_STATUS, REGION_COUNTS, REGION_COUNTS_EACH, REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_OTHER,
+  REGION_TARGET_SAME, REGION_TARGET_SIZE, RIP,
+} from '../layout.ts';
 import { REGION_DONE, REGION_STEP, R_AUX, STATUS_FAULT, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
 import { keyOffset } from './discover.ts';
 import type { Region } from './discover.ts';
@@ -53,6 +56,8 @@ class RegionCompiler implements SiteEnds {
   private readonly status: number;
   private readonly generation: number;
   private readonly dropped: number;
+  /** Where the region's counters are. */
+  private readonly counts: number;
   /** Labels of the blocks' code by position: of the loop, and of the end of the wasm block before it. */
   private readonly loops = new Map<number, number>();
   private readonly joins = new Map<number, number>();
@@ -78,6 +83,7 @@ class RegionCompiler implements SiteEnds {
     this.status = code.local(I32);
     this.generation = code.local(I32);
     this.dropped = code.local(I32);
+    this.counts = code.local(I32);
     const { legacy, registers, pool, exitRip, status, budget } = this;
     this.player = new Player({ code, legacy, identity, registers, pool, ends: this, helper });
     this.transition = new Transition({ code, legacy, identity, type, helper, exitRip, status, budget });
@@ -90,6 +96,13 @@ class RegionCompiler implements SiteEnds {
     code.i32Const(0);
     code.memory(op.i64Load, BUDGET);
     code.set(this.budget);
+    if (this.identity.counted.size > 0) {
+      code.get(RECORD);
+      code.memory(op.i32Load, R_AUX);
+      code.i32Const(Math.log2(REGION_COUNTS_EACH));
+      code.op(op.i32Shl);
+      code.set(this.counts);
+    }
     if (this.flow.order.some(block => block.instructions.some(({ form }) => form.callsHelper))) {
       code.i32Const(0);
       code.memory(op.i32Load, CODE_GENERATION);
@@ -161,6 +174,7 @@ class RegionCompiler implements SiteEnds {
   private body(position: number): void {
     const block = this.flow.order[position]!;
     const { instructions } = block;
+    if (this.identity.counted.has(position)) this.countBlock(REGION_COUNTS + position * 4);
     this.available = position === 0 ? 0 : this.availableBehind[this.flow.dominator[position]!]!;
     const count = instructions.length;
     const ranges = rangesOf(instructions, this.identity.apart, this.legacy ? this.player : null);
@@ -186,6 +200,16 @@ class RegionCompiler implements SiteEnds {
     }
     if (!row.has.relative || this.mayFault(final.form)) this.account(count);
     this.go(position, block.next, block.end);
+  }
+
+  private countBlock(at: number): void {
+    const { code, counts } = this;
+    code.get(counts);
+    code.get(counts);
+    code.memory(op.i32Load, at);
+    code.i32Const(1);
+    code.op(op.i32Add);
+    code.memory(op.i32Store, at);
   }
 
   /** Where no instruction before has made sure of it: what the x87 or SSE state is not available for, the interpreter refuses. */

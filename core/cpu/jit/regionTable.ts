@@ -3,10 +3,11 @@
  * function table.
  */
 import {
-  PAGE_CODE, RAM_BASE, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ORIGINALS, REGION_PAGES, REGION_PAGES_EACH, REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_OTHER,
-  REGION_TARGET_SAME, REGION_TARGET_SIZE,
+  PAGE_CODE, RAM_BASE, REGION_CHECKS, REGION_CHECK_SIZE, REGION_COUNTS, REGION_COUNTS_EACH, REGION_ORIGINALS, REGION_PAGES, REGION_PAGES_EACH, REGION_TARGETS, REGION_TARGETS_EACH,
+  REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE,
 } from '../layout.ts';
 import { OP_GOTO, OP_REGION, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
+import { BranchCounts } from './branches.ts';
 import type { Region } from './discover.ts';
 import { Heat } from './heat.ts';
 import type { MadeRegion } from './kept.ts';
@@ -17,6 +18,8 @@ export const NO_ADDRESS = 0xffffffff;
 /** An indirect jump or call is likely to go where it has gone so often at least, and so many times as often as elsewhere. */
 const LIKELY_TIMES = 16;
 const LIKELY_SHARE = 4;
+/** Jumps and calls that are remembered beyond their regions. */
+const REMEMBERED_LIMIT = 10_000;
 /** How often a region is not entered as code of it is not mapped, before it is dropped: each time takes a microsecond, compiling a thousand and more. */
 const ABSENCE_LIMIT = 1_000;
 /** Bytes of WebAssembly kept before everything is dropped and rebuilt from new samples. */
@@ -70,6 +73,8 @@ export interface NewRegion {
   readonly bytes: number;
   /** Offsets of its indirect jumps and calls whose targets it notes. */
   readonly jumps: Iterable<number>;
+  /** Of a small region: the branches that it counts (branches.ts). */
+  readonly branches: ArrayLike<number>;
   readonly made: MadeRegion | null;
 }
 
@@ -80,6 +85,8 @@ export interface LiveRegion {
   readonly bytes: number;
   /** Its keys of `RegionTable.targets`. */
   readonly targets: readonly number[];
+  /** The branches that it counts. */
+  readonly branches: readonly number[];
   /** What is kept of it. */
   readonly made: MadeRegion | null;
 }
@@ -89,6 +96,13 @@ function targetsOf(index: number): number {
   return REGION_TARGETS + index * REGION_TARGETS_EACH * REGION_TARGET_SIZE;
 }
 
+/** The name (heat.ts) of the address at an offset of a region. */
+function addressKey({ foreign, gpa, size }: NewRegion, offset: number): number {
+  const number = Math.floor(offset / PAGE_SIZE);
+  const page = number === 0 ? gpa - (gpa & 4095) : foreign.get(number)!.host - RAM_BASE;
+  return Heat.key(page + (offset & 4095), size);
+}
+
 export class RegionTable {
   private readonly host: RegionTableHost;
   private readonly bytes: Uint8Array;
@@ -96,8 +110,11 @@ export class RegionTable {
   /** The regions' entries by record: what the record held before, and how hot the region is. */
   readonly entries = new Map<number, RegionEntry>();
   readonly live = new Map<number, LiveRegion>();
-  /** Where in REGION_TARGETS it is noted where an indirect jump or call went; by its address, as a block's. */
-  private readonly targets = new Map<number, number>();
+  /** Where in REGION_TARGETS it is noted where an indirect jump or call went, by each region that has it; by its address, as a block's. */
+  private readonly targets = new Map<number, number[]>();
+  /** Where those have gone nearly always whose regions are no more. */
+  private readonly remembered = new Map<number, bigint>();
+  readonly branches: BranchCounts;
   private readonly freeIndexes: number[] = [];
   private nextIndex: number;
   private liveBytes = 0;
@@ -107,6 +124,7 @@ export class RegionTable {
     this.host = host;
     this.bytes = new Uint8Array(host.memory.buffer);
     this.view = new DataView(host.memory.buffer);
+    this.branches = new BranchCounts(this.view);
     this.nextIndex = host.firstIndex;
   }
 
@@ -152,20 +170,22 @@ export class RegionTable {
     this.endPairBefore(record, table, size);
     view.setUint16(record + R_OP, OP_REGION, true);
     view.setUint32(record + R_AUX, index, true);
-    this.live.set(index, { record, bytes, targets: this.noteTargets(region), made });
+    const keyOf = (offset: number): number => addressKey(region, offset);
+    this.live.set(index, { record, bytes, targets: this.noteTargets(region, keyOf), branches: this.branches.add(index, region.branches, keyOf), made });
     this.liveBytes += bytes;
     this.sinceSweep++;
     return entry;
   }
 
   /** Finds the places of a region's indirect jumps and calls; returns their keys. */
-  private noteTargets({ jumps, index, foreign, gpa, size }: NewRegion): readonly number[] {
+  private noteTargets({ jumps, index }: NewRegion, keyOf: (offset: number) => number): readonly number[] {
     const keys: number[] = [];
     for (const offset of jumps) {
-      const number = Math.floor(offset / PAGE_SIZE);
-      const page = number === 0 ? gpa - (gpa & 4095) : foreign.get(number)!.host - RAM_BASE;
-      const at = Heat.key(page + (offset & 4095), size);
-      this.targets.set(at, targetsOf(index) + keys.length * REGION_TARGET_SIZE);
+      const at = keyOf(offset);
+      const place = targetsOf(index) + keys.length * REGION_TARGET_SIZE;
+      const places = this.targets.get(at);
+      if (places) places.push(place);
+      else this.targets.set(at, [place]);
       keys.push(at);
     }
     return keys;
@@ -191,11 +211,29 @@ export class RegionTable {
 
   /** Where an instruction has gone nearly always, as far as that was noted. */
   likelyTarget(key: number): bigint | null {
-    const at = this.targets.get(key);
-    if (at === undefined) return null;
-    const same = this.view.getUint32(at + REGION_TARGET_SAME, true);
-    const other = this.view.getUint32(at + REGION_TARGET_OTHER, true);
-    return same >= LIKELY_TIMES && same >= other * LIKELY_SHARE ? this.view.getBigUint64(at, true) : null;
+    let most = LIKELY_TIMES - 1;
+    let target: bigint | null = null;
+    for (const at of this.targets.get(key) ?? []) {
+      const same = this.view.getUint32(at + REGION_TARGET_SAME, true);
+      if (same <= most || same < this.view.getUint32(at + REGION_TARGET_OTHER, true) * LIKELY_SHARE) continue;
+      most = same;
+      target = this.view.getBigUint64(at, true);
+    }
+    return target ?? this.remembered.get(key) ?? null;
+  }
+
+  /** A region is gone: what it has found out of its indirect jumps and calls stays known. */
+  private forgetTargets({ targets }: LiveRegion, index: number): void {
+    for (const key of targets) {
+      const target = this.likelyTarget(key);
+      if (target !== null) {
+        if (this.remembered.size >= REMEMBERED_LIMIT) this.remembered.clear();
+        this.remembered.set(key, target);
+      }
+      const places = this.targets.get(key)!.filter(place => place < targetsOf(index) || place >= targetsOf(index + 1));
+      if (places.length > 0) this.targets.set(key, places);
+      else this.targets.delete(key);
+    }
   }
 
   /**
@@ -238,6 +276,7 @@ export class RegionTable {
     // What the function that had it before found out about its pages (transition.ts) holds for no other.
     this.bytes.fill(0xff, REGION_CHECKS + index * REGION_CHECK_SIZE, REGION_CHECKS + (index + 1) * REGION_CHECK_SIZE);
     this.bytes.fill(0, targetsOf(index), targetsOf(index + 1));
+    this.bytes.fill(0, REGION_COUNTS + index * REGION_COUNTS_EACH, REGION_COUNTS + (index + 1) * REGION_COUNTS_EACH);
     return index;
   }
 
@@ -251,12 +290,13 @@ export class RegionTable {
     this.sinceSweep = 0;
     const gone: LiveRegion[] = [];
     for (const [index, region] of this.live) {
-      const { record, bytes, targets } = region;
+      const { record, bytes } = region;
       if (this.view.getUint16(record + R_OP, true) === OP_REGION && this.view.getUint32(record + R_AUX, true) === index) continue;
       gone.push(region);
       this.host.table.set(index, null);
       this.live.delete(index);
-      for (const key of targets) this.targets.delete(key);
+      this.forgetTargets(region, index);
+      this.branches.remove(index, region.branches);
       this.freeIndexes.push(index);
       this.liveBytes -= bytes;
       if (this.entries.get(record)?.index === index) this.entries.delete(record);
@@ -271,6 +311,8 @@ export class RegionTable {
     this.freeIndexes.length = 0;
     this.live.clear();
     this.targets.clear();
+    this.remembered.clear();
+    this.branches.clear();
     this.liveBytes = 0;
     this.sinceSweep = 0;
     this.entries.clear();

@@ -47,6 +47,8 @@ export interface RegionIdentity {
   readonly apart: ReadonlySet<number>;
   /** Places where it is noted where indirect jumps and calls go, by the keys of their blocks (targetPlaces); of small regions alone. */
   readonly targets: ReadonlyMap<number, number>;
+  /** Positions of blocks whose runs are counted (branches.ts); of small regions alone. */
+  readonly counted: ReadonlySet<number>;
   /** Finds the addresses that are other ones when the region is kept for another run (translation.ts); null: it is not kept. */
   readonly moving: MovingAddresses | null;
 }

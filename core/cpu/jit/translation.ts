@@ -33,6 +33,8 @@ export interface Translation {
   readonly holds: Int32Array;
   /** A small region's indirect jumps and calls, whose targets are noted (targetPlaces). */
   readonly jumps: Int32Array;
+  /** The branches that a small region counts (countedBranches). */
+  readonly branches: Int32Array;
   readonly apart: Int32Array;
   /** Null: not in memory, or not known yet. */
   compiled: Compiled | null;
@@ -76,8 +78,7 @@ export class MovingAddresses {
   /** Whether an operand of an instruction, a number of 64 bits, is an address that moves. */
   moves({ offset, decoded: { length } }: RegionInstruction, operand: 'immediate' | 'displacement', low: number, high: number): boolean {
     if (high !== -1 || !mayMove(low)) return false;
-    const host = this.hostOf(offset);
-    const at = (field: number): boolean => field > 0 && this.view.getInt32(host + field, true) === low;
+    const at = (field: number): boolean => field > 0 && this.wordAt(offset + field) === low;
     // Immediates come last, of 4 or 8 bytes; a displacement has one of up to 4 behind it.
     const fields = (operand === 'immediate' ? [length - 4, length - 8] : [length - 4, length - 5, length - 6, length - 8]).filter(at);
     if (fields.length !== 1) return false;
@@ -88,12 +89,16 @@ export class MovingAddresses {
   /** Whether the address of an instruction's operand, which is relative to RIP, is one that stays. */
   stays({ offset, decoded: { length, ripRelative, segmentNumber, displacement } }: RegionInstruction): boolean {
     if (!ripRelative || segmentNumber !== GS) return false;
-    const host = this.hostOf(offset);
-    const fields = [length - 4, length - 5, length - 6, length - 8].filter(field => field > 0 && this.view.getInt32(host + field, true) === displacement - length);
+    const fields = [length - 4, length - 5, length - 6, length - 8].filter(field => field > 0 && this.wordAt(offset + field) === displacement - length);
     // Where it cannot be told which bytes are the address, the instruction is compared as it is.
     if (fields.length !== 1) return false;
     this.stayed.add(offset + fields[0]!);
     return true;
+  }
+
+  /** The signed word at an offset; null where it lies on two pages, so that it is compared as it is. */
+  private wordAt(offset: number): number | null {
+    return (offset & (PAGE_SIZE - 1)) > PAGE_SIZE - 4 ? null : this.view.getInt32(this.hostOf(offset), true);
   }
 
   get offsets(): Pick<Translation, 'moving' | 'staying'> {
@@ -103,12 +108,20 @@ export class MovingAddresses {
 
 /** The guest code of blocks: runs, and their bytes. */
 export function codeOf(blocks: readonly RegionBlock[], bytes: Uint8Array, hostOf: (offset: number) => number): Pick<Translation, 'runs' | 'bytes'> {
-  const lengths = new Map<number, number>();
-  for (const { instructions } of blocks) for (const { offset, decoded } of instructions) lengths.set(offset, decoded.length);
-  const offsets = [...lengths.keys()].sort((a, b) => a - b);
+  const ends = new Map<number, number>();
+  const note = (from: number, to: number): void => void ends.set(from, Math.max(ends.get(from) ?? to, to));
+  for (const { instructions } of blocks) {
+    for (const { offset, decoded: { length } } of instructions) {
+      const end = offset + length;
+      const page = (offset | (PAGE_SIZE - 1)) + 1;
+      note(offset, Math.min(end, page));
+      if (end > page) note(page, end);
+    }
+  }
+  const offsets = [...ends.keys()].sort((a, b) => a - b);
   const runs: number[] = [];
   for (const offset of offsets) {
-    const end = offset + lengths.get(offset)!;
+    const end = ends.get(offset)!;
     const last = runs.length - 2;
     // Instructions may overlap, where code jumps into the middle of one.
     const joins = last >= 0 && offset <= runs[last]! + runs[last + 1]! && (offset & (PAGE_SIZE - 1)) !== 0;

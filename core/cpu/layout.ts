@@ -10,7 +10,8 @@
  *   0x00900000  24 KiB   root mode's EPT but for its page tables
  *   0x00a00000  1 MiB    what each region has checked last
  *   0x01000000  8 MiB    page tables of root mode's EPT
- *   0x01800000  79 MiB   decoded code
+ *   0x01800000  71 MiB   decoded code
+ *   0x05f00000  8 MiB    what regions count, and the pages they lie on
  *   0x06700000  9 MiB    translation look-aside tables: two banks a vCPU
  *   0x07000000  16 MiB   ROM: guest-physical FF000000H to FFFFFFFFH
  *   0x08000000           guest RAM

@@ -143,4 +143,19 @@ describe('transcendental functions', () => {
       return thousandths(run(0xf9, x, y)[0], times(logarithm, fixed(y)));
     })).toBeLessThan(510);
   });
+
+  /** As Intel's processors give it: significand, sign and exponent, and status flags. */
+  test.each([
+    ['far from zero enough to be rounded', 0x8000000000000000n, 0x3fff - 68, 0xffffffffffffffffn, 0x3fff - 69, 0x20],
+    ['so small that it is its own', 0x8000000000000000n, 0x3fff - 69, 0x8000000000000000n, 0x3fff - 69, 0x20],
+    ['of the least normal number, which is not tiny', 0x8000000000000000n, 1, 0x8000000000000000n, 1, 0x20],
+    ['of the same as a pseudo-denormal', 0x8000000000000000n, 0x8000, 0x8000000000000000n, 0x8001, 0x22],
+  ] as const)('a sine rounded towards zero, %s', (_, significand, signExponent, resultSignificand, resultSignExponent, flags) => {
+    cpu.view.setUint16(L.FCW, 0xf7f, true);
+    cpu.view.setUint16(L.FSW, 4 << 11, true);
+    cpu.bytes[L.FTAGS] = 0x10;
+    put(L.X87 + 4 * 16, { significand, signExponent });
+    cpu.call('x87Register', 1, 0xfe);
+    expect([get(L.X87 + 4 * 16), cpu.view.getUint16(L.FSW, true) & 0x23f]).toEqual([{ significand: resultSignificand, signExponent: resultSignExponent }, flags]);
+  });
 });

@@ -21,6 +21,8 @@ function give(sig: u64, se: u32): u64 {
 export const SINE_FUNCTION: i32 = 0;
 export const COSINE_FUNCTION: i32 = 1;
 export const TANGENT_FUNCTION: i32 = 2;
+/** Biased exponent below which a normal angle's sine is given as the angle. */
+const OWN_SINE: i32 = EXTENDED_BIAS - 68;
 
 /** One function of an operand that is not out of range. */
 function ofAngle(which: i32, kind: u32, sig: u64, se: u32): u64 {
@@ -32,7 +34,13 @@ function ofAngle(which: i32, kind: u32, sig: u64, se: u32): u64 {
     if (isUnmasked(DE)) return 0;
   }
   const sign = se >> 15;
-  reduceAngle(normalExponent(sig, se), normalSignificand(sig));
+  const exp = normalExponent(sig, se);
+  // Processors give so small an angle for its sine, inexact, whatever the rounding. Rounded, the least normal number would be tiny.
+  if (which == SINE_FUNCTION && exp > 0 && exp < OWN_SINE) {
+    raiseFlags(PE);
+    return give(sig, (sign << 15) | <u32>exp);
+  }
+  reduceAngle(exp, normalSignificand(sig));
   return which == SINE_FUNCTION ? sineOfReduced(sign) : which == COSINE_FUNCTION ? cosineOfReduced() : tangentOfReduced(sign);
 }
 

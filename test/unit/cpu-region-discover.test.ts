@@ -69,6 +69,11 @@ describe('a region beside others', () => {
     expect(region.blocks.get(region.entry)!.taken).toBe(-1);
   });
 
+  it('goes on all the same where control goes most of the time', () => {
+    expect(offsets(regionOf(SHORT, null, [4], { 0: 0.9 }))).toEqual([0, 2, 4]);
+    expect(offsets(regionOf(SHORT, null, [4], { 0: 0.1 }))).toEqual([0, 2]);
+  });
+
   it('ends before an instruction at which another begins', () => {
     const region = regionOf([...INC, ...INC, 0xf4], null, [INC.length]);
     const entry = region.blocks.get(region.entry)!;

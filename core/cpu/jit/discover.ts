@@ -27,6 +27,8 @@ const PAGE_SIZE = 4096;
 const INSTRUCTION_MAXIMUM = 15;
 /** Of a branch of which it is not known which way it goes. */
 const EVEN = 0.5;
+/** How often code runs for each time that the region is entered, at least, which is taken in though another region has it. */
+const OWN = 0.5;
 /** Instructions that end a block and may go to an address which is computed. */
 const COMPUTED: ReadonlySet<string> = new Set(['JMP', 'CALL']);
 
@@ -160,11 +162,12 @@ class Discovery {
   }
 
   /**
-   * Whether the region ends where a key leads: another one begins there, which holds what follows. A callee is compiled in
-   * all the same, as a return to its caller costs more than its code.
+   * Whether the region ends where a key leads: another one begins there, which holds what follows. What runs most is compiled in all the same: two
+   * regions that leave for one another in a loop cost more than twice the code. So is a callee, as a return to its caller costs more than its code.
    */
-  private endsAt(key: number): boolean {
+  private endsAt(key: number, weight: number): boolean {
     const entry = this.leaders[0];
+    if (this.limits.weighed && weight >= OWN) return false;
     if (!entry || key === entry.key || this.contextOf(key) !== 0) return false;
     const offset = keyOffset(key);
     const page = this.pageOf(offset);
@@ -175,7 +178,7 @@ class Discovery {
     const place = this.place(key);
     // A small region knows nothing of odds: what is fewest branches away comes first.
     place.weight = this.limits.weighed ? place.weight + weight : 1;
-    if (place.leader || this.blocks >= this.limits.blocks || this.endsAt(key)) return;
+    if (place.leader || this.blocks >= this.limits.blocks || this.endsAt(key, place.weight)) return;
     place.leader = true;
     this.leaders.push(place);
     // A block that was followed already is two from now on.
@@ -273,7 +276,7 @@ class Discovery {
         return;
       }
       at = next;
-      if (this.endsAt(this.key(context, at))) return;
+      if (this.endsAt(this.key(context, at), weight)) return;
       place = place.following = this.place(this.key(context, at));
     }
   }

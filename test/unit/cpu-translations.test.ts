@@ -15,9 +15,9 @@ const BUDGET = 400_000_000;
 const OBJECT = 0xffffffff81234568n;
 const MOVED = 0x7a00000n;
 
-function load(guest: Guest, object: bigint, second = object, step = 1): void {
-  guest.load(64, FUNCTION, a => address(a, r.rax, object).emit('ADD', r.rdx, r.rax).emit('ADD', r.rsi, step).emit('RET'));
-  guest.load(64, CODE, a => address(a.label('loop').emit('CALL', FUNCTION), r.rbx, second).emit('XOR', r.rdi, r.rbx).emit('DEC', r.rcx).emit('JNZ', 'loop').emit('HLT'));
+function load(guest: Guest, object: bigint, second = object, step = 1, at = FUNCTION): void {
+  guest.load(64, at, a => address(a, r.rax, object).emit('ADD', r.rdx, r.rax).emit('ADD', r.rsi, step).emit('RET'));
+  guest.load(64, CODE, a => address(a.label('loop').emit('CALL', at), r.rbx, second).emit('XOR', r.rdi, r.rbx).emit('DEC', r.rcx).emit('JNZ', 'loop').emit('HLT'));
 }
 
 /** MOV of 64 bits with an immediate of 32. */
@@ -38,10 +38,10 @@ function run(guest: Guest, times: number): { readonly sum: number | bigint; read
 }
 
 /** Runs the program until V8 has optimised its region; what is kept of it. */
-async function kept(): Promise<Translations> {
+async function kept(at = FUNCTION): Promise<Translations> {
   const translations = new Translations();
   const guest = new Guest('off', translations);
-  load(guest, OBJECT);
+  load(guest, OBJECT, OBJECT, 1, at);
   while (translations.list().length === 0) {
     run(guest, TIMES);
     // V8 optimises beside the program.
@@ -110,6 +110,35 @@ describe('code that an earlier run has compiled', () => {
       load(plain, place === FUNCTION ? OBJECT + 0x100n : OBJECT, place === CODE ? OBJECT + 0x100n : OBJECT);
       expect(run(guest, 1000), String(place)).toEqual(run(plain, 1000));
     }
+  });
+});
+
+/** The function lies before its page, so that an instruction lies on both: the MOV, the middle of its address, and the ADD behind it. */
+describe.each([[FUNCTION - 5, 'an address', false], [FUNCTION - 9, 'code alone', true]] as const)('code that an earlier run has compiled, at %i, with %s on two pages', (at, _what, moves) => {
+  let earlier: Translations;
+  beforeAll(async () => {
+    earlier = await kept(at);
+  });
+
+  /** Whether it is taken over by a machine in which the object and the function's step are these. */
+  function takenOver(object: bigint, step: number): boolean {
+    const guest = new Guest('off', new Translations(earlier.list()));
+    const plain = new Guest('off');
+    for (const each of [guest, plain]) load(each, object, object, step, at);
+    expect(run(guest, 100_000)).toEqual(run(plain, 100_000));
+    return guest.cpu.jit!.counters.kept > 0;
+  }
+
+  it('is taken over where it is the same', () => {
+    expect(takenOver(OBJECT, 1)).toBe(true);
+  });
+
+  it('is taken over where the kernel lies elsewhere, if all its addresses can be told', () => {
+    expect(takenOver(OBJECT + MOVED, 1)).toBe(moves);
+  });
+
+  it('is not taken over where the second page has other code', () => {
+    expect(takenOver(OBJECT, 2)).toBe(false);
   });
 });
 

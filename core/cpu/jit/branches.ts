@@ -3,6 +3,7 @@
  * most (discover.ts).
  */
 import { REGION_COUNTERS, REGION_COUNTS, REGION_COUNTS_EACH } from '../layout.ts';
+import { Findings } from './findings.ts';
 import type { Flow } from './flow.ts';
 
 /**
@@ -12,8 +13,6 @@ import type { Flow } from './flow.ts';
 const FIELDS = 4;
 /** Times that a branch has run, before they say anything. */
 const TELLING = 64;
-/** Branches that are remembered beyond their regions. */
-const REMEMBERED_LIMIT = 20_000;
 
 /** What one region counts of a branch. */
 interface Place {
@@ -44,9 +43,7 @@ export function countedBlocks(branches: readonly number[]): ReadonlySet<number> 
 
 export class BranchCounts {
   private readonly view: DataView;
-  /** By the branch's address, as a block's (heat.ts). */
-  private readonly places = new Map<number, Place[]>();
-  private readonly remembered = new Map<number, number>();
+  private readonly findings = new Findings<Place, number>(places => this.judge(places));
 
   constructor(view: DataView) {
     this.view = view;
@@ -57,39 +54,29 @@ export class BranchCounts {
     const keys: number[] = [];
     for (let i = 0; i < branches.length; i += FIELDS) {
       const key = keyOf(branches[i]!);
-      const place = { index, from: branches[i + 1]!, taken: branches[i + 2]!, next: branches[i + 3]! };
-      const places = this.places.get(key);
-      if (places) places.push(place);
-      else this.places.set(key, [place]);
+      this.findings.add(key, { index, from: branches[i + 1]!, taken: branches[i + 2]!, next: branches[i + 3]! });
       keys.push(key);
     }
     return keys;
   }
 
-  /** A region is gone; what it has found out stays known. */
   remove(index: number, keys: readonly number[]): void {
-    for (const key of keys) {
-      const odds = this.odds(key);
-      if (odds !== null) {
-        if (this.remembered.size >= REMEMBERED_LIMIT) this.remembered.clear();
-        this.remembered.set(key, odds);
-      }
-      const places = (this.places.get(key) ?? []).filter(place => place.index !== index);
-      if (places.length > 0) this.places.set(key, places);
-      else this.places.delete(key);
-    }
+    this.findings.remove(index, keys);
   }
 
   clear(): void {
-    this.places.clear();
-    this.remembered.clear();
+    this.findings.clear();
   }
 
   /** How large the share of the times is in which a branch is taken, by the region that has seen it most; null where that is not known. */
   odds(key: number): number | null {
+    return this.findings.of(key);
+  }
+
+  private judge(places: readonly Place[]): number | null {
     let most = TELLING - 1;
     let odds: number | null = null;
-    for (const place of this.places.get(key) ?? []) {
+    for (const place of places) {
       const [from, taken, next] = [place.from, place.taken, place.next].map(block => (block < 0 ? 0 : this.count(place.index, block))) as [number, number, number];
       const runs = place.from < 0 ? taken + next : from;
       if (runs <= most) continue;
@@ -97,7 +84,7 @@ export class BranchCounts {
       // Blocks have other predecessors, too.
       odds = place.next < 0 ? Math.min(1, taken / runs) : place.taken < 0 ? Math.max(0, 1 - next / runs) : taken / runs;
     }
-    return odds ?? this.remembered.get(key) ?? null;
+    return odds;
   }
 
   private count(index: number, position: number): number {

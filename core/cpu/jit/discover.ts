@@ -139,7 +139,7 @@ class Discovery {
   run(entryOffset: number): Region {
     const entry = this.key(0, entryOffset);
     this.lead(entry, 1);
-    for (let next = this.heaviest(); next && this.blocks <= this.limits.blocks && this.instructions < this.limits.instructions; next = this.heaviest()) this.walk(next);
+    while (this.waiting.length > 0 && this.blocks < this.limits.blocks && this.instructions < this.limits.instructions) this.walk(this.heaviest());
     const blocks = new Map<number, RegionBlock>();
     for (const place of this.leaders) if (place.instruction) blocks.set(place.key, this.form(place));
     const foreign = new Map<number, RegionPage>();
@@ -187,13 +187,12 @@ class Discovery {
   }
 
   /** The block that is to be followed next: of those that are as likely to run, the one that was found first. */
-  private heaviest(): Place | null {
+  private heaviest(): Place {
     const { waiting } = this;
     let best = 0;
     for (let i = 1; i < waiting.length; i++) if (waiting[i]!.weight > waiting[best]!.weight) best = i;
-    const [place] = waiting.splice(best, 1);
     this.blocks++;
-    return place ?? null;
+    return waiting.splice(best, 1)[0]!;
   }
 
   private page(number: number): RegionPage | null {
@@ -243,8 +242,9 @@ class Discovery {
   /** The instruction at an offset, if it is one that goes on on the next page. */
   private across(page: RegionPage, offset: number): Instruction | null {
     const behind = offset + INSTRUCTION_MAXIMUM - 1;
-    const next = Math.floor(behind / PAGE_SIZE) === Math.floor(offset / PAGE_SIZE) ? null : this.use(behind);
-    return next && this.source.across(page, offset & (PAGE_SIZE - 1), next);
+    const next = Math.floor(behind / PAGE_SIZE) === Math.floor(offset / PAGE_SIZE) ? null : this.pageOf(behind);
+    const found = next && this.source.across(page, offset & (PAGE_SIZE - 1), next);
+    return found && this.use(behind) ? found : null;
   }
 
   /** Follows a block to its end and queues its successors. */

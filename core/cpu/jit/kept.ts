@@ -1,9 +1,10 @@
 /** Regions from earlier runs: finds those that are of the code that the guest has now, and keeps what this run compiles. */
-import { PAGE_CODE, RAM_BASE } from '../layout.ts';
+import { RAM_BASE } from '../layout.ts';
 import { DESCRIPTOR_SHARED } from '../record.ts';
 import type { RegionBlock, RegionPage } from './discover.ts';
 import { nativeCode } from './nativeCode.ts';
 import type { NativeCode } from './nativeCode.ts';
+import { descriptorOf } from './regionTable.ts';
 import { MovingAddresses, codeOf, distanceMoved } from './translation.ts';
 import type { Translation, Translations } from './translation.ts';
 
@@ -131,7 +132,7 @@ export class KeptRegions {
   }
 
   private descriptorOf({ host }: RegionPage): number {
-    return this.view.getUint32(PAGE_CODE + (((host - RAM_BASE) >>> 0) >>> 12) * 4, true);
+    return descriptorOf(this.view, host - RAM_BASE);
   }
 
   /** Begins to take down a region of blocks, whose entry's page is at a place in memory; `kernel`: of a 64-bit kernel. */

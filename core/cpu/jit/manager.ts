@@ -7,7 +7,7 @@ import { Decoder } from '../../isa/decoder.ts';
 import type { CodeSize } from '../../isa/decoder.ts';
 import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { CODE_SIZE, CS, PAGE_CODE, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, RIP, STACK_SIZE } from '../layout.ts';
+import { CODE_SIZE, CS, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, RIP, STACK_SIZE } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_CROSS, OP_REGION, OP_STOP, R_OP } from '../record.ts';
 import { countedBlocks, countedBranches } from './branches.ts';
 import { discover, keyOffset, outermost, tails, targetPlaces } from './discover.ts';
@@ -20,7 +20,7 @@ import { InstructionCache } from './instructions.ts';
 import { KeptRegions } from './kept.ts';
 import type { MadeRegion } from './kept.ts';
 import { compileRegion } from './region.ts';
-import { NO_ADDRESS, RegionTable } from './regionTable.ts';
+import { NO_ADDRESS, RegionTable, descriptorOf } from './regionTable.ts';
 import type { RegionEntry, RegionTableHost } from './regionTable.ts';
 import { isPlain } from './transition.ts';
 import type { Translations } from './translation.ts';
@@ -334,7 +334,7 @@ export class JitManager {
   private watchTails(region: Region, gpa: number): void {
     for (const { page, bytes } of tails(region)) {
       const host = page === 0 ? RAM_BASE + gpa : region.foreign.get(page)!.host;
-      this.host.markDecoded(this.view.getUint32(PAGE_CODE + (((host - RAM_BASE) >>> 0) >>> 12) * 4, true), 0, bytes);
+      this.host.markDecoded(descriptorOf(this.view, host - RAM_BASE), 0, bytes);
     }
   }
 
@@ -351,7 +351,7 @@ export class JitManager {
         const other = this.host.pageAddress(distance + number * 4096 - (gpa & 4095));
         const records = other === NO_ADDRESS ? 0 : this.regions.tableOf(other, size);
         // From now on this region takes the table for a sign of what it was compiled from.
-        if (records !== 0) view.setUint32(view.getUint32(PAGE_CODE + (other >>> 12) * 4, true) + DESCRIPTOR_SHARED, 1, true);
+        if (records !== 0) view.setUint32(descriptorOf(view, other) + DESCRIPTOR_SHARED, 1, true);
         return records === 0 ? null : { host: (RAM_BASE + (other & ~4095)) >>> 0, table: records };
       },
       isMarked: offset => this.host.markedOffsets.has(offset),

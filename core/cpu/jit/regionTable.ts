@@ -9,6 +9,7 @@ import {
 import { OP_GOTO, OP_REGION, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
 import { BranchCounts } from './branches.ts';
 import type { Region } from './discover.ts';
+import { Findings } from './findings.ts';
 import { Heat } from './heat.ts';
 import type { MadeRegion } from './kept.ts';
 
@@ -18,8 +19,6 @@ export const NO_ADDRESS = 0xffffffff;
 /** An indirect jump or call is likely to go where it has gone so often at least, and so many times as often as elsewhere. */
 const LIKELY_TIMES = 16;
 const LIKELY_SHARE = 4;
-/** Jumps and calls that are remembered beyond their regions. */
-const REMEMBERED_LIMIT = 10_000;
 /** How often a region is not entered as code of it is not mapped, before it is dropped: each time takes a microsecond, compiling a thousand and more. */
 const ABSENCE_LIMIT = 1_000;
 /** Bytes of WebAssembly kept before everything is dropped and rebuilt from new samples. */
@@ -96,6 +95,11 @@ function targetsOf(index: number): number {
   return REGION_TARGETS + index * REGION_TARGETS_EACH * REGION_TARGET_SIZE;
 }
 
+/** The descriptor of the page of a guest-physical address, 0 when no code there has been decoded. */
+export function descriptorOf(view: DataView, gpa: number): number {
+  return view.getUint32(PAGE_CODE + (gpa >>> 12) * 4, true);
+}
+
 /** The name (heat.ts) of the address at an offset of a region. */
 function addressKey({ foreign, gpa, size }: NewRegion, offset: number): number {
   const number = Math.floor(offset / PAGE_SIZE);
@@ -110,10 +114,8 @@ export class RegionTable {
   /** The regions' entries by record: what the record held before, and how hot the region is. */
   readonly entries = new Map<number, RegionEntry>();
   readonly live = new Map<number, LiveRegion>();
-  /** Where in REGION_TARGETS it is noted where an indirect jump or call went, by each region that has it; by its address, as a block's. */
-  private readonly targets = new Map<number, number[]>();
-  /** Where those have gone nearly always whose regions are no more. */
-  private readonly remembered = new Map<number, bigint>();
+  /** Where indirect jumps and calls have gone nearly always; `at`: where in REGION_TARGETS a region notes it. */
+  private readonly targets = new Findings<{ readonly index: number; readonly at: number }, bigint>(places => this.mostLikely(places));
   readonly branches: BranchCounts;
   private readonly freeIndexes: number[] = [];
   private nextIndex: number;
@@ -136,7 +138,7 @@ export class RegionTable {
 
   /** The record table of the page of a guest-physical address, 0 when no code there has been decoded. */
   tableOf(gpa: number, size: number): number {
-    const descriptor = this.view.getUint32(PAGE_CODE + (gpa >>> 12) * 4, true);
+    const descriptor = descriptorOf(this.view, gpa);
     return descriptor === 0 ? 0 : this.view.getUint32(descriptor + size * 4, true);
   }
 
@@ -181,12 +183,9 @@ export class RegionTable {
   private noteTargets({ jumps, index }: NewRegion, keyOf: (offset: number) => number): readonly number[] {
     const keys: number[] = [];
     for (const offset of jumps) {
-      const at = keyOf(offset);
-      const place = targetsOf(index) + keys.length * REGION_TARGET_SIZE;
-      const places = this.targets.get(at);
-      if (places) places.push(place);
-      else this.targets.set(at, [place]);
-      keys.push(at);
+      const key = keyOf(offset);
+      this.targets.add(key, { index, at: targetsOf(index) + keys.length * REGION_TARGET_SIZE });
+      keys.push(key);
     }
     return keys;
   }
@@ -211,29 +210,20 @@ export class RegionTable {
 
   /** Where an instruction has gone nearly always, as far as that was noted. */
   likelyTarget(key: number): bigint | null {
+    return this.targets.of(key);
+  }
+
+  /** By the region that has seen it most. */
+  private mostLikely(places: Iterable<{ readonly at: number }>): bigint | null {
     let most = LIKELY_TIMES - 1;
     let target: bigint | null = null;
-    for (const at of this.targets.get(key) ?? []) {
+    for (const { at } of places) {
       const same = this.view.getUint32(at + REGION_TARGET_SAME, true);
       if (same <= most || same < this.view.getUint32(at + REGION_TARGET_OTHER, true) * LIKELY_SHARE) continue;
       most = same;
       target = this.view.getBigUint64(at, true);
     }
-    return target ?? this.remembered.get(key) ?? null;
-  }
-
-  /** A region is gone: what it has found out of its indirect jumps and calls stays known. */
-  private forgetTargets({ targets }: LiveRegion, index: number): void {
-    for (const key of targets) {
-      const target = this.likelyTarget(key);
-      if (target !== null) {
-        if (this.remembered.size >= REMEMBERED_LIMIT) this.remembered.clear();
-        this.remembered.set(key, target);
-      }
-      const places = this.targets.get(key)!.filter(place => place < targetsOf(index) || place >= targetsOf(index + 1));
-      if (places.length > 0) this.targets.set(key, places);
-      else this.targets.delete(key);
-    }
+    return target;
   }
 
   /**
@@ -295,7 +285,7 @@ export class RegionTable {
       gone.push(region);
       this.host.table.set(index, null);
       this.live.delete(index);
-      this.forgetTargets(region, index);
+      this.targets.remove(index, region.targets);
       this.branches.remove(index, region.branches);
       this.freeIndexes.push(index);
       this.liveBytes -= bytes;
@@ -311,7 +301,6 @@ export class RegionTable {
     this.freeIndexes.length = 0;
     this.live.clear();
     this.targets.clear();
-    this.remembered.clear();
     this.branches.clear();
     this.liveBytes = 0;
     this.sinceSweep = 0;

@@ -11,7 +11,7 @@ const HELP = `Boots a guest compiled and interpreted side by side, and compares 
                       [--memory MIB] [--tier on|always] [--instructions N] [--translations FILE]
 
 Without a kernel: Debian's, as the tests use it. --instructions: where to end if the guest does not power off before. --translations: takes over
-the compiled code that the run before has left in this file, and leaves its own.
+the compiled code that the run before has left in this file, and leaves its own; in a folder that is nobody else's.
 `;
 const GUESTS = ['amd64', 'i386'] as const;
 

@@ -1,12 +1,13 @@
 /** The compiled AssemblyScript helpers: their exports' signatures, read from the module itself so that emitters can import them. */
 import { I32 } from '../wasm/opcodes.ts';
 import type { FunctionType, ValueType } from '../wasm/writer.ts';
+import { WAYS } from './jit/ways.ts';
 
 export type HelperSignatures = ReadonlyMap<string, FunctionType>;
 
-/** What emitted code may call: the helpers, and what the interpreter is given besides. */
+/** What emitted code may call: the helpers, what the interpreter is given besides, and the ways out of regions. */
 export function helperSignatures(module: Uint8Array): HelperSignatures {
-  return new Map([...exportedSignatures(module), ['dropRegion', { parameters: [I32], results: [I32] }]]);
+  return new Map([...exportedSignatures(module), ['dropRegion', { parameters: [I32], results: [I32] }], ...WAYS.map(({ name, type }) => [name, type] as const)]);
 }
 
 /** Reads the signatures of a module's exported functions (WebAssembly core specification 2.0, section 5.5). */

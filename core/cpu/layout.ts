@@ -217,7 +217,7 @@ export const XSCRATCH = 0x10700;
 /** What `lookup` found besides the record: u32 record table of the page, u64 RIP of the page's first byte. */
 export const CODE_TABLE = 0x10c00;
 export const CODE_PAGE_RIP = 0x10c08;
-/** 32-bit: entry record of the region that returned to the interpreter last. */
+/** 32-bit: index of the region that returned to the interpreter last. */
 export const REGION_ENTRY = 0x10c10;
 /** 32-bit: nonzero while the interpreter carries out what regions begin with itself, for entries that must end at an exact place (processor.ts). */
 export const REGIONS_OFF = 0x10c74;
@@ -225,7 +225,7 @@ export const REGIONS_OFF = 0x10c74;
 export const TIME_UP = 0x10c78;
 /** The first instruction of a region as it was decoded, and a way back to what follows: records for REGIONS_OFF. */
 export const REGION_FIRST = 0x10ca0;
-/** 32-bit each: how often a range of accesses crossed a page (jit/ranges.ts); the entry record of the region where that happened last, and the range there. */
+/** 32-bit each: how often a range of accesses crossed a page (jit/ranges.ts); the index of the region where that happened last, and the range there. */
 export const RANGE_CROSSINGS = 0x10c80;
 export const RANGE_CROSSED_BY = 0x10c84;
 export const RANGE_CROSSED_AT = 0x10c88;
@@ -415,6 +415,16 @@ export const PAGE_HISTORY = 0x800000;
 export const HISTORY_CLEAN = 0;
 export const HISTORY_WRITTEN = 1;
 export const HISTORY_PENDING = 2;
+
+/**
+ * Where regions that end go on, by the place in a record table that leads there (`linkOf`): u32 that place, u32 index of the region. Of places that share an entry the last one has
+ * it. Cleared when a record ceases to lead to the region that it led to.
+ */
+export const REGION_LINKS = 0x980000;
+export const REGION_LINKS_SIZE = 0x10000;
+export const REGION_LINK_SIZE = 8;
+/** 32-bit: whether any of them has been written since they were cleared. */
+export const REGION_LINKED = REGION_LINKS + REGION_LINKS_SIZE;
 
 /** 16 bytes a region, by its index in the function table: u64 linear address of the entry's page, then EXECUTE_EPOCH and TLB_BASE. */
 export const REGION_CHECKS = 0xa00000;

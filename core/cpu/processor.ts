@@ -129,7 +129,7 @@ export class Processor {
     const profile = options.profile === true;
     this.interpreter = new InterpreterCode({
       memory: this.memory, table, helpers: this.helpers as WebAssembly.ModuleImports, signatures: this.signatures, profile,
-      prebuilt: profile ? null : options.prebuilt ?? null, formLimit: options.formLimit, dropRegion: record => this.jit?.drop(record) ?? true,
+      prebuilt: profile ? null : options.prebuilt ?? null, formLimit: options.formLimit, dropRegion: index => this.jit?.drop(index) ?? true,
     });
     this.translator = new Translator(
       this.memory, instance.exports as unknown as TranslatorHelpers, this.interpreter.numbers, long => this.interpreter.pairs(long), (program, name) => this.interpreter.compileForm(program, name), options.features,

@@ -119,8 +119,8 @@ export class FunctionWriter extends ByteWriter {
   /** The last load or store: where it begins and ends. */
   private access = 0;
   protected accessEnd = -1;
-  /** Positions of the instructions that hints speak of, from the first instruction on. */
-  private readonly hints: number[] = [];
+  /** Positions of the instructions that hints speak of, from the first instruction on, each with whether it is likely. */
+  private readonly hints: { readonly at: number; readonly likely: boolean }[] = [];
 
   constructor(parameters: number) {
     super(takeSpare());
@@ -205,7 +205,12 @@ export class FunctionWriter extends ByteWriter {
     this.u32(index);
   }
 
-  /** Opens a block and returns its label. */
+  returnCall(index: number): void {
+    this.u8(op.returnCall);
+    this.u32(index);
+  }
+
+  /** Opens a block and returns its label; `type`: a value type, or the number of a function type below 64. */
   block(code: number = op.block, type: number = BLOCK_EMPTY): number {
     this.u8(code);
     this.u8(type);
@@ -222,7 +227,13 @@ export class FunctionWriter extends ByteWriter {
 
   /** An `if` whose body is hardly ever entered: noted for the module's branch hints. */
   ifUnlikely(): number {
-    this.hints.push(this.length);
+    this.hints.push({ at: this.length, likely: false });
+    return this.block(op.if);
+  }
+
+  /** An `if` whose `else` is hardly ever entered. */
+  ifLikely(): number {
+    this.hints.push({ at: this.length, likely: true });
     return this.block(op.if);
   }
 
@@ -289,10 +300,10 @@ export class FunctionWriter extends ByteWriter {
     const start = this.declareLocals(scratch);
     out.u32(index);
     out.u32(this.hints.length);
-    for (const at of this.hints) {
+    for (const { at, likely } of this.hints) {
       out.u32(at + start);
       out.u8(1);
-      out.u8(0); // unlikely
+      out.u8(likely ? 1 : 0);
     }
     return true;
   }

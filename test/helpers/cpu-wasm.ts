@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HelperSignatures } from '../../core/cpu/helpers.ts';
-import { exportedSignatures } from '../../core/cpu/helpers.ts';
+import { helperSignatures } from '../../core/cpu/helpers.ts';
 import * as L from '../../core/cpu/layout.ts';
 import { RootEpt } from '../../core/vmm/rootEpt.ts';
 
@@ -36,7 +36,7 @@ function compiledHelpers(): string {
 const code = readFileSync(compiledHelpers());
 /** Bytes of the compiled helpers. */
 export const helperBytes: Uint8Array<ArrayBuffer> = new Uint8Array(code);
-export const compiled = { module: new WebAssembly.Module(code), signatures: exportedSignatures(code) } as const;
+export const compiled = { module: new WebAssembly.Module(code), signatures: helperSignatures(code) } as const;
 
 export interface Access {
   readonly kind: 'read' | 'write' | 'in' | 'out';

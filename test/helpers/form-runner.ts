@@ -13,6 +13,7 @@ import { discover } from '../../core/cpu/jit/discover.ts';
 import { analyse } from '../../core/cpu/jit/flow.ts';
 import { InstructionCache } from '../../core/cpu/jit/instructions.ts';
 import { compileRegion } from '../../core/cpu/jit/region.ts';
+import { regionImports } from '../../core/cpu/jit/ways.ts';
 import * as L from '../../core/cpu/layout.ts';
 import * as R from '../../core/cpu/record.ts';
 
@@ -55,8 +56,10 @@ export class FormRunner {
   /** Of regions to go on with: there are none. */
   private readonly table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
 
-  private instance(module: WebAssembly.Module, table = this.table): WebAssembly.Instance {
-    return new WebAssembly.Instance(module, { host: { memory: this.memory, cold: table }, helpers: this.cpu.exports as WebAssembly.ModuleImports });
+  private imports: WebAssembly.ModuleImports | undefined;
+
+  private instance(module: WebAssembly.Module, table = this.table, helpers = this.cpu.exports as WebAssembly.ModuleImports): WebAssembly.Instance {
+    return new WebAssembly.Instance(module, { host: { memory: this.memory, cold: table }, helpers });
   }
 
   /** The function of the instruction's form. */
@@ -125,14 +128,15 @@ export class FormRunner {
       // By turns as small and as large ones are made.
       const identity = { plain: 0, stackSize: 0, large: this.regions.size % 2 === 0, apart: new Set<number>(), targets: new Map<number, number>(), counted: new Set<number>(), moving: null };
       const module = new WebAssembly.Module(compileRegion(found, analyse(found.blocks, found.entry), 64, this.signatures, identity));
-      region = this.instance(module).exports['region'] as ColdForm;
+      this.imports ??= regionImports({ memory: this.memory, table: this.table, helpers: this.cpu.exports as WebAssembly.ModuleImports, signatures: this.signatures });
+      region = this.instance(module, this.table, this.imports).exports['region'] as ColdForm;
       this.regions.set(key, region);
     }
     this.load(input);
     bytes.set(input.memory, L.RAM_BASE + dataAddress);
     cpu.write32(L.FAULT, 0);
     cpu.write64(L.BUDGET, 1000n);
-    const status = region(RECORD, PAGE, view.getUint32(L.TLB_BASE, true));
+    const status = region(0, PAGE, view.getUint32(L.TLB_BASE, true));
     const out = new NativeCase(new Uint8Array(input.bytes));
     this.store(out);
     out.memory.set(bytes.subarray(L.RAM_BASE + dataAddress, L.RAM_BASE + dataAddress + 64));

@@ -47,6 +47,20 @@ describe.each(TIERS)('self-modifying code, regions %s', (tier) => {
     expect([stop.kind, guest.get('r8'), guest.get('rax')]).toEqual(['hlt', 2500, 9]);
   });
 
+  it('a loop that called code often calls what has taken its place, which is never compiled', () => {
+    const guest = new Guest(tier);
+    guest.load(64, DATA, a => a.emit('MOV', r.eax, 5).emit('RET'));
+    guest.load(64, DATA + PAGE, a => a.emit('LAHF').emit('MOV', r.al, 7).emit('RET'));
+    const stop = guest.run64((a) => {
+      a.emit('MOV', r.ebx, DATA).emit('MOV', r.ebp, 500).emit('XOR', r.r8d, r.r8d).emit('XOR', r.r9d, r.r9d);
+      a.label('loop').emit('CALL', r.rbx).emit('MOVZX', r.eax, r.al).emit('ADD', r.r8d, r.eax).emit('DEC', r.ebp).emit('JNZ', 'loop');
+      a.emit('TEST', r.r9d, r.r9d).emit('JNZ', 'end').emit('INC', r.r9d);
+      a.emit('MOV', r.eax, dword(mem(r.rbx, PAGE))).emit('MOV', dword(mem(r.rbx)), r.eax).emit('MOV', r.ebp, 100).emit('JMP', 'loop');
+      a.label('end').emit('HLT');
+    });
+    expect([stop.kind, guest.get('r8')]).toEqual(['hlt', 500 * 5 + 100 * 7]);
+  });
+
   it('a store through another linear address of the same page changes the code', () => {
     const guest = new Guest(tier);
     guest.page(DATA + PAGE, DATA);

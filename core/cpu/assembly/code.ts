@@ -8,7 +8,7 @@
  * What is dropped is used again: runs by their number of records, tables unless such a region would take a new one for the old one. Whoever
  * executes a run that is dropped finds OP_RELOOKUP in it before anything new is decoded.
  */
-import { CODE_ARENA, CODE_GENERATION, CODE_NEXT, PAGE_CODE } from '../layout';
+import { CODE_ARENA, CODE_GENERATION, CODE_NEXT, PAGE_CODE, REGION_LINKED, REGION_LINKS, REGION_LINKS_SIZE } from '../layout';
 import { DESCRIPTOR_SHARED, OP_RELOOKUP, RECORD_SIZE, RUN_LIMIT, R_OP } from '../record';
 import { dropPageWrites, flushExecute } from './tlb';
 
@@ -36,7 +36,14 @@ export function dropAllCode(): void {
   freeTable = 0;
   noRecords = 0;
   memory.fill(freeRuns, 0, 4 * (RUN_RECORDS + 1));
+  codeDropped();
+}
+
+/** No record that was dropped leads anywhere any more. */
+function codeDropped(): void {
   store<u32>(CODE_GENERATION, load<u32>(CODE_GENERATION) + 1);
+  // Many pages may be dropped in a row.
+  if (load<u32>(REGION_LINKED)) memory.fill(REGION_LINKS, 0, REGION_LINKS_SIZE + 4);
   flushExecute();
 }
 
@@ -118,8 +125,7 @@ export function invalidateCode(page: u32): void {
     store<u32>(table, freeTable);
     freeTable = table;
   }
-  store<u32>(CODE_GENERATION, load<u32>(CODE_GENERATION) + 1);
-  flushExecute();
+  codeDropped();
 }
 
 /** Zeroes a table's entries where its page has decoded lines: the host gives no pages for what was never written. */

@@ -61,14 +61,14 @@ export function openRead(la: u64, where: u32): u32 {
 
 /**
  * Makes a window current for a range in one page. The access that comes first is at `la`; `extent`: bytes of the range before it (7:0), its
- * length less 1 (15:8), whether the first access writes (16), whether any does (17). `record` is that of the region's entry, `at` the range's in it.
+ * length less 1 (15:8), whether the first access writes (16), whether any does (17). `region` is the region's index, `at` the range's place in it.
  */
-export function openRange(la: u64, where: u32, extent: u32, record: u32, at: i32): u32 {
+export function openRange(la: u64, where: u32, extent: u32, region: u32, at: i32): u32 {
   const first = la - (extent & 0xff);
   const length: u64 = ((extent >> 8) & 0xff) + 1;
   if ((first & 0xfff) + length > 4096) {
     store<u32>(RANGE_CROSSINGS, load<u32>(RANGE_CROSSINGS) + 1);
-    store<u32>(RANGE_CROSSED_BY, record);
+    store<u32>(RANGE_CROSSED_BY, region);
     store<i32>(RANGE_CROSSED_AT, at);
     return refused(REGION_STEP);
   }

@@ -255,7 +255,7 @@ function count(run: RunLoop, { operations, pairs }: ProfileTables): void {
 /** A form that has no case. */
 function callForm(run: RunLoop, notOk: number): void {
   const { code } = run;
-  run.callTable(op.i32Load16U, R_OP);
+  run.callForm();
   code.tee(run.status);
   code.brIf(notOk);
   run.advance();

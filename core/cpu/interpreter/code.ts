@@ -29,7 +29,7 @@ export interface InterpreterHost {
   /** Operations are counted. */
   readonly profile: boolean;
   /** A region is stale; returns whether its entry leads elsewhere now (jit/manager.ts). */
-  dropRegion(record: number): boolean;
+  dropRegion(index: number): boolean;
 }
 
 export class InterpreterCode {
@@ -117,7 +117,7 @@ export class InterpreterCode {
     const { memory, table, helpers, signatures, prebuilt, profile, dropRegion } = this.host;
     const code = prebuilt?.[long ? 'long' : 'legacy'] ?? emitInterpreter(signatures, long, profile ? { operations: PROFILE_TABLE, pairs: PROFILE_TABLE + COLD_LIMIT * 4 } : null);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(code), {
-      host: { memory, cold: table }, helpers: { ...helpers, dropRegion: (record: number) => Number(dropRegion(record >>> 0)) },
+      host: { memory, cold: table }, helpers: { ...helpers, dropRegion: (index: number) => Number(dropRegion(index)) },
     });
     return instance.exports['run'] as Run;
   }

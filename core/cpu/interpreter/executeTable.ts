@@ -3,15 +3,20 @@ import type { FunctionWriter } from '../../wasm/writer.ts';
 import { op } from '../../wasm/opcodes.ts';
 import { CS, SEGMENTS, SEGMENT_SIZE, SEG_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK } from '../layout.ts';
 
+export interface ExecuteLocals {
+  readonly tlb: number;
+  readonly linear: number;
+  readonly entry: number;
+  readonly offset: number;
+  readonly table?: number;
+}
+
 /**
- * Takes RIP from the stack and leaves there the record of the instruction at it, 0 when none is decoded, and the offset in its page in a local;
+ * Takes RIP from the stack and leaves there the place in its page's record table of the instruction at it, and the offset in its page in a local;
  * branches to `miss` when the execute table does not have the page. `based`: whether CS has a base; `tlb` holds the base of the look-aside
  * tables; `table`: local for the page's record table, where that is wanted.
  */
-export function executeRecord(
-  code: FunctionWriter, based: boolean,
-  locals: { readonly tlb: number; readonly linear: number; readonly entry: number; readonly offset: number; readonly table?: number }, miss: number,
-): void {
+export function executePlace(code: FunctionWriter, based: boolean, locals: ExecuteLocals, miss: number): void {
   const { tlb, linear, entry, offset, table } = locals;
   if (based) {
     code.i32Const(0);
@@ -46,5 +51,10 @@ export function executeRecord(
   code.i32Const(2);
   code.op(op.i32Shl);
   code.op(op.i32Add);
+}
+
+/** The same, and reads from there the record of the instruction, 0 when none is decoded. */
+export function executeRecord(code: FunctionWriter, based: boolean, locals: ExecuteLocals, miss: number): void {
+  executePlace(code, based, locals, miss);
   code.memory(op.i32Load, 0);
 }

@@ -4,6 +4,7 @@ import { I32, I64, op } from '../../wasm/opcodes.ts';
 import { FAULT, FAULT_EXIT, NEXT_RIP, REGION_FIRST, REGION_ORIGINALS, RIP } from '../layout.ts';
 import { OP_GOTO, OP_REGION, RECORD_SHIFT, RECORD_SIZE, R_AUX, R_OFFSET, R_OP, STATUS_EXIT, STATUS_SYNC } from '../record.ts';
 import { executeRecord } from './executeTable.ts';
+import type { ExecuteLocals } from './executeTable.ts';
 
 /** What `run` returns. */
 export const RUN_BUDGET = 0; // the slice is used up
@@ -11,7 +12,7 @@ export const RUN_EXIT = 1; // a VM exit is pending (EXIT_REASON)
 export const RUN_SYNC = 2; // mode, translations or interruptibility may have changed: look before going on
 export const RUN_STOP = 3; // the single step is done
 export const RUN_STEP = 5; // the next instruction must be carried out alone
-export const RUN_REGION = 4; // the slice is used up, in the region whose record is in REGION_ENTRY
+export const RUN_REGION = 4; // the slice is used up, in the region whose index is in REGION_ENTRY
 
 export class RunLoop {
   readonly code: FunctionWriter;
@@ -61,7 +62,7 @@ export class RunLoop {
     this.cut = code.local(I32);
   }
 
-  private get lookup(): Parameters<typeof executeRecord>[2] {
+  private get lookup(): ExecuteLocals {
     const { tlb, linear, at, offset, table } = this;
     return { tlb, linear, entry: at, offset, table };
   }
@@ -102,14 +103,31 @@ export class RunLoop {
     code.set(this.budget);
   }
 
-  /** Calls the form or region whose index the record holds in a field; leaves its STATUS on the stack. */
-  callTable(load: number, field: number): void {
+  /** Calls the form of the record, by its index; leaves its STATUS on the stack. */
+  callForm(): void {
     const { code } = this;
     code.get(this.record);
+    this.call(() => {
+      code.get(this.record);
+      code.memory(op.i32Load16U, R_OP);
+    });
+  }
+
+  /** Calls the region that the record leads to; leaves its STATUS on the stack. */
+  callRegion(): void {
+    const { code } = this;
+    code.get(this.record);
+    code.memory(op.i32Load, R_AUX);
+    code.tee(this.at);
+    this.call(() => { code.get(this.at); });
+  }
+
+  /** The first parameter is on the stack. */
+  private call(index: () => void): void {
+    const { code } = this;
     code.get(this.pageRip);
     code.get(this.tlb);
-    code.get(this.record);
-    code.memory(load, field);
+    index();
     code.op(op.callIndirect);
     code.u32(this.coldType);
     code.u8(0);

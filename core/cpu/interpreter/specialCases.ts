@@ -96,7 +96,7 @@ function region(run: RunLoop): void {
   code.i32Const(0);
   code.get(run.target);
   code.memory(op.i64Store, BUDGET);
-  run.callTable(op.i32Load, R_AUX);
+  run.callRegion();
   code.set(run.status);
   code.i32Const(0);
   code.memory(op.i64Load, BUDGET);

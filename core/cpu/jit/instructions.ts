@@ -21,8 +21,6 @@ export interface RegionForm extends Recorded {
   readonly compilable: boolean;
   /** Whether it calls a helper, which may store and so drop decoded code. Stores of the region itself never do. */
   readonly callsHelper: boolean;
-  /** Whether nothing but the limit of CS keeps it from transferring control: a direct branch that pushes nothing. */
-  readonly branchesSafely: boolean;
   /** What it needs to be available: AVAILABLE_*. */
   readonly needs: number;
   readonly use: StateUse;
@@ -119,17 +117,13 @@ export class InstructionCache {
     const { row } = decoded;
     const effects = effectsOf(program);
     form = {
-      program, compilable: compilable(statements), callsHelper: callsHelper(statements), branchesSafely: branchesSafely(row),
+      program, compilable: compilable(statements), callsHelper: callsHelper(statements),
       needs: row.has.sse ? AVAILABLE_SSE | AVAILABLE_X87 : row.has.x87 ? AVAILABLE_X87 : 0, use: useOf(program),
       effects, accesses: effects.filter(({ kind }) => kind === 'access').length, variants: null, tapes: 0,
     };
     this.forms.set(key, form);
     return form;
   }
-}
-
-function branchesSafely({ name, has }: Decoded['row']): boolean {
-  return name === 'J' || (name === 'JMP' && has.relative) || name === 'JCXZ' || name.startsWith('LOOP');
 }
 
 function compilable(statements: readonly Statement[]): boolean {

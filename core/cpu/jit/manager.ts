@@ -24,6 +24,7 @@ import { NO_ADDRESS, RegionTable, descriptorOf } from './regionTable.ts';
 import type { RegionEntry, RegionTableHost } from './regionTable.ts';
 import { isPlain } from './transition.ts';
 import type { Translations } from './translation.ts';
+import { regionImports } from './ways.ts';
 
 /** Instructions between two places of a region at which it looks at the budget: no more than it has. */
 export const REGION_REACH = 360;
@@ -88,6 +89,8 @@ export class JitManager {
   private readonly regions: RegionTable;
   private readonly heat = new Heat();
   private readonly kept: KeptRegions | null;
+  /** What regions may call: the helpers, and the ways out of regions. */
+  private readonly helpers: WebAssembly.ModuleImports;
   private readonly unmoved = new WebAssembly.Global({ value: 'i64' }, 0n);
   readonly counters = { regions: 0, regionBytes: 0, regionInstructions: 0, compileMs: 0, evictions: 0, refused: 0, postponed: 0, stale: 0, swept: 0, samplesInterpreted: 0, samplesInRegions: 0, kept: 0 };
 
@@ -97,6 +100,7 @@ export class JitManager {
     this.instructions = new InstructionCache(this.bytes, new Decoder(rowsOf(host.features), invalidRow));
     this.view = new DataView(host.memory.buffer);
     this.regions = new RegionTable(host);
+    this.helpers = regionImports(host);
     this.kept = host.translations ? KeptRegions.of(host, host.translations) : null;
   }
 
@@ -114,12 +118,12 @@ export class JitManager {
   }
 
   /**
-   * The budget ran out in the region that a record leads to: when that goes on, it is compiled again, larger. `samples`: how many this one stands for.
+   * The budget ran out in the region with an index: when that goes on, it is compiled again, larger. `samples`: how many this one stands for.
    * Returns whether nothing more will be made of it.
    */
-  sampleRegion(record: number, samples: number): boolean {
+  sampleRegion(index: number, samples: number): boolean {
     this.counters.samplesInRegions += samples;
-    const entry = this.regions.entries.get(record);
+    const entry = this.regions.entryOf(index);
     if (entry) entry.absences = 0;
     if (!entry || entry.large) return true;
     const before = entry.marks;
@@ -144,7 +148,7 @@ export class JitManager {
     const crossings = view.getUint32(RANGE_CROSSINGS, true);
     if (crossings === 0) return;
     view.setUint32(RANGE_CROSSINGS, 0, true);
-    const entry = this.regions.entries.get(view.getUint32(RANGE_CROSSED_BY, true));
+    const entry = this.regions.entryOf(view.getUint32(RANGE_CROSSED_BY, true));
     if (!entry) return;
     // All that was counted is put down to the last.
     entry.crossings += crossings;
@@ -310,7 +314,7 @@ export class JitManager {
   /** @param distance how far the kernel's addresses have moved since the module was made */
   private instantiate(module: WebAssembly.Module, distance: number): () => void {
     const moved = distance === 0 ? this.unmoved : new WebAssembly.Global({ value: 'i64' }, BigInt(distance));
-    const instance = new WebAssembly.Instance(module, { host: { memory: this.host.memory, cold: this.host.table, moved }, helpers: this.host.helpers });
+    const instance = new WebAssembly.Instance(module, { host: { memory: this.host.memory, cold: this.host.table, moved }, helpers: this.helpers });
     return instance.exports['region'] as () => void;
   }
 
@@ -367,9 +371,9 @@ export class JitManager {
   }
 
   /** A region turns out not to be right (`RegionTable.drop`). */
-  drop(record: number): boolean {
+  drop(index: number): boolean {
     const before = this.regions.entries.size;
-    const dropped = this.regions.drop(record);
+    const dropped = this.regions.drop(index);
     this.counters.stale += before - this.regions.entries.size;
     return dropped;
   }

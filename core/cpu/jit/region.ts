@@ -1,9 +1,12 @@
 /**
- * Compiles a region to one wasm function: (record, RIP of the page, look-aside base) → STATUS, or REGION_DONE when control goes on at
- * the RIP left in the state. Blocks become structured code; general registers and flags live in locals and are written back on the
+ * Compiles a region to one wasm function: (index, RIP of the page, look-aside base) → STATUS, or REGION_DONE when control goes on at
+ * the RIP left in the state. Blocks become structured code. In large regions general registers and flags live in locals and are written back on the
  * way out and around helpers.
+ *
+ * Small regions stay in V8's baseline code, and are written for it: all state is in memory, as a local costs as much there; few locals, as more than five of a
+ * function's own are cleared at each entry by a loop; what is rare is the `else` of an `if`, as both arms end with locals where the first has them.
  */
-import type { FunctionWriter } from '../../wasm/writer.ts';
+import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
 import { ModuleWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
 import type { CodeSize } from '../../isa/decoder.ts';
@@ -12,32 +15,35 @@ import type { HelperSignatures } from '../helpers.ts';
 import { importProcessor } from '../interpreter/coldForms.ts';
 import { LocalPool } from '../interpreter/forms.ts';
 import {
-  BUDGET, CODE_GENERATION, CR0, CR4, CS, OPEN_STATUS, REGION_COUNTS, REGION_COUNTS_EACH, REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_OTHER,
-  REGION_TARGET_SAME, REGION_TARGET_SIZE, RIP,
+  BUDGET, CODE_GENERATION, CR0, CR4, OPEN_STATUS, REGION_COUNTS, REGION_COUNTS_EACH, REGION_TARGETS, REGION_TARGETS_EACH, REGION_TARGET_OTHER,
+  REGION_TARGET_SAME, REGION_TARGET_SIZE,
 } from '../layout.ts';
-import { REGION_DONE, REGION_STEP, R_AUX, STATUS_FAULT, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
+import { REGION_STEP, STATUS_FAULT } from '../record.ts';
 import { keyOffset } from './discover.ts';
 import type { Region } from './discover.ts';
 import type { Flow } from './flow.ts';
 import { AVAILABLE_SSE } from './instructions.ts';
-import type { RegionForm } from './instructions.ts';
 import { Player } from './player.ts';
 import type { Site, SiteEnds } from './player.ts';
 import { rangesOf } from './ranges.ts';
 import { RegisterFile } from './registers.ts';
-import { PAGE_RIP, RECORD, REGION_TYPE, Transition, isPlain, pageAddress, pageAddress32 } from './transition.ts';
+import { INDEX, PAGE_RIP, Transition, pageAddress, pageAddress32 } from './transition.ts';
 import type { RegionIdentity } from './transition.ts';
+import { COMPLETED_BITS, REGION_TYPE } from './ways.ts';
 
-/** Room for the number of instructions of a block, beside an offset of up to 4 MiB (discover.ts). */
-const COMPLETED_BITS = 9;
+/** What a region is left with: RIP and the instructions that its budget does not know of; or a place (ways.ts) and a STATUS. */
+const LEAVE: FunctionType = { parameters: [], results: [I64, I32] };
+const STOP: FunctionType = { parameters: [], results: [I32, I32] };
+/** Instructions of a block and those before it that fit into a place. */
+const PLACE_LIMIT = (1 << COMPLETED_BITS) - 1;
 
 export function compileRegion(region: Region, flow: Flow, codeSize: CodeSize, signatures: HelperSignatures, identity: RegionIdentity): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
-  const type = module.type(REGION_TYPE);
+  const labels = { leave: module.type(LEAVE), stop: module.type(STOP) };
   const helper = importProcessor(module, signatures);
   if (identity.moving) module.importGlobal('host', 'moved', I64);
   const { code } = module.function(REGION_TYPE, 'region');
-  new RegionCompiler(code, flow, codeSize, helper, identity, type).compile(region);
+  new RegionCompiler(code, flow, codeSize, helper, identity, labels).compile(region);
   return module.finish();
 }
 
@@ -51,13 +57,14 @@ class RegionCompiler implements SiteEnds {
   private readonly player: Player;
   private readonly registers: RegisterFile;
   private readonly pool: LocalPool;
+  private readonly labels: { readonly leave: number; readonly stop: number };
+  /** Locals. Of large regions: instructions that may still run, which small ones keep in BUDGET. */
   private readonly budget: number;
-  private readonly exitRip: number;
-  private readonly status: number;
+  /** Where helpers are called: CODE_GENERATION at entry, and whether it has changed since. */
   private readonly generation: number;
   private readonly dropped: number;
-  /** Where the region's counters are. */
-  private readonly counts: number;
+  /** Instructions on the way here that have not been taken off the budget yet. */
+  private pending = 0;
   /** Labels of the blocks' code by position: of the loop, and of the end of the wasm block before it. */
   private readonly loops = new Map<number, number>();
   private readonly joins = new Map<number, number>();
@@ -69,47 +76,43 @@ class RegionCompiler implements SiteEnds {
   /** What is known to be available (AVAILABLE_*) at this point, and behind each block that has been compiled. */
   private available = 0;
   private readonly availableBehind: number[] = [];
-  constructor(code: FunctionWriter, flow: Flow, codeSize: CodeSize, helper: (name: string) => number, identity: RegionIdentity, type: number) {
+  constructor(
+    code: FunctionWriter, flow: Flow, codeSize: CodeSize, helper: (name: string) => number, identity: RegionIdentity,
+    labels: { readonly leave: number; readonly stop: number },
+  ) {
     this.code = code;
     this.flow = flow;
     this.legacy = codeSize !== 64;
     this.helper = helper;
     this.identity = identity;
-    // A small region stays in baseline code, where a local costs what a field of the state does, and entries and ends of both are many.
+    this.labels = labels;
     this.registers = new RegisterFile(code, identity.large ? flow.order : null, this.legacy);
     this.pool = new LocalPool(code);
-    this.budget = code.local(I64);
-    this.exitRip = code.local(I64);
-    this.status = code.local(I32);
-    this.generation = code.local(I32);
-    this.dropped = code.local(I32);
-    this.counts = code.local(I32);
-    const { legacy, registers, pool, exitRip, status, budget } = this;
+    this.budget = identity.large ? code.local(I64) : -1;
+    const callsHelpers = flow.order.some(block => block.instructions.some(({ form }) => form.callsHelper));
+    this.generation = callsHelpers ? code.local(I32) : -1;
+    this.dropped = callsHelpers ? code.local(I32) : -1;
+    const { legacy, registers, pool } = this;
     this.player = new Player({ code, legacy, identity, registers, pool, ends: this, helper });
-    this.transition = new Transition({ code, legacy, identity, type, helper, exitRip, status, budget });
+    this.transition = new Transition({ code, legacy, identity, helper });
   }
 
   compile(region: Region): void {
-    const { code } = this;
+    const { code, budget, generation } = this;
     this.transition.enter(region);
     this.registers.reload();
-    code.i32Const(0);
-    code.memory(op.i64Load, BUDGET);
-    code.set(this.budget);
-    if (this.identity.counted.size > 0) {
-      code.get(RECORD);
-      code.memory(op.i32Load, R_AUX);
-      code.i32Const(Math.log2(REGION_COUNTS_EACH));
-      code.op(op.i32Shl);
-      code.set(this.counts);
+    if (budget >= 0) {
+      code.i32Const(0);
+      code.memory(op.i64Load, BUDGET);
+      code.set(budget);
     }
-    if (this.flow.order.some(block => block.instructions.some(({ form }) => form.callsHelper))) {
+    if (generation >= 0) {
       code.i32Const(0);
       code.memory(op.i32Load, CODE_GENERATION);
-      code.set(this.generation);
+      code.set(generation);
     }
-    this.leave = code.block();
-    const stop = code.block(op.block, I32);
+    this.leave = code.block(op.block, this.labels.leave);
+    const stop = code.block(op.block, this.labels.stop);
     this.refused = code.block(op.block, I32);
     this.faulted = code.block(op.block, I32);
     this.step = code.block(op.block, I32);
@@ -117,33 +120,55 @@ class RegionCompiler implements SiteEnds {
     code.op(op.unreachable);
     code.end();
     code.i32Const(REGION_STEP);
-    code.set(this.status);
     code.br(stop);
     code.end();
     code.i32Const(STATUS_FAULT);
-    code.set(this.status);
     code.br(stop);
     code.end();
     code.i32Const(0);
     code.memory(op.i32Load, OPEN_STATUS);
-    code.set(this.status);
     code.end();
-    this.stopped();
+    this.writeBack();
+    code.get(PAGE_RIP);
+    code.returnCall(this.helper('stop'));
     code.end();
+    this.writeBack();
+    this.transition.goOn();
+  }
+
+  /** Locals to memory. */
+  private writeBack(): void {
     this.registers.spill();
-    code.i32Const(0);
-    code.get(this.exitRip);
-    code.memory(op.i64Store, RIP);
     this.storeBudget();
-    this.transition.chain();
-    this.transition.noteEntry();
-    code.get(this.status);
   }
 
   private storeBudget(): void {
+    if (this.budget < 0) return;
     this.code.i32Const(0);
     this.code.get(this.budget);
     this.code.memory(op.i64Store, BUDGET);
+  }
+
+  /** Takes what is pending off the budget, where ways with different numbers meet. */
+  private settle(): void {
+    const { code, budget, pending } = this;
+    this.pending = 0;
+    if (pending === 0) return;
+    if (budget < 0) code.i32Const(0);
+    this.readBudget();
+    code.i64Const(-pending);
+    code.op(op.i64Add);
+    if (budget < 0) code.memory(op.i64Store, BUDGET);
+    else code.set(budget);
+  }
+
+  private readBudget(): void {
+    const { code, budget } = this;
+    if (budget >= 0) code.get(budget);
+    else {
+      code.i32Const(0);
+      code.memory(op.i64Load, BUDGET);
+    }
   }
 
   // ---- control flow -------------------------------------------------------------------------------------------------------------
@@ -153,6 +178,7 @@ class RegionCompiler implements SiteEnds {
     const { code, flow } = this;
     if (flow.isLoop[position] || flow.isMerge[position]) this.player.flagsFrom = undefined;
     if (flow.isLoop[position]) {
+      this.settle();
       this.loops.set(position, code.loop());
       this.within(position, flow.merges[position]!);
       code.end();
@@ -168,6 +194,7 @@ class RegionCompiler implements SiteEnds {
     this.joins.set(merge, this.code.block());
     this.within(position, rest);
     this.code.end();
+    this.pending = 0;
     this.tree(merge);
   }
 
@@ -177,35 +204,38 @@ class RegionCompiler implements SiteEnds {
     if (this.identity.counted.has(position)) this.countBlock(REGION_COUNTS + position * 4);
     this.available = position === 0 ? 0 : this.availableBehind[this.flow.dominator[position]!]!;
     const count = instructions.length;
+    if (this.pending + count > PLACE_LIMIT) this.settle();
+    const before = this.pending;
     const ranges = rangesOf(instructions, this.identity.apart, this.legacy ? this.player : null);
     const kept: number[] = [];
     instructions.forEach((instruction, index) => {
-      const { decoded: { row }, form } = instruction;
-      const site: Site = { instruction, position, completed: index, ranges: ranges?.[index], kept };
+      const { form } = instruction;
+      const site: Site = { instruction, position, completed: before + index, ranges: ranges?.[index], kept };
       const last = index === count - 1;
-      if (last && !this.mayFault(form) && (row.has.relative || row.has.ends)) this.account(count);
       if (last) this.availableBehind[position] = form.callsHelper ? 0 : this.available | form.needs;
       this.checkAvailable(site);
       this.player.play(site);
       this.afterHelper(site);
     });
     for (const local of kept) this.pool.release(I32, local);
+    this.pending = before + count;
     const final = instructions[count - 1]!;
-    const { row } = final.decoded;
-    if (row.has.ends) {
+    if (final.decoded.row.has.ends) {
       // Reached where a helper that may change everything came back with OK.
-      this.account(count);
       this.leaveAt(final.offset + final.decoded.length);
       return;
     }
-    if (!row.has.relative || this.mayFault(final.form)) this.account(count);
     this.go(position, block.next, block.end);
   }
 
   private countBlock(at: number): void {
-    const { code, counts } = this;
-    code.get(counts);
-    code.get(counts);
+    const { code } = this;
+    // Twice, as a local costs more (above).
+    for (let i = 0; i < 2; i++) {
+      code.get(INDEX);
+      code.i32Const(Math.log2(REGION_COUNTS_EACH));
+      code.op(op.i32Shl);
+    }
     code.memory(op.i32Load, at);
     code.i32Const(1);
     code.op(op.i32Add);
@@ -243,22 +273,9 @@ class RegionCompiler implements SiteEnds {
     const { code } = this;
     code.get(this.dropped);
     code.ifUnlikely();
-    this.account(completed + 1);
+    this.pending = completed + 1;
     this.leaveAt(offset + decoded.length);
     code.end();
-  }
-
-  /** Whether an instruction may fault before it transfers control: it is counted behind its checks. Legacy code checks the limit of CS. */
-  private mayFault({ branchesSafely }: RegionForm): boolean {
-    return !branchesSafely || (this.legacy && !isPlain(this.identity.plain, CS, false));
-  }
-
-  private account(instructions: number): void {
-    if (instructions === 0) return;
-    this.code.get(this.budget);
-    this.code.i64Const(-instructions);
-    this.code.op(op.i64Add);
-    this.code.set(this.budget);
   }
 
   /** Goes from a block to the one with a key, inside the region where that is possible, else to `offset`. */
@@ -269,17 +286,28 @@ class RegionCompiler implements SiteEnds {
     if (position === undefined || edge === 'leave') {
       this.leaveAt(offset);
     } else if (edge === 'back') {
-      code.get(this.budget);
+      this.settle();
+      this.readBudget();
       code.i64Const(0);
       code.op(op.i64GtS);
       code.brIf(this.loops.get(position)!);
       this.leaveAt(offset);
-    } else if (flow.isMerge[position]) code.br(this.joins.get(position)!);
-    else {
+    } else if (flow.isMerge[position]) {
+      this.settle();
+      code.br(this.joins.get(position)!);
+    } else {
       const { flagsFrom } = this.player;
       this.tree(position);
       this.player.flagsFrom = flagsFrom;
     }
+  }
+
+  /** The same from within an instruction, which goes on elsewhere where it does not come here. */
+  private goFrom({ position, completed }: Site, key: number, offset: number): void {
+    const { pending } = this;
+    this.pending = completed + 1;
+    this.go(position, key, offset);
+    this.pending = pending;
   }
 
   /** Leaves for an offset of the page. */
@@ -290,11 +318,8 @@ class RegionCompiler implements SiteEnds {
 
   /** Leaves for the RIP on the wasm stack. */
   private leaveForTarget(): void {
-    const { code } = this;
-    code.set(this.exitRip);
-    code.i32Const(REGION_DONE);
-    code.set(this.status);
-    code.br(this.leave);
+    this.code.i32Const(this.pending);
+    this.code.br(this.leave);
   }
 
   /**
@@ -304,26 +329,6 @@ class RegionCompiler implements SiteEnds {
   private leaveFrom({ instruction: { offset }, completed }: Site, label: number): void {
     this.code.i32Const((offset << COMPLETED_BITS) | completed);
     this.code.br(label);
-  }
-
-  /** Where `leaveFrom` leads: the place is on the wasm stack. */
-  private stopped(): void {
-    const { code } = this;
-    const place = this.pool.allocate(I32);
-    code.tee(place);
-    code.i32Const(COMPLETED_BITS);
-    code.op(op.i32ShrS);
-    code.op(op.i64ExtendI32S);
-    code.get(PAGE_RIP);
-    code.op(op.i64Add);
-    code.set(this.exitRip);
-    code.get(this.budget);
-    code.get(place);
-    code.i32Const((1 << COMPLETED_BITS) - 1);
-    code.op(op.i32And);
-    code.op(op.i64ExtendI32U);
-    code.op(op.i64Sub);
-    code.set(this.budget);
   }
 
   // ---- ends of instructions -----------------------------------------------------------------------------------------------------
@@ -342,31 +347,34 @@ class RegionCompiler implements SiteEnds {
     this.code.end();
   }
 
-  jump({ instruction: { form }, position, completed }: Site): void {
-    this.code.set(this.exitRip);
-    if (this.mayFault(form)) this.account(completed + 1);
-    const { key, likely } = this.flow.order[position]!;
+  jump(site: Site): void {
+    const { code, pool } = this;
+    const { key, likely } = this.flow.order[site.position]!;
     const place = this.identity.targets.get(key);
-    if (place !== undefined) this.noteTarget(place);
-    if (likely >= 0) this.predict(position, likely);
-    this.code.i32Const(REGION_DONE);
-    this.code.set(this.status);
-    this.code.br(this.leave);
+    this.pending = site.completed + 1;
+    if (place !== undefined || likely >= 0) {
+      const target = pool.allocate(I64);
+      code.set(target);
+      if (place !== undefined) this.noteTarget(place, target);
+      if (likely >= 0) this.predict(site, likely, target);
+      code.get(target);
+      pool.release(I64, target);
+    }
+    this.leaveForTarget();
   }
 
   /** Notes where control goes, for the large region that may take this one's place. */
-  private noteTarget(place: number): void {
-    const { code, exitRip } = this;
+  private noteTarget(place: number, to: number): void {
+    const { code } = this;
     const at = REGION_TARGETS + place * REGION_TARGET_SIZE;
     const target = this.pool.allocate(I32);
     const other = this.pool.allocate(I32);
-    code.get(RECORD);
-    code.memory(op.i32Load, R_AUX);
+    code.get(INDEX);
     code.i32Const(Math.log2(REGION_TARGETS_EACH * REGION_TARGET_SIZE));
     code.op(op.i32Shl);
     code.tee(target);
     code.memory(op.i64Load, at);
-    code.get(exitRip);
+    code.get(to);
     code.op(op.i64Ne);
     code.i32Const(Math.log2(REGION_TARGET_OTHER - REGION_TARGET_SAME));
     code.op(op.i32Shl);
@@ -380,16 +388,16 @@ class RegionCompiler implements SiteEnds {
     code.memory(op.i32Store, at + REGION_TARGET_SAME);
     this.pool.release(I32, other);
     code.get(target);
-    code.get(exitRip);
+    code.get(to);
     code.memory(op.i64Store, at);
     this.pool.release(I32, target);
   }
 
   /** Goes on in the region where that is where control goes. */
-  private predict(position: number, key: number): void {
+  private predict(site: Site, key: number, target: number): void {
     const { code } = this;
     const offset = keyOffset(key);
-    code.get(this.exitRip);
+    code.get(target);
     if (this.legacy) {
       code.op(op.i32WrapI64);
       pageAddress32(code, offset);
@@ -399,33 +407,22 @@ class RegionCompiler implements SiteEnds {
       code.op(op.i64Eq);
     }
     code.if();
-    this.go(position, key, offset);
+    this.goFrom(site, key, offset);
     code.end();
   }
 
   /** The state is in memory. Anything but OK leaves at once, past the write-back. */
   helperStatus({ completed }: Site): void {
-    const { code } = this;
-    code.tee(this.status);
+    const { code, pool } = this;
+    const status = pool.allocate(I32);
+    code.tee(status);
     code.ifUnlikely();
-    // JUMP and SYNC completed the instruction; a fault and an exit did not.
-    code.get(this.budget);
-    code.i64Const(completed);
-    code.op(op.i64Sub);
-    code.get(this.status);
-    code.i32Const(STATUS_JUMP);
-    code.op(op.i32Eq);
-    code.get(this.status);
-    code.i32Const(STATUS_SYNC);
-    code.op(op.i32Eq);
-    code.op(op.i32Or);
-    code.op(op.i64ExtendI32U);
-    code.op(op.i64Sub);
-    code.set(this.budget);
     this.storeBudget();
-    code.get(this.status);
-    code.return();
+    code.get(status);
+    code.i32Const(completed);
+    code.returnCall(this.helper('stopAfterHelper'));
     code.end();
+    pool.release(I32, status);
     this.registers.reload();
     this.available = 0;
     this.player.flagsFrom = undefined;
@@ -446,19 +443,21 @@ class RegionCompiler implements SiteEnds {
     code.set(this.dropped);
   }
 
-  branch({ instruction: { offset, decoded, form }, position, completed }: Site): void {
+  branch(site: Site): void {
+    const { code } = this;
+    const { offset, decoded } = site.instruction;
     const target = offset + decoded.displacement;
-    if (this.mayFault(form)) this.account(completed + 1);
-    const { taken } = this.flow.order[position]!;
+    const { taken } = this.flow.order[site.position]!;
     if (taken >= 0) {
-      this.go(position, taken, target);
+      this.goFrom(site, taken, target);
       return;
     }
-    pageAddress(this.code, target);
+    pageAddress(code, target);
     if (this.legacy) {
-      this.code.i64Const(decoded.immediateLow, decoded.immediateHigh);
-      this.code.op(op.i64And);
+      code.i64Const(decoded.immediateLow, decoded.immediateHigh);
+      code.op(op.i64And);
     }
-    this.leaveForTarget();
+    code.i32Const(site.completed + 1);
+    code.br(this.leave);
   }
 }

@@ -3,7 +3,7 @@
  * function table.
  */
 import {
-  PAGE_CODE, RAM_BASE, REGION_CHECKS, REGION_CHECK_SIZE, REGION_COUNTS, REGION_COUNTS_EACH, REGION_ORIGINALS, REGION_PAGES, REGION_PAGES_EACH, REGION_TARGETS, REGION_TARGETS_EACH,
+  PAGE_CODE, RAM_BASE, REGION_CHECKS, REGION_CHECK_SIZE, REGION_COUNTS, REGION_COUNTS_EACH, REGION_LINKED, REGION_LINKS, REGION_LINKS_SIZE, REGION_ORIGINALS, REGION_PAGES, REGION_PAGES_EACH, REGION_TARGETS, REGION_TARGETS_EACH,
   REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE,
 } from '../layout.ts';
 import { OP_GOTO, OP_REGION, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
@@ -111,6 +111,8 @@ export class RegionTable {
   private readonly host: RegionTableHost;
   private readonly bytes: Uint8Array;
   private readonly view: DataView;
+  /** Filling shared memory takes as long for each element, whatever its size. */
+  private readonly links: BigUint64Array;
   /** The regions' entries by record: what the record held before, and how hot the region is. */
   readonly entries = new Map<number, RegionEntry>();
   readonly live = new Map<number, LiveRegion>();
@@ -126,6 +128,7 @@ export class RegionTable {
     this.host = host;
     this.bytes = new Uint8Array(host.memory.buffer);
     this.view = new DataView(host.memory.buffer);
+    this.links = new BigUint64Array(host.memory.buffer, REGION_LINKS, REGION_LINKS_SIZE / 8);
     this.branches = new BranchCounts(this.view);
     this.nextIndex = host.firstIndex;
   }
@@ -172,11 +175,25 @@ export class RegionTable {
     this.endPairBefore(record, table, size);
     view.setUint16(record + R_OP, OP_REGION, true);
     view.setUint32(record + R_AUX, index, true);
+    this.clearLinks();
     const keyOf = (offset: number): number => addressKey(region, offset);
     this.live.set(index, { record, bytes, targets: this.noteTargets(region, keyOf), branches: this.branches.add(index, region.branches, keyOf), made });
     this.liveBytes += bytes;
     this.sinceSweep++;
     return entry;
+  }
+
+  /** A record has ceased to lead where it led: regions look for their ways on anew. */
+  private clearLinks(): void {
+    if (this.view.getUint32(REGION_LINKED, true) === 0) return;
+    this.links.fill(0n);
+    this.view.setUint32(REGION_LINKED, 0, true);
+  }
+
+  /** What is known of the entry of the region with an index. */
+  entryOf(index: number): RegionEntry | undefined {
+    const region = this.live.get(index);
+    return region && this.entries.get(region.record);
   }
 
   /** Finds the places of a region's indirect jumps and calls; returns their keys. */
@@ -230,12 +247,14 @@ export class RegionTable {
    * Code elsewhere that the region at RIP includes is not what it was: puts its entry back to what the interpreter runs, and returns true. Where that
    * code is merely not mapped, as in a process that has just begun, the region stays: the interpreter is to carry out the instruction at RIP.
    */
-  drop(record: number): boolean {
+  drop(index: number): boolean {
+    const record = this.live.get(index)?.record ?? 0;
     const before = this.entries.get(record);
     if (!before || this.view.getUint16(record + R_OP, true) !== OP_REGION) return true;
     if (++before.absences <= ABSENCE_LIMIT && this.awaitsPages(before)) return false;
     this.view.setUint16(record + R_OP, before.operation, true);
     this.view.setUint32(record + R_AUX, before.aux, true);
+    this.clearLinks();
     this.entries.delete(record);
     return true;
   }

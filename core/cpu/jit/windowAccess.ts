@@ -14,7 +14,7 @@ import {
 import type { RangeAccess } from './ranges.ts';
 import { slotOffset } from './registers.ts';
 import { slotNumber } from './tape.ts';
-import { RECORD } from './transition.ts';
+import { INDEX } from './transition.ts';
 
 export interface RegionAccessContext extends AccessContext {
   /** Whether registers other than the stack pointer look through windows first: worth it in code that runs long. */
@@ -57,6 +57,21 @@ export class WindowAccess {
     return offset - range.low;
   }
 
+  /**
+   * Takes a truth value; what follows is for the case that it is not 0, which is rare. Baseline code lets both arms of an `if` end with locals where the first one has
+   * them: a call in that one would leave all of them in memory.
+   */
+  private ifMissed(): void {
+    const { code } = this.context;
+    if (this.context.windows) {
+      code.ifUnlikely();
+      return;
+    }
+    code.op(op.i32Eqz);
+    code.ifLikely();
+    code.else();
+  }
+
   /** Makes a window current. */
   private open({ write, linear, bytes }: Access, window: number): void {
     const { code } = this.context;
@@ -92,7 +107,7 @@ export class WindowAccess {
       code.get(linear);
       code.i32Const(window | (bytes << 24));
       code.i32Const(below | ((span - 1) << 8) | (write ? 1 << 16 : 0) | (range.write ? 1 << 17 : 0));
-      code.get(RECORD);
+      code.get(INDEX);
       code.i32Const(range.at);
       code.call(this.context.helper('openRange'));
       this.context.leaveUnlessOk();
@@ -100,9 +115,8 @@ export class WindowAccess {
     code.get(tlb);
     code.memory(op.i64Load, window);
     reachesOut(code, linear, span, below);
-    code.ifUnlikely();
-    const inTable = this.context.windows;
-    if (inTable) {
+    this.ifMissed();
+    if (this.context.windows) {
       const entry = this.context.take(I32);
       const table = range.write ? TLB_WRITE : TLB_READ;
       tableMiss(this.context, table, linear, entry, span, below);
@@ -130,7 +144,7 @@ export class WindowAccess {
     // What lies across two pages makes their windows change places at every other access.
     if (number === WINDOW_STACK && !this.context.windows) {
       this.windowMiss(access, window);
-      code.ifUnlikely();
+      this.ifMissed();
       this.open(access, window);
       code.end();
       hostAddress(code, linear, tlb, window + 8);
@@ -152,7 +166,7 @@ export class WindowAccess {
     } else {
       const any = windowPlace(WINDOW_ANY, write);
       tableMiss(this.context, table, linear, entry, bytes);
-      code.ifUnlikely();
+      this.ifMissed();
       this.open(access, any);
       // The window's addend, where the entry's would be.
       code.get(tlb);

@@ -1,0 +1,253 @@
+/**
+ * Ways out of regions, which all of them share: to the next region, and back to the interpreter. They are optimised code that is always in the processor's
+ * caches, where the same at the end of every region would be baseline code, which is long and cold.
+ */
+import { ModuleWriter } from '../../wasm/writer.ts';
+import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
+import { I32, I64, op } from '../../wasm/opcodes.ts';
+import type { HelperSignatures } from '../helpers.ts';
+import { importProcessor } from '../interpreter/coldForms.ts';
+import { executePlace } from '../interpreter/executeTable.ts';
+import { BUDGET, CS, EXECUTE_EPOCH, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ENTRY, REGION_LINKED, REGION_LINKS, REGION_LINKS_SIZE, REGION_LINK_SIZE, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE } from '../layout.ts';
+import { OP_REGION, REGION_DONE, REGION_STALE, R_AUX, R_OP, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
+
+/** Regions are functions (their index, RIP of the page's first byte, base of the look-aside tables) → STATUS. */
+export const REGION_TYPE: FunctionType = { parameters: [I32, I64, I32], results: [I32] };
+
+/** Room for the number of instructions of a block in a place of a region, beside an offset of up to 4 MiB (discover.ts). */
+export const COMPLETED_BITS = 9;
+
+/** What a way is emitted with: the type of regions, helpers by name. */
+interface WayModule {
+  readonly region: number;
+  helper(name: string): number;
+}
+
+interface Way {
+  /** That regions import it by. */
+  readonly name: string;
+  readonly type: FunctionType;
+  emit(code: FunctionWriter, module: WayModule): void;
+}
+
+/** RIP, instructions that BUDGET does not know of, index of the region, base of the look-aside tables. */
+const GO_ON: FunctionType = { parameters: [I64, I32, I32, I32], results: [I32] };
+/** Index of the region; RIP, or that of its page. */
+const AT_ENTRY: FunctionType = { parameters: [I32, I64], results: [I32] };
+
+/** Where CS may have a base, others are used. */
+export const WAYS: readonly Way[] = [
+  { name: 'goOn', type: GO_ON, emit: (code, { region }) => { goOn(code, region, false); } },
+  { name: 'goOnInSegment', type: GO_ON, emit: (code, { region }) => { goOn(code, region, true); } },
+  { name: 'stop', type: { parameters: [I32, I32, I64], results: [I32] }, emit: stop },
+  { name: 'stopAfterHelper', type: { parameters: [I32, I32], results: [I32] }, emit: stopAfterHelper },
+  { name: 'stale', type: AT_ENTRY, emit: stale },
+  { name: 'pagesDiffer', type: AT_ENTRY, emit: (code, { helper }) => { pagesDiffer(code, helper, false); } },
+  { name: 'pagesDifferInSegment', type: AT_ENTRY, emit: (code, { helper }) => { pagesDiffer(code, helper, true); } },
+];
+
+export interface WaysHost {
+  readonly memory: WebAssembly.Memory;
+  /** Of regions and forms. */
+  readonly table: WebAssembly.Table;
+  readonly helpers: WebAssembly.ModuleImports;
+  readonly signatures: HelperSignatures;
+}
+
+/** What regions may call: a processor's helpers, and ways. */
+export function regionImports({ memory, table, helpers, signatures }: WaysHost): WebAssembly.ModuleImports {
+  const ways = new WebAssembly.Instance(new WebAssembly.Module(buildWays(signatures)), { host: { memory, cold: table }, helpers });
+  return { ...helpers, ...ways.exports as WebAssembly.ModuleImports };
+}
+
+function buildWays(signatures: HelperSignatures): Uint8Array<ArrayBuffer> {
+  const module = new ModuleWriter();
+  const region = module.type(REGION_TYPE);
+  const helper = importProcessor(module, signatures);
+  for (const { name, type, emit } of WAYS) emit(module.function(type, name).code, { region, helper });
+  return module.finish();
+}
+
+function takeOffBudget(code: FunctionWriter, instructions: () => void): void {
+  code.i32Const(0);
+  code.i32Const(0);
+  code.memory(op.i64Load, BUDGET);
+  instructions();
+  code.op(op.i64Sub);
+  code.memory(op.i64Store, BUDGET);
+}
+
+/**
+ * Takes a place in a record table from the stack; pushes the offset of its entry of REGION_LINKS: different ones for the places of a page, and of neighbouring
+ * tables.
+ */
+function linkOf(code: FunctionWriter, place: number): void {
+  code.get(place);
+  code.i32Const(9);
+  code.op(op.i32ShrU);
+  code.op(op.i32Xor);
+  code.i32Const(REGION_LINKS_SIZE / REGION_LINK_SIZE * 4 - 4);
+  code.op(op.i32And);
+  code.i32Const(Math.log2(REGION_LINK_SIZE / 4));
+  code.op(op.i32Shl);
+}
+
+/** On to the region that begins at RIP, when there is one and the budget is not used up; else back with REGION_DONE. */
+function goOn(code: FunctionWriter, region: number, based: boolean): void {
+  const [rip, instructions, index, tlb] = [0, 1, 2, 3];
+  const budget = code.local(I64);
+  const linear = code.local(I64);
+  const offset = code.local(I32);
+  const place = code.local(I32);
+  const link = code.local(I32);
+  const next = code.local(I32);
+  const none = code.block();
+  code.i32Const(0);
+  code.i32Const(0);
+  code.memory(op.i64Load, BUDGET);
+  code.get(instructions);
+  code.op(op.i64ExtendI32U);
+  code.op(op.i64Sub);
+  code.tee(budget);
+  code.memory(op.i64Store, BUDGET);
+  code.get(budget);
+  code.i64Const(0);
+  code.op(op.i64LeS);
+  code.brIf(none);
+  code.get(rip);
+  executePlace(code, based, { tlb, linear, entry: place, offset }, none);
+  code.tee(place);
+  linkOf(code, place);
+  code.tee(link);
+  code.memory(op.i32Load, REGION_LINKS);
+  code.get(place);
+  code.op(op.i32Ne);
+  code.ifUnlikely();
+  code.get(place);
+  code.memory(op.i32Load, 0);
+  code.tee(next);
+  // Address 0 holds no record: it reads as another operation.
+  code.memory(op.i32Load16U, R_OP);
+  code.i32Const(OP_REGION);
+  code.op(op.i32Ne);
+  code.brIf(none);
+  code.get(link);
+  code.get(place);
+  code.memory(op.i32Store, REGION_LINKS);
+  code.get(link);
+  code.get(next);
+  code.memory(op.i32Load, R_AUX);
+  code.memory(op.i32Store, REGION_LINKS + 4);
+  code.i32Const(0);
+  code.i32Const(1);
+  code.memory(op.i32Store, REGION_LINKED);
+  code.end();
+  code.get(link);
+  code.memory(op.i32Load, REGION_LINKS + 4);
+  code.tee(next);
+  code.get(rip);
+  code.get(offset);
+  code.op(op.i64ExtendI32U);
+  code.op(op.i64Sub);
+  code.get(tlb);
+  code.get(next);
+  code.op(op.returnCallIndirect);
+  code.u32(region);
+  code.u8(0);
+  code.end();
+  code.i32Const(0);
+  code.get(rip);
+  code.memory(op.i64Store, RIP);
+  code.i32Const(0);
+  code.get(index);
+  code.memory(op.i32Store, REGION_ENTRY);
+  code.i32Const(REGION_DONE);
+}
+
+/** Back from a place before an instruction, with a STATUS; the third parameter is RIP of the page. */
+function stop(code: FunctionWriter): void {
+  const [place, status, pageRip] = [0, 1, 2];
+  code.i32Const(0);
+  code.get(place);
+  code.i32Const(COMPLETED_BITS);
+  code.op(op.i32ShrS);
+  code.op(op.i64ExtendI32S);
+  code.get(pageRip);
+  code.op(op.i64Add);
+  code.memory(op.i64Store, RIP);
+  takeOffBudget(code, () => {
+    code.get(place);
+    code.i32Const((1 << COMPLETED_BITS) - 1);
+    code.op(op.i32And);
+    code.op(op.i64ExtendI32U);
+  });
+  code.get(status);
+}
+
+/** Back after an instruction's helper, with its STATUS, which is not OK, and the instructions before it that BUDGET does not know of. */
+function stopAfterHelper(code: FunctionWriter): void {
+  const [status, completed] = [0, 1];
+  takeOffBudget(code, () => {
+    code.get(completed);
+    // JUMP and SYNC completed the instruction; a fault and an exit did not.
+    code.get(status);
+    code.i32Const(STATUS_JUMP);
+    code.op(op.i32Eq);
+    code.get(status);
+    code.i32Const(STATUS_SYNC);
+    code.op(op.i32Eq);
+    code.op(op.i32Or);
+    code.op(op.i32Add);
+    code.op(op.i64ExtendI32U);
+  });
+  code.get(status);
+}
+
+/** Back at once: the region is not what the guest has there. */
+function stale(code: FunctionWriter): void {
+  const [index, rip] = [0, 1];
+  code.i32Const(0);
+  code.get(rip);
+  code.memory(op.i64Store, RIP);
+  code.i32Const(0);
+  code.get(index);
+  code.memory(op.i32Store, REGION_ENTRY);
+  code.i32Const(REGION_STALE);
+}
+
+/**
+ * Whether a region's other pages may not be what it was compiled from.
+ * Code on other pages than the entry's is checked when the region is entered for the first time, and again when a translation has changed since, the entry's page
+ * is at another address, or at another privilege level.
+ */
+function pagesDiffer(code: FunctionWriter, helper: (name: string) => number, based: boolean): void {
+  const [index, page] = [0, 1];
+  const check = code.local(I32);
+  code.get(index);
+  code.i32Const(Math.log2(REGION_CHECK_SIZE));
+  code.op(op.i32Shl);
+  code.tee(check);
+  code.memory(op.i64Load, REGION_CHECKS);
+  code.get(page);
+  if (based) {
+    code.i32Const(0);
+    code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
+    code.op(op.i64Add);
+    code.tee(page);
+  }
+  code.op(op.i64Ne);
+  code.get(check);
+  code.memory(op.i64Load, REGION_CHECKS + 8);
+  code.i32Const(0);
+  code.memory(op.i64Load, EXECUTE_EPOCH);
+  code.op(op.i64Ne);
+  code.op(op.i32Or);
+  code.ifUnlikely();
+  code.get(page);
+  code.get(index);
+  code.call(helper('holdsPages'));
+  code.op(op.i32Eqz);
+  code.return();
+  code.end();
+  code.i32Const(0);
+}

@@ -1,5 +1,5 @@
 /**
- * The system's library, for what Node has no call for: giving memory and pieces of files back to the system, the lines of serial ports
+ * The system's library, for what Node has no call for: giving memory and pieces of files back to the system, large pages, the lines of serial ports
  * (serialPort.ts), pseudoterminals (pseudoterminal.ts). Where a group of calls cannot be had (on another system, or without the package for
  * this machine) nothing of that happens, and everything else works as before.
  */
@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import type * as Koffi from 'koffi';
 
 const MADV_DONTNEED = 4;
+const MADV_HUGEPAGE = 14;
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 const PAGE = 4096;
@@ -62,6 +63,11 @@ function load<Calls>(declarations: Readonly<Record<keyof Calls, string>>): Calls
 /** Gives the pages of private anonymous memory back: they read as zeros and take no room until they are written. Whole pages only. False: nothing happened. */
 export function releaseMemory(bytes: Uint8Array): boolean {
   return bytes.byteOffset % PAGE === 0 && bytes.length % PAGE === 0 && bytes.length > 0 && linuxCalls()?.madvise(bytes, bytes.length, MADV_DONTNEED) === 0;
+}
+
+/** Asks for pages of 2 MiB instead of 4 KiB where private anonymous memory is written from now on. Whole pages only. False: nothing happened. */
+export function adviseHugePages(bytes: Uint8Array): boolean {
+  return bytes.byteOffset % PAGE === 0 && bytes.length % PAGE === 0 && bytes.length > 0 && linuxCalls()?.madvise(bytes, bytes.length, MADV_HUGEPAGE) === 0;
 }
 
 /** Makes a hole in an open file: it reads as zeros and takes no room. False: nothing happened, and the file system may not know holes. */

@@ -77,19 +77,26 @@ export class Transition {
   /** At the entry, before anything was done. */
   enter(region: Region): void {
     const { code } = this;
-    const checks = region.foreign.size > 0;
-    if (checks) {
+    const entry = keyOffset(region.entry);
+    // First: with other segments, pages would be looked for where nothing is fetched, and be marked as accessed.
+    if (this.context.legacy) {
+      this.segmentsDiffer();
+      this.leaveIf(entry);
+    }
+    if (region.foreign.size > 0) {
       code.get(INDEX);
       code.get(PAGE_RIP);
       code.call(this.context.helper(this.hasBase ? 'pagesDifferInSegment' : 'pagesDiffer'));
+      this.leaveIf(entry);
     }
-    if (this.context.legacy) {
-      this.segmentsDiffer();
-      if (checks) code.op(op.i32Or);
-    } else if (!checks) return;
+  }
+
+  /** Takes a truth value: whether the region, whose entry is at an offset, is stale. */
+  private leaveIf(entry: number): void {
+    const { code } = this;
     code.ifUnlikely();
     code.get(INDEX);
-    pageAddress(code, keyOffset(region.entry));
+    pageAddress(code, entry);
     code.returnCall(this.context.helper('stale'));
     code.end();
   }

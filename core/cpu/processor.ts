@@ -142,6 +142,7 @@ export class Processor {
         pageAddress: delta => this.call('sampleAddress', delta) >>> 0, markedOffsets: this.translator.markedOffsets,
         translations: options.translations, tableFor: gpa => this.call('tableFor', gpa) >>> 0,
         markDecoded: (descriptor, from, to) => { this.call('markDecoded', descriptor, from, to); },
+        clearLinks: () => { this.call('clearLinks'); },
         singleOperation: (operation, long) => this.interpreter.pairs(long).single(operation),
       });
     }

@@ -3,6 +3,7 @@
  * (serialPort.ts), pseudoterminals (pseudoterminal.ts). Where a group of calls cannot be had (on another system, or without the package for
  * this machine) nothing of that happens, and everything else works as before.
  */
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type * as Koffi from 'koffi';
 
@@ -63,6 +64,15 @@ function load<Calls>(declarations: Readonly<Record<keyof Calls, string>>): Calls
 /** Gives the pages of private anonymous memory back: they read as zeros and take no room until they are written. Whole pages only. False: nothing happened. */
 export function releaseMemory(bytes: Uint8Array): boolean {
   return bytes.byteOffset % PAGE === 0 && bytes.length % PAGE === 0 && bytes.length > 0 && linuxCalls()?.madvise(bytes, bytes.length, MADV_DONTNEED) === 0;
+}
+
+/** Whether the system gives large pages to whoever asks, and to nobody else. Loading the library takes a hundred times as long as reading this. */
+export function givesHugePagesWhenAsked(): boolean {
+  try {
+    return readFileSync('/sys/kernel/mm/transparent_hugepage/enabled', 'utf8').includes('[madvise]');
+  } catch {
+    return false;
+  }
 }
 
 /** Asks for pages of 2 MiB instead of 4 KiB where private anonymous memory is written from now on. Whole pages only. False: nothing happened. */

@@ -23,7 +23,7 @@ import { restoreMachine, saveMachine } from './saved.ts';
 import { hostSources, repeatableSources } from './sources.ts';
 import type { LoadedBoot, Machine, MachineConfig, MachineHost, RestorePoint } from './types.ts';
 import { CODE_ARENA, CODE_ARENA_END, PAGE_CODE, PAGE_MMIO, PAGE_RAM, PAGE_ROM } from '../cpu/layout.ts';
-import { adviseHugePages } from '../host/libc.ts';
+import { adviseHugePages, givesHugePagesWhenAsked } from '../host/libc.ts';
 import { checkFirmware } from './firmware.ts';
 import { TranslationFile } from './translationFile.ts';
 import { VariableStore } from './variables.ts';
@@ -119,8 +119,10 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     },
   });
   // State, look-aside tables and decoded code are used all over: with small pages the host's processor looks for their translations again and again.
-  adviseHugePages(cpu.bytes.subarray(0, PAGE_CODE));
-  adviseHugePages(cpu.bytes.subarray(CODE_ARENA, CODE_ARENA_END));
+  if (givesHugePagesWhenAsked()) {
+    adviseHugePages(cpu.bytes.subarray(0, PAGE_CODE));
+    adviseHugePages(cpu.bytes.subarray(CODE_ARENA, CODE_ARENA_END));
+  }
   const pager: Pager = new Pager(cpu, host.preserved ?? null);
   retired = () => cpu.instructionsForClock;
   entryChecks = entryChecker(cpu, model);

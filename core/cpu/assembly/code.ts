@@ -42,9 +42,13 @@ export function dropAllCode(): void {
 /** No record that was dropped leads anywhere any more. */
 function codeDropped(): void {
   store<u32>(CODE_GENERATION, load<u32>(CODE_GENERATION) + 1);
-  // Many pages may be dropped in a row.
-  if (load<u32>(REGION_LINKED)) memory.fill(REGION_LINKS, 0, REGION_LINKS_SIZE + 4);
+  clearLinks();
   flushExecute();
+}
+
+/** A record has ceased to lead where it led: regions look for their ways on anew. Often there are many in a row. */
+export function clearLinks(): void {
+  if (load<u32>(REGION_LINKED)) memory.fill(REGION_LINKS, 0, REGION_LINKS_SIZE + 4);
 }
 
 /** End of the part of the arena that was ever in use. What lies behind it is zero, and the host has given no pages for it yet. */

@@ -3,7 +3,7 @@
  * function table.
  */
 import {
-  PAGE_CODE, RAM_BASE, REGION_CHECKS, REGION_CHECK_SIZE, REGION_COUNTS, REGION_COUNTS_EACH, REGION_LINKED, REGION_LINKS, REGION_LINKS_SIZE, REGION_ORIGINALS, REGION_PAGES, REGION_PAGES_EACH, REGION_TARGETS, REGION_TARGETS_EACH,
+  PAGE_CODE, RAM_BASE, REGION_CHECKS, REGION_CHECK_SIZE, REGION_COUNTS, REGION_COUNTS_EACH, REGION_ORIGINALS, REGION_PAGES, REGION_PAGES_EACH, REGION_TARGETS, REGION_TARGETS_EACH,
   REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE,
 } from '../layout.ts';
 import { OP_GOTO, OP_REGION, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
@@ -35,6 +35,8 @@ export interface RegionTableHost {
   readonly lastIndex: number;
   /** Guest-physical address of the instruction byte at RIP + delta; 0xffffffff when it cannot be fetched. No fault is left pending. */
   pageAddress(delta: number): number;
+  /** A record has ceased to lead where it led. */
+  clearLinks(): void;
   /** The operation of an instruction alone, whose record may name a pair (interpreter/pairs.ts). */
   singleOperation(operation: number, long: boolean): number;
 }
@@ -111,8 +113,6 @@ export class RegionTable {
   private readonly host: RegionTableHost;
   private readonly bytes: Uint8Array;
   private readonly view: DataView;
-  /** Filling shared memory takes as long for each element, whatever its size. */
-  private readonly links: BigUint64Array;
   /** The regions' entries by record: what the record held before, and how hot the region is. */
   readonly entries = new Map<number, RegionEntry>();
   readonly live = new Map<number, LiveRegion>();
@@ -128,7 +128,6 @@ export class RegionTable {
     this.host = host;
     this.bytes = new Uint8Array(host.memory.buffer);
     this.view = new DataView(host.memory.buffer);
-    this.links = new BigUint64Array(host.memory.buffer, REGION_LINKS, REGION_LINKS_SIZE / 8);
     this.branches = new BranchCounts(this.view);
     this.nextIndex = host.firstIndex;
   }
@@ -175,19 +174,12 @@ export class RegionTable {
     this.endPairBefore(record, table, size);
     view.setUint16(record + R_OP, OP_REGION, true);
     view.setUint32(record + R_AUX, index, true);
-    this.clearLinks();
+    this.host.clearLinks();
     const keyOf = (offset: number): number => addressKey(region, offset);
     this.live.set(index, { record, bytes, targets: this.noteTargets(region, keyOf), branches: this.branches.add(index, region.branches, keyOf), made });
     this.liveBytes += bytes;
     this.sinceSweep++;
     return entry;
-  }
-
-  /** A record has ceased to lead where it led: regions look for their ways on anew. */
-  private clearLinks(): void {
-    if (this.view.getUint32(REGION_LINKED, true) === 0) return;
-    this.links.fill(0n);
-    this.view.setUint32(REGION_LINKED, 0, true);
   }
 
   /** What is known of the entry of the region with an index. */
@@ -254,7 +246,7 @@ export class RegionTable {
     if (++before.absences <= ABSENCE_LIMIT && this.awaitsPages(before)) return false;
     this.view.setUint16(record + R_OP, before.operation, true);
     this.view.setUint32(record + R_AUX, before.aux, true);
-    this.clearLinks();
+    this.host.clearLinks();
     this.entries.delete(record);
     return true;
   }

@@ -68,13 +68,26 @@ function buildWays(signatures: HelperSignatures): Uint8Array<ArrayBuffer> {
   return module.finish();
 }
 
-function takeOffBudget(code: FunctionWriter, instructions: () => void): void {
+/** `left`: a local (i64) for what is left of it, where that is wanted. */
+function takeOffBudget(code: FunctionWriter, instructions: () => void, left?: number): void {
   code.i32Const(0);
   code.i32Const(0);
   code.memory(op.i64Load, BUDGET);
   instructions();
   code.op(op.i64Sub);
+  if (left !== undefined) code.tee(left);
   code.memory(op.i64Store, BUDGET);
+}
+
+/** Back to the interpreter, which is to know where and from which region. */
+function back(code: FunctionWriter, rip: number, index: number, status: number): void {
+  code.i32Const(0);
+  code.get(rip);
+  code.memory(op.i64Store, RIP);
+  code.i32Const(0);
+  code.get(index);
+  code.memory(op.i32Store, REGION_ENTRY);
+  code.i32Const(status);
 }
 
 /**
@@ -102,14 +115,10 @@ function goOn(code: FunctionWriter, region: number, based: boolean): void {
   const link = code.local(I32);
   const next = code.local(I32);
   const none = code.block();
-  code.i32Const(0);
-  code.i32Const(0);
-  code.memory(op.i64Load, BUDGET);
-  code.get(instructions);
-  code.op(op.i64ExtendI32U);
-  code.op(op.i64Sub);
-  code.tee(budget);
-  code.memory(op.i64Store, BUDGET);
+  takeOffBudget(code, () => {
+    code.get(instructions);
+    code.op(op.i64ExtendI32U);
+  }, budget);
   code.get(budget);
   code.i64Const(0);
   code.op(op.i64LeS);
@@ -122,7 +131,8 @@ function goOn(code: FunctionWriter, region: number, based: boolean): void {
   code.memory(op.i32Load, REGION_LINKS);
   code.get(place);
   code.op(op.i32Ne);
-  code.ifUnlikely();
+  // Not rare: in cold code, two ways out of five lead to no region.
+  code.if();
   code.get(place);
   code.memory(op.i32Load, 0);
   code.tee(next);
@@ -155,13 +165,7 @@ function goOn(code: FunctionWriter, region: number, based: boolean): void {
   code.u32(region);
   code.u8(0);
   code.end();
-  code.i32Const(0);
-  code.get(rip);
-  code.memory(op.i64Store, RIP);
-  code.i32Const(0);
-  code.get(index);
-  code.memory(op.i32Store, REGION_ENTRY);
-  code.i32Const(REGION_DONE);
+  back(code, rip, index, REGION_DONE);
 }
 
 /** Back from a place before an instruction, with a STATUS; the third parameter is RIP of the page. */
@@ -206,13 +210,7 @@ function stopAfterHelper(code: FunctionWriter): void {
 /** Back at once: the region is not what the guest has there. */
 function stale(code: FunctionWriter): void {
   const [index, rip] = [0, 1];
-  code.i32Const(0);
-  code.get(rip);
-  code.memory(op.i64Store, RIP);
-  code.i32Const(0);
-  code.get(index);
-  code.memory(op.i32Store, REGION_ENTRY);
-  code.i32Const(REGION_STALE);
+  back(code, rip, index, REGION_STALE);
 }
 
 /**

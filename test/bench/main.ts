@@ -15,6 +15,7 @@ import { measure, median } from './phases.ts';
 import type { GuestRun } from './phases.ts';
 import { profile } from './profile.ts';
 import { snapshots } from './snapshot.ts';
+import { startToPrompt } from './start.ts';
 import { printTable } from './table.ts';
 
 const usage = `Usage: npm run bench [-- options]            boot and phases of each guest, ours and QEMU's translator in turn
@@ -23,6 +24,7 @@ const usage = `Usage: npm run bench [-- options]            boot and phases of e
        npm run bench -- passthrough          random reads of an assigned NVMe against virtio-blk
        npm run bench -- exits                VM exits to root mode, and from a nested guest to its hypervisor
        npm run bench -- idle                 CPU share and memory of a guest idle at its prompt
+       npm run bench -- start                click on Start to the monitor's prompt, in a browser, and the start of a process
        npm run bench -- disk | net           throughput and small accesses of virtual disks and networks, ours and QEMU's
        npm run bench -- snapshot             snapshots of a guest with 300 MB in use, and QEMU's savevm and loadvm
 
@@ -135,13 +137,14 @@ async function main(): Promise<void> {
   // What earlier runs have compiled is measured where that is asked for.
   process.env['VANDERPOOL_TRANSLATIONS'] ??= 'off';
   const guests = words('guests', values.guests, guestNames);
-  if (values.help || !['compare', 'profile', 'idle', 'snapshot', 'dma', 'passthrough', 'exits', 'disk', 'net'].includes(what)) console.log(usage);
+  if (values.help || !['compare', 'profile', 'idle', 'snapshot', 'dma', 'passthrough', 'exits', 'start', 'disk', 'net'].includes(what)) console.log(usage);
   else if (what === 'profile') await profile(await Promise.all(guests.map(async (name) => ({ name, ...await provideGuest(name) }))), !values['dry-run']);
   else if (what === 'disk' || what === 'net') await io(what);
   else if (what === 'snapshot') await snapshots(await provideGuest('amd64'), Number(values.runs), values.peers !== 'none');
   else if (what === 'dma') dma();
   else if (what === 'passthrough') await passthrough(Number(values.runs));
   else if (what === 'exits') await exits();
+  else if (what === 'start') await startToPrompt(Number(values.runs));
   else if (what === 'idle') for (const name of guests) await idle(name, await provideGuest(name), words('jit', values.jit, tiers).filter((tier) => tier !== 'again'));
   else await compare(guests);
 }

@@ -2,7 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { savedLog, screenText, typeLine, useInterface, waitForText } from '../helpers/browser.ts';
+import { savedLog, screenText, typeLine, waitForText } from '../helpers/browser.ts';
+import { useInterface } from '../helpers/interface.ts';
 import { machineDouble } from '../helpers/command-line.ts';
 
 /** The real interface against the real engine; in the place of a processor stands a machine that obeys words on COM1. */

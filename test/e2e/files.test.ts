@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { beforeAll, expect, it } from 'vitest';
-import { useInterface } from '../helpers/browser.ts';
+import { useInterface } from '../helpers/interface.ts';
 import { vanderpool } from '../helpers/command-line.ts';
 
 /** Machines that come from files, and go into them. */

@@ -1,6 +1,7 @@
 import type { Page } from 'playwright-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { savedLog, screenText, typeLine, useInterface, waitForText } from '../helpers/browser.ts';
+import { savedLog, screenText, typeLine, waitForText } from '../helpers/browser.ts';
+import { useInterface } from '../helpers/interface.ts';
 import { provideGuest } from '../helpers/guests.ts';
 import type { Guest } from '../helpers/guests.ts';
 

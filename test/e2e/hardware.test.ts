@@ -4,7 +4,7 @@ import type { Page } from 'playwright-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { describeDisk } from '../../core/block/commands.ts';
 import { writeOva } from '../helpers/appliances.ts';
-import { useInterface } from '../helpers/browser.ts';
+import { useInterface } from '../helpers/interface.ts';
 import { machineDouble, vanderpool } from '../helpers/command-line.ts';
 
 /** Disks and network interfaces in the interface, as the engine then has them. */

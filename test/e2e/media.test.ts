@@ -2,7 +2,7 @@ import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { beforeAll, expect, it } from 'vitest';
-import { useInterface } from '../helpers/browser.ts';
+import { useInterface } from '../helpers/interface.ts';
 import { vanderpool } from '../helpers/command-line.ts';
 
 /** What changes in a running machine: the disc in its drive, the size of its disk, the memory that its guest is asked for. */

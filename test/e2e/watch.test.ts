@@ -3,7 +3,8 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Page } from 'playwright-core';
-import { namelessControls, typeLine, useInterface } from '../helpers/browser.ts';
+import { namelessControls, typeLine } from '../helpers/browser.ts';
+import { useInterface } from '../helpers/interface.ts';
 import { vanderpool } from '../helpers/command-line.ts';
 
 const TEST_MS = 180_000;

@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import type { Browser, Locator, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { start, vanderpool } from './command-line.ts';
 
 const programs = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
@@ -73,52 +72,6 @@ export function serveApp(library: string, environment: Readonly<Record<string, s
 function engineLog(library: string): string {
   const file = join(library, 'engine.log');
   return existsSync(file) ? readFileSync(file, 'utf8') : '';
-}
-
-/** What the tests of a file drive. */
-export interface Interface {
-  readonly page: Page;
-  readonly library: string;
-}
-
-/**
- * A new library, the interface on it and a browser's page, for all tests of a file; errors of the page fail the test that made them.
- * @param opened is told when a page is open: before the first test, and again after each restart
- * @param environment variables of the server, and so of the engine and its machines
- * @returns `quit`, as a person quits, and `open`, which opens the same library again
- */
-export function useInterface(opened: (opened: Interface) => void, environment: Readonly<Record<string, string>> = {}): { quit(): Promise<void>; open(): Promise<void> } {
-  let browser: Browser;
-  let library = '';
-  let app: App | undefined;
-  let problems: readonly string[] = [];
-  let page: Page | undefined;
-  const open = async (): Promise<void> => {
-    app = await serveApp(library, environment);
-    const { page: shown, problems: found } = await openPage(browser, app.url);
-    page = shown;
-    problems = found;
-    opened({ page, library });
-  };
-  const quit = async (): Promise<void> => {
-    await app?.quit();
-    app = undefined;
-  };
-  beforeAll(async () => {
-    browser = await openBrowser();
-    library = await newLibrary();
-    await open();
-  });
-  afterEach(async ({ task }) => {
-    if (task.result?.state === 'fail') console.error(`The page shows:\n${await page?.locator('body').innerText().catch(String)}`);
-    expect(problems).toEqual([]);
-  });
-  afterAll(async () => {
-    await quit();
-    await browser.close();
-    await removeLibrary(library);
-  });
-  return { quit, open };
 }
 
 /** The rows of a console that are on the screen, as text: without a graphics processor the terminal draws with the DOM. */

@@ -132,9 +132,9 @@ describe('a device of the host', () => {
     await open('Monitor');
     await status('Suspended');
     await page.getByText('Its devices can change when it goes on.').waitFor();
-    expect(await host().getByRole('button', { name: 'Assign edu demonstrator 1' }).isEnabled()).toBe(false);
+    await expect.poll(() => host().getByRole('button', { name: 'Assign edu demonstrator 1' }).isEnabled()).toBe(false);
     await host().getByRole('row', { name: /edu demonstrator 1/ }).click({ button: 'right' });
-    expect(await page.getByRole('menuitem', { name: 'Assign to Monitor' }).getAttribute('aria-disabled')).toBe('true');
+    await expect.poll(() => page.getByRole('menuitem', { name: 'Assign to Monitor' }).getAttribute('aria-disabled')).toBe('true');
     await page.keyboard.press('Escape');
   });
 });

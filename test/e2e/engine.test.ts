@@ -66,7 +66,7 @@ describe('the interface against the engine', () => {
     await page.getByText('COM1 is detached').waitFor();
     await page.getByRole('button', { name: 'Attach console' }).click();
     await waitForText(page, 'hello, world');
-    expect(await screenText(page)).toBe(before);
+    await expect.poll(() => screenText(page)).toBe(before);
   });
 
   it('shows what was printed while nobody watched', async () => {
@@ -108,7 +108,7 @@ describe('the interface against the engine', () => {
     await page.getByRole('tab', { name: 'Configuration' }).click();
     await page.getByLabel('Memory', { exact: true }).fill('9000G');
     await page.getByRole('alert').filter({ hasText: 'more than the supported' }).waitFor();
-    expect(await page.getByRole('button', { name: 'Save changes' }).isDisabled()).toBe(true);
+    await expect.poll(() => page.getByRole('button', { name: 'Save changes' }).isDisabled()).toBe(true);
     await page.getByLabel('Memory', { exact: true }).fill('128M');
     await page.getByLabel('Notes').fill('For the end-to-end test.');
     await page.getByRole('combobox', { name: 'Connection of COM2' }).click();
@@ -133,6 +133,7 @@ describe('the interface against the engine', () => {
 
   it('shows a VM process that died as crashed, and starts it again', async () => {
     await page.getByRole('button', { name: 'Start', exact: true }).first().click();
+    await status('Running');
     await waitForText(page, 'READY 128M');
     await typeLine(page, 'die');
     await status('Crashed');
@@ -161,7 +162,7 @@ describe('the interface against the engine', () => {
     await page.getByLabel('Kernel', { exact: true }).fill(join(library, 'x'));
     await page.getByRole('button', { name: 'Browse for kernel' }).click();
     await page.getByRole('option', { name: /vmlinuz/ }).dblclick();
-    expect(await page.getByLabel('Kernel', { exact: true }).inputValue()).toBe(join(library, 'vmlinuz'));
+    await expect.poll(() => page.getByLabel('Kernel', { exact: true }).inputValue()).toBe(join(library, 'vmlinuz'));
     writeFileSync(join(library, '.hidden'), '');
     await page.getByRole('button', { name: 'Browse for kernel' }).click();
     await page.getByRole('option', { name: /vmlinuz/ }).waitFor();

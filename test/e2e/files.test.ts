@@ -40,7 +40,7 @@ it('a machine goes into an OVA, and comes back by the wizard', async () => {
   await page.keyboard.type('export');
   await page.keyboard.press('Enter');
   const file = page.getByRole('dialog').getByRole('textbox', { name: 'File' });
-  expect(await file.inputValue()).toMatch(/Server\.ova$/);
+  await expect.poll(() => file.inputValue()).toMatch(/Server\.ova$/);
   const path = join(library, 'server.ova');
   await file.fill(path);
   await page.getByRole('button', { name: 'Export' }).click();
@@ -57,5 +57,5 @@ it('a machine goes into an OVA, and comes back by the wizard', async () => {
   await page.keyboard.type('export');
   await page.keyboard.press('Enter');
   await page.getByText(/cannot be an \.ova for other programs: it starts a kernel of its own/).waitFor();
-  expect(await file.inputValue()).toMatch(/Monitor\.vpsnap$/);
+  await expect.poll(() => file.inputValue()).toMatch(/Monitor\.vpsnap$/);
 });

@@ -51,7 +51,7 @@ describe('hardware in the interface', () => {
     await page.getByRole('button', { name: 'Remove network interface 1' }).click();
     await page.getByRole('button', { name: 'Save changes' }).click();
     await page.getByRole('button', { name: 'Save changes' }).waitFor({ state: 'detached' });
-    expect(await configOf('Installer')).toMatchObject({ networks: [], disks: [{ kind: 'cdrom' }] });
+    await expect.poll(() => configOf('Installer')).toMatchObject({ networks: [], disks: [{ kind: 'cdrom' }] });
   });
 
   it('changes the order in which firmware tries disks, and connects serial ports', async () => {
@@ -84,8 +84,8 @@ describe('hardware in the interface', () => {
     await chooser.getByText('There is no folder in this one').waitFor();
     await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'folder.png') });
     await chooser.getByRole('button', { name: 'Choose this folder' }).click();
-    expect(await page.getByLabel('Folder 1', { exact: true }).inputValue()).toBe(join(library, 'to share'));
-    expect(await page.getByLabel('Tag', { exact: true }).inputValue()).toBe('to-share');
+    await expect.poll(() => page.getByLabel('Folder 1', { exact: true }).inputValue()).toBe(join(library, 'to share'));
+    await expect.poll(() => page.getByLabel('Tag', { exact: true }).inputValue()).toBe('to-share');
     await page.getByLabel('Tag', { exact: true }).fill('shared');
     await page.getByRole('switch', { name: 'Folder 1 may be written' }).click();
     await page.getByRole('switch', { name: 'Memory balloon' }).click();
@@ -169,13 +169,13 @@ describe('hardware in the interface', () => {
     await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? library, 'appliance.png') });
     await page.getByRole('button', { name: 'Create', exact: true }).click();
     await page.getByRole('heading', { name: 'Web server', exact: true }).waitFor();
-    expect(await configOf('Web server')).toMatchObject({ memoryBytes: 3 * 2 ** 30, disks: [{ bus: 'virtio' }, { bus: 'ahci' }, { kind: 'cdrom' }] });
+    await expect.poll(() => configOf('Web server')).toMatchObject({ memoryBytes: 3 * 2 ** 30, disks: [{ bus: 'virtio' }, { bus: 'ahci' }, { kind: 'cdrom' }] });
   });
 
   it('a machine is cloned as it is', async () => {
     await page.getByRole('option', { name: /^Web server/ }).press('Alt+c');
     const dialog = page.getByRole('dialog', { name: 'Clone “Web server”' });
-    expect(await dialog.getByLabel('Name of the new machine').inputValue()).toBe('Web server copy');
+    await expect.poll(() => dialog.getByLabel('Name of the new machine').inputValue()).toBe('Web server copy');
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: 'Web server copy', level: 1 }).waitFor();
     expect((await configOf('Web server copy')).disks).toEqual((await configOf('Web server')).disks);

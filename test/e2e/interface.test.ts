@@ -201,7 +201,7 @@ describe('groups', () => {
     await join('Idle', 'Lab');
     await join('Asking', 'Lab');
     await expect.poll(names).toEqual(['Debian 12', 'Broken', 'Wide', 'Firmware', 'Unbootable', 'Asking', 'Idle']);
-    expect(await page.getByRole('group', { name: 'Lab' }).getByRole('option').count()).toBe(2);
+    await expect.poll(() => page.getByRole('group', { name: 'Lab' }).getByRole('option').count()).toBe(2);
     expect(await namelessControls(page)).toEqual([]);
   });
 
@@ -271,7 +271,7 @@ describe('tags', () => {
     await vm('Wide').click();
     await page.getByRole('group', { name: 'Tags' }).getByRole('button', { name: 'Production' }).click();
     await expect.poll(names).toEqual(['Idle', 'Wide']);
-    expect(await search().inputValue()).toBe('tag:Production');
+    await expect.poll(() => search().inputValue()).toBe('tag:Production');
     await search().fill('');
   });
 });
@@ -371,14 +371,14 @@ describe('a configuration that is typed and not saved', () => {
     await vm('Idle').click();
     await page.getByRole('tab', { name: 'Overview' }).click();
     await page.getByRole('tab', { name: 'Configuration not saved' }).click();
-    expect(await page.getByLabel('Notes').inputValue()).toBe('half a sentence');
+    await expect.poll(() => page.getByLabel('Notes').inputValue()).toBe('half a sentence');
     await page.getByRole('button', { name: 'Discard' }).click();
     await page.getByRole('tab', { name: 'Configuration', exact: true }).waitFor();
-    expect(await page.getByLabel('Notes').inputValue()).toBe('');
+    await expect.poll(() => page.getByLabel('Notes').inputValue()).toBe('');
     await page.getByLabel('Notes').fill('a whole sentence');
     await page.getByRole('button', { name: 'Save changes' }).click();
     await page.getByRole('tab', { name: 'Configuration', exact: true }).waitFor();
-    expect(await page.getByLabel('Notes').inputValue()).toBe('a whole sentence');
+    await expect.poll(() => page.getByLabel('Notes').inputValue()).toBe('a whole sentence');
     await page.getByRole('tab', { name: 'Overview' }).click();
   });
 });

@@ -74,7 +74,7 @@ describe('snapshots in the interface', () => {
     await run('ls /mnt/branch; echo lis""ted', /No such file[^]*^listed$/m);
     await page.getByRole('tab', { name: 'Snapshots' }).click();
     await item('other').waitFor();
-    expect(await page.getByRole('treeitem').evaluateAll((rows) => rows.map((row) => row.getAttribute('aria-level')))).toEqual(['1', '2', '2']);
+    await expect.poll(() => page.getByRole('treeitem').evaluateAll((rows) => rows.map((row) => row.getAttribute('aria-level')))).toEqual(['1', '2', '2']);
   });
 
   it('shows what its console showed, and every control has a name', async () => {

@@ -43,7 +43,7 @@ it('asks the guest for a screen as large as the pane, again when that changes, a
   await page.setViewportSize({ width: 1100, height: 700 });
   await expect.poll(() => sizes().at(-1)?.width).toBe((await pane()).width);
   const fit = page.getByRole('button', { name: 'Fit the guest\'s screen to this pane' });
-  expect(await fit.getAttribute('aria-pressed')).toBe('true');
+  await expect.poll(() => fit.getAttribute('aria-pressed')).toBe('true');
   await page.screenshot({ path: join(process.env['HARDWARE_SCREENSHOT'] ?? tmpdir(), 'vanderpool-virtio-display.png') });
   await fit.click();
   const asked = sizes().length;

@@ -44,14 +44,14 @@ describe('the side view', () => {
     const number = page.locator('.one-exit .dock-heading .note');
     const first = await number.innerText();
     await page.getByRole('button', { name: 'The exit before' }).click();
-    expect(await number.innerText()).not.toBe(first);
+    await expect.poll(() => number.innerText()).not.toBe(first);
     await page.getByRole('button', { name: 'All exits' }).click();
   }, TEST_MS);
 
   it('puts the reasons in order by what is asked for', async () => {
     const reasons = page.getByRole('table', { name: 'Reasons' });
     await reasons.getByRole('button', { name: 'Count' }).click();
-    expect(await reasons.locator('th[aria-sort=descending]').innerText()).toMatch(/^Count/);
+    await expect.poll(() => reasons.locator('th[aria-sort=descending]').innerText()).toMatch(/^Count/);
   }, TEST_MS);
 
   it('records every exit in a file, and says where it is', async () => {

@@ -21,7 +21,7 @@ const u16 = (address: number): number => cpu.view.getUint16(address, true);
 const setU16 = (address: number, value: number): void => cpu.view.setUint16(address, value, true);
 const register = (opcode: number, modrm: number): number => cpu.call('x87Register', opcode & 7, modrm);
 const memory = (opcode: number, reg: number, linear: number, opSize = 4): number =>
-  cpu.call('x87Memory', opcode & 7, reg, BigInt(linear), 0x1234n, L.DS, opSize);
+  cpu.call('x87Memory', opcode & 7, reg, BigInt(linear), BigInt(linear), L.DS, opSize);
 const fault = (): number => {
   const value = cpu.read32(L.FAULT);
   cpu.write32(L.FAULT, 0);
@@ -122,7 +122,7 @@ describe('x87 memory operands', () => {
     cpu.write64(L.RIP, 0x5678n);
     cpu.view.setFloat64(RAM + AREA, 1.5, true);
     memory(0xdd, 0, AREA);
-    expect([cpu.read64(L.FIP), cpu.read64(L.FDP), u16(L.FCS), u16(L.FDS), u16(L.FOP)]).toEqual([0x5678n, 0x1234n, 8, 16, 0x500]);
+    expect([cpu.read64(L.FIP), cpu.read64(L.FDP), u16(L.FCS), u16(L.FDS), u16(L.FOP)]).toEqual([0x5678n, BigInt(AREA), 8, 16, 0x500]);
     cpu.write64(L.RIP, 0x9999n);
     memory(0xd9, 7, AREA);
     expect(cpu.read64(L.FIP)).toBe(0x5678n);
@@ -154,6 +154,19 @@ describe('x87 memory operands', () => {
     expect(cpu.call('fxsave', 0x5f00n, 4)).toBe(FAULTED);
     expect(state()).toEqual(before);
   });
+});
+
+test.each([['FSTP m80', 0xdb, 7, 0x80], ['FBSTP', 0xdf, 6, 0x00]] as const)('%s across the end of its segment writes what lies in front of that and is #GP(0)', (_name, opcode, reg, last) => {
+  cpu.write32(L.SEGMENTS + L.DS * L.SEGMENT_SIZE + L.SEG_LIMIT, AREA + 8);
+  register(0xd9, FLD1);
+  const before = state();
+  cpu.bytes.fill(0xaa, RAM + AREA, RAM + AREA + 16);
+  expect(memory(opcode, reg, AREA)).toBe(FAULTED);
+  expect(fault()).toBe(GP);
+  expect(cpu.bytes.subarray(RAM + AREA + 7, RAM + AREA + 10)).toEqual(Uint8Array.of(last, 0xaa, 0xaa));
+  expect(state()).toEqual(before);
+  cpu.write32(L.SEGMENTS + L.DS * L.SEGMENT_SIZE + L.SEG_LIMIT, AREA + 9);
+  expect(memory(opcode, reg, AREA)).toBe(OK);
 });
 
 describe('stores that an unmasked exception withholds', () => {

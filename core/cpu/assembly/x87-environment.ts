@@ -1,4 +1,5 @@
-import { FCS, FCW, FDP, FDS, FIP, FOP, FSW, FTAGS, REAL_SEGMENTS, X87 } from '../layout';
+import { segmentAddress } from './address';
+import { CODE_SIZE, FCS, FCW, FDP, FDS, FIP, FOP, FSW, FTAGS, REAL_SEGMENTS, X87 } from '../layout';
 import { probeWrite, readU16, readU32, readU64, writeU16, writeU32, writeU64 } from './memory';
 import { CLASS_NORMAL, CLASS_ZERO, classify } from './softfloat-extended';
 import { faulted, FAULTED, OK } from './status';
@@ -214,10 +215,13 @@ export function operandTop(): u32 {
   return topWord;
 }
 
-/** Writes 10 bytes, all or none. */
-export function writeExtended(linear: u64, sig: u64, se: u32): bool {
+/**
+ * Writes 10 bytes as Intel's processors do, first 8 and then 2: a fault of those leaves the first ones written. Segment checks are done for the first.
+ * @param segment index of the segment register
+ */
+export function writeExtended(linear: u64, segment: i32, offset: u64, sig: u64, se: u32): void {
   writeU64(linear, sig);
-  if (faulted()) return false;
-  writeU16(linear + 8, se);
-  return !faulted();
+  if (faulted()) return;
+  const top = load<u32>(CODE_SIZE) == 2 ? linear + 8 : segmentAddress(segment, offset + 8, 2, 1);
+  if (!faulted()) writeU16(top, se);
 }

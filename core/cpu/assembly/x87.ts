@@ -29,7 +29,7 @@ const INDEFINITE: u64 = 0xc000000000000000;
  * An x87 instruction with a memory operand.
  * @param opcode 0..7 for D8..DF
  * @param reg ModRM.reg in bits 2:0; bits 15:8 may hold the whole ModRM byte, which then is what FOP records
- * @param linear linear address of the operand; segment checks are done
+ * @param linear linear address of the operand; segment checks are done, for 80 bits that are stored those of the first 64
  * @param offset effective address, for FDP
  * @param segment index of the segment register, for FDS
  * @param opSize operand size in bytes (2, 4, 8): format of environments
@@ -42,6 +42,8 @@ export function x87Memory(opcode: i32, reg: i32, linear: u64, offset: u64, segme
   const status = waiting();
   if (status != OK) return status;
   if ((opcode & 1) == 0) arithmeticMemory(opcode, operation, linear);
+  else if (row == 0x1f) storeExtended(linear, offset, segment);
+  else if (row == 0x3e) storePackedDecimal(linear, offset, segment);
   else transferMemory(row, linear);
   if (faulted()) return FAULTED;
   notePointers(opcode, reg >> 8 ? reg >> 8 & 0xff : operation << 3);
@@ -146,8 +148,6 @@ function transferMemory(row: u32, linear: u64): void {
     case 0x0b: storeSingle(linear, true); break;
     case 0x2a: storeDouble(linear, false); break;
     case 0x2b: storeDouble(linear, true); break;
-    case 0x1f: storeExtended(linear); break;
-    case 0x3e: storePackedDecimal(linear); break;
     case 0x19: storeInteger(linear, 32, true, true); break;
     case 0x29: storeInteger(linear, 64, true, true); break;
     case 0x39: storeInteger(linear, 16, true, true); break;
@@ -215,20 +215,20 @@ function storeDouble(linear: u64, popping: bool): void {
   if (!faulted()) finishStore(empty, withheld, popping);
 }
 
-function storeExtended(linear: u64): void {
+function storeExtended(linear: u64, offset: u64, segment: i32): void {
   const empty = isEmpty(0);
   beginExtended();
-  if (!empty) writeExtended(linear, sigOf(st(0)), seOf(st(0)));
-  else if (maskedUnderflow()) writeExtended(linear, INDEFINITE, 0xffff);
+  if (!empty) writeExtended(linear, segment, offset, sigOf(st(0)), seOf(st(0)));
+  else if (maskedUnderflow()) writeExtended(linear, segment, offset, INDEFINITE, 0xffff);
   if (!faulted()) finishStore(empty, false, true);
 }
 
-function storePackedDecimal(linear: u64): void {
+function storePackedDecimal(linear: u64, offset: u64, segment: i32): void {
   const empty = isEmpty(0);
   beginExtended();
   const digits = empty ? INDEFINITE : extendedToPackedDecimal(sigOf(st(0)), seOf(st(0)));
   const withheld = empty ? !maskedUnderflow() : withholdsStore();
-  if (!withheld) writeExtended(linear, digits, empty ? 0xffff : signExponent());
+  if (!withheld) writeExtended(linear, segment, offset, digits, empty ? 0xffff : signExponent());
   if (!faulted()) finishStore(empty, withheld, true);
 }
 

@@ -60,7 +60,9 @@ const memoryForm = (opcode: number, reg: number, name: string, bytes: Bytes, wri
   const operation = o.or(o.shl(modrm(o), o.const(32, 8)), o.const(32, reg));
   const segment = o.shrU(o.fact('aux', 32), o.const(32, 8));
   const run = (linear: V): void => o.instruction('x87Memory', [o.const(32, opcode), operation, linear, offset, segment, o.const(32, o.opSize / 8)]);
-  const access = (): void => run(o.linear('segment', offset, typeof bytes === 'number' ? bytes : bytes(o), write));
+  // Of 80 bits that are stored Intel's processors look at the last 16 when the first 64 are written.
+  const first = (size: number): number => (write && size === 10 ? 8 : size);
+  const access = (): void => run(o.linear('segment', offset, first(typeof bytes === 'number' ? bytes : bytes(o)), write));
   // In 64-bit code the address is checked with the access; elsewhere a value that is not stored must not meet the segment's limits.
   if (o.long || !write || NO_WAIT.includes(name)) {
     access();

@@ -56,6 +56,8 @@ export const hostInfo = z.strictObject({
   memoryMaximum: z.int(),
   memoryDefault: z.int(),
   cpusMaximum: z.int(),
+  /** Whether what VMs compile can be kept for their next runs (the setting `keepCode`). */
+  keepsCode: z.boolean(),
   cpuModels: z.array(z.strictObject({ name: z.string(), description: z.string(), isDefault: z.boolean() })),
   homeFolder: z.string(),
 });

@@ -16,6 +16,7 @@ import type { DiskState } from '../store/disks.ts';
 import type { Library } from '../store/library.ts';
 import { freeVmName } from '../store/names.ts';
 import type { NewSnapshot, SnapshotStore, StoredSnapshot } from '../store/snapshots.ts';
+import { copyTranslations } from '../machine/translationPath.ts';
 import { unreadableBecause, unwritableBecause } from '../host/reasons.ts';
 import type { DiskStates, OpenedImage } from './diskStates.ts';
 import type { DiskTasks } from './diskTask.ts';
@@ -44,7 +45,12 @@ export class Adoption {
 
   /** A VM that goes on from a snapshot of another one. `full`: it does not need the other one's disk images. @throws ContractError */
   async clone(vm: Vm, stored: StoredSnapshot, name: string, full: boolean): Promise<Vm> {
-    if (!full) return this.#adopt(stored, name, (made) => this.#disks.fresh(made.id, stored.disks));
+    const clone = full ? await this.#cloneWhole(vm, stored, name) : await this.#adopt(stored, name, (made) => this.#disks.fresh(made.id, stored.disks));
+    copyTranslations(this.#library.vmFolder(vm.id), this.#library.vmFolder(clone.id));
+    return clone;
+  }
+
+  async #cloneWhole(vm: Vm, stored: StoredSnapshot, name: string): Promise<Vm> {
     const maps = await this.#diskTasks.save(vm, this.#disks.whole(stored.config, stored.disks));
     const whole = maps.map(({ path, map }) => {
       const size = stored.disks.find((disk) => disk.path === path)?.size ?? 0;

@@ -48,6 +48,8 @@ export interface GuestOptions {
   readonly disks: readonly (DiskState | null)[];
   /** The guest waits for `resume`. */
   readonly paused?: boolean;
+  /** What it compiles is kept for the VM's next run. */
+  readonly keepCode: boolean;
   readonly consoles: readonly Console[];
   readonly events: GuestEvents;
 }
@@ -81,7 +83,7 @@ export class Guest {
   #lastWord: { readonly exit: VmExit; readonly error: ContractError | null } | null = null;
 
   constructor(options: GuestOptions) {
-    const { vm, devices, folder, launch, machineModule, consoles, events, restore, paused, disks } = options;
+    const { vm, devices, folder, launch, machineModule, consoles, events, restore, paused, disks, keepCode } = options;
     this.#events = events;
     this.#consoles = consoles;
     this.#hasDisplay = vm.config.display !== 'none';
@@ -94,7 +96,7 @@ export class Guest {
     this.#starting.promise.catch(() => undefined); // Whoever asked for the start hears of it; nobody else has to.
     this.#send({
       type: 'start', config: vm.config, folder, devices: [...devices], machineModule, restore: restore ? { ...restore, segments: mutable(restore.segments) } : null,
-      paused: paused === true, disks: disks.map(sendable),
+      paused: paused === true, disks: disks.map(sendable), keepCode,
     });
   }
 

@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
 import { CPUS_MAXIMUM, MEMORY_DEFAULT, MEMORY_MAXIMUM, MEMORY_MINIMUM } from '../contract/limits.ts';
 import type { FolderEntry, HostInfo, OperationOutput } from '../contract/operations.ts';
+import { nativeCode } from '../cpu/jit/nativeCode.ts';
 import { unreadableBecause } from '../host/reasons.ts';
 import { cpuModels } from '../machine/cpu-models.ts';
 
@@ -20,6 +21,7 @@ export function hostInfo(): HostInfo {
     memoryMaximum: MEMORY_MAXIMUM,
     memoryDefault: MEMORY_DEFAULT,
     cpusMaximum: CPUS_MAXIMUM,
+    keepsCode: nativeCode() !== null,
     cpuModels: [...cpuModels()],
     homeFolder: homedir(),
   };

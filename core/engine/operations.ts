@@ -164,6 +164,7 @@ export function createOperations(engine: Engine): OperationHandlers {
     'settings.get': () => library.settings(),
     'settings.set': async ({ changes }) => {
       const settings = await library.changeSettings(changes);
+      if (changes.keepCode === false) await supervisor.forgetCode();
       supervisor.tell({ kind: 'settings-changed', settings });
       return settings;
     },

@@ -10,6 +10,7 @@ import type { InspectQuery, InspectSection } from '../contract/inspect.ts';
 import type { LibraryEvent, MetricsEvent } from '../contract/streams.ts';
 import { ownKeys, withChanges } from '../contract/vm.ts';
 import type { Vm, VmChanges, VmConfig, VmExit, VmState } from '../contract/vm.ts';
+import { forgetTranslations } from '../machine/translationPath.ts';
 import type { RestorePoint } from '../machine/types.ts';
 import type { DiskState } from '../store/disks.ts';
 import type { Library } from '../store/library.ts';
@@ -127,6 +128,7 @@ export class Supervisor {
     // A saved state knows of no assigned devices: they are plugged in when the machine goes on.
     const devices = from ? [] : await this.devices.forStart(vm, withoutMissing);
     const disks = this.disks.forStart(vm);
+    const { keepCode } = await this.#library.settings();
     const consoles = this.consoles(vm.id);
     const lines = this.#guests.has(vm.id) ? null : await SerialLines.open(vm.config.serial, consoles);
     if (lines === null || this.#guests.has(vm.id)) {
@@ -138,7 +140,7 @@ export class Supervisor {
     let guest: Guest;
     try {
       guest = new Guest({
-        vm, devices, disks, ...(from ? { restore: from.restore, paused: from.paused } : {}), folder: this.#library.vmFolder(vm.id), launch: this.#launch, machineModule: this.#machineModule, consoles,
+        vm, devices, disks, keepCode, ...(from ? { restore: from.restore, paused: from.paused } : {}), folder: this.#library.vmFolder(vm.id), launch: this.#launch, machineModule: this.#machineModule, consoles,
         events: {
           state: (state) => void this.#becomes(vm.id, state),
           metrics: (sample) => {
@@ -166,6 +168,11 @@ export class Supervisor {
     this.#traceExits(vm.id);
     if (from) await this.devices.plugAll(await this.get(vm.id), (error) => this.tellError(vm.id, error));
     return this.get(vm.id);
+  }
+
+  /** Removes what has been compiled of guests' code; what those that run have kept goes when they end (keepCode is off). */
+  async forgetCode(): Promise<void> {
+    for (const { id } of await this.#library.list()) if (!this.#guests.has(id)) forgetTranslations(this.#library.vmFolder(id));
   }
 
   /** Pulls the plug of a VM that runs; done when its process is gone. */
@@ -382,6 +389,7 @@ export class Supervisor {
       const vm = await this.#library.record(id, { state, exit, startedAt: null }, state === 'crashed' ? 'crashed' : 'ended', exit.detail === '' ? exit.reason : `${exit.reason}: ${exit.detail}`);
       this.#changed(vm);
       if (error) this.tellError(id, error);
+      if (!(await this.#library.settings()).keepCode) forgetTranslations(this.#library.vmFolder(id));
     } catch (failure) {
       this.tellError(id, failure);
     }

@@ -38,7 +38,7 @@ export const toVmProcess = z.discriminatedUnion('type', [
   /** Load what machines need: a `start` will follow, perhaps. */
   z.strictObject({ type: z.literal('prepare'), machineModule: z.string() }),
   z.strictObject({ type: z.literal('start'), config: vmConfig, folder: z.string(), devices: z.array(assignedDevice).max(DEVICES_MAXIMUM), machineModule: z.string(), restore: restorePoint.nullable(), paused: z.boolean(),
-    disks: z.array(diskState.nullable()).max(DISKS_MAXIMUM) }),
+    disks: z.array(diskState.nullable()).max(DISKS_MAXIMUM), keepCode: z.boolean() }),
   z.strictObject({ type: z.literal('command'), command: z.enum(['pause', 'resume', 'reset', 'power-button', 'end']) }),
   z.strictObject({ type: z.literal('input'), port: portNumber, data: bytes }),
   z.strictObject({ type: z.literal('break'), port: portNumber }),

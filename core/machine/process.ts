@@ -64,7 +64,7 @@ async function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type
     const variables = join(start.folder, VARIABLES_FILE);
     const config = start.restore ? restoredMachineConfig(start.config, start.restore, variables) : readMachineConfig(start.config, variables);
     const services = await MachineServices.open(start.config, start.devices, start.disks);
-    return new Guest(engine, start, { ...config, ...services.descriptions, ...translationPath(start.folder), devices: start.devices }, services, thread);
+    return new Guest(engine, start, { ...config, ...services.descriptions, ...(start.keepCode ? translationPath(start.folder) : {}), devices: start.devices }, services, thread);
   } catch (error) {
     end(engine, { type: 'failed', error: asContractError(error).toShape() });
     return null;

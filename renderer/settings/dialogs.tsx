@@ -22,6 +22,7 @@ const quittings: readonly { readonly value: Settings['quitting']; readonly label
 /** Settings of the library; each takes effect at once. */
 export function SettingsDialog(): ReactNode {
   const settings = useLibrary((state) => state.settings);
+  const keepsCode = useLibrary((state) => state.host?.keepsCode === true);
   const screenReader = useLayout((state) => state.screenReader);
   const set = (changes: SettingsChanges): void => void engine.call('settings.set', { changes }).catch(notifyError);
   const numbers = (all: readonly number[], current: number): { readonly value: string; readonly label: string }[] =>
@@ -46,6 +47,11 @@ export function SettingsDialog(): ReactNode {
       <Row title="Quitting" about="What becomes of running machines when the desktop application quits.">
         <Select compact label="Quitting" value={settings.quitting} onPick={(quitting) => set({ quitting: quitting as Settings['quitting'] })} options={quittings} />
       </Row>
+      {keepsCode && (
+        <Row title="Keep compiled code" about="A machine’s next start is faster. Up to 512 MB in the cache folder; off removes it.">
+          <Switch label="Keep compiled code" on={settings.keepCode} onTurn={(keepCode) => set({ keepCode })} />
+        </Row>
+      )}
       <Row title="Consoles for screen readers" about="Lets a screen reader read console output; costs some speed.">
         <Switch label="Consoles for screen readers" on={screenReader} onTurn={(on) => useLayout.setState({ screenReader: on })} />
       </Row>

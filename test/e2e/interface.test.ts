@@ -394,6 +394,16 @@ describe('the settings', () => {
     await page.keyboard.press('Escape');
     await page.getByRole('dialog').waitFor({ state: 'detached' });
   });
+
+  it('have whether compiled code is kept, which the engine keeps', async () => {
+    await page.getByRole('button', { name: 'Settings' }).click();
+    const keeps = page.getByRole('dialog', { name: 'Settings' }).getByRole('switch', { name: 'Keep compiled code' });
+    await expect.poll(() => keeps.getAttribute('aria-checked')).toBe('true');
+    await keeps.click();
+    await expect.poll(() => keeps.getAttribute('aria-checked')).toBe('false');
+    await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+  });
 });
 
 describe('a small window', () => {

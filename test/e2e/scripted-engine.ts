@@ -38,6 +38,7 @@ export interface ScriptedEngine {
 const host: HostInfo = {
   platform: 'linux', hostname: 'workbench', hostCpus: 8, hostMemoryBytes: 2 * 2 ** 30, memoryMinimum: 2 ** 24, memoryMaximum: 3 * 2 ** 30, memoryDefault: 2 ** 29,
   cpusMaximum: 1, homeFolder: '/home/ada',
+  keepsCode: true,
   cpuModels: [
     { name: 'x86-64-v2', description: 'Nehalem class: SSE4.2, POPCNT, CMPXCHG16B', isDefault: true },
     { name: 'x86-64', description: 'The first 64-bit processors: SSE2', isDefault: false },

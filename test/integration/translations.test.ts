@@ -77,6 +77,34 @@ describe('a guest that is run again', () => {
     expect(readdirSync(place)).toEqual([name]);
   }, TEST_MS);
 
+  it('is kept for a VM and its clones until somebody wants it gone', async () => {
+    const translations = join(folder, 'library-kept');
+    const library = join(folder, 'library');
+    const command = async (...args: string[]): Promise<string> => {
+      const { status, stdout, stderr } = await vanderpool([...args, '--library', library], { environment: { VANDERPOOL_TRANSLATIONS: translations } });
+      if (status !== 0) throw new Error(`${args.join(' ')}: ${stderr}`);
+      return stdout;
+    };
+    const bootOnce = async (): Promise<void> => {
+      await command('vm', 'start', 'debian');
+      await expect.poll(async () => (JSON.parse(await command('vm', 'show', 'debian', '--json')) as { state: string }).state, { timeout: 120_000, interval: 500 }).toBe('stopped');
+    };
+    try {
+      await command('vm', 'create', 'debian', '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', 'console=ttyS0 quiet bootonly', '--memory', '256M');
+      await bootOnce();
+      const [name] = readdirSync(translations);
+      await command('vm', 'clone', 'debian', 'twin');
+      const [twin] = readdirSync(translations).filter((other) => other !== name);
+      expect(readFileSync(join(translations, twin!)).equals(readFileSync(join(translations, name!)))).toBe(true);
+      await command('settings', 'keepCode', 'off');
+      expect(readdirSync(translations)).toEqual([]);
+      await bootOnce();
+      expect(readdirSync(translations)).toEqual([]);
+    } finally {
+      await command('engine', 'stop', '--force');
+    }
+  }, TEST_MS);
+
   it('does what the interpreter does', async () => {
     const options: LockstepOptions = {
       tier: 'on', instructions: 200e6,

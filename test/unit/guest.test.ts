@@ -41,7 +41,7 @@ function play(): Played {
   let say: (message: unknown) => void = () => undefined;
   let exit: (how: string) => void = () => undefined;
   const guest = new Guest({
-    vm, devices: [], disks: [], folder, machineModule: '', consoles,
+    vm, devices: [], disks: [], folder, machineModule: '', consoles, keepCode: true,
     launch: () => ({
       processId: 1,
       send: (message) => void sent.push(message as { type: string }),

@@ -45,11 +45,15 @@ const LARGE_MARKS = 32;
 const REFUSED: Prospect = { keys: [], cost: 1 << 12 };
 /** How often the ranges of a region cross pages before one is compiled apart: each time costs a tenth of a microsecond, compiling a third of a millisecond or more. */
 const CROSSING_LIMIT = 4_000;
+/** What V8 executes of a large region's baseline code before it optimises it, in its own measure: bytes of machine code. */
+const LARGE_BUDGET = 13_000_000;
 /**
- * What V8 executes of a module's baseline code before it optimises it, in its own measure. A small region stays in baseline code, as
- * optimising it takes longer than most of them ever run; a large one takes its place when it does run long.
+ * A small region stays in baseline code until it has run so often, as optimising it takes longer than most of them ever run. A large one takes the place of what
+ * runs long; but of code that is entered in the midst of loops, where calls return to, each time is a few instructions, which samples hardly ever meet.
  */
-const TIERING_BUDGET = [2_000_000_000, 13_000_000];
+const SMALL_RUNS = 32_000;
+/** Bytes of baseline code that a byte of WebAssembly becomes. */
+const BASELINE_BYTES = 2;
 const DEFAULT_TIERING_BUDGET = 13_000_000;
 const NOTHING: ReadonlySet<number> = new Set<number>();
 const NO_TARGETS: ReadonlyMap<number, number> = new Map<number, number>();
@@ -305,7 +309,7 @@ export class JitManager {
   }
 
   private compileModule(code: Uint8Array<ArrayBuffer>, tier: number): WebAssembly.Module {
-    setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET[tier]!}`);
+    setFlagsFromString(`--wasm-tiering-budget=${tier === 0 ? Math.min(code.length * BASELINE_BYTES * SMALL_RUNS, 2 ** 31 - 1) : LARGE_BUDGET}`);
     const module = new WebAssembly.Module(code);
     setFlagsFromString(`--wasm-tiering-budget=${DEFAULT_TIERING_BUDGET}`);
     return module;

@@ -46,7 +46,7 @@ export class Adoption {
   /** A VM that goes on from a snapshot of another one. `full`: it does not need the other one's disk images. @throws ContractError */
   async clone(vm: Vm, stored: StoredSnapshot, name: string, full: boolean): Promise<Vm> {
     const clone = full ? await this.#cloneWhole(vm, stored, name) : await this.#adopt(stored, name, (made) => this.#disks.fresh(made.id, stored.disks));
-    copyTranslations(this.#library.vmFolder(vm.id), this.#library.vmFolder(clone.id));
+    await copyTranslations(this.#library.vmFolder(vm.id), this.#library.vmFolder(clone.id));
     return clone;
   }
 

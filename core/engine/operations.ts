@@ -164,8 +164,8 @@ export function createOperations(engine: Engine): OperationHandlers {
     'settings.get': () => library.settings(),
     'settings.set': async ({ changes }) => {
       const settings = await library.changeSettings(changes);
-      if (changes.keepCode === false) await supervisor.forgetCode();
       supervisor.tell({ kind: 'settings-changed', settings });
+      if (changes.keepCode === false) await supervisor.forgetCode();
       return settings;
     },
     'host.info': () => Promise.resolve(hostInfo()),

@@ -1,6 +1,7 @@
 /** Where compiled code is kept between the runs of a machine (translationFile.ts): beside what other programs keep that they could make anew. */
 import { createHash } from 'node:crypto';
-import { constants, copyFileSync, rmSync } from 'node:fs';
+import { constants, rmSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
@@ -22,12 +23,12 @@ export function forgetTranslations(identity: unknown): void {
 }
 
 /** A machine runs the same guest as another one: it begins with what was compiled for that. Without it, it starts all the same. */
-export function copyTranslations(from: unknown, to: unknown): void {
+export async function copyTranslations(from: unknown, to: unknown): Promise<void> {
   const source = translationPath(from).translations;
   const target = translationPath(to).translations;
   if (source === undefined || target === undefined) return;
   try {
-    copyFileSync(source, target, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+    await copyFile(source, target, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
   } catch (error) {
     // Of one that was copied in part, check sums would say so; but the room may be wanted.
     if ((error as NodeJS.ErrnoException).code === 'ENOSPC') rmSync(target, { force: true });

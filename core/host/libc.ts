@@ -63,7 +63,7 @@ function load<Calls>(declarations: Readonly<Record<keyof Calls, string>>): Calls
 
 /** Gives the pages of private anonymous memory back: they read as zeros and take no room until they are written. Whole pages only. False: nothing happened. */
 export function releaseMemory(bytes: Uint8Array): boolean {
-  return bytes.byteOffset % PAGE === 0 && bytes.length % PAGE === 0 && bytes.length > 0 && linuxCalls()?.madvise(bytes, bytes.length, MADV_DONTNEED) === 0;
+  return advise(bytes, MADV_DONTNEED);
 }
 
 /** Whether the system gives large pages to whoever asks, and to nobody else. Loading the library takes a hundred times as long as reading this. */
@@ -77,7 +77,11 @@ export function givesHugePagesWhenAsked(): boolean {
 
 /** Asks for pages of 2 MiB instead of 4 KiB where private anonymous memory is written from now on. Whole pages only. False: nothing happened. */
 export function adviseHugePages(bytes: Uint8Array): boolean {
-  return bytes.byteOffset % PAGE === 0 && bytes.length % PAGE === 0 && bytes.length > 0 && linuxCalls()?.madvise(bytes, bytes.length, MADV_HUGEPAGE) === 0;
+  return advise(bytes, MADV_HUGEPAGE);
+}
+
+function advise(bytes: Uint8Array, advice: number): boolean {
+  return bytes.byteOffset % PAGE === 0 && bytes.length % PAGE === 0 && bytes.length > 0 && linuxCalls()?.madvise(bytes, bytes.length, advice) === 0;
 }
 
 /** Makes a hole in an open file: it reads as zeros and takes no room. False: nothing happened, and the file system may not know holes. */

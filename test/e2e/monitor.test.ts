@@ -1,6 +1,6 @@
 import type { Page } from 'playwright-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { screenText, typeLine, waitForText } from '../helpers/browser.ts';
+import { clearConsole, forceStop, screenText, typeLine, waitForText } from '../helpers/browser.ts';
 import { useInterface } from '../helpers/interface.ts';
 
 /** The first start: a new library, nothing downloaded, the built-in guest. */
@@ -12,16 +12,13 @@ beforeAll(async () => {
 });
 
 async function clear(): Promise<void> {
-  await page.getByRole('button', { name: 'Console actions' }).click();
-  await page.getByRole('menuitem', { name: 'Clear' }).click();
+  await clearConsole(page);
   // The line of the prompt stays.
   await expect.poll(async () => (await screenText(page)).trim().length).toBeLessThan(20);
 }
 
 async function stopAndClear(): Promise<void> {
-  await page.getByRole('button', { name: 'Stop', exact: true }).click();
-  await page.getByRole('alertdialog').getByRole('button', { name: 'Force stop' }).click();
-  await page.getByRole('status', { name: 'State: Stopped' }).waitFor();
+  await forceStop(page);
   await clear();
 }
 

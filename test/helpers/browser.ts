@@ -100,6 +100,19 @@ export async function typeLine(page: Page, line: string): Promise<void> {
   await page.keyboard.press('Enter');
 }
 
+/** Pulls the plug of the machine that is shown, and waits until it has stopped. */
+export async function forceStop(page: Page): Promise<void> {
+  await page.getByRole('button', { name: 'Stop', exact: true }).click();
+  await page.getByRole('alertdialog').getByRole('button', { name: 'Force stop' }).click();
+  await page.getByRole('status', { name: 'State: Stopped' }).waitFor();
+}
+
+/** Empties the console that is shown but for its last line. */
+export async function clearConsole(page: Page): Promise<void> {
+  await page.getByRole('button', { name: 'Console actions' }).click();
+  await page.getByRole('menuitem', { name: 'Clear' }).click();
+}
+
 /** Everything a console holds, scrollback included, by way of "Save log". */
 export async function savedLog(page: Page): Promise<string> {
   const download = page.waitForEvent('download');

@@ -45,8 +45,6 @@ const LARGE_MARKS = 32;
 const REFUSED: Prospect = { keys: [], cost: 1 << 12 };
 /** How often the ranges of a region cross pages before one is compiled apart: each time costs a tenth of a microsecond, compiling a third of a millisecond or more. */
 const CROSSING_LIMIT = 4_000;
-/** What V8 executes of a large region's baseline code before it optimises it, in its own measure: bytes of machine code. */
-const LARGE_BUDGET = 13_000_000;
 /**
  * A small region stays in baseline code until it has run so often, as optimising it takes longer than most of them ever run. A large one takes the place of what
  * runs long; but of code that is entered in the midst of loops, where calls return to, each time is a few instructions, which samples hardly ever meet.
@@ -54,6 +52,7 @@ const LARGE_BUDGET = 13_000_000;
 const SMALL_RUNS = 32_000;
 /** Bytes of baseline code that a byte of WebAssembly becomes. */
 const BASELINE_BYTES = 2;
+/** What V8 executes of a module's baseline code before it optimises it, in its own measure, bytes of machine code: its default, which large regions have. */
 const DEFAULT_TIERING_BUDGET = 13_000_000;
 const NOTHING: ReadonlySet<number> = new Set<number>();
 const NO_TARGETS: ReadonlyMap<number, number> = new Map<number, number>();
@@ -309,7 +308,8 @@ export class JitManager {
   }
 
   private compileModule(code: Uint8Array<ArrayBuffer>, tier: number): WebAssembly.Module {
-    setFlagsFromString(`--wasm-tiering-budget=${tier === 0 ? Math.min(code.length * BASELINE_BYTES * SMALL_RUNS, 2 ** 31 - 1) : LARGE_BUDGET}`);
+    if (tier !== 0) return new WebAssembly.Module(code);
+    setFlagsFromString(`--wasm-tiering-budget=${Math.min(code.length * BASELINE_BYTES * SMALL_RUNS, 2 ** 31 - 1)}`);
     const module = new WebAssembly.Module(code);
     setFlagsFromString(`--wasm-tiering-budget=${DEFAULT_TIERING_BUDGET}`);
     return module;

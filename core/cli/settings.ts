@@ -1,5 +1,5 @@
 /** `vanderpool settings`: what the window's settings dialog has. */
-import { settings as schema } from '../contract/settings.ts';
+import { settings as schema, settingsDefaults } from '../contract/settings.ts';
 import type { Settings } from '../contract/settings.ts';
 import { list, show } from './output.ts';
 import { withEngine } from './session.ts';
@@ -23,6 +23,7 @@ function said(value: Settings[keyof Settings]): string {
 function valueOf(name: keyof Settings, text: string): unknown {
   const value: unknown = text === 'on' || text === 'off' ? text === 'on' : /^\d+$/.test(text) ? Number(text) : text;
   const parsed = schema.shape[name].safeParse(value);
+  if (!parsed.success && typeof settingsDefaults[name] === 'boolean') throw badArgument(`${name} is "on" or "off", not "${text}".`);
   if (!parsed.success) throw badArgument(`${name}: "${text}" is not possible: ${parsed.error.issues[0]?.message ?? 'another value is needed'}.`);
   return parsed.data;
 }

@@ -199,6 +199,7 @@ describe('vm commands', () => {
     expect(await json('settings', 'confirmStop', 'off')).toEqual({ confirmStop: false });
     expect(await json('settings')).toMatchObject({ quitting: 'suspend', confirmStop: false, consoleFontSize: 13 });
     expect((await vp('settings', 'theme')).stdout).toMatch(/^theme: +system\n$/);
+    expect(await vp('settings', 'confirmStop', 'maybe')).toMatchObject({ status: 125, stderr: expect.stringContaining('confirmStop is "on" or "off", not "maybe".') as unknown });
     const wrong = await Promise.all([vp('settings', 'volume'), vp('settings', 'consoleFontSize', '5000'), vp('settings', 'theme', 'on')]);
     expect(wrong.map(({ status }) => status)).toEqual([125, 125, 125]);
   });

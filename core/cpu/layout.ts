@@ -236,7 +236,7 @@ export const OPEN_STATUS = 0x10c8c;
  * and STACK_SIZE from bit 8 on. Legacy code is compiled for one value of it.
  */
 export const PLAIN_SEGMENTS = 0x10c68;
-/** u64: tag of an empty window: a page that is not canonical, and that no guest can guess, as an access there would meet no #GP. */
+/** u64: what an empty window is for: a page that is not canonical, and that no guest can guess, as an access there would meet no #GP. */
 export const WINDOW_EMPTY = 0x10c60;
 /**
  * 32-bit: changes whenever a translation of code may have changed; and, right behind it, the base of the look-aside tables for the current
@@ -364,19 +364,24 @@ export const TLB_DATA_MASK = 0xfff0;
 export const TLB_EXECUTE_MASK = 0x3ff0;
 export const TLB_SPACE = 0x40000;
 /**
- * Behind each privilege's tables: the windows, a read and a write entry for each base register, through which regions look first. An entry
- * is a copy of a data entry that the register's last access hit: u64 tag, u32 addend. Then one for addresses without base, one relative
- * to RIP, one relative to FS or GS.
+ * Windows, a read and a write one for each base register, through which regions look first. Each is made from the data entry that the register's last access hit: u64
+ * linear address of the page, u32 what its addend is negated, so that V8 subtracts both from memory, an instruction each. Then one for addresses
+ * without base, one relative to RIP, one relative to FS or GS. Supervisor code has these, that of CPL 3 others right behind them. They are for one bank of tables,
+ * WINDOWS_FOR, and empty when another comes into use.
  */
-export const WINDOWS = 0x30000;
+export const WINDOWS = 0x18000;
 export const WINDOW_SIZE = 32;
 export const WINDOW_WRITE = 16;
 export const WINDOW_COUNT = 20;
 export const WINDOW_ABSOLUTE = 16;
 export const WINDOW_RIP = 17;
 export const WINDOW_SEGMENT = 18;
-/** For what is found without a window. */
+/** For what is found without a window: entries as they are in the tables. */
 export const WINDOW_ANY = 19;
+export const WINDOWS_USER = WINDOWS + WINDOW_COUNT * WINDOW_SIZE;
+export const WINDOWS_END = WINDOWS_USER + WINDOW_COUNT * WINDOW_SIZE;
+/** 32-bit: distance of that bank from the first. */
+export const WINDOWS_FOR = 0x18800;
 /** RSP's. */
 export const WINDOW_STACK = 4;
 
@@ -417,12 +422,13 @@ export const HISTORY_WRITTEN = 1;
 export const HISTORY_PENDING = 2;
 
 /**
- * Where regions that end go on, by the place in a record table that leads there (`linkOf`): u32 that place, u32 index of the region. Of places that share an entry the last one has
- * it. Cleared when a record ceases to lead to the region that it led to.
+ * Where regions that end go on, by linear address (`linkOf` in jit/ways.ts): u64 that address, EXECUTE_EPOCH and TLB_BASE, u32 index of the region that begins there. What is found here has
+ * been checked: nothing about the code's translations has changed since. Of addresses that share an entry the last one has it. Cleared when a record ceases to lead to
+ * the region that it led to.
  */
 export const REGION_LINKS = 0x980000;
 export const REGION_LINKS_SIZE = 0x10000;
-export const REGION_LINK_SIZE = 8;
+export const REGION_LINK_SIZE = 32;
 /** 32-bit: whether any of them has been written since they were cleared. */
 export const REGION_LINKED = REGION_LINKS + REGION_LINKS_SIZE;
 
@@ -454,10 +460,12 @@ export const REGION_COUNTERS = 16;
 
 /**
  * 64 bytes a region, by its index: u32 how many pages it lies on beside its entry's; for each, i32 its number relative to that one, and as u32 the record
- * table that it was compiled from.
+ * table that it was compiled from. Behind them is what it was made for: of legacy code PLAIN_SEGMENTS, and MADE_FOR_USER.
  */
 export const REGION_PAGES = 0x6300000;
 export const REGION_PAGES_EACH = 64;
+export const REGION_MADE_FOR = 60;
+export const MADE_FOR_USER = 0x40000000;
 /** The last 16 MiB below 4 GiB: addresses wrap, so RAM_BASE + gpa leads here. */
 export const ROM_BASE = 0x7000000;
 /** Guest-physical address of the ROM area. */

@@ -198,9 +198,9 @@ export class Processor {
     return vcpu === this.vcpu ? field : VCPU_STATES + vcpu * VCPU_STATE_SIZE + field - STATE;
   }
 
-  /** WINDOW_EMPTY lies among the processor's state, which a reset clears: a tag of 0 would open page 0 through every empty window. */
+  /** WINDOW_EMPTY lies among the processor's state, which a reset clears: 0 would open page 0 through every empty window. */
   private nameEmptyWindow(): void {
-    this.view.setBigUint64(WINDOW_EMPTY, BigInt.asUintN(64, -((1n << 62n) | (BigInt.asUintN(48, randomBytes(8).readBigUInt64LE()) << 12n))), true);
+    this.view.setBigUint64(WINDOW_EMPTY, (1n << 62n) | (BigInt.asUintN(48, randomBytes(8).readBigUInt64LE()) << 12n), true);
   }
 
   /** VM-exit instruction information of the instruction at RIP. */

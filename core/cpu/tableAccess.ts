@@ -31,11 +31,8 @@ export interface AccessContext {
   take(type: ValueType): number;
 }
 
-/**
- * Leaves the entry's address in local `entry`; pushes a truth value: nonzero when the access misses, or one of `bytes` bytes that begins `below` bytes
- * before it.
- */
-export function tableMiss(context: AccessContext, table: number, linear: number, entry: number, bytes: number, below = 0): void {
+/** Leaves the address of an address' entry, less that of its table, in local `entry`. */
+export function entryOf(context: AccessContext, linear: number, entry: number): void {
   const { code } = context;
   code.get(linear);
   code.op(op.i32WrapI64);
@@ -45,24 +42,22 @@ export function tableMiss(context: AccessContext, table: number, linear: number,
   code.op(op.i32And);
   code.get(context.tlb);
   code.op(op.i32Add);
-  code.tee(entry);
-  code.memory(op.i64Load, table);
-  reachesOut(code, linear, bytes, below);
+  code.set(entry);
 }
 
-/** Takes the tag of an entry (or window) from the stack; pushes a truth value: nonzero where bytes are not of its page. */
-export function reachesOut(code: FunctionWriter, linear: number, bytes: number, below = 0): void {
+/** The same; pushes a truth value: nonzero when the access misses. */
+export function tableMiss(context: AccessContext, table: number, linear: number, entry: number, bytes: number): void {
+  const { code } = context;
+  entryOf(context, linear, entry);
+  code.get(entry);
+  code.memory(op.i64Load, table);
   code.get(linear);
   code.op(op.i64Add);
-  if (below !== 0) {
-    code.i64Const(-below);
-    code.op(op.i64Add);
-  }
   code.i64Const(4096 - bytes);
   code.op(op.i64GtU);
 }
 
-/** Pushes the host address that an entry (or window) in local `entry` stands for. */
+/** Pushes the host address that an entry in local `entry` stands for. */
 export function hostAddress(code: FunctionWriter, linear: number, entry: number, addend: number): void {
   code.get(linear);
   code.op(op.i32WrapI64);

@@ -126,7 +126,7 @@ export class FormRunner {
         page: number => (number === 0 ? { host, table: 0 } : null), across: () => null, odds: () => null, isMarked: () => false, isDecoded: () => true, isTaken: () => true, isEntry: () => false, likelyTarget: () => null,
       }, { blocks: 16, instructions: 64, callDepth: 0, weighed: false });
       // By turns as small and as large ones are made.
-      const identity = { plain: 0, stackSize: 0, large: this.regions.size % 2 === 0, apart: new Set<number>(), targets: new Map<number, number>(), counted: new Set<number>(), moving: null };
+      const identity = { plain: 0, stackSize: 0, user: false, large: this.regions.size % 2 === 0, apart: new Set<number>(), targets: new Map<number, number>(), counted: new Set<number>(), moving: null };
       const module = new WebAssembly.Module(compileRegion(found, analyse(found.blocks, found.entry), 64, this.signatures, identity));
       this.imports ??= regionImports({ memory: this.memory, table: this.table, helpers: this.cpu.exports as WebAssembly.ModuleImports, signatures: this.signatures });
       region = this.instance(module, this.table, this.imports).exports['region'] as ColdForm;

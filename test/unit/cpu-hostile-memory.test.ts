@@ -92,6 +92,6 @@ describe('whatever state a guest puts the processor in', () => {
       { numRuns: 400 },
     );
     expect(cpu.bytes.subarray(ram(RAM), ram(RAM) + 0x1_0000).every((byte) => byte === guard)).toBe(true);
-    expect(cpu.bytes.subarray(0x18000, L.VCPU_STATES).every((byte) => byte === guard)).toBe(true);
+    expect(cpu.bytes.subarray(L.WINDOWS_FOR + 4, L.VCPU_STATES).every((byte) => byte === guard)).toBe(true);
   });
 });

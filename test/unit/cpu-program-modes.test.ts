@@ -47,6 +47,17 @@ describe.each(TIERS)('real mode, regions %s', (tier) => {
     expect(guest.read(guest.get('rsp'), 2), 'RIP of the faulting instruction; there is no error code').toBe(0x7c06);
   });
 
+  it('an indirect jump to one offset leads elsewhere in each segment', () => {
+    const guest = new Guest(tier);
+    guest.startReal(0x7c00);
+    guest.load(16, 0x7c00, p => p.emit('MOV', r.si, 40).emit('MOV', r.bx, 0).emit('MOV', r.dx, 0x100).emit('JMP FAR', far(0x3000, 0)));
+    for (const [segment, other, step] of [[0x3000, 0x4000, 1], [0x4000, 0x3000, 0x100]] as const) {
+      guest.load(16, segment * 16, p => p.emit('JMP', r.dx));
+      guest.load(16, segment * 16 + 0x100, p => p.emit('ADD', r.bx, step).emit('DEC', r.si).emit('JZ', 'end').emit('JMP FAR', far(other, 0)).label('end').emit('HLT'));
+    }
+    expect([guest.run().kind, guest.get('rbx')]).toEqual(['hlt', 20 * 0x101]);
+  });
+
   it('goes to protected mode and on to 32-bit code', () => {
     const guest = new Guest(tier);
     guest.startReal(0x7c00);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { dword, mem, qword, register as r } from '../../core/isa/registers.ts';
-import { DATA, Guest, TIERS } from '../helpers/guest-program.ts';
+import { CODE, CODE3, DATA, DATA3, Guest, STACK, TIERS } from '../helpers/guest-program.ts';
 
 /** What a loop of accesses through one register may keep about the page must not outlive the page. */
 const PAGE = 0x1000;
@@ -70,5 +70,20 @@ describe.each(TIERS)('a hot loop through one register, regions %s', (tier) => {
     expect([stop.kind, stop.vector]).toEqual(['exception', 1]);
     // The eleventh store is at the watched address; the trap comes behind it.
     expect([guest.get('rbx') - DATA, guest.get('rcx')]).toEqual([40, 90]);
+  });
+
+  it('has nothing open at privilege 3 that privilege 0 had', () => {
+    const guest = new Guest(tier);
+    const [shared, behind, user] = [CODE + 0x1000, CODE + 0x2000, CODE + 0x3000];
+    guest.page(DATA, DATA, 3);
+    guest.load(64, shared, a => a.emit('MOV', r.esp, DATA).emit('MOV', r.ecx, 50).label('loop').emit('ADD', r.eax, dword(mem(r.rsp))).emit('DEC', r.ecx).emit('JNZ', 'loop').emit('JMP', r.rdx));
+    guest.load(64, behind, (a) => {
+      a.emit('MOV', r.esp, STACK).emit('MOV', r.ebp, r.eax).emit('PUSH', DATA3).emit('PUSH', STACK).emit('PUSH', 2).emit('PUSH', CODE3).emit('PUSH', user).emit('IRETQ');
+    });
+    guest.load(64, user, a => a.emit('MOV', r.eax, 1).emit('MOV', r.edx, user).emit('JMP', r.rsi));
+    const stop = guest.run64((a) => {
+      a.emit('MOV', r.ebx, DATA).emit('MOV', dword(mem(r.rbx)), 2).emit('XOR', r.eax, r.eax).emit('MOV', r.edx, behind).emit('MOV', r.esi, shared).emit('JMP', r.rsi);
+    });
+    expect([stop.kind, stop.vector, stop.error, guest.get('rbp'), guest.get('rax')]).toEqual(['exception', 14, 5, 100, 1]);
   });
 });

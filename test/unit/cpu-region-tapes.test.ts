@@ -19,7 +19,7 @@ function compile(instructions: InstructionCache, offset: number, large = true): 
     page: number => (number === 0 ? { host: PAGE, table: 0 } : null), across: () => null, odds: () => null, isMarked: () => false, isDecoded: () => true, isTaken: () => true,
     isEntry: () => false, likelyTarget: () => null,
   }, { blocks: 16, instructions: 64, callDepth: 1, weighed: false });
-  const identity = { plain: 0, stackSize: 2, large, apart: new Set<number>(), targets: new Map<number, number>(), counted: new Set<number>(), moving: null };
+  const identity = { plain: 0, stackSize: 2, user: false, large, apart: new Set<number>(), targets: new Map<number, number>(), counted: new Set<number>(), moving: null };
   return compileRegion(region, analyse(region.blocks, region.entry), 64, cpu.signatures, identity);
 }
 

@@ -1,13 +1,13 @@
 /** From CS:RIP to decoded code. */
 import {
-  CODE_ARENA_END, CODE_NEXT, CODE_PAGE_RIP, CODE_SIZE, EXECUTE_EPOCH, FAULT, CODE_TABLE, CODE_TABLES_FOR, CS, PAGE_CODE, RAM_BASE, REGION_CHECKS, REGION_CHECK_SIZE,
-  REGION_PAGES, REGION_PAGES_EACH, RIP, SEG_BASE, SEG_LIMIT, SEGMENTS, SEGMENT_SIZE, TLB_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK,
+  CPL, MADE_FOR_USER, CODE_ARENA_END, CODE_NEXT, CODE_PAGE_RIP, CODE_SIZE, EXECUTE_EPOCH, FAULT, CODE_TABLE, CODE_TABLES_FOR, CS, PAGE_CODE, RAM_BASE, REGION_CHECKS, REGION_CHECK_SIZE,
+  PLAIN_SEGMENTS, REGION_PAGES, REGION_PAGES_EACH, REGION_MADE_FOR, RIP, SEG_BASE, SEG_LIMIT, SEGMENTS, SEGMENT_SIZE, TLB_BASE, TLB_EXECUTE, TLB_EXECUTE_MASK,
 } from '../layout';
 import { allocateTable, descriptorOf, dropAllCode, emptyTable } from './code';
 import { decode } from './imports';
 import { canonical, fillExecute, translateExecute } from './paging';
 import { raiseError } from './status';
-import { flushExecuteTables } from './tlb';
+import { flushExecuteTables, useWindows } from './tlb';
 
 /** What a decode may need at most: descriptor, table, a run. */
 const RESERVE: u32 = 64 * 1024;
@@ -130,10 +130,28 @@ export function sampleAddress(delta: i32): u32 {
 }
 
 /**
+ * Whether a region must not be entered: it was made for another privilege level or other segments, or its other pages may not be what it was compiled from. `page`: RIP of its
+ * entry's page. Pages are looked at when the region is entered for the first time, and again when a translation has changed since, the entry's page is at another address, or
+ * at another privilege level.
+ */
+export function mustNotEnter(index: u32, page: u64): bool {
+  useWindows();
+  let state: u32 = load<u32>(CPL) == 3 ? MADE_FOR_USER : 0;
+  if (load<u32>(CODE_SIZE) != 2) {
+    state |= load<u32>(PLAIN_SEGMENTS);
+    page = (page + load<u64>(SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE)) & 0xffffffff;
+  }
+  // First: with other segments, pages would be looked for where nothing is fetched, and be marked as accessed.
+  if (load<u32>(REGION_PAGES + index * REGION_PAGES_EACH, REGION_MADE_FOR) != state) return true;
+  const check: u32 = REGION_CHECKS + index * REGION_CHECK_SIZE;
+  return (load<u64>(check) != page || load<u64>(check, 8) != load<u64>(EXECUTE_EPOCH)) && !holdsPages(page, index);
+}
+
+/**
  * Whether all pages of the region with an index hold the code that it was compiled from, its entry's page being at a linear address. That is so as
  * long as the execute table leads from each page to the same record table; what was found is noted, as it holds until EXECUTE_EPOCH changes.
  */
-export function holdsPages(page: u64, index: u32): bool {
+function holdsPages(page: u64, index: u32): bool {
   const pages: u32 = REGION_PAGES + index * REGION_PAGES_EACH;
   for (let i: u32 = 0; i < load<u32>(pages); i++) {
     if (!holdsTable(page, load<i32>(pages + i * 8, 4), load<u32>(pages + i * 8, 8))) return false;

@@ -30,9 +30,9 @@ import {
   TLB_WRITE,
   RAM_BASE,
   WINDOWS,
-  WINDOW_COUNT,
+  WINDOWS_END,
+  WINDOWS_FOR,
   WINDOW_EMPTY,
-  WINDOW_SIZE,
 } from '../layout';
 
 /** The entry's address is in TLB_LOG. */
@@ -167,17 +167,19 @@ function nextEpoch(): void {
   if (epoch == 0) memory.fill(REGION_CHECKS, 0, REGION_CHECKS_SIZE);
 }
 
-/** Empties the windows in use. Must be called whenever a data entry loses its validity. */
+/** Empties the windows. Must be called whenever a data entry loses its validity. */
 export function closeWindows(): void {
-  closeWindowsOf(bank);
+  const empty = load<u64>(WINDOW_EMPTY);
+  for (let window: u32 = WINDOWS; window < <u32>WINDOWS_END; window += 16) store<u64>(window, empty);
 }
 
-function closeWindowsOf(which: u32): void {
-  const empty = load<u64>(WINDOW_EMPTY);
-  for (let base: u32 = TLB_SUPERVISOR + which; base <= <u32>TLB_USER + which; base += TLB_SPACE) {
-    const end = base + WINDOWS + WINDOW_COUNT * WINDOW_SIZE;
-    for (let window = base + WINDOWS; window < end; window += 16) store<u64>(window, empty);
-  }
+/** Must be called before regions run: makes the windows those of the tables in use. */
+// @ts-ignore: decorator
+@inline
+export function useWindows(): void {
+  if (load<u32>(WINDOWS_FOR) == bank) return;
+  store<u32>(WINDOWS_FOR, bank);
+  closeWindows();
 }
 
 /** Empties the tables in use. */
@@ -396,7 +398,7 @@ export function notePageWrite(page: u32): void {
 }
 
 function dropHostWrites(host: u32, which: u32): void {
-  closeWindowsOf(which);
+  closeWindows();
   for (let base: u32 = TLB_SUPERVISOR + which; base <= <u32>TLB_USER + which; base += TLB_SPACE) {
     const end = base + TLB_WRITE + 0x10000;
     for (let entry = base + TLB_WRITE; entry < end; entry += 16) {

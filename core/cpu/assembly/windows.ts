@@ -1,5 +1,5 @@
 /**
- * Windows of regions (core/cpu/jit/windowAccess.ts). A window stands for the entry of the table that was hit, or else, under a tag that matches nothing, for
+ * Windows of regions (core/cpu/jit/windowAccess.ts). A window stands for the entry of the table that was hit, or else, as a page that matches nothing, for
  * this one access. These return OK, or else the region must leave before the instruction, for the reason in OPEN_STATUS.
  */
 import {
@@ -12,7 +12,11 @@ import {
   TLB_BASE,
   TLB_READ,
   TLB_WRITE,
+  WINDOWS,
+  WINDOWS_USER,
+  WINDOW_ANY,
   WINDOW_EMPTY,
+  WINDOW_SIZE,
 } from '../layout';
 import { slowRead } from './access';
 import { pageWatched } from './paging';
@@ -24,18 +28,26 @@ const OK: u32 = 0;
 const STATUS_FAULT: u32 = 1;
 const REGION_STEP: u32 = 7;
 
+const ANY: u32 = WINDOW_ANY * WINDOW_SIZE;
+
+/** Whether a window is one of WINDOW_ANY, which are as the tables' entries are. */
 // @ts-ignore: decorator
 @inline
-function copyEntry(window: u32, entry: u32): void {
-  store<u64>(window, load<u64>(entry));
-  store<u32>(window, load<u32>(entry, 8), 8);
+function isEntry(window: u32): bool {
+  return window - <u32>(window < <u32>WINDOWS_USER ? WINDOWS : WINDOWS_USER) >= ANY;
 }
 
-// @ts-ignore: decorator
-@inline
+function open(window: u32, page: u64, addend: u32): void {
+  store<u64>(window, page);
+  store<u32>(window, isEntry(window) ? addend : 0 - addend, 8);
+}
+
+function openFrom(window: u32, entry: u32): void {
+  open(window, 0 - load<u64>(entry), load<u32>(entry, 8));
+}
+
 function standFor(window: u32, la: u64, host: u32): void {
-  store<u64>(window, load<u64>(WINDOW_EMPTY));
-  store<u32>(window, host - <u32>la, 8);
+  open(window, load<u64>(WINDOW_EMPTY), host - <u32>la);
 }
 
 function refused(status: u32): u32 {
@@ -43,13 +55,13 @@ function refused(status: u32): u32 {
   return status;
 }
 
-/** `where`: offset of the window from TLB_BASE, size of the access above bit 24. */
+/** `where`: the window, size of the access above bit 24. */
 export function openRead(la: u64, where: u32): u32 {
-  const window = load<u32>(TLB_BASE) + (where & 0xffffff);
+  const window = where & 0xffffff;
   const size: i32 = where >> 24;
   const entry = dataEntry(load<u32>(TLB_BASE) + TLB_READ, la);
   if (load<u64>(entry) + la <= 4096 - <u64>size) {
-    copyEntry(window, entry);
+    openFrom(window, entry);
     return OK;
   }
   if (load<u32>(DR7) & 0xff && (pageWatched(la) || pageWatched(la + size - 1))) return refused(REGION_STEP);
@@ -72,7 +84,7 @@ export function openRange(la: u64, where: u32, extent: u32, region: u32, at: i32
     store<i32>(RANGE_CROSSED_AT, at);
     return refused(REGION_STEP);
   }
-  const window = load<u32>(TLB_BASE) + (where & 0xffffff);
+  const window = where & 0xffffff;
   const entry = dataEntry(load<u32>(TLB_BASE) + (extent & (1 << 17) ? TLB_WRITE : TLB_READ), la);
   if (load<u64>(entry) + first > 4096 - length) {
     // What the first access would meet is met now. Memory-mapped registers must not be read twice.
@@ -91,17 +103,17 @@ export function openRange(la: u64, where: u32, extent: u32, region: u32, at: i32
     }
     if (load<u64>(entry) + first > 4096 - length) return refused(REGION_STEP);
   }
-  copyEntry(window, entry);
+  openFrom(window, entry);
   return OK;
 }
 
 /** For a store and for a read-modify-write. */
 export function openWrite(la: u64, where: u32): u32 {
-  const window = load<u32>(TLB_BASE) + (where & 0xffffff);
+  const window = where & 0xffffff;
   const size: i32 = where >> 24;
   const entry = dataEntry(load<u32>(TLB_BASE) + TLB_WRITE, la);
   if (load<u64>(entry) + la <= 4096 - <u64>size) {
-    copyEntry(window, entry);
+    openFrom(window, entry);
     return OK;
   }
   const host = writeSlow(la, size, currentAccess(), GENERAL_PROTECTION, false, true);

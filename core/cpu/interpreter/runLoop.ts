@@ -113,12 +113,10 @@ export class RunLoop {
     });
   }
 
-  /** Calls the region that the record leads to; leaves its STATUS on the stack. */
+  /** Calls the region whose index is in `at`; leaves its STATUS on the stack. */
   callRegion(): void {
     const { code } = this;
-    code.get(this.record);
-    code.memory(op.i32Load, R_AUX);
-    code.tee(this.at);
+    code.get(this.at);
     this.call(() => { code.get(this.at); });
   }
 

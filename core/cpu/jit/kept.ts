@@ -5,6 +5,7 @@ import type { RegionBlock, RegionPage } from './discover.ts';
 import { nativeCode } from './nativeCode.ts';
 import type { NativeCode } from './nativeCode.ts';
 import { descriptorOf } from './regionTable.ts';
+import type { MadeFor } from './transition.ts';
 import { MovingAddresses, codeOf, distanceMoved } from './translation.ts';
 import type { Translation, Translations } from './translation.ts';
 
@@ -44,7 +45,7 @@ export interface MadeRegion {
 export interface Draft {
   /** Null: none of its addresses move. */
   readonly moving: MovingAddresses | null;
-  finish(facts: Pick<Translation, 'size' | 'plain' | 'stackSize' | 'entry' | 'large' | 'instructions'> & { readonly holds: ReadonlySet<number>; readonly apart: ReadonlySet<number>; readonly jumps: readonly number[]; readonly branches: readonly number[] }): Translation;
+  finish(facts: Pick<Translation, 'size' | 'plain' | 'stackSize' | 'user' | 'entry' | 'large' | 'instructions'> & { readonly holds: ReadonlySet<number>; readonly apart: ReadonlySet<number>; readonly jumps: readonly number[]; readonly branches: readonly number[] }): Translation;
 }
 
 export class KeptRegions {
@@ -82,7 +83,7 @@ export class KeptRegions {
   }
 
   /** The region that begins at RIP, at a guest-physical address; null when none fits. Its code counts as decoded from then on. */
-  find(gpa: number, size: number, table: number, plain: number, stackSize: number): FoundRegion | null {
+  find(gpa: number, size: number, table: number, now: MadeFor): FoundRegion | null {
     const pages = new Map<number, RegionPage | null>([[0, { host: (RAM_BASE + (gpa & ~(PAGE_SIZE - 1))) >>> 0, table }]]);
     const pageAt = (number: number): RegionPage | null => {
       let page = pages.get(number);
@@ -94,7 +95,7 @@ export class KeptRegions {
       return page;
     };
     for (const translation of this.translations.at(size, gpa & (PAGE_SIZE - 1))) {
-      if (size !== 2 && (translation.plain !== plain || translation.stackSize !== stackSize)) continue;
+      if (translation.user !== now.user || (size !== 2 && (translation.plain !== now.plain || translation.stackSize !== now.stackSize))) continue;
       const moved = distanceMoved(translation, this.bytes, this.view, pageAt);
       if (moved === null) continue;
       const foreign = this.prepare(translation, pageAt);

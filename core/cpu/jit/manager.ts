@@ -7,7 +7,7 @@ import { Decoder } from '../../isa/decoder.ts';
 import type { CodeSize } from '../../isa/decoder.ts';
 import { invalidRow, rowsOf } from '../../isa/table/index.ts';
 import type { HelperSignatures } from '../helpers.ts';
-import { CODE_SIZE, CS, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, RIP, STACK_SIZE } from '../layout.ts';
+import { CODE_SIZE, CPL, CS, PLAIN_SEGMENTS, RAM_BASE, RANGE_CROSSED_AT, RANGE_CROSSED_BY, RANGE_CROSSINGS, RIP, STACK_SIZE } from '../layout.ts';
 import { DESCRIPTOR_SHARED, OP_CROSS, OP_REGION, OP_STOP, R_OP } from '../record.ts';
 import { countedBlocks, countedBranches } from './branches.ts';
 import { discover, keyOffset, outermost, tails, targetPlaces } from './discover.ts';
@@ -23,6 +23,7 @@ import { compileRegion } from './region.ts';
 import { NO_ADDRESS, RegionTable, descriptorOf } from './regionTable.ts';
 import type { RegionEntry, RegionTableHost } from './regionTable.ts';
 import { isPlain } from './transition.ts';
+import type { MadeFor } from './transition.ts';
 import type { Translations } from './translation.ts';
 import { regionImports } from './ways.ts';
 
@@ -170,6 +171,12 @@ export class JitManager {
     this.host.aside(() => this.compileAside(gpa, tier, distance, why));
   }
 
+  /** What regions are made for now. */
+  private get madeFor(): MadeFor {
+    const { view } = this;
+    return { plain: view.getUint32(PLAIN_SEGMENTS, true), stackSize: view.getUint32(STACK_SIZE, true), user: view.getUint32(CPL, true) === 3 };
+  }
+
   private compileAside(gpa: number, tier: number, distance: number, why: Why): void {
     const { view } = this;
     const size = view.getUint32(CODE_SIZE, true);
@@ -203,19 +210,18 @@ export class JitManager {
     const flow = analyse(region.blocks, region.entry);
     // A 64-bit kernel lies in the upper half of the address space.
     const draft = selective ? this.kept?.draft(flow.order, region.foreign, RAM_BASE + gpa - (gpa & 4095), view.getInt32(RIP + 4, true) < 0) ?? null : null;
-    const plain = view.getUint32(PLAIN_SEGMENTS, true);
-    const stackSize = view.getUint32(STACK_SIZE, true);
+    const { madeFor } = this;
     const targets = large ? NO_TARGETS : targetPlaces(region);
     const branches = large ? [] : countedBranches(flow);
-    const code = compileRegion(region, flow, SIZES[size]!, this.host.signatures, { plain, stackSize, large, apart, targets, counted: countedBlocks(branches), moving: draft?.moving ?? null });
+    const code = compileRegion(region, flow, SIZES[size]!, this.host.signatures, { ...madeFor, large, apart, targets, counted: countedBlocks(branches), moving: draft?.moving ?? null });
     const module = this.compileModule(code, tier);
     const run = this.instantiate(module, 0);
     const rip = BigInt.asUintN(64, view.getBigUint64(RIP, true) + BigInt(distance));
     const holds = tier === 1 ? outermost(region) : NOTHING;
     const jumps = [...targets.keys()].map(key => region.blocks.get(key)!.instructions.at(-1)!.offset);
-    const translation = draft?.finish({ size, plain, stackSize, entry: gpa & 4095, large, instructions, holds, apart, jumps, branches });
+    const translation = draft?.finish({ size, ...madeFor, entry: gpa & 4095, large, instructions, holds, apart, jumps, branches });
     const made = translation ? { translation, module, run, wasm: code } : null;
-    const entry = this.regions.install(record, { gpa, rip, size, index, foreign: region.foreign, run, bytes: code.length, jumps, branches, made }, table);
+    const entry = this.regions.install(record, { gpa, rip, size, index, foreign: region.foreign, madeFor, run, bytes: code.length, jumps, branches, made }, table);
     if (tier === 1) {
       entry.large = true;
       entry.holds = holds;
@@ -239,12 +245,12 @@ export class JitManager {
       const { view } = this;
       const operation = view.getUint16(record + R_OP, true);
       if (operation === OP_CROSS || operation === OP_STOP || this.host.markedOffsets.size > 0) return false;
-      const found = this.kept!.find(gpa, size, this.regions.tableOf(gpa, size), view.getUint32(PLAIN_SEGMENTS, true), view.getUint32(STACK_SIZE, true));
+      const found = this.kept!.find(gpa, size, this.regions.tableOf(gpa, size), this.madeFor);
       if (!found) return false;
       const { module, bytes, translation, moved, foreign } = found;
       const index = this.regions.takeIndex();
       const run = this.instantiate(module, moved);
-      const region = { gpa, rip: view.getBigUint64(RIP, true), size, index, foreign, run, bytes, jumps: translation.jumps, branches: translation.branches, made: null };
+      const region = { gpa, rip: view.getBigUint64(RIP, true), size, index, foreign, madeFor: translation, run, bytes, jumps: translation.jumps, branches: translation.branches, made: null };
       const entry = this.regions.install(record, region, this.regions.tableOf(gpa, size));
       entry.large = translation.large;
       if (translation.large) entry.holds = new Set(translation.holds);

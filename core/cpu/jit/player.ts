@@ -92,7 +92,7 @@ export class Player implements LegacyView {
     this.code = context.code;
     this.registers = context.registers;
     this.accesses = new WindowAccess({
-      code: context.code, tlb: TLB, windows: context.identity.large,
+      code: context.code, tlb: TLB, user: context.identity.user, windows: context.identity.large,
       helper: name => context.helper(name),
       take: type => this.take(type),
       keep: () => {

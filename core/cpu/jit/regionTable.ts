@@ -3,7 +3,7 @@
  * function table.
  */
 import {
-  PAGE_CODE, RAM_BASE, REGION_CHECKS, REGION_CHECK_SIZE, REGION_COUNTS, REGION_COUNTS_EACH, REGION_ORIGINALS, REGION_PAGES, REGION_PAGES_EACH, REGION_TARGETS, REGION_TARGETS_EACH,
+  MADE_FOR_USER, PAGE_CODE, RAM_BASE, REGION_CHECKS, REGION_CHECK_SIZE, REGION_COUNTS, REGION_COUNTS_EACH, REGION_ORIGINALS, REGION_PAGES, REGION_PAGES_EACH, REGION_MADE_FOR, REGION_TARGETS, REGION_TARGETS_EACH,
   REGION_TARGET_OTHER, REGION_TARGET_SAME, REGION_TARGET_SIZE,
 } from '../layout.ts';
 import { OP_GOTO, OP_REGION, RECORD_SIZE, R_AUX, R_OFFSET, R_OP } from '../record.ts';
@@ -12,8 +12,11 @@ import type { Region } from './discover.ts';
 import { Findings } from './findings.ts';
 import { Heat } from './heat.ts';
 import type { MadeRegion } from './kept.ts';
+import type { MadeFor } from './transition.ts';
 
 const PAGE_SIZE = 4096;
+/** CODE_SIZE of 64-bit code. */
+const CODE_64 = 2;
 /** Of what cannot be fetched. */
 export const NO_ADDRESS = 0xffffffff;
 /** An indirect jump or call is likely to go where it has gone so often at least, and so many times as often as elsewhere. */
@@ -69,6 +72,7 @@ export interface NewRegion {
   readonly size: number;
   readonly index: number;
   readonly foreign: Region['foreign'];
+  readonly madeFor: MadeFor;
   readonly run: () => void;
   /** Bytes of its module. */
   readonly bytes: number;
@@ -147,10 +151,11 @@ export class RegionTable {
   /** Makes a record lead to a region. */
   install(record: number, region: NewRegion, table: number): RegionEntry {
     const { view } = this;
-    const { gpa, rip, size, index, foreign, run, bytes, made } = region;
+    const { gpa, rip, size, index, foreign, madeFor, run, bytes, made } = region;
     this.host.table.set(index, run);
     const pages = REGION_PAGES + index * REGION_PAGES_EACH;
     view.setUint32(pages, foreign.size, true);
+    view.setUint32(pages + REGION_MADE_FOR, (size === CODE_64 ? 0 : madeFor.plain) | (madeFor.user ? MADE_FOR_USER : 0), true);
     let at = pages + 4;
     for (const [number, page] of foreign) {
       view.setInt32(at, number, true);

@@ -29,12 +29,18 @@ export function pageAddress32(code: FunctionWriter, offset: number): void {
   code.op(op.i32Add);
 }
 
-/** What a region is made for. */
-export interface RegionIdentity {
-  /** Legacy code: PLAIN_SEGMENTS, for which the region is made. */
+/** The processor's state that a region is made for. */
+export interface MadeFor {
+  /** Legacy code: PLAIN_SEGMENTS. */
   readonly plain: number;
   /** Legacy code: STACK_SIZE, which PLAIN_SEGMENTS has too. */
   readonly stackSize: number;
+  /** CPL 3. */
+  readonly user: boolean;
+}
+
+/** What a region is made for. */
+export interface RegionIdentity extends MadeFor {
   /** Made for V8's optimising compiler: registers in locals, windows for all base registers and not the stack pointer alone. */
   readonly large: boolean;
   /** Ranges of accesses that share no check (ranges.ts). */
@@ -74,29 +80,14 @@ export class Transition {
     return this.context.legacy && !isPlain(this.context.identity.plain, CS, false);
   }
 
-  /** At the entry, before anything was done. */
+  /** At the entry, before anything was done. All that a region is made for was looked at when the way here was found, but segments may have changed since. */
   enter(region: Region): void {
+    if (!this.context.legacy) return;
     const { code } = this;
-    const entry = keyOffset(region.entry);
-    // First: with other segments, pages would be looked for where nothing is fetched, and be marked as accessed.
-    if (this.context.legacy) {
-      this.segmentsDiffer();
-      this.leaveIf(entry);
-    }
-    if (region.foreign.size > 0) {
-      code.get(INDEX);
-      code.get(PAGE_RIP);
-      code.call(this.context.helper(this.hasBase ? 'pagesDifferInSegment' : 'pagesDiffer'));
-      this.leaveIf(entry);
-    }
-  }
-
-  /** Takes a truth value: whether the region, whose entry is at an offset, is stale. */
-  private leaveIf(entry: number): void {
-    const { code } = this;
+    this.segmentsDiffer();
     code.ifUnlikely();
     code.get(INDEX);
-    pageAddress(code, entry);
+    pageAddress(code, keyOffset(region.entry));
     code.returnCall(this.context.helper('stale'));
     code.end();
   }

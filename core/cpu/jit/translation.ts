@@ -4,6 +4,7 @@
  */
 import { GS } from '../layout.ts';
 import type { RegionBlock, RegionInstruction, RegionPage } from './discover.ts';
+import type { MadeFor } from './transition.ts';
 
 const PAGE_SIZE = 4096;
 
@@ -14,11 +15,9 @@ export interface Compiled {
 }
 
 /** Offsets are relative to the first byte of the entry's page. */
-export interface Translation {
-  /** CODE_SIZE; legacy code: PLAIN_SEGMENTS and STACK_SIZE. */
+export interface Translation extends MadeFor {
+  /** CODE_SIZE. */
   readonly size: number;
-  readonly plain: number;
-  readonly stackSize: number;
   readonly entry: number;
   readonly large: boolean;
   readonly instructions: number;
@@ -254,5 +253,5 @@ function isLike(a: Translation, b: Translation): boolean {
     return bytes;
   });
   const length = Math.min(runs[0]!.length, runs[1]!.length, 32);
-  return a.large === b.large && a.plain === b.plain && a.stackSize === b.stackSize && Buffer.compare(runs[0]!.subarray(0, length), runs[1]!.subarray(0, length)) === 0;
+  return a.large === b.large && a.user === b.user && a.plain === b.plain && a.stackSize === b.stackSize && Buffer.compare(runs[0]!.subarray(0, length), runs[1]!.subarray(0, length)) === 0;
 }

@@ -8,7 +8,7 @@ import { I32, I64, op } from '../../wasm/opcodes.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importProcessor } from '../interpreter/coldForms.ts';
 import { executePlace } from '../interpreter/executeTable.ts';
-import { BUDGET, CS, EXECUTE_EPOCH, REGION_CHECKS, REGION_CHECK_SIZE, REGION_ENTRY, REGION_LINKED, REGION_LINKS, REGION_LINKS_SIZE, REGION_LINK_SIZE, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE } from '../layout.ts';
+import { BUDGET, CS, EXECUTE_EPOCH, REGION_ENTRY, REGION_LINKED, REGION_LINKS, REGION_LINKS_SIZE, REGION_LINK_SIZE, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE } from '../layout.ts';
 import { OP_REGION, REGION_DONE, REGION_STALE, R_AUX, R_OP, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
 
 /** Regions are functions (their index, RIP of the page's first byte, base of the look-aside tables) → STATUS. */
@@ -32,18 +32,14 @@ interface Way {
 
 /** RIP, instructions that BUDGET does not know of, index of the region, base of the look-aside tables. */
 const GO_ON: FunctionType = { parameters: [I64, I32, I32, I32], results: [I32] };
-/** Index of the region; RIP, or that of its page. */
-const AT_ENTRY: FunctionType = { parameters: [I32, I64], results: [I32] };
 
 /** Where CS may have a base, others are used. */
 export const WAYS: readonly Way[] = [
-  { name: 'goOn', type: GO_ON, emit: (code, { region }) => { goOn(code, region, false); } },
-  { name: 'goOnInSegment', type: GO_ON, emit: (code, { region }) => { goOn(code, region, true); } },
+  { name: 'goOn', type: GO_ON, emit: (code, module) => { goOn(code, module, false); } },
+  { name: 'goOnInSegment', type: GO_ON, emit: (code, module) => { goOn(code, module, true); } },
   { name: 'stop', type: { parameters: [I32, I32, I64], results: [I32] }, emit: stop },
   { name: 'stopAfterHelper', type: { parameters: [I32, I32], results: [I32] }, emit: stopAfterHelper },
-  { name: 'stale', type: AT_ENTRY, emit: stale },
-  { name: 'pagesDiffer', type: AT_ENTRY, emit: (code, { helper }) => { pagesDiffer(code, helper, false); } },
-  { name: 'pagesDifferInSegment', type: AT_ENTRY, emit: (code, { helper }) => { pagesDiffer(code, helper, true); } },
+  { name: 'stale', type: { parameters: [I32, I64], results: [I32] }, emit: stale },
 ];
 
 export interface WaysHost {
@@ -90,30 +86,35 @@ function back(code: FunctionWriter, rip: number, index: number, status: number):
   code.i32Const(status);
 }
 
-/**
- * Takes a place in a record table from the stack; pushes the offset of its entry of REGION_LINKS: different ones for the places of a page, and of neighbouring
- * tables.
- */
-function linkOf(code: FunctionWriter, place: number): void {
-  code.get(place);
-  code.i32Const(9);
+/** Leaves where the link of a linear address lies, less REGION_LINKS, in a local: different ones for the addresses of a page, and of neighbouring pages. */
+function linkOf(code: FunctionWriter, linear: number, link: number): void {
+  code.get(linear);
+  code.op(op.i32WrapI64);
+  code.tee(link);
+  code.get(link);
+  code.i32Const(11);
   code.op(op.i32ShrU);
   code.op(op.i32Xor);
-  code.i32Const(REGION_LINKS_SIZE / REGION_LINK_SIZE * 4 - 4);
-  code.op(op.i32And);
-  code.i32Const(Math.log2(REGION_LINK_SIZE / 4));
+  code.i32Const(Math.log2(REGION_LINK_SIZE));
   code.op(op.i32Shl);
+  code.i32Const(REGION_LINKS_SIZE - REGION_LINK_SIZE);
+  code.op(op.i32And);
+  code.set(link);
+}
+
+/** Pushes EXECUTE_EPOCH and TLB_BASE. */
+function epoch(code: FunctionWriter): void {
+  code.i32Const(0);
+  code.memory(op.i64Load, EXECUTE_EPOCH);
 }
 
 /** On to the region that begins at RIP, when there is one and the budget is not used up; else back with REGION_DONE. */
-function goOn(code: FunctionWriter, region: number, based: boolean): void {
+function goOn(code: FunctionWriter, module: WayModule, based: boolean): void {
   const [rip, instructions, index, tlb] = [0, 1, 2, 3];
   const budget = code.local(I64);
-  const linear = code.local(I64);
-  const offset = code.local(I32);
-  const place = code.local(I32);
   const link = code.local(I32);
   const next = code.local(I32);
+  const linear = based ? code.local(I64) : rip;
   const none = code.block();
   takeOffBudget(code, () => {
     code.get(instructions);
@@ -123,49 +124,100 @@ function goOn(code: FunctionWriter, region: number, based: boolean): void {
   code.i64Const(0);
   code.op(op.i64LeS);
   code.brIf(none);
-  code.get(rip);
-  executePlace(code, based, { tlb, linear, entry: place, offset }, none);
-  code.tee(place);
-  linkOf(code, place);
-  code.tee(link);
-  code.memory(op.i32Load, REGION_LINKS);
-  code.get(place);
-  code.op(op.i32Ne);
+  if (based) {
+    code.get(rip);
+    code.i32Const(0);
+    code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
+    code.op(op.i64Add);
+    code.i64Const(-1, 0);
+    code.op(op.i64And);
+    code.set(linear);
+  }
+  linkOf(code, linear, link);
+  code.get(link);
+  code.memory(op.i64Load, REGION_LINKS);
+  code.get(linear);
+  code.op(op.i64Ne);
+  code.get(link);
+  code.memory(op.i64Load, REGION_LINKS + 8);
+  epoch(code);
+  code.op(op.i64Ne);
+  code.op(op.i32Or);
   // Not rare: in cold code, two ways out of five lead to no region.
   code.if();
-  code.get(place);
-  code.memory(op.i32Load, 0);
-  code.tee(next);
-  // Address 0 holds no record: it reads as another operation.
-  code.memory(op.i32Load16U, R_OP);
-  code.i32Const(OP_REGION);
-  code.op(op.i32Ne);
-  code.brIf(none);
+  findRegion(code, module, { rip, linear, tlb, next }, none);
   code.get(link);
-  code.get(place);
-  code.memory(op.i32Store, REGION_LINKS);
+  code.get(linear);
+  code.memory(op.i64Store, REGION_LINKS);
+  code.get(link);
+  epoch(code);
+  code.memory(op.i64Store, REGION_LINKS + 8);
   code.get(link);
   code.get(next);
-  code.memory(op.i32Load, R_AUX);
-  code.memory(op.i32Store, REGION_LINKS + 4);
+  code.memory(op.i32Store, REGION_LINKS + 16);
   code.i32Const(0);
   code.i32Const(1);
   code.memory(op.i32Store, REGION_LINKED);
   code.end();
   code.get(link);
-  code.memory(op.i32Load, REGION_LINKS + 4);
+  code.memory(op.i32Load, REGION_LINKS + 16);
   code.tee(next);
-  code.get(rip);
-  code.get(offset);
-  code.op(op.i64ExtendI32U);
-  code.op(op.i64Sub);
+  pageOf(code, rip, linear);
   code.get(tlb);
   code.get(next);
   code.op(op.returnCallIndirect);
-  code.u32(region);
+  code.u32(module.region);
   code.u8(0);
   code.end();
   back(code, rip, index, REGION_DONE);
+}
+
+/** Pushes RIP of the first byte of the page that an instruction lies in. */
+function pageOf(code: FunctionWriter, rip: number, linear: number): void {
+  code.get(rip);
+  if (rip === linear) {
+    code.i64Const(-4096);
+    code.op(op.i64And);
+    return;
+  }
+  code.get(linear);
+  code.i64Const(4095);
+  code.op(op.i64And);
+  code.op(op.i64Sub);
+}
+
+/** What leads from one region to the next, as locals. */
+interface Onward {
+  readonly rip: number;
+  readonly linear: number;
+  readonly tlb: number;
+  readonly next: number;
+}
+
+/**
+ * Leaves the index of the region that begins at RIP in `next`, by the record there; branches to `none` where there is none. Goes back where the region must
+ * not be entered.
+ */
+function findRegion(code: FunctionWriter, { helper }: WayModule, { rip, linear, tlb, next }: Onward, none: number): void {
+  const place = code.local(I32);
+  code.get(linear);
+  executePlace(code, false, { tlb, linear: code.local(I64), entry: place, offset: code.local(I32) }, none);
+  code.memory(op.i32Load, 0);
+  code.tee(place);
+  // Address 0 holds no record: it reads as another operation.
+  code.memory(op.i32Load16U, R_OP);
+  code.i32Const(OP_REGION);
+  code.op(op.i32Ne);
+  code.brIf(none);
+  code.get(place);
+  code.memory(op.i32Load, R_AUX);
+  code.tee(next);
+  pageOf(code, rip, linear);
+  code.call(helper('mustNotEnter'));
+  code.ifUnlikely();
+  back(code, rip, next, REGION_STALE);
+  code.return();
+  code.end();
 }
 
 /** Back from a place before an instruction, with a STATUS; the third parameter is RIP of the page. */
@@ -211,41 +263,4 @@ function stopAfterHelper(code: FunctionWriter): void {
 function stale(code: FunctionWriter): void {
   const [index, rip] = [0, 1];
   back(code, rip, index, REGION_STALE);
-}
-
-/**
- * Whether a region's other pages may not be what it was compiled from.
- * Code on other pages than the entry's is checked when the region is entered for the first time, and again when a translation has changed since, the entry's page
- * is at another address, or at another privilege level.
- */
-function pagesDiffer(code: FunctionWriter, helper: (name: string) => number, based: boolean): void {
-  const [index, page] = [0, 1];
-  const check = code.local(I32);
-  code.get(index);
-  code.i32Const(Math.log2(REGION_CHECK_SIZE));
-  code.op(op.i32Shl);
-  code.tee(check);
-  code.memory(op.i64Load, REGION_CHECKS);
-  code.get(page);
-  if (based) {
-    code.i32Const(0);
-    code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
-    code.op(op.i64Add);
-    code.tee(page);
-  }
-  code.op(op.i64Ne);
-  code.get(check);
-  code.memory(op.i64Load, REGION_CHECKS + 8);
-  code.i32Const(0);
-  code.memory(op.i64Load, EXECUTE_EPOCH);
-  code.op(op.i64Ne);
-  code.op(op.i32Or);
-  code.ifUnlikely();
-  code.get(page);
-  code.get(index);
-  code.call(helper('holdsPages'));
-  code.op(op.i32Eqz);
-  code.return();
-  code.end();
-  code.i32Const(0);
 }

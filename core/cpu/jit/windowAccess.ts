@@ -5,11 +5,12 @@
  */
 import type { Decoded } from '../../isa/decoder.ts';
 import type { Node } from '../../isa/ir.ts';
-import { I32, op, v } from '../../wasm/opcodes.ts';
-import { hostAddress, reachesOut, tableMiss } from '../tableAccess.ts';
+import { I32, op } from '../../wasm/opcodes.ts';
+import type { FunctionWriter } from '../../wasm/writer.ts';
+import { entryOf, hostAddress, tableMiss } from '../tableAccess.ts';
 import type { AccessContext } from '../tableAccess.ts';
 import {
-  STATE, TLB_READ, TLB_WRITE, WINDOWS, WINDOW_ABSOLUTE, WINDOW_ANY, WINDOW_RIP, WINDOW_SEGMENT, WINDOW_SIZE, WINDOW_STACK, WINDOW_WRITE, ZERO,
+  STATE, TLB_READ, TLB_WRITE, WINDOWS, WINDOWS_USER, WINDOW_ABSOLUTE, WINDOW_ANY, WINDOW_RIP, WINDOW_SEGMENT, WINDOW_SIZE, WINDOW_STACK, WINDOW_WRITE, ZERO,
 } from '../layout.ts';
 import type { RangeAccess } from './ranges.ts';
 import { slotOffset } from './registers.ts';
@@ -17,6 +18,8 @@ import { slotNumber } from './tape.ts';
 import { INDEX } from './transition.ts';
 
 export interface RegionAccessContext extends AccessContext {
+  /** Whether the code is that of CPL 3. */
+  readonly user: boolean;
   /** Whether registers other than the stack pointer look through windows first: worth it in code that runs long. */
   readonly windows: boolean;
   /** A local (i32) that is free until the block ends. */
@@ -72,7 +75,7 @@ export class WindowAccess {
     code.else();
   }
 
-  /** Makes a window current. */
+  /** Makes a window current by a helper. */
   private open({ write, linear, bytes }: Access, window: number): void {
     const { code } = this.context;
     code.get(linear);
@@ -81,29 +84,64 @@ export class WindowAccess {
     this.context.leaveUnlessOk();
   }
 
-  /** What a table's entry holds becomes that of a window. */
-  private copyEntry(entry: number, table: number, window: number): void {
-    const { code, tlb } = this.context;
-    code.get(tlb);
-    code.get(entry);
-    code.simdMemory(v.load, table);
-    code.simdMemory(v.store, window);
+  /**
+   * Makes sure that a window is for the page of an address: from the table, whose entry becomes the window's, or else by `help`.
+   * @param table -1: `help` at once
+   */
+  private look(window: number, table: number, linear: number, bytes: number, below: number, help: () => void): void {
+    const { code } = this.context;
+    code.get(linear);
+    code.i32Const(0);
+    code.memory(op.i64Load, window);
+    code.op(op.i64Sub);
+    outside(code, bytes, below);
+    this.ifMissed();
+    if (table < 0) help();
+    else {
+      const entry = this.context.take(I32);
+      entryOf(this.context, linear, entry);
+      code.get(linear);
+      code.get(entry);
+      code.memory(op.i64Load, table);
+      code.op(op.i64Add);
+      outside(code, bytes, below);
+      code.ifUnlikely();
+      help();
+      code.else();
+      code.i32Const(0);
+      code.i64Const(0);
+      code.get(entry);
+      code.memory(op.i64Load, table);
+      code.op(op.i64Sub);
+      code.memory(op.i64Store, window);
+      code.i32Const(0);
+      code.i32Const(0);
+      code.get(entry);
+      code.memory(op.i32Load, table + 8);
+      code.op(op.i32Sub);
+      code.memory(op.i32Store, window + 8);
+      code.end();
+    }
+    code.end();
   }
 
-  private windowMiss({ linear, bytes }: Access, window: number): void {
-    const { code, tlb } = this.context;
-    code.get(tlb);
-    code.memory(op.i64Load, window);
-    reachesOut(code, linear, bytes);
+  /** Pushes the host address that an address in a window's page stands for. */
+  private hostAt(window: number, linear: number): void {
+    const { code } = this.context;
+    code.get(linear);
+    code.op(op.i32WrapI64);
+    code.i32Const(0);
+    code.memory(op.i32Load, window + 8);
+    code.op(op.i32Sub);
   }
 
   /** Checks a range at its first access and keeps the host address of its first byte. */
   private openRange({ range, offset }: RangeAccess, { write, bytes, window: number, linear }: Access): void {
-    const { code, tlb } = this.context;
-    const window = WINDOWS + number * WINDOW_SIZE + (range.write ? WINDOW_WRITE : 0);
+    const { code, user, windows } = this.context;
+    const window = windowPlace(number, range.write, user);
     const below = offset - range.low;
     const span = range.high - range.low;
-    const help = (): void => {
+    this.look(window, windows ? range.write ? TLB_WRITE : TLB_READ : -1, linear, span, below, () => {
       code.get(linear);
       code.i32Const(window | (bytes << 24));
       code.i32Const(below | ((span - 1) << 8) | (write ? 1 << 16 : 0) | (range.write ? 1 << 17 : 0));
@@ -111,23 +149,8 @@ export class WindowAccess {
       code.i32Const(range.at);
       code.call(this.context.helper('openRange'));
       this.context.leaveUnlessOk();
-    };
-    code.get(tlb);
-    code.memory(op.i64Load, window);
-    reachesOut(code, linear, span, below);
-    this.ifMissed();
-    if (this.context.windows) {
-      const entry = this.context.take(I32);
-      const table = range.write ? TLB_WRITE : TLB_READ;
-      tableMiss(this.context, table, linear, entry, span, below);
-      code.ifUnlikely();
-      help();
-      code.else();
-      this.copyEntry(entry, table, window);
-      code.end();
-    } else help();
-    code.end();
-    hostAddress(code, linear, tlb, window + 8);
+    });
+    this.hostAt(window, linear);
     if (below !== 0) {
       code.i32Const(-below);
       code.op(op.i32Add);
@@ -138,49 +161,46 @@ export class WindowAccess {
 
   /** Pushes the host address of an access of its own. */
   private point(access: Access): void {
-    const { code, tlb } = this.context;
+    const { user, windows } = this.context;
     const { write, window: number, linear, bytes } = access;
-    const window = windowPlace(number, write);
-    // What lies across two pages makes their windows change places at every other access.
-    if (number === WINDOW_STACK && !this.context.windows) {
-      this.windowMiss(access, window);
-      this.ifMissed();
-      this.open(access, window);
-      code.end();
-      hostAddress(code, linear, tlb, window + 8);
+    const table = write ? TLB_WRITE : TLB_READ;
+    if (!windows && number !== WINDOW_STACK) {
+      this.pointInTable(access, table);
       return;
     }
-    const table = write ? TLB_WRITE : TLB_READ;
+    const window = windowPlace(number, write, user);
+    this.look(window, windows ? table : -1, linear, bytes, 0, () => { this.open(access, window); });
+    this.hostAt(window, linear);
+  }
+
+  private pointInTable(access: Access, table: number): void {
+    const { code } = this.context;
+    const { write, linear, bytes } = access;
+    const any = windowPlace(WINDOW_ANY, write, this.context.user);
     const entry = this.context.take(I32);
-    if (this.context.windows) {
-      this.windowMiss(access, window);
-      code.ifUnlikely();
-      tableMiss(this.context, table, linear, entry, bytes);
-      code.ifUnlikely();
-      this.open(access, window);
-      code.else();
-      this.copyEntry(entry, table, window);
-      code.end();
-      code.end();
-      hostAddress(code, linear, tlb, window + 8);
-    } else {
-      const any = windowPlace(WINDOW_ANY, write);
-      tableMiss(this.context, table, linear, entry, bytes);
-      this.ifMissed();
-      this.open(access, any);
-      // The window's addend, where the entry's would be.
-      code.get(tlb);
-      code.i32Const(any - table);
-      code.op(op.i32Add);
-      code.set(entry);
-      code.end();
-      hostAddress(code, linear, entry, table + 8);
-    }
+    tableMiss(this.context, table, linear, entry, bytes);
+    this.ifMissed();
+    this.open(access, any);
+    // The window's addend, where the entry's would be.
+    code.i32Const(any - table);
+    code.set(entry);
+    code.end();
+    hostAddress(code, linear, entry, table + 8);
   }
 }
 
-function windowPlace(number: number, write: boolean): number {
-  return WINDOWS + number * WINDOW_SIZE + (write ? WINDOW_WRITE : 0);
+/** Takes how far from the beginning of a page an access is; pushes a truth value: nonzero where bytes, of which `below` come before it, are not all in the page. */
+function outside(code: FunctionWriter, bytes: number, below: number): void {
+  if (below !== 0) {
+    code.i64Const(-below);
+    code.op(op.i64Add);
+  }
+  code.i64Const(4096 - bytes);
+  code.op(op.i64GtU);
+}
+
+function windowPlace(number: number, write: boolean, user: boolean): number {
+  return (user ? WINDOWS_USER : WINDOWS) + number * WINDOW_SIZE + (write ? WINDOW_WRITE : 0);
 }
 
 /** The window of an access: that of the register its address starts from. */

@@ -23,7 +23,7 @@ function open(helpers: Uint8Array = HELPERS, model = 'max'): TranslationFile {
 function translation(entry: number): Translation {
   const bytes = Uint8Array.from({ length: 24 }, (_, i) => entry + i * 3);
   return {
-    size: 2, plain: 0, stackSize: 2, entry, large: entry % 2 === 0, instructions: 8, runs: Int32Array.of(entry, 16, -4096, 8), bytes, moving: Int32Array.of(entry + 4),
+    size: 2, plain: 0, stackSize: 2, user: false, entry, large: entry % 2 === 0, instructions: 8, runs: Int32Array.of(entry, 16, -4096, 8), bytes, moving: Int32Array.of(entry + 4),
     staying: new Int32Array(0), foreign: Int32Array.of(-1), holds: Int32Array.of(entry), jumps: new Int32Array(0), branches: new Int32Array(0), apart: new Int32Array(0), age: 0,
     compiled: { wasm: Uint8Array.of(1, entry, 3), code: Uint8Array.from({ length: 500 }, (_, i) => i * entry).buffer },
   };

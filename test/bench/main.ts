@@ -32,9 +32,12 @@ const usage = `Usage: npm run bench [-- options]            boot and phases of e
   --peers qemu,v86|none   what is measured beside ours (default: qemu)
   --jit on,off            tiers of ours, each measured (default: on,again,off); 'again' is what is on, with the code that runs before have compiled
   --runs N                runs of each; medians are shown (default: 3)
+  --together              all at once on one core: what a busy host takes away they share, so ratios scatter by a few percent where they differ
+                          by half else; only CPU time means anything then, and each has less of the caches
   --json FILE             writes every figure`;
 
 const tiers = ['on', 'off', 'always', 'again'];
+const ON_ONE_CORE = ['taskset', '-c', '0'] as const;
 /** Runs before those of 'again' that are measured. */
 const RUNS_BEFORE = 4;
 const guestNames = ['amd64', 'i386'] as const;
@@ -44,7 +47,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     guests: { type: 'string', default: 'amd64,i386' }, peers: { type: 'string', default: 'qemu' }, jit: { type: 'string', default: 'on,again,off' },
-    runs: { type: 'string', default: '3' }, json: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false }, 'dry-run': { type: 'boolean', default: false },
+    runs: { type: 'string', default: '3' }, json: { type: 'string' }, together: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false }, 'dry-run': { type: 'boolean', default: false },
   },
 });
 
@@ -72,6 +75,7 @@ function contender(tier: string): Peer {
 }
 
 interface Sample extends GuestRun {
+  readonly run: number;
   readonly guest: string;
   readonly peer: string;
 }
@@ -85,10 +89,20 @@ async function compare(guests: readonly GuestName[]): Promise<void> {
     const guest = await provideGuest(name);
     for (const { before = 0, command, environment } of peers) for (let run = 0; run < before; run++) await measure(command(guest, 'console=ttyS0 quiet'), environment);
     for (let run = 1; run <= runs; run++) {
+      const able = peers.filter(({ guests: all }) => all.includes(name));
+      const time = async ({ name: peer, command, environment }: Peer): Promise<void> => {
+        const whole = command(guest, 'console=ttyS0 quiet');
+        samples.push({ run, guest: name, peer, ...await measure(values.together ? [...ON_ONE_CORE, ...whole] : whole, environment) });
+      };
+      if (values.together) {
+        console.error(`${name}: run ${run} of ${runs}`);
+        await Promise.all(able.map(time));
+        continue;
+      }
       // In turn, so that a busy spell of the host meets all alike.
-      for (const peer of peers.filter(({ guests: able }) => able.includes(name))) {
+      for (const peer of able) {
         console.error(`${name}, ${peer.name}: run ${run} of ${runs}`);
-        samples.push({ guest: name, peer: peer.name, ...await measure(peer.command(guest, 'console=ttyS0 quiet'), peer.environment) });
+        await time(peer);
       }
     }
   }
@@ -112,14 +126,19 @@ function report(samples: readonly Sample[], guests: readonly string[], peers: re
     const mine = samples.filter((sample) => sample.guest === guest);
     const phases = [...new Set(mine.flatMap(({ phases: all }) => Object.keys(all)))];
     const value = (peer: string, phase: string, kind: 'cpu' | 'wall') => median(mine.filter((sample) => sample.peer === peer).map((sample) => sample.phases[phase]?.[kind] ?? NaN));
+    const cpu = (peer: string, phase: string, run: number) => mine.find((sample) => sample.peer === peer && sample.run === run)?.phases[phase]?.cpu ?? NaN;
+    // Of those that ran at once, each run has a ratio.
+    const ratio = (peer: string, base: string, phase: string) => (values.together
+      ? median([...new Set(mine.map(({ run }) => run))].map((run) => cpu(peer, phase, run) / cpu(base, phase, run)))
+      : value(peer, phase, 'cpu') / value(base, phase, 'cpu'));
     const present = peers.filter((peer) => mine.some((sample) => sample.peer === peer));
     const base = present.find((peer) => peer === qemu.name);
     const others = present.filter((peer) => peer !== base);
-    const head = [`${guest}: seconds of CPU (wall)`, ...present, ...(base === undefined ? [] : others.map((peer) => `${peer} : ${base}`))];
+    const head = [`${guest}: seconds of CPU${values.together ? '' : ' (wall)'}`, ...present, ...(base === undefined ? [] : others.map((peer) => `${peer} : ${base}`))];
     const rows = phases.map((phase) => [
       phase,
-      ...present.map((peer) => `${value(peer, phase, 'cpu').toFixed(2)} (${value(peer, phase, 'wall').toFixed(2)})`),
-      ...(base === undefined ? [] : others.map((peer) => (value(peer, phase, 'cpu') / value(base, phase, 'cpu')).toFixed(2))),
+      ...present.map((peer) => value(peer, phase, 'cpu').toFixed(2) + (values.together ? '' : ` (${value(peer, phase, 'wall').toFixed(2)})`)),
+      ...(base === undefined ? [] : others.map((peer) => ratio(peer, base, phase).toFixed(2))),
     ]);
     const peak = (peer: string) => `${(median(mine.filter((sample) => sample.peer === peer).map(({ peakBytes }) => peakBytes)) / 2 ** 20).toFixed(0)} MB`;
     printTable(head, [...rows, ['peak memory', ...present.map(peak), ...(base === undefined ? [] : others.map(() => ''))]]);

@@ -381,7 +381,7 @@ export const WINDOW_ANY = 19;
 export const WINDOWS_USER = WINDOWS + WINDOW_COUNT * WINDOW_SIZE;
 export const WINDOWS_END = WINDOWS_USER + WINDOW_COUNT * WINDOW_SIZE;
 /** 32-bit: distance of that bank from the first. */
-export const WINDOWS_FOR = 0x18800;
+export const WINDOWS_FOR = WINDOWS_END;
 /** RSP's. */
 export const WINDOW_STACK = 4;
 

@@ -382,6 +382,7 @@ export function dropPageWrites(page: u32): void {
   let vcpus: u32 = load<u8>(PAGE_WRITE_ENTRY + page);
   if (!vcpus) return;
   store<u8>(PAGE_WRITE_ENTRY + page, 0);
+  closeWindows();
   const host = RAM_BASE + (page << 12);
   for (; vcpus != 0; vcpus &= vcpus - 1) {
     const own = ctz(vcpus) * (2 * TLB_BANK);
@@ -398,7 +399,6 @@ export function notePageWrite(page: u32): void {
 }
 
 function dropHostWrites(host: u32, which: u32): void {
-  closeWindows();
   for (let base: u32 = TLB_SUPERVISOR + which; base <= <u32>TLB_USER + which; base += TLB_SPACE) {
     const end = base + TLB_WRITE + 0x10000;
     for (let entry = base + TLB_WRITE; entry < end; entry += 16) {

@@ -13,8 +13,8 @@ import {
   TLB_READ,
   TLB_WRITE,
   WINDOWS,
-  WINDOWS_USER,
   WINDOW_ANY,
+  WINDOW_COUNT,
   WINDOW_EMPTY,
   WINDOW_SIZE,
 } from '../layout';
@@ -28,13 +28,11 @@ const OK: u32 = 0;
 const STATUS_FAULT: u32 = 1;
 const REGION_STEP: u32 = 7;
 
-const ANY: u32 = WINDOW_ANY * WINDOW_SIZE;
-
-/** Whether a window is one of WINDOW_ANY, which are as the tables' entries are. */
+/** Whether a window is one of WINDOW_ANY, which are as the tables' entries are: the last of their privilege level's. */
 // @ts-ignore: decorator
 @inline
 function isEntry(window: u32): bool {
-  return window - <u32>(window < <u32>WINDOWS_USER ? WINDOWS : WINDOWS_USER) >= ANY;
+  return (window - WINDOWS) % (WINDOW_COUNT * WINDOW_SIZE) >= <u32>(WINDOW_ANY * WINDOW_SIZE);
 }
 
 function open(window: u32, page: u64, addend: u32): void {

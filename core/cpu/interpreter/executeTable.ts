@@ -11,20 +11,22 @@ export interface ExecuteLocals {
   readonly table?: number;
 }
 
+/** Takes RIP from the stack; pushes the linear address of the instruction there. `based`: whether CS has a base. */
+export function linearOf(code: FunctionWriter, based: boolean): void {
+  if (!based) return;
+  code.i32Const(0);
+  code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
+  code.op(op.i64Add);
+  code.i64Const(-1, 0);
+  code.op(op.i64And);
+}
+
 /**
- * Takes RIP from the stack and leaves there the place in its page's record table of the instruction at it, and the offset in its page in a local;
- * branches to `miss` when the execute table does not have the page. `based`: whether CS has a base; `tlb` holds the base of the look-aside
- * tables; `table`: local for the page's record table, where that is wanted.
+ * Takes a linear address from the stack; pushes the record of the instruction there, 0 when none is decoded, and leaves the offset in its page in a local; branches
+ * to `miss` when the execute table does not have the page. `tlb` holds the base of the look-aside tables; `table`: local for the page's record table, where that is wanted.
  */
-export function executePlace(code: FunctionWriter, based: boolean, locals: ExecuteLocals, miss: number): void {
+export function executeRecord(code: FunctionWriter, locals: ExecuteLocals, miss: number): void {
   const { tlb, linear, entry, offset, table } = locals;
-  if (based) {
-    code.i32Const(0);
-    code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
-    code.op(op.i64Add);
-    code.i64Const(-1, 0);
-    code.op(op.i64And);
-  }
   code.tee(linear);
   code.op(op.i32WrapI64);
   code.i32Const(8);
@@ -51,10 +53,5 @@ export function executePlace(code: FunctionWriter, based: boolean, locals: Execu
   code.i32Const(2);
   code.op(op.i32Shl);
   code.op(op.i32Add);
-}
-
-/** The same, and reads from there the record of the instruction, 0 when none is decoded. */
-export function executeRecord(code: FunctionWriter, based: boolean, locals: ExecuteLocals, miss: number): void {
-  executePlace(code, based, locals, miss);
   code.memory(op.i32Load, 0);
 }

@@ -3,7 +3,7 @@ import type { FunctionWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
 import { FAULT, FAULT_EXIT, NEXT_RIP, REGION_FIRST, REGION_ORIGINALS, RIP } from '../layout.ts';
 import { OP_GOTO, OP_REGION, RECORD_SHIFT, RECORD_SIZE, R_AUX, R_OFFSET, R_OP, STATUS_EXIT, STATUS_SYNC } from '../record.ts';
-import { executeRecord } from './executeTable.ts';
+import { executeRecord, linearOf } from './executeTable.ts';
 import type { ExecuteLocals } from './executeTable.ts';
 
 /** What `run` returns. */
@@ -226,7 +226,8 @@ export class RunLoop {
     code.i32Const(0);
     code.memory(op.i64Load, RIP);
     code.tee(this.target);
-    executeRecord(code, !this.long, this.lookup, none);
+    linearOf(code, !this.long);
+    executeRecord(code, this.lookup, none);
     code.tee(this.at);
     code.op(op.i32Eqz);
     code.brIf(none);
@@ -264,7 +265,8 @@ export class RunLoop {
     code.op(op.i64LeS);
     code.brIf(slow);
     code.get(this.target);
-    executeRecord(code, !this.long, this.lookup, slow);
+    linearOf(code, !this.long);
+    executeRecord(code, this.lookup, slow);
     code.tee(this.at);
     code.op(op.i32Eqz);
     code.brIf(slow);

@@ -4,7 +4,7 @@ import { DESCRIPTOR_SHARED } from '../record.ts';
 import type { RegionBlock, RegionPage } from './discover.ts';
 import { nativeCode } from './nativeCode.ts';
 import type { NativeCode } from './nativeCode.ts';
-import { descriptorOf } from './regionTable.ts';
+import { CODE_64, descriptorOf } from './regionTable.ts';
 import type { MadeFor } from './transition.ts';
 import { MovingAddresses, codeOf, distanceMoved } from './translation.ts';
 import type { Translation, Translations } from './translation.ts';
@@ -95,7 +95,7 @@ export class KeptRegions {
       return page;
     };
     for (const translation of this.translations.at(size, gpa & (PAGE_SIZE - 1))) {
-      if (translation.user !== now.user || (size !== 2 && (translation.plain !== now.plain || translation.stackSize !== now.stackSize))) continue;
+      if (translation.user !== now.user || (size !== CODE_64 && (translation.plain !== now.plain || translation.stackSize !== now.stackSize))) continue;
       const moved = distanceMoved(translation, this.bytes, this.view, pageAt);
       if (moved === null) continue;
       const foreign = this.prepare(translation, pageAt);

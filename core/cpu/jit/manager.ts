@@ -20,7 +20,7 @@ import { InstructionCache } from './instructions.ts';
 import { KeptRegions } from './kept.ts';
 import type { MadeRegion } from './kept.ts';
 import { compileRegion } from './region.ts';
-import { NO_ADDRESS, RegionTable, descriptorOf } from './regionTable.ts';
+import { CODE_64, NO_ADDRESS, RegionTable, descriptorOf } from './regionTable.ts';
 import type { RegionEntry, RegionTableHost } from './regionTable.ts';
 import { isPlain } from './transition.ts';
 import type { MadeFor } from './transition.ts';
@@ -59,7 +59,6 @@ const NOTHING: ReadonlySet<number> = new Set<number>();
 const NO_TARGETS: ReadonlyMap<number, number> = new Map<number, number>();
 const PAGE_SIZE = 4096;
 const SIZES: readonly CodeSize[] = [16, 32, 64];
-const CODE_64 = 2;
 
 export interface JitHost extends RegionTableHost {
   readonly helpers: WebAssembly.ModuleImports;

@@ -16,7 +16,7 @@ import type { MadeFor } from './transition.ts';
 
 const PAGE_SIZE = 4096;
 /** CODE_SIZE of 64-bit code. */
-const CODE_64 = 2;
+export const CODE_64 = 2;
 /** Of what cannot be fetched. */
 export const NO_ADDRESS = 0xffffffff;
 /** An indirect jump or call is likely to go where it has gone so often at least, and so many times as often as elsewhere. */
@@ -175,7 +175,7 @@ export class RegionTable {
       this.entries.set(record, entry);
     }
     view.setUint32(REGION_ORIGINALS + index * 8, entry.aux, true);
-    view.setUint32(REGION_ORIGINALS + index * 8 + 4, this.host.singleOperation(entry.operation, size === 2), true);
+    view.setUint32(REGION_ORIGINALS + index * 8 + 4, this.host.singleOperation(entry.operation, size === CODE_64), true);
     this.endPairBefore(record, table, size);
     view.setUint16(record + R_OP, OP_REGION, true);
     view.setUint32(record + R_AUX, index, true);
@@ -210,7 +210,7 @@ export class RegionTable {
     const before = record - RECORD_SIZE;
     // What lies before a run's first record is no record, and nothing leads to it.
     if (view.getUint32(table + view.getUint16(before + R_OFFSET, true) % PAGE_SIZE * 4, true) !== before) return;
-    view.setUint16(before + R_OP, this.host.singleOperation(view.getUint16(before + R_OP, true), size === 2), true);
+    view.setUint16(before + R_OP, this.host.singleOperation(view.getUint16(before + R_OP, true), size === CODE_64), true);
   }
 
   /**

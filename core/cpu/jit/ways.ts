@@ -7,8 +7,8 @@ import type { FunctionType, FunctionWriter } from '../../wasm/writer.ts';
 import { I32, I64, op } from '../../wasm/opcodes.ts';
 import type { HelperSignatures } from '../helpers.ts';
 import { importProcessor } from '../interpreter/coldForms.ts';
-import { executePlace } from '../interpreter/executeTable.ts';
-import { BUDGET, CS, EXECUTE_EPOCH, REGION_ENTRY, REGION_LINKED, REGION_LINKS, REGION_LINKS_SIZE, REGION_LINK_SIZE, RIP, SEGMENTS, SEGMENT_SIZE, SEG_BASE } from '../layout.ts';
+import { executeRecord, linearOf } from '../interpreter/executeTable.ts';
+import { BUDGET, EXECUTE_EPOCH, REGION_ENTRY, REGION_LINKED, REGION_LINKS, REGION_LINKS_SIZE, REGION_LINK_SIZE, RIP } from '../layout.ts';
 import { OP_REGION, REGION_DONE, REGION_STALE, R_AUX, R_OP, STATUS_JUMP, STATUS_SYNC } from '../record.ts';
 
 /** Regions are functions (their index, RIP of the page's first byte, base of the look-aside tables) → STATUS. */
@@ -126,11 +126,7 @@ function goOn(code: FunctionWriter, module: WayModule, based: boolean): void {
   code.brIf(none);
   if (based) {
     code.get(rip);
-    code.i32Const(0);
-    code.memory(op.i64Load, SEGMENTS + CS * SEGMENT_SIZE + SEG_BASE);
-    code.op(op.i64Add);
-    code.i64Const(-1, 0);
-    code.op(op.i64And);
+    linearOf(code, true);
     code.set(linear);
   }
   linkOf(code, linear, link);
@@ -199,17 +195,16 @@ interface Onward {
  * not be entered.
  */
 function findRegion(code: FunctionWriter, { helper }: WayModule, { rip, linear, tlb, next }: Onward, none: number): void {
-  const place = code.local(I32);
+  const record = code.local(I32);
   code.get(linear);
-  executePlace(code, false, { tlb, linear: code.local(I64), entry: place, offset: code.local(I32) }, none);
-  code.memory(op.i32Load, 0);
-  code.tee(place);
+  executeRecord(code, { tlb, linear, entry: record, offset: code.local(I32) }, none);
+  code.tee(record);
   // Address 0 holds no record: it reads as another operation.
   code.memory(op.i32Load16U, R_OP);
   code.i32Const(OP_REGION);
   code.op(op.i32Ne);
   code.brIf(none);
-  code.get(place);
+  code.get(record);
   code.memory(op.i32Load, R_AUX);
   code.tee(next);
   pageOf(code, rip, linear);

@@ -1,6 +1,6 @@
 /**
- * Memory accesses of regions. Each base register has a window: the entry of the look-aside table that its last access hit, at an address
- * that is known when the code is made, so that a hit costs an addition and a comparison. The stack pointer's window hits nearly always; for
+ * Memory accesses of regions. Each base register has a window: what the entry of the look-aside table says that its last access hit, at an address
+ * that is known when the code is made, so that a hit costs two subtractions and a comparison. The stack pointer's window hits nearly always; for
  * other registers there is the table, alone or behind the window.
  */
 import type { Decoded } from '../../isa/decoder.ts';

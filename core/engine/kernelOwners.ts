@@ -17,8 +17,8 @@ const LINE = /^([0-9a-f]{16}) [A-Za-z] ([\w.$]+)$/;
 const ENTRY = 'entry_SYSCALL_64';
 const FIRST = ['_text', '_stext'];
 const LAST = ['_end', '__bss_stop'];
-/** Parts of the image that the kernel gives away when it has started: what only the start needed, and what lies between its parts. */
-const GIVEN_AWAY = [['__init_begin', '__init_end'], ['_etext', '__start_rodata'], ['__end_rodata', '_sdata']] as const;
+/** Parts of the image that the kernel gives away when it has started: what only the start, several processors or encrypted memory needed, and what lies between its parts. */
+const GIVEN_AWAY = [['__init_begin', '__init_end'], ['_etext', '__start_rodata'], ['__end_rodata', '_sdata'], ['__smp_locks', '__smp_locks_end'], ['__start_bss_decrypted_unused', '__end_bss_decrypted']] as const;
 const PAGE_BYTES = 4096n;
 /** No kernel is larger. */
 const KERNEL_BYTES = 1n << 30n;

@@ -31,20 +31,17 @@ export const NEXT_RIP = 0x10090;
 // The six status flags are lazy and kind-free:
 //   ZF = (F_RES == 0), SF = bit 63 of F_RES xor bit 31 of F_PARITY, PF = even parity of (low byte of F_RES xor low byte of F_PARITY),
 //   CF and OF = borrow and overflow of F_CX - F_CY (OF of INC and DEC: AUX_STEPPED), AF as F_AUX says.
-// F_RES is sign-extended from the operand size to 64 bits; F_CX and F_CY have their operands at the top of 64 bits, zeroes below. An addition
-// is the subtraction of an operand from the sum; any CF and OF are those of 2u - u, whose bits 63 and 62 are CF and CF xor OF.
+// All three are sign-extended from the operand size to 64 bits, which keeps the order of unsigned numbers too. An addition is the subtraction
+// of an operand from the sum; any CF and OF are those of 2u - u with 64 bits, whose bits 63 and 62 are CF and CF xor OF.
 export const F_RES = 0x10098;
 export const F_CX = 0x100a0;
 export const F_CY = 0x100a8;
-/** 32-bit: bit 4 is AF; or, with AUX_DERIVED, AF is the half borrow of F_CX - F_CY, and bits 5:0 are how far those are shifted up. */
+/** 32-bit: bit 4 is AF; or, with AUX_DERIVED, AF is the half borrow of F_CX - F_CY. Six bits from AUX_SHORT on are by how many bits the operands are shorter than 64. */
 export const F_AUX = 0x100b8;
 export const AUX_DERIVED = 0x100;
-/**
- * INC or, with AUX_DOWN, DEC set all but CF: OF is set where F_RES is the least number of its size, or the greatest with AUX_DOWN. Six bits from
- * AUX_STEP_SHIFT on are how far it is to be shifted up.
- */
+export const AUX_SHORT = 16;
+/** INC or, with AUX_DOWN, DEC set all but CF: OF is set where F_RES is the least number of its size, or the greatest with AUX_DOWN. */
 export const AUX_STEPPED = 0x800;
-export const AUX_STEP_SHIFT = 16;
 export const AUX_DOWN = 0x80000000 | 0;
 /** Notes for the compiler of regions: the flags are those of comparing F_CX with F_CY; of a result, with CF and OF clear. */
 export const AUX_COMPARED = 0x200;

@@ -2,7 +2,7 @@
 import type { V } from './ir.ts';
 import { AF } from './flags.ts';
 import { Values, isZero } from './values.ts';
-import { AUX_COMPARED, AUX_DERIVED, AUX_DOWN, AUX_LOGIC, AUX_STEPPED, AUX_STEP_SHIFT, EFLAGS, F_AUX, F_CX, F_CY, F_PARITY, F_RES } from '../cpu/layout.ts';
+import { AUX_COMPARED, AUX_DERIVED, AUX_DOWN, AUX_LOGIC, AUX_STEPPED, AUX_SHORT, EFLAGS, F_AUX, F_CX, F_CY, F_PARITY, F_RES } from '../cpu/layout.ts';
 
 export abstract class FlagOps extends Values {
   private setResult(result: V): void {
@@ -17,9 +17,9 @@ export abstract class FlagOps extends Values {
 
   /** CF, OF and AF as those of x - y. `compared`: all flags are those of comparing x with y. */
   private setDifference(x: V, y: V, compared: boolean): void {
-    this.setState(F_CX, this.shiftedUp(x));
-    this.setState(F_CY, this.shiftedUp(y));
-    this.setAux(AUX_DERIVED | (compared ? AUX_COMPARED : 0) | (64 - x.width));
+    this.setState(F_CX, this.signExtend(x, 64));
+    this.setState(F_CY, this.signExtend(y, 64));
+    this.setAux(AUX_DERIVED | (compared ? AUX_COMPARED : 0) | ((64 - x.width) << AUX_SHORT));
   }
 
   /** The store clears F_PARITY, too. */
@@ -78,7 +78,7 @@ export abstract class FlagOps extends Values {
   private flagsStep(a: V, result: V, step: number): void {
     const adjust = this.zeroExtend(this.and(this.xor(a, result), this.const(a.width, AF)), 64);
     this.setResult(result);
-    this.setState(F_AUX, this.or(adjust, this.const(64, step | ((64 - a.width) << AUX_STEP_SHIFT), 0)));
+    this.setState(F_AUX, this.or(adjust, this.const(64, step | ((64 - a.width) << AUX_SHORT), 0)));
   }
 
   /** SF, ZF, PF from a result, AF clear. */
@@ -161,8 +161,7 @@ export abstract class FlagOps extends Values {
     const aux = this.state(F_AUX, 32);
     const cx = this.state(F_CX, 64);
     const cy = this.state(F_CY, 64);
-    const borrows = this.xor(this.xor(cx, cy), this.sub(cx, cy));
-    const derived = this.truncate(this.shrU(borrows, this.and(aux, this.const(32, 63))), 32);
+    const derived = this.truncate(this.xor(this.xor(cx, cy), this.sub(cx, cy)), 32);
     return this.select(this.ne(this.and(aux, this.const(32, AUX_DERIVED)), this.const(32, 0)), derived, aux);
   }
 
@@ -171,10 +170,11 @@ export abstract class FlagOps extends Values {
     const cx = this.state(F_CX, 64);
     const cy = this.state(F_CY, 64);
     const aux = this.state(F_AUX, 32);
-    const ofPair = this.and(this.xor(cx, cy), this.xor(cx, this.sub(cx, cy)));
+    const short = this.shrU(aux, this.const(32, AUX_SHORT));
+    const ofPair = this.shl(this.and(this.xor(cx, cy), this.xor(cx, this.sub(cx, cy))), short);
     // The inverse of what DEC overflows to is what INC overflows to.
     const stepped = this.xor(this.state(F_RES, 64), this.signExtend(this.shrS(aux, this.const(32, 31)), 64));
-    const ofStep = this.eq(this.shl(stepped, this.shrU(aux, this.const(32, AUX_STEP_SHIFT))), this.const(64, 0, 0x80000000 | 0));
+    const ofStep = this.eq(this.shl(stepped, short), this.const(64, 0, 0x80000000 | 0));
     return this.select(this.truncate1(this.and(aux, this.const(32, AUX_STEPPED))), this.shl(this.zeroExtend(ofStep, 64), this.const(32, 63)), ofPair);
   }
 

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import { crc32 } from 'node:zlib';
@@ -26,12 +27,21 @@ const PART = '.part';
 const ABANDONED_MS = 3_600_000;
 /** Runs of the machine after which what was of no use is dropped. */
 const AGE_LIMIT = 12;
+/** The same for what another machine has left. */
+const BORROWED_LIMIT = 3;
 
 /** Where a translation's module and machine code are in the file, and the check sum of both. */
 interface Place {
   readonly at: number;
   readonly wasm: number;
   readonly code: number;
+  readonly sum: number;
+}
+
+/** Where a file's index is, and its check sum. */
+interface Index {
+  readonly at: number;
+  readonly length: number;
   readonly sum: number;
 }
 
@@ -45,30 +55,37 @@ export class TranslationFile {
   private readonly file: number | null;
   private readonly places = new Map<Translation, Place>();
 
-  /** @param helpers the compiled helpers, which end with the stamp of the build */
+  /**
+   * A machine that has no file of this build begins with the one that another machine wrote last: guests often run the same kernel and programs, and where they do not,
+   * nothing of it fits.
+   * @param helpers the compiled helpers, which end with the stamp of the build
+   */
   static open(path: string, helpers: Uint8Array, model: CpuModel): TranslationFile {
     const identity = createHash('sha256').update(helpers).update(JSON.stringify([process.versions, process.arch, model, process.env['VANDERPOOL_CORE_STAMP'] ?? ''])).digest();
-    return new TranslationFile(path, identity);
+    for (const from of [path, ...newestBeside(path)]) {
+      const file = openOwn(from);
+      if (file === null) continue;
+      const index = findIndex(file, identity);
+      if (index) return new TranslationFile(path, identity, { file, index, borrowed: from !== path });
+      closeSync(file);
+    }
+    return new TranslationFile(path, identity, null);
   }
 
-  private constructor(path: string, identity: Buffer) {
+  private constructor(path: string, identity: Buffer, found: { readonly file: number; readonly index: Index; readonly borrowed: boolean } | null) {
     this.path = path;
     this.identity = identity;
-    this.file = openOwn(path);
-    const given = this.file === null ? [] : this.readIndex(this.file);
+    this.file = found ? found.file : null;
+    const given = found ? this.readIndex(found.file, found.index, found.borrowed ? AGE_LIMIT - BORROWED_LIMIT : 0) : [];
     this.translations = new Translations(given, translation => this.load(translation));
   }
 
-  private readIndex(file: number): Translation[] {
+  private readIndex(file: number, { at, length, sum }: Index, youngest: number): Translation[] {
     try {
-      const header = Buffer.from(readExactly(file, 0, HEADER_BYTES).buffer);
-      if (!header.subarray(0, MAGIC.length).equals(MAGIC) || !header.subarray(MAGIC.length, MAGIC.length + IDENTITY_BYTES).equals(this.identity)) return [];
-      const [at, length, sum] = [0, 4, 8].map(word => header.readUInt32LE(MAGIC.length + IDENTITY_BYTES + word)) as [number, number, number];
-      if (length > FILE_LIMIT) return [];
       const index = readExactly(file, at, length);
       if (crc32(index) !== sum) return [];
       return (deserialize(index) as Row[]).map(({ place, ...row }) => {
-        const translation: Translation = { ...row, age: row.age + 1, compiled: null };
+        const translation: Translation = { ...row, age: Math.max(youngest, row.age) + 1, compiled: null };
         this.places.set(translation, place);
         return translation;
       });
@@ -137,6 +154,34 @@ export class TranslationFile {
   }
 }
 
+/** What the header says of a file's index; null: it is not one of this build, or damaged. */
+function findIndex(file: number, identity: Buffer): Index | null {
+  try {
+    const header = Buffer.from(readExactly(file, 0, HEADER_BYTES).buffer);
+    if (!header.subarray(0, MAGIC.length).equals(MAGIC) || !header.subarray(MAGIC.length, MAGIC.length + IDENTITY_BYTES).equals(identity)) return null;
+    const [at, length, sum] = [0, 4, 8].map(word => header.readUInt32LE(MAGIC.length + IDENTITY_BYTES + word)) as [number, number, number];
+    return length > FILE_LIMIT ? null : { at, length, sum };
+  } catch {
+    return null;
+  }
+}
+
+/** The other machines' files, what was written last first. */
+function newestBeside(path: string): readonly string[] {
+  const folder = dirname(path);
+  try {
+    return byAge(folder).filter(({ name }) => name !== basename(path) && !name.endsWith(PART)).map(({ name }) => join(folder, name));
+  } catch {
+    // There is no such folder yet.
+    return [];
+  }
+}
+
+/** The files of a folder, the youngest first. @throws when it cannot be read */
+function byAge(folder: string): readonly { readonly name: string; readonly found: Stats }[] {
+  return readdirSync(folder).map(name => ({ name, found: statSync(join(folder, name)) })).sort((a, b) => b.found.mtimeMs - a.found.mtimeMs);
+}
+
 /** A file that nobody but its owner could have written; null: there is none. */
 function openOwn(path: string): number | null {
   let file: number | null = null;
@@ -157,9 +202,8 @@ function writeAll(file: number, bytes: Uint8Array, at: number): void {
 
 /** Removes what other machines kept the longest ago, where all of it together is too much, and what processes left that were ended while they wrote. */
 function tidy(folder: string, own: string): void {
-  const files = readdirSync(folder).map(name => ({ name, found: statSync(join(folder, name)) })).sort((a, b) => b.found.mtimeMs - a.found.mtimeMs);
   let total = 0;
-  for (const { name, found: { size, mtimeMs } } of files) {
+  for (const { name, found: { size, mtimeMs } } of byAge(folder)) {
     total += size;
     const abandoned = name.endsWith(PART) && Date.now() - mtimeMs > ABANDONED_MS;
     if (abandoned || (total > FOLDER_LIMIT && name !== own)) remove(join(folder, name));

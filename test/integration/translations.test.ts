@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -25,9 +25,9 @@ interface Boot {
   readonly engine: Readonly<Record<string, number>>;
 }
 
-async function boot(translations: string): Promise<Boot> {
+async function boot(translations: string, initrd = guest.initramfs): Promise<Boot> {
   const stats = join(folder, 'stats.json');
-  const { status, stdout } = await vanderpool(['run', '--kernel', guest.kernel, '--initrd', guest.initramfs, '--append', 'console=ttyS0 quiet bootonly', '--memory', '256M', '--timeout', '120', '--stats', stats],
+  const { status, stdout } = await vanderpool(['run', '--kernel', guest.kernel, '--initrd', initrd, '--append', 'console=ttyS0 quiet bootonly', '--memory', '256M', '--timeout', '120', '--stats', stats],
     { environment: { VANDERPOOL_TRANSLATIONS: translations } });
   return { status, stdout, engine: (JSON.parse(readFileSync(stats, 'utf8')) as { engine: Record<string, number> }).engine };
 }
@@ -44,6 +44,19 @@ describe('a guest that is run again', () => {
     expect(second.engine['kept']).toBeGreaterThan(50);
     expect(second.engine['regionInstructions']).toBeLessThan(first.engine['regionInstructions']! / 2);
     expect(readdirSync(place)).toEqual([name]);
+  }, TEST_MS);
+
+  it('begins with what another machine has left, and keeps its own', async () => {
+    const shared = join(folder, 'shared');
+    mkdirSync(shared, { mode: 0o700 });
+    for (const name of readdirSync(place)) copyFileSync(join(place, name), join(shared, name));
+    const other = join(folder, 'other.cpio');
+    copyFileSync(guest.initramfs, other);
+    const first = await boot(shared, other);
+    expect(first).toMatchObject({ status: 0 });
+    expect(first.stdout).toContain('GUEST-READY');
+    expect(first.engine['kept']).toBeGreaterThan(50);
+    expect(readdirSync(shared)).toHaveLength(2);
   }, TEST_MS);
 
   it('leaves what was there when it is killed', async () => {

@@ -21,9 +21,9 @@ describe('the lazy status flags', () => {
     const bench = new Bench();
     // 0x7f + 1 in 8 bits: SF, OF, AF.
     bench.cpu.write64(L.F_RES, 0xffff_ffff_ffff_ff80n);
-    bench.cpu.write64(L.F_CX, 0x80n << 56n);
-    bench.cpu.write64(L.F_CY, 0x7fn << 56n);
-    bench.cpu.write32(L.F_AUX, L.AUX_DERIVED | 56);
+    bench.cpu.write64(L.F_CX, 0xffff_ffff_ffff_ff80n);
+    bench.cpu.write64(L.F_CY, 0x7fn);
+    bench.cpu.write32(L.F_AUX, L.AUX_DERIVED | (56 << L.AUX_SHORT));
     bench.cpu.write32(L.F_PARITY, 0);
     expect(bench.flags).toBe(0x892);
   });

@@ -8,7 +8,7 @@ import { OK, SYNC, raiseError } from './status';
 import { alignmentChecked, flushAccessCheck, flushUserData } from './tlb';
 import { PRIMARY_MONITOR_TRAP } from '../../vmx/control-bits';
 import {
-  ACTIVE_PRIMARY, CPL, CR0, CR4, DR7, EFLAGS, AUX_DERIVED, AUX_STEPPED, AUX_STEP_SHIFT, F_AUX, F_CX, F_CY, F_PARITY, F_RES, HELPER_STATE, INTERRUPTIBILITY, INTERRUPT_WINDOW, NEXT_RIP,
+  ACTIVE_PRIMARY, CPL, CR0, CR4, DR7, EFLAGS, AUX_DERIVED, AUX_STEPPED, AUX_SHORT, F_AUX, F_CX, F_CY, F_PARITY, F_RES, HELPER_STATE, INTERRUPTIBILITY, INTERRUPT_WINDOW, NEXT_RIP,
   PENDING_DEBUG, REAL_SEGMENTS, RIP, STEP_REASON,
 } from '../layout';
 
@@ -34,10 +34,10 @@ export const SHADOW_KIND: usize = HELPER_STATE + 0x214;
 /** OF. */
 export function overflows(): bool {
   const aux = load<u32>(F_AUX);
-  if (aux & AUX_STEPPED) return (load<u64>(F_RES) ^ <u64>(<i64>(<i32>aux >> 31))) << (aux >>> AUX_STEP_SHIFT) == 0x8000000000000000;
+  if (aux & AUX_STEPPED) return (load<u64>(F_RES) ^ <u64>(<i64>(<i32>aux >> 31))) << (aux >>> AUX_SHORT) == 0x8000000000000000;
   const x = load<u64>(F_CX);
   const y = load<u64>(F_CY);
-  return ((x ^ y) & (x ^ (x - y))) >> 63 != 0;
+  return <i64>(((x ^ y) & (x ^ (x - y))) << (aux >>> AUX_SHORT)) < 0;
 }
 
 /** RFLAGS with every bit materialised. */
@@ -50,7 +50,7 @@ export function readFlags(): u64 {
   const aux = load<u32>(F_AUX);
   flags |= u32(x < y);
   flags |= u32(~popcnt((u32(result) ^ image) & 0xff) & 1) << 2;
-  flags |= (aux & AUX_DERIVED ? u32((x ^ y ^ (x - y)) >> (aux & 63)) : aux) & 0x10;
+  flags |= (aux & AUX_DERIVED ? u32(x ^ y ^ (x - y)) : aux) & 0x10;
   flags |= u32(result == 0) << 6;
   flags |= (u32(u64(result) >>> 63) ^ (image >>> 31)) << 7;
   flags |= u32(overflows()) << 11;

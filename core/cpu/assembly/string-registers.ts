@@ -1,5 +1,5 @@
 /** What all string instructions share: index and count registers by address size, element access, stepping, flags of a comparison. */
-import { AUX_COMPARED, AUX_DERIVED, CODE_SIZE, EFLAGS, F_CX, F_CY, F_RES, GPR, HELPER_STATE, RIP, STEP_REASON, TLB_BASE, TLB_READ, TLB_WRITE } from '../layout';
+import { AUX_COMPARED, AUX_DERIVED, AUX_SHORT, CODE_SIZE, EFLAGS, F_CX, F_CY, F_RES, GPR, HELPER_STATE, RIP, STEP_REASON, TLB_BASE, TLB_READ, TLB_WRITE } from '../layout';
 import { linearAddress, segmentAllows } from './address';
 import { storeAux } from './flags';
 import { JUMP, OK } from './status';
@@ -116,12 +116,11 @@ export function advance(register: usize, addressSize: i32, n: u64, size: u64, do
   setIndex(register, addressSize, index(register, addressSize) + (down ? 0 - distance : distance));
 }
 
-/** The status flags of a - b, operands zero-extended from `size` bytes. */
+/** The status flags of a - b, of whose operands `size` bytes count. */
 export function compareFlags(a: u64, b: u64, size: i32): void {
-  const shift: i64 = 64 - (size << 3);
-  const difference = a - b;
-  store<i64>(F_RES, <i64>(difference << shift) >> shift);
-  store<u64>(F_CX, a << shift);
-  store<u64>(F_CY, b << shift);
-  storeAux(AUX_DERIVED | AUX_COMPARED | <u32>shift, 0);
+  const short: i64 = 64 - (size << 3);
+  store<i64>(F_RES, <i64>((a - b) << short) >> short);
+  store<i64>(F_CX, <i64>(a << short) >> short);
+  store<i64>(F_CY, <i64>(b << short) >> short);
+  storeAux(AUX_DERIVED | AUX_COMPARED | (<u32>short << AUX_SHORT), 0);
 }

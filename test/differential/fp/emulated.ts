@@ -56,10 +56,10 @@ export function readFlags(cpu: CpuWasm): bigint {
   const y = cpu.read64(L.F_CY);
   const difference = BigInt.asUintN(64, x - y);
   const aux = cpu.read32(L.F_AUX);
-  flags |= (aux & L.AUX_DERIVED ? (x ^ y ^ difference) >> BigInt(aux & 63) : BigInt(aux)) & 0x10n;
+  flags |= (aux & L.AUX_DERIVED ? x ^ y ^ difference : BigInt(aux)) & 0x10n;
   if (result === 0n) flags |= 0x40n;
   if (result >> 63n !== 0n) flags |= 0x80n;
-  if (((x ^ y) & (x ^ difference)) >> 63n !== 0n) flags |= 0x800n;
+  if ((((x ^ y) & (x ^ difference)) << BigInt((aux >>> L.AUX_SHORT) & 63)) >> 63n & 1n) flags |= 0x800n;
   return flags;
 }
 

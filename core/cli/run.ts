@@ -57,7 +57,7 @@ export async function run(options: RunOptions): Promise<number> {
   const services = await MachineServices.open({ ...settings, name });
   if (settings.clock === 'instructions' && settings.networks.length > 0) process.stderr.write(`${unrepeatableNetwork}\n`);
   const translations = translationPath([bootFiles(settings), process.cwd()]);
-  const config = { ...images, ...services.descriptions, ...translations, testDevices: options.testDevices === true };
+  const config = { ...images, ...services.descriptions, ...translations, testDevices: options.testDevices === true, closed: true };
   const started = performance.now();
   surviveFileSizeLimit();
   const ending = await runMachine(config, services, { timeoutSeconds, gdb: settings.gdb, screenshot: options.screenshot });

@@ -148,7 +148,7 @@ async function build(config: MachineConfig, host: MachineHost, profile: boolean)
     onRelease: slot => host.released?.(slot), lineSettings: (port, settings) => host.lineSettings?.(port, settings),
     // A port that is a virtio console has a UART with nothing behind it.
     serialOutput: (port, bytes) => void (config.consoles?.some(row => row.port === port) || host.serialOutput(port, bytes)), assigned: config.devices ?? [],
-    ...(config.restore ? { slots: savedSlots(config.restore.state) } : {}),
+    ...(config.restore ? { slots: savedSlots(config.restore.state) } : config.closed ? { slots: 0 } : {}),
   });
   const wallTime = new WallTime(clock, pc.rtc, sources.chance !== null);
   const variables = boot.kind === 'firmware' && boot.variables?.path && pc.flash ? new VariableStore(pc.flash, boot.variables.path) : null;

@@ -28,11 +28,11 @@ export class HotPlugSlots {
 
   /**
    * @param cards in their slots from the start, by the slot's number
-   * @param least so many slots at the least
+   * @param least so many slots, or as many as the cards take
    * @param onRelease told when a card that `release` asked for is out
    */
   constructor(pci: PciHost, cards: ReadonlyMap<number, PciFunction>, onRelease: (slot: number, card: PciFunction) => void, least = HOT_PLUG_SLOTS) {
-    this.ports = Array.from({ length: Math.max(HOT_PLUG_SLOTS, least, ...cards.keys()) }, (_, index) => {
+    this.ports = Array.from({ length: Math.max(least, ...cards.keys()) }, (_, index) => {
       const slot = index + 1;
       const { device, fn } = placeOf(slot);
       const place = deviceFunction(device, fn);

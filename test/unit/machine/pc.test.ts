@@ -13,12 +13,13 @@ const memoryBytes = 32 << 20;
 let time: ManualTime;
 let output: string[];
 
-function makePc(testDevices = false): Pc {
+function makePc(testDevices = false, slots?: number): Pc {
   time = new ManualTime();
   output = ['', '', '', ''];
   return new Pc({
     memory: new Uint8Array(memoryBytes), topology: flatTopology(2), clock: new VirtualClock(time), physicalAddressBits: 40, wallMs: Date.UTC(2026, 0, 1), keyboard: false, testDevices,
     serialOutput: (port, bytes) => (output[port] += Buffer.from(bytes).toString()),
+    ...(slots === undefined ? {} : { slots }),
   });
 }
 
@@ -38,6 +39,15 @@ describe('PC', () => {
     pc.ports.write(0xcf8, 4, 0x80000000);
     expect(pc.ports.read(0xcfc, 4)).toBe(0x29c08086);
     expect(pc.ports.read(0x5678, 4), 'nothing').toBe(0xffffffff);
+  });
+
+  it('has four slots for cards that come later, or none where none can come', () => {
+    const rootPorts = (machine: Pc): number => Array.from({ length: 8 }, (_, fn) => {
+      machine.ports.write(0xcf8, 4, 0x80000000 | (28 << 11) | (fn << 8));
+      return machine.ports.read(0xcfc, 4);
+    }).filter((id) => id !== 0xffffffff).length;
+    expect(rootPorts(pc)).toBe(4);
+    expect(rootPorts(makePc(false, 0))).toBe(0);
   });
 
   it('sends the bytes of each serial port to its own output', () => {

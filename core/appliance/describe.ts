@@ -3,7 +3,7 @@ import { driveBus } from '../contract/hardware.ts';
 import type { DiskConfig, NetworkConfig } from '../contract/hardware.ts';
 import { MIB } from '../contract/limits.ts';
 import type { VmConfig } from '../contract/vm.ts';
-import { resource } from './ovf.ts';
+import { VARIABLES_KEY, resource } from './ovf.ts';
 
 export interface DescribedDisk {
   readonly file: string;
@@ -14,7 +14,7 @@ export interface DescribedDisk {
   readonly bus: DiskConfig['bus'];
 }
 
-type DescribedMachine = Pick<VmConfig, 'name' | 'notes' | 'cpus' | 'memoryBytes' | 'firmware'> & { readonly disks: readonly DescribedDisk[]; readonly drives: number; readonly networks: readonly NetworkConfig['model'][] };
+type DescribedMachine = Pick<VmConfig, 'name' | 'notes' | 'cpus' | 'memoryBytes' | 'firmware'> & { readonly disks: readonly DescribedDisk[]; readonly drives: number; readonly networks: readonly NetworkConfig['model'][]; readonly variables: { readonly file: string; readonly length: number } | null };
 
 /** A controller as others name it: its type and subtype. A USB disk hangs on what everybody knows. */
 const controllers: Readonly<Record<DiskConfig['bus'], readonly [string, string]>> = {
@@ -26,7 +26,7 @@ const STREAM_OPTIMIZED = 'http://www.vmware.com/interfaces/specifications/vmdk.h
 
 type Fields = Readonly<Record<string, string | number>>;
 
-export function describeMachine({ name, notes, cpus, memoryBytes, firmware, disks, drives, networks }: DescribedMachine): string {
+export function describeMachine({ name, notes, cpus, memoryBytes, firmware, disks, drives, networks, variables }: DescribedMachine): string {
   const wanted = [...disks.map(({ bus }) => bus), ...(drives > 0 ? [driveBus] as const : [])];
   const kinds = [...new Set(wanted.map((bus) => controllers[bus]))];
   // Numbers of the items: processors, memory, controllers, and what hangs on them.
@@ -46,9 +46,10 @@ export function describeMachine({ name, notes, cpus, memoryBytes, firmware, disk
     ...Array.from({ length: drives }, (_, index) => ({ ...onController(driveBus), AutomaticAllocation: 'false', ElementName: `CD-ROM ${index + 1}`, ResourceType: resource.cdDrive })),
     ...networks.map((model, index) => ({ AutomaticAllocation: 'true', Connection: NETWORK, ElementName: `Ethernet ${index + 1}`, ResourceSubType: cards[model], ResourceType: resource.ethernet })),
   ];
+  const files = [...disks.map(({ file, length }, index) => ({ file, length, id: `file${index + 1}` })), ...(variables ? [{ ...variables, id: 'variables' }] : [])];
   return `<?xml version="1.0" encoding="UTF-8"?>
 <Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1" xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData" xmlns:vssd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData" xmlns:vmw="http://www.vmware.com/schema/ovf">
-  <References>${lines(4, disks.map(({ file, length }, index) => `<File ovf:href="${escaped(file)}" ovf:id="file${index + 1}" ovf:size="${length}"/>`))}
+  <References>${lines(4, files.map(({ file, length, id }) => `<File ovf:href="${escaped(file)}" ovf:id="${id}" ovf:size="${length}"/>`))}
   </References>${section(disks.length > 0, 'DiskSection', 'Virtual disks', disks.map(({ bytes }, index) => `<Disk ovf:capacity="${bytes}" ovf:diskId="vmdisk${index + 1}" ovf:fileRef="file${index + 1}" ovf:format="${STREAM_OPTIMIZED}"/>`))}${section(networks.length > 0, 'NetworkSection', 'Networks', [`<Network ovf:name="${NETWORK}"><Description>The host's network behind address translation</Description></Network>`])}
   <VirtualSystem ovf:id="${escaped(name)}">
     <Info>A virtual machine</Info>
@@ -58,7 +59,8 @@ export function describeMachine({ name, notes, cpus, memoryBytes, firmware, disk
     <VirtualHardwareSection>
       <Info>Virtual hardware</Info>
       <System><vssd:ElementName>Virtual hardware</vssd:ElementName><vssd:InstanceID>0</vssd:InstanceID><vssd:VirtualSystemIdentifier>${escaped(name)}</vssd:VirtualSystemIdentifier><vssd:VirtualSystemType>vmx-10</vssd:VirtualSystemType></System>${lines(6, items.map((fields, index) => item({ ...fields, InstanceID: index + 1 })))}${firmware === 'uefi' ? `
-      <vmw:Config ovf:required="false" vmw:key="firmware" vmw:value="efi"/>` : ''}
+      <vmw:Config ovf:required="false" vmw:key="firmware" vmw:value="efi"/>` : ''}${variables ? `
+      <vmw:ExtraConfig ovf:required="false" vmw:key="${VARIABLES_KEY}" vmw:value="ovf:/file/variables"/>` : ''}
     </VirtualHardwareSection>
   </VirtualSystem>
 </Envelope>

@@ -24,9 +24,14 @@ export interface Appliance {
   readonly disks: readonly ApplianceDisk[];
   readonly drives: number;
   readonly networks: readonly NetworkConfig['model'][];
+  /** Name of the file with its UEFI variables; null: it has none of ours. */
+  readonly variables: string | null;
   /** What the machine gets otherwise than the appliance wants it. */
   readonly changes: readonly string[];
 }
+
+/** The setting that leads to a file of UEFI variables as EDK II keeps them in flash. Others keep theirs in forms of their own, and pass this over. */
+export const VARIABLES_KEY = 'vanderpool.uefiVariables';
 
 /** CIM_ResourceAllocationSettingData.ResourceType. */
 export const resource = { processor: '3', memory: '4', ethernet: '10', cdDrive: '15', disk: '17' } as const;
@@ -49,7 +54,7 @@ export function readOvf(text: string, path: string): Appliance {
   if (disks.length + drives > DISKS_MAXIMUM) throw badAppliance(path, `has ${disks.length + drives} disks and drives; ${DISKS_MAXIMUM} are possible`);
   return {
     name: nameOf(system), notes: textOf(find(system, 'AnnotationSection') ?? system, 'Annotation').slice(0, 8000),
-    cpus: Math.min(cpus, CPUS_MAXIMUM), memoryBytes, firmware: isUefi(system) ? 'uefi' : 'bios', disks, drives, networks: networks.slice(0, NETWORKS_MAXIMUM),
+    cpus: Math.min(cpus, CPUS_MAXIMUM), memoryBytes, firmware: isUefi(system) ? 'uefi' : 'bios', disks, drives, networks: networks.slice(0, NETWORKS_MAXIMUM), variables: variablesOf(envelope, system),
     changes: [
       ...(cpus > CPUS_MAXIMUM ? [`It wants ${cpus} processors and gets ${CPUS_MAXIMUM}.`] : []),
       ...(memory > MEMORY_MAXIMUM ? [`It wants ${formatSize(memory)} of memory and gets ${formatSize(MEMORY_MAXIMUM)}.`] : []),
@@ -74,6 +79,12 @@ function diskOf(envelope: Element, item: Element, items: readonly Element[], pat
   const bytes = Number(disk?.attributes.get('capacity')) * unitOf(disk?.attributes.get('capacityAllocationUnits') ?? '', 1);
   if (!disk || reference !== undefined || !Number.isSafeInteger(bytes) || bytes <= 0) throw badAppliance(path, 'names a disk that is not in it');
   return { file: null, bytes: Math.ceil(bytes / 512) * 512, bus };
+}
+
+function variablesOf(envelope: Element, system: Element): string | null {
+  const setting = all(system, 'ExtraConfig').find(({ attributes }) => attributes.get('key') === VARIABLES_KEY);
+  const id = /\/file\/(.+)$/.exec(setting?.attributes.get('value') ?? '')?.[1];
+  return all(envelope, 'File').find(({ attributes }) => id !== undefined && attributes.get('id') === id)?.attributes.get('href') ?? null;
 }
 
 /** What the guest has a driver for if it had one for its controller: SATA is what everybody knows. */

@@ -10,6 +10,7 @@ import { RawImage } from '../block/raw.ts';
 import { FileStorage } from '../block/storage.ts';
 import type { ImageStorage } from '../block/storage.ts';
 import { MEMORY_DEFAULT } from '../contract/limits.ts';
+import { FLASH_MAXIMUM, fitsFlash } from '../devices/flash.ts';
 import { badAppliance } from './errors.ts';
 import { machineName, readOvf } from './ovf.ts';
 import type { Appliance } from './ovf.ts';
@@ -70,27 +71,49 @@ export class AppliancePackage {
     if (!other?.format) throw badAppliance(path, other ? `is ${other.what}` : 'is no appliance (.ova, .ovf) and no VMDK or VDI image', other ? other.hint : 'A raw or qcow2 image needs no import: make a machine with it.');
     const name = machineName(basename(path, extname(path)), 'Imported');
     const disks = [{ file: basename(path), bytes: 0, bus: 'ahci' as const }];
-    const appliance: Appliance = { name, notes: '', cpus: 1, memoryBytes: MEMORY_DEFAULT, firmware: 'bios', disks, drives: 0, networks: ['e1000e'], changes: [] };
+    const appliance: Appliance = { name, notes: '', cpus: 1, memoryBytes: MEMORY_DEFAULT, firmware: 'bios', disks, drives: 0, networks: ['e1000e'], variables: null, changes: [] };
     return new AppliancePackage(path, appliance, besides(path), new Map());
+  }
+
+  /** Disks that are not empty, and variables. */
+  get #content(): readonly string[] {
+    const { disks, variables } = this.appliance;
+    return [...disks.map(({ file }) => file), variables].filter((file) => file !== null);
   }
 
   /** Bytes of the files that `verify` reads. */
   get bytesToVerify(): number {
-    return this.appliance.disks.reduce((total, { file }) => {
-      const storage = file !== null && this.#digests.has(file) ? this.#files(file) : null;
+    return this.#content.reduce((total, file) => {
+      const storage = this.#digests.has(file) ? this.#files(file) : null;
       void storage?.close();
       return total + (storage?.length ?? 0);
     }, 0);
   }
 
-  /** Compares every disk with the manifest, where there is one. @param progress is told of bytes that were read @throws ContractError `bad-image` of the first that differs */
+  /** Compares every file with the manifest, where there is one. @param progress is told of bytes that were read @throws ContractError `bad-image` of the first that differs */
   async verify(progress: (bytes: number) => void): Promise<void> {
-    for (const { file } of this.appliance.disks) {
-      const expected = file === null ? undefined : this.#digests.get(file);
-      const storage = expected && file !== null ? this.#files(file) : null;
+    for (const file of this.#content) {
+      const expected = this.#digests.get(file);
+      const storage = expected ? this.#files(file) : null;
       if (!expected || !storage) continue;
       const digest = await digestOf(storage, expected[0], progress).finally(() => storage.close());
-      if (digest !== expected[1]) throw badAppliance(this.path, `is damaged: ${file ?? ''} is not what its manifest says`, 'Fetch it again.');
+      if (digest !== expected[1]) throw badAppliance(this.path, `is damaged: ${file} is not what its manifest says`, 'Fetch it again.');
+    }
+  }
+
+  /** UEFI variables; null: there are none. @throws ContractError `bad-image` when they cannot be any */
+  async variables(): Promise<Uint8Array | null> {
+    const { variables } = this.appliance;
+    if (variables === null) return null;
+    const storage = this.#files(variables);
+    if (!storage) throw badAppliance(this.path, `lacks its file ${variables}`, 'All files of an appliance lie in one folder.');
+    try {
+      const data = new Uint8Array(Math.min(storage.length, FLASH_MAXIMUM + 1));
+      if (!fitsFlash(data)) throw badAppliance(this.path, `has the file ${variables}, which holds no UEFI variables`);
+      await storage.read(0, data);
+      return data;
+    } finally {
+      await storage.close();
     }
   }
 

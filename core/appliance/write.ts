@@ -18,6 +18,8 @@ export interface ApplianceSource {
   readonly config: VmConfig;
   /** In the order of the machine. */
   readonly disks: readonly { readonly bus: DiskConfig['bus']; readonly disk: Pick<BlockDevice, 'size' | 'read'> }[];
+  /** UEFI variables; null: there are none. */
+  readonly variables: Uint8Array | null;
 }
 
 interface Member {
@@ -62,12 +64,13 @@ export async function writeAppliance(path: string, source: ApplianceSource, prog
 }
 
 /** The descriptor comes first and says how long the disks became: its place is kept free until then. */
-async function writeMembers(file: FileHandle, name: string, { config, disks }: ApplianceSource, progress: (done: number, total: number) => void): Promise<number> {
+async function writeMembers(file: FileHandle, name: string, { config, disks, variables }: ApplianceSource, progress: (done: number, total: number) => void): Promise<number> {
   const total = disks.reduce((sum, { disk }) => sum + disk.size, 0);
   const files = disks.map((_, index) => `${name}-disk${index + 1}.vmdk`);
   const describe = (lengths: readonly number[]): string => describeMachine({
     ...config, networks: config.networks.map(({ model }) => model), drives: config.disks.filter(({ kind }) => kind === 'cdrom').length,
     disks: disks.map(({ bus, disk }, index) => ({ file: files[index] ?? '', length: lengths[index] ?? 0, bytes: disk.size, bus })),
+    variables: variables && { file: `${name}-uefi-variables.fd`, length: variables.length },
   });
   const room = Buffer.byteLength(describe(disks.map(() => Number.MAX_SAFE_INTEGER)));
   let at = BLOCK + room + tarPadding(room).length;
@@ -75,6 +78,11 @@ async function writeMembers(file: FileHandle, name: string, { config, disks }: A
   let done = 0;
   for (const [index, { disk }] of disks.entries()) {
     const member = await writeMember(file, at, files[index] ?? '', (append) => writeVmdk(disk, files[index] ?? '', append, (bytes) => progress(done += bytes, total)));
+    members.push(member);
+    at += BLOCK + member.length + tarPadding(member.length).length;
+  }
+  if (variables) {
+    const member = await writeMember(file, at, `${name}-uefi-variables.fd`, (append) => append(variables));
     members.push(member);
     at += BLOCK + member.length + tarPadding(member.length).length;
   }

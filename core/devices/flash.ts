@@ -11,6 +11,14 @@ const ready = 0x80;
 const blockBytes = 4096;
 const bufferLimit = 256;
 
+/** Firmware and its variables have less than this below 4 GiB. */
+export const FLASH_MAXIMUM = 4 << 20;
+
+/** Whether it can be the content of a flash: whole blocks. */
+export function fitsFlash({ length }: Uint8Array): boolean {
+  return length > 0 && length % blockBytes === 0 && length <= FLASH_MAXIMUM;
+}
+
 /** What the next write means. */
 const modes = ['array', 'status', 'identity', 'program', 'erase', 'buffer-length', 'buffer-data', 'buffer-confirm'] as const;
 type Mode = (typeof modes)[number];

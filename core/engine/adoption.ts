@@ -17,6 +17,7 @@ import type { Library } from '../store/library.ts';
 import { freeVmName } from '../store/names.ts';
 import type { NewSnapshot, SnapshotStore, StoredSnapshot } from '../store/snapshots.ts';
 import { copyTranslations } from '../machine/translationPath.ts';
+import { readVariables, replaceVariables, variablesPath } from '../machine/variablesFile.ts';
 import { unreadableBecause, unwritableBecause } from '../host/reasons.ts';
 import type { DiskStates, OpenedImage } from './diskStates.ts';
 import type { DiskTasks } from './diskTask.ts';
@@ -45,7 +46,7 @@ export class Adoption {
 
   /** A VM that goes on from a snapshot of another one. `full`: it does not need the other one's disk images. @throws ContractError */
   async clone(vm: Vm, stored: StoredSnapshot, name: string, full: boolean): Promise<Vm> {
-    const clone = full ? await this.#cloneWhole(vm, stored, name) : await this.#adopt(stored, name, (made) => this.#disks.fresh(made.id, stored.disks));
+    const clone = full ? await this.#cloneWhole(vm, stored, name) : await this.#adopt(stored, name, this.#variablesOf(stored), (made) => this.#disks.fresh(made.id, stored.disks));
     await copyTranslations(this.#library.vmFolder(vm.id), this.#library.vmFolder(clone.id));
     return clone;
   }
@@ -56,7 +57,7 @@ export class Adoption {
       const size = stored.disks.find((disk) => disk.path === path)?.size ?? 0;
       return { index: stored.config.disks.findIndex((disk) => disk.path === path), size, map: ClusterMap.decode(map, size) };
     });
-    return this.#adoptWhole(stored, name, whole);
+    return this.#adoptWhole(stored, name, this.#variablesOf(stored), whole);
   }
 
   /** Writes a snapshot to one file, by its name an appliance or an archive of ours; answers its length. @throws ContractError */
@@ -67,7 +68,7 @@ export class Adoption {
     const opened: OpenedImage[] = [];
     try {
       for (const disk of disks) opened.push(await this.#disks.openSaved(config, disk));
-      return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, picture, consoles: [...consoles] }, source, opened, progress);
+      return await writeArchive(path, { config, state, power, notes, pauseMilliseconds, screen, picture, consoles: [...consoles], variables: this.#variablesOf(stored) }, source, opened, progress);
     } catch (error) {
       throw fileError(error, `The snapshot could not be written to "${path}"`, unwritableBecause);
     } finally {
@@ -76,7 +77,8 @@ export class Adoption {
     }
   }
 
-  async #exportAppliance({ config, power, disks }: StoredSnapshot, path: string, progress: Progress): Promise<number> {
+  async #exportAppliance(stored: StoredSnapshot, path: string, progress: Progress): Promise<number> {
+    const { config, power, disks } = stored;
     refuseAsAppliance(config, power);
     const opened: { readonly index: number; readonly disk: Pick<BlockDevice, 'size' | 'read'>; readonly close: () => Promise<void> }[] = [];
     try {
@@ -88,7 +90,7 @@ export class Adoption {
         opened.push({ index, disk: image, close: () => image.close() });
       }
       const inOrder = opened.toSorted((one, other) => one.index - other.index);
-      return await writeAppliance(path, { config, disks: inOrder.map(({ index, disk }) => ({ disk, bus: config.disks[index]?.bus ?? driveBus })) }, progress);
+      return await writeAppliance(path, { config, disks: inOrder.map(({ index, disk }) => ({ disk, bus: config.disks[index]?.bus ?? driveBus })), variables: this.#variablesOf(stored) }, progress);
     } catch (error) {
       throw fileError(error, `The machine could not be written to "${path}"`, unwritableBecause);
     } finally {
@@ -107,16 +109,22 @@ export class Adoption {
       };
       const whole = disks.map((disk) => ({ ...disk, map: placed(new ClusterMap(disk.size), disk.map.cells()) }));
       const pageMap = placed(new PageMap(map.pages), map.cells());
-      return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, map: pageMap.encode() }, name ?? (await freeVmName(this.#library, header.config.name)), whole);
+      return await this.#adoptWhole({ ...header, name: SUSPENDED_NAME, map: pageMap.encode() }, name ?? (await freeVmName(this.#library, header.config.name)), header.variables, whole);
     } catch (error) {
       throw fileError(error, `"${path}" cannot be imported`, unreadableBecause);
     }
   }
 
+  /** UEFI variables that are not in a snapshot's state: of a machine that was off, which has those of today. */
+  #variablesOf({ power, vmId }: StoredSnapshot): Uint8Array<ArrayBuffer> | null {
+    return power === 'off' ? readVariables(this.#library.vmFolder(vmId)) : null;
+  }
+
   /** Makes a VM of a snapshot's content: suspended in its state, or off when it has no memory. One that cannot have it does not stay. */
-  async #adopt(stored: Adopted, name: string, disksOf: (vm: Vm) => Promise<readonly DiskState[]>): Promise<Vm> {
+  async #adopt(stored: Adopted, name: string, variables: Uint8Array | null, disksOf: (vm: Vm) => Promise<readonly DiskState[]>): Promise<Vm> {
     const vm = await this.#supervisor.create({ ...stored.config, name, autostart: false, schedule: null });
     try {
+      if (variables) replaceVariables(variablesPath(this.#library.vmFolder(vm.id)), variables);
       const states = await disksOf(vm);
       if (stored.power === 'off') this.#store.goBack(vm.id, null, states);
       else {
@@ -131,9 +139,9 @@ export class Adoption {
   }
 
   /** The same with disks of its own, whatever images the snapshot's were. */
-  #adoptWhole(stored: Adopted, name: string, whole: readonly WholeDisk[]): Promise<Vm> {
+  #adoptWhole(stored: Adopted, name: string, variables: Uint8Array | null, whole: readonly WholeDisk[]): Promise<Vm> {
     const { disks } = stored.config;
-    return this.#adopt({ ...stored, config: { ...stored.config, disks: [] } }, name, async (vm) => {
+    return this.#adopt({ ...stored, config: { ...stored.config, disks: [] } }, name, variables, async (vm) => {
       const own = await this.#disks.ownImages(vm.id, disks, whole);
       await this.#supervisor.configure(vm.id, { ...vm.config, disks: [...own.disks] });
       return own.states;

@@ -10,6 +10,7 @@ import { ContractError } from '../contract/errors.ts';
 import { formatMemory } from '../contract/memory.ts';
 import { diskDefaults, driveBus, networkDefaults } from '../contract/hardware.ts';
 import type { DiskConfig } from '../contract/hardware.ts';
+import { replaceVariables, variablesPath } from '../machine/variablesFile.ts';
 import { freeVmName } from '../store/names.ts';
 import type { Library } from '../store/library.ts';
 import { vmConfig, vmDefaults } from '../contract/vm.ts';
@@ -48,7 +49,7 @@ export class Appliances {
       const chosen = name ?? await freeVmName(this.#library, source.appliance.name);
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       const files = await this.#convert(source, folder, progress);
-      return await this.#adopt(source, chosen, folder, files);
+      return await this.#adopt(source, chosen, folder, files, await source.variables());
     } catch (error) {
       throw error instanceof BlockError ? blockRefusal(error) : error;
     } finally {
@@ -78,7 +79,7 @@ export class Appliances {
     }
   }
 
-  async #adopt({ appliance }: AppliancePackage, name: string, folder: string, files: readonly string[]): Promise<Vm> {
+  async #adopt({ appliance }: AppliancePackage, name: string, folder: string, files: readonly string[], variables: Uint8Array | null): Promise<Vm> {
     const { cpus, memoryBytes, firmware, networks, notes, changes } = appliance;
     const vm = await this.#supervisor.create(vmConfig.parse({
       ...vmDefaults, name, cpus, memoryBytes, firmware, display: 'vga', notes: [notes, ...changes].filter(Boolean).join('\n'),
@@ -86,6 +87,7 @@ export class Appliances {
     }));
     try {
       const own = this.#library.vmFolder(vm.id);
+      if (variables) replaceVariables(variablesPath(own), variables);
       for (const file of files) renameSync(join(folder, file), join(own, file));
       const disks: DiskConfig[] = appliance.disks.map(({ bus }, index) => ({ ...diskDefaults, path: join(own, files[index] ?? ''), bus, format: 'qcow2' }));
       const drives = Array.from({ length: appliance.drives }, (): DiskConfig => ({ path: '', kind: 'cdrom', bus: driveBus, format: 'raw', readOnly: true }));

@@ -1,5 +1,4 @@
 /** The VM process: this thread moves bytes and messages between the engine and the machine's core thread. One guest a process. */
-import { join } from 'node:path';
 import { surviveFileSizeLimit } from '../block/room.ts';
 import { asContractError, ContractError } from '../contract/errors.ts';
 import type { AssignedDevice } from '../contract/device.ts';
@@ -21,13 +20,13 @@ import { encodePng, Pictures, thumbnailOf } from './pictures.ts';
 import { Runner } from './runner.ts';
 import { SnapshotTaker } from './taker.ts';
 import { translationPath } from './translationPath.ts';
+import { variablesPath } from './variablesFile.ts';
 import { MachineServices } from './services.ts';
 import { OUTPUT_RING } from './link.ts';
 import type { MachineConfig } from './types.ts';
 
 const METRICS_MS = 1000;
 /** In a VM's folder: what UEFI firmware keeps in its flash. */
-const VARIABLES_FILE = 'uefi-variables.fd';
 /** A guest that takes no input is offered it again after this time. */
 const INPUT_RETRY_MS = 20;
 const OUTPUT_PIECE = 32 * 1024;
@@ -61,7 +60,7 @@ function serve(engine: ParentPort): void {
 
 async function startGuest(engine: ParentPort, start: Extract<ToVmProcess, { type: 'start' }>, thread: CoreThread): Promise<Guest | null> {
   try {
-    const variables = join(start.folder, VARIABLES_FILE);
+    const variables = variablesPath(start.folder);
     const config = start.restore ? restoredMachineConfig(start.config, start.restore, variables) : readMachineConfig(start.config, variables);
     const services = await MachineServices.open(start.config, start.devices, start.disks);
     return new Guest(engine, start, { ...config, ...services.descriptions, ...(start.keepCode ? translationPath(start.folder) : {}), devices: start.devices }, services, thread);

@@ -1,7 +1,7 @@
 /** UEFI variables outlive their machine: what its flash holds follows into a file. */
-import { renameSync, writeFileSync } from 'node:fs';
 import type { Flash } from '../devices/flash.ts';
 import { unwritableBecause } from '../host/reasons.ts';
+import { replaceVariables } from './variablesFile.ts';
 
 /** Firmware writes a variable byte by byte: the file follows when it has paused for this long. */
 const SETTLE_MS = 200;
@@ -26,16 +26,9 @@ export class VariableStore {
     if (this.#changedAt === null || (!now && performance.now() - this.#changedAt < SETTLE_MS)) return;
     this.#changedAt = null;
     try {
-      replace(this.#path, this.#flash.data);
+      replaceVariables(this.#path, this.#flash.data);
     } catch (error) {
       process.stderr.write(`vanderpool: the UEFI variables cannot be kept in "${this.#path}": ${unwritableBecause(error)}.\n`);
     }
   }
-}
-
-/** Whole or not at all, whatever happens meanwhile. */
-function replace(path: string, data: Uint8Array): void {
-  const part = `${path}.part`;
-  writeFileSync(part, data, { mode: 0o600, flush: true });
-  renameSync(part, path);
 }

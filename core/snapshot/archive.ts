@@ -16,6 +16,7 @@ import { vmConfig, vmDefaults } from '../contract/vm.ts';
 import { SECTOR } from '../block/blockDevice.ts';
 import type { BlockDevice } from '../block/blockDevice.ts';
 import { DISKS_MAXIMUM } from '../contract/hardware.ts';
+import { fitsFlash } from '../devices/flash.ts';
 import type { Placed } from './chunkWriter.ts';
 import { compress, decompress } from './compression.ts';
 import { CLUSTER_BYTES, ClusterMap, DISK_MAXIMUM } from './disk/clusterMap.ts';
@@ -36,8 +37,8 @@ const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
 const base64 = z.base64().transform((text) => Uint8Array.from(Buffer.from(text, 'base64')));
 const header = z.strictObject({
-  /** 2: with disks; 3: with a picture. */
-  version: z.union([z.literal(1), z.literal(2), z.literal(3)]),
+  /** 2: with disks; 3: with a picture; 4: with UEFI variables. */
+  version: z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(4)]),
   notes: snapshotNotes,
   power: snapshotPower,
   pauseMilliseconds: z.number(),
@@ -48,6 +49,8 @@ const header = z.strictObject({
   state: z.unknown(),
   map: base64,
   consoles: z.array(base64).max(4),
+  /** Of a machine that is off: others have them in their state. */
+  variables: base64.refine(fitsFlash).nullable().default(null),
   /** Disks that the VM writes to: the whole content of each. */
   disks: z.array(z.strictObject({ index: z.int().min(0).max(DISKS_MAXIMUM - 1), size: z.int().min(SECTOR).max(DISK_MAXIMUM).multipleOf(SECTOR), map: base64 })).max(DISKS_MAXIMUM).default([]),
   segments: z.array(z.strictObject({ name: z.uuid(), offset: z.int().min(0), bytes: z.int().min(1) })).max(65536),
@@ -148,9 +151,9 @@ export async function writeArchive(path: string, content: ArchiveContent, source
     const whole: { index: number; size: number; map: string }[] = [];
     for (const { index, disk } of disks) whole.push({ index, size: disk.size, map: toBase64((await writeDisk(chunks, disk, advance)).encode()) });
     const segments = chunks.end();
-    const { consoles, picture, ...rest } = content;
+    const { consoles, picture, variables, ...rest } = content;
     const text = JSON.stringify({
-      ...rest, version: 3, map: toBase64(map.encode()), disks: whole, consoles: consoles.map(toBase64), picture: picture && toBase64(picture), segments,
+      ...rest, version: 4, map: toBase64(map.encode()), disks: whole, consoles: consoles.map(toBase64), picture: picture && toBase64(picture), variables: variables && toBase64(variables), segments,
     });
     const packed = compress(Buffer.from(text));
     archive.append(packed);

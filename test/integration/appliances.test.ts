@@ -29,6 +29,11 @@ afterAll(async () => {
 
 const call = ((operation, input) => test.client.call(operation, input)) as TestEngine['client']['call'];
 const names = async (): Promise<readonly string[]> => (await call('vm.list', {})).map(({ config }) => config.name);
+const variablesOf = (id: string): string => {
+  const own = join(test.folder, 'vms', id);
+  mkdirSync(own, { recursive: true });
+  return join(own, 'uefi-variables.fd');
+};
 const leftOver = (): readonly string[] => (existsSync(join(test.folder, 'incoming')) ? readdirSync(join(test.folder, 'incoming')) : []);
 
 it('an OVA becomes a VM with the machine that it describes, and its disks to the byte', async () => {
@@ -74,6 +79,8 @@ it('a machine is written as an OVA that others read, and comes back as it was', 
     name: 'Müller (1)', notes: 'First <line> & "more"\nsecond \u0007line', cpus: 3, memoryBytes: 768 << 20, firmware: 'uefi', networks: [{ ...networkDefaults, model: 'virtio' }, { ...networkDefaults, model: 'e1000e' }],
     disks: [{ ...diskDefaults, path: raw, bus: 'nvme', format: 'raw' }, { path: '', kind: 'cdrom', bus: 'ahci', format: 'raw', readOnly: true }, { ...diskDefaults, path: second, readOnly: true, format: 'qcow2' }],
   } });
+  const variables = randomBytes(8192);
+  writeFileSync(variablesOf(id), variables);
   const path = join(folder, 'out.ova');
   const { bytes: length } = await call('vm.export', { vm: id, path });
   expect(statSync(path).size).toBe(length);
@@ -82,15 +89,16 @@ it('a machine is written as an OVA that others read, and comes back as it was', 
   // Others: tar, the digests that it says, qemu-img, and a reader of XML that knows nothing of ours.
   const others = mkdtempSync(join(folder, 'others-'));
   execFileSync('tar', ['-xf', path, '-C', others]);
-  expect(execFileSync('tar', ['-tf', path], { encoding: 'utf8' }).trim().split('\n')).toEqual(['out.ovf', 'out-disk1.vmdk', 'out-disk2.vmdk', 'out.mf']);
+  expect(execFileSync('tar', ['-tf', path], { encoding: 'utf8' }).trim().split('\n')).toEqual(['out.ovf', 'out-disk1.vmdk', 'out-disk2.vmdk', 'out-uefi-variables.fd', 'out.mf']);
   const digests = readFileSync(join(others, 'out.mf'), 'utf8').replaceAll(/^SHA256\((.*)\)= (.*)$/gm, '$2  $1');
-  expect(execFileSync('sha256sum', ['-c'], { cwd: others, input: digests, encoding: 'utf8' }).match(/: OK$/gm)).toHaveLength(3);
+  expect(execFileSync('sha256sum', ['-c'], { cwd: others, input: digests, encoding: 'utf8' }).match(/: OK$/gm)).toHaveLength(4);
   const back = join(others, 'back.img');
   execFileSync('qemu-img', ['convert', '-f', 'vmdk', '-O', 'raw', join(others, 'out-disk1.vmdk'), back]);
   expect(readFileSync(back).equals(bytes)).toBe(true);
   execFileSync('qemu-img', ['check', '-f', 'vmdk', join(others, 'out-disk2.vmdk')]);
   expect(JSON.parse(execFileSync('qemu-img', ['info', '--output=json', join(others, 'out-disk2.vmdk')], { encoding: 'utf8' }))).toMatchObject({ 'virtual-size': 3 * 2 ** 30, format: 'vmdk' });
-  const { config } = await call('appliance.import', { path, name: 'Back' });
+  const { id: backId, config } = await call('appliance.import', { path, name: 'Back' });
+  expect(readFileSync(variablesOf(backId)).equals(variables)).toBe(true);
   expect(await call('appliance.describe', { path })).toMatchObject({ name: 'Müller (1)' });
   expect(config).toMatchObject({
     name: 'Back', notes: 'First <line> & "more"\nsecond line', cpus: 3, memoryBytes: 768 << 20, firmware: 'uefi', networks: [{ model: 'virtio' }, { model: 'e1000e' }],
@@ -99,6 +107,32 @@ it('a machine is written as an OVA that others read, and comes back as it was', 
   rmSync(back);
   await convertDisk(config.disks[0]?.path ?? '', back, { from: 'qcow2', to: 'raw', compressed: false });
   expect(readFileSync(back).equals(bytes)).toBe(true);
+});
+
+it('UEFI variables come along with a machine that is off: to clones, in archives and appliances; what cannot be any is refused', async () => {
+  const { id } = await call('vm.create', { config: { name: 'Template', firmware: 'uefi' } });
+  const variables = randomBytes(540_672);
+  writeFileSync(variablesOf(id), variables);
+  const archive = join(folder, 'template.vpsnap');
+  await call('vm.export', { vm: id, path: archive });
+  const made = [await call('vm.clone', { vm: id, name: 'Linked' }), await call('vm.clone', { vm: id, name: 'Full', full: true }), await call('snapshot.import', { path: archive, name: 'Imported' })];
+  for (const vm of made) expect(readFileSync(variablesOf(vm.id)).equals(variables), vm.config.name).toBe(true);
+  writeFileSync(variablesOf(id), 'no flash holds this');
+  const { id: without } = await call('vm.clone', { vm: id, name: 'Without' });
+  expect(existsSync(variablesOf(without))).toBe(false);
+
+  const path = join(folder, 'hostile.ova');
+  writeFileSync(variablesOf(id), variables);
+  await call('vm.export', { vm: id, path });
+  const others = mkdtempSync(join(folder, 'hostile-'));
+  execFileSync('tar', ['-xf', path, '-C', others]);
+  rmSync(join(others, 'hostile.mf'));
+  writeFileSync(join(others, 'hostile-uefi-variables.fd'), Buffer.alloc(5000));
+  const before = await names();
+  expect(await refused(call('appliance.import', { path: join(others, 'hostile.ovf'), name: 'Hostile' }))).toMatchObject({ code: 'bad-image', message: expect.stringContaining('holds no UEFI variables') });
+  rmSync(join(others, 'hostile-uefi-variables.fd'));
+  expect(await refused(call('appliance.import', { path: join(others, 'hostile.ovf'), name: 'Hostile' }))).toMatchObject({ code: 'bad-image', message: expect.stringContaining('lacks its file') });
+  expect(await names()).toEqual(before);
 });
 
 it('what no appliance can say is refused, and an export that is cancelled leaves what was there', async () => {

@@ -16,7 +16,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe('a descriptor', () => {
   it('says what machine is wanted', () => {
     expect(readOvf(descriptor({}), 'x.ovf')).toEqual({
-      name: 'Web server', notes: 'Serves the web & more.', cpus: 2, memoryBytes: 2 ** 30, firmware: 'bios', drives: 1, networks: ['e1000e'], changes: [],
+      name: 'Web server', notes: 'Serves the web & more.', cpus: 2, memoryBytes: 2 ** 30, firmware: 'bios', drives: 1, networks: ['e1000e'], variables: null, changes: [],
       disks: [{ file: 'disk.vmdk', bytes: 0, bus: 'virtio' }, { file: null, bytes: 2 ** 30, bus: 'ahci' }],
     });
   });

@@ -55,7 +55,7 @@ export interface MachineConfig {
   readonly restore?: RestorePoint;
   /** Resources of the host that are assigned to it. */
   readonly devices?: readonly AssignedDevice[];
-  /** No card comes while it runs: it has no empty slots for them, which guests spend a twentieth of their boot on. */
+  /** No card comes while it runs: it has no empty slots for them, which Debian spends a fiftieth of its boot on. */
   readonly closed?: boolean;
   /** The file that keeps compiled code from one run to the next; absent: nothing is kept. */
   readonly translations?: string;

@@ -66,10 +66,9 @@ export function readOvf(text: string, path: string): Appliance {
 /** `ovf:/disk/ID` leads to a disk, that to a file. */
 function diskOf(envelope: Element, item: Element, items: readonly Element[], path: string): ApplianceDisk {
   const id = /\/disk\/(.+)$/.exec(textOf(item, 'HostResource'))?.[1];
-  const fileId = /\/file\/(.+)$/.exec(textOf(item, 'HostResource'))?.[1];
   const disk = all(envelope, 'Disk').find(({ attributes }) => attributes.get('diskId') === id);
-  const reference = fileId ?? disk?.attributes.get('fileRef');
-  const file = all(envelope, 'File').find(({ attributes }) => attributes.get('id') === reference);
+  const reference = fileIdOf(textOf(item, 'HostResource')) ?? disk?.attributes.get('fileRef');
+  const file = fileOf(envelope, reference);
   const bus = busOf(items.find((one) => textOf(one, 'InstanceID') === textOf(item, 'Parent')));
   if (file) {
     const compression = file.attributes.get('compression');
@@ -83,8 +82,17 @@ function diskOf(envelope: Element, item: Element, items: readonly Element[], pat
 
 function variablesOf(envelope: Element, system: Element): string | null {
   const setting = all(system, 'ExtraConfig').find(({ attributes }) => attributes.get('key') === VARIABLES_KEY);
-  const id = /\/file\/(.+)$/.exec(setting?.attributes.get('value') ?? '')?.[1];
-  return all(envelope, 'File').find(({ attributes }) => id !== undefined && attributes.get('id') === id)?.attributes.get('href') ?? null;
+  const id = fileIdOf(setting?.attributes.get('value') ?? '');
+  return id === undefined ? null : fileOf(envelope, id)?.attributes.get('href') ?? null;
+}
+
+/** `ovf:/file/ID`. */
+function fileIdOf(text: string): string | undefined {
+  return /\/file\/(.+)$/.exec(text)?.[1];
+}
+
+function fileOf(envelope: Element, id: string | undefined): Element | undefined {
+  return all(envelope, 'File').find(({ attributes }) => attributes.get('id') === id);
 }
 
 /** What the guest has a driver for if it had one for its controller: SATA is what everybody knows. */

@@ -10,7 +10,7 @@ import { RawImage } from '../block/raw.ts';
 import { FileStorage } from '../block/storage.ts';
 import type { ImageStorage } from '../block/storage.ts';
 import { MEMORY_DEFAULT } from '../contract/limits.ts';
-import { FLASH_MAXIMUM, fitsFlash } from '../devices/flash.ts';
+import { fitsFlash } from '../devices/flash.ts';
 import { badAppliance } from './errors.ts';
 import { machineName, readOvf } from './ovf.ts';
 import type { Appliance } from './ovf.ts';
@@ -108,8 +108,8 @@ export class AppliancePackage {
     const storage = this.#files(variables);
     if (!storage) throw badAppliance(this.path, `lacks its file ${variables}`, 'All files of an appliance lie in one folder.');
     try {
-      const data = new Uint8Array(Math.min(storage.length, FLASH_MAXIMUM + 1));
-      if (!fitsFlash(data)) throw badAppliance(this.path, `has the file ${variables}, which holds no UEFI variables`);
+      if (!fitsFlash(storage)) throw badAppliance(this.path, `has the file ${variables}, which holds no UEFI variables`);
+      const data = new Uint8Array(storage.length);
       await storage.read(0, data);
       return data;
     } finally {

@@ -28,6 +28,9 @@ interface Member {
   readonly digest: string;
 }
 
+/** Appends a member's content, piece by piece. */
+type Writer = (append: (bytes: Uint8Array) => Promise<void>) => Promise<void>;
+
 /** Whether a file of this name is an appliance. */
 export function isAppliance(path: string): boolean {
   return extname(path).toLowerCase() === '.ova';
@@ -67,37 +70,36 @@ export async function writeAppliance(path: string, source: ApplianceSource, prog
 async function writeMembers(file: FileHandle, name: string, { config, disks, variables }: ApplianceSource, progress: (done: number, total: number) => void): Promise<number> {
   const total = disks.reduce((sum, { disk }) => sum + disk.size, 0);
   const files = disks.map((_, index) => `${name}-disk${index + 1}.vmdk`);
+  const variablesFile = `${name}-uefi-variables.fd`;
   const describe = (lengths: readonly number[]): string => describeMachine({
     ...config, networks: config.networks.map(({ model }) => model), drives: config.disks.filter(({ kind }) => kind === 'cdrom').length,
     disks: disks.map(({ bus, disk }, index) => ({ file: files[index] ?? '', length: lengths[index] ?? 0, bytes: disk.size, bus })),
-    variables: variables && { file: `${name}-uefi-variables.fd`, length: variables.length },
+    variables: variables && { file: variablesFile, length: variables.length },
   });
   const room = Buffer.byteLength(describe(disks.map(() => Number.MAX_SAFE_INTEGER)));
   let at = BLOCK + room + tarPadding(room).length;
   const members: Member[] = [];
+  const add = async (member: string, write: Writer): Promise<Member> => {
+    const written = await writeMember(file, at, member, write);
+    at += BLOCK + written.length + tarPadding(written.length).length;
+    return written;
+  };
   let done = 0;
   for (const [index, { disk }] of disks.entries()) {
-    const member = await writeMember(file, at, files[index] ?? '', (append) => writeVmdk(disk, files[index] ?? '', append, (bytes) => progress(done += bytes, total)));
-    members.push(member);
-    at += BLOCK + member.length + tarPadding(member.length).length;
+    members.push(await add(files[index] ?? '', (append) => writeVmdk(disk, files[index] ?? '', append, (bytes) => progress(done += bytes, total))));
   }
-  if (variables) {
-    const member = await writeMember(file, at, `${name}-uefi-variables.fd`, (append) => append(variables));
-    members.push(member);
-    at += BLOCK + member.length + tarPadding(member.length).length;
-  }
+  if (variables) members.push(await add(variablesFile, (append) => append(variables)));
   // White space behind the last element belongs to no element.
   const text = Buffer.alloc(room, '\n');
   text.write(describe(members.map(({ length }) => length)));
   const described = await writeMember(file, 0, `${name}.ovf`, (append) => append(text));
   const manifest = Buffer.from([described, ...members].map((member) => `SHA256(${member.name})= ${member.digest}\n`).join(''));
-  const last = await writeMember(file, at, `${name}.mf`, (append) => append(manifest));
-  at += BLOCK + last.length + tarPadding(last.length).length;
+  await add(`${name}.mf`, (append) => append(manifest));
   await writeAll(file, tarEnd, at);
   return at + tarEnd.length;
 }
 
-async function writeMember(file: FileHandle, at: number, name: string, write: (append: (bytes: Uint8Array) => Promise<void>) => Promise<void>): Promise<Member> {
+async function writeMember(file: FileHandle, at: number, name: string, write: Writer): Promise<Member> {
   const hash = createHash('sha256');
   const begin = at + BLOCK;
   let length = 0;

@@ -26,7 +26,6 @@ import { OUTPUT_RING } from './link.ts';
 import type { MachineConfig } from './types.ts';
 
 const METRICS_MS = 1000;
-/** In a VM's folder: what UEFI firmware keeps in its flash. */
 /** A guest that takes no input is offered it again after this time. */
 const INPUT_RETRY_MS = 20;
 const OUTPUT_PIECE = 32 * 1024;

@@ -62,7 +62,7 @@ export class TranslationFile {
    */
   static open(path: string, helpers: Uint8Array, model: CpuModel): TranslationFile {
     const identity = createHash('sha256').update(helpers).update(JSON.stringify([process.versions, process.arch, model, process.env['VANDERPOOL_CORE_STAMP'] ?? ''])).digest();
-    for (const from of [path, ...newestBeside(path)]) {
+    for (const from of filesFor(path)) {
       const file = openOwn(from);
       if (file === null) continue;
       const index = findIndex(file, identity);
@@ -166,14 +166,13 @@ function findIndex(file: number, identity: Buffer): Index | null {
   }
 }
 
-/** The other machines' files, what was written last first. */
-function newestBeside(path: string): readonly string[] {
-  const folder = dirname(path);
+/** The machine's own file; the other machines', what was written last first: nobody looks for those who has one. */
+function* filesFor(path: string): Generator<string> {
+  yield path;
   try {
-    return byAge(folder).filter(({ name }) => name !== basename(path) && !name.endsWith(PART)).map(({ name }) => join(folder, name));
+    for (const { name } of byAge(dirname(path))) if (name !== basename(path) && !name.endsWith(PART)) yield join(dirname(path), name);
   } catch {
     // There is no such folder yet.
-    return [];
   }
 }
 

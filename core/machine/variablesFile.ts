@@ -1,7 +1,7 @@
 /** The file in a VM's folder that keeps its UEFI variables: what its firmware starts, among others. */
 import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { FLASH_MAXIMUM, fitsFlash } from '../devices/flash.ts';
+import { fitsFlash } from '../devices/flash.ts';
 
 export function variablesPath(folder: string): string {
   return join(folder, 'uefi-variables.fd');
@@ -11,9 +11,7 @@ export function variablesPath(folder: string): string {
 export function readVariables(folder: string): Uint8Array<ArrayBuffer> | null {
   try {
     const path = variablesPath(folder);
-    if (statSync(path).size > FLASH_MAXIMUM) return null;
-    const data = Uint8Array.from(readFileSync(path));
-    return fitsFlash(data) ? data : null;
+    return fitsFlash({ length: statSync(path).size }) ? Uint8Array.from(readFileSync(path)) : null;
   } catch {
     return null;
   }

@@ -44,6 +44,11 @@ function DriveField({ vm, disk, path, number }: DriveFieldProps): ReactNode {
   const [error, setError] = useState<ErrorShape | null>(null);
   const [busy, setBusy] = useState(false);
   useEffect(() => setTyped(path), [path]);
+  const held = error?.code === 'wrong-state' ? error : null;
+  const type = (next: string): void => {
+    setTyped(next);
+    setError(null);
+  };
   const put = async (next: string, force = false): Promise<void> => {
     setBusy(true);
     setError(null);
@@ -57,14 +62,14 @@ function DriveField({ vm, disk, path, number }: DriveFieldProps): ReactNode {
   };
   return (
     <div role="group" aria-label={`CD-ROM drive ${number}`} style={{ display: 'grid', gap: 8 }}>
-      <ImageField kind="cdrom" label={`CD-ROM ${number}`} optional value={typed} placeholder="Empty" onPath={setTyped} />
+      <ImageField kind="cdrom" label={`CD-ROM ${number}`} optional value={typed} placeholder="Empty" problem={held ? undefined : error ?? undefined} onPath={type} />
       <div className="input-row">
         <Button icon={Disc} busy={busy} disabled={typed.trim() === '' || typed === path} onClick={() => void put(typed.trim())}>Insert</Button>
         <Button busy={busy} disabled={path === ''} onClick={() => void put('')}>Eject</Button>
       </div>
-      {error && (
-        <Callout kind="warning" title={error.message} hint={error.hint}
-          actions={error.code === 'wrong-state' ? <Button look="danger" onClick={() => void put(typed === path ? '' : typed.trim(), true)}>Take it out all the same</Button> : undefined} />
+      {held && (
+        <Callout kind="warning" title={held.message} hint={held.hint}
+          actions={<Button look="danger" onClick={() => void put(typed === path ? '' : typed.trim(), true)}>Take it out all the same</Button>} />
       )}
     </div>
   );

@@ -42,7 +42,7 @@ it('a disc is put into the drive of a running machine and taken out, a disk grow
   await drive.getByText(/is packed by gzip, and no image of a disc/).waitFor();
   await drive.getByRole('textbox').fill(join(library, 'missing.iso'));
   await drive.getByRole('button', { name: 'Insert' }).click();
-  await drive.getByText(/there is no such file/).first().waitFor();
+  await drive.getByText(/there is no such file/).waitFor();
   await page.getByLabel('Make a disk larger', { exact: true }).fill('32K');
   await page.getByRole('button', { name: 'Make it larger' }).click();
   await page.getByText(/it can only grow/).waitFor();

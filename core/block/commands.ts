@@ -2,7 +2,7 @@
 import { closeSync, existsSync, openSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { ContractError } from '../contract/errors.ts';
-import { formatMemory, formatSize } from '../contract/memory.ts';
+import { formatSize } from '../contract/memory.ts';
 import { unwritableBecause } from '../host/reasons.ts';
 import { SECTOR } from './blockDevice.ts';
 import { badImage } from './errors.ts';
@@ -143,7 +143,7 @@ export async function growDisk(path: string, size: number, format: ImageFormat |
     const known = format === 'auto' ? await recognise(storage) : format;
     const before = known === 'raw' ? storage.length : (await readHeader(storage)).size;
     if (size < before) {
-      throw new ContractError('bad-field', `The disk "${path}" has ${formatMemory(before)}; it can only grow.`, 'Make a smaller disk and copy what is needed from a guest.', 'size');
+      throw new ContractError('bad-field', `The disk "${path}" has ${formatSize(before)}; it can only grow.`, 'Make a smaller disk and copy what is needed from a guest.', 'size');
     }
     if (known === 'qcow2') return await growQcow2(storage, size);
     await storage.truncate(size);

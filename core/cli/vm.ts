@@ -2,7 +2,7 @@
 import type { Client } from '../contract/client.ts';
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { formatMemory, parseMemory } from '../contract/memory.ts';
+import { formatMemory, formatSize, parseMemory } from '../contract/memory.ts';
 import { serialLineText } from '../contract/serial.ts';
 import { formatTopology } from '../contract/topology.ts';
 import { slotNumber } from '../contract/hardware.ts';
@@ -147,7 +147,7 @@ export async function growDisk(reference: string, number: string, text: string, 
   const disk = wholeNumber('disk', number) - 1;
   if (disk < 0) throw badArgument('Disks are counted from 1.', '`vanderpool vm show` lists them.');
   const bytes = parseBytes('size', text);
-  await answerWithVm(options, (client) => client.call('vm.grow', { vm: reference, disk, bytes }), (vm) => `Disk ${number} of "${vm.config.name}" has ${formatMemory(bytes)}.`);
+  await answerWithVm(options, (client) => client.call('vm.grow', { vm: reference, disk, bytes }), (vm) => `Disk ${number} of "${vm.config.name}" has ${formatSize(bytes)}.`);
 }
 
 /** Without a size it is asked what the balloon holds. */

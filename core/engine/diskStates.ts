@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createDisk, growDisk } from '../block/commands.ts';
 import { imageSize, openImage } from '../block/open.ts';
 import { ContractError } from '../contract/errors.ts';
-import { formatMemory } from '../contract/memory.ts';
+import { formatSize } from '../contract/memory.ts';
 import type { DiskConfig } from '../contract/hardware.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
 import type { DiskState as MachineDiskState, NamedDisk, NewLayer } from '../machine/layeredDisks.ts';
@@ -97,7 +97,7 @@ export class DiskStates {
   async grow(vmId: string, path: string, bytes: number): Promise<MachineDiskState> {
     const state = this.#statesOf(vmId).get(path);
     if (!state) throw new ContractError('internal', `The library keeps nothing of the disk "${path}".`, 'This is a defect of Vanderpool.');
-    if (bytes < state.size) throw new ContractError('bad-field', `The disk "${path}" has ${formatMemory(state.size)}; it can only grow.`, 'Make a smaller disk and copy what is needed from a guest.', 'size');
+    if (bytes < state.size) throw new ContractError('bad-field', `The disk "${path}" has ${formatSize(state.size)}; it can only grow.`, 'Make a smaller disk and copy what is needed from a guest.', 'size');
     if (bytes > DISK_MAXIMUM) throw new ContractError('bad-field', `A disk with snapshots cannot have ${bytes} bytes.`, 'They hold disks of up to 16 TiB.', 'size');
     const grown = { ...state, size: bytes, map: decodeDisk(state).resized(bytes).encode(), layers: [...state.layers, await this.#newLayer(vmId, bytes)] };
     this.#store.put(vmId, grown);

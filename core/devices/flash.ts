@@ -12,11 +12,11 @@ const blockBytes = 4096;
 const bufferLimit = 256;
 
 /** Firmware and its variables have less than this below 4 GiB. */
-const largest = 4 << 20;
+export const FLASH_MAXIMUM = 4 << 20;
 
 /** Whether bytes, or a file of them, can be the content of a flash: whole blocks. */
 export function fitsFlash({ length }: { readonly length: number }): boolean {
-  return length > 0 && length % blockBytes === 0 && length <= largest;
+  return length > 0 && length % blockBytes === 0 && length <= FLASH_MAXIMUM;
 }
 
 /** What the next write means. */

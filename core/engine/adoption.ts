@@ -21,13 +21,14 @@ import { readVariables, replaceVariables, variablesPath } from '../machine/varia
 import { unreadableBecause, unwritableBecause } from '../host/reasons.ts';
 import type { DiskStates, OpenedImage } from './diskStates.ts';
 import type { DiskTasks } from './diskTask.ts';
+import { putDueVariables } from './dueVariables.ts';
 import type { Supervisor } from './supervisor.ts';
 
 /** Of the state that a VM goes on from. */
 export const SUSPENDED_NAME = 'Suspended';
 
 /** What a VM is made of that goes on from a snapshot. */
-type Adopted = Omit<NewSnapshot, 'vmId' | 'kind' | 'parentId' | 'disks'>;
+type Adopted = Omit<NewSnapshot, 'vmId' | 'kind' | 'parentId' | 'disks' | 'variables'>;
 
 export class Adoption {
   readonly #library: Library;
@@ -115,9 +116,12 @@ export class Adoption {
     }
   }
 
-  /** UEFI variables that are not in a snapshot's state: of a machine that was off, which has those of today. */
-  #variablesOf({ power, vmId }: StoredSnapshot): Uint8Array<ArrayBuffer> | null {
-    return power === 'off' ? readVariables(this.#library.vmFolder(vmId)) : null;
+  /** UEFI variables that are not in a snapshot's state: of a machine that was off. Where an older Vanderpool has not kept them, those of today. */
+  #variablesOf({ power, vmId, variables }: StoredSnapshot): Uint8Array<ArrayBuffer> | null {
+    if (power !== 'off') return null;
+    if (variables) return variables.length > 0 ? variables : null;
+    putDueVariables(this.#library, vmId);
+    return readVariables(this.#library.vmFolder(vmId));
   }
 
   /** Makes a VM of a snapshot's content: suspended in its state, or off when it has no memory. One that cannot have it does not stay. */
@@ -129,7 +133,7 @@ export class Adoption {
       if (stored.power === 'off') this.#store.goBack(vm.id, null, states);
       else {
         const { config } = await this.#supervisor.get(vm.id);
-        this.#store.commit({ ...stored, config, vmId: vm.id, kind: 'suspend', parentId: null, disks: [] }, states);
+        this.#store.commit({ ...stored, config, vmId: vm.id, kind: 'suspend', parentId: null, variables: null, disks: [] }, states);
       }
     } catch (error) {
       await this.#supervisor.remove(vm.id);

@@ -3,6 +3,7 @@ import { ContractError } from '../contract/errors.ts';
 import type { Finding, Snapshot, SnapshotDifference } from '../contract/snapshot.ts';
 import { ownPart } from '../contract/vm.ts';
 import type { Vm, VmConfig } from '../contract/vm.ts';
+import { readVariables } from '../machine/variablesFile.ts';
 import type { Progress } from '../snapshot/archive.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
 import { CHUNK_BYTES } from '../snapshot/segment.ts';
@@ -16,6 +17,7 @@ import { DiskMerges } from './diskMerges.ts';
 import type { DiskStates } from './diskStates.ts';
 import { DiskTasks } from './diskTask.ts';
 import { examine } from './doctor.ts';
+import { putDueVariables } from './dueVariables.ts';
 import type { Guest } from './guest.ts';
 import { readSymbols } from './kernelOwners.ts';
 import { nowAndThen } from './progress.ts';
@@ -132,7 +134,11 @@ export class Snapshots {
         await this.#supervisor.kill(vm.id, `It was put back to the snapshot "${stored.name}".`);
         this.#disks.removeUnused(vm.id);
         this.#changed(vm.id);
-        if (!from) return this.#supervisor.showStopped(vm.id, stored.consoles);
+        if (!from) {
+          const stopped = await this.#supervisor.showStopped(vm.id, stored.consoles);
+          putDueVariables(this.#library, vm.id);
+          return stopped;
+        }
         return this.#start(vm.id, stored.pageMap, from);
       });
     });
@@ -367,18 +373,20 @@ export class Snapshots {
       const { state, map, pauseMilliseconds, consoles, picture, disks } = await guest.snapshot(this.#store, layers, progress);
       this.#space.pin(vm.id, PageMap.decode(map, vm.config.memoryBytes / CHUNK_BYTES));
       const { saved, states } = this.#disks.taken(vm, disks);
-      const id = this.#commit({ ...common, power, state, map, pauseMilliseconds, consoles, screen: lastScreen(consoles[0]), picture, disks: saved }, states);
+      const id = this.#commit({ ...common, power, state, map, pauseMilliseconds, consoles, screen: lastScreen(consoles[0]), picture, variables: null, disks: saved }, states);
       await this.#rebase(vm, states);
       return id;
     });
   }
 
   async #saveStopped(vm: Vm, common: Pick<NewSnapshot, 'vmId' | 'kind' | 'name' | 'notes' | 'config' | 'parentId'>): Promise<string> {
+    putDueVariables(this.#library, vm.id);
+    const variables = readVariables(this.#library.vmFolder(vm.id)) ?? new Uint8Array(0);
     await this.#disks.extend(vm);
     const { saved, states } = this.#disks.taken(vm, await this.#diskTasks.save(vm, this.#disks.wanted(vm)));
     const consoles = this.#supervisor.consoles(vm.id).map(({ scrollback }) => scrollback.read().data);
     const map = new PageMap(vm.config.memoryBytes / CHUNK_BYTES).encode();
-    const id = this.#commit({ ...common, power: 'off', state: null, map, pauseMilliseconds: 0, consoles, screen: lastScreen(consoles[0]), picture: null, disks: saved }, states);
+    const id = this.#commit({ ...common, power: 'off', state: null, map, pauseMilliseconds: 0, consoles, screen: lastScreen(consoles[0]), picture: null, variables, disks: saved }, states);
     this.#disks.removeUnused(vm.id);
     return id;
   }

@@ -18,6 +18,7 @@ import { Console } from './console.ts';
 import { Cards } from './cards.ts';
 import { Devices } from './devices.ts';
 import { DiskStates } from './diskStates.ts';
+import { putDueVariables } from './dueVariables.ts';
 import { Guest } from './guest.ts';
 import { Scrollback } from './scrollback.ts';
 import { sweepVmFolders } from './vmFolders.ts';
@@ -125,6 +126,7 @@ export class Supervisor {
    */
   async start(reference: string, from?: StartPoint, withoutMissing = false): Promise<Vm> {
     const vm = await this.get(reference);
+    if (!this.#guests.has(vm.id)) putDueVariables(this.#library, vm.id);
     // A saved state knows of no assigned devices: they are plugged in when the machine goes on.
     const devices = from ? [] : await this.devices.forStart(vm, withoutMissing);
     const disks = this.disks.forStart(vm);

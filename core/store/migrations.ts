@@ -308,6 +308,17 @@ export const migrations: readonly Migration[] = [
     what: 'tags of VMs',
     statements: [`ALTER TABLE vms ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'`],
   },
+  {
+    version: 22,
+    what: 'UEFI variables of snapshots without memory, and those that a VM has gone back to',
+    statements: [
+      'ALTER TABLE snapshots ADD COLUMN variables BLOB',
+      `CREATE TABLE due_variables (
+        vm_id TEXT PRIMARY KEY REFERENCES vms (id) ON DELETE CASCADE,
+        data BLOB NOT NULL
+      ) STRICT, WITHOUT ROWID`,
+    ],
+  },
 ];
 
 export const newestVersion = migrations.at(-1)?.version ?? 0;

@@ -6,6 +6,7 @@ import { ContractError } from '../contract/errors.ts';
 import { vmConfig, vmDefaults } from '../contract/vm.ts';
 import type { SnapshotPower } from '../contract/snapshot.ts';
 import type { VmConfig } from '../contract/vm.ts';
+import { FLASH_MAXIMUM, fitsFlash } from '../devices/flash.ts';
 import { compress, decompress } from '../snapshot/compression.ts';
 import type { SegmentFiles } from '../snapshot/files.ts';
 import { PageMap } from '../snapshot/pageMap.ts';
@@ -37,6 +38,8 @@ export interface NewSnapshot {
   readonly screen: string;
   /** What its display showed, small, as a PNG file; null: it had none. */
   readonly picture: Uint8Array | null;
+  /** UEFI variables of a VM that was off, empty when it had none; null: they are in its state, or an older Vanderpool has not kept them. */
+  readonly variables: Uint8Array | null;
   /** The disks that the VM writes to. */
   readonly disks: readonly SavedImage[];
 }
@@ -65,6 +68,15 @@ export interface StoredSnapshot extends NewSnapshot {
   readonly pageMap: PageMap;
   readonly consoles: readonly Uint8Array<ArrayBuffer>[];
   readonly picture: Uint8Array<ArrayBuffer> | null;
+  readonly variables: Uint8Array<ArrayBuffer> | null;
+}
+
+interface StoredBlobs {
+  readonly config: string;
+  readonly state: Uint8Array;
+  readonly map: Uint8Array<ArrayBuffer>;
+  readonly picture: Uint8Array<ArrayBuffer> | null;
+  readonly variables: Uint8Array | null;
 }
 
 const COLUMNS = 'id, vm_id, parent_id, kind, name, notes, created_at, power, memory_bytes, used_bytes, pause_ms, screen';
@@ -162,10 +174,10 @@ export class SnapshotStore {
       // One that a VM went on from while the library could not be written to is still there.
       if (made.kind === 'suspend') this.discardSuspended(made.vmId);
       this.#prepare(
-        `INSERT INTO snapshots (${COLUMNS}, config, state, map, picture) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO snapshots (${COLUMNS}, config, state, map, picture, variables) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       ).run(
         id, made.vmId, made.parentId, made.kind, made.name, made.notes, Date.now(), made.power, made.config.memoryBytes, map.used * CHUNK_BYTES,
-        made.pauseMilliseconds, made.screen, JSON.stringify(made.config), pack(JSON.stringify(made.state)), made.map, made.picture,
+        made.pauseMilliseconds, made.screen, JSON.stringify(made.config), pack(JSON.stringify(made.state)), made.map, made.picture, made.variables && compress(made.variables),
       );
       const reference = this.#prepare('INSERT INTO snapshot_segments (snapshot_id, segment_id, chunks) VALUES (?, ?, ?)');
       for (const [segment, chunks] of sumOf([map, ...made.disks.map((disk) => decodeDisk(disk))])) reference.run(id, segment, chunks);
@@ -203,15 +215,14 @@ export class SnapshotStore {
 
   /** Everything of a snapshot, checked. @throws ContractError `snapshot-damaged`. */
   load(id: string): StoredSnapshot {
-    const row = this.#prepare(`SELECT ${LISTED}, config, state, map, picture FROM snapshots WHERE id = ?`).get(id) as
-      (SnapshotRow & { readonly config: string; readonly state: Uint8Array; readonly map: Uint8Array<ArrayBuffer>; readonly picture: Uint8Array<ArrayBuffer> | null }) | undefined;
+    const row = this.#prepare(`SELECT ${LISTED}, config, state, map, picture, variables FROM snapshots WHERE id = ?`).get(id) as (SnapshotRow & StoredBlobs) | undefined;
     if (!row) throw new ContractError('not-found', 'The snapshot is gone.', 'See those that are left with `vanderpool snapshot list VM`.', 'snapshot');
     try {
       const config = vmConfig.parse({ ...vmDefaults, ...(JSON.parse(row.config) as object) });
       const consoles = this.#prepare('SELECT data FROM snapshot_consoles WHERE snapshot_id = ? ORDER BY port').pluck().all(id) as Uint8Array[];
       return {
         id: row.id, vmId: row.vm_id, kind: row.kind, parentId: row.parent_id, name: row.name, notes: row.notes, config, power: row.power,
-        pauseMilliseconds: row.pause_ms, screen: row.screen, picture: row.picture, state: unpack(row.state), map: row.map, pageMap: this.#mapOf(id, row.map, config.memoryBytes),
+        pauseMilliseconds: row.pause_ms, screen: row.screen, picture: row.picture, variables: row.variables && unpackVariables(row.variables), state: unpack(row.state), map: row.map, pageMap: this.#mapOf(id, row.map, config.memoryBytes),
         consoles: consoles.map((data) => decompress(data, CONSOLE_MAXIMUM)), disks: this.disks.savedOf(id),
       };
     } catch (error) {
@@ -250,8 +261,21 @@ export class SnapshotStore {
   goBack(vmId: string, id: string | null, states: readonly DiskState[]): void {
     this.#database.transactions.write(() => {
       this.#prepare('UPDATE vms SET snapshot_id = ? WHERE id = ?').run(id, vmId);
+      this.#prepare('DELETE FROM due_variables WHERE vm_id = ?').run(vmId);
+      this.#prepare('INSERT INTO due_variables (vm_id, data) SELECT ?, variables FROM snapshots WHERE id = ? AND variables IS NOT NULL').run(vmId, id);
       this.disks.putAll(vmId, states);
     });
+  }
+
+  /** UEFI variables that a VM has gone back to and its folder does not have yet, empty for none at all; null: it has what it should. */
+  dueVariables(vmId: string): Uint8Array<ArrayBuffer> | null {
+    const data = this.#prepare('SELECT data FROM due_variables WHERE vm_id = ?').pluck().get(vmId) as Uint8Array | undefined;
+    return data ? unpackVariables(data) : null;
+  }
+
+  /** A VM's folder has its variables. */
+  variablesPut(vmId: string): void {
+    this.#database.transactions.giveUp(() => this.#prepare('DELETE FROM due_variables WHERE vm_id = ?').run(vmId));
   }
 
   /** What a VM went on from is not needed any more; nothing when it was not suspended. */
@@ -359,6 +383,17 @@ function pack(text: string): Uint8Array {
 
 function unpack(bytes: Uint8Array): unknown {
   return JSON.parse(Buffer.from(decompress(bytes, STATE_MAXIMUM)).toString()) as unknown;
+}
+
+/** @throws ContractError `snapshot-damaged` */
+function unpackVariables(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  try {
+    const variables = decompress(bytes, FLASH_MAXIMUM);
+    if (variables.length === 0 || fitsFlash(variables)) return variables;
+  } catch {
+    // Said below.
+  }
+  throw damaged('its UEFI variables are none');
 }
 
 function damaged(what: string): ContractError {

@@ -1,5 +1,5 @@
 /** Snapshots through the contract, of the built-in monitor on the real machine. */
-import { copyFileSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -328,11 +328,81 @@ describe('the doctor', () => {
 });
 
 describe('a VM that is off', () => {
+  const flash = (value: number): Buffer => Buffer.alloc(8192, value);
+  const variablesOf = (id: string): string => {
+    mkdirSync(join(test.folder, 'vms', id), { recursive: true });
+    return join(test.folder, 'vms', id, 'uefi-variables.fd');
+  };
+  const change = (sql: string): void => {
+    const database = new Database(join(test.folder, 'library.db'));
+    database.exec(sql);
+    database.close();
+  };
+  const take = (name: string): Promise<unknown> => call('snapshot.take', { vm: VM, name });
+  const restore = (snapshot: string): Promise<unknown> => call('snapshot.restore', { vm: VM, snapshot, paused: false });
+  const ownVariables = async (): Promise<string> => variablesOf((await call('vm.get', { vm: VM })).id);
+  const clonedVariables = async (snapshot: string): Promise<string> => variablesOf((await call('snapshot.clone', { vm: VM, snapshot, name: `Clone of ${snapshot}` })).id);
+
   it('has snapshots of its configuration, and is off when it is put back', async () => {
     const taken = await call('snapshot.take', { vm: VM, name: 'off' });
     expect(taken).toMatchObject({ power: 'off', usedBytes: 0 });
     await call('vm.edit', { vm: VM, changes: { memoryBytes: 32 << 20 } });
     expect(await call('snapshot.restore', { vm: VM, snapshot: 'off', paused: false })).toMatchObject({ state: 'stopped', config: { memoryBytes: 64 << 20 } });
+  });
+
+  it('has its UEFI variables in its snapshots', async () => {
+    const path = await ownVariables();
+    await take('without');
+    writeFileSync(path, flash(1));
+    await take('one');
+    writeFileSync(path, flash(2));
+    expect(readFileSync(await clonedVariables('one'))).toEqual(flash(1));
+    await restore('one');
+    expect(readFileSync(path)).toEqual(flash(1));
+    await restore('without');
+    expect(existsSync(path)).toBe(false);
+    expect(existsSync(await clonedVariables('without'))).toBe(false);
+  });
+
+  it('goes back to all of a snapshot, however long its variables take: it does not start before, and a new engine goes on with them', async () => {
+    const path = await ownVariables();
+    writeFileSync(path, flash(1));
+    await take('one');
+    writeFileSync(path, flash(2));
+    // Nothing can be written there.
+    mkdirSync(`${path}.part`);
+    expect(await refused(restore('one'))).toMatchObject({ code: 'file-unreadable', message: expect.stringContaining('UEFI variables') });
+    for (const early of [() => call('vm.start', { vm: VM }), () => take('early'), () => call('vm.clone', { vm: VM, name: 'Early' })]) expect(await refused(early())).toMatchObject({ code: 'file-unreadable' });
+    await call('snapshot.remove', { vm: VM, snapshot: 'one' });
+    test = await test.restart();
+    rmSync(`${path}.part`, { recursive: true });
+    await startMonitor();
+    expect(readFileSync(path)).toEqual(flash(1));
+    await call('vm.stop', { vm: VM, force: true });
+    writeFileSync(path, flash(3));
+    await startMonitor();
+    expect(readFileSync(path)).toEqual(flash(3));
+  });
+
+  it('keeps what it has where a snapshot of an older Vanderpool knows nothing of it', async () => {
+    const path = await ownVariables();
+    writeFileSync(path, flash(1));
+    await take('old');
+    writeFileSync(path, flash(2));
+    change('UPDATE snapshots SET variables = NULL');
+    await restore('old');
+    expect(readFileSync(path)).toEqual(flash(2));
+    expect(readFileSync(await clonedVariables('old'))).toEqual(flash(2));
+  });
+
+  it('is told of variables that are damaged, and stays as it is', async () => {
+    const path = await ownVariables();
+    writeFileSync(path, flash(1));
+    await take('one');
+    change("UPDATE snapshots SET variables = x'0011'");
+    expect(await refused(restore('one'))).toMatchObject({ code: 'snapshot-damaged', message: expect.stringContaining('UEFI variables') });
+    expect(readFileSync(path)).toEqual(flash(1));
+    expect(await call('library.check', { repair: false })).toContainEqual(expect.objectContaining({ severity: 'error', what: expect.stringContaining('UEFI variables') }));
   });
 });
 

@@ -320,7 +320,7 @@ class DiskFuzz {
     const { saved: disks, states } = this.#states.taken(vm, [{ path: this.#image, map: saved.map.encode() }]);
     const id = store.commit({
       vmId: vm.id, kind: 'snapshot', parentId: store.currentOf(vm.id), name: `snapshot ${this.snapshots.size}`, notes: '', config: vm.config, power: 'off', state: null,
-      map: new PageMap(MEMORY / CHUNK_BYTES).encode(), pauseMilliseconds: 0, consoles: [], screen: '', picture: null, disks,
+      map: new PageMap(MEMORY / CHUNK_BYTES).encode(), pauseMilliseconds: 0, consoles: [], screen: '', picture: null, variables: null, disks,
     }, states);
     this.snapshots.set(id, then);
     this.#map = saved.map;

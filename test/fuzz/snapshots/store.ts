@@ -137,7 +137,7 @@ async function take(library: Library, vmId: string, guest: Guest, disk: FailingD
   const config = { ...vmDefaults, memoryBytes: MEMORY, name: 'Guest' };
   const id = store.commit({
     vmId, kind: 'snapshot', parentId: store.currentOf(vmId), name: `snapshot ${model.size}`, notes: '', config, power: 'running', state: {}, map: map.encode(), pauseMilliseconds: 0,
-    consoles: [], screen: '', picture: null, disks: [],
+    consoles: [], screen: '', picture: null, variables: null, disks: [],
   });
   model.set(id, then);
 }
